@@ -1,0 +1,399 @@
+//! One operation's whole state as one block of atomic words: header, ring, histogram.
+//!
+//! The block holds no pointer and means the same wherever it is mapped. Zeroed memory is the valid empty
+//! block, so creating one writes nothing: fields whose natural start is not zero (the minimum,
+//! thresholds) are stored inverted.
+
+use crate::{
+    error::{Error, check_seconds},
+    histogram::{
+        self, Recorder,
+        config::{BUCKETS_PER_OCTAVE, MAX_INDEX, MIN_INDEX},
+    },
+    memory::Memory,
+    ring::{MAX_WINDOW, Measured, Outcome, Ring, SLOT_WORDS, Sample},
+    sync::{AtomicU64, Ordering},
+};
+
+// Header words. The first cache line is what every record touches.
+const HEAD: usize = 0; // tickets claimed since creation
+const SUM_LOW: usize = 1; // nanoseconds, low and high half
+const SUM_HIGH: usize = 2;
+const MAX: usize = 3; // nanoseconds
+const MIN_INVERTED: usize = 4; // !nanoseconds
+const LIMIT_INVERTED: usize = 5; // !(the longest duration in ns within the threshold)
+const CLEARED: usize = 6; // HEAD when the operation was last cleared
+const ERRORS: usize = 8;
+const CANCELLED: usize = 9;
+const VIOLATIONS: usize = 10;
+const THRESHOLD_INVERTED: usize = 11; // !bits of the threshold in seconds
+const HEADER_WORDS: usize = 16;
+
+/// What was recorded since start or the last clear, beyond what the histogram holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Samples.
+    pub count: u64,
+    /// Samples with outcome [`Outcome::Error`].
+    pub errors: u64,
+    /// Samples with outcome [`Outcome::Cancelled`].
+    pub cancelled: u64,
+    /// Samples over the threshold in force when they were recorded.
+    pub violations: u64,
+}
+
+/// The state of one operation. All methods may be called from any number of threads at once.
+#[derive(Debug)]
+pub struct Block {
+    memory: Memory,
+    window: u64, // in [1, MAX_WINDOW]
+    capacity: usize,
+}
+
+impl Block {
+    /// An empty block whose window is `window` samples.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Window`] if `window` is not between 1 and [`MAX_WINDOW`], [`Error::OutOfMemory`] if
+    /// the operating system gives no memory.
+    pub fn new(window: usize) -> Result<Self, Error> {
+        if window == 0 || window > MAX_WINDOW {
+            return Err(Error::Window(window));
+        }
+        let capacity = Ring::capacity_for(window);
+        Ok(Self {
+            memory: Memory::zeroed(HEADER_WORDS + capacity * SLOT_WORDS + Recorder::WORDS)?,
+            window: window as u64,
+            capacity,
+        })
+    }
+
+    /// The length of the window, in samples.
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        self.window
+    }
+
+    #[inline]
+    fn header(&self, word: usize) -> &AtomicU64 {
+        &self.memory.words()[word]
+    }
+
+    /// Reads a header word. Relaxed: every field stands for itself.
+    #[inline]
+    fn load_relaxed(&self, word: usize) -> u64 {
+        self.header(word).load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn add_relaxed(&self, word: usize, amount: u64) -> u64 {
+        self.header(word).fetch_add(amount, Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn raise_relaxed(&self, word: usize, value: u64) {
+        // Reading first keeps the common case, no new extreme, free of a locked instruction.
+        if value > self.load_relaxed(word) {
+            self.header(word).fetch_max(value, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn ring(&self) -> Ring<'_> {
+        Ring::new(&self.memory.words()[HEADER_WORDS..HEADER_WORDS + self.capacity * SLOT_WORDS])
+    }
+
+    #[inline]
+    fn recorder(&self) -> Recorder<'_> {
+        Recorder::new(&self.memory.words()[HEADER_WORDS + self.capacity * SLOT_WORDS..])
+    }
+
+    /// Claims the next ticket, which counts the sample; [`record`](Self::record) must follow.
+    #[inline]
+    pub fn claim(&self) -> u64 {
+        // Relaxed: tickets only have to differ; slots vouch for themselves (see `ring`).
+        self.add_relaxed(HEAD, 1)
+    }
+
+    /// Records `sample` under a claimed ticket. True if it was over the threshold.
+    #[inline]
+    pub fn record(&self, ticket: u64, sample: Sample) -> bool {
+        let ns = sample.duration.nanos();
+        self.raise_relaxed(MAX, ns);
+        self.raise_relaxed(MIN_INVERTED, !ns);
+        self.ring().write(ticket, sample);
+        self.recorder().count(ns);
+        if self.add_relaxed(SUM_LOW, ns).checked_add(ns).is_none() {
+            self.add_relaxed(SUM_HIGH, 1);
+        }
+        match sample.outcome {
+            Outcome::Ok => {}
+            Outcome::Error => _ = self.add_relaxed(ERRORS, 1),
+            Outcome::Cancelled => _ = self.add_relaxed(CANCELLED, 1),
+        }
+        // A caller's seconds may lie over the threshold by less than a nanosecond.
+        let over = match sample.duration {
+            Measured::Nanos(ns) => ns > !self.load_relaxed(LIMIT_INVERTED),
+            Measured::Seconds(seconds) => self.threshold().is_some_and(|limit| seconds > limit),
+        };
+        if over {
+            self.add_relaxed(VIOLATIONS, 1);
+        }
+        over
+    }
+
+    /// The threshold in seconds.
+    #[inline]
+    #[must_use]
+    pub fn threshold(&self) -> Option<f64> {
+        match self.load_relaxed(THRESHOLD_INVERTED) {
+            0 => None,
+            inverted => Some(f64::from_bits(!inverted)),
+        }
+    }
+
+    /// Sets the threshold in seconds, or removes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Seconds`] if it is negative, infinite or NaN.
+    pub fn set_threshold(&self, seconds: Option<f64>) -> Result<(), Error> {
+        let (limit, bits) = match seconds {
+            None => (0, 0),
+            Some(value) => {
+                // `+ 0.0` makes -0.0, which is a valid threshold, plain zero.
+                let value = check_seconds(value)? + 0.0;
+                (!limit_ns(value), !value.to_bits())
+            }
+        };
+        // Relaxed: a record that sees one of the two late only uses the threshold before.
+        self.header(LIMIT_INVERTED).store(limit, Ordering::Relaxed);
+        self.header(THRESHOLD_INVERTED)
+            .store(bits, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The samples of the window, oldest first; `None` for one that is being written or was overtaken.
+    ///
+    /// Samples that finish meanwhile are not included, and may overwrite the oldest.
+    pub fn samples(&self) -> impl ExactSizeIterator<Item = (u64, Option<Sample>)> {
+        let (cleared, head) = (self.load_relaxed(CLEARED), self.load_relaxed(HEAD));
+        let count = head.saturating_sub(cleared).min(self.window) as usize;
+        let first = head - count as u64;
+        let ring = self.ring();
+        (0..count).map(move |i| {
+            let ticket = first + i as u64;
+            (ticket, ring.read(ticket))
+        })
+    }
+
+    /// Counts since start or the last clear. A record in flight may show in some and not yet in others.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let cleared = self.load_relaxed(CLEARED);
+        Totals {
+            count: self.load_relaxed(HEAD).saturating_sub(cleared),
+            errors: self.load_relaxed(ERRORS),
+            cancelled: self.load_relaxed(CANCELLED),
+            violations: self.load_relaxed(VIOLATIONS),
+        }
+    }
+
+    /// A copy of the histogram. It may miss parts of a record in flight.
+    #[must_use]
+    pub fn histogram(&self) -> histogram::Snapshot {
+        let (min, max) = (!self.load_relaxed(MIN_INVERTED), self.load_relaxed(MAX));
+        let recorder = self.recorder();
+        let sum =
+            u128::from(self.load_relaxed(SUM_HIGH)) << 64 | u128::from(self.load_relaxed(SUM_LOW));
+        if min > max {
+            return histogram::Snapshot::default();
+        }
+        // Whole octaves, so that the copy reads only what may be in use.
+        let first = octave_start(min).max(MIN_INDEX);
+        let last = (octave_start(max) + BUCKETS_PER_OCTAVE).min(MAX_INDEX);
+        histogram::Snapshot::new(
+            recorder.zeros(),
+            first,
+            recorder.counts(first, last),
+            sum,
+            min,
+            max,
+        )
+    }
+
+    /// Forgets every sample; the threshold stays. A record in flight may be forgotten in part.
+    pub fn clear(&self) {
+        self.header(CLEARED)
+            .store(self.load_relaxed(HEAD), Ordering::Relaxed);
+        for word in [
+            SUM_LOW,
+            SUM_HIGH,
+            MAX,
+            MIN_INVERTED,
+            ERRORS,
+            CANCELLED,
+            VIOLATIONS,
+        ] {
+            self.header(word).store(0, Ordering::Relaxed);
+        }
+        self.recorder().clear();
+    }
+}
+
+/// An index no larger than that of any value in `ns`'s octave.
+fn octave_start(ns: u64) -> i32 {
+    ns.checked_ilog2().unwrap_or(0).cast_signed() * BUCKETS_PER_OCTAVE - 1
+}
+
+/// The most nanoseconds that are not over `seconds`, by the comparison a reader of the sample's
+/// duration in seconds would make.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, and the threshold was checked to be >= 0"
+)]
+fn limit_ns(seconds: f64) -> u64 {
+    let over = |ns: u64| Measured::Nanos(ns).seconds() > seconds;
+    let mut limit = (seconds * 1e9) as u64;
+    while over(limit) {
+        limit -= 1;
+    }
+    while limit < u64::MAX && !over(limit + 1) {
+        limit += 1;
+    }
+    limit
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample(duration: Measured, outcome: Outcome) -> Sample {
+        Sample {
+            end: 0,
+            duration,
+            outcome,
+            has_metadata: false,
+        }
+    }
+
+    fn record(block: &Block, duration: Measured) -> bool {
+        block.record(block.claim(), sample(duration, Outcome::Ok))
+    }
+
+    #[test]
+    fn windows_out_of_range_are_refused() {
+        assert_eq!(Block::new(0).unwrap_err(), Error::Window(0));
+        assert_eq!(
+            Block::new(MAX_WINDOW + 1).unwrap_err(),
+            Error::Window(MAX_WINDOW + 1)
+        );
+    }
+
+    #[test]
+    fn the_window_keeps_exactly_its_length_whatever_the_rings_capacity() {
+        for window in [1, 3, 8, 1_000] {
+            let block = Block::new(window).unwrap();
+            for ns in 0..2_500 {
+                record(&block, Measured::Nanos(ns));
+            }
+            let kept: Vec<_> = block.samples().map(|(_, s)| s.unwrap().duration).collect();
+            let expected: Vec<_> = (2_500 - window as u64..2_500)
+                .map(Measured::Nanos)
+                .collect();
+            assert_eq!(kept, expected);
+            assert_eq!(block.totals().count, 2_500);
+        }
+    }
+
+    #[test]
+    fn clearing_forgets_samples_and_keeps_the_threshold() {
+        let block = Block::new(10).unwrap();
+        block.set_threshold(Some(1e-9)).unwrap();
+        for ns in 0..100 {
+            record(&block, Measured::Nanos(ns));
+        }
+        block.record(block.claim(), sample(Measured::Nanos(5), Outcome::Error));
+        block.clear();
+        assert_eq!(block.samples().len(), 0);
+        assert_eq!(block.histogram(), histogram::Snapshot::default());
+        let empty = Totals {
+            count: 0,
+            errors: 0,
+            cancelled: 0,
+            violations: 0,
+        };
+        assert_eq!(block.totals(), empty);
+        assert_eq!(block.threshold(), Some(1e-9));
+        record(&block, Measured::Nanos(7));
+        assert_eq!(block.histogram().sum_ns(), 7);
+        assert_eq!(block.samples().len(), 1);
+    }
+
+    #[test]
+    fn only_durations_strictly_over_the_threshold_violate() {
+        let block = Block::new(10).unwrap();
+        assert!(!record(&block, Measured::Nanos(u64::MAX)));
+        block.set_threshold(Some(0.1)).unwrap();
+        assert!(!record(&block, Measured::Nanos(100_000_000)));
+        assert!(record(&block, Measured::Nanos(100_000_001)));
+        assert!(!record(&block, Measured::Seconds(0.1)));
+        assert!(record(&block, Measured::Seconds(0.1_f64.next_up())));
+        assert_eq!(block.totals().violations, 2);
+        block.set_threshold(Some(0.0)).unwrap();
+        assert!(!record(&block, Measured::Nanos(0)));
+        assert!(record(&block, Measured::Nanos(1)));
+        block.set_threshold(None).unwrap();
+        assert!(!record(&block, Measured::Seconds(f64::MAX)));
+    }
+
+    #[test]
+    fn sums_do_not_wrap_at_64_bits() {
+        let block = Block::new(1).unwrap();
+        for _ in 0..5 {
+            record(&block, Measured::Seconds(1e300));
+        }
+        assert_eq!(block.histogram().sum_ns(), u128::from(u64::MAX) * 5);
+    }
+
+    #[test]
+    fn bad_thresholds_are_refused_and_change_nothing() {
+        let block = Block::new(1).unwrap();
+        block.set_threshold(Some(0.5)).unwrap();
+        for bad in [-1.0, f64::INFINITY, f64::NAN] {
+            assert!(block.set_threshold(Some(bad)).is_err());
+        }
+        assert_eq!(block.threshold(), Some(0.5));
+    }
+
+    proptest! {
+        #[test]
+        fn nanoseconds_and_seconds_agree_on_the_threshold(
+            threshold in prop_oneof![0.0..1e-6, 0.0..10.0, 0.0..1e9, Just(f64::MAX)],
+            near in -3_i64..=3,
+        ) {
+            let limit = limit_ns(threshold);
+            let ns = limit.saturating_add_signed(near);
+            prop_assert_eq!(ns > limit, Measured::Nanos(ns).seconds() > threshold);
+        }
+
+        #[test]
+        fn the_histogram_agrees_with_the_totals(
+            values in proptest::collection::vec((1_u64.., 0_u32..64).prop_map(|(v, s)| v >> s), 0..200),
+        ) {
+            let block = Block::new(16).unwrap();
+            for &ns in &values {
+                record(&block, Measured::Nanos(ns));
+            }
+            let histogram = block.histogram();
+            prop_assert_eq!(histogram.count(), block.totals().count);
+            prop_assert_eq!(histogram.sum_ns(), values.iter().map(|&v| u128::from(v)).sum());
+            prop_assert_eq!(histogram.min_ns(), values.iter().min().copied());
+            prop_assert_eq!(histogram.max_ns(), values.iter().max().copied());
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Time: a monotonic counter for durations, and its relation to the wall clock for timestamps.
+
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crate::sync::{Mutex, lock};
+
+/// The calibrated clock of this process.
+///
+/// `quanta` reads the time-stamp counter where it is invariant and the operating system's monotonic
+/// clock elsewhere. It is calibrated once per process, when the first clock is made, which takes
+/// milliseconds and at most 0.2 s. The counter is read without a serialising fence: the processor may move the
+/// read by tens of instructions, far below what a measured block costs.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(&'static quanta::Clock);
+
+impl Clock {
+    /// The process-wide clock, calibrated on first use.
+    #[must_use]
+    pub fn get() -> Self {
+        static CLOCK: OnceLock<quanta::Clock> = OnceLock::new();
+        Self(CLOCK.get_or_init(quanta::Clock::new))
+    }
+
+    /// The counter's present value, in units of its own. Never fails, never blocks.
+    #[inline]
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        self.0.raw()
+    }
+
+    /// Nanoseconds from `start` to `end`, both from [`ticks`](Self::ticks); 0 if `end` came first.
+    #[inline]
+    #[must_use]
+    pub fn nanos_between(&self, start: u64, end: u64) -> u64 {
+        self.0.delta_as_nanos(start, end)
+    }
+}
+
+/// How far the wall clock may drift from the anchor before a new anchor is taken.
+///
+/// Below it, two exports give one sample the same timestamp; above it (the clock was set, or
+/// calibration error has added up), being right matters more.
+const DRIFT_ALLOWED: Duration = Duration::from_millis(1);
+
+/// Turns ticks into Unix time through a pair of readings taken together.
+#[derive(Debug)]
+pub struct WallClock {
+    clock: Clock,
+    anchor: Mutex<Anchor>,
+}
+
+/// One moment, as both clocks saw it.
+#[derive(Debug, Clone, Copy)]
+pub struct Anchor {
+    ticks: u64,
+    unix_ns: u64,
+    clock: Clock,
+}
+
+impl WallClock {
+    /// A wall clock whose first anchor is now.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        let anchor = Mutex::new(Anchor::now(clock));
+        Self { clock, anchor }
+    }
+
+    /// The anchor to convert a batch of ticks with, renewed first if the clocks have drifted apart.
+    pub fn anchor(&self) -> Anchor {
+        let now = Anchor::now(self.clock);
+        let mut anchor = lock(&self.anchor);
+        let drift = anchor.unix_ns_of(now.ticks).abs_diff(now.unix_ns);
+        if u128::from(drift) > DRIFT_ALLOWED.as_nanos() {
+            *anchor = now;
+        }
+        *anchor
+    }
+}
+
+impl Anchor {
+    fn now(clock: Clock) -> Self {
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            ticks: clock.ticks(),
+            // u64 nanoseconds since 1970 last until the year 2554.
+            unix_ns: u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX),
+            clock,
+        }
+    }
+
+    fn unix_ns_of(&self, ticks: u64) -> u64 {
+        if ticks >= self.ticks {
+            self.unix_ns
+                .saturating_add(self.clock.nanos_between(self.ticks, ticks))
+        } else {
+            self.unix_ns
+                .saturating_sub(self.clock.nanos_between(ticks, self.ticks))
+        }
+    }
+
+    /// Unix time of `ticks`, in seconds.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "an f64 resolves 0.2 microseconds today, as time.time() does"
+    )]
+    pub fn unix_seconds(&self, ticks: u64) -> f64 {
+        self.unix_ns_of(ticks) as f64 / 1e9
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_is_measured_within_its_bounds() {
+        let clock = Clock::get();
+        let (start, before) = (clock.ticks(), std::time::Instant::now());
+        std::thread::sleep(Duration::from_millis(20));
+        let ns = clock.nanos_between(start, clock.ticks());
+        let outer = before.elapsed().as_nanos() as u64;
+        assert!(ns >= 19_900_000, "{ns}");
+        // 0.1 % allows for calibration error; the sleep itself may take any time.
+        assert!(ns <= outer + outer / 1000, "{ns} > {outer}");
+    }
+
+    #[test]
+    fn time_never_runs_backwards() {
+        let clock = Clock::get();
+        assert_eq!(clock.nanos_between(1_000, 10), 0);
+    }
+
+    #[test]
+    fn ticks_convert_to_wall_time_on_both_sides_of_the_anchor() {
+        let clock = Clock::get();
+        let earlier = clock.ticks();
+        let wall = WallClock::new(clock);
+        let unix = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let anchor = wall.anchor();
+        let now = unix().as_secs_f64();
+        assert!((anchor.unix_seconds(clock.ticks()) - now).abs() < 0.1);
+        assert!((anchor.unix_seconds(earlier) - now).abs() < 0.1);
+        assert!(anchor.unix_seconds(earlier) <= anchor.unix_seconds(clock.ticks()));
+    }
+
+    #[test]
+    fn one_sample_keeps_its_timestamp_between_two_anchors() {
+        let wall = WallClock::new(Clock::get());
+        let ticks = Clock::get().ticks();
+        let first = wall.anchor().unix_seconds(ticks);
+        std::thread::sleep(Duration::from_millis(2));
+        let second = wall.anchor().unix_seconds(ticks);
+        assert!((first - second).abs() < 0.05);
+    }
+}

@@ -1,0 +1,67 @@
+//! Counting into buckets, lock-free.
+
+use super::config::{BUCKETS, MIN_INDEX, index_of};
+use crate::sync::{AtomicU64, Ordering};
+
+/// The histogram's words inside an operation's block: the count of zeros, then one a bucket.
+#[derive(Debug, Clone, Copy)]
+pub struct Recorder<'a> {
+    words: &'a [AtomicU64],
+}
+
+impl<'a> Recorder<'a> {
+    /// Words that a histogram takes.
+    pub const WORDS: usize = 1 + BUCKETS;
+
+    /// A recorder over `words`, of which it uses the first [`WORDS`](Self::WORDS).
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer.
+    #[must_use]
+    pub fn new(words: &'a [AtomicU64]) -> Self {
+        Self {
+            words: &words[..Self::WORDS],
+        }
+    }
+
+    /// Counts one value.
+    #[inline]
+    pub fn count(&self, value: u64) {
+        let word = if value == 0 {
+            0
+        } else {
+            // At least 1: `index_of` is at least MIN_INDEX.
+            (index_of(value) - MIN_INDEX + 1).cast_unsigned() as usize
+        };
+        // Relaxed: each bucket counts for itself; nothing else is published by it.
+        self.words[word].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many zeros were counted.
+    #[must_use]
+    pub fn zeros(&self) -> u64 {
+        self.words[0].load(Ordering::Relaxed)
+    }
+
+    /// The counts of the buckets from `first` to `last`, both included.
+    #[must_use]
+    pub fn counts(&self, first: i32, last: i32) -> Vec<u64> {
+        debug_assert!(MIN_INDEX <= first && first <= last);
+        let word = |index: i32| (index - MIN_INDEX + 1).cast_unsigned() as usize;
+        self.words[word(first)..=word(last)]
+            .iter()
+            .map(|bucket| bucket.load(Ordering::Relaxed))
+            .collect()
+    }
+
+    /// Forgets all counts. A value counted meanwhile may or may not be forgotten.
+    pub fn clear(&self) {
+        for word in self.words {
+            // Reading first keeps pages that were never written from being committed.
+            if word.load(Ordering::Relaxed) != 0 {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+}

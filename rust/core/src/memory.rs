@@ -1,0 +1,102 @@
+//! Zeroed words whose pages cost nothing until they are written.
+//!
+//! An operation's block is some 70 KiB of address space of which a quiet operation touches two pages.
+//! An anonymous mapping is committed page by page; `calloc` would do the same only above glibc's
+//! moving mmap threshold, and would zero (and so commit) recycled heap memory below it.
+#![allow(
+    unsafe_code,
+    reason = "views mapped bytes as atomic words, once, below"
+)]
+
+use crate::{error::Error, sync::AtomicU64};
+
+/// A fixed number of zeroed [`AtomicU64`], shared by reference.
+#[derive(Debug)]
+pub struct Memory {
+    #[cfg(not(loom))]
+    map: memmap2::MmapRaw,
+    #[cfg(loom)]
+    words: Vec<AtomicU64>,
+}
+
+#[cfg(not(loom))]
+impl Memory {
+    /// Maps `words` zeroed words.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if the operating system refuses the mapping.
+    pub fn zeroed(words: usize) -> Result<Self, Error> {
+        let bytes = words * size_of::<u64>();
+        let map = memmap2::MmapMut::map_anon(bytes).map_err(|_| Error::OutOfMemory(bytes))?;
+        let map = memmap2::MmapRaw::from(map);
+        // Neighbouring mappings merge, and a transparent huge page over them would commit 2 MiB for
+        // one sample. Kernels built without huge pages refuse the advice, and need none.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::NoHugePage);
+        Ok(Self { map })
+    }
+
+    /// The words, all zero at first.
+    #[inline]
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is page-aligned (so aligned for AtomicU64), lives as long as `self`, was
+        // zeroed by the kernel, is readable and writable, and every bit pattern is a valid
+        // AtomicU64. The bytes are reached only through this function, so no access to them is ever
+        // non-atomic, and `MmapRaw` hands out a raw pointer without ever making a reference.
+        unsafe {
+            std::slice::from_raw_parts(
+                self.map.as_mut_ptr().cast::<AtomicU64>(),
+                self.map.len() / size_of::<u64>(),
+            )
+        }
+    }
+}
+
+#[cfg(loom)]
+impl Memory {
+    /// Allocates `words` zeroed words that loom watches.
+    ///
+    /// # Errors
+    ///
+    /// None; the signature is the mapped version's.
+    pub fn zeroed(words: usize) -> Result<Self, Error> {
+        Ok(Self {
+            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
+        })
+    }
+
+    /// The words, all zero at first.
+    pub fn words(&self) -> &[AtomicU64] {
+        &self.words
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::Ordering;
+
+    #[test]
+    fn words_start_at_zero_and_keep_what_is_written() {
+        let memory = Memory::zeroed(10_000).unwrap();
+        assert_eq!(memory.words().len(), 10_000);
+        assert!(
+            memory
+                .words()
+                .iter()
+                .all(|word| word.load(Ordering::Relaxed) == 0)
+        );
+        memory.words()[9_999].store(7, Ordering::Relaxed);
+        assert_eq!(memory.words()[9_999].load(Ordering::Relaxed), 7);
+    }
+
+    #[test]
+    fn impossible_sizes_are_an_error() {
+        let words = 1 << 58;
+        assert_eq!(
+            Memory::zeroed(words).unwrap_err(),
+            Error::OutOfMemory(words * 8)
+        );
+    }
+}

@@ -1,0 +1,265 @@
+//! Operations by name, bounded in number.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use crate::{
+    clock::{Clock, WallClock},
+    error::{Error, check_seconds},
+    operation::Operation,
+    sync::{AtomicU64, Ordering, PoisonError, RwLock},
+};
+
+/// The operation that takes the samples of all names past the bound.
+pub const OVERFLOW: &[u8] = b"__overflow__";
+
+/// All operations of one monitor.
+///
+/// Every method may be called from any thread. A lock is held only for the look-up of a name, never
+/// while a sample is recorded or read.
+#[derive(Debug)]
+pub struct Registry {
+    window: usize,
+    max_operations: usize,
+    clock: Clock,
+    wall: WallClock,
+    names: RwLock<Names>,
+    overflow: Arc<Operation>,
+    refused: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    operations: HashMap<Box<[u8]>, Arc<Operation>>,
+    // Thresholds outlive clearing and may be set before an operation is first seen.
+    thresholds: HashMap<Box<[u8]>, f64>,
+}
+
+/// What a name leads to.
+#[derive(Debug)]
+pub enum Lookup {
+    /// The name's own operation.
+    Own(Arc<Operation>),
+    /// There was no room: the overflow operation. `first` is true once per registry.
+    Refused {
+        /// The operation that takes the sample instead.
+        overflow: Arc<Operation>,
+        /// No name was refused before.
+        first: bool,
+    },
+}
+
+impl Registry {
+    /// A registry of at most `max_operations` names with windows of `window` samples each.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Window`] or [`Error::MaxOperations`] if a bound is out of range,
+    /// [`Error::OutOfMemory`] if there is no memory for the overflow operation.
+    pub fn new(window: usize, max_operations: usize) -> Result<Self, Error> {
+        if max_operations == 0 {
+            return Err(Error::MaxOperations(max_operations));
+        }
+        let clock = Clock::get();
+        Ok(Self {
+            window,
+            max_operations,
+            clock,
+            wall: WallClock::new(clock),
+            names: RwLock::default(),
+            overflow: Arc::new(Operation::new(OVERFLOW, window, clock)?),
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// The length of every window, in samples.
+    #[must_use]
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
+    /// How many names there may be, the overflow operation not counted.
+    #[must_use]
+    pub fn max_operations(&self) -> usize {
+        self.max_operations
+    }
+
+    /// The clock of all operations.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The relation between ticks and the wall clock.
+    #[must_use]
+    pub fn wall(&self) -> &WallClock {
+        &self.wall
+    }
+
+    /// How many look-ups of names past the bound were led to the overflow operation.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        // Relaxed: a counter that stands for itself.
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Names> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Names> {
+        self.names.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The operation called `name`, if it was ever looked up with [`operation`](Self::operation).
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Option<Arc<Operation>> {
+        if name == OVERFLOW {
+            return Some(Arc::clone(&self.overflow));
+        }
+        self.read().operations.get(name).map(Arc::clone)
+    }
+
+    /// The operation called `name`, created on first use while there is room.
+    ///
+    /// An operation that the system has no memory for is refused like one past the bound: a monitored
+    /// program must not fail because of its monitor.
+    #[must_use]
+    pub fn operation(&self, name: &[u8]) -> Lookup {
+        if let Some(operation) = self.get(name) {
+            return Lookup::Own(operation);
+        }
+        let mut names = self.write();
+        // Another thread may have created it between the two locks.
+        if let Some(operation) = names.operations.get(name) {
+            return Lookup::Own(Arc::clone(operation));
+        }
+        if names.operations.len() < self.max_operations
+            && let Ok(operation) = Operation::new(name, self.window, self.clock)
+        {
+            let operation = Arc::new(operation);
+            if let Some(&seconds) = names.thresholds.get(name) {
+                // Only thresholds that passed the check are kept.
+                let _ = operation.block().set_threshold(Some(seconds));
+            }
+            names.operations.insert(name.into(), Arc::clone(&operation));
+            return Lookup::Own(operation);
+        }
+        Lookup::Refused {
+            overflow: Arc::clone(&self.overflow),
+            first: self.refused.fetch_add(1, Ordering::Relaxed) == 0,
+        }
+    }
+
+    /// Every operation, in no order, the overflow operation included.
+    #[must_use]
+    pub fn operations(&self) -> Vec<Arc<Operation>> {
+        let names = self.read();
+        let own = names.operations.values().map(Arc::clone);
+        own.chain([Arc::clone(&self.overflow)]).collect()
+    }
+
+    /// Sets or removes the threshold of `name`, seen already or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Seconds`] if `seconds` is negative, infinite or NaN.
+    pub fn set_threshold(&self, name: &[u8], seconds: Option<f64>) -> Result<(), Error> {
+        seconds.map(check_seconds).transpose()?;
+        let mut names = self.write();
+        match seconds {
+            Some(seconds) => names.thresholds.insert(name.into(), seconds),
+            None => names.thresholds.remove(name),
+        };
+        match names.operations.get(name) {
+            Some(operation) => operation.block().set_threshold(seconds),
+            None if name == OVERFLOW => self.overflow.block().set_threshold(seconds),
+            None => Ok(()),
+        }
+    }
+
+    /// All thresholds in seconds, by name, in no order.
+    #[must_use]
+    pub fn thresholds(&self) -> Vec<(Box<[u8]>, f64)> {
+        let names = self.read();
+        names
+            .thresholds
+            .iter()
+            .map(|(name, &seconds)| (name.clone(), seconds))
+            .collect()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::{operation::Measured, ring::Outcome};
+
+    fn own(lookup: Lookup) -> Arc<Operation> {
+        match lookup {
+            Lookup::Own(operation) => operation,
+            Lookup::Refused { .. } => panic!("refused"),
+        }
+    }
+
+    #[test]
+    fn a_name_always_leads_to_the_same_operation() {
+        let registry = Registry::new(10, 10).unwrap();
+        assert!(registry.get(b"a").is_none());
+        let first = own(registry.operation(b"a"));
+        assert!(Arc::ptr_eq(&first, &own(registry.operation(b"a"))));
+        assert!(Arc::ptr_eq(&first, &registry.get(b"a").unwrap()));
+        assert!(!Arc::ptr_eq(&first, &own(registry.operation(b"b"))));
+    }
+
+    #[test]
+    fn names_past_the_bound_share_the_overflow_operation() {
+        let registry = Registry::new(10, 2).unwrap();
+        let (a, b) = (registry.operation(b"a"), registry.operation(b"b"));
+        assert!(matches!((a, b), (Lookup::Own(_), Lookup::Own(_))));
+        for (name, expect_first) in [(b"c", true), (b"d", false), (b"c", false)] {
+            let Lookup::Refused { overflow, first } = registry.operation(name) else {
+                panic!("not refused");
+            };
+            assert_eq!((overflow.name(), first), (OVERFLOW, expect_first));
+        }
+        assert_eq!(registry.refused(), 3);
+        assert!(matches!(registry.operation(b"a"), Lookup::Own(_)));
+        assert!(matches!(registry.operation(OVERFLOW), Lookup::Own(_)));
+        assert_eq!(registry.operations().len(), 3);
+    }
+
+    #[test]
+    fn a_threshold_set_before_the_operation_exists_applies_to_it() {
+        let registry = Registry::new(10, 10).unwrap();
+        registry.set_threshold(b"a", Some(0.5)).unwrap();
+        assert!(registry.get(b"a").is_none());
+        assert_eq!(own(registry.operation(b"a")).block().threshold(), Some(0.5));
+        registry.set_threshold(b"a", None).unwrap();
+        assert_eq!(own(registry.operation(b"a")).block().threshold(), None);
+        assert!(registry.set_threshold(b"a", Some(f64::NAN)).is_err());
+        assert!(registry.thresholds().is_empty());
+    }
+
+    #[test]
+    fn what_is_attached_is_there_before_the_sample_can_be_read() {
+        let registry = Registry::new(10, 10).unwrap();
+        let operation = own(registry.operation(b"a"));
+        operation.record(0, Measured::Nanos(1), Outcome::Ok, |ticket| {
+            let window = operation.window();
+            assert_eq!((ticket, window.samples.len(), window.skipped), (0, 0, 1));
+            true
+        });
+        let window = operation.window();
+        assert!(window.samples[0].1.has_metadata);
+        assert_eq!(window.skipped, 0);
+    }
+
+    #[test]
+    fn bounds_out_of_range_are_refused() {
+        assert_eq!(Registry::new(10, 0).unwrap_err(), Error::MaxOperations(0));
+        assert_eq!(Registry::new(0, 1).unwrap_err(), Error::Window(0));
+    }
+}

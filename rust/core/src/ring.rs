@@ -1,0 +1,273 @@
+//! The window: a ring of the most recent samples, written by many and never blocking anybody.
+//!
+//! A sample's *ticket* (its number since start) names its slot, `ticket % capacity`, and its *lap*,
+//! `ticket / capacity + 1`. A slot is four words, and **every word carries the low 31 bits of the
+//! lap** beside 33 bits of payload:
+//!
+//! ```text
+//! word 0   end: bits 0-32                              | lap
+//! word 1   end: bits 33-63, outcome (2 bits)           | lap
+//! word 2   duration: bits 0-32                         | lap
+//! word 3   duration: bits 33-63, is_seconds, metadata  | lap
+//! ```
+//!
+//! A writer stores the four words; a reader accepts a slot only if all four show the lap it expects. So
+//! there is nothing to lock, to wait for or to order: a word is whole because it is atomic, and a
+//! mixture of two writers' words cannot pass, whoever was interrupted where, killed processes included.
+//! Two samples could be mistaken for one another only if a writer stopped between two
+//! stores while 2^31 laps of the ring went by, 2.2 * 10^12 samples for the default window: days of
+//! recording at full speed.
+//!
+//! The price of being overtaken: a writer that stalls for a whole lap spoils one slot, which readers
+//! skip and count until its next lap. Its sample still stands in totals and histogram.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// The longest window, in samples: 512 MiB of address space for its ring.
+pub const MAX_WINDOW: usize = 1 << 24;
+
+/// Words in a slot: half a cache line, so that a slot never straddles two.
+pub const SLOT_WORDS: usize = 4;
+
+const LAP_BITS: u32 = 31;
+const LAP_MASK: u64 = (1 << LAP_BITS) - 1;
+/// Payload bits in a word.
+const LOW_BITS: u32 = 64 - LAP_BITS;
+const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
+
+/// How an execution ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// It returned.
+    Ok = 0,
+    /// An error left it, or it was said to have failed.
+    Error = 1,
+    /// It was cancelled, interrupted or closed.
+    Cancelled = 2,
+}
+
+impl Outcome {
+    fn from_bits(bits: u64) -> Self {
+        match bits & 3 {
+            0 => Self::Ok,
+            1 => Self::Error,
+            _ => Self::Cancelled,
+        }
+    }
+}
+
+/// A duration as it was measured, so that it comes back exactly.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Measured {
+    /// Nanoseconds off our own clock.
+    Nanos(u64),
+    /// Finite seconds >= 0 that the caller measured.
+    Seconds(f64),
+}
+
+impl Measured {
+    /// The duration in seconds; bit for bit the caller's value where the caller gave seconds.
+    #[inline]
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "exact below 104 days")]
+    pub fn seconds(self) -> f64 {
+        match self {
+            Self::Nanos(ns) => ns as f64 / 1e9,
+            Self::Seconds(seconds) => seconds,
+        }
+    }
+
+    /// The duration in whole nanoseconds, rounded; `u64::MAX` for 584 years and more.
+    #[inline]
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "`as` saturates, and negative or NaN durations were refused"
+    )]
+    pub fn nanos(self) -> u64 {
+        match self {
+            Self::Nanos(ns) => ns,
+            Self::Seconds(seconds) => (seconds * 1e9 + 0.5) as u64,
+        }
+    }
+}
+
+/// One finished execution of an operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// When it ended, in [`Clock`](crate::Clock) ticks.
+    pub end: u64,
+    /// How long it took.
+    pub duration: Measured,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether metadata was kept for it beside the ring.
+    pub has_metadata: bool,
+}
+
+/// The ring's words inside an operation's block. A capacity is a power of two.
+#[derive(Debug, Clone, Copy)]
+pub struct Ring<'a> {
+    slots: &'a [AtomicU64],
+    capacity_log2: u32,
+}
+
+impl<'a> Ring<'a> {
+    /// Slots that a window of `window` samples needs.
+    #[must_use]
+    pub const fn capacity_for(window: usize) -> usize {
+        window.next_power_of_two()
+    }
+
+    /// A ring over `slots`, whose length is [`SLOT_WORDS`] times a power of two.
+    #[inline]
+    #[must_use]
+    pub fn new(slots: &'a [AtomicU64]) -> Self {
+        let capacity = slots.len() / SLOT_WORDS;
+        debug_assert!(capacity.is_power_of_two());
+        Self {
+            slots,
+            capacity_log2: capacity.trailing_zeros(),
+        }
+    }
+
+    #[inline]
+    fn slot_and_lap(&self, ticket: u64) -> (&'a [AtomicU64; SLOT_WORDS], u64) {
+        let capacity = 1_u64 << self.capacity_log2;
+        let at = (ticket & (capacity - 1)) as usize * SLOT_WORDS;
+        // Laps count from 1: memory that was never written shows lap 0.
+        let lap = ((ticket >> self.capacity_log2) + 1) & LAP_MASK;
+        let slot = self.slots[at..]
+            .first_chunk()
+            .expect("the masked slot lies inside the ring");
+        (slot, lap)
+    }
+
+    /// Writes `sample` under `ticket`, which the caller has claimed for itself.
+    #[inline]
+    pub fn write(&self, ticket: u64, sample: Sample) {
+        let (slot, lap) = self.slot_and_lap(ticket);
+        let (duration, is_seconds) = match sample.duration {
+            Measured::Nanos(ns) => (ns, 0),
+            Measured::Seconds(seconds) => (seconds.to_bits(), 1),
+        };
+        let flags = is_seconds << 1 | u64::from(sample.has_metadata);
+        let outcome = sample.outcome as u64;
+        let word = |payload: u64| payload << LAP_BITS | lap;
+        // Relaxed: each word vouches for itself by its lap, so no order among them is relied on.
+        slot[0].store(word(sample.end & LOW_MASK), Ordering::Relaxed);
+        slot[1].store(
+            word((sample.end >> LOW_BITS) << 2 | outcome),
+            Ordering::Relaxed,
+        );
+        slot[2].store(word(duration & LOW_MASK), Ordering::Relaxed);
+        slot[3].store(word((duration >> LOW_BITS) << 2 | flags), Ordering::Relaxed);
+    }
+
+    /// The sample of `ticket`, or `None` while it is being written, or once it was overwritten.
+    #[inline]
+    #[must_use]
+    pub fn read(&self, ticket: u64) -> Option<Sample> {
+        let (slot, lap) = self.slot_and_lap(ticket);
+        // Relaxed: see `write`.
+        let words: [u64; SLOT_WORDS] = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
+        if words.iter().any(|word| word & LAP_MASK != lap) {
+            return None;
+        }
+        let [end_low, end_high, duration_low, duration_high] = words.map(|word| word >> LAP_BITS);
+        let duration = duration_low | (duration_high >> 2) << LOW_BITS;
+        Some(Sample {
+            end: end_low | (end_high >> 2) << LOW_BITS,
+            duration: if duration_high & 2 == 0 {
+                Measured::Nanos(duration)
+            } else {
+                Measured::Seconds(f64::from_bits(duration))
+            },
+            outcome: Outcome::from_bits(end_high),
+            has_metadata: duration_high & 1 == 1,
+        })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::memory::Memory;
+
+    fn sample(end: u64) -> Sample {
+        Sample {
+            end,
+            duration: Measured::Nanos(!end),
+            outcome: Outcome::Ok,
+            has_metadata: false,
+        }
+    }
+
+    #[test]
+    fn a_fresh_ring_holds_nothing() {
+        let memory = Memory::zeroed(8 * SLOT_WORDS).unwrap();
+        let ring = Ring::new(memory.words());
+        assert!((0..20).all(|ticket| ring.read(ticket).is_none()));
+    }
+
+    #[test]
+    fn the_newest_lap_replaces_the_one_before() {
+        let memory = Memory::zeroed(8 * SLOT_WORDS).unwrap();
+        let ring = Ring::new(memory.words());
+        for ticket in 0..20 {
+            ring.write(ticket, sample(ticket));
+        }
+        for ticket in 0..20 {
+            let expected = (ticket >= 12).then(|| sample(ticket));
+            assert_eq!(ring.read(ticket), expected, "{ticket}");
+        }
+    }
+
+    #[test]
+    fn any_mixture_of_two_laps_is_skipped() {
+        for mixture in 1_u32..15 {
+            let (a, b) = (Memory::zeroed(4).unwrap(), Memory::zeroed(4).unwrap());
+            Ring::new(a.words()).write(5, sample(1));
+            Ring::new(b.words()).write(6, sample(2));
+            for (word, of_b) in a
+                .words()
+                .iter()
+                .zip(b.words())
+                .enumerate()
+                .filter_map(|(i, pair)| (mixture >> i & 1 == 1).then_some(pair))
+            {
+                word.store(of_b.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            let ring = Ring::new(a.words());
+            assert_eq!((ring.read(5), ring.read(6)), (None, None), "{mixture:04b}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn samples_come_back_bit_for_bit(
+            end: u64,
+            ticket in 0..u64::MAX / 2,
+            duration in prop_oneof![
+                any::<u64>().prop_map(Measured::Nanos),
+                (0.0..=f64::MAX).prop_map(Measured::Seconds),
+            ],
+            outcome in prop_oneof![
+                Just(Outcome::Ok), Just(Outcome::Error), Just(Outcome::Cancelled),
+            ],
+            has_metadata: bool,
+            capacity_log2 in 0_u32..6,
+        ) {
+            let memory = Memory::zeroed(SLOT_WORDS << capacity_log2).unwrap();
+            let ring = Ring::new(memory.words());
+            let sample = Sample { end, duration, outcome, has_metadata };
+            ring.write(ticket, sample);
+            prop_assert_eq!(ring.read(ticket), Some(sample));
+            prop_assert_eq!(ring.read(ticket + (1 << capacity_log2)), None);
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The monitor's recording side; `perfuse.PerformanceMonitor` derives from it.
+
+use std::sync::{Arc, OnceLock};
+
+use perfuse_core::{Lookup, Measured, Outcome, Registry, error::check_seconds, registry::OVERFLOW};
+use pyo3::{
+    PyTraverseError, PyVisit,
+    exceptions::PyRuntimeError,
+    intern,
+    prelude::*,
+    types::{PyDict, PyString, PyTuple},
+};
+
+use crate::{
+    error, metadata, names,
+    operation::{Operation, Shared},
+    span::Span,
+};
+
+/// Records operations. Use `perfuse.PerformanceMonitor`.
+#[pyclass(frozen, subclass, module = "perfuse._core")]
+pub struct Monitor {
+    // Set by __init__ and not by __new__, so that subclasses may take what arguments they like.
+    inner: OnceLock<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    // Name to Operation. Entries are never removed, and names past the bound never enter.
+    operations: Py<PyDict>,
+}
+
+/// The contract's fields of `PerformanceStats`, then the additions.
+type Statistics = (
+    (usize, f64, f64, f64, f64, f64, f64, f64),
+    (f64, f64, f64, usize, usize, u64, u64),
+);
+
+/// Duration in seconds, Unix time of the end, success, metadata.
+type ExportedSample<'py> = (f64, f64, bool, Bound<'py, PyDict>);
+
+impl Monitor {
+    #[inline]
+    fn inner(&self) -> PyResult<&Inner> {
+        self.inner
+            .get()
+            .ok_or_else(|| PyRuntimeError::new_err("PerformanceMonitor.__init__ was not called"))
+    }
+}
+
+impl Inner {
+    fn known<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Operation>>> {
+        let found = self
+            .operations
+            .bind(name.py())
+            .get_item(names::check(name)?)?;
+        Ok(found.map(|operation| operation.cast_into()).transpose()?)
+    }
+
+    #[inline]
+    fn operation<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Operation>> {
+        match self.known(name)? {
+            Some(operation) => Ok(operation),
+            None => self.first_seen(names::check(name)?),
+        }
+    }
+
+    #[cold]
+    fn first_seen<'py>(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, Operation>> {
+        let py = name.py();
+        let operations = self.operations.bind(py);
+        match self.shared.registry().operation(&names::key(name)?) {
+            Lookup::Own(core) => {
+                let name = names::exact(name)?.cast_into::<PyString>()?;
+                let operation =
+                    Operation::new(core, name.clone().unbind(), Arc::clone(&self.shared));
+                // Another thread may have been first; its operation is then everybody's.
+                let agreed = operations.call_method1(
+                    intern!(py, "setdefault"),
+                    (name, Bound::new(py, operation)?),
+                )?;
+                Ok(agreed.cast_into()?)
+            }
+            Lookup::Refused { first, .. } => {
+                if first && let Some(events) = self.shared.events(py) {
+                    let arguments = (name, self.shared.registry().max_operations());
+                    events.call_method1(py, intern!(py, "overflow"), arguments)?;
+                }
+                self.overflow(py)
+            }
+        }
+    }
+
+    fn all<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, Operation>>> {
+        let operations = self.operations.bind(py).values();
+        operations
+            .iter()
+            .map(|operation| Ok(operation.cast_into()?))
+            .collect()
+    }
+
+    fn overflow<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
+        let operations = self.operations.bind(py);
+        let overflow = operations
+            .as_any()
+            .get_item(names::from_key(py, OVERFLOW)?)?;
+        Ok(overflow.cast_into()?)
+    }
+}
+
+#[pymethods]
+impl Monitor {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self {
+            inner: OnceLock::new(),
+        }
+    }
+
+    fn __init__(
+        &self,
+        py: Python<'_>,
+        max_metrics_per_operation: usize,
+        max_operations: usize,
+        events: Py<PyAny>,
+    ) -> PyResult<()> {
+        let registry = Registry::new(max_metrics_per_operation, max_operations)
+            .map_err(|e| error::to_python("PerformanceMonitor", &e))?;
+        let overflow = registry.get(OVERFLOW);
+        let shared = Arc::new(Shared::new(registry, events));
+        let operations = PyDict::new(py);
+        if let Some(core) = overflow {
+            let name = names::from_key(py, OVERFLOW)?.cast_into::<PyString>()?;
+            let overflow = Operation::new(core, name.clone().unbind(), Arc::clone(&shared));
+            operations.set_item(name, Bound::new(py, overflow)?)?;
+        }
+        self.inner
+            .set(Inner {
+                shared,
+                operations: operations.unbind(),
+            })
+            .map_err(|_| PyRuntimeError::new_err("a monitor is initialised once"))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Some(inner) = self.inner.get() else {
+            return Ok(());
+        };
+        visit.call(&inner.operations)?;
+        inner.shared.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        if let Some(inner) = self.inner.get() {
+            inner.shared.clear();
+        }
+    }
+
+    #[pyo3(signature = (operation, metadata=None))]
+    fn track_operation(
+        &self,
+        operation: &Bound<'_, PyAny>,
+        metadata: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Span> {
+        let metadata = metadata::given(metadata)?.map(Bound::unbind);
+        let operation = self.inner()?.operation(operation)?;
+        Ok(Span::new(operation.unbind(), metadata))
+    }
+
+    #[pyo3(signature = (operation, duration, success=true, metadata=None))]
+    fn record_metric(
+        &self,
+        py: Python<'_>,
+        operation: &Bound<'_, PyAny>,
+        duration: f64,
+        success: bool,
+        metadata: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let inner = self.inner()?;
+        let end = inner.shared.registry().clock().ticks();
+        if let Err(refused) = check_seconds(duration) {
+            let asked = format!("duration of operation {:?}", names::check(operation)?);
+            return Err(error::to_python(&asked, &refused));
+        }
+        let metadata = match metadata::given(metadata)? {
+            Some(given) if !given.is_empty() => Some(given.copy()?),
+            _ => None,
+        };
+        let operation = inner.operation(operation)?;
+        let outcome = if success { Outcome::Ok } else { Outcome::Error };
+        operation
+            .get()
+            .record(py, end, Measured::Seconds(duration), outcome, metadata)
+    }
+
+    fn enable(&self) -> PyResult<()> {
+        self.inner()?.shared.enable(true);
+        Ok(())
+    }
+
+    fn disable(&self) -> PyResult<()> {
+        self.inner()?.shared.enable(false);
+        Ok(())
+    }
+
+    #[getter]
+    fn enabled(&self) -> PyResult<bool> {
+        Ok(self.inner()?.shared.enabled())
+    }
+
+    #[getter]
+    fn max_metrics_per_operation(&self) -> PyResult<usize> {
+        Ok(self.inner()?.shared.registry().window())
+    }
+
+    #[getter]
+    fn max_operations(&self) -> PyResult<usize> {
+        Ok(self.inner()?.shared.registry().max_operations())
+    }
+
+    #[getter]
+    fn refused_names(&self) -> PyResult<u64> {
+        Ok(self.inner()?.shared.registry().refused())
+    }
+
+    fn set_threshold(&self, operation: &Bound<'_, PyAny>, seconds: Option<f64>) -> PyResult<()> {
+        let name = names::check(operation)?;
+        self.inner()?
+            .shared
+            .registry()
+            .set_threshold(&names::key(name)?, seconds)
+            .map_err(|e| error::to_python(&format!("threshold of operation {name:?}"), &e))
+    }
+
+    #[getter]
+    fn thresholds<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let thresholds = PyDict::new(py);
+        for (name, seconds) in self.inner()?.shared.registry().thresholds() {
+            thresholds.set_item(names::from_key(py, &name)?, seconds)?;
+        }
+        Ok(thresholds)
+    }
+
+    #[pyo3(signature = (operation=None))]
+    fn clear_metrics(&self, py: Python<'_>, operation: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let inner = self.inner()?;
+        let cleared = match operation {
+            Some(name) => inner.known(name)?.into_iter().collect(),
+            None => inner.all(py)?,
+        };
+        for operation in cleared {
+            operation.get().clear();
+        }
+        Ok(())
+    }
+
+    /// The names of operations that have samples in their window, in the order they were first seen.
+    fn _names<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyString>>> {
+        let mut all = self.inner()?.all(py)?;
+        all.retain(|operation| operation.get().core().block().samples().len() > 0);
+        Ok(all
+            .iter()
+            .map(|operation| operation.get().name(py).clone())
+            .collect())
+    }
+
+    /// Statistics of the window as the positional arguments of `PerformanceStats` after the name.
+    fn _statistics(&self, operation: &Bound<'_, PyAny>) -> PyResult<Option<Statistics>> {
+        let py = operation.py();
+        let inner = self.inner()?;
+        let Some(operation) = inner.known(operation)? else {
+            return Ok(None);
+        };
+        let operation = operation.get();
+        let Some(summary) = operation.summary(py) else {
+            return Ok(None);
+        };
+        let updated = inner
+            .shared
+            .registry()
+            .wall()
+            .anchor()
+            .unix_seconds(summary.last_end);
+        let totals = operation.core().totals();
+        Ok(Some((
+            (
+                summary.count,
+                summary.mean,
+                summary.min,
+                summary.max,
+                summary.p95,
+                summary.p99,
+                summary.success_rate(),
+                updated,
+            ),
+            (
+                summary.p50,
+                summary.p999,
+                summary.stddev,
+                summary.errors,
+                summary.cancelled,
+                totals.count,
+                totals.violations,
+            ),
+        )))
+    }
+
+    /// The window, oldest first: (duration in seconds, Unix time of the end, success, metadata) each.
+    fn _samples<'py>(
+        &self,
+        py: Python<'py>,
+        operation: &Bound<'py, PyAny>,
+    ) -> PyResult<Vec<ExportedSample<'py>>> {
+        let inner = self.inner()?;
+        let Some(operation) = inner.known(operation)? else {
+            return Ok(Vec::new());
+        };
+        let samples = operation.get().samples(py)?;
+        let anchor = inner.shared.registry().wall().anchor();
+        Ok(samples
+            .into_iter()
+            .map(|(sample, metadata)| {
+                let ended = anchor.unix_seconds(sample.end);
+                (
+                    sample.duration.seconds(),
+                    ended,
+                    sample.outcome == Outcome::Ok,
+                    metadata,
+                )
+            })
+            .collect())
+    }
+}

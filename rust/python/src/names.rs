@@ -1,0 +1,51 @@
+//! Operation names: any non-empty `str`, lone surrogates included.
+
+use std::borrow::Cow;
+
+use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
+    intern,
+    prelude::*,
+    types::{PyBytes, PyString},
+};
+
+/// `name` as a string object, or why it is none.
+pub fn check<'a, 'py>(name: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyString>> {
+    let name = name.cast::<PyString>().map_err(|_| {
+        PyTypeError::new_err(format!(
+            "an operation's name is a str, got {}",
+            name.get_type()
+        ))
+    })?;
+    if name.is_empty()? {
+        return Err(PyValueError::new_err(
+            "an operation's name is a non-empty str, got ''",
+        ));
+    }
+    Ok(name)
+}
+
+/// The bytes under which the core knows `name`: UTF-8, with lone surrogates encoded as if they were
+/// characters.
+pub fn key<'a>(name: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
+    if let Ok(text) = name.to_str() {
+        return Ok(Cow::Borrowed(text.as_bytes()));
+    }
+    let encoded = name.call_method1(intern!(name.py(), "encode"), ("utf-8", "surrogatepass"))?;
+    Ok(Cow::Owned(encoded.cast::<PyBytes>()?.as_bytes().to_vec()))
+}
+
+/// The string that [`key`] gave `bytes` for.
+pub fn from_key<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    PyBytes::new(py, bytes).call_method1(intern!(py, "decode"), ("utf-8", "surrogatepass"))
+}
+
+/// `name` itself, or an exact `str` with the same text if it is an instance of a subclass, whose
+/// `__eq__` and `__hash__` may be anything.
+pub fn exact<'py>(name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    if name.is_exact_instance_of::<PyString>() {
+        return Ok(name.clone().into_any());
+    }
+    let str_type = name.py().get_type::<PyString>();
+    str_type.call_method1(intern!(name.py(), "__str__"), (name,))
+}
