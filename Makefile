@@ -1,0 +1,57 @@
+# Every command of the project. `make help` lists them; each sets up what it needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# pip's resolver and maturin's builds need no network beyond the package registries.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-rust test-python lint format bench clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+
+# One release build serves every command; it is repeated when a Rust source or the metadata change.
+$(VENV)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES)
+	$(BIN)/pip install --quiet --group dev --editable '.[pool,demo]'
+	@touch $@
+
+install: $(VENV)/.installed ## create .venv and install perfuse with everything into it
+
+demo: $(VENV)/.installed ## the main job on real text, on an embedded PostgreSQL
+	$(BIN)/perfuse demo
+
+test: test-rust test-python ## all tests
+
+test-rust: ## unit and property tests of the core
+	cargo test --release --package perfuse-core
+
+test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed ## formatting, lints, types, import directions
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+format: $(VENV)/.installed ## put every source into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	cargo fmt --all
+
+bench: $(VENV)/.installed ## pytest-benchmark suites, beside the peers
+	$(BIN)/python -m pytest benches --benchmark-enable --benchmark-columns=median,iqr,ops,rounds \
+		--benchmark-group-by=group --benchmark-sort=name -p no:randomly
+
+clean: ## remove what the commands made
+	rm -rf $(VENV) target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

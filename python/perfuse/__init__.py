@@ -1,0 +1,17 @@
+"""Hot-path latency monitoring cheap enough to leave on everywhere."""
+
+from __future__ import annotations
+
+from perfuse._core import Span, __version__
+from perfuse.metrics import PerformanceMetric, PerformanceStats
+from perfuse.monitor import PerformanceMonitor, get_performance_monitor, track_performance
+
+__all__ = [
+    "PerformanceMetric",
+    "PerformanceMonitor",
+    "PerformanceStats",
+    "Span",
+    "__version__",
+    "get_performance_monitor",
+    "track_performance",
+]

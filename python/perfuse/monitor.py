@@ -1,0 +1,252 @@
+"""The performance monitor: recording is native, everything around it is here."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from perfuse import _core
+from perfuse.metrics import PerformanceMetric, PerformanceStats
+from perfuse.tracking import decorate
+
+logger = logging.getLogger("perfuse")
+
+AlertCallback = Callable[[str, PerformanceMetric], object]
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_THRESHOLDS = {
+    "connection_pool_access": 0.010,
+    "m0_operation": 0.100,
+    "m1_operation": 0.150,
+    "m2_operation": 0.150,
+    "buffer_flush": 0.050,
+    "service_access": 0.010,
+}
+"""Seconds over which a sample of these operations is a violation, unless set otherwise."""
+
+REGRESSION_FACTOR = 1.2
+"""How many times its baseline's an operation's mean must exceed to be reported."""
+
+
+class PerformanceMonitor(_core.Monitor):
+    """Records how long operations take and answers questions about them.
+
+    ```python
+    monitor = PerformanceMonitor()
+    with monitor.track_operation("parse"):
+        ...
+    monitor.get_stats("parse").p99_duration
+    ```
+
+    Every method may be called from any thread, task, signal handler or finaliser. Recording never
+    blocks, and never raises except for bad arguments.
+
+    Args:
+        max_metrics_per_operation: The length of each operation's window, in samples.
+        max_operations: How many operation names are kept apart. Samples of further names go to
+            the operation ``__overflow__``; one warning is logged.
+
+    Raises:
+        ValueError: If a bound is below 1, or the window longer than 16,777,216.
+    """
+
+    def __init__(
+        self, max_metrics_per_operation: int = 1000, *, max_operations: int = 10_000
+    ) -> None:
+        self._events = _Events()
+        super().__init__(max_metrics_per_operation, max_operations, self._events)
+        for operation, seconds in DEFAULT_THRESHOLDS.items():
+            self.set_threshold(operation, seconds)
+
+    def get_stats(self, operation: str) -> PerformanceStats | None:
+        """Return statistics of the operation's window, or None if it has no sample.
+
+        A sample that another thread is recording at this moment may be missing.
+        """
+        statistics = self._statistics(operation)
+        if statistics is None:
+            return None
+        contract, additions = statistics
+        return PerformanceStats(operation, *contract, *additions)
+
+    def get_all_stats(self) -> dict[str, PerformanceStats]:
+        """Return the statistics of every operation that has samples, by name."""
+        every = {operation: self.get_stats(operation) for operation in self._names()}
+        return {operation: stats for operation, stats in every.items() if stats is not None}
+
+    def add_alert_callback(self, callback: AlertCallback) -> None:
+        """Have ``callback("threshold_violation", metric)`` called for every violation.
+
+        It runs on the recording thread, before the record call or the span's exit returns. What
+        it raises is logged, and the other callbacks still run.
+
+        Raises:
+            TypeError: If ``callback`` cannot be called.
+        """
+        if not callable(callback):
+            raise TypeError(f"an alert callback is callable, got {callback!r}")
+        self._events.add(callback)
+
+    def remove_alert_callback(self, callback: AlertCallback) -> None:
+        """Take back one :meth:`add_alert_callback`; unknown callbacks are ignored."""
+        self._events.remove(callback)
+
+    def detect_regressions(self, baseline_stats: Mapping[str, PerformanceStats]) -> list[str]:
+        """Compare every operation's mean with its baseline's.
+
+        Args:
+            baseline_stats: Earlier results of :meth:`get_all_stats`. Operations without samples
+                now, and baselines whose mean is zero, cannot be compared and are passed over.
+
+        Returns:
+            A line for each mean over 1.2 times its baseline's; each is also logged as a warning.
+        """
+        regressions = []
+        for operation, baseline in baseline_stats.items():
+            current = self.get_stats(operation)
+            before = baseline.avg_duration
+            if current is None or before <= 0:
+                continue
+            after = current.avg_duration
+            if after > before * REGRESSION_FACTOR:
+                increase = (after - before) / before * 100
+                line = (
+                    f"Performance regression in {operation}: "
+                    f"{before:.3f}s -> {after:.3f}s ({increase:.1f}% increase)"
+                )
+                logger.warning("%s", line)
+                regressions.append(line)
+        return regressions
+
+    def export_metrics(self, operation: str | None = None) -> dict[str, list[dict[str, Any]]]:
+        """Return the window's samples as plain dicts, oldest first, by operation.
+
+        Args:
+            operation: Only this one; an unknown name gives ``{}``.
+
+        Returns:
+            ``{operation: [{"operation", "duration", "timestamp", "success", "metadata"}, ...]}``
+            with durations in seconds and Unix timestamps. The dicts are copies.
+        """
+        names = self._names() if operation is None else [operation]
+        exported = {
+            name: [
+                {
+                    "operation": name,
+                    "duration": duration,
+                    "timestamp": timestamp,
+                    "success": success,
+                    "metadata": metadata,
+                }
+                for duration, timestamp, success, metadata in self._samples(name)
+            ]
+            for name in names
+        }
+        return {name: samples for name, samples in exported.items() if samples}
+
+    def __repr__(self) -> str:
+        state = "enabled" if self.enabled else "disabled"
+        return f"<{type(self).__name__} of {len(self._names())} operations, {state}>"
+
+
+class _Events:
+    """What the native side reports: violations, to the callbacks, and refused names.
+
+    It does not refer to the monitor, so that a monitor without cyclic callbacks is freed at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Replaced, never changed, so that a callback may add and remove callbacks.
+        self._callbacks: tuple[AlertCallback, ...] = ()
+
+    def add(self, callback: AlertCallback) -> None:
+        with self._lock:
+            self._callbacks = (*self._callbacks, callback)
+
+    def remove(self, callback: AlertCallback) -> None:
+        with self._lock:
+            callbacks = list(self._callbacks)
+            if callback in callbacks:
+                callbacks.remove(callback)
+            self._callbacks = tuple(callbacks)
+
+    def violation(
+        self,
+        operation: str,
+        duration: float,
+        timestamp: float,
+        success: bool,
+        metadata: dict[str, Any] | None,
+    ) -> None:
+        for callback in self._callbacks:
+            try:
+                # One metric each: what a callback does to it must not reach the others.
+                metric = PerformanceMetric(
+                    operation, duration, timestamp, success, dict(metadata or {})
+                )
+                callback("threshold_violation", metric)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                # SystemExit included: no monitoring callback may end the monitored program.
+                logger.exception("alert callback %r failed for operation %r", callback, operation)
+
+    def overflow(self, operation: str, max_operations: int) -> None:
+        logger.warning(
+            "operation %r is one more than max_operations=%d; its samples and those of further new "
+            "names go to %r. Names should not hold identifiers; put those into metadata",
+            operation,
+            max_operations,
+            _core.OVERFLOW_OPERATION,
+        )
+
+
+_monitor: PerformanceMonitor | None = None
+_monitor_lock = threading.Lock()
+
+
+def get_performance_monitor() -> PerformanceMonitor:
+    """Return the monitor of this process, the same whichever thread asks first."""
+    global _monitor  # noqa: PLW0603 - the process-wide instance
+    if _monitor is None:
+        with _monitor_lock:
+            if _monitor is None:
+                _monitor = PerformanceMonitor()
+    return _monitor
+
+
+def track_performance(
+    operation: str, metadata: Mapping[str, Any] | None = None
+) -> Callable[[F], F]:
+    """Decorate a function so that each of its executions is recorded by the process's monitor.
+
+    Coroutine functions, generators and async generators are timed from their first step to their
+    end; methods, class methods and static methods work in either order of decorators. Name,
+    signature and docstring stay. The monitor is found when the function is called.
+
+    ```python
+    @track_performance("load_user", {"source": "db"})
+    async def load_user(user_id): ...
+    ```
+
+    Args:
+        operation: The operation's name, a non-empty string.
+        metadata: Kept with every sample.
+
+    Raises:
+        TypeError: If ``operation`` is no string, ``metadata`` no mapping, or (when applied) what
+            is decorated cannot be called.
+        ValueError: If ``operation`` is empty.
+    """
+    # Bad arguments are an error where they are written, not where the function is called.
+    get_performance_monitor().track_operation(operation, metadata)
+
+    def decorator(function: F) -> F:
+        return decorate(
+            function, lambda: get_performance_monitor().track_operation(operation, metadata)
+        )
+
+    return decorator

@@ -1,0 +1,11 @@
+"""Fixtures of the whole suite."""
+
+import pytest
+
+from perfuse import PerformanceMonitor
+
+
+@pytest.fixture
+def monitor() -> PerformanceMonitor:
+    """A monitor of the test's own."""
+    return PerformanceMonitor()

@@ -1,0 +1,511 @@
+"""The monitor's contract, call by call."""
+
+import dataclasses
+import logging
+import math
+import time
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import perfuse
+from perfuse import PerformanceMetric, PerformanceMonitor, PerformanceStats
+
+
+def durations(monitor, operation):
+    return [sample["duration"] for sample in monitor.export_metrics(operation)[operation]]
+
+
+class TestRecordMetric:
+    @pytest.mark.parametrize("duration", [0.1, 0.0, 5e-324, 1e-9, 123456.789, 1.7e308, 3])
+    def test_the_value_given_comes_back_bit_for_bit(self, monitor, duration):
+        """A recorded duration is exported exactly as it was given."""
+        monitor.record_metric("op", duration)
+        assert durations(monitor, "op") == [duration]
+
+    def test_success_and_metadata_are_kept(self, monitor):
+        """Success and metadata come back with their sample."""
+        monitor.record_metric("op", 0.1, success=False, metadata={"k": 1})
+        [sample] = monitor.export_metrics("op")["op"]
+        assert (sample["success"], sample["metadata"]) == (False, {"k": 1})
+
+    def test_arguments_may_be_positional(self, monitor):
+        """All four arguments keep the replaced monitor's order."""
+        monitor.record_metric("op", 0.1, False, {"k": 1})  # noqa: FBT003
+        assert monitor.get_stats("op").success_rate == 0.0
+
+    def test_metadata_is_copied(self, monitor):
+        """What the caller later does to its dict does not reach the sample."""
+        metadata = {"k": 1}
+        monitor.record_metric("op", 0.1, metadata=metadata)
+        metadata["k"] = 2
+        assert monitor.export_metrics("op")["op"][0]["metadata"] == {"k": 1}
+
+    def test_any_mapping_is_metadata(self, monitor):
+        """A mapping that is no dict is accepted."""
+        from types import MappingProxyType  # noqa: PLC0415
+
+        monitor.record_metric("op", 0.1, metadata=MappingProxyType({"k": 1}))
+        assert monitor.export_metrics("op")["op"][0]["metadata"] == {"k": 1}
+
+    @pytest.mark.parametrize("bad", [-0.001, -math.inf, math.inf, math.nan])
+    def test_impossible_durations_are_refused_by_name_and_value(self, monitor, bad):
+        """A negative, infinite or NaN duration is a ValueError naming operation and value."""
+        with pytest.raises(ValueError, match=r"'op'.*>= 0, got -?(inf|NaN|0\.001)"):
+            monitor.record_metric("op", bad)
+        assert monitor.get_stats("op") is None
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            (b"op", 0.1),
+            (None, 0.1),
+            (1, 0.1),
+            (["op"], 0.1),
+            ("op", "0.1"),
+            ("op", None),
+            ("op", 0.1, "yes"),
+            ("op", 0.1, True, "metadata"),
+            ("op", 0.1, True, 5),
+        ],
+    )
+    def test_wrong_types_are_type_errors(self, monitor, arguments):
+        """A wrong type for any argument is a TypeError and records nothing."""
+        with pytest.raises(TypeError):
+            monitor.record_metric(*arguments)
+        assert monitor.get_all_stats() == {}
+
+    def test_an_empty_name_is_refused(self, monitor):
+        """A name is any non-empty string."""
+        with pytest.raises(ValueError, match="non-empty"):
+            monitor.record_metric("", 0.1)
+
+    @pytest.mark.parametrize("name", ["ü", "日本", "a\0b", "\udc80", "x" * 10_000, "__overflow__"])
+    def test_any_other_name_works(self, monitor, name):
+        """Names may hold any characters, lone surrogates included."""
+        monitor.record_metric(name, 0.1)
+        monitor.set_threshold(name, 0.5)
+        assert monitor.get_stats(name).operation == name
+        assert list(monitor.get_all_stats()) == [name]
+        assert monitor.thresholds[name] == 0.5
+
+    def test_a_string_subclass_names_the_same_operation(self, monitor):
+        """A str subclass is the operation of its text."""
+
+        class Name(str):
+            __slots__ = ()
+
+        monitor.record_metric(Name("op"), 0.1)
+        monitor.record_metric("op", 0.1)
+        [name] = monitor.get_all_stats()
+        assert type(name) is str
+        assert monitor.get_stats("op").count == 2
+
+
+class TestGetStats:
+    def test_an_unknown_operation_has_none(self, monitor):
+        """Without a sample there are no statistics."""
+        assert monitor.get_stats("op") is None
+        assert monitor.get_all_stats() == {}
+
+    def test_every_figure_of_a_known_window(self, monitor):
+        """Each field holds what its name says."""
+        before = time.time()
+        for milliseconds in range(1, 101):
+            monitor.record_metric("op", milliseconds / 1000, milliseconds > 10)
+        stats = monitor.get_stats("op")
+        expected = PerformanceStats(
+            operation="op",
+            count=100,
+            avg_duration=pytest.approx(0.0505, rel=1e-15),
+            min_duration=0.001,
+            max_duration=0.1,
+            p95_duration=pytest.approx(0.09505),
+            p99_duration=pytest.approx(0.09901),
+            success_rate=0.9,
+            last_updated=stats.last_updated,
+            p50_duration=pytest.approx(0.0505),
+            p999_duration=pytest.approx(0.099901),
+            stddev_duration=pytest.approx(0.0288660700477),
+            error_count=10,
+            cancelled_count=0,
+            total_count=100,
+            violation_count=0,
+        )
+        assert stats == expected
+        assert before - 0.1 <= stats.last_updated <= time.time() + 0.1
+
+    def test_percentiles_are_numpys_linear_ones(self, monitor):
+        """Percentiles equal NumPy's default to within one unit in the last place."""
+        values = np.random.default_rng(7).lognormal(-7, 1, 997)
+        for value in values:
+            monitor.record_metric("op", value)
+        stats = monitor.get_stats("op")
+        ours = [stats.p50_duration, stats.p95_duration, stats.p99_duration, stats.p999_duration]
+        theirs = np.quantile(values, [0.5, 0.95, 0.99, 0.999])
+        np.testing.assert_array_max_ulp(np.array(ours), theirs, maxulp=1)
+
+    def test_the_mean_is_exact_where_a_plain_sum_is_not(self, monitor):
+        """Large and small durations do not wipe each other out."""
+        values = [1e9, 1e-9] * 500
+        for value in values:
+            monitor.record_metric("op", value)
+        exact = float(sum(map(Fraction, values)) / len(values))
+        assert monitor.get_stats("op").avg_duration == exact
+
+    def test_the_window_forgets_and_the_total_does_not(self):
+        """Statistics cover the last max_metrics_per_operation samples, total_count all."""
+        monitor = PerformanceMonitor(max_metrics_per_operation=10)
+        assert monitor.max_metrics_per_operation == 10
+        for i in range(25):
+            monitor.record_metric("op", float(i))
+        stats = monitor.get_stats("op")
+        assert (stats.count, stats.total_count) == (10, 25)
+        assert (stats.min_duration, stats.max_duration) == (15.0, 24.0)
+
+    def test_a_large_window_is_condensed_alike(self):
+        """Windows large enough to release the GIL give the same figures."""
+        monitor = PerformanceMonitor(max_metrics_per_operation=20_000)
+        for i in range(20_000):
+            monitor.record_metric("op", float(i))
+        stats = monitor.get_stats("op")
+        assert (stats.count, stats.p50_duration, stats.avg_duration) == (20_000, 9999.5, 9999.5)
+
+    def test_all_statistics_equal_the_single_ones(self, monitor):
+        """get_all_stats is get_stats of every operation that has samples."""
+        for name in ("b", "a", "c"):
+            monitor.record_metric(name, 0.1)
+        monitor.clear_metrics("c")
+        assert monitor.get_all_stats() == {n: monitor.get_stats(n) for n in ("b", "a")}
+
+    def test_results_are_dataclasses(self, monitor):
+        """Users call asdict on results, and construct them with the replaced fields alone."""
+        monitor.record_metric("op", 0.1)
+        assert dataclasses.asdict(monitor.get_stats("op"))["operation"] == "op"
+        old = PerformanceStats("op", 1, 0.1, 0.1, 0.1, 0.1, 0.1, 1.0, 0.0)
+        assert old.total_count == 0
+        assert PerformanceMetric("op", 0.1, 0.0, True).metadata == {}  # noqa: FBT003
+
+
+class TestThresholds:
+    def test_the_defaults(self, monitor):
+        """The replaced monitor's operations have thresholds from the start."""
+        assert monitor.thresholds == {
+            "connection_pool_access": 0.010,
+            "m0_operation": 0.100,
+            "m1_operation": 0.150,
+            "m2_operation": 0.150,
+            "buffer_flush": 0.050,
+            "service_access": 0.010,
+        }
+
+    def test_only_samples_strictly_over_it_violate(self, monitor):
+        """A sample as long as the threshold is no violation; the next larger float is."""
+        monitor.set_threshold("op", 0.1)
+        monitor.record_metric("op", 0.1)
+        assert monitor.get_stats("op").violation_count == 0
+        monitor.record_metric("op", math.nextafter(0.1, 1))
+        assert monitor.get_stats("op").violation_count == 1
+
+    def test_none_removes_it(self, monitor):
+        """Without a threshold nothing violates."""
+        monitor.set_threshold("buffer_flush", None)
+        monitor.record_metric("buffer_flush", 100.0)
+        assert monitor.get_stats("buffer_flush").violation_count == 0
+        assert "buffer_flush" not in monitor.thresholds
+
+    def test_the_dict_is_a_copy(self, monitor):
+        """Changing the returned thresholds changes nothing."""
+        monitor.thresholds.clear()
+        assert monitor.thresholds
+
+    @pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
+    def test_impossible_thresholds_are_refused_by_name_and_value(self, monitor, bad):
+        """A negative, infinite or NaN threshold is a ValueError and changes nothing."""
+        with pytest.raises(ValueError, match=r"threshold of operation 'm0_operation'.*got"):
+            monitor.set_threshold("m0_operation", bad)
+        assert monitor.thresholds["m0_operation"] == 0.1
+
+    @pytest.mark.parametrize("arguments", [(1, 0.1), ("op", "0.1"), ("op", [])])
+    def test_wrong_types_are_type_errors(self, monitor, arguments):
+        """Names are strings and thresholds numbers."""
+        with pytest.raises(TypeError):
+            monitor.set_threshold(*arguments)
+
+
+class TestAlertCallbacks:
+    def test_a_violation_is_reported_before_the_record_returns(self, monitor):
+        """Each callback gets the event's name and the metric, on the recording thread."""
+        seen = []
+        monitor.add_alert_callback(lambda event, metric: seen.append((event, metric)))
+        monitor.set_threshold("op", 0.1)
+        before = time.time()
+        monitor.record_metric("op", 0.2, metadata={"k": 1})
+        [(event, metric)] = seen
+        assert event == "threshold_violation"
+        assert before - 0.1 <= metric.timestamp <= time.time() + 0.1
+        expected = PerformanceMetric("op", 0.2, metric.timestamp, success=True, metadata={"k": 1})
+        assert metric == expected
+
+    def test_a_span_reports_before_its_block_is_left(self, monitor):
+        """The callback has run when the statement after the block runs."""
+        seen = []
+        monitor.add_alert_callback(lambda _event, metric: seen.append(metric.operation))
+        monitor.set_threshold("op", 0)
+        with monitor.track_operation("op"):
+            time.sleep(0.001)
+        assert seen == ["op"]
+
+    def test_the_sample_is_readable_from_the_callback(self, monitor):
+        """A callback may ask the monitor, which holds no lock while it runs."""
+        seen = []
+        monitor.add_alert_callback(lambda *_: seen.append(monitor.get_stats("op").count))
+        monitor.set_threshold("op", 0.1)
+        monitor.record_metric("op", 0.2)
+        assert seen == [1]
+
+    @pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3)])
+    def test_a_broken_callback_is_logged_and_the_others_run(self, monitor, caplog, error):
+        """What a callback raises is logged, not propagated."""
+
+        def broken(_event, _metric):
+            raise error
+
+        seen = []
+        monitor.add_alert_callback(broken)
+        monitor.add_alert_callback(lambda *arguments: seen.append(arguments))
+        monitor.set_threshold("op", 0.1)
+        monitor.record_metric("op", 0.2)
+        assert len(seen) == 1
+        [record] = caplog.records
+        assert "alert callback" in record.message
+        assert record.exc_info[1] is error
+
+    def test_callbacks_cannot_spoil_each_others_metric(self, monitor):
+        """Each callback gets a metric of its own, apart from the window's metadata."""
+        seen = []
+
+        def spoil(_event, metric):
+            metric.metadata["spoilt"] = True
+
+        monitor.add_alert_callback(spoil)
+        monitor.add_alert_callback(lambda _event, metric: seen.append(metric.metadata))
+        monitor.set_threshold("op", 0.1)
+        monitor.record_metric("op", 0.2, metadata={"k": 1})
+        assert seen == [{"k": 1}]
+        assert monitor.export_metrics("op")["op"][0]["metadata"] == {"k": 1}
+
+    def test_a_removed_callback_is_silent(self, monitor):
+        """remove_alert_callback takes one registration back and ignores strangers."""
+        seen = []
+
+        def callback(*arguments):
+            seen.append(arguments)
+
+        monitor.add_alert_callback(callback)
+        monitor.add_alert_callback(callback)
+        monitor.remove_alert_callback(callback)
+        monitor.remove_alert_callback(print)
+        monitor.set_threshold("op", 0.1)
+        monitor.record_metric("op", 0.2)
+        assert len(seen) == 1
+
+    def test_a_callback_may_remove_itself(self, monitor):
+        """Callbacks may change the list of callbacks."""
+        seen = []
+
+        def once(*arguments):
+            monitor.remove_alert_callback(once)
+            seen.append(arguments)
+
+        monitor.add_alert_callback(once)
+        monitor.set_threshold("op", 0.1)
+        monitor.record_metric("op", 0.2)
+        monitor.record_metric("op", 0.2)
+        assert len(seen) == 1
+
+    def test_ctrl_c_in_a_callback_is_not_swallowed(self, monitor):
+        """A KeyboardInterrupt is the user's, not the callback's."""
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        monitor.add_alert_callback(interrupted)
+        monitor.set_threshold("op", 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            monitor.record_metric("op", 0.2)
+
+    def test_only_callables_are_taken(self, monitor):
+        """What cannot be called is refused when it is added."""
+        with pytest.raises(TypeError, match="callable, got 5"):
+            monitor.add_alert_callback(5)
+
+
+class TestDetectRegressions:
+    def test_the_line_and_its_warning(self, monitor, caplog):
+        """A mean over 1.2 times its baseline's gives the contract's line, logged as a warning."""
+        monitor.record_metric("op", 0.1)
+        baseline = monitor.get_all_stats()
+        monitor.clear_metrics()
+        monitor.record_metric("op", 0.15)
+        line = "Performance regression in op: 0.100s -> 0.150s (50.0% increase)"
+        assert monitor.detect_regressions(baseline) == [line]
+        assert [(r.levelno, r.message) for r in caplog.records] == [(logging.WARNING, line)]
+
+    @pytest.mark.parametrize(("mean", "reported"), [(1.0, 0), (1.2, 0), (1.21, 1), (0.5, 0)])
+    def test_only_means_over_the_factor_are_reported(self, monitor, mean, reported):
+        """Exactly 1.2 times the baseline is no regression."""
+        baseline = {"op": PerformanceStats("op", 1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)}
+        monitor.record_metric("op", mean)
+        assert len(monitor.detect_regressions(baseline)) == reported
+
+    def test_what_cannot_be_compared_is_passed_over(self, monitor):
+        """Operations without samples and baselines of zero are no regressions."""
+        monitor.record_metric("zero", 1.0)
+        baseline = {
+            name: PerformanceStats(name, 1, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+            for name in ("zero", "unseen")
+        }
+        assert monitor.detect_regressions(baseline) == []
+
+
+class TestClearAndExport:
+    def test_clearing_one_operation_leaves_the_others_and_its_threshold(self, monitor):
+        """clear_metrics(name) forgets that operation's samples only."""
+        monitor.set_threshold("a", 0.05)
+        for name in ("a", "b"):
+            monitor.record_metric(name, 0.1, metadata={"k": name})
+        monitor.clear_metrics("a")
+        monitor.clear_metrics("unknown")
+        assert monitor.get_stats("a") is None
+        assert monitor.get_stats("b").count == 1
+        assert monitor.thresholds["a"] == 0.05
+        monitor.record_metric("a", 0.1)
+        stats = monitor.get_stats("a")
+        assert (stats.count, stats.total_count, stats.violation_count) == (1, 1, 1)
+        assert monitor.export_metrics("a")["a"][0]["metadata"] == {}
+
+    def test_clearing_all(self, monitor):
+        """clear_metrics() forgets every sample."""
+        for name in ("a", "b"):
+            monitor.record_metric(name, 0.1)
+        monitor.clear_metrics()
+        assert monitor.export_metrics() == {}
+
+    def test_export_is_oldest_first_with_the_contracts_keys(self, monitor):
+        """Each sample is a dict of exactly five entries."""
+        for i in range(3):
+            monitor.record_metric("op", i / 10, i != 1, {"i": i})
+        exported = monitor.export_metrics()
+        assert list(exported) == ["op"]
+        timestamps = [sample.pop("timestamp") for sample in exported["op"]]
+        assert timestamps == sorted(timestamps)
+        assert exported["op"] == [
+            {"operation": "op", "duration": i / 10, "success": i != 1, "metadata": {"i": i}}
+            for i in range(3)
+        ]
+
+    def test_an_unknown_operation_exports_nothing(self, monitor):
+        """Exporting an unknown operation gives an empty dict."""
+        monitor.record_metric("op", 0.1)
+        assert monitor.export_metrics("unknown") == {}
+
+    def test_exported_dicts_are_copies(self, monitor):
+        """Changing what was exported changes nothing."""
+        monitor.record_metric("op", 0.1, metadata={"k": 1})
+        monitor.export_metrics()["op"][0]["metadata"]["k"] = 2
+        assert monitor.export_metrics()["op"][0]["metadata"] == {"k": 1}
+
+    def test_metadata_follows_its_sample_through_the_window(self):
+        """After the window has turned over, each sample still has its own metadata."""
+        monitor = PerformanceMonitor(max_metrics_per_operation=7)
+        for i in range(50):
+            monitor.record_metric("op", float(i), metadata={"i": i} if i % 3 else None)
+        for sample in monitor.export_metrics("op")["op"]:
+            i = int(sample["duration"])
+            assert sample["metadata"] == ({"i": i} if i % 3 else {})
+
+
+class TestSwitch:
+    def test_nothing_is_recorded_while_disabled(self, monitor):
+        """Neither records, spans nor violations happen while disabled."""
+        seen = []
+        monitor.add_alert_callback(lambda *arguments: seen.append(arguments))
+        monitor.set_threshold("op", 0)
+        monitor.disable()
+        assert not monitor.enabled
+        monitor.record_metric("op", 0.1)
+        with monitor.track_operation("op") as span:
+            span.set(k=1)
+        assert span.elapsed > 0
+        assert (monitor.get_stats("op"), seen) == (None, [])
+
+    def test_enabling_again_records_again(self, monitor):
+        """enable() undoes disable(), also for a span that is under way."""
+        monitor.disable()
+        with monitor.track_operation("op"):
+            monitor.enable()
+        assert monitor.get_stats("op").count == 1
+
+
+class TestBounds:
+    @pytest.mark.parametrize("arguments", [(0,), (2**24 + 1,), (-1,)])
+    def test_windows_out_of_range_are_refused(self, arguments):
+        """A window holds at least one sample and at most 2**24."""
+        with pytest.raises((ValueError, OverflowError)):
+            PerformanceMonitor(*arguments)
+
+    def test_room_for_no_operation_is_refused(self):
+        """max_operations is at least 1."""
+        with pytest.raises(ValueError, match="max_operations must be at least 1, got 0"):
+            PerformanceMonitor(max_operations=0)
+
+    def test_names_past_the_bound_share_one_operation(self, caplog):
+        """Further names go to __overflow__ with one warning, and none of their samples is lost."""
+        monitor = PerformanceMonitor(max_operations=3)
+        for i in range(10):
+            monitor.record_metric(f"op{i}", 0.1, metadata={"i": i})
+            with monitor.track_operation(f"op{i}"):
+                pass
+        counts = {name: stats.count for name, stats in monitor.get_all_stats().items()}
+        assert counts == {"op0": 2, "op1": 2, "op2": 2, "__overflow__": 14}
+        assert monitor.refused_names == 14
+        assert len(caplog.records) == 1
+        assert "'op3' is one more than max_operations=3" in caplog.text
+
+
+class TestSubclassing:
+    def test_subclasses_may_take_other_arguments(self):
+        """A subclass decides on its own constructor."""
+
+        class Mine(PerformanceMonitor):
+            def __init__(self, label):
+                super().__init__(max_metrics_per_operation=5)
+                self.label = label
+
+        mine = Mine("x")
+        assert (mine.label, mine.max_metrics_per_operation) == ("x", 5)
+
+    def test_a_forgotten_super_call_is_said(self):
+        """Using a monitor that was never initialised says what is missing."""
+
+        class Mine(PerformanceMonitor):
+            def __init__(self):
+                pass
+
+        with pytest.raises(RuntimeError, match="__init__ was not called"):
+            Mine().track_operation("op")
+
+
+def test_the_version_has_one_source():
+    """perfuse.__version__ is the installed distribution's version."""
+    from importlib.metadata import version  # noqa: PLC0415
+
+    assert perfuse.__version__ == version("perfuse")
+
+
+def test_a_monitors_repr_says_what_it_holds(monitor):
+    """The repr names the class, the number of operations and the switch."""
+    monitor.record_metric("op", 0.1)
+    assert repr(monitor) == "<PerformanceMonitor of 1 operations, enabled>"

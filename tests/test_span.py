@@ -1,0 +1,327 @@
+"""Spans: `with`, `async with`, and what may happen inside the block."""
+
+import asyncio
+import threading
+import time
+import traceback
+
+import pytest
+
+
+def only_sample(monitor, operation="op"):
+    [sample] = monitor.export_metrics(operation)[operation]
+    return sample
+
+
+class TestWith:
+    def test_the_block_is_timed(self, monitor):
+        """A sample lasts as long as its block, on a monotonic clock."""
+        before = time.perf_counter()
+        with monitor.track_operation("op"):
+            time.sleep(0.01)
+        outside = time.perf_counter() - before
+        assert 0.0099 <= only_sample(monitor)["duration"] <= outside * 1.001
+
+    def test_as_gives_the_span(self, monitor):
+        """`as` binds the span itself."""
+        context = monitor.track_operation("op")
+        with context as span:
+            assert span is context
+        assert span.operation == "op"
+
+    def test_elapsed_runs_and_then_stays(self, monitor):
+        """elapsed is 0 before, grows inside, and is the sample's duration afterwards."""
+        span = monitor.track_operation("op")
+        assert span.elapsed == 0.0
+        with span:
+            first = span.elapsed
+            time.sleep(0.001)
+            assert 0 < first < span.elapsed
+        assert span.elapsed == only_sample(monitor)["duration"]
+
+    def test_blocks_nest(self, monitor):
+        """Nested spans of one operation are samples of their own."""
+        with monitor.track_operation("op"), monitor.track_operation("op"):
+            pass
+        assert monitor.get_stats("op").count == 2
+
+    def test_a_span_serves_once(self, monitor):
+        """A second entry is a RuntimeError naming the operation, and adds no sample."""
+        span = monitor.track_operation("op")
+        with span, pytest.raises(RuntimeError, match="'op' was already entered"):
+            span.__enter__()
+        with pytest.raises(RuntimeError, match="already entered"), span:
+            pass
+        assert monitor.get_stats("op").count == 1
+
+    def test_leaving_without_entering_is_an_error(self, monitor):
+        """Calling __exit__ on a span that is not under way is a RuntimeError."""
+        with pytest.raises(RuntimeError, match="not under way"):
+            monitor.track_operation("op").__exit__(None, None, None)
+        assert monitor.get_stats("op") is None
+
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [((), TypeError), ((1,), TypeError), (("",), ValueError), (("op", 5), TypeError)],
+    )
+    def test_bad_arguments_are_refused_at_once(self, monitor, arguments, error):
+        """What cannot be tracked is refused where track_operation is called."""
+        with pytest.raises(error):
+            monitor.track_operation(*arguments)
+
+
+class TestOutcomes:
+    def test_an_exception_is_recorded_and_goes_on(self, monitor):
+        """The same exception leaves the block, its traceback untouched."""
+        error = ValueError("broken")
+
+        def fails():
+            raise error
+
+        with pytest.raises(ValueError, match="broken") as caught, monitor.track_operation("op"):
+            fails()
+        assert caught.value is error
+        names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        assert names[-1] == "fails"
+        sample = only_sample(monitor)
+        assert (sample["success"], sample["metadata"]) == (False, {"error": "broken"})
+        assert monitor.get_stats("op").error_count == 1
+
+    @pytest.mark.parametrize(
+        "error", [asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit(), SystemExit(1)]
+    )
+    def test_a_cancelled_block_does_not_count_against_success(self, monitor, error):
+        """What is no Exception is a cancellation."""
+        with monitor.track_operation("op"):
+            pass
+        with pytest.raises(type(error)), monitor.track_operation("op"):
+            raise error
+        stats = monitor.get_stats("op")
+        assert (stats.success_rate, stats.error_count, stats.cancelled_count) == (1.0, 0, 1)
+        cancelled = monitor.export_metrics("op")["op"][1]
+        assert (cancelled["success"], cancelled["metadata"]) == (False, {"outcome": "cancelled"})
+
+    def test_an_exception_without_text_does_not_break_the_record(self, monitor):
+        """An exception whose str() fails is recorded all the same, and goes on."""
+
+        class Mute(Exception):  # noqa: N818
+            def __str__(self):
+                raise RuntimeError
+
+        with pytest.raises(Mute), monitor.track_operation("op"):
+            raise Mute
+        assert "Mute" in only_sample(monitor)["metadata"]["error"]
+
+    def test_fail_marks_a_block_without_an_exception(self, monitor):
+        """fail() records an error with its text."""
+        with monitor.track_operation("op") as span:
+            span.fail("no rows")
+        sample = only_sample(monitor)
+        assert (sample["success"], sample["metadata"]) == (False, {"error": "no rows"})
+
+    def test_fail_needs_no_text(self, monitor):
+        """fail() alone marks the sample."""
+        with monitor.track_operation("op") as span:
+            span.fail()
+        assert only_sample(monitor)["success"] is False
+        assert only_sample(monitor)["metadata"] == {}
+
+    def test_fail_takes_an_exception(self, monitor):
+        """fail(exception) keeps its text."""
+        with monitor.track_operation("op") as span:
+            span.fail(ValueError("bad"))
+        assert only_sample(monitor)["metadata"] == {"error": "bad"}
+
+
+class TestMetadata:
+    def test_the_callers_dict_is_never_written_to(self, monitor):
+        """Neither errors, set() nor fail() touch the dict that was passed."""
+        metadata = {"k": 1}
+        with pytest.raises(ValueError), monitor.track_operation("op", metadata) as span:
+            span.set(rows=3)
+            span.fail("x")
+            raise ValueError("broken")
+        assert metadata == {"k": 1}
+        assert only_sample(monitor)["metadata"] == {"k": 1, "rows": 3, "error": "broken"}
+
+    def test_what_the_caller_adds_inside_the_block_is_kept(self, monitor):
+        """The dict is copied when the block ends, not before and not after."""
+        metadata = {"k": 1}
+        with monitor.track_operation("op", metadata):
+            metadata["rows"] = 3
+        metadata["late"] = True
+        assert only_sample(monitor)["metadata"] == {"k": 1, "rows": 3}
+
+    def test_set_adds_and_replaces(self, monitor):
+        """Later values replace earlier ones."""
+        with monitor.track_operation("op", {"a": 1}) as span:
+            span.set(a=2, b=2)
+            span.set(b=3)
+            span.set()
+        assert only_sample(monitor)["metadata"] == {"a": 2, "b": 3}
+
+    def test_set_before_the_block(self, monitor):
+        """set() works from the moment the span exists."""
+        span = monitor.track_operation("op")
+        span.set(k=1)
+        with span:
+            pass
+        assert only_sample(monitor)["metadata"] == {"k": 1}
+
+    @pytest.mark.parametrize("call", [lambda s: s.set(k=1), lambda s: s.fail()])
+    def test_too_late_is_said(self, monitor, call):
+        """set() and fail() after the block cannot reach the sample and say so."""
+        with monitor.track_operation("op") as span:
+            pass
+        with pytest.raises(RuntimeError, match="'op' has ended"):
+            call(span)
+
+    def test_a_finished_span_holds_no_metadata(self, monitor):
+        """Metadata lives as long as its sample, not as long as its span."""
+        import weakref  # noqa: PLC0415
+
+        class Big:
+            pass
+
+        big = Big()
+        alive = weakref.ref(big)
+        with monitor.track_operation("op", {"big": big}) as span:
+            span.set(also=big)
+        del big
+        monitor.clear_metrics()
+        assert alive() is None
+        assert span.elapsed > 0
+
+
+class TestAsyncWith:
+    async def test_the_block_is_timed_and_as_gives_the_span(self, monitor):
+        """`async with` is `with` in a coroutine."""
+        context = monitor.track_operation("op", {"k": 1})
+        async with context as span:
+            assert span is context
+            await asyncio.sleep(0.01)
+        assert only_sample(monitor)["duration"] >= 0.0099
+        assert only_sample(monitor)["metadata"] == {"k": 1}
+
+    async def test_entering_and_leaving_never_yield(self, monitor):
+        """No other task runs between the statement and the block."""
+        ran = []
+        asyncio.get_running_loop().call_soon(ran.append, 1)
+        async with monitor.track_operation("op"):
+            assert ran == []
+        assert ran == []
+
+    async def test_concurrent_tasks_keep_apart(self, monitor):
+        """A hundred overlapping tasks on one operation give a hundred right durations."""
+
+        async def task(i):
+            async with monitor.track_operation("op", {"i": i}) as span:
+                await asyncio.sleep(0.001 * (i % 10 + 1))
+                span.set(j=i)
+            return span.elapsed
+
+        elapsed = await asyncio.gather(*map(task, range(100)))
+        samples = monitor.export_metrics("op")["op"]
+        assert len(samples) == 100
+        for sample in samples:
+            i = sample["metadata"]["i"]
+            assert sample["metadata"] == {"i": i, "j": i}
+            assert sample["duration"] == elapsed[i] >= 0.001 * (i % 10 + 1) * 0.99
+
+    async def test_a_cancelled_task_is_recorded_as_cancelled(self, monitor):
+        """Cancellation passes through, and the sample says so."""
+
+        async def forever():
+            async with monitor.track_operation("op"):
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(forever())
+        await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert monitor.get_stats("op").cancelled_count == 1
+
+    async def test_a_timeout_inside_is_an_error_outside_a_cancellation(self, monitor):
+        """wait_for cancels what it waits for; the block around it sees a TimeoutError."""
+
+        async def inner():
+            async with monitor.track_operation("inner"):
+                await asyncio.sleep(60)
+
+        with pytest.raises(asyncio.TimeoutError):
+            async with monitor.track_operation("outer"):
+                await asyncio.wait_for(inner(), 0.005)
+        assert monitor.get_stats("inner").cancelled_count == 1
+        assert monitor.get_stats("outer").error_count == 1
+
+    async def test_a_second_entry_is_an_error(self, monitor):
+        """A span serves one block, whichever kind."""
+        span = monitor.track_operation("op")
+        async with span:
+            pass
+        with pytest.raises(RuntimeError, match="already entered"):
+            async with span:
+                pass
+        with pytest.raises(RuntimeError, match="already entered"), span:
+            pass
+
+    async def test_spans_work_without_a_loop(self, monitor):
+        """The awaitables belong to no event loop and end at their first step."""
+        coroutine = monitor.track_operation("op").__aenter__()
+        with pytest.raises(StopIteration):
+            next(iter(coroutine))
+
+
+class TestThreads:
+    def test_threads_lose_nothing(self, monitor):
+        """Eight threads on two operations end with every sample counted."""
+        each = 2_000
+
+        def work(i):
+            for _ in range(each):
+                with monitor.track_operation(f"op{i % 2}", {"i": i}):
+                    pass
+                monitor.record_metric("shared", 0.001)
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        totals = {name: stats.total_count for name, stats in monitor.get_all_stats().items()}
+        assert totals == {"op0": 4 * each, "op1": 4 * each, "shared": 8 * each}
+        for samples in monitor.export_metrics().values():
+            assert len(samples) == monitor.max_metrics_per_operation
+
+    def test_reading_while_others_record_never_shows_nonsense(self, monitor):
+        """Statistics taken during recording only ever hold recorded values."""
+        stop = threading.Event()
+
+        def work():
+            while not stop.is_set():
+                monitor.record_metric("op", 0.25, metadata={"k": 0.25})
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(200):
+                stats = monitor.get_stats("op")
+                if stats is not None:
+                    assert stats.min_duration == stats.max_duration == 0.25
+                for sample in monitor.export_metrics("op").get("op", []):
+                    assert sample["metadata"] == {"k": 0.25}
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def test_a_span_says_what_it_is(monitor):
+    """The repr names the operation and the state."""
+    span = monitor.track_operation("op")
+    assert repr(span).startswith("<Span of 'op', new")
+    with span:
+        assert "under way" in repr(span)
+    assert "ended" in repr(span)
