@@ -1,0 +1,105 @@
+"""The pool manager: a warm look-up, and connecting with types.
+
+pytest-benchmark calls plain functions, so each bench keeps an event loop of its own and the timed
+function runs one coroutine in it to the end. Where the work is far below the 20 µs that entering
+and leaving the loop costs, the coroutine does it `BATCH` times; `extra_info` (in the JSON file) has
+the time per call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from pgvector import Vector
+from pgvector.psycopg import register_vector_async
+
+from perfuse.demo.database import EmbeddedServer
+from perfuse.pool import ConnectionPoolConfig, get_global_connection_manager
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+BATCH = 1000
+READ = "SELECT '[1,2]'::vector"
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """URL of a database with pgvector on a server of its own."""
+    with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as server:
+        database = server.create_database("bench")
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION vector")
+        yield database
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Runs a coroutine in the bench's event loop; pools are closed at the end."""
+    loop = asyncio.new_event_loop()
+    yield loop.run_until_complete
+    loop.run_until_complete(get_global_connection_manager().reset_all_pools())
+    loop.close()
+
+
+@pytest.mark.benchmark(group=f"get_connection_pool, warm, x {BATCH}")
+@pytest.mark.parametrize("with_store", [False, True])
+def test_warm_get_connection_pool(
+    benchmark: BenchmarkFixture, url: str, run: Run, *, with_store: bool
+) -> None:
+    """The shared pool, tracking and time-keeping included."""
+
+    class Store:
+        pass
+
+    store = Store() if with_store else None
+    manager = get_global_connection_manager()
+    first = run(manager.get_connection_pool(url, ConnectionPoolConfig(min_size=1), store))
+
+    async def batch() -> object:
+        pool = None
+        for _ in itertools.repeat(None, BATCH):
+            pool = await manager.get_connection_pool(url, None, store)
+        return pool
+
+    assert run(batch()) is first
+    benchmark(lambda: run(batch()))
+    if benchmark.stats is not None:
+        benchmark.extra_info["median per call, ns"] = round(
+            benchmark.stats.stats.median / BATCH * 1e9
+        )
+
+
+async def read_vector(url: str, context: Any, *, register: bool) -> Any:
+    """Connects, learns the types one way or the other, and reads a vector."""
+    connection = await psycopg.AsyncConnection.connect(url, autocommit=True, context=context)
+    async with connection:
+        if register:
+            await register_vector_async(connection)
+        return await (await connection.execute(READ)).fetchone()
+
+
+@pytest.mark.benchmark(group="connect, know the types, read a vector")
+@pytest.mark.parametrize("way", ["shared map", "register_vector_async"])
+def test_connect_with_types(benchmark: BenchmarkFixture, url: str, run: Run, way: str) -> None:
+    """A new connection that reads a vector as `pgvector.Vector`."""
+    register = way == "register_vector_async"
+    context = None
+    if not register:
+        manager = get_global_connection_manager()
+        pool = run(manager.get_connection_pool(url, ConnectionPoolConfig(min_size=1)))
+
+        async def leased_adapters() -> Any:
+            async with pool.connection() as connection:
+                return connection.adapters
+
+        context = run(leased_adapters())
+    assert run(read_vector(url, context, register=register)) == (Vector([1, 2]),)
+    benchmark(lambda: run(read_vector(url, context, register=register)))

@@ -1,0 +1,212 @@
+"""The settings of a pool, and where they come from."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = ["ConnectionPoolConfig"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_POOL_SIZE = 5
+DEFAULT_MAX_OVERFLOW = 15
+
+
+@dataclass(frozen=True)
+class ConnectionPoolConfig:
+    """How a pool behaves. Times are in seconds.
+
+    Parameters in the connection string itself (`connect_timeout`, `keepalives_*`) win over the
+    ones here: they are the more specific.
+
+    Attributes:
+        min_size: Connections kept open.
+        max_size: Connections open at most.
+        timeout: How long a lease waits for a connection.
+        recycle: Age at which a connection is replaced when it comes back.
+        connection_timeout: Limit of opening a pool, of its health check, and of each connection
+            attempt (where psycopg knows whole seconds, from 2 on).
+        keepalives_idle: Idle time before the first TCP keepalive probe.
+        keepalives_interval: Time between probes.
+        keepalives_count: Lost probes after which the connection is dead.
+        health_check_interval: How long a positive health check holds.
+        type_cache_ttl: How long pgvector's type identifiers are trusted.
+        leak_after: Age at which a lease is reported in the log; `None` never reports.
+        max_waiting: Waiting leases over which a further one fails at once; 0 is no limit.
+        max_idle: How long connections over `min_size` stay unused before one is closed.
+    """
+
+    min_size: int = DEFAULT_POOL_SIZE
+    max_size: int = DEFAULT_POOL_SIZE + DEFAULT_MAX_OVERFLOW
+    timeout: float = 30.0
+    recycle: float = 3600.0
+    connection_timeout: float = 10.0
+    keepalives_idle: int = 600
+    keepalives_interval: int = 30
+    keepalives_count: int = 3
+    health_check_interval: float = 300.0
+    type_cache_ttl: float = 300.0
+    leak_after: float | None = 60.0
+    max_waiting: int = 0
+    max_idle: float = 600.0
+
+    def __post_init__(self) -> None:
+        """Refuses what makes no pool with a `ValueError` naming the field."""
+        for item in fields(self):
+            _check(item.name, _RULES[item.name], getattr(self, item.name))
+        if self.max_size < max(self.min_size, 1):
+            msg = f"max_size must be at least 1 and min_size ({self.min_size}), not {self.max_size}"
+            raise ValueError(msg)
+
+    @classmethod
+    def from_memfuse_config(cls, config: Mapping[str, Any] | None = None) -> ConnectionPoolConfig:
+        """Merges the sections of an application's configuration and the environment.
+
+        Lowest first: `postgres`, `database.postgres`, `store.database.postgres`, then
+        `POSTGRES_POOL_SIZE`, `POSTGRES_MAX_OVERFLOW`, `POSTGRES_POOL_TIMEOUT` and
+        `POSTGRES_CONNECTION_TIMEOUT`. `pool_size` is the minimum, and the maximum is its sum with
+        `max_overflow`. Keys that are no pool settings are left alone; one that looks like a
+        misspelled setting is logged as a warning.
+
+        Args:
+            config: The application's configuration, nested mappings.
+
+        Returns:
+            The settings, with defaults for what is given nowhere.
+
+        Raises:
+            ValueError: If a value is of the wrong kind or out of range; names the key or variable.
+        """
+        settings: dict[str, Any] = {}
+        for path in _SECTIONS:
+            settings.update(_read_section(config, path))
+        settings.update(_read_environment(os.environ))
+        min_size = settings.pop("pool_size", DEFAULT_POOL_SIZE)
+        max_overflow = settings.pop("max_overflow", DEFAULT_MAX_OVERFLOW)
+        return cls(
+            min_size=min_size,
+            max_size=min_size + max_overflow,
+            **{_FIELD_OF.get(key, key): value for key, value in settings.items()},
+        )
+
+
+@dataclass(frozen=True)
+class _Rule:
+    kind: type[int | float]
+    minimum: float = 0.0
+    exclusive: bool = False  # whether the minimum itself is out of range
+    optional: bool = False
+
+
+_COUNT = _Rule(int)
+_POSITIVE_COUNT = _Rule(int, minimum=1)
+_SECONDS = _Rule(float)
+_POSITIVE_SECONDS = _Rule(float, exclusive=True)
+
+_RULES = {
+    "min_size": _COUNT,
+    "max_size": _POSITIVE_COUNT,
+    "timeout": _POSITIVE_SECONDS,
+    "recycle": _POSITIVE_SECONDS,
+    "connection_timeout": _POSITIVE_SECONDS,
+    "keepalives_idle": _POSITIVE_COUNT,
+    "keepalives_interval": _POSITIVE_COUNT,
+    "keepalives_count": _POSITIVE_COUNT,
+    "health_check_interval": _SECONDS,
+    "type_cache_ttl": _SECONDS,
+    "leak_after": _Rule(float, exclusive=True, optional=True),
+    "max_waiting": _COUNT,
+    "max_idle": _POSITIVE_SECONDS,
+}
+
+_SECTIONS = (("postgres",), ("database", "postgres"), ("store", "database", "postgres"))
+_FIELD_OF = {"pool_timeout": "timeout", "pool_recycle": "recycle"}
+_KEY_RULES = {
+    "pool_size": _COUNT,
+    "max_overflow": _COUNT,
+    "pool_timeout": _RULES["timeout"],
+    "pool_recycle": _RULES["recycle"],
+    **{k: r for k, r in _RULES.items() if k not in {"min_size", "max_size", "timeout", "recycle"}},
+}
+_VARIABLES = {
+    "POSTGRES_POOL_SIZE": "pool_size",
+    "POSTGRES_MAX_OVERFLOW": "max_overflow",
+    "POSTGRES_POOL_TIMEOUT": "pool_timeout",
+    "POSTGRES_CONNECTION_TIMEOUT": "connection_timeout",
+}
+# Near in meaning rather than in letters, where a search by letters would miss or mislead.
+_MEANT = {
+    "min_size": "pool_size",
+    "max_size": "max_overflow",
+    "timeout": "pool_timeout",
+    "recycle": "pool_recycle",
+    "connect_timeout": "connection_timeout",
+}
+
+
+def _check(name: str, rule: _Rule, value: object) -> None:
+    if value is None and rule.optional:
+        return
+    accepted = (int,) if rule.kind is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, accepted) or not math.isfinite(value):
+        noun = "an integer" if rule.kind is int else "a finite number"
+        alternative = " or None" if rule.optional else ""
+        msg = f"{name} must be {noun}{alternative}, not {value!r}"
+        raise ValueError(msg)
+    if value < rule.minimum or (rule.exclusive and value == rule.minimum):
+        relation = "more than" if rule.exclusive else "at least"
+        msg = f"{name} must be {relation} {rule.minimum:g}, not {value!r}"
+        raise ValueError(msg)
+
+
+def _read_section(config: Mapping[str, Any] | None, path: tuple[str, ...]) -> dict[str, Any]:
+    section: Any = config
+    for depth in range(len(path) + 1):
+        if section is None:  # absent, or left empty in a YAML file
+            return {}
+        if not isinstance(section, Mapping):
+            name = ".".join(path[:depth]) or "the configuration"
+            msg = f"{name} must be a mapping, not {type(section).__name__}"
+            raise ValueError(msg)  # noqa: TRY004 - one kind of error for all that is misconfigured
+        if depth < len(path):
+            section = section.get(path[depth])
+    settings = {}
+    for key, value in section.items():
+        name = ".".join((*path, str(key)))
+        if key in _KEY_RULES:
+            _check(name, _KEY_RULES[key], value)
+            settings[key] = value
+        elif meant := _meant_by(key):
+            logger.warning("unknown setting %s ignored; did you mean %s?", name, meant)
+    return settings
+
+
+def _meant_by(key: object) -> str | None:
+    if not isinstance(key, str):
+        return None
+    normal = key.lower().replace("-", "_")
+    close = get_close_matches(normal, _KEY_RULES, n=1, cutoff=0.8)
+    return _MEANT.get(normal) or (close[0] if close else None)
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for variable, key in _VARIABLES.items():
+        text = environment.get(variable, "").strip()
+        if not text:
+            continue
+        rule = _KEY_RULES[key]
+        value: object
+        try:
+            value = rule.kind(text)
+        except ValueError:
+            value = text  # refused below, in the same words as any other wrong kind
+        _check(variable, rule, value)
+        settings[key] = value
+    return settings

@@ -1,0 +1,54 @@
+"""One embedded PostgreSQL for the session, and a database of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+import pytest_asyncio
+from psycopg import sql
+
+from perfuse.demo.database import EmbeddedServer
+from perfuse.pool import GlobalConnectionManager, get_global_connection_manager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """A server that listens on TCP, too, and writes every statement to its log."""
+    settings = {"listen_addresses": "127.0.0.1", "log_statement": "all", "max_connections": "100"}
+    with EmbeddedServer(settings=settings) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def bare_database(server: EmbeddedServer) -> Iterator[str]:
+    """URL of a new database without any extension."""
+    name = f"test_{next(_numbers)}"
+    yield server.create_database(name)
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database(bare_database: str) -> str:
+    """URL of a new database with pgvector."""
+    with psycopg.connect(bare_database, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vector")
+    return bare_database
+
+
+@pytest_asyncio.fixture
+async def manager() -> AsyncIterator[GlobalConnectionManager]:
+    """The process-wide manager, without pools before and after."""
+    manager = get_global_connection_manager()
+    await manager.reset_all_pools()
+    yield manager
+    await manager.reset_all_pools()
+    assert manager.get_pool_statistics() == {}

@@ -1,0 +1,337 @@
+"""The manager: one pool per database, who uses it, how it is closed, where it works."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from perfuse import get_performance_monitor
+from perfuse.pool import (
+    ConnectionPoolConfig,
+    GlobalConnectionManager,
+    get_global_connection_manager,
+    reset_global_connection_pools,
+    warmup_global_connection_pools,
+)
+
+SMALL = ConnectionPoolConfig(min_size=1, max_size=2)
+
+
+class Store:
+    """Someone who uses a pool."""
+
+
+async def backend(pool: Any) -> int:
+    """The server's process number of a leased connection, after a query."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT pg_backend_pid()")
+        (pid,) = await cursor.fetchone()
+        return int(pid)
+
+
+def backends(url: str) -> int:
+    """How many other connections the database of `url` has."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+async def test_singleton(manager: GlobalConnectionManager, database: str) -> None:
+    """Constructing the manager again gives the same one and leaves its pools alone."""
+    pool = await manager.get_connection_pool(database, SMALL)
+    assert GlobalConnectionManager() is GlobalConnectionManager.get_instance() is manager
+    assert get_global_connection_manager() is manager
+    assert not pool.closed
+    assert await manager.get_connection_pool(database) is pool
+
+
+async def test_singleton_across_threads() -> None:
+    """Threads that ask at once get the same manager."""
+    found: list[GlobalConnectionManager] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(GlobalConnectionManager())) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert len(set(map(id, found))) == 1
+
+
+async def test_spellings_share_a_pool(manager: GlobalConnectionManager, database: str) -> None:
+    """A URL and the equal key=value pairs share a pool; other parameters do not."""
+    pool = await manager.get_connection_pool(database, SMALL)
+    parameters = conninfo_to_dict(database)
+    pairs = " ".join(f"{name}={value}" for name, value in parameters.items())
+    assert await manager.get_connection_pool(pairs) is pool
+    other = await manager.get_connection_pool(f"{pairs} application_name=other", SMALL)
+    assert other is not pool
+
+
+async def test_concurrent_first_callers(manager: GlobalConnectionManager, database: str) -> None:
+    """Callers who are all first share one pool, even when one of them is cancelled."""
+    calls = [asyncio.create_task(manager.get_connection_pool(database, SMALL)) for _ in range(5)]
+    await asyncio.sleep(0)
+    calls[0].cancel()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(outcomes[0], asyncio.CancelledError)
+    pools = outcomes[1:]
+    assert len(set(map(id, pools))) == 1
+    await backend(pools[0])
+    assert len(manager.get_pool_statistics()) == 1
+
+
+async def test_cancelled_opening_leaves_a_usable_manager(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """When every first caller is cancelled, the next one gets a pool that works."""
+    call = asyncio.create_task(manager.get_connection_pool(database, SMALL))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await backend(await manager.get_connection_pool(database, SMALL)) > 0
+
+
+async def test_access_is_tracked(manager: GlobalConnectionManager, database: str) -> None:
+    """Every call is a sample of `connection_pool_access`, the look-up one of registration."""
+    monitor = get_performance_monitor()
+    for operation in ("connection_pool_access", "pgvector_registration"):
+        monitor.clear_metrics(operation)
+    for _ in range(3):
+        await manager.get_connection_pool(database, SMALL)
+    access = monitor.get_stats("connection_pool_access")
+    assert access is not None
+    assert access.count == 3
+    registration = monitor.get_stats("pgvector_registration")
+    assert registration is not None
+    assert registration.count == 1
+    assert monitor.thresholds["pgvector_registration"] == 0.050
+
+
+async def test_statistics(manager: GlobalConnectionManager, database: str) -> None:
+    """Statistics have the settings, the users and all counters from the start."""
+    store = Store()
+    pool = await manager.get_connection_pool(database, SMALL, store)
+    await manager.get_connection_pool(database, SMALL, store)
+    (statistics,) = manager.get_pool_statistics().values()
+    expected = {
+        "min_size": 1,
+        "max_size": 2,
+        "timeout": 30.0,
+        "recycle": 3600.0,
+        "active_references": 1,
+        "pool_closed": False,
+        "requests_num": 0,
+        "requests_errors": 0,
+        "connections_lost": 0,
+    }
+    assert expected.items() <= statistics.items()
+    assert all(value is not None for value in statistics.values())
+    await backend(pool)
+    (statistics,) = manager.get_pool_statistics().values()
+    assert statistics["requests_num"] == 1
+    await pool.close()
+    (statistics,) = manager.get_pool_statistics().values()
+    assert statistics["pool_closed"] is True
+
+
+async def test_statistics_of_look_alikes(manager: GlobalConnectionManager, database: str) -> None:
+    """Two passwords make two pools, and neither hides the other in the statistics."""
+    for password in ("marker-one", "marker-two"):
+        separator = "&" if "?" in database else "?"
+        await manager.get_connection_pool(f"{database}{separator}password={password}", SMALL)
+    statistics = manager.get_pool_statistics()
+    assert len(statistics) == 2
+    assert "marker" not in repr(statistics)
+
+
+async def test_users_keep_a_pool_open(manager: GlobalConnectionManager, database: str) -> None:
+    """A pool is closed when its last user is gone, or by force."""
+    store = Store()
+    pool = await manager.get_connection_pool(database, SMALL, store)
+    assert not await manager.close_pool(database)
+    assert not await manager.close_all_pools()
+    assert not pool.closed
+    del store
+    gc.collect()
+    assert await manager.close_pool(database)
+    assert pool.closed
+    assert manager.get_pool_statistics() == {}
+
+    store = Store()
+    again = await manager.get_connection_pool(database, SMALL, store)
+    assert again is not pool
+    assert await manager.close_pool(database, force=True)
+    assert again.closed
+
+
+async def test_closing_the_unknown(manager: GlobalConnectionManager, database: str) -> None:
+    """Closing a pool that does not exist is no error."""
+    assert await manager.close_pool(database)
+
+
+async def test_reset(manager: GlobalConnectionManager, database: str) -> None:
+    """A reset closes pools whoever uses them, also those being opened; new ones can be had."""
+    store = Store()
+    pool = await manager.get_connection_pool(database, SMALL, store)
+    opening = asyncio.create_task(manager.get_connection_pool(f"{database}?application_name=b"))
+    await asyncio.sleep(0)
+    await reset_global_connection_pools()
+    assert pool.closed
+    assert (await opening).closed
+    assert not (await manager.get_connection_pool(database, SMALL, store)).closed
+
+
+async def test_a_pool_closed_by_others_is_replaced(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """When someone closes the shared pool itself, the next caller gets another, users included."""
+    store = Store()
+    pool = await manager.get_connection_pool(database, SMALL, store)
+    await pool.close()
+    assert not await manager.is_pool_healthy(pool, database)
+    again = await manager.get_connection_pool(database, SMALL)
+    assert await backend(again) > 0
+    (statistics,) = manager.get_pool_statistics().values()
+    assert statistics["active_references"] == 1
+
+
+async def test_other_settings_are_reported(
+    manager: GlobalConnectionManager, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Asking for an open pool with other settings is logged once; equal ones are no news."""
+    pool = await manager.get_connection_pool(database, SMALL)
+    equal = ConnectionPoolConfig(min_size=1, max_size=2)
+    assert await manager.get_connection_pool(database, equal) is pool
+    assert not caplog.records
+    for _ in range(3):
+        assert await manager.get_connection_pool(database, ConnectionPoolConfig()) is pool
+    assert len([r for r in caplog.records if "other settings" in r.getMessage()]) == 1
+    assert pool.max_size == 2
+
+
+async def test_warm_up(manager: GlobalConnectionManager, database: str) -> None:
+    """A warm pool has its minimum of connections before the first request."""
+    config = ConnectionPoolConfig(min_size=4, max_size=4, max_waiting=1)
+    (report,) = await warmup_global_connection_pools([database], config)
+    assert report.error is None
+    assert report.connections == 4
+    assert report.seconds > 0
+    assert backends(database) == 4
+    pool = await manager.get_connection_pool(database)
+    assert pool.get_stats()["pool_available"] == 4
+
+
+async def test_two_loops_one_after_another(
+    bare_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second event loop gets a pool of its own; the first one's connections are closed."""
+    # A captured record of an attempt that its loop's end cut short would keep its socket alive.
+    caplog.set_level(logging.CRITICAL, logger="psycopg.pool")
+
+    def run() -> None:
+        async def use() -> int:
+            manager = get_global_connection_manager()
+            pool = await manager.get_connection_pool(bare_database, SMALL)
+            await backend(pool)
+            return len(manager.get_pool_statistics())
+
+        counts.append(asyncio.run(use()))
+
+    counts: list[int] = []
+    for _ in range(3):
+        thread = threading.Thread(target=run)  # this thread's own loop is running
+        thread.start()
+        await asyncio.to_thread(thread.join)
+    assert counts == [1, 1, 1]
+    await reset_global_connection_pools()
+    gc.collect()
+    assert await settles(lambda: backends(bare_database) == 0)
+
+
+async def test_two_loops_at_once(manager: GlobalConnectionManager, bare_database: str) -> None:
+    """Loops in two threads have a pool each, and one of them can close both."""
+    pool = await manager.get_connection_pool(bare_database, SMALL)
+    ready, done = threading.Event(), threading.Event()
+    others: list[Any] = []
+
+    async def use() -> None:
+        other = await manager.get_connection_pool(bare_database, SMALL)
+        await backend(other)
+        others.append(other)
+        ready.set()
+        await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(use()))
+    thread.start()
+    try:
+        assert await asyncio.to_thread(ready.wait, 10)
+        assert others[0] is not pool
+        await backend(pool)
+        assert len(manager.get_pool_statistics()) == 2
+        assert await manager.close_pool(bare_database)
+        assert others[0].closed
+        assert pool.closed
+    finally:
+        done.set()
+        await asyncio.to_thread(thread.join)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+async def test_fork(manager: GlobalConnectionManager, bare_database: str) -> None:
+    """A forked child gets pools of its own and leaves its parent's sessions alone."""
+    single = ConnectionPoolConfig(min_size=1, max_size=1)
+    pool = await manager.get_connection_pool(bare_database, single)
+    ours = await backend(pool)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            thread_result: list[int] = []
+
+            async def use() -> int:
+                fresh = get_global_connection_manager()
+                assert fresh.get_pool_statistics() == {}
+                return await backend(await fresh.get_connection_pool(bare_database, SMALL))
+
+            # The loop of the parent counts as running in this thread.
+            thread = threading.Thread(target=lambda: thread_result.append(asyncio.run(use())))
+            thread.start()
+            thread.join(20)
+            os.write(writing, str(thread_result[0]).encode())
+            gc.collect()
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    theirs = os.read(reading, 100).decode()
+    os.close(reading)
+    assert status == 0
+    assert int(theirs) != ours
+    assert await backend(pool) == ours
+
+
+async def settles(condition: Any) -> bool:
+    """Whether a condition on the server becomes true within a few seconds."""
+    for _ in range(100):
+        if await asyncio.to_thread(condition):
+            return True
+        await asyncio.sleep(0.05)
+    return False

@@ -1,0 +1,217 @@
+"""Servers that refuse, are away or are silent: a clear error in time, without the password."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+import traceback
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from perfuse.demo.database import EmbeddedServer
+from perfuse.pool import (
+    ConnectionPoolConfig,
+    ConninfoError,
+    GlobalConnectionManager,
+    PoolOpenError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+MARK = "S3cr3tM4rk"
+ROLE = "pool_password_role"
+CONFIG = ConnectionPoolConfig(min_size=1, max_size=2, connection_timeout=1.5)
+SLACK = 2.0
+"""Seconds a loaded machine may take on top of a time-out."""
+
+
+@pytest.fixture
+def guarded(server: EmbeddedServer, bare_database: str) -> Iterator[str]:
+    """Connection string, without its password, of a role that has to give one."""
+    rules = server.data_path / "pg_hba.conf"
+    before = rules.read_text()
+    with psycopg.connect(bare_database, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD 'right-{MARK}'")
+        rules.write_text(f"host all {ROLE} all scram-sha-256\n{before}")
+        connection.execute("SELECT pg_reload_conf()")
+        name = connection.info.dbname
+    yield f"host=127.0.0.1 port={server.port} dbname={name} user={ROLE}"
+    rules.write_text(before)
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute(f"DROP ROLE {ROLE}")
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[int]:
+    """Port of a server that accepts connections and never says a word."""
+    closing = asyncio.Event()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await closing.wait()
+        writer.close()
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        closing.set()
+        listener.close()
+
+
+def closed_port() -> int:
+    """A port where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def refused(
+    manager: GlobalConnectionManager, conninfo: str, caplog: pytest.LogCaptureFixture
+) -> str:
+    """The message of the error, after looking for the password wherever it could have gone."""
+    started = time.monotonic()
+    with caplog.at_level(logging.DEBUG), pytest.raises(PoolOpenError) as caught:
+        await manager.get_connection_pool(conninfo, CONFIG)
+    assert time.monotonic() - started < CONFIG.connection_timeout + SLACK
+    error = caught.value
+    assert isinstance(error, psycopg.OperationalError)
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert error.pgconn is None
+    written = "".join(traceback.format_exception(error)) + caplog.text + repr(error)
+    assert MARK not in written.replace(conninfo, "")
+    assert MARK not in repr(manager.get_pool_statistics())
+    assert manager.get_pool_statistics() == {}
+    return str(error)
+
+
+async def test_wrong_password(
+    manager: GlobalConnectionManager, guarded: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong password is refused in the server's words, and the right one works afterwards."""
+    message = await refused(manager, f"{guarded} password=wrong-{MARK}", caplog)
+    assert "password authentication failed" in message
+    assert ROLE in message
+    pool = await manager.get_connection_pool(f"{guarded} password=right-{MARK}", CONFIG)
+    async with pool.connection() as connection:
+        await connection.execute("SELECT 1")
+    assert MARK not in repr(pool)
+    assert MARK not in repr(manager.get_pool_statistics())
+    assert MARK not in caplog.text
+
+
+async def test_no_server(
+    manager: GlobalConnectionManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A port where nobody listens is an error at once."""
+    url = f"postgresql://u:{MARK}@127.0.0.1:{closed_port()}/d"
+    assert "Connection refused" in await refused(manager, url, caplog)
+
+
+async def test_silent_server(
+    manager: GlobalConnectionManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that accepts and never answers is an error after `connection_timeout`."""
+    async with silent_server() as port:
+        url = f"postgresql://u:{MARK}@127.0.0.1:{port}/d"
+        message = await refused(manager, url, caplog)
+    assert "no answer within 1.5 s" in message
+
+
+async def test_unknown_database(
+    manager: GlobalConnectionManager, server: EmbeddedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database that does not exist is named in the error."""
+    message = await refused(manager, server.database_url("nowhere"), caplog)
+    assert '"nowhere" does not exist' in message
+
+
+async def test_concurrent_callers_all_learn(manager: GlobalConnectionManager) -> None:
+    """Callers who are all first get the error each."""
+    url = f"postgresql://u:{MARK}@127.0.0.1:{closed_port()}/d"
+    calls = (manager.get_connection_pool(url, CONFIG) for _ in range(3))
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [PoolOpenError] * 3
+
+
+async def test_unreadable_conninfo(
+    manager: GlobalConnectionManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What libpq cannot read is refused without quoting it."""
+    with caplog.at_level(logging.DEBUG), pytest.raises(ConninfoError) as caught:
+        await manager.get_connection_pool(f"host=h password=two {MARK}")
+    assert MARK not in str(caught.value)
+    assert MARK not in caplog.text
+
+
+async def test_warm_up_reports_failures(
+    manager: GlobalConnectionManager, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Warm-up reports and logs each failure, warms the others, and raises when asked to."""
+    dead = f"postgresql://u:{MARK}@127.0.0.1:{closed_port()}/d"
+    first, second, third = await manager.warmup_common_pools(
+        [dead, database, f"password=two {MARK}"], CONFIG
+    )
+    assert isinstance(first.error, PoolOpenError)
+    assert first.connections == 0
+    assert second.error is None
+    assert second.connections == 1
+    assert isinstance(third.error, ConninfoError)
+    assert caplog.text.count("warm-up of") == 2
+    assert MARK not in caplog.text
+    assert MARK not in repr((first, second, third))
+    with pytest.raises(PoolOpenError):
+        await manager.warmup_common_pools([dead, database], CONFIG, strict=True)
+
+
+async def test_slow_warm_up_leaves_the_pool_open(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """Warm-up that does not reach `min_size` in time reports it; the pool goes on working."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, connection_timeout=0.5)
+    pool = await manager.get_connection_pool(database, config)
+    async with pool.connection() as connection:
+        (report,) = await manager.warmup_common_pools([database])
+        assert report.error is not None
+        await connection.execute("SELECT 1")
+    assert not pool.closed
+    async with pool.connection() as connection:
+        await connection.execute("SELECT 1")
+
+
+async def test_outage(manager: GlobalConnectionManager) -> None:
+    """While the server is away the error says so; afterwards the same pool works again."""
+    with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as own:
+        config = ConnectionPoolConfig(
+            min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=4.0
+        )
+        pool = await manager.get_connection_pool(own.url, config)
+        async with pool.connection() as connection:
+            await connection.execute("SELECT 1")
+        await asyncio.to_thread(own.stop)
+        with pytest.raises(PoolOpenError, match="Connection refused"):
+            await manager.get_connection_pool(own.url)
+        assert not await manager.is_pool_healthy(pool, own.url)
+        await asyncio.to_thread(own.start)
+        assert await manager.get_connection_pool(own.url) is pool
+        async with pool.connection() as connection:
+            await connection.execute("SELECT 1")
+        await manager.close_all_pools()
+
+
+async def test_health_of_strangers(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """Only the open pool of that URL is healthy."""
+    pool = await manager.get_connection_pool(database, CONFIG)
+    assert await manager.is_pool_healthy(pool, database)
+    assert not await manager.is_pool_healthy(pool, server.url)
+    await manager.close_pool(database)
+    assert not await manager.is_pool_healthy(pool, database)

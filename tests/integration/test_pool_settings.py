@@ -1,0 +1,134 @@
+"""Every setting has its effect on real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from typing import Any
+
+import psycopg_pool
+import pytest
+
+from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager
+
+
+async def pid(pool: Any) -> int:
+    """The server's process number of a leased connection."""
+    async with pool.connection() as connection:
+        return int(connection.info.backend_pid)
+
+
+async def test_libpq_parameters(manager: GlobalConnectionManager, database: str) -> None:
+    """Time-out and keepalives are parameters of the real connection."""
+    config = ConnectionPoolConfig(
+        min_size=1,
+        max_size=1,
+        connection_timeout=6.5,
+        keepalives_idle=41,
+        keepalives_interval=7,
+        keepalives_count=4,
+    )
+    pool = await manager.get_connection_pool(database, config)
+    async with pool.connection() as connection:
+        parameters = connection.info.get_parameters()
+        expected = {
+            "connect_timeout": "7",
+            "keepalives_idle": "41",
+            "keepalives_interval": "7",
+            "keepalives_count": "4",
+        }
+        assert expected.items() <= parameters.items()
+        if sys.platform == "linux":
+            with socket.socket(fileno=connection.fileno()) as tcp:
+                options = [
+                    tcp.getsockopt(socket.IPPROTO_TCP, option)
+                    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                ]
+                assert tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                tcp.detach()
+            assert options == [41, 7, 4]
+
+
+async def test_conninfo_wins(manager: GlobalConnectionManager, database: str) -> None:
+    """What the connection string says itself is not overridden."""
+    pool = await manager.get_connection_pool(
+        f"{database}?keepalives_idle=99&connect_timeout=8",
+        ConnectionPoolConfig(min_size=1, max_size=1),
+    )
+    async with pool.connection() as connection:
+        parameters = connection.info.get_parameters()
+    assert parameters["keepalives_idle"] == "99"
+    assert parameters["connect_timeout"] == "8"
+    assert parameters["keepalives_count"] == "3"
+
+
+async def test_sizes_and_timeout(manager: GlobalConnectionManager, database: str) -> None:
+    """`max_size` connections are leased at once; the next lease waits for `timeout`."""
+    config = ConnectionPoolConfig(min_size=1, max_size=2, timeout=0.2)
+    pool = await manager.get_connection_pool(database, config)
+    async with pool.connection() as first, pool.connection() as second:
+        assert first is not second
+        with pytest.raises(psycopg_pool.PoolTimeout):
+            await pool.getconn()
+
+
+async def test_max_waiting(manager: GlobalConnectionManager, database: str) -> None:
+    """Over `max_waiting` a lease fails at once, which is no reason to doubt the server."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, max_waiting=1)
+    pool = await manager.get_connection_pool(database, config)
+    async with pool.connection():
+        waiting = asyncio.create_task(pid(pool))
+        await asyncio.sleep(0.01)
+        with pytest.raises(psycopg_pool.TooManyRequests):
+            await pool.getconn()
+    assert await waiting > 0
+
+
+async def test_recycle(manager: GlobalConnectionManager, database: str) -> None:
+    """A connection older than `recycle` is replaced when it comes back."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, recycle=0.05)
+    pool = await manager.get_connection_pool(database, config)
+    await pid(pool)
+    await asyncio.sleep(0.1)
+    old = await pid(pool)
+    assert await pid(pool) != old
+
+
+async def test_max_idle(manager: GlobalConnectionManager, database: str) -> None:
+    """Connections over `min_size` that nobody uses are closed after `max_idle`."""
+    config = ConnectionPoolConfig(min_size=1, max_size=2, max_idle=0.2)
+    pool = await manager.get_connection_pool(database, config)
+    async with pool.connection(), pool.connection():
+        assert pool.get_stats()["pool_size"] == 2
+    for _ in range(100):
+        if pool.get_stats()["pool_size"] == 1:
+            break
+        await asyncio.sleep(0.05)
+    assert pool.get_stats()["pool_size"] == 1
+
+
+@pytest.mark.parametrize("leak_after", [0.05, None])
+async def test_leak_after(
+    manager: GlobalConnectionManager,
+    database: str,
+    leak_after: float | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A lease over `leak_after` is logged once, with the pool and the task, a short one never."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, leak_after=leak_after)
+    pool = await manager.get_connection_pool(database, config)
+    await pid(pool)
+    with caplog.at_level(logging.WARNING):
+        await asyncio.sleep(0.15)
+        assert not caplog.records
+        async with pool.connection():
+            await asyncio.sleep(0.2)
+    reports = [record.getMessage() for record in caplog.records]
+    assert len(reports) == (0 if leak_after is None else 1)
+    if reports:
+        task = asyncio.current_task()
+        assert task is not None
+        assert database in reports[0]
+        assert repr(task.get_name()) in reports[0]

@@ -1,0 +1,192 @@
+"""pgvector's types: known on every connection, looked up once, following the server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from pgvector import Bit, HalfVector, SparseVector, Vector
+
+from perfuse import get_performance_monitor
+from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager
+
+if TYPE_CHECKING:
+    from perfuse.demo.database import EmbeddedServer
+
+READ = "SELECT '[1,2]'::vector, '[1]'::halfvec, '{1:2}/3'::sparsevec, ARRAY['[3]'::vector]"
+EAGER = ConnectionPoolConfig(min_size=3, max_size=3, health_check_interval=0.0)
+
+
+def run(url: str, *statements: str) -> None:
+    """Executes statements outside the pool."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+async def read_on_all(pool: Any, count: int, query: str = READ) -> list[tuple[Any, ...]]:
+    """A row from each of `count` connections leased at the same time."""
+    everyone = asyncio.Barrier(count) if hasattr(asyncio, "Barrier") else None
+
+    async def read() -> tuple[Any, ...]:
+        async with pool.connection() as connection:
+            row: tuple[Any, ...] = await (await connection.execute(query)).fetchone()
+            await (everyone.wait() if everyone else asyncio.sleep(0.3))
+            return row
+
+    return await asyncio.gather(*(read() for _ in range(count)))
+
+
+def statements(server: EmbeddedServer, after: int) -> list[str]:
+    """The statements in the server's log after a position that read the catalogue of types."""
+    with server.log_path.open(errors="replace") as log:
+        log.seek(after)
+        entries = log.read().split("LOG:  ")
+    return [entry for entry in entries if "pg_type" in entry or "regtype" in entry]
+
+
+async def test_first_connections_decode(manager: GlobalConnectionManager, database: str) -> None:
+    """The first 20 connections of a pool all read and write pgvector's types."""
+    config = ConnectionPoolConfig(min_size=5, max_size=20)
+    pool = await manager.get_connection_pool(database, config)
+    rows = await read_on_all(pool, 20)
+    assert len(rows) == 20
+    assert set(map(repr, rows)) == {
+        repr((Vector([1, 2]), HalfVector([1]), SparseVector({0: 2}, 3), [Vector([3])]))
+    }
+    async with pool.connection() as connection:
+        values = (Vector([1, 2]), HalfVector([1]), SparseVector({0: 2}, 3), Bit("101"))
+        cursor = await connection.execute(
+            "SELECT pg_typeof(%s)::text, pg_typeof(%s)::text, pg_typeof(%s)::text,"
+            " pg_typeof(%s)::text",
+            values,
+        )
+        assert await cursor.fetchone() == ("vector", "halfvec", "sparsevec", "bit")
+        cursor = connection.cursor(binary=True)
+        await cursor.execute("SELECT %s::vector", (Vector([1, 2]),))
+        assert await cursor.fetchone() == (Vector([1, 2]),)
+
+
+async def test_no_lookup_when_warm(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """In a warm process 20 new connections ask the server nothing about types."""
+    cold = server.log_path.stat().st_size
+    await manager.get_connection_pool(database, ConnectionPoolConfig(min_size=1, max_size=1))
+    await manager.close_all_pools()
+    warm = server.log_path.stat().st_size
+    assert len(statements(server, cold)) == 1
+    pool = await manager.get_connection_pool(
+        database, ConnectionPoolConfig(min_size=20, max_size=20)
+    )
+    rows = await read_on_all(pool, 20, "SELECT '[1]'::vector, pg_backend_pid()")
+    assert all(isinstance(row[0], Vector) for row in rows)
+    assert len({row[1] for row in rows}) == 20
+    assert statements(server, warm) == []
+
+
+async def test_concurrent_first_callers_look_up_once(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """Callers who are all first cause one look-up."""
+    cold = server.log_path.stat().st_size
+    await asyncio.gather(*(manager.get_connection_pool(database) for _ in range(5)))
+    await manager.close_all_pools()
+    assert len(statements(server, cold)) == 1
+
+
+async def test_schema_off_the_search_path(
+    manager: GlobalConnectionManager, bare_database: str
+) -> None:
+    """The types are found wherever the extension lives, and nothing else of their name is."""
+    run(
+        bare_database,
+        "CREATE SCHEMA hidden",
+        "CREATE EXTENSION vector SCHEMA hidden",
+        "CREATE DOMAIN public.vector AS text",
+    )
+    pool = await manager.get_connection_pool(bare_database, EAGER)
+    query = "SELECT '[1]'::hidden.vector, 'text'::public.vector"
+    assert await read_on_all(pool, 3, query) == [(Vector([1]), "text")] * 3
+
+
+async def test_recreated_extension(
+    manager: GlobalConnectionManager, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The health check finds changed types, and no connection with the old ones is leased again."""
+    pool = await manager.get_connection_pool(database, EAGER)
+    assert all(isinstance(row[0], Vector) for row in await read_on_all(pool, 3))
+    async with pool.connection() as leased:
+        run(database, "DROP EXTENSION vector", "CREATE EXTENSION vector")
+        assert await manager.get_connection_pool(database) is pool
+        cursor = await leased.execute("SELECT 1")
+        assert await cursor.fetchone() == (1,)
+    rows = await read_on_all(pool, 3)
+    assert all(isinstance(row[0], Vector) for row in rows)
+    assert [row[3] for row in rows] == [[Vector([3])]] * 3
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT %s", (Vector([1]),))
+        assert await cursor.fetchone() == (Vector([1]),)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+async def test_recreated_extension_within_ttl(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """Leases find changed types by themselves once `type_cache_ttl` has passed."""
+    config = ConnectionPoolConfig(min_size=2, max_size=2, type_cache_ttl=0.05)
+    pool = await manager.get_connection_pool(database, config)
+    assert all(isinstance(row[0], Vector) for row in await read_on_all(pool, 2))
+    run(database, "DROP EXTENSION vector", "CREATE EXTENSION vector")
+    await asyncio.sleep(0.1)
+    assert all(isinstance(row[0], Vector) for row in await read_on_all(pool, 2))
+
+
+async def test_extension_appears(
+    manager: GlobalConnectionManager, bare_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database without the extension works with one warning, and picks it up later."""
+    pool = await manager.get_connection_pool(bare_database, EAGER)
+    for _ in range(3):
+        assert await read_on_all(pool, 3, "SELECT '[1]'") == [("[1]",)] * 3
+        await manager.get_connection_pool(bare_database)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert 'no extension "vector"' in warnings[0]
+    run(bare_database, "CREATE EXTENSION vector")
+    await manager.get_connection_pool(bare_database)
+    assert all(isinstance(row[0], Vector) for row in await read_on_all(pool, 3))
+
+
+async def test_databases_do_not_mix(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """Databases with different identifiers for the same types have types of their own."""
+    other = server.create_database("types_of_another")
+    run(other, "CREATE TABLE t (x int)", "CREATE EXTENSION vector")
+    for url in (database, other, database):
+        pool = await manager.get_connection_pool(url, EAGER)
+        assert all(isinstance(row[0], Vector) for row in await read_on_all(pool, 3))
+    await manager.close_all_pools()
+    run(server.url, "DROP DATABASE types_of_another WITH (FORCE)")
+
+
+async def test_health_check_is_cached(manager: GlobalConnectionManager, database: str) -> None:
+    """A positive health check holds for its interval; a failed lease ends that."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=300.0)
+    monitor = get_performance_monitor()
+    monitor.clear_metrics("pool_health_check")
+    pool = await manager.get_connection_pool(database, config)
+    for _ in range(3):
+        await manager.get_connection_pool(database)
+        assert await manager.is_pool_healthy(pool, database)
+    assert monitor.get_stats("pool_health_check") is None
+    async with pool.connection():
+        with pytest.raises(psycopg.OperationalError):
+            await pool.getconn(timeout=0.05)
+    await manager.get_connection_pool(database)
+    checks = monitor.get_stats("pool_health_check")
+    assert checks is not None
+    assert checks.count == 1

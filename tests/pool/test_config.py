@@ -1,0 +1,188 @@
+"""The settings of a pool: defaults, layers, environment, refusals."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from perfuse.pool import ConnectionPoolConfig
+
+VARIABLES = (
+    "POSTGRES_POOL_SIZE",
+    "POSTGRES_MAX_OVERFLOW",
+    "POSTGRES_POOL_TIMEOUT",
+    "POSTGRES_CONNECTION_TIMEOUT",
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_defaults() -> None:
+    """Without any configuration there are 5 to 20 connections."""
+    config = ConnectionPoolConfig.from_memfuse_config({})
+    assert config == ConnectionPoolConfig()
+    assert (config.min_size, config.max_size) == (5, 20)
+
+
+def test_layers() -> None:
+    """Nearer sections win over farther ones, key by key."""
+    config = ConnectionPoolConfig.from_memfuse_config(
+        {
+            "postgres": {"pool_size": 1, "max_overflow": 1, "pool_timeout": 1, "pool_recycle": 11},
+            "database": {"postgres": {"max_overflow": 2, "pool_timeout": 2}},
+            "store": {"database": {"postgres": {"pool_timeout": 3}}},
+        }
+    )
+    assert (config.min_size, config.max_size, config.timeout, config.recycle) == (1, 3, 3, 11)
+
+
+def test_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment wins over every section, and its text is parsed."""
+    for variable, text in zip(VARIABLES, ("2", "3", "4.5", "6"), strict=True):
+        monkeypatch.setenv(variable, text)
+    config = ConnectionPoolConfig.from_memfuse_config(
+        {"store": {"database": {"postgres": {"pool_size": 9, "pool_timeout": 9}}}}
+    )
+    assert (config.min_size, config.max_size) == (2, 5)
+    assert (config.timeout, config.connection_timeout) == (4.5, 6.0)
+
+
+def test_every_key_reaches_its_field() -> None:
+    """Each documented key sets a field of its own."""
+    section = {
+        "pool_size": 2,
+        "max_overflow": 1,
+        "pool_timeout": 4,
+        "pool_recycle": 5,
+        "connection_timeout": 6,
+        "keepalives_idle": 7,
+        "keepalives_interval": 8,
+        "keepalives_count": 9,
+        "health_check_interval": 10,
+        "type_cache_ttl": 11,
+        "leak_after": 12,
+        "max_waiting": 13,
+        "max_idle": 14,
+    }
+    assert ConnectionPoolConfig.from_memfuse_config({"postgres": section}) == ConnectionPoolConfig(
+        2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("pool_size", "5"),
+        ("pool_size", True),
+        ("pool_size", 5.0),
+        ("pool_size", None),
+        ("pool_size", -1),
+        ("max_overflow", []),
+        ("pool_timeout", "soon"),
+        ("pool_timeout", 0),
+        ("pool_timeout", False),
+        ("pool_recycle", float("nan")),
+        ("connection_timeout", float("inf")),
+        ("connection_timeout", -3.0),
+        ("keepalives_idle", 1.5),
+        ("keepalives_count", 0),
+        ("health_check_interval", {}),
+        ("type_cache_ttl", -1),
+        ("leak_after", 0),
+        ("leak_after", "never"),
+        ("max_waiting", 2.0),
+        ("max_idle", "x"),
+    ],
+)
+def test_wrong_values(key: str, value: object) -> None:
+    """A value of the wrong kind or out of range is refused by the name of its key."""
+    with pytest.raises(ValueError, match=rf"database\.postgres\.{key} must be"):
+        ConnectionPoolConfig.from_memfuse_config({"database": {"postgres": {key: value}}})
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("text", ["many", "-1", "nan", "1,5"])
+def test_wrong_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
+    """Garbage in the environment is refused by the name of the variable."""
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ValueError, match=variable):
+        ConnectionPoolConfig.from_memfuse_config({})
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"postgres": 3}, "postgres"),
+        ({"database": []}, "database"),
+        ({"store": {"database": {"postgres": "url"}}}, "store.database.postgres"),
+        ([], "the configuration"),
+    ],
+)
+def test_wrong_sections(config: Any, name: str) -> None:
+    """A section that is no mapping is refused by its path."""
+    with pytest.raises(ValueError, match=f"^{name} must be a mapping"):
+        ConnectionPoolConfig.from_memfuse_config(config)
+
+
+def test_empty_sections() -> None:
+    """Sections left empty, as in a YAML file, count as absent."""
+    config = {"postgres": None, "database": {"postgres": {}}, "store": None}
+    assert ConnectionPoolConfig.from_memfuse_config(config) == ConnectionPoolConfig()
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("pool_sise", "pool_size"),
+        ("poolsize", "pool_size"),
+        ("max-overflow", "max_overflow"),
+        ("keepalive_idle", "keepalives_idle"),
+        ("max_size", "max_overflow"),
+        ("timeout", "pool_timeout"),
+        ("connect_timeout", "connection_timeout"),
+    ],
+)
+def test_misspelled_keys(key: str, meant: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A key that is close to a known one is ignored with a warning that names both."""
+    with caplog.at_level(logging.WARNING):
+        config = ConnectionPoolConfig.from_memfuse_config({"postgres": {key: 7}})
+    assert config == ConnectionPoolConfig()
+    (record,) = caplog.records
+    assert f"postgres.{key} " in record.getMessage()
+    assert f"{meant}?" in record.getMessage()
+
+
+def test_other_keys(caplog: pytest.LogCaptureFixture) -> None:
+    """Keys that belong to others, such as where the database is, are left alone."""
+    section = {"host": "h", "port": 5432, "database": "d", "user": "u", "password": "p", 3: 4}
+    ConnectionPoolConfig.from_memfuse_config({"postgres": section})
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_size": 3, "max_size": 2},
+        {"min_size": 0, "max_size": 0},
+        {"min_size": -1},
+        {"timeout": 0.0},
+        {"recycle": True},
+        {"keepalives_interval": 0},
+    ],
+)
+def test_wrong_construction(settings: dict[str, Any]) -> None:
+    """The class itself refuses what makes no pool."""
+    with pytest.raises(ValueError, match="must be"):
+        ConnectionPoolConfig(**settings)
+
+
+def test_leak_report_can_be_switched_off() -> None:
+    """`leak_after` takes `None` from a section as from the constructor."""
+    config = ConnectionPoolConfig.from_memfuse_config({"postgres": {"leak_after": None}})
+    assert config.leak_after is None
