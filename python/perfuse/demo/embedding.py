@@ -1,0 +1,47 @@
+"""Text to vector by feature hashing of character n-grams: deterministic, local, no model.
+
+Texts that share spellings get near vectors, which is enough to search dialogue by what was said.
+The hash is CRC-32 and not `hash()`, so that a vector is the same in every process and on every
+machine.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from zlib import crc32
+
+DIMENSIONS = 384
+NGRAM_SIZES = (3, 4)
+_BYTES_PER_CHARACTER = 4
+
+
+def embed(text: str) -> list[float]:
+    """Embed `text` as a vector of length 1.
+
+    Case, runs of white space and compatible spellings of one character (NFKC) make no difference.
+
+    Args:
+        text: Any text; about 0.5 microseconds per character.
+
+    Returns:
+        `DIMENSIONS` floats; all zero when `text` has no visible character, and such a vector is
+        near to nothing.
+    """
+    words = unicodedata.normalize("NFKC", text).casefold().split()
+    if not words:
+        return [0.0] * DIMENSIONS
+    # In UTF-32 a slice of bytes is a slice of characters, at the cost of one encoding per text.
+    data = f" {' '.join(words)} ".encode("utf-32-le", "surrogatepass")
+    # One half counts the n-grams hashed to +1, the other those hashed to -1: with signs, collisions
+    # cancel out on average instead of adding up.
+    counts = [0] * (2 * DIMENSIONS)
+    for size in NGRAM_SIZES:
+        width = size * _BYTES_PER_CHARACTER
+        for start in range(0, len(data) - width + 1, _BYTES_PER_CHARACTER):
+            counts[crc32(data[start : start + width]) % (2 * DIMENSIONS)] += 1
+    signed = [
+        plus - minus for plus, minus in zip(counts[:DIMENSIONS], counts[DIMENSIONS:], strict=True)
+    ]
+    length = math.sqrt(sum(count * count for count in signed))
+    return [count / length for count in signed] if length else [0.0] * DIMENSIONS

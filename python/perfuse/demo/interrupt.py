@@ -1,0 +1,61 @@
+"""`asyncio.run` whose work is cancelled, and so cleans up, on Ctrl-C and on `SIGTERM` alike."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from types import FrameType
+
+T = TypeVar("T")
+
+
+def run_cancellable(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` in a new event loop; call it in the main thread.
+
+    An exception raised by a signal handler would strike whichever task runs at that moment. Instead
+    the first `SIGINT` or `SIGTERM` cancels `work`, further ones are ignored until its clean-up is
+    over, and then the signal is raised anew, for the handler that was there before.
+
+    Args:
+        work: The coroutine.
+
+    Returns:
+        What `work` returns.
+
+    Raises:
+        BaseException: What `work` raises, or the handler of a signal that came.
+    """
+    received: list[int] = []
+
+    async def cancellable() -> T:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(work)
+
+        def cancel(number: int, _frame: FrameType | None) -> None:
+            if not received:
+                received.append(number)
+                loop.call_soon_threadsafe(task.cancel)
+
+        # A signal that is ignored, or ends the process on the spot, goes on doing so.
+        previous = {
+            number: handler
+            for number in (signal.SIGINT, signal.SIGTERM)
+            if callable(handler := signal.getsignal(number))
+        }
+        for number in previous:
+            signal.signal(number, cancel)
+        try:
+            return await task
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    try:
+        return asyncio.run(cancellable())
+    finally:
+        if received:
+            signal.raise_signal(received[0])

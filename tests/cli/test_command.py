@@ -1,0 +1,119 @@
+"""The command line, as far as it goes without a server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import perfuse
+from perfuse.cli import main
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "perfuse", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_no_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`perfuse` alone shows what there is."""
+    assert main([]) == 0
+    output = capsys.readouterr().out
+    assert "demo" in output
+    assert "version" in output
+
+
+def test_help_of_the_demo_documents_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """`perfuse demo --help` names every option and how to reach a served database."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["demo", "--help"])
+    assert exit_.value.code == 0
+    output = capsys.readouterr().out
+    for word in ("--turns N", "--serve-db DIR", "--json FILE", "psql", "Ctrl-C", "fsync=off"):
+        assert word in output
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`perfuse version` prints the package's version and Python's."""
+    assert main(["version"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith(f"perfuse {perfuse.__version__}\n")
+    assert ".".join(map(str, sys.version_info[:3])) in output
+
+
+def test_module_is_the_command() -> None:
+    """`python -m perfuse` does the same."""
+    done = _run("version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"perfuse {perfuse.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--turns", "0"], "from 100 to 7097, not 0"),
+        (["--turns", "99"], "from 100 to 7097, not 99"),
+        (["--turns", "1000000"], "from 100 to 7097"),
+        (["--turns", "many"], "invalid int value"),
+        (["--json", "/"], "is a directory"),
+        (["--json", "/absent/figures.json"], "/absent"),
+        (["--serve-db", "/etc/hostname"], "/etc/hostname is not a directory"),
+        (["--serve-db", "/etc"], "/etc is not empty and not a PostgreSQL database"),
+        (["--serve-db", "/absent/db"], "/absent"),
+        (["--speed", "9"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_arguments_end_with_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong argument is named before any work starts."""
+    if "/etc/hostname" in arguments and not Path("/etc/hostname").exists():
+        pytest.skip("no /etc/hostname on this system")
+    with pytest.raises(SystemExit) as exit_:
+        main(["demo", *arguments])
+    assert exit_.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_json_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that takes no file is found before the work."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(SystemExit) as exit_:
+        main(["demo", "--json", str(tmp_path / "figures.json")])
+    assert exit_.value.code == 2
+    assert "cannot be written to" in capsys.readouterr().err
+
+
+def test_missing_extra_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the packages of the extra the command says how to get them."""
+    monkeypatch.setitem(sys.modules, "rich", None)
+    assert main(["demo"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "perfuse: the demo needs rich: pip install 'perfuse[demo]'\n"
+
+
+def test_command_needs_no_extra_to_start() -> None:
+    """Neither psycopg nor rich is imported for what does not use them."""
+    code = (
+        "import sys; from perfuse.cli import main; main(['version']); "
+        "sys.exit(any(name in sys.modules for name in ('psycopg', 'rich', 'pgvector')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+def test_unknown_command_ends_with_2() -> None:
+    """A command that does not exist is a wrong argument."""
+    done = _run("dance")
+    assert done.returncode == 2
+    assert "dance" in done.stderr

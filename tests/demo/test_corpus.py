@@ -1,0 +1,55 @@
+"""The text that comes with the package, and how it is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from perfuse.demo.corpus import FEWEST_TURNS, Turn, load_turns, parse_turns, take_turns
+
+
+def test_reads_speakers_and_lines() -> None:
+    """A turn has the speaker's name without the colon and all lines of the paragraph."""
+    text = "First Citizen:\nSpeak.\n\nAll:\nWe know't,\nwe know't: all.\n"
+    assert parse_turns(text) == [
+        Turn("First Citizen", "Speak."),
+        Turn("All", "We know't,\nwe know't: all."),
+    ]
+
+
+def test_speaker_without_words_gives_no_turn() -> None:
+    """A heading with nothing below it is left out."""
+    assert parse_turns("TITUS:\n\nROMEO:\nO me!\n") == [Turn("ROMEO", "O me!")]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", " \n\n \n"])
+def test_nothing_gives_no_turns(text: str) -> None:
+    """White space alone holds no turn."""
+    assert parse_turns(text) == []
+
+
+def test_paragraph_without_speaker_is_refused() -> None:
+    """What is not dialogue is an error that shows the line."""
+    with pytest.raises(ValueError, match="not 'Exeunt'"):
+        parse_turns("ROMEO:\nO me!\n\nExeunt\n")
+
+
+def test_packaged_text() -> None:
+    """The package carries the whole text."""
+    turns = load_turns()
+    assert len(turns) == 7097
+    assert len({turn.speaker for turn in turns}) == 299
+    assert turns[0] == Turn("First Citizen", "Before we proceed any further, hear me speak.")
+    assert turns[-1].text.endswith("Whiles thou art waking.")
+    assert all(turn.speaker and turn.text for turn in turns)
+
+
+def test_take_turns_gives_the_first() -> None:
+    """The turns taken are the first of the text."""
+    assert take_turns(FEWEST_TURNS) == load_turns()[:FEWEST_TURNS]
+
+
+@pytest.mark.parametrize("count", [-1, 0, FEWEST_TURNS - 1, 7098])
+def test_take_turns_names_the_limits(count: int) -> None:
+    """Too few or too many turns are refused with the range that is possible."""
+    with pytest.raises(ValueError, match=f"from {FEWEST_TURNS} to 7097, not {count}"):
+        take_turns(count)

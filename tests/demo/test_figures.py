@@ -1,0 +1,63 @@
+"""The figures behind the closing tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from perfuse import PerformanceMonitor
+from perfuse.demo.figures import gain_figures, operation_figures
+from perfuse.demo.workload import Measurement
+
+
+def test_verdict_compares_p95_with_the_threshold() -> None:
+    """An operation is over when its 95th percentile is, and within when only its worst is."""
+    monitor = PerformanceMonitor()
+    monitor.set_threshold("query", 0.050)
+    monitor.set_threshold("buffer_flush", 0.050)
+    for number in range(100):
+        monitor.record_metric("query", 0.010 if number else 1.0)
+        monitor.record_metric("buffer_flush", 0.010 if number < 90 else 0.051)
+    verdicts = {row.operation: row.verdict for row in operation_figures(monitor)}
+    assert verdicts == {"query": "within", "buffer_flush": "over"}
+
+
+def test_p95_at_the_threshold_is_within() -> None:
+    """Like a sample, a percentile violates a threshold only when it is strictly over it."""
+    monitor = PerformanceMonitor()
+    monitor.set_threshold("query", 0.25)
+    monitor.record_metric("query", 0.25)
+    (row,) = operation_figures(monitor)
+    assert (row.verdict, row.count, row.mean, row.p99) == ("within", 1, 0.25, 0.25)
+
+
+def test_operation_without_threshold_is_not_judged() -> None:
+    """Where no threshold is set, no verdict is given."""
+    monitor = PerformanceMonitor()
+    monitor.set_threshold("m0_operation", None)
+    monitor.record_metric("m0_operation", 99.0)
+    (row,) = operation_figures(monitor)
+    assert (row.threshold, row.verdict) == (None, "none")
+
+
+def test_gains() -> None:
+    """Latencies are reductions of the mean, throughput a ratio of requests per second."""
+    naive = Measurement([0.010, 0.030], [0.1, 0.3], 100, 10.0)
+    perfuse = Measurement([0.001], [0.05], 100, 2.5)
+    latency, throughput, acquisition = gain_figures(naive, perfuse)
+    assert (latency.naive, latency.perfuse) == pytest.approx((0.2, 0.05))
+    assert latency.gain == pytest.approx(0.75)
+    assert latency.beaten
+    assert (throughput.naive, throughput.perfuse) == (10.0, 40.0)
+    assert throughput.gain == pytest.approx(4.0)
+    assert throughput.beaten
+    assert acquisition.gain == pytest.approx(0.95)
+    assert acquisition.beaten
+
+
+def test_a_loss_is_shown_as_one() -> None:
+    """When perfuse is slower the reduction is negative and the mark not beaten."""
+    naive, perfuse = Measurement([0.1], [0.1], 1, 1.0), Measurement([0.2], [0.2], 1, 4.0)
+    latency, throughput, acquisition = gain_figures(naive, perfuse)
+    assert latency.gain == pytest.approx(-1.0)
+    assert throughput.gain == pytest.approx(0.25)
+    assert not any(row.beaten for row in (latency, throughput, acquisition))

