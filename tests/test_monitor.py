@@ -32,7 +32,7 @@ class TestRecordMetric:
 
     def test_arguments_may_be_positional(self, monitor):
         """All four arguments keep the replaced monitor's order."""
-        monitor.record_metric("op", 0.1, False, {"k": 1})  # noqa: FBT003
+        monitor.record_metric("op", 0.1, False, {"k": 1})
         assert monitor.get_stats("op").success_rate == 0.0
 
     def test_metadata_is_copied(self, monitor):
@@ -44,7 +44,7 @@ class TestRecordMetric:
 
     def test_any_mapping_is_metadata(self, monitor):
         """A mapping that is no dict is accepted."""
-        from types import MappingProxyType  # noqa: PLC0415
+        from types import MappingProxyType
 
         monitor.record_metric("op", 0.1, metadata=MappingProxyType({"k": 1}))
         assert monitor.export_metrics("op")["op"][0]["metadata"] == {"k": 1}
@@ -185,7 +185,7 @@ class TestGetStats:
         assert dataclasses.asdict(monitor.get_stats("op"))["operation"] == "op"
         old = PerformanceStats("op", 1, 0.1, 0.1, 0.1, 0.1, 0.1, 1.0, 0.0)
         assert old.total_count == 0
-        assert PerformanceMetric("op", 0.1, 0.0, True).metadata == {}  # noqa: FBT003
+        assert PerformanceMetric("op", 0.1, 0.0, True).metadata == {}
 
 
 class TestThresholds:
@@ -500,7 +500,7 @@ class TestSubclassing:
 
 def test_the_version_has_one_source():
     """perfuse.__version__ is the installed distribution's version."""
-    from importlib.metadata import version  # noqa: PLC0415
+    from importlib.metadata import version
 
     assert perfuse.__version__ == version("perfuse")
 

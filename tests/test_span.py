@@ -30,7 +30,7 @@ class TestWith:
         assert span.operation == "op"
 
     def test_elapsed_runs_and_then_stays(self, monitor):
-        """elapsed is 0 before, grows inside, and is the sample's duration afterwards."""
+        """The elapsed time is 0 before, grows inside, and is the sample's duration afterwards."""
         span = monitor.track_operation("op")
         assert span.elapsed == 0.0
         with span:
@@ -137,10 +137,15 @@ class TestMetadata:
     def test_the_callers_dict_is_never_written_to(self, monitor):
         """Neither errors, set() nor fail() touch the dict that was passed."""
         metadata = {"k": 1}
-        with pytest.raises(ValueError), monitor.track_operation("op", metadata) as span:
-            span.set(rows=3)
-            span.fail("x")
-            raise ValueError("broken")
+
+        def work():
+            with monitor.track_operation("op", metadata) as span:
+                span.set(rows=3)
+                span.fail("x")
+                raise ValueError("broken")
+
+        with pytest.raises(ValueError, match="broken"):
+            work()
         assert metadata == {"k": 1}
         assert only_sample(monitor)["metadata"] == {"k": 1, "rows": 3, "error": "broken"}
 
@@ -178,7 +183,7 @@ class TestMetadata:
 
     def test_a_finished_span_holds_no_metadata(self, monitor):
         """Metadata lives as long as its sample, not as long as its span."""
-        import weakref  # noqa: PLC0415
+        import weakref
 
         class Big:
             pass

@@ -4,8 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar, final
 
+from typing_extensions import disjoint_base
+
+__all__ = ["OVERFLOW_OPERATION", "Monitor", "Span", "__version__"]
+
 _F = TypeVar("_F", bound=Callable[..., Any])
-_Self = TypeVar("_Self", bound="Monitor")
+_Self = TypeVar("_Self", bound=Monitor)
 
 __version__: Final[str]
 OVERFLOW_OPERATION: Final[str]
@@ -49,6 +53,7 @@ class Span:
     def operation(self) -> str: ...
     def _fresh(self) -> Span: ...
 
+@disjoint_base
 class Monitor:
     def __new__(cls: type[_Self], *_args: Any, **_kwargs: Any) -> _Self: ...  # noqa: PYI019 - 3.10
     def __init__(

@@ -167,17 +167,19 @@ impl Operation {
     /// The window with a copy of each sample's metadata.
     pub fn samples<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Sample, Bound<'py, PyDict>)>> {
         let Window { samples, .. } = self.core.window();
-        samples
+        // All references are taken before the first dict is made, which may let other threads run.
+        let kept: Vec<(Sample, Option<Py<PyDict>>)> = samples
             .into_iter()
-            .map(|(ticket, sample)| {
-                let kept = match sample.has_metadata {
-                    true => self.metadata.get(py, ticket),
-                    false => None,
-                };
-                match kept {
-                    Some(kept) => Ok((sample, kept.bind(py).copy()?)),
-                    None => Ok((sample, PyDict::new(py))),
-                }
+            .filter_map(|(ticket, sample)| match sample.has_metadata {
+                false => Some((sample, None)),
+                // Metadata that has given way belongs to a sample that has left the window since.
+                true => Some((sample, Some(self.metadata.get(py, ticket)?))),
+            })
+            .collect();
+        kept.into_iter()
+            .map(|(sample, metadata)| match metadata {
+                Some(metadata) => Ok((sample, metadata.bind(py).copy()?)),
+                None => Ok((sample, PyDict::new(py))),
             })
             .collect()
     }

