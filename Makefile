@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-rust test-python lint format bench clean
+.PHONY: help install demo test test-rust test-python lint format bench bench-readme clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -48,9 +48,13 @@ format: $(VENV)/.installed ## put every source into shape
 	$(BIN)/ruff format
 	cargo fmt --all
 
-bench: $(VENV)/.installed ## pytest-benchmark suites, beside the peers
-	$(BIN)/python -m pytest benches --benchmark-enable --benchmark-columns=median,iqr,ops,rounds \
-		--benchmark-group-by=group --benchmark-sort=name -p no:randomly
+bench: $(VENV)/.installed ## benchmarks beside the peers; the table goes to benches/results
+	$(BIN)/python -m pytest benches --benchmark-enable --benchmark-json=benches/results/overhead.json \
+		--benchmark-columns=median,iqr,rounds --benchmark-sort=name -p no:randomly
+	$(BIN)/python benches/report.py benches/results/overhead.json
+
+bench-readme: ## put the last benchmarks' table into the README
+	$(BIN)/python benches/report.py benches/results/overhead.json --readme
 
 clean: ## remove what the commands made
 	rm -rf $(VENV) target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -207,7 +207,7 @@ mod tests {
     };
 
     fn recorded(values: &[u64]) -> Snapshot {
-        let memory = crate::memory::Memory::zeroed(Recorder::WORDS).unwrap();
+        let memory = crate::memory::Memory::zeroed(Recorder::WORDS).expect("one histogram fits");
         let recorder = Recorder::new(memory.words());
         for &value in values {
             recorder.count(value);

@@ -1,0 +1,72 @@
+"""What users install: the built wheel, inspected and tried apart from this checkout."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel that pip builds from this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT],
+        check=True,
+    )
+    [wheel] = folder.glob("*.whl")
+    return wheel
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel):
+    """Core, stub, marker, demo text and licences are in it; tests and sources are not."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {
+        "perfuse/__init__.py",
+        "perfuse/_core.pyi",
+        "perfuse/py.typed",
+        "perfuse/demo/data/shakespeare.txt.xz",
+    } <= names
+    assert sum(name.startswith("perfuse/_core.") and name.endswith(".so") for name in names) == 1
+    assert {n.rsplit("/")[-1] for n in names if "/licenses/" in n} >= {
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+    }
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"perfuse"}
+    assert not [name for name in names if name.endswith((".rs", ".toml"))]
+
+
+def test_the_wheel_works_by_itself(wheel, tmp_path):
+    """In an environment without any other package, the monitor records and `perfuse` runs."""
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python = environment / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-index", wheel]
+    subprocess.run(install, check=True)
+    code = (
+        "import perfuse\n"
+        "with perfuse.get_performance_monitor().track_operation('op'): pass\n"
+        "print(perfuse.get_performance_monitor().get_stats('op').count, perfuse.__file__)"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    ran = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=clean
+    )
+    count, place = ran.stdout.split()
+    assert count == "1"
+    assert Path(place).is_relative_to(environment)
+    version = subprocess.run(
+        [environment / "bin" / "perfuse", "version"], capture_output=True, text=True, check=True
+    )
+    assert "perfuse" in version.stdout
+    demo = subprocess.run(
+        [environment / "bin" / "perfuse", "demo"], capture_output=True, text=True, check=False
+    )
+    assert demo.returncode != 0
+    assert "perfuse[demo]" in demo.stderr
