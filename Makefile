@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+FREE_THREADED := .venv-free-threaded
 # pip's resolver and maturin's builds need no network beyond the package registries.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-rust test-python lint format bench bench-readme clean
+.PHONY: help install demo test test-rust test-python test-free-threaded lint format bench bench-readme clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -35,6 +36,18 @@ test-rust: ## unit and property tests of the core
 test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL
 	$(BIN)/python -m pytest
 
+# The package as users get it, in a venv of its own; a target folder of its own keeps the other builds.
+$(FREE_THREADED)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES) $(wildcard python/perfuse/*.py)
+	python=$$(tools/free-threaded) && "$$python" -m venv --clear --without-pip $(FREE_THREADED)
+	$(BIN)/pip --python $(FREE_THREADED)/bin/python install --quiet --only-binary :all: --group test
+	CARGO_TARGET_DIR=target/free-threaded \
+		$(BIN)/pip --python $(FREE_THREADED)/bin/python install --quiet --no-deps .
+	@touch $@
+
+test-free-threaded: $(FREE_THREADED)/.installed ## unit and stress tests on CPython without a GIL
+	$(FREE_THREADED)/bin/python -m pytest --override-ini addopts='--strict-markers --import-mode=importlib' \
+		tests/free_threaded tests/test_monitor.py tests/test_span.py tests/test_tracking.py tests/test_process.py
+
 lint: $(VENV)/.installed ## formatting, lints, types, import directions
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -57,5 +70,5 @@ bench-readme: ## put the last benchmarks' table into the README
 	$(BIN)/python benches/report.py benches/results/overhead.json --readme
 
 clean: ## remove what the commands made
-	rm -rf $(VENV) target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(FREE_THREADED) target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

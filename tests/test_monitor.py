@@ -438,14 +438,20 @@ class TestSwitch:
         monitor.record_metric("op", 0.1)
         with monitor.track_operation("op") as span:
             span.set(k=1)
-        assert span.elapsed > 0
+        assert span.elapsed == 0.0
         assert (monitor.get_stats("op"), seen) == (None, [])
 
-    def test_enabling_again_records_again(self, monitor):
-        """enable() undoes disable(), also for a span that is under way."""
+    def test_a_span_counts_if_enabled_from_start_to_end(self, monitor):
+        """A span that began or ends while disabled is not recorded; the next one is."""
         monitor.disable()
         with monitor.track_operation("op"):
             monitor.enable()
+        with monitor.track_operation("op"):
+            monitor.disable()
+        assert monitor.get_stats("op") is None
+        monitor.enable()
+        with monitor.track_operation("op"):
+            pass
         assert monitor.get_stats("op").count == 1
 
 

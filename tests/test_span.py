@@ -275,7 +275,7 @@ class TestAsyncWith:
         """The awaitables belong to no event loop and end at their first step."""
         coroutine = monitor.track_operation("op").__aenter__()
         with pytest.raises(StopIteration):
-            next(iter(coroutine))
+            next(coroutine.__await__())
 
 
 class TestThreads:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import perfuse
-from perfuse import get_performance_monitor, track_performance
+from perfuse import _core, get_performance_monitor, track_performance
 
 
 @pytest.fixture(autouse=True)
@@ -295,17 +295,25 @@ def test_names_signature_and_docstring_stay():
     assert inspect.signature(tracked) == inspect.signature(original)
 
 
-def test_the_monitor_is_found_when_called(monkeypatch):
+def test_the_monitor_is_found_when_called(process_monitor):
     """A monitor that replaces the process-wide one later gets the samples."""
 
     @track_performance("op")
     def work():
         pass
 
-    other = perfuse.PerformanceMonitor()
-    monkeypatch.setattr("perfuse.monitor._monitor", other)
     work()
-    assert other.get_stats("op").count == 1
+    other = perfuse.PerformanceMonitor()
+    _core.set_process_monitor(other)
+    try:
+        assert get_performance_monitor() is other
+        work()
+        work()
+    finally:
+        _core.set_process_monitor(process_monitor)
+    work()
+    assert other.get_stats("op").count == 2
+    assert process_monitor.get_stats("op").count == 2
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from perfuse._core import Span, __version__
+from perfuse._core import Operation, Span, __version__
 from perfuse.metrics import PerformanceMetric, PerformanceStats
 from perfuse.monitor import PerformanceMonitor, get_performance_monitor, track_performance
 
 __all__ = [
+    "Operation",
     "PerformanceMetric",
     "PerformanceMonitor",
     "PerformanceStats",

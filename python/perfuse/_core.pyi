@@ -1,12 +1,24 @@
 """Types of the compiled core. Durations are seconds, timestamps Unix seconds."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar, final
 
 from typing_extensions import disjoint_base
 
-__all__ = ["OVERFLOW_OPERATION", "Monitor", "Span", "__version__"]
+from perfuse.metrics import PerformanceStats
+
+__all__ = [
+    "OVERFLOW_OPERATION",
+    "Monitor",
+    "Operation",
+    "Source",
+    "Span",
+    "__version__",
+    "process_monitor",
+    "set_process_monitor",
+    "tracked_function",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Self = TypeVar("_Self", bound=Monitor)
@@ -51,7 +63,29 @@ class Span:
     def elapsed(self) -> float: ...
     @property
     def operation(self) -> str: ...
-    def _fresh(self) -> Span: ...
+    def __await__(self) -> Iterator[Span]: ...
+    def __next__(self) -> Span: ...
+
+@final
+class Operation:
+    @property
+    def name(self) -> str: ...
+    def track(self, metadata: Mapping[str, Any] | None = None) -> Span: ...
+    def record(
+        self, duration: float, success: bool = True, metadata: Mapping[str, Any] | None = None
+    ) -> None: ...
+    def stats(self) -> PerformanceStats | None: ...
+
+@final
+class Source:
+    def __new__(cls, operation: str, metadata: Mapping[str, Any] | None = None) -> Source: ...
+    def span(self) -> Span: ...
+
+def process_monitor() -> Monitor | None: ...
+def set_process_monitor(monitor: Monitor | None) -> None: ...
+def tracked_function(
+    function: Callable[..., Any], source: Source, is_coroutine_function: bool
+) -> Callable[..., Any]: ...
 
 @disjoint_base
 class Monitor:
@@ -69,6 +103,8 @@ class Monitor:
         success: bool = True,
         metadata: Mapping[str, Any] | None = None,
     ) -> None: ...
+    def operation(self, operation: str) -> Operation: ...
+    def get_stats(self, operation: str) -> PerformanceStats | None: ...
     def enable(self) -> None: ...
     def disable(self) -> None: ...
     def set_threshold(self, operation: str, seconds: float | None) -> None: ...
@@ -84,13 +120,4 @@ class Monitor:
     @property
     def thresholds(self) -> dict[str, float]: ...
     def _names(self) -> list[str]: ...
-    def _statistics(
-        self, operation: str
-    ) -> (
-        tuple[
-            tuple[int, float, float, float, float, float, float, float],
-            tuple[float, float, float, int, int, int, int],
-        ]
-        | None
-    ): ...
     def _samples(self, operation: str) -> list[tuple[float, float, bool, dict[str, Any]]]: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from perfuse import _core
 from perfuse.metrics import PerformanceMetric, PerformanceStats
@@ -59,17 +59,6 @@ class PerformanceMonitor(_core.Monitor):
         super().__init__(max_metrics_per_operation, max_operations, self._events)
         for operation, seconds in DEFAULT_THRESHOLDS.items():
             self.set_threshold(operation, seconds)
-
-    def get_stats(self, operation: str) -> PerformanceStats | None:
-        """Return statistics of the operation's window, or None if it has no sample.
-
-        A sample that another thread is recording at this moment may be missing.
-        """
-        statistics = self._statistics(operation)
-        if statistics is None:
-            return None
-        contract, additions = statistics
-        return PerformanceStats(operation, *contract, *additions)
 
     def get_all_stats(self) -> dict[str, PerformanceStats]:
         """Return the statistics of every operation that has samples, by name."""
@@ -204,18 +193,19 @@ class _Events:
         )
 
 
-_monitor: PerformanceMonitor | None = None
-_monitor_lock = threading.Lock()
+_creation = threading.Lock()
 
 
 def get_performance_monitor() -> PerformanceMonitor:
     """Return the monitor of this process, the same whichever thread asks first."""
-    global _monitor  # noqa: PLW0603 - the process-wide instance
-    if _monitor is None:
-        with _monitor_lock:
-            if _monitor is None:
-                _monitor = PerformanceMonitor()
-    return _monitor
+    monitor = _core.process_monitor()
+    if monitor is None:
+        with _creation:
+            monitor = _core.process_monitor()
+            if monitor is None:
+                monitor = PerformanceMonitor()
+                _core.set_process_monitor(monitor)
+    return cast("PerformanceMonitor", monitor)
 
 
 def track_performance(
@@ -241,12 +231,9 @@ def track_performance(
             is decorated cannot be called.
         ValueError: If ``operation`` is empty.
     """
-    # Bad arguments are an error where they are written, not where the function is called.
-    get_performance_monitor().track_operation(operation, metadata)
+    source = _core.Source(operation, metadata)
 
     def decorator(function: F) -> F:
-        return decorate(
-            function, lambda: get_performance_monitor().track_operation(operation, metadata)
-        )
+        return decorate(function, source)
 
     return decorator

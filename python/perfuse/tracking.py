@@ -7,14 +7,19 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from perfuse import _core
+
 if TYPE_CHECKING:
-    from perfuse._core import Span
+    from perfuse._core import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def decorate(function: F, new_span: Callable[[], Span]) -> F:
-    """Return ``function`` with each execution inside a span of its own.
+def decorate(function: F, source: Source) -> F:
+    """Return ``function`` with each execution recorded.
+
+    Functions and coroutine functions get a native wrapper; generators keep their type, and are
+    timed by a span inside a generator around them.
 
     A generator's execution lasts from its first step until it returns, raises or is closed; one
     that is never started is never recorded. Closing a generator early is a cancellation.
@@ -22,25 +27,28 @@ def decorate(function: F, new_span: Callable[[], Span]) -> F:
     Args:
         function: A function, coroutine function, generator function or async generator function,
             any other callable, or a ``classmethod`` or ``staticmethod`` of one.
-        new_span: Called for each execution.
+        source: Where executions are recorded.
 
     Raises:
         TypeError: If ``function`` cannot be called.
     """
     if isinstance(function, (classmethod, staticmethod)):
-        return cast("F", type(function)(decorate(function.__func__, new_span)))
+        return cast("F", type(function)(decorate(function.__func__, source)))
     if not callable(function):
         raise TypeError(f"only a callable can be tracked, got {function!r}")
     # A callable object is asked for what its __call__ is.
     kind = function if inspect.isroutine(_unwrapped(function)) else type(function).__call__
-    if inspect.iscoroutinefunction(kind):
-        wrapper = _coroutine_function(function, new_span)
-    elif inspect.isasyncgenfunction(kind):
-        wrapper = _async_generator_function(function, new_span)
+    wrapper: Callable[..., Any]
+    if inspect.isasyncgenfunction(kind):
+        wrapper = _async_generator_function(function, source)
     elif inspect.isgeneratorfunction(kind):
-        wrapper = _generator_function(function, new_span)
+        wrapper = _generator_function(function, source)
     else:
-        wrapper = _function(function, new_span)
+        is_coroutine_function = inspect.iscoroutinefunction(kind)
+        wrapper = _core.tracked_function(function, source, is_coroutine_function)
+        if is_coroutine_function and not inspect.iscoroutinefunction(wrapper):
+            # Neither a partial nor a callable object has the code object that tells what it is.
+            wrapper = _awaiting(wrapper)
     return cast("F", functools.wraps(function)(wrapper))
 
 
@@ -50,39 +58,24 @@ def _unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _function(function: Callable[..., Any], new_span: Callable[[], Span]) -> Callable[..., Any]:
-    def tracked(*args: Any, **kwargs: Any) -> Any:
-        with new_span():
-            return function(*args, **kwargs)
-
-    return tracked
-
-
-def _coroutine_function(
-    function: Callable[..., Any], new_span: Callable[[], Span]
-) -> Callable[..., Any]:
+def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:
     async def tracked(*args: Any, **kwargs: Any) -> Any:
-        with new_span():
-            return await function(*args, **kwargs)
+        return await function(*args, **kwargs)
 
     return tracked
 
 
-def _generator_function(
-    function: Callable[..., Any], new_span: Callable[[], Span]
-) -> Callable[..., Any]:
+def _generator_function(function: Callable[..., Any], source: Source) -> Callable[..., Any]:
     def tracked(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        with new_span():
+        with source.span():
             return (yield from function(*args, **kwargs))
 
     return tracked
 
 
-def _async_generator_function(
-    function: Callable[..., Any], new_span: Callable[[], Span]
-) -> Callable[..., Any]:
+def _async_generator_function(function: Callable[..., Any], source: Source) -> Callable[..., Any]:
     async def tracked(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        with new_span():
+        with source.span():
             inner = function(*args, **kwargs)
             try:
                 step = inner.asend(None)

@@ -4,6 +4,8 @@
 //! block, so creating one writes nothing: fields whose natural start is not zero (the minimum,
 //! thresholds) are stored inverted.
 
+use std::ops::Range;
+
 use crate::{
     error::{Error, check_seconds},
     histogram::{
@@ -12,6 +14,7 @@ use crate::{
     },
     memory::Memory,
     ring::{MAX_WINDOW, Measured, Outcome, Ring, SLOT_WORDS, Sample},
+    summary::{Summary, Tally},
     sync::{AtomicU64, Ordering},
 };
 
@@ -75,9 +78,14 @@ impl Block {
         self.window
     }
 
-    #[inline]
+    #[inline(always)]
     fn header(&self, word: usize) -> &AtomicU64 {
-        &self.memory.words()[word]
+        let header: &[AtomicU64; HEADER_WORDS] = self
+            .memory
+            .words()
+            .first_chunk()
+            .expect("a block begins with its header");
+        &header[word]
     }
 
     /// Reads a header word. Relaxed: every field stands for itself.
@@ -110,14 +118,16 @@ impl Block {
     }
 
     /// Claims the next ticket, which counts the sample; [`record`](Self::record) must follow.
-    #[inline]
+    #[inline(always)]
     pub fn claim(&self) -> u64 {
         // Relaxed: tickets only have to differ; slots vouch for themselves (see `ring`).
         self.add_relaxed(HEAD, 1)
     }
 
     /// Records `sample` under a claimed ticket. True if it was over the threshold.
-    #[inline]
+    // Inlined wherever it is called, so that what is known there of the sample (that it is in
+    // nanoseconds, that it is Ok) takes its branches out.
+    #[inline(always)]
     pub fn record(&self, ticket: u64, sample: Sample) -> bool {
         let ns = sample.duration.nanos();
         self.raise_relaxed(MAX, ns);
@@ -178,14 +188,28 @@ impl Block {
     ///
     /// Samples that finish meanwhile are not included, and may overwrite the oldest.
     pub fn samples(&self) -> impl ExactSizeIterator<Item = (u64, Option<Sample>)> {
-        let (cleared, head) = (self.load_relaxed(CLEARED), self.load_relaxed(HEAD));
-        let count = head.saturating_sub(cleared).min(self.window) as usize;
-        let first = head - count as u64;
+        let Range { start, end } = self.tickets();
         let ring = self.ring();
-        (0..count).map(move |i| {
-            let ticket = first + i as u64;
+        // A window is below 2^24.
+        (0..(end - start) as usize).map(move |i| {
+            let ticket = start + i as u64;
             (ticket, ring.read(ticket))
         })
+    }
+
+    /// The statistics of [`samples`](Self::samples), skipped ones left out; `None` if there are none.
+    #[must_use]
+    pub fn summary(&self) -> Option<Summary> {
+        let tickets = self.tickets();
+        let mut tally = Tally::with_capacity((tickets.end - tickets.start) as usize);
+        self.ring().for_each(tickets, |sample| tally.add(sample));
+        tally.finish()
+    }
+
+    /// The tickets of the window.
+    fn tickets(&self) -> Range<u64> {
+        let (cleared, head) = (self.load_relaxed(CLEARED), self.load_relaxed(HEAD));
+        head - head.saturating_sub(cleared).min(self.window)..head
     }
 
     /// Counts since start or the last clear. A record in flight may show in some and not yet in others.

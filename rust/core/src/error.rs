@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::histogram::Damage;
+
 /// Why a call was refused. The text names the value and what would be right.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -14,6 +16,10 @@ pub enum Error {
     Seconds(f64),
     /// A quantile outside 0 to 1, or not a number.
     Quantile(f64),
+    /// Bytes that are no histogram snapshot.
+    Snapshot(Damage),
+    /// Two histograms hold more than `u64::MAX` values together.
+    TooManyValues,
     /// The operating system gave no memory for an operation's block of that many bytes.
     OutOfMemory(usize),
 }
@@ -33,6 +39,10 @@ impl fmt::Display for Error {
                 write!(f, "must be a finite number of seconds >= 0, got {given}")
             }
             Self::Quantile(given) => write!(f, "a quantile lies between 0 and 1, got {given}"),
+            Self::Snapshot(damage) => write!(f, "not a histogram snapshot: {damage}"),
+            Self::TooManyValues => {
+                f.write_str("the histograms hold more than 2^64 - 1 values together")
+            }
             Self::OutOfMemory(bytes) => write!(
                 f,
                 "no memory for an operation ({bytes} bytes of address space); lower \

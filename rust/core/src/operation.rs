@@ -7,6 +7,7 @@ use crate::{
     error::Error,
     histogram,
     ring::{Outcome, Sample},
+    summary::Summary,
 };
 
 /// A named operation. Shared by reference; every method is safe from any thread and none blocks.
@@ -70,7 +71,7 @@ impl Operation {
     ///
     /// `attach` is called with the sample's ticket before the sample becomes readable, so that what is
     /// kept beside the ring is there when a reader finds the sample; it says whether anything is.
-    #[inline]
+    #[inline(always)]
     pub fn record(
         &self,
         end: u64,
@@ -100,6 +101,12 @@ impl Operation {
             .collect();
         let skipped = expected - samples.len();
         Window { samples, skipped }
+    }
+
+    /// The statistics of the window, without a copy of it; `None` if it is empty.
+    #[must_use]
+    pub fn summary(&self) -> Option<Summary> {
+        self.block.summary()
     }
 
     /// Counts since start or the last clear.

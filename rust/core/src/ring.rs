@@ -21,6 +21,8 @@
 //! The price of being overtaken: a writer that stalls for a whole lap spoils one slot, which readers
 //! skip and count until its next lap. Its sample still stands in totals and histogram.
 
+use std::ops::Range;
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// The longest window, in samples: 512 MiB of address space for its ring.
@@ -146,7 +148,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Writes `sample` under `ticket`, which the caller has claimed for itself.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, ticket: u64, sample: Sample) {
         let (slot, lap) = self.slot_and_lap(ticket);
         let (duration, is_seconds) = match sample.duration {
@@ -171,24 +173,55 @@ impl<'a> Ring<'a> {
     #[must_use]
     pub fn read(&self, ticket: u64) -> Option<Sample> {
         let (slot, lap) = self.slot_and_lap(ticket);
-        // Relaxed: see `write`.
-        let words: [u64; SLOT_WORDS] = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
-        if words.iter().any(|word| word & LAP_MASK != lap) {
-            return None;
-        }
-        let [end_low, end_high, duration_low, duration_high] = words.map(|word| word >> LAP_BITS);
-        let duration = duration_low | (duration_high >> 2) << LOW_BITS;
-        Some(Sample {
-            end: end_low | (end_high >> 2) << LOW_BITS,
-            duration: if duration_high & 2 == 0 {
-                Measured::Nanos(duration)
-            } else {
-                Measured::Seconds(f64::from_bits(duration))
-            },
-            outcome: Outcome::from_bits(end_high),
-            has_metadata: duration_high & 1 == 1,
-        })
+        read_slot(slot, lap)
     }
+
+    /// Calls `visit` with every sample of `tickets`, in order, that [`read`](Self::read) would give.
+    ///
+    /// `tickets` are no more than the ring's capacity.
+    #[inline]
+    pub fn for_each(&self, tickets: Range<u64>, mut visit: impl FnMut(Sample)) {
+        let capacity = 1 << self.capacity_log2;
+        debug_assert!(tickets.end - tickets.start <= capacity);
+        let mut run = tickets;
+        // One run of slots up to the ring's end, and one from its start: each of a single lap.
+        while !run.is_empty() {
+            let from = run.start & (capacity - 1);
+            let length = (run.end - run.start).min(capacity - from);
+            let (_, lap) = self.slot_and_lap(run.start);
+            let slots = &self.slots[from as usize * SLOT_WORDS..][..length as usize * SLOT_WORDS];
+            slots
+                .as_chunks()
+                .0
+                .iter()
+                .filter_map(|slot| read_slot(slot, lap))
+                .for_each(&mut visit);
+            run.start += length;
+        }
+    }
+}
+
+/// What a slot holds, if all of it is of `lap`.
+#[inline]
+fn read_slot(slot: &[AtomicU64; SLOT_WORDS], lap: u64) -> Option<Sample> {
+    // Relaxed: see `Ring::write`.
+    let words: [u64; SLOT_WORDS] = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
+    let differing = words.iter().fold(0, |all, word| all | (word ^ lap));
+    if differing & LAP_MASK != 0 {
+        return None;
+    }
+    let [end_low, end_high, duration_low, duration_high] = words.map(|word| word >> LAP_BITS);
+    let duration = duration_low | (duration_high >> 2) << LOW_BITS;
+    Some(Sample {
+        end: end_low | (end_high >> 2) << LOW_BITS,
+        duration: if duration_high & 2 == 0 {
+            Measured::Nanos(duration)
+        } else {
+            Measured::Seconds(f64::from_bits(duration))
+        },
+        outcome: Outcome::from_bits(end_high),
+        has_metadata: duration_high & 1 == 1,
+    })
 }
 
 #[cfg(all(test, not(loom)))]

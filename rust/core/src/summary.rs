@@ -32,46 +32,13 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Condenses samples; `None` if there are none.
+    /// Condenses samples, whose durations are finite and >= 0; `None` if there are none.
     #[must_use]
     pub fn of(samples: impl IntoIterator<Item = Sample>) -> Option<Self> {
-        let (mut errors, mut cancelled, mut last_end) = (0, 0, 0);
-        let mut seconds: Vec<f64> = samples
-            .into_iter()
-            .map(|sample| {
-                match sample.outcome {
-                    Outcome::Ok => {}
-                    Outcome::Error => errors += 1,
-                    Outcome::Cancelled => cancelled += 1,
-                }
-                last_end = last_end.max(sample.end);
-                sample.duration.seconds()
-            })
-            .collect();
-        if seconds.is_empty() {
-            return None;
-        }
-        let (mean, stddev) = mean_and_stddev(&seconds);
-        let [p50, p95, p99, p999] = percentiles(&mut seconds, [0.5, 0.95, 0.99, 0.999]);
-        let (min, max) = seconds
-            .iter()
-            .fold((f64::INFINITY, 0.0_f64), |(min, max), &s| {
-                (min.min(s), max.max(s))
-            });
-        Some(Self {
-            count: seconds.len(),
-            errors,
-            cancelled,
-            mean,
-            stddev,
-            min,
-            max,
-            p50,
-            p95,
-            p99,
-            p999,
-            last_end,
-        })
+        let samples = samples.into_iter();
+        let mut tally = Tally::with_capacity(samples.size_hint().0);
+        samples.for_each(|sample| tally.add(sample));
+        tally.finish()
     }
 
     /// The share of samples that succeeded among those that were not cancelled; 1 if all were.
@@ -85,61 +52,185 @@ impl Summary {
     }
 }
 
-/// Mean and population standard deviation of finite values >= 0, scaled so that neither overflows.
-///
-/// The sum is Neumaier's compensated sum ("Rundungsfehleranalyse einiger Verfahren zur Summation
-/// endlicher Summen", 1974); the variance takes a second pass over the deviations.
-#[expect(clippy::cast_precision_loss, reason = "counts below 2^24")]
-fn mean_and_stddev(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let largest = values.iter().fold(0.0_f64, |a, &b| a.max(b));
-    // Only sums near the end of the range need scaling, and only powers of two scale exactly.
-    let scale = if largest > 1e100 {
-        (-512_f64).exp2()
-    } else {
-        1.0
-    };
-    let mean = neumaier_sum(values.iter().map(|v| v * scale)) / n;
-    let squares = neumaier_sum(values.iter().map(|v| (v * scale - mean).powi(2)));
-    (mean / scale, (squares / n).sqrt() / scale)
+/// What one pass over the samples gathers.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    // Bits of the durations in seconds: those of floats >= 0 are ordered as the floats are.
+    keys: Vec<u64>,
+    errors: usize,
+    cancelled: usize,
+    last_end: u64,
 }
 
-fn neumaier_sum(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, lost) = values.fold((0.0_f64, 0.0), |(sum, lost), value| {
-        let next = sum + value;
-        let rounding = if sum.abs() >= value.abs() {
-            (sum - next) + value
-        } else {
-            (value - next) + sum
-        };
-        (next, lost + rounding)
-    });
-    sum + lost
-}
-
-/// Percentiles at ascending `quantiles` by linear interpolation between closest ranks: Hyndman and
-/// Fan's type 7 ("Sample Quantiles in Statistical Packages", 1996), as NumPy's default.
-///
-/// Reorders `values`, which must not be empty nor hold NaN.
-fn percentiles<const N: usize>(values: &mut [f64], quantiles: [f64; N]) -> [f64; N] {
-    let last = values.len() - 1;
-    let mut out = [0.0; N];
-    // From the highest down, each selection works only on what lies below the one before.
-    let mut end = values.len();
-    for (slot, q) in out.iter_mut().zip(quantiles).rev() {
-        let (low, fraction) = rank(last, q);
-        let high = (low + 1).min(last);
-        if high < end {
-            values[..end].select_nth_unstable_by(high, f64::total_cmp);
-            end = high + 1;
+impl Tally {
+    pub(crate) fn with_capacity(samples: usize) -> Self {
+        Self {
+            keys: Vec::with_capacity(samples),
+            errors: 0,
+            cancelled: 0,
+            last_end: 0,
         }
-        if low < high && low + 1 < end {
-            values[..high].select_nth_unstable_by(low, f64::total_cmp);
-            end = low + 1;
-        }
-        *slot = interpolate(values[low], values[high], fraction);
     }
-    out
+
+    #[inline]
+    pub(crate) fn add(&mut self, sample: Sample) {
+        // `+ 0.0` makes -0.0, whose bits would be the largest of all, plain zero.
+        self.keys.push((sample.duration.seconds() + 0.0).to_bits());
+        self.errors += usize::from(sample.outcome == Outcome::Error);
+        self.cancelled += usize::from(sample.outcome == Outcome::Cancelled);
+        self.last_end = self.last_end.max(sample.end);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts below 2^24")]
+    pub(crate) fn finish(self) -> Option<Summary> {
+        let (&lowest, &highest) = (self.keys.iter().min()?, self.keys.iter().max()?);
+        let (min, max) = (f64::from_bits(lowest), f64::from_bits(highest));
+        let count = self.keys.len();
+        // Only sums near the end of the range need scaling, and only powers of two scale exactly.
+        let scale = if max > SAFE_TO_SQUARE {
+            (-512_f64).exp2()
+        } else {
+            1.0
+        };
+        let mean = sum(&self.keys, scale) / count as f64;
+        let stddev = stddev(&self.keys, mean, scale) / scale;
+        let [p50, p95, p99, p999] =
+            percentiles(&self.keys, lowest, highest, [0.5, 0.95, 0.99, 0.999]);
+        Some(Summary {
+            count,
+            errors: self.errors,
+            cancelled: self.cancelled,
+            // The rounding of sum and quotient may leave the range by a unit in the last place.
+            mean: (mean / scale).clamp(min, max),
+            stddev,
+            min,
+            max,
+            p50,
+            p95,
+            p99,
+            p999,
+            last_end: self.last_end,
+        })
+    }
+}
+
+/// Below it, neither the sum of 2^24 values nor that of their squares overflows.
+const SAFE_TO_SQUARE: f64 = 1e100;
+
+/// A running sum and the rounding errors that it left out, exact for each addition: Knuth's TwoSum ("The
+/// Art of Computer Programming", volume 2, section 4.2.2), which unlike Neumaier's variant needs no branch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Compensated {
+    sum: f64,
+    lost: f64,
+}
+
+impl Compensated {
+    #[inline]
+    fn add(&mut self, value: f64) {
+        let next = self.sum + value;
+        let taken = next - self.sum;
+        self.lost += (self.sum - (next - taken)) + (value - taken);
+        self.sum = next;
+    }
+
+    fn total(self) -> f64 {
+        self.sum + self.lost
+    }
+}
+
+/// The sum of the values behind `keys`, times `scale`.
+fn sum(keys: &[u64], scale: f64) -> f64 {
+    // Two sums that do not wait for one another.
+    let mut lanes = [Compensated::default(); 2];
+    let (pairs, rest) = keys.as_chunks::<2>();
+    for pair in pairs {
+        for (lane, &key) in lanes.iter_mut().zip(pair) {
+            lane.add(f64::from_bits(key) * scale);
+        }
+    }
+    let [mut all, other] = lanes;
+    all.add(other.sum);
+    all.lost += other.lost;
+    rest.iter()
+        .for_each(|&key| all.add(f64::from_bits(key) * scale));
+    all.total()
+}
+
+/// The population standard deviation of the values behind `keys`, times `scale`, from their mean at that
+/// scale: a second pass over the deviations, which does not cancel as a difference of squares does.
+#[expect(clippy::cast_precision_loss, reason = "counts below 2^24")]
+fn stddev(keys: &[u64], mean: f64, scale: f64) -> f64 {
+    let square = |key: u64| {
+        let deviation = f64::from_bits(key) * scale - mean;
+        deviation * deviation
+    };
+    // Squares cannot cancel, so short plain sums, four at a time that do not wait for one another, lose
+    // nothing that shows; only those sums' own sum is compensated.
+    let mut all = Compensated::default();
+    for block in keys.chunks(64) {
+        let (fours, rest) = block.as_chunks::<4>();
+        let mut lanes = [0.0; 4];
+        for four in fours {
+            for (lane, &key) in lanes.iter_mut().zip(four) {
+                *lane += square(key);
+            }
+        }
+        all.add(lanes.iter().sum::<f64>() + rest.iter().map(|&key| square(key)).sum::<f64>());
+    }
+    (all.total() / keys.len() as f64).sqrt()
+}
+
+/// Buckets that [`percentiles`] parts the keys into: for 1,000 samples, 256 and 1,024 measured slower.
+const PARTS: usize = 512;
+
+/// Percentiles at `quantiles` by linear interpolation between closest ranks: Hyndman and Fan's type 7
+/// ("Sample Quantiles in Statistical Packages", 1996), as NumPy's default.
+///
+/// `keys` are bits of floats >= 0, at least one; `min` and `max` the extremes among them. One pass of
+/// a radix sort parts the keys by magnitude, and only the few parts that hold a wanted rank are sorted: three
+/// times as fast as selecting by comparison.
+fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64; N]) -> [f64; N] {
+    // The part must only be monotone in the key. A microsecond more keeps a zero, whose exponent is far
+    // from any other's, from pressing all other samples into a few parts.
+    let position = |key: u64| (f64::from_bits(key) + 1e-6).to_bits();
+    let lowest = position(min);
+    let bits = u64::BITS - (position(max) - lowest).leading_zeros();
+    let shift = bits.saturating_sub(PARTS.ilog2());
+    let part = |key: u64| (((position(key) - lowest) >> shift) as usize).min(PARTS - 1);
+
+    // First where each part begins, then, once the keys are in place, where the next one does.
+    let mut bounds = [0_u32; PARTS + 1];
+    for &key in keys {
+        bounds[part(key) + 1] += 1;
+    }
+    let mut sum = 0;
+    for bound in &mut bounds {
+        sum += *bound;
+        *bound = sum;
+    }
+    let mut parted = vec![0; keys.len()];
+    for &key in keys {
+        let next = &mut bounds[part(key)];
+        parted[*next as usize] = key;
+        *next += 1;
+    }
+
+    let mut sorted = [usize::MAX; 2];
+    let mut at = |rank: usize| {
+        let part = part(parted[rank]);
+        if !sorted.contains(&part) {
+            let start = part.checked_sub(1).map_or(0, |before| bounds[before]);
+            parted[start as usize..bounds[part] as usize].sort_unstable();
+            sorted = [sorted[1], part];
+        }
+        f64::from_bits(parted[rank])
+    };
+    let last = keys.len() - 1;
+    quantiles.map(|q| {
+        let (low, fraction) = rank(last, q);
+        interpolate(at(low), at((low + 1).min(last)), fraction)
+    })
 }
 
 /// The lower of the two ranks that `q` falls between, and how far it lies towards the next.

@@ -5,22 +5,32 @@
 
 use pyo3::prelude::*;
 
-mod awaitable;
+mod coroutine;
 mod error;
+mod exclusive;
+mod function;
 mod metadata;
+mod methods;
 mod monitor;
+mod name_cache;
 mod names;
 mod operation;
+mod outcome;
+mod raw;
 mod span;
 
 /// The compiled core of perfuse. Use the names that `perfuse` exports.
 // Everything behind the module is atomics or locked: it needs no GIL.
 #[pymodule(gil_used = false)]
 mod _core {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
-    use super::monitor::Monitor;
-    #[pymodule_export]
-    use super::span::Span;
+    use super::{
+        function::{Source, process_monitor, set_process_monitor, tracked_function},
+        monitor::Monitor,
+        operation::Operation,
+    };
 
     /// The version of perfuse, of which Cargo.toml holds the only copy.
     #[pymodule_export]
@@ -33,4 +43,13 @@ mod _core {
         Ok(name) => name,
         Err(_) => unreachable!(),
     };
+
+    #[pymodule_init]
+    fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        module.add("Span", super::span::initialise(py)?)?;
+        super::coroutine::initialise(py)?;
+        super::function::initialise(py)?;
+        super::methods::initialise(py)
+    }
 }

@@ -1,7 +1,13 @@
 //! Metadata of samples, kept beside the ring and free of cost where there is none.
+//!
+//! What is kept is a copy, made when the sample is recorded, and never changed: consecutive samples whose
+//! metadata hold the very same objects share one.
+#![allow(
+    unsafe_code,
+    reason = "compares two dicts by identity, without running Python code"
+)]
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-
+use perfuse_core::ring::Ring;
 use pyo3::{
     PyTraverseError, PyVisit,
     exceptions::PyTypeError,
@@ -9,77 +15,139 @@ use pyo3::{
     types::{PyDict, PyMapping},
 };
 
+use crate::exclusive::Exclusive;
+
 /// The metadata of one operation's window, by ticket.
-///
-/// The lock is held for moves of pointers only. No Python object is made or dropped under it, so no
-/// Python code (a finaliser, the garbage collector) can run there and come back for it.
 #[derive(Default)]
-pub struct MetadataTable {
-    slots: Mutex<Vec<Option<Entry>>>,
+pub struct MetadataTable(Exclusive<Table>);
+
+#[derive(Default)]
+struct Table {
+    slots: Vec<Option<Entry>>,
+    // The last copy made, for samples that have the same metadata again.
+    last: Option<Py<PyDict>>,
 }
 
 type Entry = (u64, Py<PyDict>);
 
 impl MetadataTable {
-    fn slots(&self) -> MutexGuard<'_, Vec<Option<Entry>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A copy of `given`: the last one, if that holds the same objects.
+    #[inline]
+    pub fn copy<'py>(&self, given: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+        let py = given.py();
+        let shared = self.0.with(py, |table| {
+            let last = table.last.as_ref()?;
+            same_objects(last, given).then(|| last.clone_ref(py))
+        });
+        if let Some(shared) = shared {
+            return Ok(shared.into_bound(py));
+        }
+        let copy = given.copy()?;
+        let next = Some(copy.clone().unbind());
+        let before = self
+            .0
+            .with(py, |table| std::mem::replace(&mut table.last, next));
+        drop(before.map(|before| before.into_bound(py)));
+        Ok(copy)
     }
 
-    /// Keeps `metadata` for `ticket` in a window of `window` samples. What had to give way is
-    /// returned for the caller to drop when it is ready for Python code to run.
+    /// Keeps `metadata`, which nobody will change, for `ticket` in a window of `window` samples. What
+    /// had to give way is returned, for the caller to drop when it is ready for Python code to run.
+    #[inline]
     #[must_use]
-    pub fn put(&self, ticket: u64, metadata: Py<PyDict>, window: u64) -> Option<Entry> {
-        let mut slots = self.slots();
-        if slots.is_empty() {
-            slots.resize_with(usize::try_from(window).unwrap_or(usize::MAX), || None);
-        }
-        let slot = &mut slots[(ticket % window) as usize];
-        match slot {
-            // A thread that was held up since it claimed its ticket comes too late.
-            Some((newer, _)) if *newer > ticket => Some((ticket, metadata)),
-            _ => slot.replace((ticket, metadata)),
-        }
+    pub fn put<'py>(
+        &self,
+        ticket: u64,
+        metadata: Bound<'py, PyDict>,
+        window: u64,
+    ) -> Option<Bound<'py, PyDict>> {
+        let py = metadata.py();
+        let metadata = metadata.unbind();
+        let displaced = self.0.with(py, |Table { slots, .. }| {
+            if slots.is_empty() {
+                // A power of two, like the ring's capacity: a division would cost more than the rest.
+                slots.resize_with(Ring::capacity_for(window as usize), || None);
+            }
+            let at = ticket as usize & (slots.len() - 1);
+            let slot = &mut slots[at];
+            match slot {
+                // A thread that was held up since it claimed its ticket comes too late.
+                Some((newer, _)) if *newer > ticket => Some((ticket, metadata)),
+                _ => slot.replace((ticket, metadata)),
+            }
+        });
+        displaced.map(|(_, displaced)| displaced.into_bound(py))
     }
 
     /// The metadata of `ticket`, if it is still there.
     pub fn get(&self, py: Python<'_>, ticket: u64) -> Option<Py<PyDict>> {
-        let slots = self.slots();
-        let at = ticket.checked_rem(slots.len() as u64)? as usize;
-        match &slots[at] {
-            Some((kept, metadata)) if *kept == ticket => Some(metadata.clone_ref(py)),
-            _ => None,
-        }
+        self.0.with(py, |Table { slots, .. }| {
+            match slots.get(ticket as usize & slots.len().checked_sub(1)?)? {
+                Some((kept, metadata)) if *kept == ticket => Some(metadata.clone_ref(py)),
+                _ => None,
+            }
+        })
     }
 
     /// Forgets everything.
-    pub fn clear(&self) {
-        let forgotten = std::mem::take(&mut *self.slots());
-        drop(forgotten);
+    pub fn clear(&self, py: Python<'_>) {
+        let Table { slots, last } = self.0.with(py, std::mem::take);
+        drop(last.map(|last| last.into_bound(py)));
+        for (_, metadata) in slots.into_iter().flatten() {
+            drop(metadata.into_bound(py));
+        }
     }
 
-    /// Shows every dict to the garbage collector.
+    /// Shows every dict to the garbage collector. What could not be shown counts as reachable, so that
+    /// nothing is freed too early; the next collection sees it.
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let slots = match self.slots.try_lock() {
-            Ok(slots) => slots,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // A thread was stopped while it moved pointers (without a GIL only). What is not shown
-            // counts as reachable, so nothing is freed too early; the next collection sees it.
-            Err(TryLockError::WouldBlock) => return Ok(()),
-        };
-        for (_, metadata) in slots.iter().flatten() {
-            visit.call(metadata)?;
-        }
-        Ok(())
+        let shown = self.0.collecting(|table| {
+            let kept = table.slots.iter().flatten().map(|(_, metadata)| metadata);
+            kept.chain(&table.last)
+                .try_for_each(|metadata| visit.call(metadata))
+        });
+        shown.unwrap_or(Ok(()))
     }
 }
 
-/// The caller's `metadata` argument as a dict: itself if it is one, a copy of any other mapping.
-pub fn given<'py>(metadata: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyDict>>> {
-    let Some(metadata) = metadata else {
-        return Ok(None);
+/// Whether two dicts hold the same key and value objects in the same order.
+///
+/// Without a GIL another thread might be changing the caller's dict, and it is copied in any case.
+#[inline]
+fn same_objects(a: &Py<PyDict>, b: &Bound<'_, PyDict>) -> bool {
+    /// Above it, copying costs little more than comparing.
+    const FEW: isize = 8;
+
+    #[cfg(Py_GIL_DISABLED)]
+    let same = false;
+    #[cfg(not(Py_GIL_DISABLED))]
+    // SAFETY: both are dicts that stay alive, and nothing here runs Python code that could change them.
+    let same = unsafe {
+        use pyo3::ffi;
+        let (a, b) = (a.as_ptr(), b.as_ptr());
+        let length = ffi::PyDict_Size(a);
+        let mut same = length == ffi::PyDict_Size(b) && length <= FEW;
+        let (mut at_a, mut at_b) = (0, 0);
+        let mut of_a = [std::ptr::null_mut(); 2];
+        let mut of_b = of_a;
+        while same {
+            let [key, value] = &mut of_a;
+            if ffi::PyDict_Next(a, &raw mut at_a, key, value) == 0 {
+                break;
+            }
+            let [key, value] = &mut of_b;
+            same = ffi::PyDict_Next(b, &raw mut at_b, key, value) != 0 && of_a == of_b;
+        }
+        same
     };
+    same
+}
+
+/// The caller's `metadata` argument, not None, as a dict: itself if it is one, a copy of any other
+/// mapping.
+pub fn given<'py>(metadata: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     if let Ok(dict) = metadata.cast::<PyDict>() {
-        return Ok(Some(dict.clone()));
+        return Ok(dict.clone());
     }
     let mapping = metadata.cast::<PyMapping>().map_err(|_| {
         PyTypeError::new_err(format!(
@@ -89,5 +157,5 @@ pub fn given<'py>(metadata: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Bound
     })?;
     let dict = PyDict::new(metadata.py());
     dict.update(mapping)?;
-    Ok(Some(dict))
+    Ok(dict)
 }

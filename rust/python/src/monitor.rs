@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use perfuse_core::{Lookup, Measured, Outcome, Registry, error::check_seconds, registry::OVERFLOW};
+use perfuse_core::{Lookup, Outcome, Registry, registry::OVERFLOW};
 use pyo3::{
     PyTraverseError, PyVisit,
     exceptions::PyRuntimeError,
@@ -12,9 +12,10 @@ use pyo3::{
 };
 
 use crate::{
-    error, metadata, names,
+    error,
+    name_cache::NameCache,
+    names,
     operation::{Operation, Shared},
-    span::Span,
 };
 
 /// Records operations. Use `perfuse.PerformanceMonitor`.
@@ -28,13 +29,8 @@ struct Inner {
     shared: Arc<Shared>,
     // Name to Operation. Entries are never removed, and names past the bound never enter.
     operations: Py<PyDict>,
+    recent: NameCache,
 }
-
-/// The contract's fields of `PerformanceStats`, then the additions.
-type Statistics = (
-    (usize, f64, f64, f64, f64, f64, f64, f64),
-    (f64, f64, f64, usize, usize, u64, u64),
-);
 
 /// Duration in seconds, Unix time of the end, success, metadata.
 type ExportedSample<'py> = (f64, f64, bool, Bound<'py, PyDict>);
@@ -45,6 +41,19 @@ impl Monitor {
         self.inner
             .get()
             .ok_or_else(|| PyRuntimeError::new_err("PerformanceMonitor.__init__ was not called"))
+    }
+}
+
+impl Monitor {
+    /// What is remembered of this monitor's names.
+    #[inline]
+    pub fn recent(&self) -> Option<&NameCache> {
+        Some(&self.inner.get()?.recent)
+    }
+
+    /// The operation called `name`, created on first use; the overflow operation past the bound.
+    pub fn operation_of<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Operation>> {
+        self.inner()?.operation(name)
     }
 }
 
@@ -59,10 +68,12 @@ impl Inner {
 
     #[inline]
     fn operation<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Operation>> {
-        match self.known(name)? {
-            Some(operation) => Ok(operation),
-            None => self.first_seen(names::check(name)?),
-        }
+        let operation = match self.known(name)? {
+            Some(operation) => operation,
+            None => self.first_seen(names::check(name)?)?,
+        };
+        self.recent.remember(&operation);
+        Ok(operation)
     }
 
     #[cold]
@@ -84,7 +95,7 @@ impl Inner {
             Lookup::Refused { first, .. } => {
                 if first && let Some(events) = self.shared.events(py) {
                     let arguments = (name, self.shared.registry().max_operations());
-                    events.call_method1(py, intern!(py, "overflow"), arguments)?;
+                    events.call_method1(intern!(py, "overflow"), arguments)?;
                 }
                 self.overflow(py)
             }
@@ -139,6 +150,7 @@ impl Monitor {
             .set(Inner {
                 shared,
                 operations: operations.unbind(),
+                recent: NameCache::default(),
             })
             .map_err(|_| PyRuntimeError::new_err("a monitor is initialised once"))
     }
@@ -151,47 +163,15 @@ impl Monitor {
         inner.shared.traverse(&visit)
     }
 
-    fn __clear__(&self) {
+    fn __clear__(&self, py: Python<'_>) {
         if let Some(inner) = self.inner.get() {
-            inner.shared.clear();
+            inner.shared.clear(py);
         }
     }
 
-    #[pyo3(signature = (operation, metadata=None))]
-    fn track_operation(
-        &self,
-        operation: &Bound<'_, PyAny>,
-        metadata: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Span> {
-        let metadata = metadata::given(metadata)?.map(Bound::unbind);
-        let operation = self.inner()?.operation(operation)?;
-        Ok(Span::new(operation.unbind(), metadata))
-    }
-
-    #[pyo3(signature = (operation, duration, success=true, metadata=None))]
-    fn record_metric(
-        &self,
-        py: Python<'_>,
-        operation: &Bound<'_, PyAny>,
-        duration: f64,
-        success: bool,
-        metadata: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        let inner = self.inner()?;
-        let end = inner.shared.registry().clock().ticks();
-        if let Err(refused) = check_seconds(duration) {
-            let asked = format!("duration of operation {:?}", names::check(operation)?);
-            return Err(error::to_python(&asked, &refused));
-        }
-        let metadata = match metadata::given(metadata)? {
-            Some(given) if !given.is_empty() => Some(given.copy()?),
-            _ => None,
-        };
-        let operation = inner.operation(operation)?;
-        let outcome = if success { Outcome::Ok } else { Outcome::Error };
-        operation
-            .get()
-            .record(py, end, Measured::Seconds(duration), outcome, metadata)
+    /// The operation called `operation`, created on first use: a handle that skips the look-up.
+    fn operation<'py>(&self, operation: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Operation>> {
+        self.operation_of(operation)
     }
 
     fn enable(&self) -> PyResult<()> {
@@ -250,7 +230,7 @@ impl Monitor {
             None => inner.all(py)?,
         };
         for operation in cleared {
-            operation.get().clear();
+            operation.get().clear(py);
         }
         Ok(())
     }
@@ -265,45 +245,14 @@ impl Monitor {
             .collect())
     }
 
-    /// Statistics of the window as the positional arguments of `PerformanceStats` after the name.
-    fn _statistics(&self, operation: &Bound<'_, PyAny>) -> PyResult<Option<Statistics>> {
-        let py = operation.py();
-        let inner = self.inner()?;
-        let Some(operation) = inner.known(operation)? else {
-            return Ok(None);
-        };
-        let operation = operation.get();
-        let Some(summary) = operation.summary(py) else {
-            return Ok(None);
-        };
-        let updated = inner
-            .shared
-            .registry()
-            .wall()
-            .anchor()
-            .unix_seconds(summary.last_end);
-        let totals = operation.core().totals();
-        Ok(Some((
-            (
-                summary.count,
-                summary.mean,
-                summary.min,
-                summary.max,
-                summary.p95,
-                summary.p99,
-                summary.success_rate(),
-                updated,
-            ),
-            (
-                summary.p50,
-                summary.p999,
-                summary.stddev,
-                summary.errors,
-                summary.cancelled,
-                totals.count,
-                totals.violations,
-            ),
-        )))
+    /// Statistics of the operation's window, or None if it has no sample.
+    ///
+    /// A sample that another thread is recording at this moment may be missing.
+    fn get_stats<'py>(&self, operation: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.inner()?.known(operation)? {
+            Some(known) => known.get().stats(operation.py()),
+            None => Ok(None),
+        }
     }
 
     /// The window, oldest first: (duration in seconds, Unix time of the end, success, metadata) each.

@@ -1,7 +1,7 @@
 //! An operation as the monitor and its spans hold it.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -9,16 +9,17 @@ use perfuse_core::{Measured, Outcome, Recorded, Registry, Sample, Summary, Windo
 use pyo3::{
     PyTraverseError, PyVisit, intern,
     prelude::*,
+    sync::PyOnceLock,
     types::{PyDict, PyString},
 };
 
-use crate::metadata::MetadataTable;
+use crate::{exclusive::Exclusive, metadata::MetadataTable};
 
 /// What all operations of a monitor share.
 pub struct Shared {
     registry: Registry,
     enabled: AtomicBool,
-    events: Mutex<Option<Py<PyAny>>>,
+    events: Exclusive<Option<Py<PyAny>>>,
 }
 
 impl Shared {
@@ -27,7 +28,7 @@ impl Shared {
         Self {
             registry,
             enabled: AtomicBool::new(true),
-            events: Mutex::new(Some(events)),
+            events: Exclusive::new(Some(events)),
         }
     }
 
@@ -46,31 +47,28 @@ impl Shared {
         self.enabled.store(on, Ordering::Relaxed);
     }
 
-    pub fn events(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        events.as_ref().map(|events| events.clone_ref(py))
+    pub fn events<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let events = self
+            .events
+            .with(py, |events| Some(events.as_ref()?.clone_ref(py)));
+        events.map(|events| events.into_bound(py))
     }
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self.events.try_lock() {
-            Ok(events) => visit.call(&*events),
-            // Not shown counts as reachable; see MetadataTable::traverse.
-            Err(_) => Ok(()),
-        }
+        let shown = self.events.collecting(|events| visit.call(&*events));
+        shown.unwrap_or(Ok(()))
     }
 
-    pub fn clear(&self) {
-        let events = self
-            .events
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(events);
+    pub fn clear(&self, py: Python<'_>) {
+        let events = self.events.with(py, Option::take);
+        drop(events.map(|events| events.into_bound(py)));
     }
 }
 
-/// An operation's state with what Python adds to it.
-#[pyclass(frozen, name = "_Operation", module = "perfuse._core")]
+/// One operation of a monitor: what `monitor.operation(name)` returns.
+///
+/// Recording through it skips the look-up of the name. All methods may be called from any thread.
+#[pyclass(frozen, weakref, module = "perfuse")]
 pub struct Operation {
     core: Arc<perfuse_core::Operation>,
     name: Py<PyString>,
@@ -101,8 +99,35 @@ impl Operation {
         self.name.bind(py)
     }
 
-    /// Records a sample that ended at `end`, unless the monitor is disabled. `metadata` becomes ours.
+    /// A copy of the caller's metadata that [`record`](Self::record) may keep.
     #[inline]
+    pub fn copy<'py>(&self, given: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+        self.metadata.copy(given)
+    }
+
+    /// Whether samples are recorded at present.
+    #[inline]
+    pub fn enabled(&self) -> bool {
+        self.shared.enabled()
+    }
+
+    /// Records a successful execution without metadata that ended at `end`, unless the monitor is
+    /// disabled.
+    // Inlined at each of its few callers, who know what kind of duration they have.
+    #[inline(always)]
+    pub fn record_plain(&self, py: Python<'_>, end: u64, duration: Measured) -> PyResult<()> {
+        if !self.enabled() {
+            return Ok(());
+        }
+        let Recorded { violation } = self.core.record(end, duration, Outcome::Ok, |_| false);
+        if violation {
+            self.report(py, end, duration, Outcome::Ok, None)?;
+        }
+        Ok(())
+    }
+
+    /// As [`record_plain`](Self::record_plain), for any outcome. `metadata`, if there is any, becomes
+    /// ours.
     pub fn record(
         &self,
         py: Python<'_>,
@@ -111,14 +136,14 @@ impl Operation {
         outcome: Outcome,
         metadata: Option<Bound<'_, PyDict>>,
     ) -> PyResult<()> {
-        if !self.shared.enabled() {
+        if !self.enabled() {
             return Ok(());
         }
         let mut displaced = None;
         let Recorded { violation } = self.core.record(end, duration, outcome, |ticket| {
             metadata.as_ref().is_some_and(|metadata| {
                 let window = self.core.block().window();
-                displaced = self.metadata.put(ticket, metadata.clone().unbind(), window);
+                displaced = self.metadata.put(ticket, metadata.clone(), window);
                 true
             })
         });
@@ -148,19 +173,16 @@ impl Operation {
             outcome == Outcome::Ok,
             metadata,
         );
-        events.call_method1(py, intern!(py, "violation"), arguments)?;
+        events.call_method1(intern!(py, "violation"), arguments)?;
         Ok(())
     }
 
     /// Statistics of the window, taken without the GIL where that is worth a switch.
     pub fn summary(&self, py: Python<'_>) -> Option<Summary> {
-        let samples = self.core.block().samples();
-        let large = samples.len() >= SAMPLES_WORTH_DETACHING;
-        let condense = || Summary::of(samples.filter_map(|(_, sample)| sample));
-        if large {
-            py.detach(condense)
+        if self.core.block().samples().len() >= SAMPLES_WORTH_DETACHING {
+            py.detach(|| self.core.summary())
         } else {
-            condense()
+            self.core.summary()
         }
     }
 
@@ -185,9 +207,9 @@ impl Operation {
     }
 
     /// Forgets every sample.
-    pub fn clear(&self) {
+    pub fn clear(&self, py: Python<'_>) {
         self.core.block().clear();
-        self.metadata.clear();
+        self.metadata.clear(py);
     }
 }
 
@@ -196,11 +218,61 @@ const SAMPLES_WORTH_DETACHING: usize = 10_000;
 
 #[pymethods]
 impl Operation {
+    /// The operation's name.
+    #[getter(name)]
+    fn get_name<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        self.name(py).clone()
+    }
+
+    /// Statistics of the window, or None if it has no sample; see `PerformanceMonitor.get_stats`.
+    pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let Some(summary) = self.summary(py) else {
+            return Ok(None);
+        };
+        let totals = self.core.totals();
+        let class = CLASS.import(py, "perfuse.metrics", "PerformanceStats")?;
+        let contract = (
+            self.name(py),
+            summary.count,
+            summary.mean,
+            summary.min,
+            summary.max,
+            summary.p95,
+            summary.p99,
+            summary.success_rate(),
+        );
+        let additions = (
+            self.shared
+                .registry
+                .wall()
+                .anchor()
+                .unix_seconds(summary.last_end),
+            summary.p50,
+            summary.p999,
+            summary.stddev,
+            summary.errors,
+            summary.cancelled,
+            totals.count,
+            totals.violations,
+        );
+        let (contract, additions) = (contract.into_pyobject(py)?, additions.into_pyobject(py)?);
+        let arguments = contract
+            .as_sequence()
+            .concat(additions.as_sequence())?
+            .to_tuple()?;
+        class.call1(arguments).map(Some)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        format!("<Operation {:?}>", self.name(py))
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.metadata.traverse(&visit)
     }
 
-    fn __clear__(&self) {
-        self.metadata.clear();
+    fn __clear__(&self, py: Python<'_>) {
+        self.metadata.clear(py);
     }
 }

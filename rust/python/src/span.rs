@@ -1,291 +1,673 @@
 //! An execution under way.
+//!
+//! What a tracked block costs, besides the interpreter's own `with` (two method look-ups and calls):
+//! one look-up of the name in a dict (`methods`), a span from the free list, two readings of the
+//! time-stamp counter, and the record itself. `async with` adds two awaits of something that is already
+//! done: the span itself on the way in, [`DONE`] on the way out; neither allocates.
+#![allow(unsafe_code, reason = "a raw type, see `raw`")]
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU8, AtomicU64, Ordering},
+use std::{
+    ffi::c_void,
+    ptr,
+    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering},
 };
 
 use perfuse_core::{Measured, Outcome};
 use pyo3::{
-    exceptions::{PyException, PyRuntimeError},
-    intern,
+    exceptions::{PyRuntimeError, PyTypeError},
+    ffi, intern,
     prelude::*,
     types::{PyDict, PyString, PyType},
 };
 
-use crate::{awaitable::Ready, operation::Operation};
+use crate::{
+    exclusive::Exclusive,
+    function,
+    operation::Operation,
+    outcome,
+    raw::{self, RawType, Slot, Table, borrowed, guarded},
+};
 
-/// One execution of an operation: what `track_operation` returns.
-///
-/// Use it once, with `with` or `async with`, or as a decorator, where each call of the decorated
-/// function becomes a span of its own. A span belongs to one task or thread.
+static TYPE: RawType = RawType::new();
+
+/// A span. Its atomics keep misuse from several threads at once harmless; a span belongs to one
+/// thread or task at a time, and whoever hands it on synchronises. All accesses are therefore Relaxed.
 // Not tracked by the garbage collector, for speed. A finished span refers to no metadata, so only one
-// that is never entered and whose metadata refers back to it could not be freed.
-#[pyclass(frozen, freelist = 64, weakref, module = "perfuse")]
-pub struct Span {
-    operation: Py<Operation>,
+// that is never finished and whose metadata refers back to it could not be freed.
+#[repr(C)]
+struct Span {
+    head: ffi::PyObject,
+    // Owned, an `Operation`.
+    operation: *mut ffi::PyObject,
+    // The caller's dict, never written to.
+    given: Slot,
     // Ticks at the start; from the end on, the duration in nanoseconds.
     time: AtomicU64,
     state: AtomicU8,
-    has_details: AtomicU8,
-    details: Mutex<Details>,
+    // Whether `details` may hold anything, so that most spans need not look.
+    has_details: AtomicBool,
+    details: Exclusive<Details>,
 }
-
-const NEW: u8 = 0;
-const ENTERED: u8 = 1;
-const ENDED: u8 = 2;
 
 #[derive(Default)]
 struct Details {
-    // The caller's dict, never written to.
-    given: Option<Py<PyDict>>,
     // What set() and fail() added.
     added: Option<Py<PyDict>>,
     failed: bool,
 }
 
-impl Span {
-    #[inline]
-    pub fn new(operation: Py<Operation>, metadata: Option<Py<PyDict>>) -> Self {
-        Self {
-            operation,
-            time: AtomicU64::new(0),
-            state: AtomicU8::new(NEW),
-            has_details: AtomicU8::new(u8::from(metadata.is_some())),
-            details: Mutex::new(Details {
-                given: metadata,
-                ..Details::default()
-            }),
+const NEW: u8 = 0;
+const ENTERED: u8 = 1;
+const ENDED: u8 = 2;
+/// Entered while the monitor was disabled: not timed, and not recorded.
+const IDLE: u8 = 3;
+
+/// A new span of `operation`. `given` is the caller's metadata, a dict, or null.
+///
+/// # Safety
+///
+/// The thread is attached; `operation` is an `Operation`, both pointers stay valid during the call.
+#[inline]
+pub unsafe fn new(operation: *mut ffi::PyObject, given: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the memory is fresh or from the free list, in any case that of a Span without owner; all
+    // fields are written before anybody sees it.
+    unsafe {
+        let memory = free_list::pop();
+        let memory = if memory.is_null() {
+            ffi::PyObject_Malloc(size_of::<Span>())
+        } else {
+            memory
+        };
+        if memory.is_null() {
+            return ffi::PyErr_NoMemory();
+        }
+        let object = ffi::PyObject_Init(memory.cast(), TYPE.get());
+        let span = object.cast::<Span>();
+        ffi::Py_INCREF(operation);
+        ffi::Py_XINCREF(given);
+        (&raw mut (*span).operation).write(operation);
+        (&raw mut (*span).given).write(Slot::new(given));
+        (&raw mut (*span).time).write(AtomicU64::new(0));
+        (&raw mut (*span).state).write(AtomicU8::new(NEW));
+        (&raw mut (*span).has_details).write(AtomicBool::new(false));
+        (&raw mut (*span).details).write(Exclusive::new(Details {
+            added: None,
+            failed: false,
+        }));
+        object
+    }
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: CPython calls this once, with the last reference gone. The thread is attached.
+    unsafe {
+        let py = Python::assume_attached();
+        let span = object.cast::<Span>();
+        let class = ffi::Py_TYPE(object);
+        drop((*span).given.take(py));
+        if (*span).has_details.load(Ordering::Relaxed) {
+            let details = (*span).details.with(py, std::mem::take);
+            drop(details.added.map(|added| added.into_bound(py)));
+        }
+        ffi::Py_DECREF((*span).operation);
+        free_list::push(object.cast());
+        ffi::Py_DECREF(class.cast());
+    }
+}
+
+/// Memory of spans that ended, for those to come. Without a GIL, the allocator's own lists per
+/// thread do as well.
+mod free_list {
+    use super::{c_void, ffi, ptr};
+
+    #[cfg(not(Py_GIL_DISABLED))]
+    mod with_gil {
+        use std::cell::UnsafeCell;
+
+        use super::{c_void, ptr};
+
+        /// As many as blocks nest on all stacks together; more come from the allocator.
+        const CAPACITY: usize = 64;
+
+        pub struct FreeList(UnsafeCell<([*mut c_void; CAPACITY], usize)>);
+
+        // SAFETY: `pop` and `push` run with the GIL held and call nothing that could release it.
+        unsafe impl Sync for FreeList {}
+
+        pub static FREE: FreeList = FreeList(UnsafeCell::new(([ptr::null_mut(); CAPACITY], 0)));
+
+        impl FreeList {
+            #[inline]
+            pub unsafe fn pop(&self) -> *mut c_void {
+                // SAFETY: the GIL is held, so this is the only reference.
+                let (memory, length) = unsafe { &mut *self.0.get() };
+                match length.checked_sub(1) {
+                    Some(last) => {
+                        *length = last;
+                        memory[last]
+                    }
+                    None => ptr::null_mut(),
+                }
+            }
+
+            /// False if there is no room.
+            #[inline]
+            pub unsafe fn push(&self, freed: *mut c_void) -> bool {
+                // SAFETY: as in `pop`.
+                let (memory, length) = unsafe { &mut *self.0.get() };
+                let Some(slot) = memory.get_mut(*length) else {
+                    return false;
+                };
+                *slot = freed;
+                *length += 1;
+                true
+            }
         }
     }
 
-    fn details(&self) -> MutexGuard<'_, Details> {
-        // Relaxed, like all of a span's atomics: a span belongs to one thread at a time, and whoever
-        // hands it to another synchronises with it. They are atomics to be harmless when misused.
-        self.has_details.store(1, Ordering::Relaxed);
-        self.details.lock().unwrap_or_else(PoisonError::into_inner)
+    /// # Safety
+    ///
+    /// The thread is attached.
+    #[inline]
+    pub unsafe fn pop() -> *mut c_void {
+        #[cfg(not(Py_GIL_DISABLED))]
+        // SAFETY: attached means holding the GIL.
+        return unsafe { with_gil::FREE.pop() };
+        #[cfg(Py_GIL_DISABLED)]
+        ptr::null_mut()
+    }
+
+    /// # Safety
+    ///
+    /// The thread is attached; `freed` is a span's memory that nobody refers to.
+    #[inline]
+    pub unsafe fn push(freed: *mut c_void) {
+        #[cfg(not(Py_GIL_DISABLED))]
+        // SAFETY: attached means holding the GIL.
+        if unsafe { with_gil::FREE.push(freed) } {
+            return;
+        }
+        // SAFETY: it came from PyObject_Malloc.
+        unsafe { ffi::PyObject_Free(freed) }
+    }
+}
+
+impl Span {
+    /// The span behind `object`.
+    ///
+    /// # Safety
+    ///
+    /// `object` is a span and outlives `'a`.
+    #[inline]
+    unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
+        // SAFETY: instances of TYPE are made by `new` alone.
+        unsafe { &*object.cast() }
+    }
+
+    #[inline]
+    fn operation<'a>(&'a self, py: Python<'a>) -> &'a Operation {
+        // SAFETY: the span owns a reference to an Operation.
+        unsafe {
+            borrowed(py, &self.operation)
+                .cast_unchecked::<Operation>()
+                .get()
+        }
+    }
+
+    fn state(&self) -> u8 {
+        self.state.load(Ordering::Relaxed)
     }
 
     #[inline]
     fn enter(&self, py: Python<'_>) -> PyResult<()> {
-        if self
-            .state
-            .compare_exchange(NEW, ENTERED, Ordering::Relaxed, Ordering::Relaxed)
-            .is_err()
-        {
+        if self.state() != NEW {
             return Err(self.misuse(py, "was already entered; call track_operation for each use"));
         }
-        let now = self.operation.get().core().clock().ticks();
+        let operation = self.operation(py);
+        if !operation.enabled() {
+            self.state.store(IDLE, Ordering::Relaxed);
+            return Ok(());
+        }
+        self.state.store(ENTERED, Ordering::Relaxed);
+        let now = operation.core().clock().ticks();
         self.time.store(now, Ordering::Relaxed);
         Ok(())
     }
 
+    /// Ends the span and records it; `exception` is the type and the value that left the block.
     #[inline]
-    fn leave(
-        &self,
-        py: Python<'_>,
-        exception_type: &Bound<'_, PyAny>,
-        exception: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let operation = self.operation.get();
-        let clock = operation.core().clock();
-        let end = clock.ticks();
-        if self
-            .state
-            .compare_exchange(ENTERED, ENDED, Ordering::Relaxed, Ordering::Relaxed)
-            .is_err()
-        {
-            return Err(self.misuse(py, "is not under way"));
+    fn leave(&self, py: Python<'_>, exception: [*mut ffi::PyObject; 2]) -> PyResult<()> {
+        if self.state() == IDLE {
+            self.state.store(ENDED, Ordering::Relaxed);
+            return Ok(());
         }
-        let ns = clock.nanos_between(self.time.load(Ordering::Relaxed), end);
-        self.time.store(ns, Ordering::Relaxed);
-        let (outcome, metadata) =
-            if exception_type.is_none() && self.has_details.load(Ordering::Relaxed) == 0 {
-                (Outcome::Ok, None)
-            } else {
-                self.conclude(py, exception_type, exception)?
-            };
-        operation.record(py, end, Measured::Nanos(ns), outcome, metadata)
+        self.leave_timed(py, exception)
     }
 
-    /// The outcome, and the metadata as it is to be kept.
+    // Apart, so that leaving an idle span saves none of the registers that recording needs.
+    #[inline(never)]
+    fn leave_timed(&self, py: Python<'_>, exception: [*mut ffi::PyObject; 2]) -> PyResult<()> {
+        let operation = self.operation(py);
+        let clock = operation.core().clock();
+        let end = clock.ticks();
+        if self.state() != ENTERED {
+            return Err(self.misuse(py, "is not under way"));
+        }
+        self.state.store(ENDED, Ordering::Relaxed);
+        let ns = clock.nanos_between(self.time.load(Ordering::Relaxed), end);
+        self.time.store(ns, Ordering::Relaxed);
+        let duration = Measured::Nanos(ns);
+        // SAFETY: None exists as long as the interpreter.
+        let failed = exception[0] != unsafe { ffi::Py_None() };
+        if failed || self.has_details.load(Ordering::Relaxed) {
+            return self.leave_with_details(py, end, duration, exception);
+        }
+        match self.given.take(py) {
+            None => operation.record_plain(py, end, duration),
+            Some(given) => {
+                // SAFETY: `new` is given dicts only.
+                let given = unsafe { given.cast_unchecked::<PyDict>() };
+                let kept = (!given.is_empty())
+                    .then(|| operation.copy(given))
+                    .transpose()?;
+                operation.record(py, end, duration, Outcome::Ok, kept)
+            }
+        }
+    }
+
     #[cold]
-    fn conclude<'py>(
+    fn leave_with_details(
         &self,
-        py: Python<'py>,
-        exception_type: &Bound<'py, PyAny>,
-        exception: &Bound<'py, PyAny>,
-    ) -> PyResult<(Outcome, Option<Bound<'py, PyDict>>)> {
-        let Details {
-            given,
-            added,
-            failed,
-        } = std::mem::take(&mut *self.details());
-        let outcome = match exception_type.cast::<PyType>() {
-            Ok(class) if class.is_subclass_of::<PyException>()? => Outcome::Error,
-            Ok(_) => Outcome::Cancelled,
-            Err(_) if failed => Outcome::Error,
-            Err(_) => Outcome::Ok,
+        py: Python<'_>,
+        end: u64,
+        duration: Measured,
+        exception: [*mut ffi::PyObject; 2],
+    ) -> PyResult<()> {
+        let Details { added, failed } = self.details.with(py, std::mem::take);
+        // SAFETY: the caller of __exit__ keeps its arguments alive during the call.
+        let [class, value] = exception.each_ref().map(|e| unsafe { borrowed(py, e) });
+        let outcome = match class.is_none() {
+            false => outcome::of_exception(class)?,
+            true if failed => Outcome::Error,
+            true => Outcome::Ok,
         };
-        let metadata = match &given {
-            Some(given) => given.bind(py).copy()?,
-            None => PyDict::new(py),
-        };
-        if let Some(added) = added {
-            metadata.update(added.bind(py).as_mapping())?;
-        }
-        if outcome == Outcome::Error && !exception_type.is_none() {
-            metadata.set_item(intern!(py, "error"), text_of(exception))?;
-        }
-        if outcome == Outcome::Cancelled {
-            metadata.set_item(intern!(py, "outcome"), intern!(py, "cancelled"))?;
-        }
-        Ok((outcome, (!metadata.is_empty()).then_some(metadata)))
+        let given = self
+            .given
+            .take(py)
+            .map(|given| given.cast_into())
+            .transpose()?;
+        let added = added.map(|added| added.into_bound(py));
+        let value = (!class.is_none()).then_some(value);
+        let metadata = outcome::metadata(py, given.as_ref(), added.as_ref(), outcome, value)?;
+        self.operation(py)
+            .record(py, end, duration, outcome, metadata)
     }
 
     #[cold]
     fn misuse(&self, py: Python<'_>, what: &str) -> PyErr {
-        let operation = self.operation.get().name(py);
-        PyRuntimeError::new_err(format!("the span of operation {operation:?} {what}"))
+        let name = self.operation(py).name(py);
+        PyRuntimeError::new_err(format!("the span of operation {name:?} {what}"))
     }
 
     fn add(&self, py: Python<'_>, failed: bool, items: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
-        if self.state.load(Ordering::Relaxed) == ENDED {
+        if self.state() == ENDED {
             return Err(self.misuse(py, "has ended; set() and fail() work inside the block"));
         }
-        let added = {
-            let mut details = self.details();
+        self.has_details.store(true, Ordering::Relaxed);
+        let added = self.details.with(py, |details| {
             details.failed |= failed;
             details.added.as_ref().map(|added| added.clone_ref(py))
-        };
+        });
         let Some(items) = items else {
             return Ok(());
         };
-        // Outside the lock: replacing values may run Python code.
         match added {
-            Some(added) => added.bind(py).update(items.as_mapping()),
+            Some(added) => added.into_bound(py).update(items.as_mapping()),
             None => {
-                let copy = items.copy()?.unbind();
-                self.details().added = Some(copy);
+                let copy = Some(items.copy()?.unbind());
+                let before = self
+                    .details
+                    .with(py, |d| std::mem::replace(&mut d.added, copy));
+                drop(before.map(|before| before.into_bound(py)));
                 Ok(())
             }
         }
     }
-}
 
-/// `str(value)`, or what it is if it has no text.
-fn text_of<'py>(value: &Bound<'py, PyAny>) -> Bound<'py, PyString> {
-    value.str().unwrap_or_else(|_| {
-        PyString::new(value.py(), &format!("<{} without text>", value.get_type()))
-    })
-}
-
-#[pymethods]
-impl Span {
-    fn __enter__(self_: PyRef<'_, Self>, py: Python<'_>) -> PyResult<Py<Self>> {
-        self_.enter(py)?;
-        Ok(self_.into())
-    }
-
-    #[pyo3(signature = (exc_type, exc_value, traceback, /))]
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        exc_type: &Bound<'_, PyAny>,
-        exc_value: &Bound<'_, PyAny>,
-        traceback: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let _ = traceback;
-        self.leave(py, exc_type, exc_value)
-    }
-
-    fn __aenter__(self_: PyRef<'_, Self>, py: Python<'_>) -> PyResult<Ready> {
-        self_.enter(py)?;
-        Ok(Ready::new(Some(self_.into())))
-    }
-
-    #[pyo3(signature = (exc_type, exc_value, traceback, /))]
-    fn __aexit__(
-        &self,
-        py: Python<'_>,
-        exc_type: &Bound<'_, PyAny>,
-        exc_value: &Bound<'_, PyAny>,
-        traceback: &Bound<'_, PyAny>,
-    ) -> PyResult<Ready> {
-        let _ = traceback;
-        self.leave(py, exc_type, exc_value)?;
-        Ok(Ready::new(None))
-    }
-
-    /// Decorates `function`, whose calls are then recorded; see `perfuse.track_performance`.
-    fn __call__<'py>(
-        self_: &Bound<'py, Self>,
-        function: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = self_.py();
-        let fresh = self_.getattr(intern!(py, "_fresh"))?;
-        py.import(intern!(py, "perfuse.tracking"))?
-            .call_method1(intern!(py, "decorate"), (function, fresh))
-    }
-
-    /// A new span of the same operation with the same metadata.
-    fn _fresh(&self, py: Python<'_>) -> Self {
-        let given = match self.has_details.load(Ordering::Relaxed) {
-            0 => None,
-            _ => self
-                .details()
-                .given
-                .as_ref()
-                .map(|given| given.clone_ref(py)),
-        };
-        Self::new(self.operation.clone_ref(py), given)
-    }
-
-    /// Adds metadata to this execution's sample; works until the block ends.
-    #[pyo3(signature = (**metadata))]
-    fn set(&self, py: Python<'_>, metadata: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
-        self.add(py, false, metadata)
-    }
-
-    /// Marks this execution unsuccessful without an exception; works until the block ends.
-    #[pyo3(signature = (error=None))]
-    fn fail(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let Some(error) = error else {
-            return self.add(py, true, None);
-        };
-        let items = PyDict::new(py);
-        items.set_item(intern!(py, "error"), text_of(error))?;
-        self.add(py, true, Some(&items))
-    }
-
-    /// Seconds since the block was entered, or how long it took; 0.0 before.
-    #[getter]
-    fn elapsed(&self) -> f64 {
+    fn elapsed_ns(&self, py: Python<'_>) -> u64 {
         let time = self.time.load(Ordering::Relaxed);
-        let ns = match self.state.load(Ordering::Relaxed) {
-            NEW => 0,
+        match self.state() {
+            NEW | IDLE => 0,
             ENTERED => {
-                let clock = self.operation.get().core().clock();
+                let clock = self.operation(py).core().clock();
                 clock.nanos_between(time, clock.ticks())
             }
             _ => time,
-        };
-        Measured::Nanos(ns).seconds()
+        }
     }
+}
 
-    /// The operation's name.
-    #[getter]
-    fn operation<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        self.operation.get().name(py).clone()
+// Every function below is called by CPython, attached, with a span as first argument and what its
+// slot or flags promise as the others: that is what the SAFETY arguments refer to.
+
+unsafe extern "C" fn enter(
+    object: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    unsafe {
+        guarded(|py| {
+            Span::of(object).enter(py)?;
+            ffi::Py_INCREF(object);
+            Ok(object)
+        })
     }
+}
 
-    fn __repr__(&self, py: Python<'_>) -> String {
-        let state = match self.state.load(Ordering::Relaxed) {
-            NEW => "new",
-            ENTERED => "under way",
-            _ => "ended",
-        };
-        let name = self.operation.get().name(py);
-        format!("<Span of {name:?}, {state}, {:.6} s>", self.elapsed())
+/// The type and the value of the exception that left the block, from `__exit__`'s arguments.
+#[inline]
+unsafe fn exception(
+    args: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> PyResult<[*mut ffi::PyObject; 2]> {
+    if count != 3 {
+        return Err(PyTypeError::new_err(format!(
+            "exit takes the exception's type, value and traceback ({count} arguments given)"
+        )));
+    }
+    // SAFETY: there are three.
+    Ok(unsafe { [*args, *args.add(1)] })
+}
+
+unsafe extern "C" fn exit(
+    object: *mut ffi::PyObject,
+    args: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    unsafe {
+        guarded(|py| {
+            Span::of(object).leave(py, exception(args, count)?)?;
+            Ok(raw::none())
+        })
+    }
+}
+
+unsafe extern "C" fn aexit(
+    object: *mut ffi::PyObject,
+    args: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: see above. DONE is made when the module is loaded and never freed.
+    unsafe {
+        guarded(|py| {
+            Span::of(object).leave(py, exception(args, count)?)?;
+            raw::forget_stopped(object);
+            let done = DONE.load(Ordering::Relaxed);
+            ffi::Py_INCREF(done);
+            Ok(done)
+        })
+    }
+}
+
+/// `__await__`: an entered span is what `__aenter__` returned, and is its own iterator.
+unsafe extern "C" fn awaited(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    unsafe {
+        guarded(|_| {
+            if Span::of(object).state() == NEW {
+                let text = "a span is entered with `with` or `async with`, not awaited";
+                return Err(PyTypeError::new_err(text));
+            }
+            ffi::Py_INCREF(object);
+            Ok(object)
+        })
+    }
+}
+
+unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    unsafe { raw::stop_iteration_shortly(object) };
+    ptr::null_mut()
+}
+
+unsafe extern "C" fn send(
+    object: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+    result: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
+    // SAFETY: see above; CPython passes a place for the result.
+    unsafe {
+        ffi::Py_INCREF(object);
+        *result = object;
+    }
+    ffi::PySendResult::PYGEN_RETURN
+}
+
+unsafe extern "C" fn set(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: see above; the values stand behind the positional arguments, of which there are none.
+    unsafe {
+        guarded(|py| {
+            if count != 0 {
+                return Err(PyTypeError::new_err("set() takes keyword arguments only"));
+            }
+            let items = PyDict::new(py);
+            if !keywords.is_null() {
+                for (i, keyword) in borrowed(py, &keywords).try_iter()?.enumerate() {
+                    items.set_item(keyword?, borrowed(py, &*args.add(i)))?;
+                }
+            }
+            Span::of(object).add(py, false, Some(&items))?;
+            Ok(raw::none())
+        })
+    }
+}
+
+unsafe extern "C" fn fail(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    unsafe {
+        guarded(|py| {
+            let count = usize::try_from(count)?;
+            let [error] = raw::arguments(py, "fail", ["error"], 0, args, count, keywords)?;
+            let items = match error.is_null() || error == ffi::Py_None() {
+                true => None,
+                false => {
+                    let items = PyDict::new(py);
+                    let text = outcome::text_of(borrowed(py, &error));
+                    items.set_item(intern!(py, "error"), text)?;
+                    Some(items)
+                }
+            };
+            Span::of(object).add(py, true, items.as_ref())?;
+            Ok(raw::none())
+        })
+    }
+}
+
+/// `span(function)`: each call of the decorated function is a new span of the same operation.
+unsafe extern "C" fn decorate(
+    object: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    unsafe {
+        guarded(|py| {
+            let arguments = borrowed(py, &args);
+            if !keywords.is_null() || arguments.len()? != 1 {
+                let text = "a span decorates one function: @monitor.track_operation(name)";
+                return Err(PyTypeError::new_err(text));
+            }
+            let span = Span::of(object);
+            let given = span.given.peek();
+            let metadata = (!given.is_null()).then(|| borrowed(py, &given).clone());
+            let source = function::Source::fixed(borrowed(py, &span.operation), metadata)?;
+            let decorated = py
+                .import(intern!(py, "perfuse.tracking"))?
+                .call_method1(intern!(py, "decorate"), (arguments.get_item(0)?, source))?;
+            Ok(decorated.into_ptr())
+        })
+    }
+}
+
+unsafe extern "C" fn elapsed(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    unsafe {
+        guarded(|py| {
+            let seconds = Measured::Nanos(Span::of(object).elapsed_ns(py)).seconds();
+            Ok(ffi::PyFloat_FromDouble(seconds))
+        })
+    }
+}
+
+unsafe extern "C" fn name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    unsafe { guarded(|py| Ok(Span::of(object).operation(py).name(py).clone().into_ptr())) }
+}
+
+unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    unsafe {
+        guarded(|py| {
+            let span = Span::of(object);
+            let state = match span.state() {
+                NEW => "new",
+                ENDED => "ended",
+                _ => "under way",
+            };
+            let name = span.operation(py).name(py);
+            let seconds = Measured::Nanos(span.elapsed_ns(py)).seconds();
+            let text = format!("<Span of {name:?}, {state}, {seconds:.6} s>");
+            Ok(PyString::new(py, &text).into_any().into_ptr())
+        })
+    }
+}
+
+static METHODS: Table<[ffi::PyMethodDef; 7]> = Table([
+    raw::plain(
+        c"__enter__",
+        enter,
+        ffi::METH_NOARGS,
+        c"__enter__($self, /)\n--\n\n",
+    ),
+    raw::fast(
+        c"__exit__",
+        exit,
+        c"__exit__($self, exc_type, exc_value, traceback, /)\n--\n\n",
+    ),
+    raw::plain(
+        c"__aenter__",
+        enter,
+        ffi::METH_NOARGS,
+        c"__aenter__($self, /)\n--\n\n",
+    ),
+    raw::fast(
+        c"__aexit__",
+        aexit,
+        c"__aexit__($self, exc_type, exc_value, traceback, /)\n--\n\n",
+    ),
+    raw::fast_with_keywords(
+        c"set",
+        set,
+        c"set($self, /, **metadata)\n--\n\n\
+          Adds metadata to this execution's sample; works until the block ends.",
+    ),
+    raw::fast_with_keywords(
+        c"fail",
+        fail,
+        c"fail($self, /, error=None)\n--\n\n\
+          Marks this execution unsuccessful without an exception; works until the block ends.",
+    ),
+    ffi::PyMethodDef::zeroed(),
+]);
+
+static PROPERTIES: Table<[ffi::PyGetSetDef; 3]> = Table([
+    raw::property(
+        c"elapsed",
+        elapsed,
+        c"Seconds since the block was entered, or how long it took; 0.0 before, and while disabled.",
+    ),
+    raw::property(c"operation", name, c"The operation's name."),
+    raw::LAST_PROPERTY,
+]);
+
+/// What `__aexit__` returns: awaitable, and done before it is awaited.
+static DONE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
+static DONE_TYPE: RawType = RawType::new();
+
+unsafe extern "C" fn done_itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: CPython passes a valid object.
+    unsafe { ffi::Py_INCREF(object) };
+    object
+}
+
+/// NULL without an exception: the iterator is exhausted, and awaiting it gives None.
+unsafe extern "C" fn done_next(_: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    ptr::null_mut()
+}
+
+unsafe extern "C" fn done_send(
+    _: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+    result: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
+    // SAFETY: CPython passes a place for the result.
+    unsafe { *result = raw::none() };
+    ffi::PySendResult::PYGEN_RETURN
+}
+
+/// Makes the types; called once, when the module is loaded.
+pub fn initialise(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+    let doc = c"One execution of an operation: what `track_operation` returns.\n\n\
+        Use it once, with `with` or `async with`, or as a decorator, where each call of the\n\
+        decorated function becomes a span of its own. A span belongs to one task or thread.";
+    // SAFETY: each function has its slot's signature; sizes, names and tables are as asked for.
+    unsafe {
+        DONE_TYPE.make(
+            py,
+            c"perfuse._core._Done",
+            size_of::<ffi::PyObject>(),
+            0,
+            &mut [
+                raw::slot(ffi::Py_am_await, done_itself as *const c_void),
+                raw::slot(ffi::Py_am_send, done_send as *const c_void),
+                raw::slot(ffi::Py_tp_iter, done_itself as *const c_void),
+                raw::slot(ffi::Py_tp_iternext, done_next as *const c_void),
+                raw::END,
+            ],
+        )?;
+        let done = ffi::PyObject_New::<ffi::PyObject>(DONE_TYPE.get());
+        DONE.store(
+            Bound::from_owned_ptr_or_err(py, done)?.into_ptr(),
+            Ordering::Relaxed,
+        );
+        TYPE.make(
+            py,
+            c"perfuse.Span",
+            size_of::<Span>(),
+            0,
+            &mut [
+                raw::slot(ffi::Py_tp_doc, doc.as_ptr().cast()),
+                raw::slot(ffi::Py_tp_dealloc, dealloc as *const c_void),
+                raw::slot(ffi::Py_tp_methods, METHODS.0.as_ptr().cast()),
+                raw::slot(ffi::Py_tp_getset, PROPERTIES.0.as_ptr().cast()),
+                raw::slot(ffi::Py_tp_repr, repr as *const c_void),
+                raw::slot(ffi::Py_tp_call, decorate as *const c_void),
+                raw::slot(ffi::Py_am_await, awaited as *const c_void),
+                raw::slot(ffi::Py_am_send, send as *const c_void),
+                raw::slot(ffi::Py_tp_iternext, next as *const c_void),
+                raw::END,
+            ],
+        )
     }
 }

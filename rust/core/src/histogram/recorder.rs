@@ -26,7 +26,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Counts one value.
-    #[inline]
+    #[inline(always)]
     pub fn count(&self, value: u64) {
         let word = if value == 0 {
             0

@@ -1,19 +1,24 @@
 //! A histogram at rest: quantiles, merging, coarser scales.
 
-use super::config::{SCALE, representative};
+use std::ops::RangeInclusive;
+
+use super::config::{MIN_SCALE, SCALE, largest_up_to, representative};
 use crate::error::Error;
 
 /// A copy of a histogram, in nanoseconds. It is a plain value: mergeable with any other, whatever process
 /// or host it came from.
+///
+/// It is consistent in itself: minimum and maximum lie in the first and last bucket, and values in these
+/// buckets can add up to the sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    scale: i32,
-    zeros: u64,
-    first: i32,
-    counts: Vec<u64>,
-    sum: u128,
-    min: u64,
-    max: u64,
+    pub(super) scale: i32, // in [MIN_SCALE, SCALE]
+    pub(super) zeros: u64,
+    pub(super) first: i32,       // the index of counts[0]; 0 if there are none
+    pub(super) counts: Vec<u64>, // no zero at either end
+    pub(super) sum: u128,
+    pub(super) min: u64,
+    pub(super) max: u64,
 }
 
 impl Default for Snapshot {
@@ -32,8 +37,10 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot of the buckets from `first` on at [`SCALE`], in canonical form: no empty bucket at
-    /// either end.
+    /// A snapshot of the buckets from `first` on at [`SCALE`].
+    ///
+    /// What was read while values were being recorded may not fit together. The buckets are believed; minimum,
+    /// maximum and sum are moved to the nearest values that are possible for them.
     #[must_use]
     pub fn new(zeros: u64, first: i32, counts: Vec<u64>, sum: u128, min: u64, max: u64) -> Self {
         let mut snapshot = Self {
@@ -46,7 +53,64 @@ impl Snapshot {
             max,
         };
         snapshot.trim();
+        snapshot.reconcile();
         snapshot
+    }
+
+    fn reconcile(&mut self) {
+        let count = self.count();
+        let Some((smallest, largest)) = self.possible_extremes().filter(|_| count > 0) else {
+            *self = Self::default();
+            return;
+        };
+        self.max = self.max.clamp(*largest.start(), *largest.end());
+        self.min = match count {
+            1 => self.max,
+            _ => self
+                .min
+                .clamp(*smallest.start(), *smallest.end())
+                .min(self.max),
+        };
+        let sums = self.possible_sums();
+        self.sum = self.sum.clamp(*sums.start(), *sums.end());
+    }
+
+    /// The whole numbers in bucket `index`.
+    fn values_of(&self, index: i32) -> RangeInclusive<u64> {
+        let shift = SCALE - self.scale;
+        largest_up_to((index << shift) - 1) + 1..=largest_up_to(((index + 1) << shift) - 1)
+    }
+
+    /// Where minimum and maximum can lie; `None` if a bucket is counted that holds no whole number.
+    pub(super) fn possible_extremes(&self) -> Option<(RangeInclusive<u64>, RangeInclusive<u64>)> {
+        let mut values = self.buckets().map(|(index, _)| self.values_of(index));
+        let first = values.next().unwrap_or(0..=0);
+        let last = values.try_fold(first.clone(), |_, values| {
+            (!values.is_empty()).then_some(values)
+        })?;
+        let smallest = if self.zeros > 0 { 0..=0 } else { first.clone() };
+        (!first.is_empty()).then_some((smallest, last))
+    }
+
+    /// What values in the counted buckets, between a possible minimum and a possible maximum that both occur,
+    /// can add up to. Empty if there is one value, but minimum and maximum differ.
+    pub(super) fn possible_sums(&self) -> RangeInclusive<u128> {
+        let wide = u128::from;
+        let (mut least, mut most) = (0, 0);
+        // How far the least sum falls short because the maximum must occur; likewise for the minimum.
+        let (mut short, mut over) = (0, None);
+        for (index, n) in self.buckets() {
+            let values = self.values_of(index);
+            let low = wide((*values.start()).max(self.min));
+            let high = wide((*values.end()).min(self.max));
+            // No overflow: a count below 2^64 of values below 2^64.
+            least += wide(n) * low;
+            most += wide(n) * high;
+            short = wide(self.max) - low;
+            over.get_or_insert(high - wide(self.min));
+        }
+        let over = over.filter(|_| self.zeros == 0).unwrap_or(0);
+        least + short..=most - over
     }
 
     fn trim(&mut self) {
@@ -69,6 +133,11 @@ impl Snapshot {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.zeros + self.counts.iter().sum::<u64>()
+    }
+
+    pub(super) fn checked_count(&self) -> Option<u64> {
+        let counts = self.counts.iter();
+        counts.copied().try_fold(self.zeros, u64::checked_add)
     }
 
     /// The values' exact sum in nanoseconds.
@@ -143,7 +212,15 @@ impl Snapshot {
     }
 
     /// Adds `other`'s values; the result has the coarser of both scales. Associative and commutative.
-    pub fn merge(&mut self, other: &Self) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyValues`] if there were more than `u64::MAX` then; `self` is unchanged.
+    pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
+        // The only sum that can overflow: every other is a part of it, or as many 64-bit values.
+        if self.count().checked_add(other.count()).is_none() {
+            return Err(Error::TooManyValues);
+        }
         let scale = self.scale.min(other.scale);
         let other = other.at_scale(scale);
         *self = self.at_scale(scale);
@@ -152,7 +229,7 @@ impl Snapshot {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         if other.counts.is_empty() {
-            return;
+            return Ok(());
         }
         if self.counts.is_empty() {
             self.first = other.first;
@@ -166,9 +243,11 @@ impl Snapshot {
             }
         }
         (self.first, self.counts) = (first, counts);
+        Ok(())
     }
 
-    /// The same values at a coarser scale, by merging neighbours; unchanged if `scale` is not coarser.
+    /// The same values at a coarser scale, by merging neighbours; unchanged if `scale` is not coarser. No scale
+    /// is coarser than [`MIN_SCALE`].
     ///
     /// Bucket `i` falls into bucket `i >> 1` one scale down, as OpenTelemetry defines perfect subsetting.
     #[must_use]
@@ -177,8 +256,8 @@ impl Snapshot {
         if scale >= self.scale {
             return coarse;
         }
-        // An i32 index is 0 or -1 after 31 halvings.
-        let shift = (self.scale - scale).min(31);
+        let scale = scale.max(MIN_SCALE);
+        let shift = self.scale - scale;
         coarse.scale = scale;
         coarse.counts.clear();
         coarse.first = self.first >> shift;
@@ -190,124 +269,5 @@ impl Snapshot {
             coarse.counts[slot] += n;
         }
         coarse
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    //! Properties: a quantile is within the stated error of the exact one; merging is associative and
-    //! commutative and equals recording everything in one place; coarsening commutes with merging.
-
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-    use crate::histogram::{
-        Recorder,
-        config::{MAX_INDEX, MIN_INDEX, RELATIVE_ERROR, index_of, lower_bound},
-    };
-
-    fn recorded(values: &[u64]) -> Snapshot {
-        let memory = crate::memory::Memory::zeroed(Recorder::WORDS).expect("one histogram fits");
-        let recorder = Recorder::new(memory.words());
-        for &value in values {
-            recorder.count(value);
-        }
-        Snapshot::new(
-            recorder.zeros(),
-            MIN_INDEX,
-            recorder.counts(MIN_INDEX, MAX_INDEX),
-            values.iter().map(|&v| u128::from(v)).sum(),
-            values.iter().copied().min().unwrap_or(u64::MAX),
-            values.iter().copied().max().unwrap_or(0),
-        )
-    }
-
-    fn durations() -> impl Strategy<Value = Vec<u64>> {
-        // Every order of magnitude from 0 ns to an hour is as likely as any other.
-        vec(
-            (0_u64..4_000_000_000_000, 0_u32..42).prop_map(|(v, s)| v >> s),
-            0..300,
-        )
-    }
-
-    fn merged(mut a: Snapshot, b: &Snapshot) -> Snapshot {
-        a.merge(b);
-        a
-    }
-
-    #[test]
-    fn nothing_recorded_has_no_quantile() {
-        let empty = recorded(&[]);
-        assert_eq!(empty, Snapshot::default());
-        assert_eq!(empty.quantile(0.5), Ok(None));
-        assert_eq!((empty.min_ns(), empty.max_ns()), (None, None));
-    }
-
-    #[test]
-    fn quantiles_outside_zero_to_one_are_refused() {
-        for q in [-0.1, 1.1, f64::INFINITY] {
-            assert_eq!(recorded(&[1]).quantile(q), Err(Error::Quantile(q)));
-        }
-        assert!(recorded(&[1]).quantile(f64::NAN).is_err());
-    }
-
-    #[test]
-    fn one_bucket_remains_at_the_coarsest_scales() {
-        let coarse = recorded(&[2, 1_000, u64::MAX]).at_scale(-40);
-        assert_eq!(coarse.buckets().collect::<Vec<_>>(), [(0, 3)]);
-        assert_eq!(
-            recorded(&[1]).at_scale(-40).buckets().collect::<Vec<_>>(),
-            [(-1, 1)]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn quantiles_are_within_the_stated_error(values in durations(), q in 0.0..=1.0_f64) {
-            prop_assume!(!values.is_empty());
-            let snapshot = recorded(&values);
-            let mut sorted = values;
-            sorted.sort_unstable();
-            let rank = ((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len());
-            let exact = sorted[rank - 1] as f64;
-            let estimate = snapshot.quantile(q).unwrap().unwrap();
-            prop_assert!((estimate - exact).abs() <= RELATIVE_ERROR * exact * (1.0 + 1e-9));
-        }
-
-        #[test]
-        fn merging_equals_recording_everything(a in durations(), b in durations()) {
-            let together = recorded(&[a.clone(), b.clone()].concat());
-            let (a, b) = (recorded(&a), recorded(&b));
-            prop_assert_eq!(merged(a.clone(), &b), together.clone());
-            prop_assert_eq!(merged(b, &a), together);
-        }
-
-        #[test]
-        fn merging_is_associative_at_any_scales(
-            a in durations(), b in durations(), c in durations(),
-            i in -3..=6_i32, j in -3..=6_i32,
-        ) {
-            let (a, b, c) = (recorded(&a).at_scale(i), recorded(&b).at_scale(j), recorded(&c));
-            prop_assert_eq!(merged(merged(a.clone(), &b), &c), merged(a, &merged(b, &c)));
-        }
-
-        #[test]
-        fn coarser_buckets_follow_the_definition(values in durations(), scale in -4..6_i32) {
-            let coarse = recorded(&values).at_scale(scale);
-            prop_assert_eq!(coarse.count(), values.len() as u64);
-            for (index, n) in coarse.buckets() {
-                // Each fine bucket lies wholly inside one coarse bucket, so comparing the ends of the
-                // value's own fine bucket is exact where comparing the value in floating point is not.
-                let inside = values.iter().filter(|&&v| v > 0).filter(|&&v| {
-                    let fine = index_of(v);
-                    let (low, high) = (f64::from(fine) / 64.0, f64::from(fine + 1) / 64.0);
-                    let width = f64::from(-scale).exp2();
-                    low >= f64::from(index) * width && high <= f64::from(index + 1) * width
-                });
-                prop_assert_eq!(inside.count() as u64, n);
-            }
-            let bounds = coarse.buckets().map(|(i, _)| lower_bound(i, scale));
-            prop_assert!(bounds.is_sorted());
-        }
     }
 }

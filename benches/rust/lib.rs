@@ -1,0 +1,51 @@
+//! Durations as services show them, for the benchmarks beside this file.
+
+use perfuse_core::{Clock, Measured, Operation, Outcome};
+
+/// Small and quick, and the same in every run: splitmix64 (Steele et al., "Fast Splittable Pseudorandom
+/// Number Generators", 2014).
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// Uniform in [0, 1).
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+    pub fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 * (-53_f64).exp2()
+    }
+
+    /// Nanoseconds around 1 ms with a heavy tail: Pareto with shape 1.2.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive, and `as` saturates"
+    )]
+    pub fn latency_ns(&mut self) -> u64 {
+        (1e6 * (1.0 - self.unit()).powf(-1.0 / 1.2)) as u64
+    }
+}
+
+/// An operation with a full window of 1,000 latencies, converted by `measured`.
+///
+/// # Panics
+///
+/// If the system has no memory for it.
+#[must_use]
+pub fn full_operation(seed: u64, measured: fn(u64) -> Measured) -> Operation {
+    let clock = Clock::get();
+    let operation = Operation::new(b"bench", 1_000, clock).expect("one operation fits into memory");
+    let mut random = Random(seed);
+    for _ in 0..2_000 {
+        let duration = measured(random.latency_ns());
+        operation.record(clock.ticks(), duration, Outcome::Ok, |_| false);
+    }
+    operation
+}
