@@ -1,0 +1,387 @@
+"""Threads at work on one monitor; on a build without a GIL they really run at the same time."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import sysconfig
+import threading
+import weakref
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from perfuse import PerformanceMonitor, get_performance_monitor, track_performance
+
+FREE_THREADED = sysconfig.get_config_var("Py_GIL_DISABLED") == 1
+THREADS = 4
+SAMPLES = 200_000 if FREE_THREADED else 5_000  # a thread's
+
+
+@pytest.fixture(autouse=True)
+def _switch_often():
+    """With a GIL, threads at least take turns often."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def together(*works):
+    """Calls `works`, each in a thread of its own, all at once; returns their results."""
+    barrier = threading.Barrier(len(works))
+
+    def begin(work):
+        barrier.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [future.result() for future in [pool.submit(begin, work) for work in works]]
+
+
+def until(stop, work):
+    """Repeats `work` until `stop` is set, at least once."""
+    while True:
+        work()
+        if stop.is_set():
+            return
+
+
+def beside(writers, *others):
+    """Calls `writers` at once, and repeats each of `others` until the last writer is done."""
+    stop = threading.Event()
+    left = iter(range(len(writers) - 1, -1, -1))
+    lock = threading.Lock()
+
+    def write(work):
+        try:
+            work()
+        finally:
+            with lock:
+                if next(left) == 0:
+                    stop.set()
+
+    repeated = [partial(until, stop, work) for work in others]
+    together(*(partial(write, work) for work in writers), *repeated)
+
+
+def seconds(thread, i):
+    """A duration that no other sample has, exact as a float and in whole nanoseconds."""
+    return (thread * SAMPLES + i + 1) * 2.0**-9
+
+
+def test_the_gil_is_off():
+    """Importing perfuse does not switch the GIL back on, and warns of nothing."""
+    if not FREE_THREADED:
+        pytest.skip("this interpreter is built with a GIL")
+    code = "import sys, perfuse; sys.exit(sys._is_gil_enabled())"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+    assert sys._is_gil_enabled() is False  # nor did anything in this process
+
+
+def test_operations_of_their_own():
+    """Threads that record into different operations lose nothing and mix nothing up."""
+    monitor = PerformanceMonitor(SAMPLES)
+
+    def work(thread):
+        for i in range(SAMPLES):
+            monitor.record_metric(f"op{thread}", seconds(thread, i))
+
+    together(*(partial(work, thread) for thread in range(THREADS)))
+    for thread in range(THREADS):
+        [samples] = monitor.export_metrics(f"op{thread}").values()
+        assert [s["duration"] for s in samples] == [seconds(thread, i) for i in range(SAMPLES)]
+        assert monitor.get_stats(f"op{thread}").total_count == SAMPLES
+
+
+def test_one_operation_loses_nothing():
+    """Threads that record into the same operation: totals, window and sums agree exactly."""
+    monitor = PerformanceMonitor(THREADS * SAMPLES)
+
+    def work(thread):
+        for i in range(SAMPLES):
+            monitor.record_metric("op", seconds(thread, i), success=i % 10 != 0)
+
+    together(*(partial(work, thread) for thread in range(THREADS)))
+    expected = [seconds(thread, i) for thread in range(THREADS) for i in range(SAMPLES)]
+    [samples] = monitor.export_metrics("op").values()
+    assert sorted(sample["duration"] for sample in samples) == expected
+    stats = monitor.get_stats("op")
+    assert (stats.count, stats.total_count) == (len(expected), len(expected))
+    assert stats.error_count == len(expected) // 10
+    assert (stats.min_duration, stats.max_duration) == (expected[0], expected[-1])
+    assert stats.avg_duration == pytest.approx(sum(expected) / len(expected), rel=1e-12)
+
+
+def test_each_thread_sees_its_samples_in_order():
+    """A thread's samples stand in the window in the order in which it recorded them."""
+    monitor = PerformanceMonitor(THREADS * SAMPLES)
+
+    def work(thread):
+        for i in range(SAMPLES):
+            monitor.record_metric("op", seconds(thread, i))
+
+    together(*(partial(work, thread) for thread in range(THREADS)))
+    [samples] = monitor.export_metrics("op").values()
+    last = [0.0] * THREADS
+    for sample in samples:
+        thread = int(sample["duration"] * 2**9 - 1) // SAMPLES
+        assert sample["duration"] > last[thread]
+        last[thread] = sample["duration"]
+
+
+@pytest.mark.parametrize("window", [1, 7, 64, 1000])
+def test_a_window_that_is_overwritten_ends_full(window):
+    """However often the ring wraps around, its window ends full of samples that were recorded."""
+    monitor = PerformanceMonitor(window)
+
+    def work(thread):
+        for i in range(SAMPLES):
+            monitor.record_metric("op", seconds(thread, i), metadata={"of": (thread, i)})
+
+    together(*(partial(work, thread) for thread in range(THREADS)))
+    [samples] = monitor.export_metrics("op").values()
+    assert len(samples) == window
+    assert len({sample["duration"] for sample in samples}) == window
+    for sample in samples:
+        assert sample["duration"] == seconds(*sample["metadata"]["of"])
+    assert monitor.get_stats("op").total_count == THREADS * SAMPLES
+
+
+def test_spans_with_metadata():
+    """Metadata from the call, set() and exceptions stays with its own span."""
+    monitor = PerformanceMonitor(THREADS * SAMPLES)
+    given = {"shared": True}  # one dict for all threads
+
+    def work(thread):
+        for i in range(SAMPLES // 10):
+            try:
+                with monitor.track_operation("op", given) as span:
+                    span.set(of=(thread, i))
+                    if i % 2:
+                        raise ValueError(i)
+            except ValueError:
+                pass
+
+    together(*(partial(work, thread) for thread in range(THREADS)))
+    [samples] = monitor.export_metrics("op").values()
+    assert given == {"shared": True}
+    assert Counter(sample["metadata"]["of"] for sample in samples) == Counter(
+        (thread, i) for thread in range(THREADS) for i in range(SAMPLES // 10)
+    )
+    for sample in samples:
+        _, i = sample["metadata"]["of"]
+        assert sample["metadata"]["shared"]
+        assert sample["success"] == (i % 2 == 0)
+        assert sample["metadata"].get("error") == (str(i) if i % 2 else None)
+
+
+def test_names_first_seen_at_once():
+    """Threads that see a name first at the same moment agree on one operation."""
+    for _ in range(20):
+        monitor = PerformanceMonitor(10)
+
+        def work(monitor=monitor):
+            for i in range(200):
+                monitor.record_metric(f"op{i}", 0.001)
+
+        together(*[work] * THREADS)
+        totals = {name: stats.total_count for name, stats in monitor.get_all_stats().items()}
+        assert totals == {f"op{i}": THREADS for i in range(200)}
+
+
+def test_names_past_the_bound_at_once(caplog):
+    """When threads exceed max_operations together, every sample is somewhere, and one warning."""
+    for _ in range(20):
+        caplog.clear()
+        monitor = PerformanceMonitor(10, max_operations=50)
+
+        def work(thread, monitor=monitor):
+            for i in range(100):
+                monitor.record_metric(f"op{thread}.{i}", 0.001)
+
+        together(*(partial(work, thread) for thread in range(THREADS)))
+        totals = {name: stats.total_count for name, stats in monitor.get_all_stats().items()}
+        overflow = totals.pop("__overflow__")
+        assert (len(totals), set(totals.values())) == (50, {1})
+        assert overflow == THREADS * 100 - 50
+        assert len(caplog.records) == 1
+
+
+def test_clearing_while_others_record():
+    """Clearing during records harms nobody, and what follows the last clear is exact."""
+    monitor = PerformanceMonitor(100)
+
+    def work():
+        for i in range(SAMPLES):
+            monitor.record_metric("op", 0.001, metadata={"i": i} if i % 3 == 0 else None)
+
+    def clear():
+        monitor.clear_metrics("op")
+        stats = monitor.get_stats("op")
+        assert stats is None or 0 < stats.count <= 100
+
+    beside([work] * THREADS, clear, monitor.clear_metrics)
+    monitor.clear_metrics()
+    assert monitor.get_stats("op") is None
+    for i in range(10):
+        monitor.record_metric("op", seconds(0, i))
+    stats = monitor.get_stats("op")
+    assert (stats.count, stats.total_count) == (10, 10)
+    assert (stats.min_duration, stats.max_duration) == (seconds(0, 0), seconds(0, 9))
+
+
+def test_reading_while_others_record():
+    """Readers never see a torn sample, another sample's metadata, or a total that goes back."""
+    monitor = PerformanceMonitor(64)
+    seen = 0
+
+    def work(thread):
+        for i in range(SAMPLES):
+            duration = seconds(thread, i)
+            monitor.record_metric("op", duration, metadata={"duration": duration})
+
+    def read():
+        for sample in monitor.export_metrics("op").get("op", []):
+            assert sample["metadata"] == {"duration": sample["duration"]}
+
+    def ask():
+        nonlocal seen
+        stats = monitor.get_all_stats().get("op")
+        if stats is not None:
+            assert stats.total_count >= seen
+            assert stats.min_duration <= stats.p50_duration <= stats.max_duration
+            assert stats.count <= 64
+            seen = stats.total_count
+
+    beside([partial(work, thread) for thread in range(THREADS)], read, ask)
+    assert monitor.get_stats("op").total_count == THREADS * SAMPLES
+
+
+def test_every_violation_is_reported_once():
+    """Callbacks see every violation, with its own metadata, while others come and go."""
+    monitor = PerformanceMonitor(10)
+    monitor.set_threshold("op", 1.0)
+    reported = [[] for _ in range(THREADS)]
+
+    def report(event, metric):
+        assert event == "threshold_violation"
+        thread, i = metric.metadata["of"]
+        assert metric.duration == 1.0 + i
+        reported[thread].append(i)
+
+    def work(thread):
+        for i in range(SAMPLES // 10):
+            monitor.record_metric("op", 1.0 + i, metadata={"of": (thread, i)})
+
+    def come_and_go():
+        other = lambda *_: None  # noqa: E731 - a new one each time
+        monitor.add_alert_callback(other)
+        monitor.remove_alert_callback(other)
+
+    monitor.add_alert_callback(report)
+    beside([partial(work, thread) for thread in range(THREADS)], come_and_go, come_and_go)
+    assert reported == [list(range(1, SAMPLES // 10))] * THREADS
+    assert monitor.get_stats("op").violation_count == THREADS * (SAMPLES // 10 - 1)
+
+
+def test_switches_thrown_while_others_record():
+    """Enabling, disabling and thresholds may change under way; afterwards every sample counts."""
+    monitor = PerformanceMonitor(10)
+
+    def work():
+        for _ in range(SAMPLES):
+            with monitor.track_operation("op"):
+                pass
+
+    def throw():
+        monitor.disable()
+        monitor.set_threshold("op", 1.0)
+        monitor.enable()
+        monitor.set_threshold("op", None)
+
+    beside([work] * THREADS, throw)
+    monitor.clear_metrics()
+    together(*[work] * THREADS)
+    assert monitor.get_stats("op").total_count == THREADS * SAMPLES
+
+
+def test_a_span_is_entered_by_one_thread_only():
+    """Of threads that enter one span at once, one does, and the others get a RuntimeError."""
+    monitor = PerformanceMonitor(10)
+    rounds = SAMPLES // 50
+
+    def enter(span):
+        try:
+            span.__enter__()
+        except RuntimeError:
+            return 0
+        span.__exit__(None, None, None)
+        return 1
+
+    spans = [monitor.track_operation("op") for _ in range(rounds)]
+    entered = together(*[lambda: sum(map(enter, spans))] * THREADS)
+    assert sum(entered) == rounds
+    assert monitor.get_stats("op").total_count == rounds
+
+
+def test_a_decorated_function_called_by_all():
+    """A decorated function counts every call and returns every caller its own result."""
+    get_performance_monitor().clear_metrics("parallel.decorated")
+
+    @track_performance("parallel.decorated")
+    def same(value):
+        return value
+
+    def work():
+        return all(same(i) == i for i in range(SAMPLES))
+
+    assert all(together(*[work] * THREADS))
+    total = get_performance_monitor().get_stats("parallel.decorated").total_count
+    get_performance_monitor().clear_metrics("parallel.decorated")
+    assert total == THREADS * SAMPLES
+
+
+def test_event_loops_in_threads():
+    """Event loops in several threads track coroutines in one operation."""
+    monitor = PerformanceMonitor(10)
+
+    async def track(calls):
+        for i in range(calls):
+            async with monitor.track_operation("op") as span:
+                if i % 100 == 0:
+                    await asyncio.sleep(0)
+            assert span.elapsed >= 0
+
+    async def tracks():
+        await asyncio.gather(*(track(SAMPLES // 10) for _ in range(4)))
+
+    together(*[lambda: asyncio.run(tracks())] * THREADS)
+    assert monitor.get_stats("op").total_count == THREADS * 4 * (SAMPLES // 10)
+
+
+def test_monitors_come_and_go():
+    """Monitors made, used and dropped by many threads are freed, the collector running or not."""
+
+    def work():
+        gone = []
+        for i in range(100):
+            monitor = PerformanceMonitor(8)
+            monitor.add_alert_callback(lambda *_, monitor=monitor: monitor.get_all_stats())
+            monitor.set_threshold("op", 0.0)
+            monitor.record_metric("op", 0.1, metadata={"monitor": monitor, "i": i})
+            gone.append(weakref.ref(monitor))
+        return gone
+
+    stop = threading.Event()
+    collector = threading.Thread(target=until, args=(stop, gc.collect))
+    collector.start()
+    try:
+        references = together(*[work] * THREADS)
+    finally:
+        stop.set()
+        collector.join()
+    gc.collect()
+    assert [reference() for of_thread in references for reference in of_thread] == [None] * 400

@@ -1,0 +1,392 @@
+"""Decorated functions and coroutines as objects: nobody should notice the wrapper."""
+
+import asyncio
+import collections.abc
+import contextlib
+import copy
+import functools
+import gc
+import inspect
+import io
+import pickle
+import pydoc
+import sys
+import weakref
+
+import pytest
+
+from perfuse import get_performance_monitor, track_performance
+
+
+@pytest.fixture(autouse=True)
+def stats():
+    """Statistics of the operation that every test here records, from none."""
+    monitor = get_performance_monitor()
+    monitor.clear_metrics()
+    yield lambda: monitor.get_stats("op")
+    monitor.set_threshold("op", None)
+    monitor.clear_metrics()
+
+
+@track_performance("op")
+def plain(a, b=2):
+    """Adds."""
+    return a + b
+
+
+@track_performance("op")
+async def coroutine_function(a, b=2):
+    """Adds, later."""
+    await asyncio.sleep(0)
+    return a + b
+
+
+class TestFunctions:
+    @pytest.mark.parametrize("function", [plain, coroutine_function])
+    def test_it_is_pickled_and_copied_by_name(self, function):
+        """Pickling and copying give the very same object, as for any function."""
+        assert pickle.loads(pickle.dumps(function)) is function
+        assert copy.copy(function) is function
+        assert copy.deepcopy(function) is function
+
+    def test_help_shows_signature_and_docstring(self):
+        """help() reads as for the original."""
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            pydoc.help(plain)
+        assert "plain(a, b=2)" in shown.getvalue()
+        assert "Adds." in shown.getvalue()
+
+    def test_inspect_sees_the_original(self):
+        """Kind, signature, source and wrapped function are found."""
+        assert inspect.iscoroutinefunction(coroutine_function)
+        assert not inspect.iscoroutinefunction(plain)
+        assert str(inspect.signature(plain)) == "(a, b=2)"
+        assert "return a + b" in inspect.getsource(plain)
+        assert inspect.unwrap(plain) is plain.__wrapped__
+        assert plain.__code__ is plain.__wrapped__.__code__
+        assert plain.__defaults__ == (2,)
+
+    def test_attributes_may_be_set(self):
+        """Attributes on the wrapper stay on the wrapper."""
+
+        @track_performance("op")
+        def function():
+            pass
+
+        function.marker = 5
+        assert function.marker == 5
+        assert not hasattr(function.__wrapped__, "marker")
+        assert weakref.ref(function)() is function
+        with pytest.raises(AttributeError, match="nothing"):
+            function.nothing  # noqa: B018
+
+    def test_wrappers_stack(self, stats):
+        """A wrapper of a wrapper records twice, and other decorators fit around."""
+
+        @functools.lru_cache
+        @track_performance("op")
+        @track_performance("op")
+        def function(x):
+            return x
+
+        assert (function(1), function(1)) == (1, 1)
+        assert stats().count == 2
+
+    def test_a_bound_method_is_a_method(self):
+        """Bound to an instance the wrapper is a method with __self__ and __func__."""
+
+        class Service:
+            @track_performance("op")
+            def method(self, x):
+                return x
+
+        service = Service()
+        assert inspect.ismethod(service.method)
+        assert service.method.__self__ is service
+        assert service.method(5) == Service.method(service, 5) == 5
+
+    def test_exceptions_keep_their_traceback(self):
+        """The traceback leads through the original's frames, and no record of ours."""
+
+        @track_performance("op")
+        def fails():
+            raise ValueError("broken")
+
+        with pytest.raises(ValueError, match="broken") as caught:
+            fails()
+        assert caught.traceback[-1].name == "fails"
+        assert caught.value.__context__ is None
+
+    def test_wrong_arguments_are_the_originals_error(self):
+        """A bad call fails with the original's own message."""
+        with pytest.raises(TypeError, match=r"plain\(\) missing 1 required positional argument"):
+            plain()
+
+    def test_deep_recursion_ends_as_without_the_wrapper(self):
+        """Runaway recursion is a RecursionError, not a crash."""
+
+        @track_performance("op")
+        def down():
+            return down()
+
+        with pytest.raises(RecursionError):
+            down()
+
+    def test_arguments_and_results_are_not_kept(self):
+        """Nothing passed in or out outlives its caller because of the wrapper."""
+
+        class Big:
+            pass
+
+        @track_performance("op")
+        def identity(x):
+            return x
+
+        big = Big()
+        alive = weakref.ref(big)
+        before = sys.getrefcount(big)
+        assert identity(big) is big
+        assert sys.getrefcount(big) == before
+        del big
+        assert alive() is None
+
+    def test_a_wrapper_in_a_cycle_is_collected(self):
+        """A decorated closure that refers to itself is garbage like any other."""
+
+        def make():
+            @track_performance("op", {"k": []})
+            def function():
+                return function
+
+            function.itself = function
+            return weakref.ref(function)
+
+        gone = make()
+        gc.collect()
+        assert gone() is None
+
+    def test_ctrl_c_in_an_alert_loses_the_result_and_nothing_else(self, stats):
+        """A KeyboardInterrupt from an alert callback leaves the call; the sample stands."""
+        monitor = get_performance_monitor()
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        monitor.set_threshold("op", 0)
+        monitor.add_alert_callback(interrupted)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                plain(1)
+        finally:
+            monitor.remove_alert_callback(interrupted)
+        assert stats().count == 1
+
+
+class TestCoroutines:
+    async def test_it_is_a_coroutine_to_asyncio(self):
+        """Tasks, gather, wait_for and isawaitable take it."""
+        assert asyncio.iscoroutine(made := coroutine_function(1))
+        assert isinstance(made, collections.abc.Coroutine)
+        assert inspect.isawaitable(made)
+        assert await made == 3
+        assert await asyncio.create_task(coroutine_function(1)) == 3
+        assert await asyncio.gather(coroutine_function(1), coroutine_function(2)) == [3, 4]
+        assert await asyncio.wait_for(coroutine_function(1), 5) == 3
+
+    def test_run_takes_it(self):
+        """asyncio.run takes it as its main coroutine."""
+        assert asyncio.run(coroutine_function(2, b=3)) == 5
+
+    async def test_results_of_every_kind_come_back(self):
+        """Results that exceptions could swallow (tuples, None, exceptions) arrive as they are."""
+
+        @track_performance("op")
+        async def identity(x):
+            return x
+
+        error = ValueError("a result, not raised")
+        for result in (None, (), (1, 2), error, StopIteration(3), [None]):
+            assert await identity(result) is result
+
+    async def test_results_are_not_kept(self):
+        """A result lives no longer than its receiver holds it."""
+
+        class Big:
+            pass
+
+        @track_performance("op")
+        async def make():
+            return Big()
+
+        alive = weakref.ref(await make())
+        assert alive() is None
+
+    async def test_a_span_is_not_kept(self):
+        """A finished span is not held by the machinery of `async with`."""
+        monitor = get_performance_monitor()
+        async with monitor.track_operation("op") as span:
+            pass
+        assert sys.getrefcount(span) == 2
+
+    def test_every_step_is_the_coroutines_own(self, stats):
+        """send, throw and return values pass through unchanged."""
+
+        class Step:
+            def __await__(self):
+                got = yield "first"
+                try:
+                    yield got
+                except KeyError:
+                    yield "caught"
+                return "result"
+
+        @track_performance("op")
+        async def work():
+            return await Step()
+
+        made = work()
+        assert made.send(None) == "first"
+        assert made.send("x") == "x"
+        assert made.throw(KeyError()) == "caught"
+        with pytest.raises(StopIteration) as stopped:
+            made.send(None)
+        assert stopped.value.value == "result"
+        assert stats().success_rate == 1.0
+        with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+            made.send(None)
+        assert stats().count == 1
+
+    def test_closing_is_a_cancellation(self, stats):
+        """close() runs the coroutine's cleanup; before the first step nothing is recorded."""
+        closed = []
+
+        @track_performance("op")
+        async def work():
+            try:
+                await Suspend()
+            finally:
+                closed.append(True)
+
+        unstarted = work()
+        unstarted.close()
+        assert (closed, stats()) == ([], None)
+        made = work()
+        made.send(None)
+        made.close()
+        assert (closed, stats().cancelled_count) == ([True], 1)
+
+    def test_a_coroutine_that_is_dropped_was_cancelled(self, stats):
+        """Losing the last reference to a started coroutine is a cancellation."""
+
+        @track_performance("op")
+        async def work():
+            await Suspend()
+
+        made = work()
+        made.send(None)
+        del made
+        gc.collect()
+        assert stats().cancelled_count == 1
+
+    def test_a_coroutine_in_a_cycle_is_collected(self, stats):
+        """A suspended coroutine that refers to itself is garbage, and was cancelled."""
+        holder = []
+
+        @track_performance("op")
+        async def work(_held):
+            await Suspend()
+
+        made = work(holder)
+        holder.append(made)
+        made.send(None)
+        gone = weakref.ref(made)
+        del made, holder
+        gc.collect()
+        assert gone() is None
+        assert stats().cancelled_count == 1
+
+    @pytest.mark.filterwarnings("default::RuntimeWarning")
+    def test_one_never_awaited_warns_as_ever(self, stats):
+        """Forgetting to await warns with the function's name, and records nothing."""
+        with pytest.warns(RuntimeWarning, match="coroutine_function' was never awaited"):
+            coroutine_function(1)
+        assert stats() is None
+
+    async def test_cancellation_is_exact(self, stats):
+        """A cancelled task that cleans up and one that refuses behave as without the wrapper."""
+
+        @track_performance("op")
+        async def stubborn():
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return "refused"
+
+        task = asyncio.create_task(stubborn())
+        await asyncio.sleep(0)
+        task.cancel()
+        assert await task == "refused"
+        assert (stats().success_rate, stats().cancelled_count) == (1.0, 0)
+
+    async def test_an_error_keeps_its_traceback(self, stats):
+        """What the coroutine raises arrives as it was raised."""
+        error = ValueError("broken")
+
+        @track_performance("op")
+        async def fails():
+            await asyncio.sleep(0)
+            raise error
+
+        with pytest.raises(ValueError, match="broken") as caught:
+            await fails()
+        assert caught.value is error
+        assert caught.traceback[-1].name == "fails"
+        assert stats().error_count == 1
+
+    async def test_debuggers_see_the_coroutine(self):
+        """cr_code and names are those of the coroutine inside."""
+        made = coroutine_function(1)
+        assert made.cr_code is coroutine_function.__wrapped__.__code__
+        assert made.__qualname__ == "coroutine_function"
+        assert "coroutine_function" in repr(made)
+        await made
+
+
+class Suspend:
+    """Awaiting it yields once."""
+
+    def __await__(self):
+        yield
+
+
+def test_a_process_full_of_names_stays_small():
+    """A million names end in 10,000 operations and __overflow__, one warning, under 200 MB more."""
+    code = """
+import json, logging, os
+from perfuse import PerformanceMonitor
+warnings = []
+logging.getLogger("perfuse").addHandler(type("Keep", (logging.Handler,), {
+    "emit": lambda self, record: warnings.append(record.getMessage())})())
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+monitor = PerformanceMonitor()
+monitor.record_metric("first", 0.1)
+before = resident()
+for i in range(999_999):
+    monitor.record_metric(f"name{i}", 0.1)
+grown = resident() - before
+stats = monitor.get_all_stats()
+print(json.dumps([len(stats), stats["__overflow__"].total_count, monitor.refused_names,
+                  len(warnings), grown]))
+"""
+    import json
+    import subprocess
+
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    operations, overflowed, refused, warnings, grown = json.loads(finished.stdout)
+    assert (operations, overflowed, refused, warnings) == (10_001, 990_000, 990_000, 1)
+    assert grown < 200e6
