@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-rust test-python test-free-threaded lint format bench bench-readme clean
+.PHONY: help install demo test test-rust test-loom test-python test-free-threaded lint format bench bench-readme clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -21,17 +21,26 @@ $(BIN)/python:
 # One release build serves every command; it is repeated when a Rust source or the metadata change.
 $(VENV)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES)
 	$(BIN)/pip install --quiet --group dev --editable '.[pool,demo]'
+	@touch $@ $(VENV)/.demo
+
+# What the demo needs, without the tools of development.
+$(VENV)/.demo: $(BIN)/python pyproject.toml $(RUST_SOURCES)
+	$(BIN)/pip install --quiet --editable '.[pool,demo]'
 	@touch $@
 
 install: $(VENV)/.installed ## create .venv and install perfuse with everything into it
 
-demo: $(VENV)/.installed ## the main job on real text, on an embedded PostgreSQL
+demo: $(VENV)/.demo ## the main job on real text, on an embedded PostgreSQL
 	$(BIN)/perfuse demo
 
-test: test-rust test-python ## all tests
+test: test-rust test-loom test-python ## all tests
 
 test-rust: ## unit and property tests of the core
 	cargo test --release --package perfuse-core
+
+# A target folder of its own, as the flag would rebuild everything in the common one.
+test-loom: ## every interleaving of small programs on the ring and the record path
+	RUSTFLAGS="--cfg loom" cargo test --profile loom --package perfuse-core --target-dir target/loom
 
 test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL
 	$(BIN)/python -m pytest
@@ -64,6 +73,7 @@ format: $(VENV)/.installed ## put every source into shape
 bench: $(VENV)/.installed ## benchmarks beside the peers; the table goes to benches/results
 	$(BIN)/python -m pytest benches --benchmark-enable --benchmark-json=benches/results/overhead.json \
 		--benchmark-columns=median,iqr,rounds --benchmark-sort=name -p no:randomly
+	cargo bench --package perfuse-benches
 	$(BIN)/python benches/report.py benches/results/overhead.json
 
 bench-readme: ## put the last benchmarks' table into the README

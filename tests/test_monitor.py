@@ -56,6 +56,21 @@ class TestRecordMetric:
             monitor.record_metric("op", bad)
         assert monitor.get_stats("op") is None
 
+    def test_success_may_be_0_or_1(self, monitor):
+        """Truth values of other code, NumPy's included, are taken for what they say."""
+        for success in (1, 0, np.True_, np.False_):
+            monitor.record_metric("op", 0.1, success)
+        exported = monitor.export_metrics("op")["op"]
+        assert [sample["success"] for sample in exported] == [True, False, True, False]
+
+    @pytest.mark.parametrize("duration", [10**400, -(10**400)])
+    def test_integers_beyond_floats_are_refused(self, monitor, duration):
+        """An int that no float can hold is a ValueError naming the operation."""
+        with pytest.raises(ValueError, match="'op'"):
+            monitor.record_metric("op", duration)
+        with pytest.raises(ValueError, match="'op'"):
+            monitor.set_threshold("op", duration)
+
     @pytest.mark.parametrize(
         "arguments",
         [
@@ -215,10 +230,10 @@ class TestThresholds:
         assert monitor.get_stats("buffer_flush").violation_count == 0
         assert "buffer_flush" not in monitor.thresholds
 
-    def test_the_dict_is_a_copy(self, monitor):
-        """Changing the returned thresholds changes nothing."""
-        monitor.thresholds.clear()
-        assert monitor.thresholds
+    def test_reading_them_is_not_setting_them(self, monitor):
+        """The returned mapping cannot be written to, which would have no effect."""
+        with pytest.raises(TypeError):
+            monitor.thresholds["op"] = 0.1
 
     @pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
     def test_impossible_thresholds_are_refused_by_name_and_value(self, monitor, bad):
@@ -335,6 +350,26 @@ class TestAlertCallbacks:
         monitor.set_threshold("op", 0.1)
         with pytest.raises(KeyboardInterrupt):
             monitor.record_metric("op", 0.2)
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    def test_not_even_broken_logging_reaches_the_program(self, monitor):
+        """If reporting itself fails, the block's own exception still arrives."""
+
+        def broken(_):
+            raise RuntimeError
+
+        def fails(*_):
+            raise ValueError
+
+        monitor.add_alert_callback(fails)
+        monitor.set_threshold("op", 0)
+        logger = logging.getLogger("perfuse")
+        logger.addFilter(broken)
+        try:
+            with pytest.raises(KeyError), monitor.track_operation("op"):
+                raise KeyError
+        finally:
+            logger.removeFilter(broken)
 
     def test_only_callables_are_taken(self, monitor):
         """What cannot be called is refused when it is added."""
@@ -456,11 +491,23 @@ class TestSwitch:
 
 
 class TestBounds:
-    @pytest.mark.parametrize("arguments", [(0,), (2**24 + 1,), (-1,)])
-    def test_windows_out_of_range_are_refused(self, arguments):
+    @pytest.mark.parametrize("window", [0, 2**24 + 1, -1, 10**30])
+    def test_windows_out_of_range_are_refused(self, window):
         """A window holds at least one sample and at most 2**24."""
-        with pytest.raises((ValueError, OverflowError)):
+        with pytest.raises(ValueError, match=str(window)):
+            PerformanceMonitor(window)
+
+    @pytest.mark.parametrize("arguments", [("5",), (5.0,), (None,)])
+    def test_bounds_are_integers(self, arguments):
+        """A bound of another type is a TypeError naming it."""
+        with pytest.raises(TypeError, match="max_metrics_per_operation is an int"):
             PerformanceMonitor(*arguments)
+
+    @pytest.mark.parametrize("attribute", dir(PerformanceMonitor))
+    def test_every_public_attribute_is_documented(self, attribute):
+        """help(PerformanceMonitor) explains everything that is public."""
+        if not attribute.startswith("_"):
+            assert getattr(PerformanceMonitor, attribute).__doc__
 
     def test_room_for_no_operation_is_refused(self):
         """max_operations is at least 1."""

@@ -4,6 +4,8 @@ import asyncio
 import functools
 import inspect
 import time
+import types
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -278,6 +280,32 @@ class TestClasses:
         partial = track_performance("op")(functools.partial(Asynchronous.__call__, Asynchronous()))
         assert await partial(3) == 3
         assert (stats().count, stats().max_duration >= 0.0019) == (3, True)
+
+
+async def test_coroutine_functions_by_mark_are_timed_to_their_end(stats):
+    """Generator-based coroutines and mocks of coroutine functions are awaited, too."""
+
+    @track_performance("op")
+    @types.coroutine
+    def generator_based():
+        yield from asyncio.sleep(0.002).__await__()
+        return 5
+
+    assert await generator_based() == 5
+
+    async def later():
+        await asyncio.sleep(0.002)
+
+    mock = track_performance("op")(AsyncMock(side_effect=later))
+    assert inspect.iscoroutinefunction(mock)
+    await mock()
+    assert (stats().count, stats().min_duration >= 0.0019) == (2, True)
+
+
+def test_decorating_alone_records_and_registers_nothing(process_monitor):
+    """A decorated function that is never called takes no place among the operations."""
+    track_performance("never called")(lambda: None)
+    assert "never called" not in process_monitor.get_all_stats()
 
 
 def test_names_signature_and_docstring_stay():

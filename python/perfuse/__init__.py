@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perfuse._core import Operation, Span, __version__
+from perfuse._core import Operation, Snapshot, Span, __version__
 from perfuse.metrics import PerformanceMetric, PerformanceStats
 from perfuse.monitor import PerformanceMonitor, get_performance_monitor, track_performance
 
@@ -11,6 +11,7 @@ __all__ = [
     "PerformanceMetric",
     "PerformanceMonitor",
     "PerformanceStats",
+    "Snapshot",
     "Span",
     "__version__",
     "get_performance_monitor",

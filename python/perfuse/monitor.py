@@ -55,8 +55,9 @@ class PerformanceMonitor(_core.Monitor):
     def __init__(
         self, max_metrics_per_operation: int = 1000, *, max_operations: int = 10_000
     ) -> None:
-        self._events = _Events()
-        super().__init__(max_metrics_per_operation, max_operations, self._events)
+        events = _Events()
+        super().__init__(max_metrics_per_operation, max_operations, events)
+        self._events = events
         for operation, seconds in DEFAULT_THRESHOLDS.items():
             self.set_threshold(operation, seconds)
 

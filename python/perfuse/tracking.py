@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -36,15 +37,15 @@ def decorate(function: F, source: Source) -> F:
         return cast("F", type(function)(decorate(function.__func__, source)))
     if not callable(function):
         raise TypeError(f"only a callable can be tracked, got {function!r}")
-    # A callable object is asked for what its __call__ is.
-    kind = function if inspect.isroutine(_unwrapped(function)) else type(function).__call__
     wrapper: Callable[..., Any]
-    if inspect.isasyncgenfunction(kind):
+    if _is(inspect.isasyncgenfunction, function):
         wrapper = _async_generator_function(function, source)
-    elif inspect.isgeneratorfunction(kind):
+    elif _is(inspect.isgeneratorfunction, function):
         wrapper = _generator_function(function, source)
+        if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            wrapper = types.coroutine(wrapper)
     else:
-        is_coroutine_function = inspect.iscoroutinefunction(kind)
+        is_coroutine_function = _is(inspect.iscoroutinefunction, function)
         wrapper = _core.tracked_function(function, source, is_coroutine_function)
         if is_coroutine_function and not inspect.iscoroutinefunction(wrapper):
             # Neither a partial nor a callable object has the code object that tells what it is.
@@ -52,10 +53,11 @@ def decorate(function: F, source: Source) -> F:
     return cast("F", functools.wraps(function)(wrapper))
 
 
-def _unwrapped(function: Callable[..., Any]) -> Callable[..., Any]:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
+def _is(kind: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
+    """Whether `function`, or its `__call__` if it is an object with one, is of a kind."""
+    return kind(function) or (
+        not isinstance(function, type) and kind(getattr(type(function), "__call__", None))  # noqa: B004
+    )
 
 
 def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import subprocess
+import sys
 import time
 import traceback
 from contextlib import asynccontextmanager
@@ -215,3 +217,32 @@ async def test_health_of_strangers(
     assert not await manager.is_pool_healthy(pool, server.url)
     await manager.close_pool(database)
     assert not await manager.is_pool_healthy(pool, database)
+
+
+@pytest.mark.parametrize("min_size", [0, 1])
+@pytest.mark.parametrize("ticks", [0, 1, 2, 3])
+def test_a_loop_that_ends_right_after_opening_ends(
+    bare_database: str, min_size: int, ticks: int
+) -> None:
+    """A program whose event loop ends while its pool is still starting is not held up."""
+    code = f"""
+import asyncio
+from perfuse.pool import ConnectionPoolConfig, get_global_connection_manager
+async def main():
+    config = ConnectionPoolConfig(min_size={min_size}, max_size=5)
+    await get_global_connection_manager().get_connection_pool({bare_database!r}, config)
+    for _ in range({ticks}):
+        await asyncio.sleep(0)
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20, capture_output=True)
+
+
+async def test_wrong_kinds_of_arguments(
+    manager: GlobalConnectionManager, bare_database: str
+) -> None:
+    """A mapping as config, and one string as list of URLs, are refused by name."""
+    with pytest.raises(TypeError, match="from_memfuse_config"):
+        await manager.get_connection_pool(bare_database, {"pool_size": 3})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="iterable of connection strings"):
+        await manager.warmup_common_pools(bare_database)

@@ -190,3 +190,19 @@ async def test_health_check_is_cached(manager: GlobalConnectionManager, database
     checks = monitor.get_stats("pool_health_check")
     assert checks is not None
     assert checks.count == 1
+
+
+async def test_a_refused_type_heals_at_once(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """After a write fails because the extension was created anew, the next lease knows it."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(min_size=1))
+    async with pool.connection() as connection:
+        await connection.execute(READ)
+    run(database, "DROP EXTENSION vector CASCADE", "CREATE EXTENSION vector")
+    with pytest.raises(psycopg.errors.InternalError_, match="cache lookup failed"):
+        async with pool.connection() as connection:
+            await connection.execute("SELECT %s::text", [Vector([1, 2])])
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT %s, '[1,2]'::vector", [Vector([1, 2])])
+        assert await cursor.fetchone() == (Vector([1, 2]), Vector([1, 2]))

@@ -126,3 +126,8 @@ def test_wrong_type(conninfo: object) -> None:
     """A connection string is a `str`; what was given instead is not shown."""
     with pytest.raises(TypeError, match="a connection string is a str"):
         Target.parse(conninfo)  # type: ignore[arg-type]
+
+
+def test_a_url_inside_a_pair_is_hidden() -> None:
+    """A connection string given as database name does not show its password."""
+    assert "s3cret" not in mask_conninfo("dbname=postgresql://u:s3cret@h/db")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -12,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from perfuse.pool.config import ConnectionPoolConfig
     from perfuse.pool.conninfo import Target
@@ -31,6 +32,22 @@ class VectorConnection(AsyncConnection[Any]):
 
 class _OutdatedTypes(psycopg.InterfaceError):
     """Tells the pool not to hand out a connection; never leaves it."""
+
+
+async def _until_cancelled(work: Coroutine[Any, Any, None]) -> None:
+    """Runs `work` so that one cancellation ends it.
+
+    psycopg_pool's worker takes a cancellation during a connection attempt for a failed attempt, and
+    its scheduler, before Python 3.12, may lose one to `asyncio.wait_for`. Both then go on, and
+    `asyncio.run` would wait for ever for a pool that was left open.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    finally:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.1)
 
 
 def connect_parameters(target: Target, config: ConnectionPoolConfig) -> dict[str, Any]:
@@ -129,18 +146,28 @@ class VectorPool(AsyncConnectionPool[VectorConnection]):
 
     @classmethod
     async def worker(cls, q: asyncio.Queue[Any]) -> None:
-        """Runs the pool's maintenance, and ends when it is cancelled.
+        """Runs the pool's maintenance, and ends when it is cancelled."""
+        await _until_cancelled(super().worker(q))  # type: ignore[arg-type]
 
-        psycopg_pool's worker takes a cancellation during a connection attempt for a failed attempt
-        and goes on, so that `asyncio.run` would wait for ever for a pool that was left open.
+    def _start_workers(self) -> None:
+        run = self._sched.run
+        self._sched.run = lambda: _until_cancelled(run())  # type: ignore[method-assign]
+        super()._start_workers()
+
+    @asynccontextmanager
+    async def connection(self, timeout: float | None = None) -> AsyncIterator[VectorConnection]:
+        """Leases a connection for a block, see `AsyncConnectionPool.connection`.
+
+        A statement that the server refuses because a type is gone (the extension was created
+        anew, a database restored) makes the next lease look the types up.
         """
-        work = asyncio.ensure_future(super().worker(q))  # type: ignore[arg-type]
         try:
-            await asyncio.shield(work)
-        finally:
-            while not work.done():
-                work.cancel()
-                await asyncio.wait({work}, timeout=0.1)
+            async with super().connection(timeout) as connection:
+                yield connection
+        except psycopg.errors.InternalError_ as exc:
+            if "cache lookup failed for type" in str(exc):
+                self._types.distrust()
+            raise
 
     def abandon(self) -> None:
         """Closes idle connections of a pool whose event loop is gone, without awaiting anything."""

@@ -162,8 +162,9 @@ def _mask_url(url: str) -> str:
 
 
 def _mask_pairs(params: dict[str, str]) -> str:
+    # A value that is itself a URL (libpq takes one as dbname) has credentials of its own.
     return " ".join(
-        f"{name}={HIDDEN if name in _SECRET else _quoted(value)}"
+        f"{name}={HIDDEN if name in _SECRET or '://' in value else _quoted(value)}"
         for name, value in sorted(params.items())
     )
 

@@ -134,7 +134,7 @@ class GlobalConnectionManager:
         Raises:
             PoolOpenError: If the server does not answer within `connection_timeout`, or refuses.
             ConninfoError: If `db_url` cannot be read.
-            TypeError: If `store_ref` cannot be weakly referenced.
+            TypeError: If `store_ref` cannot be weakly referenced, or `config` is something else.
         """
         with get_performance_monitor().track_operation("connection_pool_access"):
             shared = self._by_url.get((db_url, asyncio.get_running_loop()))
@@ -167,10 +167,13 @@ class GlobalConnectionManager:
             A report per URL, in order. Errors are in it, and are logged.
 
         Raises:
+            TypeError: If `urls` is a single string.
             PoolOpenError: With `strict`, as for `get_connection_pool`.
             PoolTimeout: With `strict`, if not all connections were ready within
                 `connection_timeout`; the pool stays open.
         """
+        if isinstance(urls, str):
+            raise TypeError("urls is an iterable of connection strings, not one string")
         reports = list(await asyncio.gather(*(self._warm_up(url, config) for url in urls)))
         errors = []
         for report in reports:
@@ -249,6 +252,11 @@ class GlobalConnectionManager:
         return statistics
 
     async def _open_or_check(self, db_url: str, config: ConnectionPoolConfig | None) -> SharedPool:
+        if config is not None and not isinstance(config, ConnectionPoolConfig):
+            raise TypeError(
+                f"config is a ConnectionPoolConfig, not {type(config).__name__}; "
+                "ConnectionPoolConfig.from_memfuse_config reads one from a mapping"
+            )
         self._drop_dead_loops()
         loop = asyncio.get_running_loop()
         target = Target.parse(db_url)

@@ -70,7 +70,7 @@ async def reach_server(
     try:
         await within(seconds, _connect_once(target, config, types))
     except (asyncio.TimeoutError, psycopg.errors.ConnectionTimeout):
-        problem = f"no answer within {seconds:g} s (connection_timeout)"
+        problem = f"no answer within {config.connection_timeout:g} s (connection_timeout)"
     except (psycopg.Error, OSError) as exc:
         problem = target.redact(str(exc)).strip()
         sqlstate = getattr(exc, "sqlstate", None)

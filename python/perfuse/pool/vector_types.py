@@ -8,6 +8,7 @@ one `AdaptersMap` is built from them, and connections start as copy-on-write cop
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ JOIN pg_catalog.pg_type t ON t.oid = d.objid
 WHERE e.extname = 'vector' AND t.typname IN ('vector', 'halfvec', 'sparsevec')
 ORDER BY t.typname
 """
+
+
+ABSENCE_TTL = 1.0
+"""Seconds for which a database is believed to lack the extension."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,19 @@ class DatabaseTypes:
         self._warned = False
 
     def stale(self, ttl: float) -> bool:
-        """Whether the server should be asked, because it never was or `ttl` seconds have passed."""
-        return self.current is None or monotonic() - self._checked_at > ttl
+        """Whether the server should be asked, because it never was or `ttl` seconds have passed.
+
+        That the extension is missing is believed for a second at most.
+        """
+        current = self.current
+        if current is None:
+            return True
+        age = monotonic() - self._checked_at
+        return age > (ttl if current.rows else min(ttl, ABSENCE_TTL))
+
+    def distrust(self) -> None:
+        """Makes the next lease or connection ask the server."""
+        self._checked_at = -math.inf
 
     async def refresh(self, connection: AsyncConnection[Any]) -> VectorTypes:
         """Asks the server once, and publishes the answer if it is a new one.

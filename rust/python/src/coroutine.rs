@@ -20,9 +20,10 @@ use pyo3::{
 };
 
 use crate::{
-    function::Source,
     operation::Operation,
     raw::{self, RawType, Table, borrowed, guarded},
+    source::Source,
+    stop,
 };
 
 static TYPE: RawType = RawType::new();
@@ -193,7 +194,7 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         if status == PySendResult::PYGEN_RETURN {
             // NULL without an exception says None, and costs none.
             if result != ffi::Py_None() {
-                raw::stop_iteration(result);
+                stop::iteration(result);
             }
             ffi::Py_DECREF(result);
             return ptr::null_mut();
@@ -211,7 +212,7 @@ unsafe extern "C" fn send(
         let py = Python::assume_attached();
         let (status, result) = TrackedCoroutine::of(object).step(py, sent);
         if status == PySendResult::PYGEN_RETURN {
-            raw::stop_iteration(result);
+            stop::iteration(result);
             ffi::Py_DECREF(result);
             return ptr::null_mut();
         }

@@ -6,8 +6,10 @@
 use pyo3::prelude::*;
 
 mod coroutine;
+mod done;
 mod error;
 mod exclusive;
+mod free_list;
 mod function;
 mod metadata;
 mod methods;
@@ -17,7 +19,10 @@ mod names;
 mod operation;
 mod outcome;
 mod raw;
+mod snapshot;
+mod source;
 mod span;
+mod stop;
 
 /// The compiled core of perfuse. Use the names that `perfuse` exports.
 // Everything behind the module is atomics or locked: it needs no GIL.
@@ -27,9 +32,11 @@ mod _core {
 
     #[pymodule_export]
     use super::{
-        function::{Source, process_monitor, set_process_monitor, tracked_function},
+        function::tracked_function,
         monitor::Monitor,
         operation::Operation,
+        snapshot::Snapshot,
+        source::{Source, process_monitor, set_process_monitor},
     };
 
     /// The version of perfuse, of which Cargo.toml holds the only copy.
@@ -48,6 +55,7 @@ mod _core {
     fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         module.add("Span", super::span::initialise(py)?)?;
+        super::done::initialise(py)?;
         super::coroutine::initialise(py)?;
         super::function::initialise(py)?;
         super::methods::initialise(py)

@@ -7,9 +7,10 @@
 
 use perfuse_core::{Measured, Outcome, error::check_seconds};
 use pyo3::{
+    exceptions::{PyOverflowError, PyTypeError, PyValueError},
     ffi, intern,
     prelude::*,
-    types::{PyDict, PyString, PyType},
+    types::{PyDict, PyFloat, PyInt, PyString, PyType},
 };
 
 use crate::{
@@ -156,6 +157,30 @@ unsafe extern "C" fn record(
     }
 }
 
+/// A duration as a float; `asked` says what for, in an error.
+pub fn number(value: &Bound<'_, PyAny>, asked: impl FnOnce() -> String) -> PyResult<f64> {
+    let py = value.py();
+    value.extract::<f64>().map_err(|error| {
+        if error.is_instance_of::<PyOverflowError>(py) {
+            PyValueError::new_err(format!("{}: an int too large for a float", asked()))
+        } else if error.is_instance_of::<PyTypeError>(py) {
+            PyTypeError::new_err(format!("{}: seconds, got {}", asked(), value.get_type()))
+        } else {
+            error
+        }
+    })
+}
+
+/// Success as a bool, or as the 0 or 1 that other code has for it.
+fn truth(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if value.is_instance_of::<PyInt>() {
+        return value.is_truthy();
+    }
+    value
+        .extract()
+        .map_err(|_| PyTypeError::new_err(format!("success is a bool, got {}", value.get_type())))
+}
+
 /// The arguments of a record.
 struct Sample<'py> {
     seconds: f64,
@@ -169,27 +194,28 @@ impl<'py> Sample<'py> {
     unsafe fn checked<'a>(
         py: Python<'py>,
         [duration, success, given]: [*mut ffi::PyObject; 3],
-        name: impl FnOnce() -> PyResult<&'a Bound<'py, PyString>>,
+        name: impl Fn() -> PyResult<&'a Bound<'py, PyString>>,
     ) -> PyResult<Self>
     where
         'py: 'a,
     {
         // SAFETY: the arguments are valid objects; True and False exist as long as the interpreter.
         unsafe {
-            let seconds = ffi::PyFloat_AsDouble(duration);
-            if seconds < 0.0 || !seconds.is_finite() {
-                // -1.0 is also how a failed conversion is told.
-                if let Some(error) = PyErr::take(py) {
-                    return Err(error);
-                }
-                if let Err(refused) = check_seconds(seconds) {
-                    let asked = format!("duration of operation {:?}", name()?);
-                    return Err(error::to_python(&asked, &refused));
-                }
+            let asked = || match name() {
+                Ok(name) => format!("duration of operation {name:?}"),
+                Err(_) => "duration".to_owned(),
+            };
+            let duration = borrowed(py, &duration);
+            let seconds = match duration.cast_exact::<PyFloat>() {
+                Ok(float) => float.value(),
+                Err(_) => number(duration, asked)?,
+            };
+            if let Err(refused) = check_seconds(seconds) {
+                return Err(error::to_python(&asked(), &refused));
             }
             let outcome = if success.is_null() || success == ffi::Py_True() {
                 Outcome::Ok
-            } else if success == ffi::Py_False() || !borrowed(py, &success).extract::<bool>()? {
+            } else if success == ffi::Py_False() || !truth(borrowed(py, &success))? {
                 Outcome::Error
             } else {
                 Outcome::Ok

@@ -5,17 +5,18 @@ use std::sync::{Arc, OnceLock};
 use perfuse_core::{Lookup, Outcome, Registry, registry::OVERFLOW};
 use pyo3::{
     PyTraverseError, PyVisit,
-    exceptions::PyRuntimeError,
+    exceptions::{PyOverflowError, PyRuntimeError, PyTypeError, PyValueError},
     intern,
     prelude::*,
-    types::{PyDict, PyString, PyTuple},
+    types::{PyDict, PyMappingProxy, PyString, PyTuple},
 };
 
 use crate::{
     error,
+    methods::number,
     name_cache::NameCache,
     names,
-    operation::{Operation, Shared},
+    operation::{Operation, Shared, events_failed},
 };
 
 /// Records operations. Use `perfuse.PerformanceMonitor`.
@@ -95,7 +96,8 @@ impl Inner {
             Lookup::Refused { first, .. } => {
                 if first && let Some(events) = self.shared.events(py) {
                     let arguments = (name, self.shared.registry().max_operations());
-                    events.call_method1(intern!(py, "overflow"), arguments)?;
+                    let reported = events.call_method1(intern!(py, "overflow"), arguments);
+                    events_failed(py, reported.map(drop))?;
                 }
                 self.overflow(py)
             }
@@ -119,6 +121,17 @@ impl Inner {
     }
 }
 
+/// An integer argument. One that does not fit is as far out of range as any.
+fn bound(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    value.extract::<usize>().map_err(|error| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            PyValueError::new_err(format!("{name} is out of range: {value}"))
+        } else {
+            PyTypeError::new_err(format!("{name} is an int, got {}", value.get_type()))
+        }
+    })
+}
+
 #[pymethods]
 impl Monitor {
     #[new]
@@ -132,11 +145,13 @@ impl Monitor {
     fn __init__(
         &self,
         py: Python<'_>,
-        max_metrics_per_operation: usize,
-        max_operations: usize,
+        max_metrics_per_operation: &Bound<'_, PyAny>,
+        max_operations: &Bound<'_, PyAny>,
         events: Py<PyAny>,
     ) -> PyResult<()> {
-        let registry = Registry::new(max_metrics_per_operation, max_operations)
+        let window = bound("max_metrics_per_operation", max_metrics_per_operation)?;
+        let operations = bound("max_operations", max_operations)?;
+        let registry = Registry::new(window, operations)
             .map_err(|e| error::to_python("PerformanceMonitor", &e))?;
         let overflow = registry.get(OVERFLOW);
         let shared = Arc::new(Shared::new(registry, events));
@@ -174,38 +189,60 @@ impl Monitor {
         self.operation_of(operation)
     }
 
+    /// Records again after `disable`.
     fn enable(&self) -> PyResult<()> {
         self.inner()?.shared.enable(true);
         Ok(())
     }
 
+    /// Stops recording: what begins or ends from now on, until `enable`, is not recorded.
     fn disable(&self) -> PyResult<()> {
         self.inner()?.shared.enable(false);
         Ok(())
     }
 
+    /// Whether samples are recorded at present.
     #[getter]
     fn enabled(&self) -> PyResult<bool> {
         Ok(self.inner()?.shared.enabled())
     }
 
+    /// The length of every window, in samples.
     #[getter]
     fn max_metrics_per_operation(&self) -> PyResult<usize> {
         Ok(self.inner()?.shared.registry().window())
     }
 
+    /// How many operation names are kept apart.
     #[getter]
     fn max_operations(&self) -> PyResult<usize> {
         Ok(self.inner()?.shared.registry().max_operations())
     }
 
+    /// How many look-ups of names past `max_operations` were led to `__overflow__`.
     #[getter]
     fn refused_names(&self) -> PyResult<u64> {
         Ok(self.inner()?.shared.registry().refused())
     }
 
-    fn set_threshold(&self, operation: &Bound<'_, PyAny>, seconds: Option<f64>) -> PyResult<()> {
+    /// Sets the duration over which a sample of an operation is a violation.
+    ///
+    /// Args:
+    ///     operation: The operation's name, recorded already or not.
+    ///     seconds: Strictly longer samples violate; None removes the threshold.
+    ///
+    /// Raises:
+    ///     TypeError: If a type is wrong.
+    ///     ValueError: If `seconds` is negative, infinite or NaN.
+    fn set_threshold(
+        &self,
+        operation: &Bound<'_, PyAny>,
+        seconds: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         let name = names::check(operation)?;
+        let seconds = seconds
+            .map(|seconds| number(seconds, || format!("threshold of operation {name:?}")))
+            .transpose()?;
         self.inner()?
             .shared
             .registry()
@@ -213,15 +250,17 @@ impl Monitor {
             .map_err(|e| error::to_python(&format!("threshold of operation {name:?}"), &e))
     }
 
+    /// All thresholds in seconds, by operation: a read-only copy.
     #[getter]
-    fn thresholds<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn thresholds<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
         let thresholds = PyDict::new(py);
         for (name, seconds) in self.inner()?.shared.registry().thresholds() {
             thresholds.set_item(names::from_key(py, &name)?, seconds)?;
         }
-        Ok(thresholds)
+        Ok(PyMappingProxy::new(py, thresholds.as_mapping()))
     }
 
+    /// Forgets the samples of one operation, or of all; thresholds stay.
     #[pyo3(signature = (operation=None))]
     fn clear_metrics(&self, py: Python<'_>, operation: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let inner = self.inner()?;

@@ -7,13 +7,15 @@ use std::sync::{
 
 use perfuse_core::{Measured, Outcome, Recorded, Registry, Sample, Summary, Window};
 use pyo3::{
-    PyTraverseError, PyVisit, intern,
+    PyTraverseError, PyVisit,
+    exceptions::PyKeyboardInterrupt,
+    intern,
     prelude::*,
     sync::PyOnceLock,
     types::{PyDict, PyString},
 };
 
-use crate::{exclusive::Exclusive, metadata::MetadataTable};
+use crate::{exclusive::Exclusive, metadata::MetadataTable, snapshot::Snapshot};
 
 /// What all operations of a monitor share.
 pub struct Shared {
@@ -173,8 +175,8 @@ impl Operation {
             outcome == Outcome::Ok,
             metadata,
         );
-        events.call_method1(intern!(py, "violation"), arguments)?;
-        Ok(())
+        let reported = events.call_method1(intern!(py, "violation"), arguments);
+        events_failed(py, reported.map(drop))
     }
 
     /// Statistics of the window, taken without the GIL where that is worth a switch.
@@ -210,6 +212,18 @@ impl Operation {
     pub fn clear(&self, py: Python<'_>) {
         self.core.block().clear();
         self.metadata.clear(py);
+    }
+}
+
+/// Lets Ctrl-C through, and nothing else: whatever is wrong with callbacks or logging, it is not the
+/// monitored program's fault, and must not replace an exception of its own.
+pub fn events_failed(py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
+    match result {
+        Err(error) if !error.is_instance_of::<PyKeyboardInterrupt>(py) => {
+            error.write_unraisable(py, None);
+            Ok(())
+        }
+        result => result,
     }
 }
 
@@ -262,6 +276,14 @@ impl Operation {
             .concat(additions.as_sequence())?
             .to_tuple()?;
         class.call1(arguments).map(Some)
+    }
+
+    /// The histogram of everything recorded since start or the last clear.
+    ///
+    /// A sample that another thread is recording at this moment may be missing.
+    fn snapshot(&self) -> Snapshot {
+        // Not detached: copying takes microseconds, like handing the GIL around.
+        Snapshot::new(self.core.histogram())
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

@@ -3,13 +3,13 @@
 //! What a tracked block costs, besides the interpreter's own `with` (two method look-ups and calls):
 //! one look-up of the name in a dict (`methods`), a span from the free list, two readings of the
 //! time-stamp counter, and the record itself. `async with` adds two awaits of something that is already
-//! done: the span itself on the way in, [`DONE`] on the way out; neither allocates.
+//! done: the span itself on the way in, [`done`] on the way out; neither allocates.
 #![allow(unsafe_code, reason = "a raw type, see `raw`")]
 
 use std::{
     ffi::c_void,
     ptr,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use perfuse_core::{Measured, Outcome};
@@ -21,19 +21,21 @@ use pyo3::{
 };
 
 use crate::{
+    done,
     exclusive::Exclusive,
-    function,
+    free_list,
     operation::Operation,
     outcome,
     raw::{self, RawType, Slot, Table, borrowed, guarded},
+    source, stop,
 };
 
 static TYPE: RawType = RawType::new();
 
 /// A span. Its atomics keep misuse from several threads at once harmless; a span belongs to one
 /// thread or task at a time, and whoever hands it on synchronises. All accesses are therefore Relaxed.
-// Not tracked by the garbage collector, for speed. A finished span refers to no metadata, so only one
-// that is never finished and whose metadata refers back to it could not be freed.
+// Not tracked by the garbage collector, for speed: a span whose own metadata leads back to it is freed
+// when its sample leaves the window or is cleared, and one that was never finished is not.
 #[repr(C)]
 struct Span {
     head: ffi::PyObject,
@@ -112,83 +114,6 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         ffi::Py_DECREF((*span).operation);
         free_list::push(object.cast());
         ffi::Py_DECREF(class.cast());
-    }
-}
-
-/// Memory of spans that ended, for those to come. Without a GIL, the allocator's own lists per
-/// thread do as well.
-mod free_list {
-    use super::{c_void, ffi, ptr};
-
-    #[cfg(not(Py_GIL_DISABLED))]
-    mod with_gil {
-        use std::cell::UnsafeCell;
-
-        use super::{c_void, ptr};
-
-        /// As many as blocks nest on all stacks together; more come from the allocator.
-        const CAPACITY: usize = 64;
-
-        pub struct FreeList(UnsafeCell<([*mut c_void; CAPACITY], usize)>);
-
-        // SAFETY: `pop` and `push` run with the GIL held and call nothing that could release it.
-        unsafe impl Sync for FreeList {}
-
-        pub static FREE: FreeList = FreeList(UnsafeCell::new(([ptr::null_mut(); CAPACITY], 0)));
-
-        impl FreeList {
-            #[inline]
-            pub unsafe fn pop(&self) -> *mut c_void {
-                // SAFETY: the GIL is held, so this is the only reference.
-                let (memory, length) = unsafe { &mut *self.0.get() };
-                match length.checked_sub(1) {
-                    Some(last) => {
-                        *length = last;
-                        memory[last]
-                    }
-                    None => ptr::null_mut(),
-                }
-            }
-
-            /// False if there is no room.
-            #[inline]
-            pub unsafe fn push(&self, freed: *mut c_void) -> bool {
-                // SAFETY: as in `pop`.
-                let (memory, length) = unsafe { &mut *self.0.get() };
-                let Some(slot) = memory.get_mut(*length) else {
-                    return false;
-                };
-                *slot = freed;
-                *length += 1;
-                true
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The thread is attached.
-    #[inline]
-    pub unsafe fn pop() -> *mut c_void {
-        #[cfg(not(Py_GIL_DISABLED))]
-        // SAFETY: attached means holding the GIL.
-        return unsafe { with_gil::FREE.pop() };
-        #[cfg(Py_GIL_DISABLED)]
-        ptr::null_mut()
-    }
-
-    /// # Safety
-    ///
-    /// The thread is attached; `freed` is a span's memory that nobody refers to.
-    #[inline]
-    pub unsafe fn push(freed: *mut c_void) {
-        #[cfg(not(Py_GIL_DISABLED))]
-        // SAFETY: attached means holding the GIL.
-        if unsafe { with_gil::FREE.push(freed) } {
-            return;
-        }
-        // SAFETY: it came from PyObject_Malloc.
-        unsafe { ffi::PyObject_Free(freed) }
     }
 }
 
@@ -398,14 +323,12 @@ unsafe extern "C" fn aexit(
     args: *mut *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
-    // SAFETY: see above. DONE is made when the module is loaded and never freed.
+    // SAFETY: see above.
     unsafe {
         guarded(|py| {
             Span::of(object).leave(py, exception(args, count)?)?;
-            raw::forget_stopped(object);
-            let done = DONE.load(Ordering::Relaxed);
-            ffi::Py_INCREF(done);
-            Ok(done)
+            stop::forget(object);
+            Ok(done::new_reference())
         })
     }
 }
@@ -427,7 +350,7 @@ unsafe extern "C" fn awaited(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe { raw::stop_iteration_shortly(object) };
+    unsafe { stop::iteration_shortly(object) };
     ptr::null_mut()
 }
 
@@ -511,7 +434,7 @@ unsafe extern "C" fn decorate(
             let span = Span::of(object);
             let given = span.given.peek();
             let metadata = (!given.is_null()).then(|| borrowed(py, &given).clone());
-            let source = function::Source::fixed(borrowed(py, &span.operation), metadata)?;
+            let source = source::Source::fixed(borrowed(py, &span.operation), metadata)?;
             let decorated = py
                 .import(intern!(py, "perfuse.tracking"))?
                 .call_method1(intern!(py, "decorate"), (arguments.get_item(0)?, source))?;
@@ -601,56 +524,13 @@ static PROPERTIES: Table<[ffi::PyGetSetDef; 3]> = Table([
     raw::LAST_PROPERTY,
 ]);
 
-/// What `__aexit__` returns: awaitable, and done before it is awaited.
-static DONE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
-static DONE_TYPE: RawType = RawType::new();
-
-unsafe extern "C" fn done_itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: CPython passes a valid object.
-    unsafe { ffi::Py_INCREF(object) };
-    object
-}
-
-/// NULL without an exception: the iterator is exhausted, and awaiting it gives None.
-unsafe extern "C" fn done_next(_: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    ptr::null_mut()
-}
-
-unsafe extern "C" fn done_send(
-    _: *mut ffi::PyObject,
-    _: *mut ffi::PyObject,
-    result: *mut *mut ffi::PyObject,
-) -> ffi::PySendResult {
-    // SAFETY: CPython passes a place for the result.
-    unsafe { *result = raw::none() };
-    ffi::PySendResult::PYGEN_RETURN
-}
-
-/// Makes the types; called once, when the module is loaded.
+/// Makes the type; called once, when the module is loaded.
 pub fn initialise(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let doc = c"One execution of an operation: what `track_operation` returns.\n\n\
         Use it once, with `with` or `async with`, or as a decorator, where each call of the\n\
         decorated function becomes a span of its own. A span belongs to one task or thread.";
     // SAFETY: each function has its slot's signature; sizes, names and tables are as asked for.
     unsafe {
-        DONE_TYPE.make(
-            py,
-            c"perfuse._core._Done",
-            size_of::<ffi::PyObject>(),
-            0,
-            &mut [
-                raw::slot(ffi::Py_am_await, done_itself as *const c_void),
-                raw::slot(ffi::Py_am_send, done_send as *const c_void),
-                raw::slot(ffi::Py_tp_iter, done_itself as *const c_void),
-                raw::slot(ffi::Py_tp_iternext, done_next as *const c_void),
-                raw::END,
-            ],
-        )?;
-        let done = ffi::PyObject_New::<ffi::PyObject>(DONE_TYPE.get());
-        DONE.store(
-            Bound::from_owned_ptr_or_err(py, done)?.into_ptr(),
-            Ordering::Relaxed,
-        );
         TYPE.make(
             py,
             c"perfuse.Span",

@@ -1,0 +1,124 @@
+"""What two threads record in the time one thread takes: `python benches/parallel.py`.
+
+Throughput of one thread, of two threads in two operations, and of two threads in the same one, as
+medians over rounds taken in turn in one process. The first row does no recording: what the machine
+gives at best. Where its ratio, or the cores that two threads had, are not near 2, the machine is
+busy (or there is a GIL) and the ratios say nothing about perfuse.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import sysconfig
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+from perfuse import PerformanceMonitor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Work = Callable[[PerformanceMonitor, str], None]
+
+ROUNDS = 15
+CALLS = 500_000  # a thread's, in each round
+
+
+def nothing(_monitor: PerformanceMonitor, _name: str) -> None:
+    """Arithmetic on objects of the thread's own: nothing that threads could share."""
+    value = 1.0
+    for _ in repeat(None, CALLS):
+        value = value * 0.5 + 1.0
+        value = value * 0.5 + 1.0
+
+
+def spans(monitor: PerformanceMonitor, name: str) -> None:
+    """Spans by name."""
+    for _ in repeat(None, CALLS):
+        with monitor.track_operation(name):
+            pass
+
+
+def records(monitor: PerformanceMonitor, name: str) -> None:
+    """Durations measured elsewhere, by name."""
+    for _ in repeat(None, CALLS):
+        monitor.record_metric(name, 0.001)
+
+
+def handle_spans(monitor: PerformanceMonitor, name: str) -> None:
+    """Spans of a handle."""
+    operation = monitor.operation(name)
+    for _ in repeat(None, CALLS):
+        with operation.track():
+            pass
+
+
+def handle_records(monitor: PerformanceMonitor, name: str) -> None:
+    """Durations measured elsewhere, by a handle."""
+    operation = monitor.operation(name)
+    for _ in repeat(None, CALLS):
+        operation.record(0.001)
+
+
+SUBJECTS = {
+    "arithmetic, no perfuse": nothing,
+    "with monitor.track_operation(name)": spans,
+    "monitor.record_metric(name, ...)": records,
+    "with operation.track()": handle_spans,
+    "operation.record(...)": handle_records,
+}
+
+
+def throughput(pool: ThreadPoolExecutor, work: Work, names: Sequence[str]) -> tuple[float, float]:
+    """Calls a second of one thread for each of `names`, and how many cores they had meanwhile."""
+    monitor = PerformanceMonitor()
+    for name in names:
+        monitor.record_metric(name, 0.001)  # being seen first is not what is measured
+    barrier = threading.Barrier(len(names))
+
+    def run(name: str) -> tuple[float, float, float]:
+        barrier.wait()
+        start, busy = time.perf_counter(), time.thread_time()
+        work(monitor, name)
+        return start, time.perf_counter(), time.thread_time() - busy
+
+    starts, ends, busy = zip(*pool.map(run, names), strict=True)
+    elapsed = max(ends) - min(starts)
+    return len(names) * CALLS / elapsed, sum(busy) / elapsed
+
+
+def main() -> None:
+    """Prints the table."""
+
+    def write(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    build = "free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else "with a GIL"
+    write(f"CPython {sys.version.split()[0]}, built {build}, GIL {'on' if gil else 'off'}")
+    write(f"million calls a second, medians of {ROUNDS} rounds of {CALLS:,} calls a thread")
+    heads = "one thread", "two, two operations", "ratio", "cores", "two, one operation", "ratio"
+    write(f"{'':36}" + "".join(f"{head:>20}" for head in heads))
+    with ThreadPoolExecutor(2) as pool:
+        for subject, work in SUBJECTS.items():
+            rounds = [
+                [
+                    figure
+                    for names in (["a"], ["a", "b"], ["a", "a"])
+                    for figure in throughput(pool, work, names)
+                ]
+                for _ in range(ROUNDS)
+            ]
+            medians = (statistics.median(column) for column in zip(*rounds, strict=True))
+            one, _, apart, cores, same, _ = medians
+            figures = one / 1e6, apart / 1e6, apart / one, cores, same / 1e6, same / one
+            write(f"{subject:36}" + "".join(f"{figure:20.2f}" for figure in figures))
+
+
+if __name__ == "__main__":
+    main()

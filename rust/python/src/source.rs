@@ -1,0 +1,181 @@
+//! Where decorated functions record: an operation, or a name in the process-wide monitor.
+#![allow(unsafe_code, reason = "makes raw spans")]
+
+use std::{
+    ptr,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use perfuse_core::{Measured, Outcome};
+use pyo3::{
+    PyTraverseError, PyVisit, intern,
+    prelude::*,
+    types::{PyDict, PyString},
+};
+
+use crate::{
+    exclusive::Exclusive, metadata, monitor::Monitor, names, operation::Operation, outcome, span,
+};
+
+/// The process-wide monitor, kept here so that decorated calls find it without running Python.
+static PROCESS_MONITOR: Exclusive<Option<Py<Monitor>>> = Exclusive::new(None);
+/// How many times it was set, so that what was found through it is known to be current.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+/// The process-wide monitor, or None before it is made.
+#[pyfunction]
+pub fn process_monitor(py: Python<'_>) -> Option<Py<Monitor>> {
+    PROCESS_MONITOR.with(py, |monitor| Some(monitor.as_ref()?.clone_ref(py)))
+}
+
+/// Makes `monitor` the process-wide one.
+#[pyfunction]
+pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {
+    let before = PROCESS_MONITOR.with(py, |current| {
+        // Release, with the Acquire in Source::operation: whoever sees the number sees the monitor,
+        // or waits for it.
+        GENERATION.fetch_add(1, Ordering::Release);
+        std::mem::replace(current, monitor)
+    });
+    drop(before.map(|before| before.into_bound(py)));
+}
+
+/// Where executions of a decorated function are recorded.
+#[pyclass(frozen, module = "perfuse._core")]
+pub struct Source {
+    // A name to look up in the process-wide monitor; without one, `found` is set from the start.
+    name: Option<Py<PyString>>,
+    // The operation, and the generation of the process-wide monitor that it belongs to.
+    found: OnceLock<(u64, Py<Operation>)>,
+    metadata: Option<Py<PyDict>>,
+}
+
+#[pymethods]
+impl Source {
+    #[new]
+    #[pyo3(signature = (operation, metadata=None))]
+    fn new(operation: &Bound<'_, PyAny>, metadata: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        Ok(Self {
+            name: Some(names::check(operation)?.clone().unbind()),
+            found: OnceLock::new(),
+            metadata: metadata
+                .map(|given| metadata::given(given))
+                .transpose()?
+                .map(Bound::unbind),
+        })
+    }
+
+    /// A new span, for what is timed from Python.
+    fn span<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let operation = self.operation(py)?;
+        let given = self.metadata.as_ref().map_or(ptr::null_mut(), Py::as_ptr);
+        // SAFETY: an Operation and a dict or null.
+        unsafe { Bound::from_owned_ptr_or_err(py, span::new(operation.as_ptr(), given)) }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.metadata)?;
+        match self.found.get() {
+            Some((_, operation)) => visit.call(operation),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Source {
+    /// A source that always leads to `operation`.
+    pub fn fixed(
+        operation: &Bound<'_, PyAny>,
+        metadata: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let found = OnceLock::from((0, operation.cast::<Operation>()?.clone().unbind()));
+        let metadata = metadata
+            .map(|given| given.cast_into::<PyDict>())
+            .transpose()?;
+        Ok(Self {
+            name: None,
+            found,
+            metadata: metadata.map(Bound::unbind),
+        })
+    }
+
+    /// The operation to record into now.
+    #[inline]
+    pub fn operation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
+        match (self.found.get(), &self.name) {
+            (Some((_, operation)), None) => Ok(operation.bind(py).clone()),
+            // Acquire: pairs with the Release in set_process_monitor.
+            (Some((generation, operation)), _)
+                if *generation == GENERATION.load(Ordering::Acquire) =>
+            {
+                Ok(operation.bind(py).clone())
+            }
+            (_, name) => self.look_up(py, name.as_ref()),
+        }
+    }
+
+    #[cold]
+    fn look_up<'py>(
+        &self,
+        py: Python<'py>,
+        name: Option<&Py<PyString>>,
+    ) -> PyResult<Bound<'py, Operation>> {
+        let generation = GENERATION.load(Ordering::Acquire);
+        let monitor = py
+            .import(intern!(py, "perfuse.monitor"))?
+            .call_method0(intern!(py, "get_performance_monitor"))?
+            .cast_into::<Monitor>()?;
+        let name = name.map_or_else(|| PyString::new(py, ""), |name| name.bind(py).clone());
+        let operation = monitor.get().operation_of(&name)?;
+        // Asked before the monitor was found: a monitor set meanwhile makes this entry outdated.
+        let _ = self.found.set((generation, operation.clone().unbind()));
+        Ok(operation)
+    }
+
+    /// Records an execution that began at `start`, and what left it.
+    #[inline]
+    pub fn record(
+        &self,
+        py: Python<'_>,
+        operation: &Operation,
+        start: u64,
+        outcome: Outcome,
+        exception: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let clock = operation.core().clock();
+        let end = clock.ticks();
+        let duration = Measured::Nanos(clock.nanos_between(start, end));
+        if outcome == Outcome::Ok && self.metadata.is_none() {
+            return operation.record_plain(py, end, duration);
+        }
+        let given = self.metadata.as_ref().map(|given| given.bind(py));
+        if let (Outcome::Ok, Some(given)) = (outcome, given) {
+            let metadata = (!given.is_empty())
+                .then(|| operation.copy(given))
+                .transpose()?;
+            return operation.record(py, end, duration, outcome, metadata);
+        }
+        let metadata = outcome::metadata(py, given, None, outcome, exception)?;
+        operation.record(py, end, duration, outcome, metadata)
+    }
+
+    /// Records an execution that the current Python exception left, which stays the current one unless
+    /// recording raises in its stead.
+    #[cold]
+    pub fn record_raised(&self, py: Python<'_>, operation: &Operation, start: u64) -> PyResult<()> {
+        let error = PyErr::fetch(py);
+        let outcome = outcome::of_exception(error.get_type(py).as_any())?;
+        self.record(
+            py,
+            operation,
+            start,
+            outcome,
+            Some(error.value(py).as_any()),
+        )?;
+        error.restore(py);
+        Ok(())
+    }
+}
