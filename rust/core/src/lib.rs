@@ -14,6 +14,9 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(all(loom, not(debug_assertions)))]
+compile_error!("loom models need the core's assertions: run them with --profile loom");
+
 pub mod block;
 pub mod clock;
 pub mod error;
@@ -24,6 +27,8 @@ pub mod registry;
 pub mod ring;
 pub mod summary;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use block::Totals;
 pub use clock::{Clock, WallClock};

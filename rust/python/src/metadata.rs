@@ -111,19 +111,16 @@ impl MetadataTable {
 }
 
 /// Whether two dicts hold the same key and value objects in the same order.
-///
-/// Without a GIL another thread might be changing the caller's dict, and it is copied in any case.
+#[cfg(not(Py_GIL_DISABLED))]
 #[inline]
 fn same_objects(a: &Py<PyDict>, b: &Bound<'_, PyDict>) -> bool {
+    use pyo3::ffi;
+
     /// Above it, copying costs little more than comparing.
     const FEW: isize = 8;
 
-    #[cfg(Py_GIL_DISABLED)]
-    let same = false;
-    #[cfg(not(Py_GIL_DISABLED))]
     // SAFETY: both are dicts that stay alive, and nothing here runs Python code that could change them.
-    let same = unsafe {
-        use pyo3::ffi;
+    unsafe {
         let (a, b) = (a.as_ptr(), b.as_ptr());
         let length = ffi::PyDict_Size(a);
         let mut same = length == ffi::PyDict_Size(b) && length <= FEW;
@@ -139,8 +136,13 @@ fn same_objects(a: &Py<PyDict>, b: &Bound<'_, PyDict>) -> bool {
             same = ffi::PyDict_Next(b, &raw mut at_b, key, value) != 0 && of_a == of_b;
         }
         same
-    };
-    same
+    }
+}
+
+/// Without a GIL another thread might be changing the caller's dict: it is copied in any case.
+#[cfg(Py_GIL_DISABLED)]
+fn same_objects(_: &Py<PyDict>, _: &Bound<'_, PyDict>) -> bool {
+    false
 }
 
 /// The caller's `metadata` argument, not None, as a dict: itself if it is one, a copy of any other

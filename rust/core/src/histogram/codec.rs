@@ -229,7 +229,10 @@ impl Input<'_> {
         if snapshot.count() > 0 {
             (snapshot.min, snapshot.max) = (self.number()?, self.number()?);
             snapshot.sum = self.wide()?;
-            let possible = snapshot.possible_extremes().ok_or(Damage::Bucket)?;
+            if !snapshot.is_possible() {
+                return Err(Damage::Bucket);
+            }
+            let possible = snapshot.possible_extremes();
             if !possible.0.contains(&snapshot.min)
                 || !possible.1.contains(&snapshot.max)
                 || snapshot.min > snapshot.max

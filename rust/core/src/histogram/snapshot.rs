@@ -59,10 +59,11 @@ impl Snapshot {
 
     fn reconcile(&mut self) {
         let count = self.count();
-        let Some((smallest, largest)) = self.possible_extremes().filter(|_| count > 0) else {
+        if count == 0 {
             *self = Self::default();
             return;
-        };
+        }
+        let (smallest, largest) = self.possible_extremes();
         self.max = self.max.clamp(*largest.start(), *largest.end());
         self.min = match count {
             1 => self.max,
@@ -81,15 +82,23 @@ impl Snapshot {
         largest_up_to((index << shift) - 1) + 1..=largest_up_to(((index + 1) << shift) - 1)
     }
 
-    /// Where minimum and maximum can lie; `None` if a bucket is counted that holds no whole number.
-    pub(super) fn possible_extremes(&self) -> Option<(RangeInclusive<u64>, RangeInclusive<u64>)> {
-        let mut values = self.buckets().map(|(index, _)| self.values_of(index));
-        let first = values.next().unwrap_or(0..=0);
-        let last = values.try_fold(first.clone(), |_, values| {
-            (!values.is_empty()).then_some(values)
-        })?;
-        let smallest = if self.zeros > 0 { 0..=0 } else { first.clone() };
-        (!first.is_empty()).then_some((smallest, last))
+    /// Whether every bucket that is counted can hold a value.
+    pub(super) fn is_possible(&self) -> bool {
+        self.buckets()
+            .all(|(index, _)| !self.values_of(index).is_empty())
+    }
+
+    /// Where minimum and maximum can lie.
+    pub(super) fn possible_extremes(&self) -> (RangeInclusive<u64>, RangeInclusive<u64>) {
+        let Some(offset) = self.counts.len().checked_sub(1) else {
+            return (0..=0, 0..=0);
+        };
+        let smallest = match self.zeros {
+            0 => self.values_of(self.first),
+            _ => 0..=0,
+        };
+        // There are at most BUCKETS.
+        (smallest, self.values_of(self.first + offset as i32))
     }
 
     /// What values in the counted buckets, between a possible minimum and a possible maximum that both occur,

@@ -1,0 +1,136 @@
+//! What one operation's state does as a whole, and properties: the two ways to ask whether a duration is over
+//! the threshold agree; totals and histogram agree.
+
+use proptest::prelude::*;
+
+use crate::{
+    Error, Measured, Outcome, Sample, Totals,
+    block::{Block, limit_ns},
+    histogram,
+    ring::MAX_WINDOW,
+};
+
+fn sample(duration: Measured, outcome: Outcome) -> Sample {
+    Sample {
+        end: 0,
+        duration,
+        outcome,
+        has_metadata: false,
+    }
+}
+
+fn record(block: &Block, duration: Measured) -> bool {
+    block.record(block.claim(), sample(duration, Outcome::Ok))
+}
+
+#[test]
+fn windows_out_of_range_are_refused() {
+    assert_eq!(Block::new(0).unwrap_err(), Error::Window(0));
+    assert_eq!(
+        Block::new(MAX_WINDOW + 1).unwrap_err(),
+        Error::Window(MAX_WINDOW + 1)
+    );
+}
+
+#[test]
+fn the_window_keeps_exactly_its_length_whatever_the_rings_capacity() {
+    for window in [1, 3, 8, 1_000] {
+        let block = Block::new(window).unwrap();
+        for ns in 0..2_500 {
+            record(&block, Measured::Nanos(ns));
+        }
+        let kept: Vec<_> = block.samples().map(|(_, s)| s.unwrap().duration).collect();
+        let expected: Vec<_> = (2_500 - window as u64..2_500)
+            .map(Measured::Nanos)
+            .collect();
+        assert_eq!(kept, expected);
+        assert_eq!(block.totals().count, 2_500);
+    }
+}
+
+#[test]
+fn clearing_forgets_samples_and_keeps_the_threshold() {
+    let block = Block::new(10).unwrap();
+    block.set_threshold(Some(1e-9)).unwrap();
+    for ns in 0..100 {
+        record(&block, Measured::Nanos(ns));
+    }
+    block.record(block.claim(), sample(Measured::Nanos(5), Outcome::Error));
+    block.clear();
+    assert_eq!(block.samples().len(), 0);
+    assert_eq!(block.histogram(), histogram::Snapshot::default());
+    let empty = Totals {
+        count: 0,
+        errors: 0,
+        cancelled: 0,
+        violations: 0,
+    };
+    assert_eq!(block.totals(), empty);
+    assert_eq!(block.threshold(), Some(1e-9));
+    record(&block, Measured::Nanos(7));
+    assert_eq!(block.histogram().sum_ns(), 7);
+    assert_eq!(block.samples().len(), 1);
+}
+
+#[test]
+fn only_durations_strictly_over_the_threshold_violate() {
+    let block = Block::new(10).unwrap();
+    assert!(!record(&block, Measured::Nanos(u64::MAX)));
+    block.set_threshold(Some(0.1)).unwrap();
+    assert!(!record(&block, Measured::Nanos(100_000_000)));
+    assert!(record(&block, Measured::Nanos(100_000_001)));
+    assert!(!record(&block, Measured::Seconds(0.1)));
+    assert!(record(&block, Measured::Seconds(0.1_f64.next_up())));
+    assert_eq!(block.totals().violations, 2);
+    block.set_threshold(Some(0.0)).unwrap();
+    assert!(!record(&block, Measured::Nanos(0)));
+    assert!(record(&block, Measured::Nanos(1)));
+    block.set_threshold(None).unwrap();
+    assert!(!record(&block, Measured::Seconds(f64::MAX)));
+}
+
+#[test]
+fn sums_do_not_wrap_at_64_bits() {
+    let block = Block::new(1).unwrap();
+    for _ in 0..5 {
+        record(&block, Measured::Seconds(1e300));
+    }
+    assert_eq!(block.histogram().sum_ns(), u128::from(u64::MAX) * 5);
+}
+
+#[test]
+fn bad_thresholds_are_refused_and_change_nothing() {
+    let block = Block::new(1).unwrap();
+    block.set_threshold(Some(0.5)).unwrap();
+    for bad in [-1.0, f64::INFINITY, f64::NAN] {
+        assert!(block.set_threshold(Some(bad)).is_err());
+    }
+    assert_eq!(block.threshold(), Some(0.5));
+}
+
+proptest! {
+    #[test]
+    fn nanoseconds_and_seconds_agree_on_the_threshold(
+        threshold in prop_oneof![0.0..1e-6, 0.0..10.0, 0.0..1e9, Just(f64::MAX)],
+        near in -3_i64..=3,
+    ) {
+        let limit = limit_ns(threshold);
+        let ns = limit.saturating_add_signed(near);
+        prop_assert_eq!(ns > limit, Measured::Nanos(ns).seconds() > threshold);
+    }
+
+    #[test]
+    fn the_histogram_agrees_with_the_totals(
+        values in proptest::collection::vec((1_u64.., 0_u32..64).prop_map(|(v, s)| v >> s), 0..200),
+    ) {
+        let block = Block::new(16).unwrap();
+        for &ns in &values {
+            record(&block, Measured::Nanos(ns));
+        }
+        let histogram = block.histogram();
+        prop_assert_eq!(histogram.count(), block.totals().count);
+        prop_assert_eq!(histogram.sum_ns(), values.iter().map(|&v| u128::from(v)).sum());
+        prop_assert_eq!(histogram.min_ns(), values.iter().min().copied());
+        prop_assert_eq!(histogram.max_ns(), values.iter().max().copied());
+    }
+}

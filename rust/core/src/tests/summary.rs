@@ -1,0 +1,109 @@
+//! Properties: percentiles are those of the sorted values to the last bit; mean and deviation are those of
+//! exact arithmetic but for their last bits; a block's summary is that of its samples.
+
+use num_bigint::BigUint;
+use proptest::{collection::vec, prelude::*};
+
+use crate::{Clock, Measured, Operation, Outcome, Summary, ring::Sample};
+
+fn sample(duration: Measured) -> Sample {
+    Sample {
+        end: 0,
+        duration,
+        outcome: Outcome::Ok,
+        has_metadata: false,
+    }
+}
+
+fn measured() -> impl Strategy<Value = Measured> {
+    prop_oneof![
+        4 => (any::<u64>(), 0_u32..64).prop_map(|(v, s)| Measured::Nanos(v >> s)),
+        4 => (1_000_000_u64..1_100_000).prop_map(Measured::Nanos),
+        4 => (0.0..1e-3).prop_map(Measured::Seconds),
+        4 => (0.0..1e3).prop_map(Measured::Seconds),
+        2 => Just(Measured::Seconds(0.25)),
+        1 => Just(Measured::Seconds(0.0)),
+        1 => Just(Measured::Seconds(-0.0)),
+        1 => Just(Measured::Seconds(f64::MIN_POSITIVE)),
+        1 => (0.0..f64::MAX).prop_map(Measured::Seconds),
+    ]
+}
+
+/// NumPy's `linear`, as its `_quantile` and `_lerp` compute it.
+fn numpy_linear(sorted: &[f64], q: f64) -> f64 {
+    let virtual_index = (sorted.len() - 1) as f64 * q;
+    let previous = virtual_index.floor();
+    let t = virtual_index - previous;
+    let a = sorted[previous as usize];
+    let b = sorted[(previous as usize + 1).min(sorted.len() - 1)];
+    if t >= 0.5 {
+        b - (b - a) * (1.0 - t)
+    } else {
+        a + (b - a) * t
+    }
+}
+
+proptest! {
+    #[test]
+    fn percentiles_equal_numpys(
+        values in prop_oneof![vec(measured(), 1..300), vec(measured(), 1_000)],
+    ) {
+        let mut sorted: Vec<f64> = values.iter().map(|m| m.seconds() + 0.0).collect();
+        sorted.sort_by(f64::total_cmp);
+        let got = Summary::of(values.into_iter().map(sample)).unwrap();
+        prop_assert_eq!(
+            [got.p50, got.p95, got.p99, got.p999],
+            [0.5, 0.95, 0.99, 0.999].map(|q| numpy_linear(&sorted, q))
+        );
+        prop_assert_eq!((got.min, got.max), (sorted[0], sorted[sorted.len() - 1]));
+        prop_assert!(got.min <= got.mean && got.mean <= got.max);
+        prop_assert!(got.stddev.is_finite());
+    }
+
+    #[test]
+    fn mean_and_deviation_are_exact_but_for_their_last_bits(
+        base in 0_u64..1 << 40, spread in 1_u32..40,
+        draws in vec(any::<u64>(), 1..500),
+    ) {
+        let values: Vec<u64> = draws.iter().map(|d| base + (d >> (64 - spread))).collect();
+        let got = Summary::of(values.iter().map(|&ns| sample(Measured::Nanos(ns)))).unwrap();
+        let (n, sum) = (values.len() as u64, values.iter().map(|&v| u128::from(v)).sum::<u128>());
+        let mean = sum as f64 / (n as f64 * 1e9);
+        prop_assert!((got.mean - mean).abs() <= 4.0 * f64::EPSILON * mean);
+        // n * sum of squares - square of the sum, in whole numbers of any length.
+        let squares: BigUint = values.iter().map(|&v| BigUint::from(v) * v).sum();
+        let scatter = squares * n - BigUint::from(sum) * sum;
+        let scatter: f64 = scatter.to_string().parse().unwrap();
+        let exact = scatter.sqrt() / n as f64 / 1e9;
+        // A duration in seconds is rounded to its last bit, which is what bounds small deviations.
+        prop_assert!((got.stddev - exact).abs() <= 1e-14 * exact + f64::EPSILON * mean);
+    }
+
+    #[test]
+    fn an_operations_summary_is_that_of_its_window(
+        values in vec(measured(), 0..100), window in 1_usize..40,
+    ) {
+        let operation = Operation::new(b"op", window, Clock::get()).unwrap();
+        for (end, value) in values.into_iter().enumerate() {
+            let outcome = [Outcome::Ok, Outcome::Error, Outcome::Cancelled][end % 3];
+            operation.record(end as u64, value, outcome, |_| false);
+            let copy = operation.window().samples.into_iter().map(|(_, sample)| sample);
+            prop_assert_eq!(operation.summary(), Summary::of(copy));
+        }
+    }
+}
+
+#[test]
+fn one_percentile_position_far_from_the_rest_is_still_exact() {
+    // Nearly all samples fall into one part of the radix pass.
+    for outlier in [0.0, 1e300] {
+        let mut values: Vec<f64> = (0..999)
+            .map(|i| 1.0 + f64::from(i * 7919 % 999) * 1e-12)
+            .collect();
+        values.push(outlier);
+        let got = Summary::of(values.iter().map(|&s| sample(Measured::Seconds(s)))).unwrap();
+        values.sort_by(f64::total_cmp);
+        assert_eq!(got.p50, numpy_linear(&values, 0.5));
+        assert_eq!(got.p999, numpy_linear(&values, 0.999));
+    }
+}

@@ -1,0 +1,188 @@
+//! Many threads on one operation. `PERFUSE_STRESS_RECORDS` sets how many records each thread makes.
+#![cfg(not(loom))]
+
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use perfuse_core::{Clock, Measured, Operation, Outcome, Sample};
+
+const WRITERS: u64 = 4;
+
+fn records() -> u64 {
+    let fast = if cfg!(debug_assertions) {
+        50_000
+    } else {
+        500_000
+    };
+    std::env::var("PERFUSE_STRESS_RECORDS").map_or(fast, |n| n.parse().expect("a number"))
+}
+
+/// The `i`th duration of writer `writer`: of all magnitudes, small ones often, 0 among them.
+fn duration(writer: u64, i: u64) -> u64 {
+    let mixed = (i + 1)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(writer as u32 * 8);
+    mixed >> (mixed % 64)
+}
+
+fn outcome(i: u64) -> Outcome {
+    match i % 10 {
+        0 => Outcome::Error,
+        1 => Outcome::Cancelled,
+        _ => Outcome::Ok,
+    }
+}
+
+/// Records from all writers at once; the end of a sample is the complement of its duration.
+fn record_all(operation: &Operation, records: u64, seconds: bool) {
+    let start = Barrier::new(WRITERS as usize);
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let start = &start;
+            scope.spawn(move || {
+                start.wait();
+                for i in 0..records {
+                    let ns = duration(writer, i);
+                    let measured = match seconds {
+                        true => Measured::Seconds(ns as f64),
+                        false => Measured::Nanos(ns),
+                    };
+                    operation.record(!ns, measured, outcome(i), |_| i % 2 == 1);
+                }
+            });
+        }
+    });
+}
+
+fn all_durations(records: u64) -> impl Iterator<Item = u64> {
+    (0..WRITERS).flat_map(move |writer| (0..records).map(move |i| duration(writer, i)))
+}
+
+/// Whether every word of the sample is of one writer.
+fn is_whole(sample: &Sample) -> bool {
+    match sample.duration {
+        Measured::Nanos(ns) => sample.end == !ns,
+        Measured::Seconds(seconds) => !sample.end as f64 == seconds,
+    }
+}
+
+#[test]
+fn totals_histogram_and_ring_agree_exactly_once_the_writers_stop() {
+    let records = records();
+    for (window, seconds) in [(1_000, false), (1_024, true), (1, false)] {
+        let operation = Operation::new(b"op", window, Clock::get()).expect("a window in range");
+        operation
+            .block()
+            .set_threshold(Some(1.0))
+            .expect("a valid threshold");
+        record_all(&operation, records, seconds);
+
+        let expected = |matching: fn(u64) -> bool| {
+            WRITERS * (0..records).filter(|&i| matching(i)).count() as u64
+        };
+        let totals = operation.totals();
+        assert_eq!(totals.count, WRITERS * records);
+        assert_eq!(totals.errors, expected(|i| outcome(i) == Outcome::Error));
+        assert_eq!(
+            totals.cancelled,
+            expected(|i| outcome(i) == Outcome::Cancelled)
+        );
+        let over = |ns: u64| if seconds { ns > 1 } else { ns > 1_000_000_000 };
+        let violations = all_durations(records).filter(|&ns| over(ns)).count();
+        assert_eq!(totals.violations, violations as u64);
+
+        let nanos = |ns: u64| match seconds {
+            true => Measured::Seconds(ns as f64).nanos(),
+            false => ns,
+        };
+        let histogram = operation.histogram();
+        assert_eq!(histogram.count(), WRITERS * records);
+        assert_eq!(
+            histogram.sum_ns(),
+            all_durations(records)
+                .map(|ns| u128::from(nanos(ns)))
+                .sum::<u128>()
+        );
+        assert_eq!(histogram.min_ns(), all_durations(records).map(nanos).min());
+        assert_eq!(histogram.max_ns(), all_durations(records).map(nanos).max());
+
+        // A writer that was put to sleep between claim and write may have spoiled a slot.
+        let copy = operation.window();
+        assert_eq!(copy.samples.len() + copy.skipped, window);
+        assert!(copy.samples.iter().all(|(_, sample)| is_whole(sample)));
+        let tickets: Vec<u64> = copy.samples.iter().map(|&(ticket, _)| ticket).collect();
+        assert!(tickets.is_sorted_by(|a, b| a < b));
+        assert!(
+            tickets
+                .iter()
+                .all(|&t| t >= WRITERS * records - window as u64)
+        );
+    }
+}
+
+#[test]
+fn a_ring_that_was_not_overtaken_holds_every_sample() {
+    let records = 4_096;
+    let window = (WRITERS * records) as usize;
+    let operation = Operation::new(b"op", window, Clock::get()).expect("a window in range");
+    record_all(&operation, records, false);
+    let copy = operation.window();
+    assert_eq!(copy.skipped, 0);
+    let mut kept: Vec<u64> = copy
+        .samples
+        .iter()
+        .map(|(_, s)| s.duration.nanos())
+        .collect();
+    let mut made: Vec<u64> = all_durations(records).collect();
+    kept.sort_unstable();
+    made.sort_unstable();
+    assert_eq!(kept, made);
+    let sum: u128 = kept.iter().map(|&ns| u128::from(ns)).sum();
+    assert_eq!(operation.histogram().sum_ns(), sum);
+}
+
+#[test]
+fn readers_beside_writers_never_see_a_torn_sample() {
+    let records = records();
+    for window in [1, 2, 3, 64] {
+        let operation = Operation::new(b"op", window, Clock::get()).expect("a window in range");
+        let (done, seen) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut last = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let copy = operation.window();
+                    assert!(copy.samples.len() + copy.skipped <= window);
+                    for (_, sample) in &copy.samples {
+                        assert!(is_whole(sample), "torn: {sample:?}");
+                    }
+                    seen.fetch_add(copy.samples.len() as u64, Ordering::Relaxed);
+                    let histogram = operation.histogram();
+                    assert!(histogram.count() >= last, "a count went backwards");
+                    last = histogram.count();
+                    assert_eq!(histogram.min_ns().is_some(), histogram.count() > 0);
+                    let bytes = histogram.to_bytes();
+                    assert_eq!(
+                        perfuse_core::histogram::Snapshot::from_bytes(&bytes).as_ref(),
+                        Ok(&histogram),
+                        "a snapshot that contradicts itself"
+                    );
+                    if let Some(summary) = operation.summary() {
+                        assert!(summary.count <= window && summary.min <= summary.mean);
+                    }
+                }
+            });
+            // Again if the reader got no turn, or found no slot at rest.
+            while seen.load(Ordering::Relaxed) == 0 && !reader.is_finished() {
+                record_all(&operation, records / 4, false);
+            }
+            done.store(true, Ordering::Relaxed);
+            reader.join().expect("the reader's assertions hold");
+        });
+    }
+}
