@@ -64,6 +64,7 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
         )?;
         let done = ffi::PyObject_New::<ffi::PyObject>(TYPE.get());
         let done = Bound::from_owned_ptr_or_err(py, done)?;
+        raw::make_immortal(done.as_ptr());
         DONE.store(done.into_ptr(), Ordering::Relaxed);
     }
     Ok(())
