@@ -85,12 +85,14 @@ unsafe extern "C" fn track_operation(
     // SAFETY: see above.
     unsafe {
         guarded(|py| {
-            let [name, given] = if count == 1 && keywords.is_null() {
-                [*args, std::ptr::null_mut()]
-            } else {
-                let names = ["operation", "metadata"];
-                let count = usize::try_from(count)?;
-                raw::arguments(py, "track_operation", names, 1, args, count, keywords)?
+            let [name, given] = match count {
+                1 if keywords.is_null() => [*args, std::ptr::null_mut()],
+                2 if keywords.is_null() => [*args, *args.add(1)],
+                _ => {
+                    let names = ["operation", "metadata"];
+                    let count = usize::try_from(count)?;
+                    raw::arguments(py, "track_operation", names, 1, args, count, keywords)?
+                }
             };
             with_operation(py, monitor, name, |operation| span_of(py, operation, given))
         })

@@ -12,7 +12,7 @@ use pyo3::{
     intern,
     prelude::*,
     sync::PyOnceLock,
-    types::{PyDict, PyString},
+    types::{PyDict, PyFloat, PyString, PyTuple},
 };
 
 use crate::{exclusive::Exclusive, metadata::MetadataTable, snapshot::Snapshot};
@@ -246,35 +246,34 @@ impl Operation {
         };
         let totals = self.core.totals();
         let class = CLASS.import(py, "perfuse.metrics", "PerformanceStats")?;
-        let contract = (
-            self.name(py),
-            summary.count,
-            summary.mean,
-            summary.min,
-            summary.max,
-            summary.p95,
-            summary.p99,
-            summary.success_rate(),
-        );
-        let additions = (
-            self.shared
-                .registry
-                .wall()
-                .anchor()
-                .unix_seconds(summary.last_end),
-            summary.p50,
-            summary.p999,
-            summary.stddev,
-            summary.errors,
-            summary.cancelled,
-            totals.count,
-            totals.violations,
-        );
-        let (contract, additions) = (contract.into_pyobject(py)?, additions.into_pyobject(py)?);
-        let arguments = contract
-            .as_sequence()
-            .concat(additions.as_sequence())?
-            .to_tuple()?;
+        let updated = self
+            .shared
+            .registry
+            .wall()
+            .anchor()
+            .unix_seconds(summary.last_end);
+        let float = |value| PyFloat::new(py, value).into_any();
+        let count = |value: u64| -> PyResult<_> { Ok(value.into_pyobject(py)?.into_any()) };
+        // One tuple of 16, which is more than PyO3 converts by itself.
+        let arguments = [
+            self.name(py).clone().into_any(),
+            count(summary.count as u64)?,
+            float(summary.mean),
+            float(summary.min),
+            float(summary.max),
+            float(summary.p95),
+            float(summary.p99),
+            float(summary.success_rate()),
+            float(updated),
+            float(summary.p50),
+            float(summary.p999),
+            float(summary.stddev),
+            count(summary.errors as u64)?,
+            count(summary.cancelled as u64)?,
+            count(totals.count)?,
+            count(totals.violations)?,
+        ];
+        let arguments = PyTuple::new(py, arguments)?;
         class.call1(arguments).map(Some)
     }
 

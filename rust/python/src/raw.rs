@@ -344,10 +344,16 @@ impl Slot {
         if self.is_empty() {
             return None;
         }
-        // AcqRel is not needed: the pointee was published with the surrounding object; the swap only
-        // decides who owns the reference.
-        let taken = NonNull::new(self.0.swap(ptr::null_mut(), Ordering::Relaxed))?;
-        // SAFETY: the slot owned this reference, and the swap made it ours alone.
+        // Relaxed: the pointee was published with the surrounding object; this only decides who owns the
+        // reference. The GIL decides it, too, without a locked instruction.
+        #[cfg(Py_GIL_DISABLED)]
+        let taken = self.0.swap(ptr::null_mut(), Ordering::Relaxed);
+        #[cfg(not(Py_GIL_DISABLED))]
+        let taken = self.peek();
+        #[cfg(not(Py_GIL_DISABLED))]
+        self.0.store(ptr::null_mut(), Ordering::Relaxed);
+        let taken = NonNull::new(taken)?;
+        // SAFETY: the slot owned this reference, and emptying it made it ours alone.
         Some(unsafe { Bound::from_owned_ptr(py, taken.as_ptr()) })
     }
 }

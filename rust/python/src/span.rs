@@ -82,19 +82,16 @@ const IDLE: u8 = 3;
 /// The thread is attached; `operation` is an `Operation`, both pointers stay valid during the call.
 #[inline]
 pub unsafe fn new(operation: *mut ffi::PyObject, given: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: the memory is fresh or from the free list, in any case that of a Span without owner; all
-    // fields are written before anybody sees it.
+    // SAFETY: the object is fresh or from the free list, in any case without owner; all fields are written
+    // before anybody sees it.
     unsafe {
-        let memory = free_list::pop();
-        let memory = if memory.is_null() {
-            ffi::PyObject_Malloc(size_of::<Span>())
-        } else {
-            memory
-        };
-        if memory.is_null() {
-            return ffi::PyErr_NoMemory();
+        let mut object = free_list::pop();
+        if object.is_null() {
+            object = ffi::PyObject_New(TYPE.get());
         }
-        let object = ffi::PyObject_Init(memory.cast(), TYPE.get());
+        if object.is_null() {
+            return object;
+        }
         let span = object.cast::<Span>();
         ffi::Py_INCREF(operation);
         ffi::Py_XINCREF(given);
@@ -116,15 +113,13 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     unsafe {
         let py = Python::assume_attached();
         let span = object.cast::<Span>();
-        let class = ffi::Py_TYPE(object);
         drop((*span).given.take(py));
         if (*span).has_details.load(Ordering::Relaxed) {
             let details = (*span).details.with(py, std::mem::take);
             drop(details.added.map(|added| added.into_bound(py)));
         }
         ffi::Py_DECREF((*span).operation);
-        free_list::push(object.cast());
-        ffi::Py_DECREF(class.cast());
+        free_list::push(object);
     }
 }
 
