@@ -1,20 +1,18 @@
 //! An execution under way.
 //!
 //! What a tracked block costs, besides the interpreter's own `with` (two method look-ups and calls,
-//! 68 ns with a context manager that does nothing):
+//! 65 to 74 ns with a context manager that does nothing):
 //!
 //! | step | ns |
 //! | --- | --- |
-//! | the name to the operation, by address (`name_cache`); through the dict | 2; 16 |
-//! | a span from the free list, and back | 4 |
+//! | finding the operation by its name's address (`name_cache`); through the dict instead | 2; 16 |
 //! | two readings of the time-stamp counter | 14 |
 //! | the record: ticket, slot, bucket, sum (three locked instructions) | 16 |
 //!
-//! The steps overlap with each other and with the interpreter, so that the whole takes some 91 ns where
-//! these add up to 104. Counter and record were taken with criterion (`benches/rust`), the others as
-//! differences of whole calls, on the machine that the README's table names. `async with` adds two awaits
-//! of something that is already done: the span itself on the way in, [`done`] on the way out; neither
-//! allocates.
+//! They overlap with the interpreter's work. Counter and record were taken with criterion
+//! (`benches/rust`), the look-ups as differences between calls by name and by handle, on the machine that the
+//! README's table names. `async with` adds two awaits of something that is already done: the span itself on
+//! the way in, [`done`] on the way out; neither allocates.
 #![allow(unsafe_code, reason = "a raw type, see `raw`")]
 
 use std::{
