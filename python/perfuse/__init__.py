@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from perfuse._core import Operation, Snapshot, Span, __version__
+from perfuse._core import (
+    MonitorSnapshot,
+    Operation,
+    OperationSnapshot,
+    Snapshot,
+    Span,
+    __version__,
+)
+from perfuse.measurements import Measurement
 from perfuse.metrics import PerformanceMetric, PerformanceStats
 from perfuse.monitor import PerformanceMonitor, get_performance_monitor, track_performance
 
 __all__ = [
+    "Measurement",
+    "MonitorSnapshot",
     "Operation",
+    "OperationSnapshot",
     "PerformanceMetric",
     "PerformanceMonitor",
     "PerformanceStats",

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from perfuse import _core
 from perfuse.metrics import PerformanceMetric, PerformanceStats
 from perfuse.tracking import decorate
+
+if TYPE_CHECKING:
+    from perfuse.measurements import Measurement, Source
 
 logger = logging.getLogger("perfuse")
 
@@ -58,6 +61,8 @@ class PerformanceMonitor(_core.Monitor):
         events = _Events()
         super().__init__(max_metrics_per_operation, max_operations, events)
         self._events = events
+        self._sources: tuple[Source, ...] = ()
+        self._sources_lock = threading.Lock()
         for operation, seconds in DEFAULT_THRESHOLDS.items():
             self.set_threshold(operation, seconds)
 
@@ -135,6 +140,37 @@ class PerformanceMonitor(_core.Monitor):
             for name in names
         }
         return {name: samples for name, samples in exported.items() if samples}
+
+    def add_source(self, source: Source) -> None:
+        """Have :meth:`measurements` ask ``source``; adding one again changes nothing.
+
+        Args:
+            source: Called without arguments from whichever thread exports, it returns measurements
+                quickly, without waiting for anything.
+
+        Raises:
+            TypeError: If ``source`` cannot be called.
+        """
+        if not callable(source):
+            raise TypeError(f"a source is callable, got {source!r}")
+        with self._sources_lock:
+            if source not in self._sources:
+                self._sources = (*self._sources, source)
+
+    def remove_source(self, source: Source) -> None:
+        """Take back :meth:`add_source`; an unknown source is ignored."""
+        with self._sources_lock:
+            self._sources = tuple(known for known in self._sources if known != source)
+
+    def measurements(self) -> list[Measurement]:
+        """Return what all sources report now; what one of them raises is logged."""
+        measurements: list[Measurement] = []
+        for source in self._sources:
+            try:
+                measurements.extend(source())
+            except Exception:
+                logger.exception("source %r of measurements failed", source)
+        return measurements
 
     def __repr__(self) -> str:
         state = "enabled" if self.enabled else "disabled"

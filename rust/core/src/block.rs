@@ -1,4 +1,4 @@
-//! One operation's whole state as one block of atomic words: header, ring, histogram.
+//! One operation's whole state as one block of atomic words: header, ring, a histogram for each outcome.
 //!
 //! The block holds no pointer and means the same wherever it is mapped. Zeroed memory is the valid empty
 //! block, so creating one writes nothing: fields whose natural start is not zero (the minimum,
@@ -13,24 +13,40 @@ use crate::{
         config::{BUCKETS_PER_OCTAVE, MAX_INDEX, MIN_INDEX},
     },
     memory::Memory,
-    ring::{MAX_WINDOW, Measured, Outcome, Ring, SLOT_WORDS, Sample},
+    ring::{MAX_WINDOW, Measured, OUTCOMES, Outcome, Ring, SLOT_WORDS, Sample},
     summary::{Summary, Tally},
     sync::{AtomicU64, Ordering},
 };
 
-// Header words. The first cache line is what every record touches.
+// Header words. The first cache line is what every successful record touches.
 const HEAD: usize = 0; // tickets claimed since creation
-const SUM_LOW: usize = 1; // nanoseconds, low and high half
-const SUM_HIGH: usize = 2;
-const MAX: usize = 3; // nanoseconds
-const MIN_INVERTED: usize = 4; // !nanoseconds
+const OK: usize = 1; // four words of sums
 const LIMIT_INVERTED: usize = 5; // !(the longest duration in ns within the threshold)
 const CLEARED: usize = 6; // HEAD when the operation was last cleared
-const ERRORS: usize = 8;
-const CANCELLED: usize = 9;
-const VIOLATIONS: usize = 10;
-const THRESHOLD_INVERTED: usize = 11; // !bits of the threshold in seconds
-const HEADER_WORDS: usize = 16;
+const ERROR: usize = 8; // four words of sums
+const CANCELLED: usize = 12; // four words of sums
+const ERRORS: usize = 16;
+const CANCELLATIONS: usize = 17;
+const VIOLATIONS: usize = 18;
+const THRESHOLD_INVERTED: usize = 19; // !bits of the threshold in seconds
+const HEADER_WORDS: usize = 24; // whole cache lines
+
+// The sums of one outcome.
+const SUM_LOW: usize = 0; // nanoseconds, low and high half
+const SUM_HIGH: usize = 1;
+const MAX: usize = 2; // nanoseconds
+const MIN_INVERTED: usize = 3; // !nanoseconds
+const SUM_WORDS: usize = 4;
+
+/// Where the header keeps the sums of `outcome`.
+#[inline(always)]
+const fn sums_of(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Ok => OK,
+        Outcome::Error => ERROR,
+        Outcome::Cancelled => CANCELLED,
+    }
+}
 
 /// What was recorded since start or the last clear, beyond what the histogram holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +82,9 @@ impl Block {
         }
         let capacity = Ring::capacity_for(window);
         Ok(Self {
-            memory: Memory::zeroed(HEADER_WORDS + capacity * SLOT_WORDS + Recorder::WORDS)?,
+            memory: Memory::zeroed(
+                HEADER_WORDS + capacity * SLOT_WORDS + OUTCOMES.len() * Recorder::WORDS,
+            )?,
             window: window as u64,
             capacity,
         })
@@ -113,8 +131,9 @@ impl Block {
     }
 
     #[inline]
-    fn recorder(&self) -> Recorder<'_> {
-        Recorder::new(&self.memory.words()[HEADER_WORDS + self.capacity * SLOT_WORDS..])
+    fn recorder(&self, outcome: Outcome) -> Recorder<'_> {
+        let at = HEADER_WORDS + self.capacity * SLOT_WORDS + outcome as usize * Recorder::WORDS;
+        Recorder::new(&self.memory.words()[at..])
     }
 
     /// Claims the next ticket, which counts the sample; [`record`](Self::record) must follow.
@@ -130,17 +149,19 @@ impl Block {
     #[inline(always)]
     pub fn record(&self, ticket: u64, sample: Sample) -> bool {
         let ns = sample.duration.nanos();
-        self.raise_relaxed(MAX, ns);
-        self.raise_relaxed(MIN_INVERTED, !ns);
+        let sums = sums_of(sample.outcome);
+        self.raise_relaxed(sums + MAX, ns);
+        self.raise_relaxed(sums + MIN_INVERTED, !ns);
         self.ring().write(ticket, sample);
-        self.recorder().count(ns);
-        if self.add_relaxed(SUM_LOW, ns).checked_add(ns).is_none() {
-            self.add_relaxed(SUM_HIGH, 1);
+        self.recorder(sample.outcome).count(ns);
+        let before = self.add_relaxed(sums + SUM_LOW, ns);
+        if before.checked_add(ns).is_none() {
+            self.add_relaxed(sums + SUM_HIGH, 1);
         }
         match sample.outcome {
             Outcome::Ok => {}
             Outcome::Error => _ = self.add_relaxed(ERRORS, 1),
-            Outcome::Cancelled => _ = self.add_relaxed(CANCELLED, 1),
+            Outcome::Cancelled => _ = self.add_relaxed(CANCELLATIONS, 1),
         }
         // A caller's seconds may lie over the threshold by less than a nanosecond.
         let over = match sample.duration {
@@ -219,18 +240,22 @@ impl Block {
         Totals {
             count: self.load_relaxed(HEAD).saturating_sub(cleared),
             errors: self.load_relaxed(ERRORS),
-            cancelled: self.load_relaxed(CANCELLED),
+            cancelled: self.load_relaxed(CANCELLATIONS),
             violations: self.load_relaxed(VIOLATIONS),
         }
     }
 
-    /// A copy of the histogram. It may miss parts of a record in flight.
+    /// A copy of the histogram of the samples with `outcome`. It may miss parts of a record in flight.
     #[must_use]
-    pub fn histogram(&self) -> histogram::Snapshot {
-        let (min, max) = (!self.load_relaxed(MIN_INVERTED), self.load_relaxed(MAX));
-        let recorder = self.recorder();
-        let sum =
-            u128::from(self.load_relaxed(SUM_HIGH)) << 64 | u128::from(self.load_relaxed(SUM_LOW));
+    pub fn histogram(&self, outcome: Outcome) -> histogram::Snapshot {
+        let sums = sums_of(outcome);
+        let (min, max) = (
+            !self.load_relaxed(sums + MIN_INVERTED),
+            self.load_relaxed(sums + MAX),
+        );
+        let recorder = self.recorder(outcome);
+        let sum = u128::from(self.load_relaxed(sums + SUM_HIGH)) << 64
+            | u128::from(self.load_relaxed(sums + SUM_LOW));
         if min > max {
             return histogram::Snapshot::default();
         }
@@ -251,18 +276,16 @@ impl Block {
     pub fn clear(&self) {
         self.header(CLEARED)
             .store(self.load_relaxed(HEAD), Ordering::Relaxed);
-        for word in [
-            SUM_LOW,
-            SUM_HIGH,
-            MAX,
-            MIN_INVERTED,
-            ERRORS,
-            CANCELLED,
-            VIOLATIONS,
-        ] {
+        for word in [ERRORS, CANCELLATIONS, VIOLATIONS] {
             self.header(word).store(0, Ordering::Relaxed);
         }
-        self.recorder().clear();
+        for outcome in OUTCOMES {
+            for word in 0..SUM_WORDS {
+                self.header(sums_of(outcome) + word)
+                    .store(0, Ordering::Relaxed);
+            }
+            self.recorder(outcome).clear();
+        }
     }
 }
 

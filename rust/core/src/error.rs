@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::histogram::Damage;
+use crate::{histogram::Damage, snapshot};
 
 /// Why a call was refused. The text names the value and what would be right.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,10 @@ pub enum Error {
     Quantile(f64),
     /// Bytes that are no histogram snapshot.
     Snapshot(Damage),
+    /// A snapshot that should be earlier holds values that the later one does not.
+    NotEarlier,
+    /// Bytes that are no snapshot of a monitor.
+    MonitorSnapshot(snapshot::Damage),
     /// Two histograms hold more than `u64::MAX` values together.
     TooManyValues,
     /// The operating system gave no memory for an operation's block of that many bytes.
@@ -40,6 +44,11 @@ impl fmt::Display for Error {
             }
             Self::Quantile(given) => write!(f, "a quantile lies between 0 and 1, got {given}"),
             Self::Snapshot(damage) => write!(f, "not a histogram snapshot: {damage}"),
+            Self::NotEarlier => f.write_str(
+                "the earlier snapshot holds values that the later one does not; it is of another \
+                 histogram, or the histogram was cleared in between",
+            ),
+            Self::MonitorSnapshot(damage) => write!(f, "not a monitor's snapshot: {damage}"),
             Self::TooManyValues => {
                 f.write_str("the histograms hold more than 2^64 - 1 values together")
             }

@@ -6,10 +6,10 @@
 //! 1. [`Clock`] reads the time-stamp counter and scales differences to nanoseconds;
 //! 2. [`Operation`] claims a ticket, which also counts the sample;
 //! 3. the [ring](ring) keeps the exact sample under that ticket (the *window*);
-//! 4. the [histogram](histogram) counts it in an exponential bucket, for ever.
+//! 4. the [histogram](histogram) of its outcome counts it in an exponential bucket, for ever.
 //!
-//! Readers take copies: [`Operation::window`] for exact recent samples, which [`Summary`] condenses, and
-//! [`Operation::histogram`] for everything since start. [`Registry`] finds operations by name and
+//! Readers take copies: [`Operation::window`] for exact recent samples, which [`Summary`] condenses,
+//! [`Operation::histogram`] for everything since start, and [`MonitorSnapshot`] for all operations at once. [`Registry`] finds operations by name and
 //! bounds how many there may be.
 
 #![deny(unsafe_code)]
@@ -25,6 +25,7 @@ mod memory;
 pub mod operation;
 pub mod registry;
 pub mod ring;
+pub mod snapshot;
 pub mod summary;
 mod sync;
 #[cfg(test)]
@@ -35,5 +36,6 @@ pub use clock::{Clock, WallClock};
 pub use error::Error;
 pub use operation::{Measured, Operation, Recorded, Window};
 pub use registry::{Lookup, Registry};
-pub use ring::{Outcome, Sample};
+pub use ring::{OUTCOMES, Outcome, Sample};
+pub use snapshot::{MonitorSnapshot, OperationSnapshot};
 pub use summary::Summary;

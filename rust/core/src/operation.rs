@@ -6,16 +6,23 @@ use crate::{
     clock::Clock,
     error::Error,
     histogram,
-    ring::{Outcome, Sample},
+    ring::{OUTCOMES, Outcome, Sample},
     summary::Summary,
+    sync::{AtomicU64, Ordering},
 };
 
 /// A named operation. Shared by reference; every method is safe from any thread and none blocks.
+// A cache line of its own, because executions under way are counted in it.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Operation {
     name: Box<[u8]>,
     block: Block,
     clock: Clock,
+    // Not in the block: of a process that was killed, nothing is under way any more.
+    in_flight: AtomicU64,
+    // Ticks.
+    counts_from: AtomicU64,
 }
 
 /// What became of a sample.
@@ -45,6 +52,8 @@ impl Operation {
             name: name.into(),
             block: Block::new(window)?,
             clock,
+            in_flight: AtomicU64::new(0),
+            counts_from: AtomicU64::new(clock.ticks()),
         })
     }
 
@@ -115,9 +124,67 @@ impl Operation {
         self.block.totals()
     }
 
+    /// A copy of the histogram of the samples with `outcome` since start or the last clear.
+    #[must_use]
+    pub fn histogram_of(&self, outcome: Outcome) -> histogram::Snapshot {
+        self.block.histogram(outcome)
+    }
+
     /// A copy of the histogram of everything since start or the last clear.
     #[must_use]
     pub fn histogram(&self) -> histogram::Snapshot {
-        self.block.histogram()
+        let [mut all, rest @ ..] = OUTCOMES.map(|outcome| self.block.histogram(outcome));
+        for part in rest {
+            all.merge(&part).expect("samples are numbered with 64 bits");
+        }
+        all
+    }
+
+    /// An execution begins; [`end`](Self::end) must follow.
+    ///
+    /// `serialised` says that no other call of these two runs at the same moment, which spares the locked
+    /// instruction.
+    #[inline(always)]
+    pub fn begin(&self, serialised: bool) {
+        self.count_in_flight(1, serialised);
+    }
+
+    /// An execution that began has ended, recorded or not. `serialised` as for [`begin`](Self::begin).
+    #[inline(always)]
+    pub fn end(&self, serialised: bool) {
+        self.count_in_flight(u64::MAX, serialised);
+    }
+
+    #[inline(always)]
+    fn count_in_flight(&self, change: u64, serialised: bool) {
+        // Relaxed: a count that stands for itself.
+        if serialised {
+            let now = self.in_flight.load(Ordering::Relaxed);
+            self.in_flight
+                .store(now.wrapping_add(change), Ordering::Relaxed);
+        } else {
+            self.in_flight.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+
+    /// How many executions are under way.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        // One that ends on another thread may be seen before its beginning.
+        let count = self.in_flight.load(Ordering::Relaxed);
+        u64::try_from(count.cast_signed()).unwrap_or(0)
+    }
+
+    /// When counting began: at the creation or the last [`clear`](Self::clear), in [`Clock`] ticks.
+    #[must_use]
+    pub fn counts_from(&self) -> u64 {
+        self.counts_from.load(Ordering::Relaxed)
+    }
+
+    /// Forgets every sample; the threshold, and what is under way, stay.
+    pub fn clear(&self) {
+        self.block.clear();
+        self.counts_from
+            .store(self.clock.ticks(), Ordering::Relaxed);
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     clock::{Clock, WallClock},
     error::{Error, check_seconds},
     operation::Operation,
+    snapshot::{MonitorSnapshot, OperationSnapshot},
     sync::{AtomicU64, Ordering, PoisonError, RwLock},
 };
 
@@ -33,6 +34,7 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Names {
     operations: HashMap<Box<[u8]>, Arc<Operation>>,
+    in_order: Vec<Arc<Operation>>,
     // Thresholds outlive clearing and may be set before an operation is first seen.
     thresholds: HashMap<Box<[u8]>, f64>,
 }
@@ -145,6 +147,7 @@ impl Registry {
                 let _ = operation.block().set_threshold(Some(seconds));
             }
             names.operations.insert(name.into(), Arc::clone(&operation));
+            names.in_order.push(Arc::clone(&operation));
             return Lookup::Own(operation);
         }
         Lookup::Refused {
@@ -153,12 +156,31 @@ impl Registry {
         }
     }
 
-    /// Every operation, in no order, the overflow operation included.
+    /// Every operation in the order they were first seen, the overflow operation last.
     #[must_use]
     pub fn operations(&self) -> Vec<Arc<Operation>> {
         let names = self.read();
-        let own = names.operations.values().map(Arc::clone);
+        let own = names.in_order.iter().map(Arc::clone);
         own.chain([Arc::clone(&self.overflow)]).collect()
+    }
+
+    /// A copy of every operation that has samples or is under way.
+    ///
+    /// The operations are copied one after another while recording goes on. Each is consistent in itself to
+    /// within the records in flight; between two of them, as much time passes as copying takes.
+    #[must_use]
+    pub fn snapshot(&self) -> MonitorSnapshot {
+        let anchor = self.wall.anchor();
+        let operations = self.operations();
+        let operations = operations
+            .iter()
+            .map(|operation| OperationSnapshot::of(operation, anchor))
+            .filter(OperationSnapshot::is_of_interest)
+            .collect();
+        MonitorSnapshot {
+            time: anchor.unix_seconds(self.clock.ticks()),
+            operations,
+        }
     }
 
     /// Sets or removes the threshold of `name`, seen already or not.

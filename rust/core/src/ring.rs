@@ -49,6 +49,9 @@ pub enum Outcome {
     Cancelled = 2,
 }
 
+/// Every outcome, in the order of their numbers.
+pub const OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Error, Outcome::Cancelled];
+
 impl Outcome {
     fn from_bits(bits: u64) -> Self {
         match bits & 3 {

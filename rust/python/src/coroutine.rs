@@ -110,21 +110,26 @@ impl TrackedCoroutine {
     fn begin(&self, py: Python<'_>) {
         if self.state.load(Ordering::Relaxed) == NEW {
             self.state.store(STARTED, Ordering::Relaxed);
-            let now = self.operation(py).core().clock().ticks();
+            let operation = self.operation(py);
+            operation.begin();
+            let now = operation.core().clock().ticks();
             self.start.store(now, Ordering::Relaxed);
         }
     }
 
     /// Whether the execution ends with this step, rather than having ended before.
     #[inline]
-    fn ends(&self) -> bool {
+    fn ends(&self, py: Python<'_>) -> bool {
         let under_way = self.state.load(Ordering::Relaxed) == STARTED;
         self.state.store(ENDED, Ordering::Relaxed);
+        if under_way {
+            self.operation(py).end();
+        }
         under_way
     }
 
     fn end(&self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
-        if !self.ends() {
+        if !self.ends(py) {
             return Ok(());
         }
         let start = self.start.load(Ordering::Relaxed);
@@ -135,7 +140,7 @@ impl TrackedCoroutine {
     /// The coroutine was left by the current Python exception, which stays the current one.
     #[cold]
     fn end_raised(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.ends() {
+        if !self.ends(py) {
             return Ok(());
         }
         let start = self.start.load(Ordering::Relaxed);

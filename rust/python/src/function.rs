@@ -82,8 +82,10 @@ unsafe extern "C" fn call(
                 return coroutine::new(py, made, &operation, tracked.source);
             }
             let operation = operation.get();
+            operation.begin();
             let start = operation.core().clock().ticks();
             let result = ffi::PyObject_Vectorcall(tracked.function, args, count, keywords);
+            operation.end();
             if result.is_null() {
                 source.record_raised(py, operation, start)?;
                 return Ok(result);

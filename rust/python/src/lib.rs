@@ -14,6 +14,7 @@ mod function;
 mod metadata;
 mod methods;
 mod monitor;
+mod monitor_snapshot;
 mod name_cache;
 mod names;
 mod operation;
@@ -34,6 +35,7 @@ mod _core {
     use super::{
         function::tracked_function,
         monitor::Monitor,
+        monitor_snapshot::{MonitorSnapshot, OperationSnapshot},
         operation::Operation,
         snapshot::Snapshot,
         source::{Source, process_monitor, set_process_monitor},

@@ -14,6 +14,7 @@ use pyo3::{
 use crate::{
     error,
     methods::number,
+    monitor_snapshot::MonitorSnapshot,
     name_cache::NameCache,
     names,
     operation::{Operation, Shared, events_failed},
@@ -282,6 +283,15 @@ impl Monitor {
             .iter()
             .map(|operation| operation.get().name(py).clone())
             .collect())
+    }
+
+    /// A copy of every operation that has samples or is under way, taken without the GIL.
+    ///
+    /// The operations are copied one after another while recording goes on: each is consistent in itself to
+    /// within the samples that are being recorded at that moment.
+    fn snapshot(&self, py: Python<'_>) -> PyResult<MonitorSnapshot> {
+        let registry = self.inner()?.shared.registry();
+        Ok(MonitorSnapshot::new(py.detach(|| registry.snapshot())))
     }
 
     /// Statistics of the operation's window, or None if it has no sample.

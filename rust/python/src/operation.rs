@@ -113,6 +113,18 @@ impl Operation {
         self.shared.enabled()
     }
 
+    /// An execution begins; [`end`](Self::end) must follow.
+    #[inline(always)]
+    pub fn begin(&self) {
+        self.core.begin(SERIALISED);
+    }
+
+    /// An execution that began has ended.
+    #[inline(always)]
+    pub fn end(&self) {
+        self.core.end(SERIALISED);
+    }
+
     /// Records a successful execution without metadata that ended at `end`, unless the monitor is
     /// disabled.
     // Inlined at each of its few callers, who know what kind of duration they have.
@@ -210,7 +222,7 @@ impl Operation {
 
     /// Forgets every sample.
     pub fn clear(&self, py: Python<'_>) {
-        self.core.block().clear();
+        self.core.clear();
         self.metadata.clear(py);
     }
 }
@@ -226,6 +238,9 @@ pub fn events_failed(py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
         result => result,
     }
 }
+
+/// With a GIL, no two threads count executions at the same moment.
+const SERIALISED: bool = cfg!(not(Py_GIL_DISABLED));
 
 /// From this many samples on, condensing a window takes longer than handing the GIL around.
 const SAMPLES_WORTH_DETACHING: usize = 10_000;

@@ -1,10 +1,10 @@
 //! A histogram at rest, as Python sees it: durations are seconds.
 
-use perfuse_core::histogram;
+use perfuse_core::{Measured, error::check_seconds, histogram};
 use pyo3::{
     intern,
     prelude::*,
-    types::{PyBytes, PyType},
+    types::{PyBytes, PyDict, PyType},
 };
 
 use crate::error;
@@ -22,6 +22,32 @@ pub struct Snapshot(histogram::Snapshot);
 impl Snapshot {
     pub fn new(histogram: histogram::Snapshot) -> Self {
         Self(histogram)
+    }
+
+    /// A histogram as a plain dict, for JSON; durations are seconds.
+    pub fn dict<'py>(
+        histogram: &histogram::Snapshot,
+        py: Python<'py>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let snapshot = Self(histogram.clone());
+        let dict = PyDict::new(py);
+        dict.set_item("count", snapshot.count())?;
+        dict.set_item("sum", snapshot.sum())?;
+        dict.set_item("min", snapshot.min())?;
+        dict.set_item("max", snapshot.max())?;
+        for (name, q) in [
+            ("p50", 0.5),
+            ("p90", 0.9),
+            ("p95", 0.95),
+            ("p99", 0.99),
+            ("p999", 0.999),
+        ] {
+            dict.set_item(name, snapshot.quantile(q)?)?;
+        }
+        dict.set_item("scale", snapshot.scale())?;
+        dict.set_item("zeros", snapshot.zeros())?;
+        dict.set_item("buckets", snapshot.buckets())?;
+        Ok(dict)
     }
 }
 
@@ -64,6 +90,40 @@ impl Snapshot {
     #[getter]
     fn scale(&self) -> i32 {
         self.0.scale()
+    }
+
+    /// How many of them were exactly 0.
+    #[getter]
+    fn zeros(&self) -> u64 {
+        self.0.zeros()
+    }
+
+    /// The buckets that are not empty, ascending: index i and how many durations v lie in it, where
+    /// b**i < v <= b**(i + 1) nanoseconds with b = 2**(2**-scale). Zeros lie in none.
+    fn buckets(&self) -> Vec<(i32, u64)> {
+        self.0.buckets().collect()
+    }
+
+    /// How many durations lie in buckets that end at or below `seconds`: for classic, cumulative buckets.
+    ///
+    /// What shares a bucket with `seconds` is not counted, so that the answer is at most 1.1 % of the bound
+    /// early. Raises ValueError if `seconds` is negative, infinite or NaN.
+    fn count_below(&self, seconds: f64) -> PyResult<u64> {
+        match check_seconds(seconds) {
+            Ok(seconds) => Ok(self.0.count_up_to(Measured::Seconds(seconds).nanos())),
+            Err(refused) => Err(error::to_python("count_below", &refused)),
+        }
+    }
+
+    /// What was recorded since `earlier`, a snapshot of the same operation.
+    ///
+    /// Count and sum are exact; an extreme that is older than `earlier` gives way to one that buckets and sum
+    /// allow. Raises ValueError if `earlier` holds durations that this one does not.
+    fn since(&self, earlier: &Self) -> PyResult<Self> {
+        match self.0.since(&earlier.0) {
+            Ok(since) => Ok(Self(since)),
+            Err(refused) => Err(error::to_python("since", &refused)),
+        }
     }
 
     /// The duration in seconds at rank ceil(q * count), within 0.55 % at scale 6; None without any.

@@ -116,6 +116,9 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
             let details = (*span).details.with(py, std::mem::take);
             drop(details.added.map(|added| added.into_bound(py)));
         }
+        if (*span).state() == ENTERED {
+            (*span).operation(py).end();
+        }
         ffi::Py_DECREF((*span).operation);
         free_list::push(object);
     }
@@ -158,6 +161,7 @@ impl Span {
             return Ok(());
         }
         self.state.store(ENTERED, Ordering::Relaxed);
+        operation.begin();
         let now = operation.core().clock().ticks();
         self.time.store(now, Ordering::Relaxed);
         Ok(())
@@ -183,6 +187,7 @@ impl Span {
             return Err(self.misuse(py, "is not under way"));
         }
         self.state.store(ENDED, Ordering::Relaxed);
+        operation.end();
         let ns = clock.nanos_between(self.time.load(Ordering::Relaxed), end);
         self.time.store(ns, Ordering::Relaxed);
         let duration = Measured::Nanos(ns);

@@ -27,7 +27,7 @@ use crate::error::Error;
 
 const MAGIC: [u8; 3] = *b"PFH";
 const VERSION: u8 = 1;
-const CHECKSUM_BYTES: usize = 4;
+pub(crate) const CHECKSUM_BYTES: usize = 4;
 
 /// What is wrong with bytes that should have been a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,30 @@ impl Snapshot {
     /// [`Error::Snapshot`] if the bytes are not a snapshot, were damaged, or hold what could never have been
     /// recorded.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        decode(bytes).map_err(Error::Snapshot)
+        Self::decode(bytes).map_err(Error::Snapshot)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Damage> {
+        let (content, checksum) = bytes
+            .split_last_chunk::<CHECKSUM_BYTES>()
+            .ok_or(Damage::Truncated)?;
+        let mut input = Input(content);
+        if input.array()? != MAGIC {
+            return Err(Damage::Magic);
+        }
+        match input.byte()? {
+            VERSION => {}
+            other => return Err(Damage::Version(other)),
+        }
+        if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
+            return Err(Damage::Checksum);
+        }
+        let snapshot = input.snapshot()?;
+        if input.0.is_empty() {
+            Ok(snapshot)
+        } else {
+            Err(Damage::Trailing)
+        }
     }
 }
 
@@ -121,32 +144,8 @@ fn least_index(scale: i32) -> i32 {
     MIN_INDEX >> (SCALE - scale)
 }
 
-fn decode(bytes: &[u8]) -> Result<Snapshot, Damage> {
-    let (content, checksum) = bytes
-        .split_last_chunk::<CHECKSUM_BYTES>()
-        .ok_or(Damage::Truncated)?;
-    let mut input = Input(content);
-    for expected in MAGIC {
-        if input.byte()? != expected {
-            return Err(Damage::Magic);
-        }
-    }
-    match input.byte()? {
-        VERSION => {}
-        other => return Err(Damage::Version(other)),
-    }
-    if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
-        return Err(Damage::Checksum);
-    }
-    let snapshot = input.snapshot()?;
-    if input.0.is_empty() {
-        Ok(snapshot)
-    } else {
-        Err(Damage::Trailing)
-    }
-}
-
-fn put(out: &mut Vec<u8>, mut number: u128) {
+/// Appends `number` as a varint.
+pub(crate) fn put(out: &mut Vec<u8>, mut number: u128) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -155,12 +154,23 @@ fn put(out: &mut Vec<u8>, mut number: u128) {
 }
 
 /// The bytes not read yet.
-struct Input<'a>(&'a [u8]);
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
-impl Input<'_> {
-    fn byte(&mut self) -> Result<u8, Damage> {
-        let (&byte, rest) = self.0.split_first().ok_or(Damage::Truncated)?;
+impl<'a> Input<'a> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Result<&'a [u8], Damage> {
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Damage::Truncated)?;
         self.0 = rest;
+        Ok(bytes)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(Damage::Truncated)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    pub(crate) fn byte(&mut self) -> Result<u8, Damage> {
+        let [byte] = self.array()?;
         Ok(byte)
     }
 
@@ -185,7 +195,7 @@ impl Input<'_> {
         Err(Damage::Number)
     }
 
-    fn number(&mut self) -> Result<u64, Damage> {
+    pub(crate) fn number(&mut self) -> Result<u64, Damage> {
         u64::try_from(self.wide()?).map_err(|_| Damage::Number)
     }
 

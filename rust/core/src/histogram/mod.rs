@@ -1,7 +1,8 @@
 //! Mergeable exponential histograms: [`Recorder`] counts, [`Snapshot`] answers.
 
-mod codec;
+pub(crate) mod codec;
 pub mod config;
+mod difference;
 mod recorder;
 mod snapshot;
 

@@ -57,7 +57,7 @@ impl Snapshot {
         snapshot
     }
 
-    fn reconcile(&mut self) {
+    pub(super) fn reconcile(&mut self) {
         let count = self.count();
         if count == 0 {
             *self = Self::default();
@@ -77,7 +77,7 @@ impl Snapshot {
     }
 
     /// The whole numbers in bucket `index`.
-    fn values_of(&self, index: i32) -> RangeInclusive<u64> {
+    pub(super) fn values_of(&self, index: i32) -> RangeInclusive<u64> {
         let shift = SCALE - self.scale;
         largest_up_to((index << shift) - 1) + 1..=largest_up_to(((index + 1) << shift) - 1)
     }
@@ -122,7 +122,7 @@ impl Snapshot {
         least + short..=most - over
     }
 
-    fn trim(&mut self) {
+    pub(super) fn trim(&mut self) {
         let end = self
             .counts
             .iter()
@@ -253,6 +253,19 @@ impl Snapshot {
         }
         (self.first, self.counts) = (first, counts);
         Ok(())
+    }
+
+    /// How many values lie in buckets that end at or below `ns`: at most as many as are at or below it, and
+    /// as many as are below the start of the bucket that holds `ns`.
+    #[must_use]
+    pub fn count_up_to(&self, ns: u64) -> u64 {
+        if ns >= self.max {
+            return self.count();
+        }
+        let below = self
+            .buckets()
+            .take_while(|&(index, _)| *self.values_of(index).end() <= ns);
+        self.zeros + below.map(|(_, count)| count).sum::<u64>()
     }
 
     /// The same values at a coarser scale, by merging neighbours; unchanged if `scale` is not coarser. No scale

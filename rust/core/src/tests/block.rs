@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use crate::{
-    Error, Measured, Outcome, Sample, Totals,
+    Error, Measured, OUTCOMES, Outcome, Sample, Totals,
     block::{Block, limit_ns},
     histogram,
     ring::MAX_WINDOW,
@@ -58,7 +58,9 @@ fn clearing_forgets_samples_and_keeps_the_threshold() {
     block.record(block.claim(), sample(Measured::Nanos(5), Outcome::Error));
     block.clear();
     assert_eq!(block.samples().len(), 0);
-    assert_eq!(block.histogram(), histogram::Snapshot::default());
+    for outcome in OUTCOMES {
+        assert_eq!(block.histogram(outcome), histogram::Snapshot::default());
+    }
     let empty = Totals {
         count: 0,
         errors: 0,
@@ -68,8 +70,30 @@ fn clearing_forgets_samples_and_keeps_the_threshold() {
     assert_eq!(block.totals(), empty);
     assert_eq!(block.threshold(), Some(1e-9));
     record(&block, Measured::Nanos(7));
-    assert_eq!(block.histogram().sum_ns(), 7);
+    assert_eq!(block.histogram(Outcome::Ok).sum_ns(), 7);
     assert_eq!(block.samples().len(), 1);
+}
+
+#[test]
+fn each_outcome_has_a_histogram_of_its_own() {
+    let block = Block::new(10).unwrap();
+    for (ns, outcome) in [
+        (1, Outcome::Ok),
+        (20, Outcome::Error),
+        (300, Outcome::Cancelled),
+    ] {
+        block.record(block.claim(), sample(Measured::Nanos(ns), outcome));
+        let histogram = block.histogram(outcome);
+        assert_eq!(
+            (
+                histogram.count(),
+                histogram.sum_ns(),
+                histogram.min_ns(),
+                histogram.max_ns()
+            ),
+            (1, u128::from(ns), Some(ns), Some(ns))
+        );
+    }
 }
 
 #[test]
@@ -95,7 +119,10 @@ fn sums_do_not_wrap_at_64_bits() {
     for _ in 0..5 {
         record(&block, Measured::Seconds(1e300));
     }
-    assert_eq!(block.histogram().sum_ns(), u128::from(u64::MAX) * 5);
+    assert_eq!(
+        block.histogram(Outcome::Ok).sum_ns(),
+        u128::from(u64::MAX) * 5
+    );
 }
 
 #[test]
@@ -127,7 +154,7 @@ proptest! {
         for &ns in &values {
             record(&block, Measured::Nanos(ns));
         }
-        let histogram = block.histogram();
+        let histogram = block.histogram(Outcome::Ok);
         prop_assert_eq!(histogram.count(), block.totals().count);
         prop_assert_eq!(histogram.sum_ns(), values.iter().map(|&v| u128::from(v)).sum());
         prop_assert_eq!(histogram.min_ns(), values.iter().min().copied());

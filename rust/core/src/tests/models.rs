@@ -138,7 +138,7 @@ fn concurrent_records_are_all_counted() {
         let totals = block.totals();
         assert_eq!((totals.count, totals.errors), (3, 3));
         // The low half of the sum wraps, in whichever record comes where.
-        let histogram = block.histogram();
+        let histogram = block.histogram(Outcome::Error);
         let sum = u128::from(u64::MAX) + (1 << 63) + (3 << 62);
         assert_eq!(histogram.sum_ns(), sum);
         assert_eq!(histogram.count(), 3);

@@ -1,0 +1,60 @@
+//! What was recorded between two snapshots.
+
+use super::snapshot::Snapshot;
+use crate::error::Error;
+
+impl Snapshot {
+    /// What was recorded since `earlier`, a snapshot of the same histogram; at the coarser of both scales.
+    ///
+    /// Counts and sum are exact. So is an extreme that was reached since; one that is older than `earlier` is
+    /// replaced by the widest that buckets and sum allow, which lies in the right bucket.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotEarlier`] if `earlier` holds values that `self` does not.
+    pub fn since(&self, earlier: &Self) -> Result<Self, Error> {
+        let scale = self.scale.min(earlier.scale);
+        let (mut since, before) = (self.at_scale(scale), earlier.at_scale(scale));
+        let less = |now: u64, before: u64| now.checked_sub(before).ok_or(Error::NotEarlier);
+        since.zeros = less(since.zeros, before.zeros)?;
+        for (index, count) in before.buckets() {
+            let slot = usize::try_from(i64::from(index) - i64::from(since.first));
+            let now = slot.ok().and_then(|slot| since.counts.get_mut(slot));
+            let now = now.ok_or(Error::NotEarlier)?;
+            *now = less(*now, count)?;
+        }
+        since.sum = since.sum.checked_sub(before.sum).ok_or(Error::NotEarlier)?;
+        since.trim();
+        since.widen(self.min < earlier.min, self.max > earlier.max);
+        since.reconcile();
+        Ok(since)
+    }
+
+    /// Sets each extreme that is not `known` to the widest with which values in the buckets can add up to the
+    /// sum: the others as small as they can be leave the most for the maximum, and then as large as they can
+    /// be the least for the minimum.
+    fn widen(&mut self, min_known: bool, max_known: bool) {
+        let last = self.first + self.counts.len().saturating_sub(1) as i32; // at most BUCKETS
+        let lowest = if min_known { self.min } else { 0 };
+        let low = |s: &Self, index| u128::from((*s.values_of(index).start()).max(lowest));
+        let high = |s: &Self, index| u128::from((*s.values_of(index).end()).min(s.max));
+        if !max_known {
+            let least: u128 = self
+                .buckets()
+                .map(|(i, n)| u128::from(n) * low(self, i))
+                .sum();
+            let others = least.saturating_sub(low(self, last));
+            // What does not fit into 64 bits is larger than any bucket, to which `reconcile` brings it.
+            self.max = u64::try_from(self.sum.saturating_sub(others)).unwrap_or(u64::MAX);
+            self.max = self.max.min(*self.values_of(last).end());
+        }
+        if !min_known {
+            let most: u128 = self
+                .buckets()
+                .map(|(i, n)| u128::from(n) * high(self, i))
+                .sum();
+            let others = most.saturating_sub(high(self, self.first));
+            self.min = u64::try_from(self.sum.saturating_sub(others)).unwrap_or(0);
+        }
+    }
+}
