@@ -10,7 +10,7 @@ use crate::{
     error::{Error, check_seconds},
     histogram::{
         self, Recorder,
-        config::{BUCKETS_PER_OCTAVE, MAX_INDEX, MIN_INDEX},
+        config::{BUCKETS_PER_OCTAVE, MIN_INDEX},
     },
     memory::Memory,
     ring::{MAX_WINDOW, Measured, OUTCOMES, Outcome, Ring, SLOT_WORDS, Sample},
@@ -260,8 +260,8 @@ impl Block {
             return histogram::Snapshot::default();
         }
         // Whole octaves, so that the copy reads only what may be in use.
-        let first = octave_start(min).max(MIN_INDEX);
-        let last = (octave_start(max) + BUCKETS_PER_OCTAVE).min(MAX_INDEX);
+        let first = octave_start(min);
+        let last = octave_start(max) + BUCKETS_PER_OCTAVE;
         histogram::Snapshot::new(
             recorder.zeros(),
             first,
@@ -291,7 +291,7 @@ impl Block {
 
 /// An index no larger than that of any value in `ns`'s octave.
 fn octave_start(ns: u64) -> i32 {
-    ns.checked_ilog2().unwrap_or(0).cast_signed() * BUCKETS_PER_OCTAVE - 1
+    MIN_INDEX + ns.checked_ilog2().unwrap_or(0).cast_signed() * BUCKETS_PER_OCTAVE
 }
 
 /// The most nanoseconds that are not over `seconds`, by the comparison a reader of the sample's

@@ -14,7 +14,7 @@ use crate::error;
 /// It is an immutable value that outlives its monitor, travels between processes and hosts as
 /// `to_bytes()` or by pickle, and merges with any other. Quantiles are within 0.55 % of the true ones;
 /// count, sum, minimum and maximum are exact. Buckets are those of an OpenTelemetry exponential
-/// histogram of nanoseconds at scale 6.
+/// histogram of seconds at scale 6.
 #[pyclass(frozen, eq, module = "perfuse")]
 #[derive(PartialEq)]
 pub struct Snapshot(histogram::Snapshot);
@@ -99,7 +99,7 @@ impl Snapshot {
     }
 
     /// The buckets that are not empty, ascending: index i and how many durations v lie in it, where
-    /// b**i < v <= b**(i + 1) nanoseconds with b = 2**(2**-scale). Zeros lie in none.
+    /// b**i < v <= b**(i + 1) seconds with b = 2**(2**-scale). Zeros lie in none.
     fn buckets(&self) -> Vec<(i32, u64)> {
         self.0.buckets().collect()
     }

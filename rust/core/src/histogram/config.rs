@@ -1,9 +1,13 @@
 //! Bucket arithmetic: which bucket a value belongs to, and where a bucket begins and ends.
 //!
-//! The buckets are those of OpenTelemetry's base-2 exponential histogram at scale 6 (and of
-//! Prometheus' native histograms at schema 6): with base = 2^(1/64), bucket `i` holds every
-//! value `v` with `base^i < v <= base^(i + 1)`. Definition: OpenTelemetry specification, "Metrics Data
-//! Model", section "ExponentialHistogram".
+//! The buckets are those of OpenTelemetry's base-2 exponential histogram of *seconds* at scale 6 (and of
+//! Prometheus' native histograms at schema 6, which calls bucket `i` `i + 1`): with base = 2^(1/64), bucket
+//! `i` holds every value of `v` seconds with `base^i < v <= base^(i + 1)`. Definition: OpenTelemetry
+//! specification, "Metrics Data Model", section "ExponentialHistogram".
+//!
+//! Values are whole nanoseconds, and so bucket `i` begins over 10^9 * base^i of them. As 10^9 is no power of
+//! the base, buckets that began at powers of the base in nanoseconds would match none in seconds, the unit in
+//! which durations leave the process; beginning there makes every export exact.
 //!
 //! Indexing needs no logarithm. A value's leading zeros give its octave. Its leading bits after that
 //! select one of 128 stretches of the octave, each narrower than any bucket, so that at most
@@ -12,17 +16,21 @@
 /// The scale of every recorded histogram: 2^6 buckets an octave.
 pub const SCALE: i32 = 6;
 
-/// The coarsest scale that histograms are brought to; OpenTelemetry's. One bucket holds everything over 1 ns.
+/// The coarsest scale that histograms are brought to; OpenTelemetry's. One bucket holds everything up to a
+/// second, one everything over it.
 pub const MIN_SCALE: i32 = -10;
 
 /// Buckets in an octave (a doubling) at [`SCALE`].
 pub const BUCKETS_PER_OCTAVE: i32 = 1 << SCALE;
 
-/// The bucket of 1 ns: (base^-1, 1].
-pub const MIN_INDEX: i32 = -1;
+/// Nanoseconds in a second.
+const SECOND: f64 = 1e9;
+
+/// The bucket of 1 ns. 64 * log2(10^9) = 1913.43, so that 1 ns lies between base^-1914 and base^-1913 seconds.
+pub const MIN_INDEX: i32 = -1914;
 
 /// The bucket of `u64::MAX` ns (584 years).
-pub const MAX_INDEX: i32 = 64 * BUCKETS_PER_OCTAVE - 1;
+pub const MAX_INDEX: i32 = MIN_INDEX + 64 * BUCKETS_PER_OCTAVE;
 
 /// How many buckets cover every whole number of nanoseconds from 1 to `u64::MAX`.
 pub const BUCKETS: usize = (MAX_INDEX - MIN_INDEX + 1) as usize;
@@ -31,74 +39,74 @@ pub const BUCKETS: usize = (MAX_INDEX - MIN_INDEX + 1) as usize;
 /// (base - 1) / (base + 1).
 pub const RELATIVE_ERROR: f64 = 0.005_416_139;
 
-/// `BOUNDARIES[k]` = floor(2^63 * 2^(k / 64)): where the buckets of an octave begin, with the value's
-/// leading bit shifted to bit 63. For whole `m`, `m > floor(x)` and `m > x` are the same, so comparing
-/// with the floor is exact.
+/// Where buckets begin in an octave of nanoseconds, with the value's leading bit shifted to bit 63:
+/// `BOUNDARIES[k]` = floor(2^63 * 10^9 * 2^((k - 1913) / 64)). For whole `m`, `m > floor(x)` and `m > x` are the
+/// same, so comparing with the floor is exact.
 const BOUNDARIES: [u64; 64] = [
-    0x8000000000000000,
-    0x8164d1f3bc030773,
-    0x82cd8698ac2ba1d7,
-    0x843a28c3acde4046,
-    0x85aac367cc487b14,
-    0x871f61969e8d1010,
-    0x88980e8092da8527,
-    0x8a14d575496efd9a,
-    0x8b95c1e3ea8bd6e6,
-    0x8d1adf5b7e5ba9e5,
-    0x8ea4398b45cd53c0,
-    0x9031dc431466b1dc,
-    0x91c3d373ab11c336,
-    0x935a2b2f13e6e92b,
-    0x94f4efa8fef70961,
-    0x96942d3720185a00,
-    0x9837f0518db8a96f,
-    0x99e0459320b7fa64,
-    0x9b8d39b9d54e5538,
-    0x9d3ed9a72cffb750,
-    0x9ef5326091a111ad,
-    0xa0b0510fb9714fc2,
-    0xa27043030c496818,
-    0xa43515ae09e6809e,
-    0xa5fed6a9b15138ea,
-    0xa7cd93b4e9653569,
-    0xa9a15ab4ea7c0ef8,
-    0xab7a39b5a93ed337,
-    0xad583eea42a14ac6,
-    0xaf3b78ad690a4374,
-    0xb123f581d2ac258f,
-    0xb311c412a9112489,
-    0xb504f333f9de6484,
-    0xb6fd91e328d17791,
-    0xb8fbaf4762fb9ee9,
-    0xbaff5ab2133e45fb,
-    0xbd08a39f580c36be,
-    0xbf1799b67a731082,
-    0xc12c4cca66709456,
-    0xc346ccda24976407,
-    0xc5672a115506dadd,
-    0xc78d74c8abb9b15c,
-    0xc9b9bd866e2f27a2,
-    0xcbec14fef2727c5c,
-    0xce248c151f8480e3,
-    0xd06333daef2b2594,
-    0xd2a81d91f12ae45a,
-    0xd4f35aabcfedfa1f,
-    0xd744fccad69d6af4,
-    0xd99d15c278afd7b5,
-    0xdbfbb797daf23755,
-    0xde60f4825e0e9123,
-    0xe0ccdeec2a94e111,
-    0xe33f8972be8a5a51,
-    0xe5b906e77c8348a8,
-    0xe8396a503c4bdc68,
-    0xeac0c6e7dd24392e,
-    0xed4f301ed9942b84,
-    0xefe4b99bdcdaf5cb,
-    0xf281773c59ffb139,
-    0xf5257d152486cc2c,
-    0xf7d0df730ad13bb8,
-    0xfa83b2db722a033a,
-    0xfd3e0c0cf486c174,
+    0x80992abb83a534a2,
+    0x81ffa7a9549ca6e3,
+    0x836a0bee9d9d5401,
+    0x84d8626d3118d396,
+    0x864ab625376b7b77,
+    0x87c11235836d16a3,
+    0x893b81dbe7ed5966,
+    0x8aba10758e1ea3cf,
+    0x8c3cc97f4cf1aadd,
+    0x8dc3b8960164a7d9,
+    0x8f4ee976e7c8b4cc,
+    0x90de67fff600044c,
+    0x9272403036b7aa56,
+    0x940a7e28259fb382,
+    0x95a72e2a0ca44f7c,
+    0x97485c9a622adb60,
+    0x98ee16002855a076,
+    0x9a9867054d512391,
+    0x9c475c770cade96d,
+    0x9dfb034651c99c68,
+    0x9fb368881b4a8811,
+    0xa1709975dfb06757,
+    0xa332a36df2fd8a6a,
+    0xa4f993f3ed7b61ca,
+    0xa6c578b1139d848c,
+    0xa8965f74bf065071,
+    0xaa6c5634c8b04b16,
+    0xac476b0df43f745f,
+    0xae27ac445c7dc318,
+    0xb00d2843e1060dc2,
+    0xb1f7eda09520aa93,
+    0xb3e80b172fd51af7,
+    0xb5dd8f8d7d341ffd,
+    0xb7d88a12d0dd9ea0,
+    0xb9d909e079c5c456,
+    0xbbdf1e5a373ce5c6,
+    0xbdead70eaf3d9b5a,
+    0xbffc43b7e604a922,
+    0xc213743bb6f64957,
+    0xc43078ac4ed47ae7,
+    0xc6536148a749ff7d,
+    0xc87c3e7d03cdbec3,
+    0xcaab20e36fe24ee5,
+    0xcce019443eb56ce4,
+    0xcf1b38968c2339b8,
+    0xd15c9000bf211c1f,
+    0xd3a430d90d943190,
+    0xd5f22ca6019743e0,
+    0xd846951f0034440a,
+    0xdaa17c2cd19555db,
+    0xdd02f3ea2ab18362,
+    0xdf6b0ea438793a89,
+    0xe1d9dedb2c86c2b2,
+    0xe44f7742cb56e3dd,
+    0xe6cbeac2fc0e04aa,
+    0xe94f4c7859ce1066,
+    0xebd9afb4c6a18262,
+    0xee6b280000000000,
+    0xf103c91834f0f723,
+    0xf3a3a6f29dd0c333,
+    0xf64ad5bc15bce751,
+    0xf8f969d9b5abf948,
+    0xfbaf77e97135e555,
+    0xfe6d14c2b5114024,
 ];
 
 /// `STRETCHES[s]`: how many boundaries lie strictly below the start of the `s`-th 128th of the octave.
@@ -126,22 +134,28 @@ pub fn index_of(value: u64) -> i32 {
     let mantissa = value << (zeros & 63);
     let below = STRETCHES[(mantissa >> 56 & 127) as usize];
     // The stretch holds one more boundary at the most. The mask proves the index to the compiler; where
-    // all 64 boundaries lie below, it compares with BOUNDARIES[0] = 2^63 and must not count it.
+    // all 64 boundaries lie below, it compares with BOUNDARIES[0] and must not count it.
     let next = BOUNDARIES[(below & 63) as usize];
     let boundaries_below = i32::from(below) + i32::from(below < 64 && mantissa > next);
     let octave = 63 - zeros.cast_signed();
-    octave * BUCKETS_PER_OCTAVE + boundaries_below - 1
+    MIN_INDEX + octave * BUCKETS_PER_OCTAVE + boundaries_below
 }
 
-/// The lower, exclusive bound of bucket `index` at `scale`; its upper, inclusive one is the next
-/// bucket's lower bound.
+/// The lower, exclusive bound of bucket `index` at `scale` in seconds, base^index; its upper, inclusive one is
+/// the next bucket's lower bound.
 #[must_use]
-pub fn lower_bound(index: i32, scale: i32) -> f64 {
+pub fn lower_bound_seconds(index: i32, scale: i32) -> f64 {
     (f64::from(index) * (-f64::from(scale)).exp2()).exp2()
 }
 
-/// The value that stands for bucket `index` at `scale`: the one whose relative error to both ends of
-/// the bucket is the same, 2ab / (a + b).
+/// [`lower_bound_seconds`] in nanoseconds.
+#[must_use]
+pub fn lower_bound(index: i32, scale: i32) -> f64 {
+    lower_bound_seconds(index, scale) * SECOND
+}
+
+/// The value in nanoseconds that stands for bucket `index` at `scale`: the one whose relative error to both
+/// ends of the bucket is the same, 2ab / (a + b).
 #[must_use]
 pub fn representative(index: i32, scale: i32) -> f64 {
     let (low, high) = (lower_bound(index, scale), lower_bound(index + 1, scale));
@@ -149,7 +163,7 @@ pub fn representative(index: i32, scale: i32) -> f64 {
     2.0 * low / (1.0 + low / high)
 }
 
-/// The largest whole number in the buckets up to `index` at [`SCALE`]: floor(base^(index + 1)).
+/// The largest whole number in the buckets up to `index` at [`SCALE`]: floor(10^9 * base^(index + 1)).
 ///
 /// Below [`MIN_INDEX`] that is 0, from [`MAX_INDEX`] on `u64::MAX`.
 #[must_use]
@@ -157,7 +171,7 @@ pub fn largest_up_to(index: i32) -> u64 {
     if index < MIN_INDEX {
         return 0;
     }
-    let boundary = (index + 1).cast_unsigned();
+    let boundary = (index - MIN_INDEX).cast_unsigned();
     match boundary / BUCKETS_PER_OCTAVE.cast_unsigned() {
         // A floor of a floor is the floor of the whole.
         octave @ 0..64 => BOUNDARIES[(boundary % 64) as usize] >> (63 - octave),
@@ -179,12 +193,15 @@ mod tests {
     }
 
     #[test]
-    fn powers_of_two_close_their_bucket() {
+    fn powers_of_two_of_a_second_close_their_bucket() {
+        const SECOND: u64 = 1_000_000_000;
         assert_eq!(index_of(1), MIN_INDEX);
-        assert_eq!(index_of(2), 63);
-        assert_eq!(index_of(3), 101);
-        assert_eq!(index_of(1 << 40), 40 * 64 - 1);
-        assert_eq!(index_of((1 << 40) + 1), 40 * 64);
+        assert_eq!(index_of(SECOND), -1);
+        assert_eq!(index_of(SECOND + 1), 0);
+        assert_eq!(index_of(3 * SECOND), 101);
+        assert_eq!(index_of(SECOND << 30), 30 * 64 - 1);
+        assert_eq!(index_of((SECOND << 30) + 1), 30 * 64);
+        assert_eq!(index_of(SECOND >> 9), -9 * 64 - 1);
         assert_eq!(index_of(u64::MAX), MAX_INDEX);
     }
 }

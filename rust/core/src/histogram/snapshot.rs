@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use super::config::{MIN_SCALE, SCALE, largest_up_to, representative};
 use crate::error::Error;
 
-/// A copy of a histogram, in nanoseconds. It is a plain value: mergeable with any other, whatever process
-/// or host it came from.
+/// A copy of a histogram: values in nanoseconds, in buckets of [seconds](super::config). It is a plain value:
+/// mergeable with any other, whatever process or host it came from.
 ///
 /// It is consistent in itself: minimum and maximum lie in the first and last bucket, and values in these
 /// buckets can add up to the sum.
@@ -266,6 +266,26 @@ impl Snapshot {
             .buckets()
             .take_while(|&(index, _)| *self.values_of(index).end() <= ns);
         self.zeros + below.map(|(_, count)| count).sum::<u64>()
+    }
+
+    /// The same values in at most `most` non-empty buckets, zeros not counted, by going to the first coarser
+    /// scale that has no more; unchanged if there are none too many. At [`MIN_SCALE`] there are at most two,
+    /// which is the least that can be asked for.
+    #[must_use]
+    pub fn with_at_most(&self, most: usize) -> Self {
+        let buckets_at = |scale: i32| {
+            let mut merged: Vec<i32> = self
+                .buckets()
+                .map(|(i, _)| i >> (self.scale - scale))
+                .collect();
+            merged.dedup();
+            merged.len()
+        };
+        let scale = (MIN_SCALE..=self.scale)
+            .rev()
+            .find(|&scale| buckets_at(scale) <= most)
+            .unwrap_or(MIN_SCALE);
+        self.at_scale(scale)
     }
 
     /// The same values at a coarser scale, by merging neighbours; unchanged if `scale` is not coarser. No scale

@@ -13,13 +13,16 @@ fn power_of_two(exponent: u32) -> BigUint {
     BigUint::from(1_u8) << exponent
 }
 
-/// Whether value <= base^(index + 1) with base = 2^(1/64): both sides raised to the 64th power.
+/// Whether value <= 10^9 * base^(index + 1) with base = 2^(1/64): both sides raised to the 64th power, and
+/// multiplied by what makes them whole.
 fn at_or_below_end(value: u64, index: i32) -> bool {
-    let end = u32::try_from(index + 1).expect("no bucket before the one that ends at 1");
-    BigUint::from(value).pow(64) <= power_of_two(end)
+    let (value, second) = (BigUint::from(value), BigUint::from(1_000_000_000_u64));
+    let end = index + 1;
+    let (more, less) = (end.max(0).unsigned_abs(), end.min(0).unsigned_abs());
+    value.pow(64) * power_of_two(less) <= second.pow(64) * power_of_two(more)
 }
 
-/// base^index < value <= base^(index + 1).
+/// 10^9 * base^index < value <= 10^9 * base^(index + 1).
 fn belongs(value: u64, index: i32) -> bool {
     let above_start = index == MIN_INDEX || !at_or_below_end(value, index - 1);
     above_start && at_or_below_end(value, index)
@@ -55,7 +58,7 @@ fn every_value_beside_a_boundary_is_indexed_by_the_definition() {
 
 #[test]
 fn floating_point_bounds_are_the_exact_ones_rounded() {
-    for index in MIN_INDEX..=MAX_INDEX {
+    for index in MIN_INDEX..MAX_INDEX {
         // Exact to the 63 bits that a boundary has; below 2^53 its fraction is cut off.
         let (bound, exact) = (lower_bound(index + 1, SCALE), largest_up_to(index) as f64);
         assert!(

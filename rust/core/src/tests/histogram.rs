@@ -10,10 +10,14 @@ use proptest::{collection::vec, prelude::*};
 use super::recorded;
 use crate::{
     Error,
-    histogram::{Snapshot, config::MIN_SCALE, config::lower_bound},
+    histogram::{
+        Snapshot,
+        config::{MAX_INDEX, MIN_SCALE, index_of, lower_bound},
+    },
 };
 
 const HOUR: f64 = 3.6e12;
+const SECOND: u64 = 1_000_000_000;
 
 fn durations() -> impl Strategy<Value = Vec<u64>> {
     // Every order of magnitude from 0 ns to an hour is as likely as any other.
@@ -85,17 +89,23 @@ fn merged(mut a: Snapshot, b: &Snapshot) -> Snapshot {
     a
 }
 
-/// The bucket of `value` at `scale`, by definition: the least i with value <= base^(i + 1), found in whole
-/// numbers, independently of the code under test.
+/// The bucket of `value` at `scale`, by definition: the least i with value <= 10^9 * base^(i + 1), found in
+/// whole numbers, independently of the code under test.
 fn defined_index(value: u64, scale: i32) -> i32 {
-    if scale <= 0 {
-        // base = 2^(2^-scale): the least i with ceil(log2(value)) <= (i + 1) * 2^-scale.
-        let ceil_log2 = u64::BITS - (value - 1).leading_zeros();
-        return ceil_log2.div_ceil(1 << -scale).cast_signed() - 1;
-    }
-    // value^(2^scale) <= 2^(i + 1): the least such i + 1 is the ceiling of the power's logarithm.
-    let power = BigUint::from(value).pow(1 << scale);
-    i32::try_from((power - 1_u8).bits()).expect("at most 64 * 64 bits") - 1
+    // The least n with value^p <= (10^9)^p * 2^n, where base = 2^(1/p) from scale 0 on, and p = 1 below it.
+    let power = 1 << scale.max(0);
+    let value = BigUint::from(value).pow(power);
+    let second = BigUint::from(SECOND).pow(power);
+    let least = if value > second {
+        let quotient = (value + &second - 1_u8) / second;
+        i64::try_from((quotient - 1_u8).bits()).expect("at most 64 * 64 bits")
+    } else {
+        // value * 2^k <= second holds exactly if 2^k is at most the quotient's whole part.
+        1 - i64::try_from((second / value).bits()).expect("at most 30 * 64 bits")
+    };
+    // Below scale 0 a bucket spans 2^-scale octaves.
+    let octaves = 1_i64 << (-scale).max(0);
+    i32::try_from(-(-least).div_euclid(octaves) - 1).expect("few buckets")
 }
 
 #[test]
@@ -115,14 +125,14 @@ fn quantiles_outside_zero_to_one_are_refused() {
 }
 
 #[test]
-fn one_bucket_remains_at_the_coarsest_scales() {
+fn a_bucket_on_each_side_of_a_second_remains_at_the_coarsest_scales() {
     for scale in [MIN_SCALE, -40, i32::MIN] {
-        let coarse = recorded(&[2, 1_000, u64::MAX]).at_scale(scale);
+        let coarse = recorded(&[SECOND + 1, 2 * SECOND, u64::MAX]).at_scale(scale);
         assert_eq!(coarse.buckets().collect::<Vec<_>>(), [(0, 3)]);
         assert_eq!(coarse.scale(), MIN_SCALE);
-        assert_eq!(coarse.quantile(0.5), Ok(Some(2.0)));
-        let one = recorded(&[1]).at_scale(scale);
-        assert_eq!(one.buckets().collect::<Vec<_>>(), [(-1, 1)]);
+        assert_eq!(coarse.quantile(0.5), Ok(Some(2e9)));
+        let one = recorded(&[1, SECOND]).at_scale(scale);
+        assert_eq!(one.buckets().collect::<Vec<_>>(), [(-1, 2)]);
         assert_eq!(one.quantile(0.5), Ok(Some(1.0)));
     }
 }
@@ -131,7 +141,7 @@ fn one_bucket_remains_at_the_coarsest_scales() {
 fn more_values_than_can_be_counted_are_refused_and_change_nothing() {
     let full = |value: u64| {
         let all = u128::from(u64::MAX) * u128::from(value);
-        let index = crate::histogram::config::index_of(value);
+        let index = index_of(value);
         Snapshot::new(0, index, vec![u64::MAX], all, value, value)
     };
     for (mut a, b) in [
@@ -144,18 +154,18 @@ fn more_values_than_can_be_counted_are_refused_and_change_nothing() {
         assert_eq!(a, before);
         assert_eq!(merged(a, &recorded(&[])), before);
     }
-    let almost = Snapshot::new(0, 4095, vec![u64::MAX - 1], u128::MAX, 0, u64::MAX);
+    let almost = Snapshot::new(0, MAX_INDEX, vec![u64::MAX - 1], u128::MAX, 0, u64::MAX);
     assert_eq!(merged(almost, &recorded(&[u64::MAX])).count(), u64::MAX);
 }
 
 #[test]
 fn what_was_read_in_flight_is_brought_to_what_is_possible() {
     // A new minimum whose bucket is not counted yet, a sum that lags, a sum that ran ahead.
-    let minimum = Snapshot::new(0, 63, vec![3], 6, 1, 2);
+    let minimum = Snapshot::new(0, index_of(2), vec![3], 6, 1, 2);
     assert_eq!((minimum.min_ns(), minimum.sum_ns()), (Some(2), 6));
-    let lagging = Snapshot::new(1, 63, vec![2], 2, 0, 2);
+    let lagging = Snapshot::new(1, index_of(2), vec![2], 2, 0, 2);
     assert_eq!(lagging.sum_ns(), 4);
-    let ahead = Snapshot::new(0, 63, vec![1], u128::MAX, 2, 1_000);
+    let ahead = Snapshot::new(0, index_of(2), vec![1], u128::MAX, 2, 1_000);
     assert_eq!((ahead.sum_ns(), ahead.max_ns()), (2, Some(2)));
     // Nothing counted yet.
     assert_eq!(
@@ -211,6 +221,17 @@ proptest! {
         prop_assert_eq!(coarse.count(), values.len() as u64);
         let bounds = coarse.buckets().map(|(i, _)| lower_bound(i, scale));
         prop_assert!(bounds.is_sorted());
+    }
+
+    #[test]
+    fn buckets_are_limited_at_the_first_scale_that_suffices(values in durations(), most in 2..200_usize) {
+        let snapshot = recorded(&values);
+        let limited = snapshot.with_at_most(most);
+        prop_assert!(limited.buckets().count() <= most);
+        prop_assert_eq!(&limited, &snapshot.at_scale(limited.scale()));
+        if limited.scale() < snapshot.scale() {
+            prop_assert!(snapshot.at_scale(limited.scale() + 1).buckets().count() > most);
+        }
     }
 
     #[test]
