@@ -156,8 +156,8 @@ def test_buckets_say_where_durations_lie(monitor):
     snapshot = op.snapshot()
     base = 2**2**-snapshot.scale
     found = [
-        next(n for i, n in snapshot.buckets() if base**i < ns * (1 + 1e-12) <= base ** (i + 1.001))
-        for ns in (1, 1_000_000, 3_000_000_000)
+        next(n for i, n in snapshot.buckets() if base**i < duration <= base ** (i + 1))
+        for duration in (1e-9, 0.001, 3.0)
     ]
     assert (snapshot.zeros, found) == (1, [1, 2, 1])
     assert [snapshot.count_below(s) for s in (0.0, 1e-9, 0.0005, 0.0011, 3.0)] == [1, 2, 2, 4, 5]
