@@ -42,7 +42,9 @@ test-rust: ## unit and property tests of the core
 test-loom: ## every interleaving of small programs on the ring and the record path
 	RUSTFLAGS="--cfg loom" cargo test --profile loom --package perfuse-core --target-dir target/loom
 
-test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL
+# Tests whose program could not be fetched are skipped, except in CI, where they fail.
+test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL and other real servers
+	-tools/servers >/dev/null
 	$(BIN)/python -m pytest
 
 # The package as users get it, in a venv of its own; a target folder of its own keeps the other builds.

@@ -1,0 +1,77 @@
+"""Real programs for tests to talk to: found, started on loopback, waited for, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+TOOL = Path(__file__).parents[2] / "tools" / "servers"
+STARTING = 60.0  # seconds: what a loaded machine may take
+STOPPING = 20.0
+
+
+def server_path(name: str) -> str:
+    """Return the path of the program `name`, one of those that `tools/servers` knows.
+
+    Without it the test is skipped, except where everything has to be there: `CI=true` fails it.
+    """
+    found = subprocess.run([TOOL, "--present", name], capture_output=True, text=True, check=False)
+    if found.returncode == 0:
+        return found.stdout.strip()
+    if os.environ.get("CI") == "true":
+        pytest.fail(found.stderr.strip())
+    pytest.skip(found.stderr.strip())
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | Path], url: str, log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` until the block ends, entering it once `url` answers with success.
+
+    What the program prints goes to the file `log`, whose end an error shows.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + STARTING
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                state = "has not answered" if process.returncode is None else "has ended"
+                pytest.fail(f"{command[0]} {state}:\n{log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOPPING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except (OSError, urllib.error.HTTPError):
+        return False
