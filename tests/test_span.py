@@ -1,11 +1,16 @@
 """Spans: `with`, `async with`, and what may happen inside the block."""
 
 import asyncio
+import contextlib
+import inspect
+import pydoc
 import threading
 import time
 import traceback
 
 import pytest
+
+from perfuse import Span
 
 
 def only_sample(monitor, operation="op"):
@@ -68,6 +73,62 @@ class TestWith:
         """What cannot be tracked is refused where track_operation is called."""
         with pytest.raises(error):
             monitor.track_operation(*arguments)
+
+
+class TestSteps:
+    """`__enter__` and its like: methods for whoever looks at them or calls them by hand."""
+
+    NAMES = ("__enter__", "__exit__", "__aenter__", "__aexit__")
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_they_describe_themselves_as_methods(self, monitor, name):
+        """Name, qualified name and signature are those of a method of the class."""
+        method = getattr(Span, name)
+        bound = getattr(monitor.track_operation("op"), name)
+        for described in (method, bound):
+            assert (described.__name__, described.__qualname__) == (name, f"Span.{name}")
+        assert inspect.isroutine(method)
+        expected = ["self", "exc_type", "exc_value", "traceback"] if "exit" in name else ["self"]
+        assert list(inspect.signature(method).parameters) == expected
+        assert name in pydoc.plain(pydoc.render_doc(Span))
+
+    def test_they_work_unbound_and_bound(self, monitor):
+        """ExitStack calls the class's function, others keep a bound one: both record."""
+        span = monitor.track_operation("op")
+        assert Span.__enter__(span) is span
+        leave = span.__exit__
+        assert leave.__self__ is span
+        del span
+        assert leave(None, None, None) is None
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(monitor.track_operation("op"))
+        assert monitor.get_stats("op").count == 2
+
+    def test_wrong_calls_are_refused(self, monitor):
+        """A wrong instance or none, and wrong arguments, raise a TypeError."""
+        span = monitor.track_operation("op")
+        for wrong in (
+            Span.__enter__,
+            lambda: Span.__enter__(42),
+            lambda: Span.__enter__.__get__(42),
+            lambda: span.__enter__(1),
+            lambda: span.__exit__(None),
+            lambda: span.__exit__(None, None, exc=None),
+            lambda: Span.__exit__(span, None, None, None, None),
+        ):
+            with pytest.raises(TypeError):
+                wrong()
+        assert monitor.get_stats("op") is None
+
+    def test_any_number_may_be_bound_at_once(self, monitor):
+        """Bound methods beyond what is kept for reuse work, and each is of its own span."""
+        spans = [monitor.track_operation(f"op{i}") for i in range(200)]
+        entered = [span.__enter__ for span in spans]
+        left = [span.__exit__ for span in spans]
+        assert all(enter() is span for enter, span in zip(entered, spans, strict=True))
+        for leave in reversed(left):
+            leave(None, None, None)
+        assert len(monitor.get_all_stats()) == 200
 
 
 class TestOutcomes:

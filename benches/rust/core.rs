@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use perfuse_benches::{Random, full_operation};
-use perfuse_core::{Clock, Measured, Outcome, Summary, histogram::config::index_of};
+use perfuse_core::{Clock, Measured, Outcome, Summary, Writers, histogram::config::index_of};
 
 /// How many different values a bench goes through, so that no branch is predicted by heart.
 const VALUES: usize = 4_096;
@@ -32,20 +32,32 @@ fn recording(criterion: &mut Criterion) {
                 .fold(0, |sum, &v| sum + index_of(black_box(v)))
         });
     });
-    group.bench_function("record", |b| {
-        b.iter(|| {
-            for &ns in &values {
-                operation.record(ns, Measured::Nanos(black_box(ns)), Outcome::Ok, |_| false);
-            }
+    for (name, writers) in [
+        ("record", Writers::Concurrent),
+        ("serialised record", Writers::Serialised),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                for &ns in &values {
+                    let duration = Measured::Nanos(black_box(ns));
+                    operation.record(ns, duration, Outcome::Ok, writers, |_| false);
+                }
+            });
         });
-    });
+    }
     group.bench_function("two clock reads and a record", |b| {
         b.iter(|| {
             for _ in 0..VALUES {
                 let start = clock.ticks();
                 let end = clock.ticks();
                 let ns = clock.nanos_between(start, end);
-                operation.record(end, Measured::Nanos(ns), Outcome::Ok, |_| false);
+                operation.record(
+                    end,
+                    Measured::Nanos(ns),
+                    Outcome::Ok,
+                    Writers::Concurrent,
+                    |_| false,
+                );
             }
         });
     });

@@ -1,6 +1,6 @@
 //! Durations as services show them, for the benchmarks beside this file.
 
-use perfuse_core::{Clock, Measured, Operation, Outcome};
+use perfuse_core::{Clock, Measured, Operation, Outcome, Writers};
 
 /// Small and quick, and the same in every run: splitmix64 (Steele et al., "Fast Splittable Pseudorandom
 /// Number Generators", 2014).
@@ -45,7 +45,13 @@ pub fn full_operation(seed: u64, measured: fn(u64) -> Measured) -> Operation {
     let mut random = Random(seed);
     for _ in 0..2_000 {
         let duration = measured(random.latency_ns());
-        operation.record(clock.ticks(), duration, Outcome::Ok, |_| false);
+        operation.record(
+            clock.ticks(),
+            duration,
+            Outcome::Ok,
+            Writers::Concurrent,
+            |_| false,
+        );
     }
     operation
 }

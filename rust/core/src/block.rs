@@ -15,7 +15,7 @@ use crate::{
     memory::Memory,
     ring::{MAX_WINDOW, Measured, OUTCOMES, Outcome, Ring, SLOT_WORDS, Sample},
     summary::{Summary, Tally},
-    sync::{AtomicU64, Ordering},
+    sync::{AtomicU64, Ordering, Writers},
 };
 
 // Header words. The first cache line is what every successful record touches.
@@ -66,7 +66,7 @@ pub struct Totals {
 pub struct Block {
     memory: Memory,
     window: u64, // in [1, MAX_WINDOW]
-    capacity: usize,
+    capacity_log2: u32,
 }
 
 impl Block {
@@ -80,13 +80,13 @@ impl Block {
         if window == 0 || window > MAX_WINDOW {
             return Err(Error::Window(window));
         }
-        let capacity = Ring::capacity_for(window);
+        let capacity_log2 = Ring::capacity_for(window).ilog2();
         Ok(Self {
             memory: Memory::zeroed(
-                HEADER_WORDS + capacity * SLOT_WORDS + OUTCOMES.len() * Recorder::WORDS,
+                HEADER_WORDS + (SLOT_WORDS << capacity_log2) + OUTCOMES.len() * Recorder::WORDS,
             )?,
             window: window as u64,
-            capacity,
+            capacity_log2,
         })
     }
 
@@ -96,14 +96,18 @@ impl Block {
         self.window
     }
 
+    /// Header and, behind it, the ring and the histograms.
+    #[inline(always)]
+    fn parts(&self) -> (&[AtomicU64; HEADER_WORDS], &[AtomicU64]) {
+        self.memory
+            .words()
+            .split_first_chunk()
+            .expect("a block begins with its header")
+    }
+
     #[inline(always)]
     fn header(&self, word: usize) -> &AtomicU64 {
-        let header: &[AtomicU64; HEADER_WORDS] = self
-            .memory
-            .words()
-            .first_chunk()
-            .expect("a block begins with its header");
-        &header[word]
+        &self.parts().0[word]
     }
 
     /// Reads a header word. Relaxed: every field stands for itself.
@@ -113,63 +117,58 @@ impl Block {
     }
 
     #[inline]
-    fn add_relaxed(&self, word: usize, amount: u64) -> u64 {
-        self.header(word).fetch_add(amount, Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn raise_relaxed(&self, word: usize, value: u64) {
-        // Reading first keeps the common case, no new extreme, free of a locked instruction.
-        if value > self.load_relaxed(word) {
-            self.header(word).fetch_max(value, Ordering::Relaxed);
-        }
-    }
-
-    #[inline]
     fn ring(&self) -> Ring<'_> {
-        Ring::new(&self.memory.words()[HEADER_WORDS..HEADER_WORDS + self.capacity * SLOT_WORDS])
+        Ring::new(self.parts().1, self.capacity_log2)
     }
 
     #[inline]
     fn recorder(&self, outcome: Outcome) -> Recorder<'_> {
-        let at = HEADER_WORDS + self.capacity * SLOT_WORDS + outcome as usize * Recorder::WORDS;
-        Recorder::new(&self.memory.words()[at..])
+        Recorder::new(&self.parts().1[self.recorder_at(outcome)..])
+    }
+
+    /// Where the histogram of `outcome` begins behind the header.
+    #[inline(always)]
+    fn recorder_at(&self, outcome: Outcome) -> usize {
+        (SLOT_WORDS << self.capacity_log2) + outcome as usize * Recorder::WORDS
     }
 
     /// Claims the next ticket, which counts the sample; [`record`](Self::record) must follow.
     #[inline(always)]
-    pub fn claim(&self) -> u64 {
+    pub fn claim(&self, writers: Writers) -> u64 {
         // Relaxed: tickets only have to differ; slots vouch for themselves (see `ring`).
-        self.add_relaxed(HEAD, 1)
+        writers.add(self.header(HEAD), 1)
     }
 
     /// Records `sample` under a claimed ticket. True if it was over the threshold.
     // Inlined wherever it is called, so that what is known there of the sample (that it is in
     // nanoseconds, that it is Ok) takes its branches out.
     #[inline(always)]
-    pub fn record(&self, ticket: u64, sample: Sample) -> bool {
+    pub fn record(&self, ticket: u64, sample: Sample, writers: Writers) -> bool {
+        // Taken once: after each store the compiler would have to find the words anew.
+        let (header, rest) = self.parts();
+        let add = |word: usize, amount| writers.add(&header[word], amount);
         let ns = sample.duration.nanos();
         let sums = sums_of(sample.outcome);
-        self.raise_relaxed(sums + MAX, ns);
-        self.raise_relaxed(sums + MIN_INVERTED, !ns);
-        self.ring().write(ticket, sample);
-        self.recorder(sample.outcome).count(ns);
-        let before = self.add_relaxed(sums + SUM_LOW, ns);
+        writers.raise(&header[sums + MAX], ns);
+        writers.raise(&header[sums + MIN_INVERTED], !ns);
+        Ring::new(rest, self.capacity_log2).write(ticket, sample);
+        Recorder::new(&rest[self.recorder_at(sample.outcome)..]).count(ns, writers);
+        let before = add(sums + SUM_LOW, ns);
         if before.checked_add(ns).is_none() {
-            self.add_relaxed(sums + SUM_HIGH, 1);
+            add(sums + SUM_HIGH, 1);
         }
         match sample.outcome {
             Outcome::Ok => {}
-            Outcome::Error => _ = self.add_relaxed(ERRORS, 1),
-            Outcome::Cancelled => _ = self.add_relaxed(CANCELLATIONS, 1),
+            Outcome::Error => _ = add(ERRORS, 1),
+            Outcome::Cancelled => _ = add(CANCELLATIONS, 1),
         }
         // A caller's seconds may lie over the threshold by less than a nanosecond.
         let over = match sample.duration {
-            Measured::Nanos(ns) => ns > !self.load_relaxed(LIMIT_INVERTED),
+            Measured::Nanos(ns) => ns > !header[LIMIT_INVERTED].load(Ordering::Relaxed),
             Measured::Seconds(seconds) => self.threshold().is_some_and(|limit| seconds > limit),
         };
         if over {
-            self.add_relaxed(VIOLATIONS, 1);
+            add(VIOLATIONS, 1);
         }
         over
     }

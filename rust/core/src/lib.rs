@@ -39,3 +39,4 @@ pub use registry::{Lookup, Registry};
 pub use ring::{OUTCOMES, Outcome, Sample};
 pub use snapshot::{MonitorSnapshot, OperationSnapshot};
 pub use summary::Summary;
+pub use sync::Writers;

@@ -8,7 +8,7 @@ use crate::{
     histogram,
     ring::{OUTCOMES, Outcome, Sample},
     summary::Summary,
-    sync::{AtomicU64, Ordering},
+    sync::{AtomicU64, Ordering, Writers},
 };
 
 /// A named operation. Shared by reference; every method is safe from any thread and none blocks.
@@ -86,9 +86,10 @@ impl Operation {
         end: u64,
         duration: Measured,
         outcome: Outcome,
+        writers: Writers,
         attach: impl FnOnce(u64) -> bool,
     ) -> Recorded {
-        let ticket = self.block.claim();
+        let ticket = self.block.claim(writers);
         let sample = Sample {
             end,
             duration,
@@ -96,7 +97,7 @@ impl Operation {
             has_metadata: attach(ticket),
         };
         Recorded {
-            violation: self.block.record(ticket, sample),
+            violation: self.block.record(ticket, sample, writers),
         }
     }
 
@@ -140,31 +141,28 @@ impl Operation {
         all
     }
 
-    /// An execution begins; [`end`](Self::end) must follow.
-    ///
-    /// `serialised` says that no other call of these two runs at the same moment, which spares the locked
-    /// instruction.
+    /// An execution begins; returns the moment in ticks. [`end`](Self::end) or [`abandon`](Self::abandon)
+    /// must follow.
     #[inline(always)]
-    pub fn begin(&self, serialised: bool) {
-        self.count_in_flight(1, serialised);
+    pub fn begin(&self, writers: Writers) -> u64 {
+        // First the reading: some processors hold it up until a store before it is done.
+        let now = self.clock.ticks();
+        writers.add(&self.in_flight, 1);
+        now
     }
 
-    /// An execution that began has ended, recorded or not. `serialised` as for [`begin`](Self::begin).
+    /// An execution that began has ended; returns the moment in ticks, for [`record`](Self::record).
     #[inline(always)]
-    pub fn end(&self, serialised: bool) {
-        self.count_in_flight(u64::MAX, serialised);
+    pub fn end(&self, writers: Writers) -> u64 {
+        let now = self.clock.ticks();
+        self.abandon(writers);
+        now
     }
 
+    /// An execution that began will never be known to have ended.
     #[inline(always)]
-    fn count_in_flight(&self, change: u64, serialised: bool) {
-        // Relaxed: a count that stands for itself.
-        if serialised {
-            let now = self.in_flight.load(Ordering::Relaxed);
-            self.in_flight
-                .store(now.wrapping_add(change), Ordering::Relaxed);
-        } else {
-            self.in_flight.fetch_add(change, Ordering::Relaxed);
-        }
+    pub fn abandon(&self, writers: Writers) {
+        writers.add(&self.in_flight, u64::MAX);
     }
 
     /// How many executions are under way.

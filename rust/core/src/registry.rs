@@ -217,7 +217,7 @@ impl Registry {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{operation::Measured, ring::Outcome};
+    use crate::{operation::Measured, ring::Outcome, sync::Writers};
 
     fn own(lookup: Lookup) -> Arc<Operation> {
         match lookup {
@@ -269,11 +269,17 @@ mod tests {
     fn what_is_attached_is_there_before_the_sample_can_be_read() {
         let registry = Registry::new(10, 10).unwrap();
         let operation = own(registry.operation(b"a"));
-        operation.record(0, Measured::Nanos(1), Outcome::Ok, |ticket| {
-            let window = operation.window();
-            assert_eq!((ticket, window.samples.len(), window.skipped), (0, 0, 1));
-            true
-        });
+        operation.record(
+            0,
+            Measured::Nanos(1),
+            Outcome::Ok,
+            Writers::Concurrent,
+            |ticket| {
+                let window = operation.window();
+                assert_eq!((ticket, window.samples.len(), window.skipped), (0, 0, 1));
+                true
+            },
+        );
         let window = operation.window();
         assert!(window.samples[0].1.has_metadata);
         assert_eq!(window.skipped, 0);

@@ -115,7 +115,7 @@ pub struct Sample {
 /// The ring's words inside an operation's block. A capacity is a power of two.
 #[derive(Debug, Clone, Copy)]
 pub struct Ring<'a> {
-    slots: &'a [AtomicU64],
+    slots: &'a [[AtomicU64; SLOT_WORDS]],
     capacity_log2: u32,
 }
 
@@ -126,28 +126,27 @@ impl<'a> Ring<'a> {
         window.next_power_of_two()
     }
 
-    /// A ring over `slots`, whose length is [`SLOT_WORDS`] times a power of two.
+    /// A ring of 2^`capacity_log2` slots over `words`, of which it uses as many as it needs.
+    ///
+    /// # Panics
+    ///
+    /// Reading and writing panic if there are fewer.
     #[inline]
     #[must_use]
-    pub fn new(slots: &'a [AtomicU64]) -> Self {
-        let capacity = slots.len() / SLOT_WORDS;
-        debug_assert!(capacity.is_power_of_two());
+    pub fn new(words: &'a [AtomicU64], capacity_log2: u32) -> Self {
+        debug_assert!(words.len() >= SLOT_WORDS << capacity_log2);
         Self {
-            slots,
-            capacity_log2: capacity.trailing_zeros(),
+            slots: words.as_chunks().0,
+            capacity_log2,
         }
     }
 
     #[inline]
     fn slot_and_lap(&self, ticket: u64) -> (&'a [AtomicU64; SLOT_WORDS], u64) {
         let capacity = 1_u64 << self.capacity_log2;
-        let at = (ticket & (capacity - 1)) as usize * SLOT_WORDS;
         // Laps count from 1: memory that was never written shows lap 0.
         let lap = ((ticket >> self.capacity_log2) + 1) & LAP_MASK;
-        let slot = self.slots[at..]
-            .first_chunk()
-            .expect("the masked slot lies inside the ring");
-        (slot, lap)
+        (&self.slots[(ticket & (capacity - 1)) as usize], lap)
     }
 
     /// Writes `sample` under `ticket`, which the caller has claimed for itself.
@@ -192,10 +191,7 @@ impl<'a> Ring<'a> {
             let from = run.start & (capacity - 1);
             let length = (run.end - run.start).min(capacity - from);
             let (_, lap) = self.slot_and_lap(run.start);
-            let slots = &self.slots[from as usize * SLOT_WORDS..][..length as usize * SLOT_WORDS];
-            slots
-                .as_chunks()
-                .0
+            self.slots[from as usize..][..length as usize]
                 .iter()
                 .filter_map(|slot| read_slot(slot, lap))
                 .for_each(&mut visit);
@@ -246,14 +242,14 @@ mod tests {
     #[test]
     fn a_fresh_ring_holds_nothing() {
         let memory = Memory::zeroed(8 * SLOT_WORDS).unwrap();
-        let ring = Ring::new(memory.words());
+        let ring = Ring::new(memory.words(), 3);
         assert!((0..20).all(|ticket| ring.read(ticket).is_none()));
     }
 
     #[test]
     fn the_newest_lap_replaces_the_one_before() {
         let memory = Memory::zeroed(8 * SLOT_WORDS).unwrap();
-        let ring = Ring::new(memory.words());
+        let ring = Ring::new(memory.words(), 3);
         for ticket in 0..20 {
             ring.write(ticket, sample(ticket));
         }
@@ -267,8 +263,8 @@ mod tests {
     fn any_mixture_of_two_laps_is_skipped() {
         for mixture in 1_u32..15 {
             let (a, b) = (Memory::zeroed(4).unwrap(), Memory::zeroed(4).unwrap());
-            Ring::new(a.words()).write(5, sample(1));
-            Ring::new(b.words()).write(6, sample(2));
+            Ring::new(a.words(), 0).write(5, sample(1));
+            Ring::new(b.words(), 0).write(6, sample(2));
             for (word, of_b) in a
                 .words()
                 .iter()
@@ -278,7 +274,7 @@ mod tests {
             {
                 word.store(of_b.load(Ordering::Relaxed), Ordering::Relaxed);
             }
-            let ring = Ring::new(a.words());
+            let ring = Ring::new(a.words(), 0);
             assert_eq!((ring.read(5), ring.read(6)), (None, None), "{mixture:04b}");
         }
     }
@@ -299,7 +295,7 @@ mod tests {
             capacity_log2 in 0_u32..6,
         ) {
             let memory = Memory::zeroed(SLOT_WORDS << capacity_log2).unwrap();
-            let ring = Ring::new(memory.words());
+            let ring = Ring::new(memory.words(), capacity_log2);
             let sample = Sample { end, duration, outcome, has_metadata };
             ring.write(ticket, sample);
             prop_assert_eq!(ring.read(ticket), Some(sample));

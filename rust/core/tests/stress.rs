@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use perfuse_core::{Clock, Measured, Operation, Outcome, Sample};
+use perfuse_core::{Clock, Measured, Operation, Outcome, Sample, Writers};
 
 const WRITERS: u64 = 4;
 
@@ -52,7 +52,9 @@ fn record_all(operation: &Operation, records: u64, seconds: bool) {
                         true => Measured::Seconds(ns as f64),
                         false => Measured::Nanos(ns),
                     };
-                    operation.record(!ns, measured, outcome(i), |_| i % 2 == 1);
+                    operation.record(!ns, measured, outcome(i), Writers::Concurrent, |_| {
+                        i % 2 == 1
+                    });
                 }
             });
         }

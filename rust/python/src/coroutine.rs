@@ -11,7 +11,6 @@ use std::{
     sync::atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
-use perfuse_core::Outcome;
 use pyo3::{
     ffi::{self, PySendResult},
     intern,
@@ -111,36 +110,41 @@ impl TrackedCoroutine {
         if self.state.load(Ordering::Relaxed) == NEW {
             self.state.store(STARTED, Ordering::Relaxed);
             let operation = self.operation(py);
-            operation.begin();
-            let now = operation.core().clock().ticks();
-            self.start.store(now, Ordering::Relaxed);
+            self.start.store(operation.begin(), Ordering::Relaxed);
         }
     }
 
     /// Whether the execution ends with this step, rather than having ended before.
     #[inline]
-    fn ends(&self, py: Python<'_>) -> bool {
+    fn ends(&self) -> bool {
         let under_way = self.state.load(Ordering::Relaxed) == STARTED;
         self.state.store(ENDED, Ordering::Relaxed);
-        if under_way {
-            self.operation(py).end();
-        }
         under_way
     }
 
-    fn end(&self, py: Python<'_>, outcome: Outcome) -> PyResult<()> {
-        if !self.ends(py) {
+    #[inline]
+    fn end(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.ends() {
             return Ok(());
         }
         let start = self.start.load(Ordering::Relaxed);
         self.source(py)
-            .record(py, self.operation(py), start, outcome, None)
+            .record_success(py, self.operation(py), start)
+    }
+
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.ends() {
+            return Ok(());
+        }
+        let start = self.start.load(Ordering::Relaxed);
+        self.source(py)
+            .record_cancelled(py, self.operation(py), start)
     }
 
     /// The coroutine was left by the current Python exception, which stays the current one.
     #[cold]
     fn end_raised(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.ends(py) {
+        if !self.ends() {
             return Ok(());
         }
         let start = self.start.load(Ordering::Relaxed);
@@ -156,7 +160,7 @@ impl TrackedCoroutine {
         let status = unsafe { ffi::PyIter_Send(self.coroutine, sent, &raw mut result) };
         let ended = match status {
             PySendResult::PYGEN_NEXT => return (status, result),
-            PySendResult::PYGEN_RETURN => self.end(py, Outcome::Ok),
+            PySendResult::PYGEN_RETURN => self.end(py),
             PySendResult::PYGEN_ERROR => self.end_raised(py),
         };
         if let Err(error) = ended {
@@ -243,7 +247,7 @@ unsafe extern "C" fn throw(
                     tracked.end_raised(py)?;
                 } else {
                     let stopped = PyErr::fetch(py);
-                    tracked.end(py, Outcome::Ok)?;
+                    tracked.end(py)?;
                     stopped.restore(py);
                 }
             }
@@ -262,7 +266,7 @@ unsafe extern "C" fn close(
             let tracked = TrackedCoroutine::of(object);
             let closed = borrowed(py, &tracked.coroutine).call_method0(intern!(py, "close"));
             match closed {
-                Ok(_) => tracked.end(py, Outcome::Cancelled)?,
+                Ok(_) => tracked.cancel(py)?,
                 Err(error) => {
                     error.restore(py);
                     tracked.end_raised(py)?;
@@ -330,7 +334,7 @@ unsafe extern "C" fn finalise(object: *mut ffi::PyObject) {
             return;
         }
         let pending = PyErr::take(py);
-        if let Err(error) = tracked.end(py, Outcome::Cancelled) {
+        if let Err(error) = tracked.cancel(py) {
             error.write_unraisable(py, None);
         }
         if let Some(pending) = pending {

@@ -1,33 +1,48 @@
-//! Spans that ended, for those to come. Without a GIL, the allocator's own lists per thread do as well.
+//! Objects that ended, for those to come. Without a GIL, the allocator's own lists per thread do as well.
 #![allow(unsafe_code, reason = "objects between two lives")]
 
 use pyo3::ffi;
+#[cfg(not(Py_GIL_DISABLED))]
+use std::{cell::UnsafeCell, ptr};
+
+/// As many as blocks nest on all stacks together; more come from the allocator.
+#[cfg(not(Py_GIL_DISABLED))]
+const CAPACITY: usize = 64;
+
+/// Freed objects of one type, for whom only the count of references has to be written again.
+#[cfg(not(Py_GIL_DISABLED))]
+pub struct FreeList(UnsafeCell<([*mut ffi::PyObject; CAPACITY], usize)>);
+#[cfg(Py_GIL_DISABLED)]
+pub struct FreeList;
+
+// SAFETY: `pop` and `push` run with the GIL held and call nothing that could release it.
+#[cfg(not(Py_GIL_DISABLED))]
+unsafe impl Sync for FreeList {}
 
 #[cfg(not(Py_GIL_DISABLED))]
-mod with_gil {
-    use std::{cell::UnsafeCell, ptr};
+unsafe extern "C" {
+    // Exported by CPython for its own free lists and those of extensions.
+    fn _Py_NewReference(object: *mut ffi::PyObject);
+}
 
-    use pyo3::ffi;
-
-    /// As many as blocks nest on all stacks together; more come from the allocator.
-    const CAPACITY: usize = 64;
-
-    pub struct FreeList(UnsafeCell<([*mut ffi::PyObject; CAPACITY], usize)>);
-
-    // SAFETY: `pop` and `push` run with the GIL held and call nothing that could release it.
-    unsafe impl Sync for FreeList {}
-
-    pub static FREE: FreeList = FreeList(UnsafeCell::new(([ptr::null_mut(); CAPACITY], 0)));
-
-    unsafe extern "C" {
-        // Exported by CPython for its own free lists and those of extensions.
-        fn _Py_NewReference(object: *mut ffi::PyObject);
+impl FreeList {
+    pub const fn new() -> Self {
+        #[cfg(not(Py_GIL_DISABLED))]
+        return Self(UnsafeCell::new(([ptr::null_mut(); CAPACITY], 0)));
+        #[cfg(Py_GIL_DISABLED)]
+        Self
     }
 
-    impl FreeList {
-        #[inline]
-        pub unsafe fn pop(&self) -> *mut ffi::PyObject {
-            // SAFETY: the GIL is held, so this is the only reference.
+    /// An object with one reference, the rest of it as `push` took it, or null.
+    ///
+    /// # Safety
+    ///
+    /// The thread is attached.
+    #[inline]
+    pub unsafe fn pop(&self) -> *mut ffi::PyObject {
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
+            // SAFETY: attached means that the GIL is held, so this is the only reference.
             let (objects, length) = unsafe { &mut *self.0.get() };
             let Some(last) = length.checked_sub(1) else {
                 return ptr::null_mut();
@@ -37,52 +52,33 @@ mod with_gil {
             unsafe { _Py_NewReference(objects[last]) };
             objects[last]
         }
+        #[cfg(Py_GIL_DISABLED)]
+        std::ptr::null_mut()
+    }
 
-        /// False if there is no room.
-        #[inline]
-        pub unsafe fn push(&self, freed: *mut ffi::PyObject) -> bool {
+    /// Takes an object without references, what it owned given up, or frees it.
+    ///
+    /// # Safety
+    ///
+    /// The thread is attached; `freed` is of the list's type, made by `PyObject_New`, and nobody refers
+    /// to it.
+    #[inline]
+    pub unsafe fn push(&self, freed: *mut ffi::PyObject) {
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
             // SAFETY: as in `pop`.
             let (objects, length) = unsafe { &mut *self.0.get() };
-            let Some(slot) = objects.get_mut(*length) else {
-                return false;
-            };
-            *slot = freed;
-            *length += 1;
-            true
+            if let Some(slot) = objects.get_mut(*length) {
+                *slot = freed;
+                *length += 1;
+                return;
+            }
         }
-    }
-}
-
-/// A span with one reference and its fields yet to be written, or null.
-///
-/// # Safety
-///
-/// The thread is attached.
-#[inline]
-pub unsafe fn pop() -> *mut ffi::PyObject {
-    #[cfg(not(Py_GIL_DISABLED))]
-    // SAFETY: attached means holding the GIL.
-    return unsafe { with_gil::FREE.pop() };
-    #[cfg(Py_GIL_DISABLED)]
-    std::ptr::null_mut()
-}
-
-/// Takes a span without references and with its fields dropped, or frees it.
-///
-/// # Safety
-///
-/// The thread is attached; `freed` is a span, made by `PyObject_New`, that nobody refers to.
-#[inline]
-pub unsafe fn push(freed: *mut ffi::PyObject) {
-    #[cfg(not(Py_GIL_DISABLED))]
-    // SAFETY: attached means holding the GIL.
-    if unsafe { with_gil::FREE.push(freed) } {
-        return;
-    }
-    // SAFETY: as PyObject_New made it: the memory from PyObject_Malloc, with a reference to its type.
-    unsafe {
-        let class = ffi::Py_TYPE(freed);
-        ffi::PyObject_Free(freed.cast());
-        ffi::Py_DECREF(class.cast());
+        // SAFETY: as PyObject_New made it: the memory from PyObject_Malloc, with a reference to its type.
+        unsafe {
+            let class = ffi::Py_TYPE(freed);
+            ffi::PyObject_Free(freed.cast());
+            ffi::Py_DECREF(class.cast());
+        }
     }
 }

@@ -10,7 +10,6 @@ use std::{
     ptr,
 };
 
-use perfuse_core::Outcome;
 use pyo3::{ffi, intern, prelude::*, types::PyString};
 
 use crate::{
@@ -31,7 +30,14 @@ struct TrackedFunction {
     source: *mut ffi::PyObject,
     dict: *mut ffi::PyObject,
     weak_references: *mut ffi::PyObject,
-    is_coroutine_function: bool,
+}
+
+impl TrackedFunction {
+    #[inline]
+    fn source<'a>(&'a self, py: Python<'a>) -> &'a Source {
+        // SAFETY: owned, a Source.
+        unsafe { borrowed(py, &self.source).cast_unchecked::<Source>().get() }
+    }
 }
 
 /// A callable that calls `function` and records each call; see `perfuse.tracking`.
@@ -48,12 +54,14 @@ pub fn tracked_function<'py>(
         let object = ffi::PyObject_GC_New::<ffi::PyObject>(TYPE.get());
         let made = Bound::from_owned_ptr_or_err(py, object)?;
         let tracked = object.cast::<TrackedFunction>();
-        (&raw mut (*tracked).vectorcall).write(call);
+        (&raw mut (*tracked).vectorcall).write(match is_coroutine_function {
+            true => call_for_coroutine,
+            false => call,
+        });
         (&raw mut (*tracked).function).write(function.clone().into_ptr());
         (&raw mut (*tracked).source).write(source.clone().into_ptr());
         (&raw mut (*tracked).dict).write(ptr::null_mut());
         (&raw mut (*tracked).weak_references).write(ptr::null_mut());
-        (&raw mut (*tracked).is_coroutine_function).write(is_coroutine_function);
         ffi::PyObject_GC_Track(object.cast());
         Ok(made)
     }
@@ -62,6 +70,7 @@ pub fn tracked_function<'py>(
 // Every function below is called by CPython, attached, with a TrackedFunction as first argument and what
 // its slot promises as the others: that is what the SAFETY arguments refer to.
 
+/// A call of a plain function.
 unsafe extern "C" fn call(
     object: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
@@ -72,29 +81,46 @@ unsafe extern "C" fn call(
     unsafe {
         guarded(|py| {
             let tracked = &*object.cast::<TrackedFunction>();
-            let source = borrowed(py, &tracked.source)
-                .cast_unchecked::<Source>()
-                .get();
-            let operation = source.operation(py)?;
-            if tracked.is_coroutine_function {
-                let made = ffi::PyObject_Vectorcall(tracked.function, args, count, keywords);
-                let made = Bound::from_owned_ptr_or_err(py, made)?;
-                return coroutine::new(py, made, &operation, tracked.source);
-            }
+            let source = tracked.source(py);
+            let found;
+            let operation = match source.known(py) {
+                Some(known) => known,
+                None => {
+                    found = source.operation(py)?;
+                    &found
+                }
+            };
             let operation = operation.get();
-            operation.begin();
-            let start = operation.core().clock().ticks();
+            let start = operation.begin();
             let result = ffi::PyObject_Vectorcall(tracked.function, args, count, keywords);
-            operation.end();
             if result.is_null() {
                 source.record_raised(py, operation, start)?;
                 return Ok(result);
             }
-            if let Err(error) = source.record(py, operation, start, Outcome::Ok, None) {
+            if let Err(error) = source.record_success(py, operation, start) {
                 ffi::Py_DECREF(result);
                 return Err(error);
             }
             Ok(result)
+        })
+    }
+}
+
+/// A call of a coroutine function.
+unsafe extern "C" fn call_for_coroutine(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: usize,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: as for `call`.
+    unsafe {
+        guarded(|py| {
+            let tracked = &*object.cast::<TrackedFunction>();
+            let operation = tracked.source(py).operation(py)?;
+            let made = ffi::PyObject_Vectorcall(tracked.function, args, count, keywords);
+            let made = Bound::from_owned_ptr_or_err(py, made)?;
+            coroutine::new(py, made, &operation, tracked.source)
         })
     }
 }

@@ -23,6 +23,7 @@ mod raw;
 mod snapshot;
 mod source;
 mod span;
+mod step;
 mod stop;
 
 /// The compiled core of perfuse. Use the names that `perfuse` exports.
@@ -56,6 +57,7 @@ mod _core {
     #[pymodule_init]
     fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        super::step::initialise(py)?;
         module.add("Span", super::span::initialise(py)?)?;
         super::done::initialise(py)?;
         super::coroutine::initialise(py)?;

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use perfuse_core::{Measured, Outcome, Recorded, Registry, Sample, Summary, Window};
+use perfuse_core::{Measured, Outcome, Recorded, Registry, Sample, Summary, Window, Writers};
 use pyo3::{
     PyTraverseError, PyVisit,
     exceptions::PyKeyboardInterrupt,
@@ -113,16 +113,22 @@ impl Operation {
         self.shared.enabled()
     }
 
-    /// An execution begins; [`end`](Self::end) must follow.
+    /// An execution begins, at the ticks returned; [`end`](Self::end) or [`abandon`](Self::abandon) must
+    /// follow.
     #[inline(always)]
-    pub fn begin(&self) {
-        self.core.begin(SERIALISED);
+    pub fn begin(&self) -> u64 {
+        self.core.begin(WRITERS)
     }
 
-    /// An execution that began has ended.
+    /// An execution that began has ended, at the ticks returned.
     #[inline(always)]
-    pub fn end(&self) {
-        self.core.end(SERIALISED);
+    pub fn end(&self) -> u64 {
+        self.core.end(WRITERS)
+    }
+
+    /// An execution that began is given up, without a record.
+    pub fn abandon(&self) {
+        self.core.abandon(WRITERS);
     }
 
     /// Records a successful execution without metadata that ended at `end`, unless the monitor is
@@ -133,7 +139,9 @@ impl Operation {
         if !self.enabled() {
             return Ok(());
         }
-        let Recorded { violation } = self.core.record(end, duration, Outcome::Ok, |_| false);
+        let Recorded { violation } = self
+            .core
+            .record(end, duration, Outcome::Ok, WRITERS, |_| false);
         if violation {
             self.report(py, end, duration, Outcome::Ok, None)?;
         }
@@ -154,7 +162,7 @@ impl Operation {
             return Ok(());
         }
         let mut displaced = None;
-        let Recorded { violation } = self.core.record(end, duration, outcome, |ticket| {
+        let Recorded { violation } = self.core.record(end, duration, outcome, WRITERS, |ticket| {
             metadata.as_ref().is_some_and(|metadata| {
                 let window = self.core.block().window();
                 displaced = self.metadata.put(ticket, metadata.clone(), window);
@@ -239,8 +247,12 @@ pub fn events_failed(py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
     }
 }
 
-/// With a GIL, no two threads count executions at the same moment.
-const SERIALISED: bool = cfg!(not(Py_GIL_DISABLED));
+/// With a GIL, no two threads record at the same moment.
+const WRITERS: Writers = if cfg!(Py_GIL_DISABLED) {
+    Writers::Concurrent
+} else {
+    Writers::Serialised
+};
 
 /// From this many samples on, condensing a window takes longer than handing the GIL around.
 const SAMPLES_WORTH_DETACHING: usize = 10_000;

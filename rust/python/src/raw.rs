@@ -31,17 +31,18 @@ pub unsafe fn guarded(
 ) -> *mut ffi::PyObject {
     // SAFETY: the caller vouches for the attachment, which outlasts this call.
     let py = unsafe { Python::assume_attached() };
-    match catch_unwind(AssertUnwindSafe(|| body(py))) {
-        Ok(Ok(result)) => result,
-        Ok(Err(error)) => {
-            error.restore(py);
-            ptr::null_mut()
-        }
-        Err(_) => {
-            PyRuntimeError::new_err("a bug in perfuse; please report it").restore(py);
-            ptr::null_mut()
-        }
-    }
+    // The error is raised inside, so that no more than a pointer has to come out through memory.
+    let body = || body(py).unwrap_or_else(|error| raise(py, error));
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        let error = PyRuntimeError::new_err("a bug in perfuse; please report it");
+        raise(py, error)
+    })
+}
+
+#[cold]
+fn raise(py: Python<'_>, error: PyErr) -> *mut ffi::PyObject {
+    error.restore(py);
+    ptr::null_mut()
 }
 
 /// A reference to what `pointer` points to, for the time that the caller keeps it alive.

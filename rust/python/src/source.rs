@@ -105,29 +105,29 @@ impl Source {
     /// The operation to record into now.
     #[inline]
     pub fn operation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
-        match (self.found.get(), &self.name) {
-            (Some((_, operation)), None) => Ok(operation.bind(py).clone()),
-            // Acquire: pairs with the Release in set_process_monitor.
-            (Some((generation, operation)), _)
-                if *generation == GENERATION.load(Ordering::Acquire) =>
-            {
-                Ok(operation.bind(py).clone())
-            }
-            (_, name) => self.look_up(py, name.as_ref()),
+        match self.known(py) {
+            Some(operation) => Ok(operation.clone()),
+            None => self.look_up(py),
         }
     }
 
+    /// The operation to record into now, if it needs no look-up; it lives as long as the source.
+    #[inline]
+    pub fn known<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Operation>> {
+        let (generation, operation) = self.found.get()?;
+        // Acquire: pairs with the Release in set_process_monitor.
+        let current = self.name.is_none() || *generation == GENERATION.load(Ordering::Acquire);
+        current.then(|| operation.bind(py))
+    }
+
     #[cold]
-    fn look_up<'py>(
-        &self,
-        py: Python<'py>,
-        name: Option<&Py<PyString>>,
-    ) -> PyResult<Bound<'py, Operation>> {
+    fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
         let generation = GENERATION.load(Ordering::Acquire);
         let monitor = py
             .import(intern!(py, "perfuse.monitor"))?
             .call_method0(intern!(py, "get_performance_monitor"))?
             .cast_into::<Monitor>()?;
+        let name = self.name.as_ref();
         let name = name.map_or_else(|| PyString::new(py, ""), |name| name.bind(py).clone());
         let operation = monitor.get().operation_of(&name)?;
         // Asked before the monitor was found: a monitor set meanwhile makes this entry outdated.
@@ -135,47 +135,63 @@ impl Source {
         Ok(operation)
     }
 
-    /// Records an execution that began at `start`, and what left it.
-    #[inline]
-    pub fn record(
+    /// Ends and records an execution that began at `start` and succeeded.
+    #[inline(always)]
+    pub fn record_success(
         &self,
         py: Python<'_>,
         operation: &Operation,
         start: u64,
+    ) -> PyResult<()> {
+        let end = operation.end();
+        if self.metadata.is_some() {
+            return self.write(py, operation, [start, end], Outcome::Ok, None);
+        }
+        let duration = Measured::Nanos(operation.core().clock().nanos_between(start, end));
+        operation.record_plain(py, end, duration)
+    }
+
+    /// Ends and records an execution that began at `start` and was cancelled.
+    #[cold]
+    pub fn record_cancelled(
+        &self,
+        py: Python<'_>,
+        operation: &Operation,
+        start: u64,
+    ) -> PyResult<()> {
+        let end = operation.end();
+        self.write(py, operation, [start, end], Outcome::Cancelled, None)
+    }
+
+    /// Ends and records an execution that the current Python exception left, which stays the current one
+    /// unless recording raises in its stead.
+    #[cold]
+    pub fn record_raised(&self, py: Python<'_>, operation: &Operation, start: u64) -> PyResult<()> {
+        let end = operation.end();
+        let error = PyErr::fetch(py);
+        let outcome = outcome::of_exception(error.get_type(py).as_any())?;
+        let value = Some(error.value(py).as_any());
+        self.write(py, operation, [start, end], outcome, value)?;
+        error.restore(py);
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        py: Python<'_>,
+        operation: &Operation,
+        [start, end]: [u64; 2],
         outcome: Outcome,
         exception: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let clock = operation.core().clock();
-        let end = clock.ticks();
-        let duration = Measured::Nanos(clock.nanos_between(start, end));
-        if outcome == Outcome::Ok && self.metadata.is_none() {
-            return operation.record_plain(py, end, duration);
-        }
+        let duration = Measured::Nanos(operation.core().clock().nanos_between(start, end));
         let given = self.metadata.as_ref().map(|given| given.bind(py));
-        if let (Outcome::Ok, Some(given)) = (outcome, given) {
-            let metadata = (!given.is_empty())
+        let metadata = match (outcome, given) {
+            (Outcome::Ok, Some(given)) => (!given.is_empty())
                 .then(|| operation.copy(given))
-                .transpose()?;
-            return operation.record(py, end, duration, outcome, metadata);
-        }
-        let metadata = outcome::metadata(py, given, None, outcome, exception)?;
+                .transpose()?,
+            _ => outcome::metadata(py, given, None, outcome, exception)?,
+        };
         operation.record(py, end, duration, outcome, metadata)
-    }
-
-    /// Records an execution that the current Python exception left, which stays the current one unless
-    /// recording raises in its stead.
-    #[cold]
-    pub fn record_raised(&self, py: Python<'_>, operation: &Operation, start: u64) -> PyResult<()> {
-        let error = PyErr::fetch(py);
-        let outcome = outcome::of_exception(error.get_type(py).as_any())?;
-        self.record(
-            py,
-            operation,
-            start,
-            outcome,
-            Some(error.value(py).as_any()),
-        )?;
-        error.restore(py);
-        Ok(())
     }
 }

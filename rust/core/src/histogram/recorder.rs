@@ -1,7 +1,7 @@
 //! Counting into buckets, lock-free.
 
 use super::config::{BUCKETS, MIN_INDEX, index_of};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, Writers};
 
 /// The histogram's words inside an operation's block: the count of zeros, then one a bucket.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ impl<'a> Recorder<'a> {
 
     /// Counts one value.
     #[inline(always)]
-    pub fn count(&self, value: u64) {
+    pub fn count(&self, value: u64, writers: Writers) {
         let word = if value == 0 {
             0
         } else {
@@ -35,7 +35,7 @@ impl<'a> Recorder<'a> {
             (index_of(value) - MIN_INDEX + 1).cast_unsigned() as usize
         };
         // Relaxed: each bucket counts for itself; nothing else is published by it.
-        self.words[word].fetch_add(1, Ordering::Relaxed);
+        writers.add(&self.words[word], 1);
     }
 
     /// How many zeros were counted.

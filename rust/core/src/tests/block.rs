@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use crate::{
-    Error, Measured, OUTCOMES, Outcome, Sample, Totals,
+    Error, Measured, OUTCOMES, Outcome, Sample, Totals, Writers,
     block::{Block, limit_ns},
     histogram,
     ring::MAX_WINDOW,
@@ -19,8 +19,12 @@ fn sample(duration: Measured, outcome: Outcome) -> Sample {
     }
 }
 
+fn put(block: &Block, sample: Sample, writers: Writers) -> bool {
+    block.record(block.claim(writers), sample, writers)
+}
+
 fn record(block: &Block, duration: Measured) -> bool {
-    block.record(block.claim(), sample(duration, Outcome::Ok))
+    put(block, sample(duration, Outcome::Ok), Writers::Concurrent)
 }
 
 #[test]
@@ -55,7 +59,11 @@ fn clearing_forgets_samples_and_keeps_the_threshold() {
     for ns in 0..100 {
         record(&block, Measured::Nanos(ns));
     }
-    block.record(block.claim(), sample(Measured::Nanos(5), Outcome::Error));
+    put(
+        &block,
+        sample(Measured::Nanos(5), Outcome::Error),
+        Writers::Concurrent,
+    );
     block.clear();
     assert_eq!(block.samples().len(), 0);
     for outcome in OUTCOMES {
@@ -82,7 +90,11 @@ fn each_outcome_has_a_histogram_of_its_own() {
         (20, Outcome::Error),
         (300, Outcome::Cancelled),
     ] {
-        block.record(block.claim(), sample(Measured::Nanos(ns), outcome));
+        put(
+            &block,
+            sample(Measured::Nanos(ns), outcome),
+            Writers::Concurrent,
+        );
         let histogram = block.histogram(outcome);
         assert_eq!(
             (
@@ -159,5 +171,24 @@ proptest! {
         prop_assert_eq!(histogram.sum_ns(), values.iter().map(|&v| u128::from(v)).sum());
         prop_assert_eq!(histogram.min_ns(), values.iter().min().copied());
         prop_assert_eq!(histogram.max_ns(), values.iter().max().copied());
+    }
+
+    #[test]
+    fn serialised_records_leave_what_concurrent_ones_leave(
+        values in proptest::collection::vec(
+            ((any::<u64>(), 0_u32..64).prop_map(|(v, s)| v >> s), 0..OUTCOMES.len()), 0..100,
+        ),
+    ) {
+        let [concurrent, serialised] = [Writers::Concurrent, Writers::Serialised].map(|writers| {
+            let block = Block::new(16).unwrap();
+            block.set_threshold(Some(1e-6)).unwrap();
+            let over: Vec<_> = values
+                .iter()
+                .map(|&(ns, o)| put(&block, sample(Measured::Nanos(ns), OUTCOMES[o]), writers))
+                .collect();
+            let samples: Vec<_> = block.samples().collect();
+            (over, block.totals(), samples, OUTCOMES.map(|outcome| block.histogram(outcome)))
+        });
+        prop_assert_eq!(concurrent, serialised);
     }
 }

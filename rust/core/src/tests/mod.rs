@@ -16,9 +16,12 @@ mod snapshot;
 mod summary;
 
 #[cfg(not(loom))]
-use crate::histogram::{
-    Recorder, Snapshot,
-    config::{MAX_INDEX, MIN_INDEX},
+use crate::{
+    histogram::{
+        Recorder, Snapshot,
+        config::{MAX_INDEX, MIN_INDEX},
+    },
+    sync::Writers,
 };
 
 /// The snapshot of `values`.
@@ -27,7 +30,7 @@ fn recorded(values: &[u64]) -> Snapshot {
     let memory = crate::memory::Memory::zeroed(Recorder::WORDS).expect("one histogram fits");
     let recorder = Recorder::new(memory.words());
     for &value in values {
-        recorder.count(value);
+        recorder.count(value, Writers::Serialised);
     }
     Snapshot::new(
         recorder.zeros(),

@@ -15,7 +15,7 @@ use crate::{
     block::Block,
     memory::Memory,
     ring::{Measured, Outcome, Ring, SLOT_WORDS, Sample},
-    sync::{AtomicU64, Ordering},
+    sync::{AtomicU64, Ordering, Writers},
 };
 
 /// Set bits in every payload part of a sample, and in no two samples' the same.
@@ -33,6 +33,7 @@ fn sample(ticket: u64) -> Sample {
 struct Shared {
     memory: Memory,
     head: AtomicU64,
+    capacity_log2: u32,
 }
 
 impl Shared {
@@ -40,11 +41,12 @@ impl Shared {
         Arc::new(Self {
             memory: Memory::zeroed(capacity * SLOT_WORDS).expect("a few words"),
             head: AtomicU64::new(0),
+            capacity_log2: capacity.ilog2(),
         })
     }
 
     fn ring(&self) -> Ring<'_> {
-        Ring::new(self.memory.words())
+        Ring::new(self.memory.words(), self.capacity_log2)
     }
 
     fn write(&self) {
@@ -128,12 +130,12 @@ fn concurrent_records_are_all_counted() {
         let block = Arc::new(Block::new(1).expect("a few words"));
         let writer = thread::spawn({
             let block = Arc::clone(&block);
-            move || _ = block.record(block.claim(), timed(u64::MAX))
+            move || record(&block, u64::MAX)
         });
         // All in one octave, so that the snapshot reads few words; three values, because of two the
         // snapshot knows the sum by their extremes.
-        block.record(block.claim(), timed(1 << 63));
-        block.record(block.claim(), timed(3 << 62));
+        record(&block, 1 << 63);
+        record(&block, 3 << 62);
         writer.join().unwrap();
         let totals = block.totals();
         assert_eq!((totals.count, totals.errors), (3, 3));
@@ -149,11 +151,16 @@ fn concurrent_records_are_all_counted() {
     });
 }
 
-fn timed(ns: u64) -> Sample {
-    Sample {
+fn record(block: &Block, ns: u64) {
+    let sample = Sample {
         end: ns,
         duration: Measured::Nanos(ns),
         outcome: Outcome::Error,
         has_metadata: false,
-    }
+    };
+    block.record(
+        block.claim(Writers::Concurrent),
+        sample,
+        Writers::Concurrent,
+    );
 }

@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*};
 use super::recorded;
 use crate::{
     Clock, Error, Lookup, Measured, MonitorSnapshot, Operation, OperationSnapshot, Outcome,
-    Registry,
+    Registry, Writers,
     histogram::{self, Snapshot, config::index_of},
     snapshot::Damage,
 };
@@ -24,7 +24,13 @@ fn operation(registry: &Registry, name: &[u8]) -> std::sync::Arc<Operation> {
 
 fn record(operation: &Operation, ns: u64, outcome: Outcome) {
     let now = Clock::get().ticks();
-    operation.record(now, Measured::Nanos(ns), outcome, |_| false);
+    operation.record(
+        now,
+        Measured::Nanos(ns),
+        outcome,
+        Writers::Concurrent,
+        |_| false,
+    );
 }
 
 /// Name, counts by outcome, violations, executions under way.
@@ -45,8 +51,8 @@ fn operations_stand_in_the_order_they_were_first_seen_and_quiet_ones_are_left_ou
     registry.set_threshold(b"z", Some(5e-9)).unwrap();
     let (z, a) = (operation(&registry, b"z"), operation(&registry, b"a"));
     assert_eq!(counts(&registry.snapshot()), []);
-    a.begin(true);
-    a.begin(false);
+    a.begin(Writers::Serialised);
+    a.begin(Writers::Concurrent);
     record(&z, 5, Outcome::Ok);
     record(&z, 6, Outcome::Error);
     record(&z, 7, Outcome::Cancelled);
@@ -54,7 +60,7 @@ fn operations_stand_in_the_order_they_were_first_seen_and_quiet_ones_are_left_ou
         panic!("not refused");
     };
     record(&overflow, 1, Outcome::Ok);
-    a.end(true);
+    a.end(Writers::Serialised);
     let snapshot = registry.snapshot();
     let expected: [Counts<'_>; 3] = [
         (b"z", [1, 1, 1], 2, 0),

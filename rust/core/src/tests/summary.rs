@@ -4,7 +4,7 @@
 use num_bigint::BigUint;
 use proptest::{collection::vec, prelude::*};
 
-use crate::{Clock, Measured, Operation, Outcome, Summary, ring::Sample};
+use crate::{Clock, Measured, Operation, Outcome, Summary, Writers, ring::Sample};
 
 fn sample(duration: Measured) -> Sample {
     Sample {
@@ -86,7 +86,7 @@ proptest! {
         let operation = Operation::new(b"op", window, Clock::get()).unwrap();
         for (end, value) in values.into_iter().enumerate() {
             let outcome = [Outcome::Ok, Outcome::Error, Outcome::Cancelled][end % 3];
-            operation.record(end as u64, value, outcome, |_| false);
+            operation.record(end as u64, value, outcome, Writers::Concurrent, |_| false);
             let copy = operation.window().samples.into_iter().map(|(_, sample)| sample);
             prop_assert_eq!(operation.summary(), Summary::of(copy));
         }
