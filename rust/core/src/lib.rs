@@ -23,6 +23,7 @@ pub mod error;
 pub mod histogram;
 mod memory;
 pub mod operation;
+pub mod prometheus;
 pub mod registry;
 pub mod ring;
 pub mod snapshot;

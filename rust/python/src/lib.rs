@@ -19,6 +19,7 @@ mod name_cache;
 mod names;
 mod operation;
 mod outcome;
+mod prometheus;
 mod raw;
 mod snapshot;
 mod source;
@@ -38,6 +39,7 @@ mod _core {
         monitor::Monitor,
         monitor_snapshot::{MonitorSnapshot, OperationSnapshot},
         operation::Operation,
+        prometheus::{Chunks, PrometheusEncoder},
         snapshot::Snapshot,
         source::{Source, process_monitor, set_process_monitor},
     };

@@ -24,6 +24,11 @@ impl Snapshot {
         Self(histogram)
     }
 
+    /// What Rust encodes.
+    pub fn core(&self) -> &histogram::Snapshot {
+        &self.0
+    }
+
     /// A histogram as a plain dict, for JSON; durations are seconds.
     pub fn dict<'py>(
         histogram: &histogram::Snapshot,

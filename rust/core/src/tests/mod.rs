@@ -11,6 +11,8 @@ mod histogram;
 #[cfg(loom)]
 mod models;
 #[cfg(not(loom))]
+mod prometheus;
+#[cfg(not(loom))]
 mod snapshot;
 #[cfg(not(loom))]
 mod summary;

@@ -1,0 +1,118 @@
+"""The exposition as ASGI and WSGI applications."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from perfuse.export.prometheus.exposition import Exposition
+from perfuse.export.prometheus.response import METRICS_PATH, respond
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+    from typing import TypeAlias
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from perfuse.monitor import PerformanceMonitor
+
+    Message: TypeAlias = MutableMapping[str, Any]
+    Receive: TypeAlias = Callable[[], Awaitable[Message]]
+    Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+
+def metrics_app(
+    source: PerformanceMonitor | Exposition | None = None, *, path: str = METRICS_PATH
+) -> MetricsApp:
+    """Return an ASGI application that answers scrapes.
+
+    Snapshot and encoding run in a thread of the event loop's default executor, without the GIL; the
+    loop itself only passes on pieces of 64 KiB. Mount it, or run it as it is:
+
+    ```python
+    app.mount("/metrics", metrics_app())  # Starlette, FastAPI
+    ```
+
+    Args:
+        source: A monitor, by default that of the process, or an :class:`Exposition` of one.
+        path: Where it answers, if it was not mounted there; anything else is 404.
+
+    Returns:
+        An application for asyncio servers. It takes part in the lifespan protocol, having nothing
+        to start or stop.
+    """
+    return MetricsApp(exposition_of(source), path)
+
+
+class MetricsApp:
+    """What :func:`metrics_app` returns."""
+
+    # An object, not a function: Starlette's Route takes functions for request handlers.
+
+    def __init__(self, exposition: Exposition, path: str) -> None:
+        self._exposition = exposition
+        self._path = path
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["type"] == "http":
+            await self._http(scope, send)
+
+    async def _http(self, scope: Message, send: Send) -> None:
+        accept, accept_encoding = (
+            ",".join(value.decode("latin-1") for name, value in scope["headers"] if name.lower() == key)
+            for key in (b"accept", b"accept-encoding")
+        )
+        # Frameworks disagree on whether the path still has the mount's prefix.
+        place = scope["path"].removeprefix(scope.get("root_path", ""))
+        response = await asyncio.to_thread(
+            respond, self._exposition, scope["method"], place, self._path, accept, accept_encoding
+        )
+        headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in response.headers]
+        status = int(response.status[:3])
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for piece in response.body:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def metrics_wsgi_app(
+    source: PerformanceMonitor | Exposition | None = None, *, path: str = METRICS_PATH
+) -> WSGIApplication:
+    """Return a WSGI application that answers scrapes, encoding without the GIL.
+
+    Args:
+        source: A monitor, by default that of the process, or an :class:`Exposition` of one.
+        path: Where it answers, if it was not mounted there; anything else is 404.
+    """
+    exposition = exposition_of(source)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        response = respond(
+            exposition,
+            environ["REQUEST_METHOD"],
+            environ.get("PATH_INFO", ""),
+            path,
+            environ.get("HTTP_ACCEPT", ""),
+            environ.get("HTTP_ACCEPT_ENCODING", ""),
+        )
+        start_response(response.status, response.headers)
+        return response.body
+
+    return app
+
+
+def exposition_of(source: PerformanceMonitor | Exposition | None) -> Exposition:
+    """Return ``source`` if it is an exposition, or that of the monitor it is."""
+    return source if isinstance(source, Exposition) else Exposition(source)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        event = (await receive())["type"]
+        await send({"type": f"{event}.complete"})
+        if event == "lifespan.shutdown":
+            return

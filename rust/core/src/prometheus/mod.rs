@@ -1,0 +1,128 @@
+//! A monitor in Prometheus' exposition formats: text 0.0.4, OpenMetrics 1.0 and protobuf with native histograms.
+//!
+//! [`encode`] walks the [families](family) once and hands each series to the format's writer. The text formats
+//! have no native histograms and carry *classic* ones: cumulative counts at [bounds](Bounds). Protobuf carries
+//! both, so that a server takes what it is configured for.
+//!
+//! Definitions: "Exposition formats" and "Native Histograms" in Prometheus' documentation, the OpenMetrics 1.0
+//! specification, and `io/prometheus/client/metrics.proto` of prometheus/client_model.
+
+mod classic;
+mod family;
+mod operations;
+mod protobuf;
+mod samples;
+mod text;
+
+pub use classic::Bounds;
+pub use family::{Family, Head, Kind, Series, Value};
+pub use operations::Source;
+pub use samples::Sample;
+
+use self::{family::Writer, protobuf::Protobuf, samples::Samples, text::Text};
+use crate::{error::Error, histogram::Snapshot};
+
+/// An exposition format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `text/plain; version=0.0.4`.
+    Text,
+    /// `application/openmetrics-text; version=1.0.0`.
+    OpenMetrics,
+    /// `application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited`.
+    Protobuf,
+}
+
+/// How histograms are shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    bounds: Bounds,
+    max_native_buckets: usize, // at least LEAST_NATIVE_BUCKETS
+}
+
+/// Prometheus' coarsest schema is -4, at which what can be recorded takes five buckets.
+pub const LEAST_NATIVE_BUCKETS: usize = 5;
+
+impl Options {
+    /// Options with classic buckets at `bounds` seconds, none if there are none, and native histograms of at
+    /// most `max_native_buckets`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bound`] if the bounds are not positive, finite and ascending, [`Error::NativeBuckets`] if the
+    /// limit is below [`LEAST_NATIVE_BUCKETS`].
+    pub fn new(bounds: &[f64], max_native_buckets: usize) -> Result<Self, Error> {
+        if max_native_buckets < LEAST_NATIVE_BUCKETS {
+            return Err(Error::NativeBuckets(max_native_buckets));
+        }
+        Ok(Self {
+            bounds: Bounds::new(bounds)?,
+            max_native_buckets,
+        })
+    }
+
+    /// The bounds of classic buckets.
+    #[must_use]
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    fn native(&self, histogram: &Snapshot) -> Snapshot {
+        histogram.with_at_most(self.max_native_buckets)
+    }
+}
+
+/// Everything in `sources` and `families` as one exposition in `format`.
+///
+/// Families keep their order and their series'; a family without series is left out. That no two series of a
+/// name have the same labels is up to the caller.
+#[must_use]
+pub fn encode(
+    sources: &[Source<'_>],
+    families: &[Family],
+    format: Format,
+    options: &Options,
+) -> Vec<u8> {
+    match format {
+        Format::Text | Format::OpenMetrics => {
+            let mut writer = Text::new(options, format == Format::OpenMetrics);
+            write(sources, families, &mut writer);
+            writer.finish()
+        }
+        Format::Protobuf => {
+            let mut writer = Protobuf::new(options);
+            write(sources, families, &mut writer);
+            writer.finish()
+        }
+    }
+}
+
+/// Everything in `sources` and `families` as the samples of a text exposition, by family.
+#[must_use]
+pub fn samples(
+    sources: &[Source<'_>],
+    families: &[Family],
+    options: &Options,
+) -> Vec<(Head, Vec<Sample>)> {
+    let mut writer = Samples::new(options);
+    write(sources, families, &mut writer);
+    writer.families
+}
+
+fn write(sources: &[Source<'_>], families: &[Family], writer: &mut impl Writer) {
+    operations::write(sources, writer);
+    for family in families {
+        writer.begin(&family.head);
+        for series in &family.series {
+            let labels: Vec<_> = series
+                .labels
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
+            match &series.value {
+                Value::Number(value) => writer.number(&labels, *value, None),
+                Value::Histogram(histogram) => writer.histogram(&labels, histogram, None),
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The families of a monitor's operations.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use super::family::{Head, Kind, Writer};
+use crate::snapshot::{MonitorSnapshot, OperationSnapshot};
+
+const DURATION: Head = Head::fixed(
+    "perfuse_operation_duration_seconds",
+    "How long executions of an operation took.",
+    "seconds",
+    Kind::Histogram,
+);
+const VIOLATIONS: Head = Head::fixed(
+    "perfuse_operation_violations",
+    "Executions that took longer than the operation's threshold.",
+    "",
+    Kind::Counter,
+);
+const THRESHOLD: Head = Head::fixed(
+    "perfuse_operation_threshold_seconds",
+    "The duration over which an execution is a violation.",
+    "seconds",
+    Kind::Gauge,
+);
+const IN_FLIGHT: Head = Head::fixed(
+    "perfuse_operation_in_flight",
+    "Executions under way.",
+    "",
+    Kind::Gauge,
+);
+
+/// The values of the label `outcome`, in the order of [`OUTCOMES`](crate::OUTCOMES).
+const OUTCOME_LABELS: [&str; 3] = ["ok", "error", "cancelled"];
+
+/// A monitor's snapshot, and labels that tell it from others beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// What the monitor held.
+    pub snapshot: &'a MonitorSnapshot,
+    /// Labels of all its series; none is called `operation`, `outcome` or `le`.
+    pub labels: &'a [(String, String)],
+}
+
+/// An operation's name as a label value. What is not UTF-8 (Python's lone surrogates) becomes `\xed\xa0\x80`,
+/// so that different names stay different.
+fn label_value(name: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(name) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(2 * name.len());
+    for chunk in name.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    Cow::Owned(text)
+}
+
+fn operations<'a>(
+    sources: &'a [Source<'_>],
+) -> impl Iterator<Item = (&'a [(String, String)], &'a OperationSnapshot)> {
+    sources.iter().flat_map(|source| {
+        let operations = source.snapshot.operations.iter();
+        operations.map(|operation| (source.labels, operation))
+    })
+}
+
+/// A family of single numbers: its head, and an operation's value if it has one.
+type Numbers = (Head, fn(&OperationSnapshot) -> Option<f64>);
+
+const NUMBERS: [Numbers; 3] = [
+    (VIOLATIONS, |operation| {
+        // Without a threshold nothing can violate it.
+        let possible = operation.threshold.is_some() || operation.violations > 0;
+        possible.then_some(operation.violations as f64)
+    }),
+    (THRESHOLD, |operation| operation.threshold),
+    (IN_FLIGHT, |operation| Some(operation.in_flight as f64)),
+];
+
+pub(super) fn write(sources: &[Source<'_>], writer: &mut impl Writer) {
+    writer.begin(&DURATION);
+    for (labels, operation) in operations(sources) {
+        with_labels(labels, operation, |labels| {
+            for (outcome, histogram) in OUTCOME_LABELS.into_iter().zip(operation.parts()) {
+                // A rate misses what a series is born with: were errors absent until the first, it would
+                // never be seen. Cancellations are rarely watched, and a classic histogram is many series.
+                if outcome == "cancelled" && histogram.count() == 0 {
+                    continue;
+                }
+                labels.push(("outcome", outcome));
+                writer.histogram(labels, histogram, Some(operation.created));
+                labels.pop();
+            }
+        });
+    }
+    for (head, value) in &NUMBERS {
+        writer.begin(head);
+        for (labels, operation) in operations(sources) {
+            if let Some(value) = value(operation) {
+                let created = (head.kind == Kind::Counter).then_some(operation.created);
+                with_labels(labels, operation, |labels| {
+                    writer.number(labels, value, created);
+                });
+            }
+        }
+    }
+}
+
+fn with_labels<'a>(
+    labels: &'a [(String, String)],
+    operation: &'a OperationSnapshot,
+    write: impl FnOnce(&mut Vec<(&str, &str)>),
+) {
+    let name = label_value(&operation.name);
+    let mut all = Vec::with_capacity(labels.len() + 2);
+    all.extend(labels.iter().map(|(name, value)| (&**name, &**value)));
+    all.push(("operation", &name));
+    write(&mut all);
+}

@@ -1,0 +1,74 @@
+//! Samples as values, for programs that expose them themselves.
+
+use super::{
+    Options,
+    family::{Head, Labels, Writer},
+};
+use crate::histogram::Snapshot;
+
+/// One line of a text exposition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// What follows the family's name in the sample's.
+    pub suffix: &'static str,
+    /// Names and values, `le` included.
+    pub labels: Vec<(String, String)>,
+    /// The value.
+    pub value: f64,
+}
+
+pub(super) struct Samples<'a> {
+    pub(super) families: Vec<(Head, Vec<Sample>)>,
+    options: &'a Options,
+}
+
+impl<'a> Samples<'a> {
+    pub(super) fn new(options: &'a Options) -> Self {
+        Self {
+            families: Vec::new(),
+            options,
+        }
+    }
+
+    fn push(&mut self, suffix: &'static str, labels: &Labels<'_>, value: f64) {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        if let Some((_, samples)) = self.families.last_mut() {
+            samples.push(Sample {
+                suffix,
+                labels: labels.iter().map(owned).collect(),
+                value,
+            });
+        }
+    }
+
+    fn created(&mut self, labels: &Labels<'_>, created: Option<f64>) {
+        if let Some(created) = created {
+            self.push("_created", labels, created);
+        }
+    }
+}
+
+impl Writer for Samples<'_> {
+    fn begin(&mut self, head: &Head) {
+        self.families.push((head.clone(), Vec::new()));
+    }
+
+    fn number(&mut self, labels: &Labels<'_>, value: f64, created: Option<f64>) {
+        let suffix = self.families.last().map_or("", |(head, _)| head.suffix());
+        self.push(suffix, labels, value);
+        self.created(labels, created);
+    }
+
+    fn histogram(&mut self, labels: &Labels<'_>, histogram: &Snapshot, created: Option<f64>) {
+        let bounds = &self.options.bounds;
+        let ends = bounds.seconds().iter().map(|bound| format!("{bound:?}"));
+        let counts = bounds.cumulative(histogram).chain([histogram.count()]);
+        for (end, count) in ends.chain(["+Inf".to_owned()]).zip(counts) {
+            let labels = [labels, &[("le", &*end)]].concat();
+            self.push("_bucket", &labels, count as f64);
+        }
+        self.push("_sum", labels, histogram.sum_ns() as f64 / 1e9);
+        self.push("_count", labels, histogram.count() as f64);
+        self.created(labels, created);
+    }
+}

@@ -1,0 +1,180 @@
+//! The text formats: Prometheus' 0.0.4 and OpenMetrics 1.0.
+
+use std::fmt::Write as _;
+
+use super::{
+    Options,
+    family::{Head, Kind, Labels, Writer},
+};
+use crate::histogram::Snapshot;
+
+pub(super) struct Text<'a> {
+    out: String,
+    options: &'a Options,
+    open_metrics: bool,
+    // The bounds as they follow `le="`, with what closes the label set; the last is infinity.
+    ends: Vec<String>,
+    // The family's comment lines, until its first series.
+    comments: String,
+    name: String,
+    suffix: &'static str,
+    // Scratch: a series' labels, and what the bucket lines of a histogram begin with.
+    labels: String,
+    prefix: String,
+}
+
+impl<'a> Text<'a> {
+    pub(super) fn new(options: &'a Options, open_metrics: bool) -> Self {
+        let bounds = options.bounds.seconds().iter();
+        let mut ends: Vec<String> = bounds
+            // OpenMetrics writes whole bounds with a decimal point, as Debug does; both are the shortest text
+            // that reads as the same number.
+            .map(|bound| match open_metrics {
+                true => format!("{bound:?}\"}} "),
+                false => format!("{bound}\"}} "),
+            })
+            .collect();
+        ends.push("+Inf\"} ".to_owned());
+        Self {
+            out: String::new(),
+            options,
+            open_metrics,
+            ends,
+            comments: String::new(),
+            name: String::new(),
+            suffix: "",
+            labels: String::new(),
+            prefix: String::new(),
+        }
+    }
+
+    fn comment(&mut self, keyword: &str, text: &str) {
+        let suffix = if self.open_metrics { "" } else { self.suffix };
+        // Writing to a string cannot fail, here and below.
+        let _ = write!(self.comments, "# {keyword} {}{suffix} ", self.name);
+        // OpenMetrics escapes quotes in help texts, too; 0.0.4 has no escape for them there.
+        escape(text, self.open_metrics, &mut self.comments);
+        self.comments.push('\n');
+    }
+
+    /// What goes before every series.
+    fn begin_series(&mut self, labels: &Labels<'_>) {
+        self.out.push_str(&self.comments);
+        self.comments.clear();
+        self.labels.clear();
+        for (i, (name, value)) in labels.iter().enumerate() {
+            if i > 0 {
+                self.labels.push(',');
+            }
+            self.labels.push_str(name);
+            self.labels.push_str("=\"");
+            escape(value, true, &mut self.labels);
+            self.labels.push('"');
+        }
+    }
+
+    /// A line of the series begun.
+    fn line(&mut self, suffix: &str, value: f64) {
+        self.out.push_str(&self.name);
+        self.out.push_str(suffix);
+        if !self.labels.is_empty() {
+            self.out.push('{');
+            self.out.push_str(&self.labels);
+            self.out.push('}');
+        }
+        self.out.push(' ');
+        push_number(value, &mut self.out);
+        self.out.push('\n');
+    }
+
+    fn created(&mut self, created: Option<f64>) {
+        if let Some(created) = created.filter(|_| self.open_metrics) {
+            self.line("_created", created);
+        }
+    }
+
+    /// The whole exposition.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        if self.open_metrics {
+            self.out.push_str("# EOF\n");
+        }
+        self.out.into_bytes()
+    }
+}
+
+impl Writer for Text<'_> {
+    fn begin(&mut self, head: &Head) {
+        self.name.clear();
+        self.name.push_str(&head.name);
+        self.suffix = head.suffix();
+        self.comments.clear();
+        self.comment("HELP", &head.help);
+        let kind = match head.kind {
+            Kind::Counter => "counter",
+            Kind::Info if self.open_metrics => "info",
+            Kind::Gauge | Kind::Info => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        self.comment("TYPE", kind);
+        if self.open_metrics && !head.unit.is_empty() {
+            self.comment("UNIT", &head.unit);
+        }
+    }
+
+    fn number(&mut self, labels: &Labels<'_>, value: f64, created: Option<f64>) {
+        self.begin_series(labels);
+        self.line(self.suffix, value);
+        self.created(created);
+    }
+
+    fn histogram(&mut self, labels: &Labels<'_>, histogram: &Snapshot, created: Option<f64>) {
+        self.begin_series(labels);
+        self.prefix.clear();
+        let comma = if self.labels.is_empty() { "" } else { "," };
+        let _ = write!(
+            self.prefix,
+            "{}_bucket{{{}{comma}le=\"",
+            self.name, self.labels
+        );
+        // Most of an exposition is written here.
+        let counts = self.options.bounds.cumulative(histogram);
+        let mut digits = itoa::Buffer::new();
+        for (end, count) in self.ends.iter().zip(counts.chain([histogram.count()])) {
+            self.out.push_str(&self.prefix);
+            self.out.push_str(end);
+            self.out.push_str(digits.format(count));
+            self.out.push('\n');
+        }
+        self.line("_sum", histogram.sum_ns() as f64 / 1e9);
+        self.line("_count", histogram.count() as f64);
+        self.created(created);
+    }
+}
+
+fn escape(text: &str, quotes: bool, out: &mut String) {
+    let special = |byte| matches!(byte, b'\\' | b'\n') || (byte == b'"' && quotes);
+    let mut rest = text;
+    // What is special is ASCII, and so at the boundary of a character.
+    while let Some(at) = rest.bytes().position(special) {
+        out.push_str(&rest[..at]);
+        out.push('\\');
+        out.push_str(match &rest[at..=at] {
+            "\n" => "n",
+            other => other,
+        });
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+}
+
+fn push_number(value: f64, out: &mut String) {
+    if value.is_finite() {
+        let _ = write!(out, "{value}");
+    } else {
+        out.push_str(match value {
+            f64::INFINITY => "+Inf",
+            f64::NEG_INFINITY => "-Inf",
+            _ => "NaN",
+        });
+    }
+}

@@ -1,0 +1,204 @@
+//! Expositions for Prometheus, encoded without the GIL.
+
+use std::{borrow::Cow, sync::Mutex};
+
+use perfuse_core::prometheus::{
+    Family, Format, Head, Kind, Options, Sample, Series, Source, Value, encode, samples,
+};
+use pyo3::{
+    exceptions::PyValueError,
+    prelude::*,
+    types::{IntoPyDict, PyBytes, PyDict},
+};
+
+use crate::{error, monitor_snapshot::MonitorSnapshot, snapshot::Snapshot};
+
+/// Label names and values.
+type Labels = Vec<(String, String)>;
+
+/// Name, help, unit, kind, and each series' labels and value.
+type GivenFamily<'py> = (
+    String,
+    String,
+    String,
+    String,
+    Vec<(Labels, GivenValue<'py>)>,
+);
+
+/// A snapshot, and labels that tell it from others.
+type GivenSource<'py> = (Bound<'py, MonitorSnapshot>, Labels);
+
+/// As given, with each sample's suffix, labels and value.
+type SampledFamily<'py> = (
+    Cow<'static, str>,
+    Cow<'static, str>,
+    Cow<'static, str>,
+    &'static str,
+    Vec<(&'static str, Bound<'py, PyDict>, f64)>,
+);
+
+#[derive(FromPyObject)]
+enum GivenValue<'py> {
+    Histogram(Bound<'py, Snapshot>),
+    Number(f64),
+}
+
+/// Encodes expositions. Use `perfuse.export.prometheus.Exposition`.
+#[pyclass(frozen, module = "perfuse._core")]
+pub struct PrometheusEncoder(Options);
+
+#[pymethods]
+impl PrometheusEncoder {
+    #[new]
+    fn new(bounds: Vec<f64>, max_native_buckets: usize) -> PyResult<Self> {
+        match Options::new(&bounds, max_native_buckets) {
+            Ok(options) => Ok(Self(options)),
+            Err(refused) => Err(error::to_python("buckets", &refused)),
+        }
+    }
+
+    /// Everything in one format, "text", "openmetrics" or "protobuf", as bytes to be iterated over.
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        format: &str,
+        sources: Vec<GivenSource<'py>>,
+        families: Vec<GivenFamily<'py>>,
+    ) -> PyResult<Chunks> {
+        let format = match format {
+            "text" => Format::Text,
+            "openmetrics" => Format::OpenMetrics,
+            "protobuf" => Format::Protobuf,
+            other => {
+                return Err(PyValueError::new_err(format!(
+                    "a format is text, openmetrics or protobuf, got {other:?}"
+                )));
+            }
+        };
+        let families = families_of(families)?;
+        let sources = sources_of(&sources);
+        Ok(Chunks::new(
+            py.detach(|| encode(&sources, &families, format, &self.0)),
+        ))
+    }
+
+    /// The samples of a text exposition by family: its name, help, unit and kind, and of each sample the
+    /// name's suffix, labels and value.
+    fn samples<'py>(
+        &self,
+        py: Python<'py>,
+        sources: Vec<GivenSource<'py>>,
+        families: Vec<GivenFamily<'py>>,
+    ) -> PyResult<Vec<SampledFamily<'py>>> {
+        let families = families_of(families)?;
+        let sources = sources_of(&sources);
+        let all = py.detach(|| samples(&sources, &families, &self.0));
+        let family = |(head, samples): (Head, Vec<Sample>)| {
+            let samples = samples.into_iter().map(|sample| {
+                let labels = sample.labels.into_py_dict(py)?;
+                Ok((sample.suffix, labels, sample.value))
+            });
+            let samples = samples.collect::<PyResult<_>>()?;
+            Ok((
+                head.name,
+                head.help,
+                head.unit,
+                kind_name(head.kind),
+                samples,
+            ))
+        };
+        all.into_iter().map(family).collect()
+    }
+}
+
+fn sources_of<'a>(given: &'a [GivenSource<'_>]) -> Vec<Source<'a>> {
+    let source = |(snapshot, labels): &'a GivenSource<'_>| Source {
+        snapshot: snapshot.get().core(),
+        labels,
+    };
+    given.iter().map(source).collect()
+}
+
+fn families_of(given: Vec<GivenFamily<'_>>) -> PyResult<Vec<Family>> {
+    given.into_iter().map(family).collect()
+}
+
+const KINDS: [(&str, Kind); 4] = [
+    ("counter", Kind::Counter),
+    ("gauge", Kind::Gauge),
+    ("info", Kind::Info),
+    ("histogram", Kind::Histogram),
+];
+
+fn kind_name(kind: Kind) -> &'static str {
+    let found = KINDS.into_iter().find(|&(_, known)| known == kind);
+    found.map_or("", |(name, _)| name)
+}
+
+fn family((name, help, unit, kind, series): GivenFamily<'_>) -> PyResult<Family> {
+    let found = KINDS.into_iter().find(|(known, _)| *known == kind);
+    let Some((_, kind)) = found else {
+        return Err(PyValueError::new_err(format!(
+            "a family is a counter, gauge, info or histogram, got {kind:?}"
+        )));
+    };
+    let series = series.into_iter().map(|(labels, value)| Series {
+        labels,
+        value: match value {
+            GivenValue::Number(number) => Value::Number(number),
+            GivenValue::Histogram(histogram) => Value::Histogram(histogram.get().core().clone()),
+        },
+    });
+    Ok(Family {
+        head: Head {
+            name: name.into(),
+            help: help.into(),
+            unit: unit.into(),
+            kind,
+        },
+        series: series.collect(),
+    })
+}
+
+/// How many bytes are copied at a time while the GIL is held: some ten microseconds' worth.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Bytes in pieces of at most 64 KiB, each of which is handed out once.
+///
+/// An exposition may have megabytes: to copy them in one go would hold the GIL for milliseconds.
+#[pyclass(frozen, module = "perfuse._core")]
+pub struct Chunks {
+    bytes: Vec<u8>,
+    next: Mutex<usize>,
+}
+
+impl Chunks {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            next: Mutex::new(0),
+        }
+    }
+}
+
+#[pymethods]
+impl Chunks {
+    /// How many bytes there are in all.
+    fn __len__(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let chunk = {
+            let mut next = self.next.lock().unwrap_or_else(|e| e.into_inner());
+            let start = *next;
+            *next = self.bytes.len().min(start + CHUNK_BYTES);
+            &self.bytes[start..*next]
+        };
+        (!chunk.is_empty()).then(|| PyBytes::new(py, chunk))
+    }
+}
