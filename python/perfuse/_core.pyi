@@ -1,8 +1,8 @@
 """Types of the compiled core. Durations are seconds, timestamps Unix seconds."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
-from typing import Any, ClassVar, Final, Protocol, TypeVar, final
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar, final
 
 from typing_extensions import disjoint_base
 
@@ -10,10 +10,12 @@ from perfuse.metrics import PerformanceStats
 
 __all__ = [
     "OVERFLOW_OPERATION",
+    "Chunks",
     "Monitor",
     "MonitorSnapshot",
     "Operation",
     "OperationSnapshot",
+    "PrometheusEncoder",
     "Snapshot",
     "Source",
     "Span",
@@ -158,6 +160,31 @@ class MonitorSnapshot:
     def __gt__(self, other: object, /) -> bool: ...
     def __ge__(self, other: object, /) -> bool: ...
     __hash__: ClassVar[None]  # type: ignore[assignment]
+
+_Labels: TypeAlias = Sequence[tuple[str, str]]
+_Snapshots: TypeAlias = Sequence[tuple[MonitorSnapshot, _Labels]]
+_Families: TypeAlias = Sequence[
+    tuple[str, str, str, str, Sequence[tuple[_Labels, float | Snapshot]]]
+]
+
+@final
+class PrometheusEncoder:
+    def __new__(cls, bounds: Sequence[float], max_native_buckets: int) -> PrometheusEncoder: ...
+    def encode(
+        self,
+        format: str,  # noqa: A002 - what it is
+        sources: _Snapshots,
+        families: _Families,
+    ) -> Chunks: ...
+    def samples(
+        self, sources: _Snapshots, families: _Families
+    ) -> list[tuple[str, str, str, str, list[tuple[str, dict[str, str], float]]]]: ...
+
+@final
+class Chunks:
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Chunks: ...
+    def __next__(self) -> bytes: ...
 
 @final
 class Source:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from perfuse.export.prometheus.exposition import Exposition
-from perfuse.export.prometheus.response import METRICS_PATH, respond
+from perfuse.export.prometheus.response import METRICS_PATH, Request, respond
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -63,14 +63,13 @@ class MetricsApp:
 
     async def _http(self, scope: Message, send: Send) -> None:
         accept, accept_encoding = (
-            ",".join(value.decode("latin-1") for name, value in scope["headers"] if name.lower() == key)
+            ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == key)
             for key in (b"accept", b"accept-encoding")
         )
         # Frameworks disagree on whether the path still has the mount's prefix.
         place = scope["path"].removeprefix(scope.get("root_path", ""))
-        response = await asyncio.to_thread(
-            respond, self._exposition, scope["method"], place, self._path, accept, accept_encoding
-        )
+        request = Request(scope["method"], place, accept, accept_encoding)
+        response = await asyncio.to_thread(respond, self._exposition, self._path, request)
         headers = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in response.headers]
         status = int(response.status[:3])
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -91,14 +90,13 @@ def metrics_wsgi_app(
     exposition = exposition_of(source)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        response = respond(
-            exposition,
+        request = Request(
             environ["REQUEST_METHOD"],
             environ.get("PATH_INFO", ""),
-            path,
             environ.get("HTTP_ACCEPT", ""),
             environ.get("HTTP_ACCEPT_ENCODING", ""),
         )
+        response = respond(exposition, path, request)
         start_response(response.status, response.headers)
         return response.body
 

@@ -8,14 +8,13 @@ import zlib
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from perfuse import _core
-from perfuse._core import Snapshot
 from perfuse.export.prometheus.naming import family_name, label_pairs
 from perfuse.monitor import get_performance_monitor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from perfuse._core import MonitorSnapshot
+    from perfuse._core import MonitorSnapshot, Snapshot
     from perfuse.measurements import Measurement
     from perfuse.monitor import PerformanceMonitor
 
@@ -58,8 +57,8 @@ class Exposition:
         buckets: Upper bounds of classic buckets in seconds, ascending; none leaves ``+Inf``. A
             count there may miss durations less than 1.1 % below the bound; see
             ``docs/prometheus.md``.
-        max_native_buckets: At most so many buckets in a native histogram, at least 5. Neighbours are
-            merged, which halves the resolution each time, until no more are left.
+        max_native_buckets: At most so many buckets in a native histogram, at least 5. Neighbours
+            are merged, which halves the resolution each time, until no more are left.
 
     Raises:
         ValueError: If a bound is not positive, finite and larger than the one before, or
@@ -93,8 +92,8 @@ class Exposition:
     def families(self) -> list[Family]:
         """Return the metric families beside those of operations.
 
-        A measurement that contradicts one before it (another kind, or the same labels again) is left
-        out, which is logged once: Prometheus would refuse the whole exposition for it.
+        A measurement that contradicts one before it (another kind, or the same labels again) is
+        left out, which is logged once: Prometheus would refuse the whole exposition for it.
         """
         families: dict[str, Family] = {}
         seen: set[tuple[str, Labels]] = set()
@@ -153,4 +152,10 @@ def _build() -> Family:
         ("python_version", platform.python_version()),
         ("version", _core.__version__),
     )
-    return ("perfuse_build", "The version of perfuse, and the Python it runs on.", "", "info", [(labels, 1.0)])
+    return (
+        "perfuse_build",
+        "The version of perfuse, and the Python it runs on.",
+        "",
+        "info",
+        [(labels, 1.0)],
+    )

@@ -1,8 +1,8 @@
 """Which format and coding a scraper wants.
 
-Section 12.5 of RFC 9110 has the rules for `Accept` and `Accept-Encoding`. Prometheus adds parameters: the
-`version` of a text format, `proto` and `encoding` of protobuf, and `escaping` for names beyond ASCII,
-which none of ours has, so that every escaping leaves them as they are.
+Section 12.5 of RFC 9110 has the rules for `Accept` and `Accept-Encoding`. Prometheus adds
+parameters: the `version` of a text format, `proto` and `encoding` of protobuf, and `escaping` for
+names beyond ASCII, which none of ours has, so that every escaping leaves them as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ CONTENT_TYPES: dict[Format, str] = {
     "text": "text/plain; version=0.0.4; charset=utf-8",
     "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
     "protobuf": (
-        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; "
+        "encoding=delimited"
     ),
 }
 
@@ -35,10 +36,12 @@ def choose_format(accept: str) -> Format:
     Of equally liked ones the first named wins, as in the other official clients. Where none is
     acceptable it is text, which a person can at least read.
     """
-    ranges = [(quality, *_formats(name, parameters)) for name, parameters, quality in _ranges(accept)]
-    refused = {formats[0] for quality, *formats in ranges if quality == 0 and len(formats) == 1}
+    ranges = [
+        (quality, _formats(name, parameters)) for name, parameters, quality in _ranges(accept)
+    ]
+    refused = {formats[0] for quality, formats in ranges if quality == 0 and len(formats) == 1}
     # Sorting keeps the order of equals.
-    for quality, *formats in sorted(ranges, key=lambda each: -each[0]):
+    for quality, formats in sorted(ranges, key=lambda each: -each[0]):
         acceptable = [each for each in formats if each not in refused]
         if quality > 0 and acceptable:
             return acceptable[0]

@@ -17,6 +17,23 @@ METRICS_PATH = "/metrics"
 
 
 @dataclass(frozen=True)
+class Request:
+    """What matters of a request.
+
+    Attributes:
+        method: ``HEAD`` gets the headers and no body.
+        place: The path, without what a framework mounted the application at.
+        accept: The header of that name, or ``""``.
+        accept_encoding: Likewise.
+    """
+
+    method: str
+    place: str
+    accept: str
+    accept_encoding: str
+
+
+@dataclass(frozen=True)
 class Response:
     """Status line, headers, and the body in pieces, to be iterated over once."""
 
@@ -25,38 +42,33 @@ class Response:
     body: Iterable[bytes]
 
 
-def respond(
-    exposition: Exposition, method: str, place: str, path: str, accept: str, accept_encoding: str
-) -> Response:
+def respond(exposition: Exposition, path: str, request: Request) -> Response:
     """Return the answer to a request. It may take milliseconds of work, most of it without the GIL.
 
     Args:
         exposition: What is scraped.
-        method: Of the request; ``HEAD`` gets the headers and no body.
-        place: The request's path, without what a framework mounted the application at.
-        path: Where the metrics are.
-        accept: The header of that name, or ``""``.
-        accept_encoding: Likewise.
+        path: Where it is.
+        request: What was asked.
     """
-    if place not in {"", "/", path}:
-        return _plain("404 Not Found", f"Metrics are at {path}.\n", method)
-    if method not in {"GET", "HEAD"}:
+    if request.place not in {"", "/", path}:
+        return _plain(request, "404 Not Found", f"Metrics are at {path}.\n")
+    if request.method not in {"GET", "HEAD"}:
         text = "Metrics are read with GET.\n"
-        return _plain("405 Method Not Allowed", text, method, ("Allow", "GET, HEAD"))
-    chosen = choose_format(accept)
+        return _plain(request, "405 Method Not Allowed", text, ("Allow", "GET, HEAD"))
+    chosen = choose_format(request.accept)
     body: Iterable[bytes]
     body = chunks = exposition.encode(chosen)
     length = len(chunks)
     headers = [("Content-Type", CONTENT_TYPES[chosen]), ("Vary", "Accept, Accept-Encoding")]
-    if accepts_gzip(accept_encoding):
+    if accepts_gzip(request.accept_encoding):
         body = pieces = compressed(chunks)
         length = sum(map(len, pieces))
         headers.append(("Content-Encoding", "gzip"))
     headers.append(("Content-Length", str(length)))
-    return Response("200 OK", headers, () if method == "HEAD" else body)
+    return Response("200 OK", headers, () if request.method == "HEAD" else body)
 
 
-def _plain(status: str, text: str, method: str, *headers: tuple[str, str]) -> Response:
+def _plain(request: Request, status: str, text: str, *headers: tuple[str, str]) -> Response:
     body = text.encode()
     common = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-    return Response(status, [*common, *headers], () if method == "HEAD" else (body,))
+    return Response(status, [*common, *headers], () if request.method == "HEAD" else (body,))

@@ -13,7 +13,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 
 from perfuse.export.prometheus.apps import exposition_of
-from perfuse.export.prometheus.response import METRICS_PATH, respond
+from perfuse.export.prometheus.response import METRICS_PATH, Request, respond
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -139,12 +139,15 @@ class _Server(ThreadingMixIn, TCPServer):
             self.address_family, _, _, _, address = found[0]
             super().__init__(address, _Handler)  # type: ignore[arg-type]
         except OSError as exc:
-            raise OSError(exc.errno, f"cannot listen on {host} port {port}: {exc.strerror}") from exc
+            raise OSError(
+                exc.errno, f"cannot listen on {host} port {port}: {exc.strerror}"
+            ) from exc
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, _request: Any, client_address: Any) -> None:
         # A scraper that went away is no fault of the program's.
-        if not isinstance(sys.exc_info()[1], OSError):
-            logger.exception("the scrape of %s failed", client_address[0])
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            logger.error("the scrape of %s failed", client_address[0], exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -159,11 +162,9 @@ class _Handler(BaseHTTPRequestHandler):
             ",".join(self.headers.get_all(name, ())) for name in ("Accept", "Accept-Encoding")
         )
         place = self.path.partition("?")[0]
-        exposition = self.server.exposition
+        request = Request(self.command, place, accept, accept_encoding)
         try:
-            response = respond(
-                exposition, self.command, place, METRICS_PATH, accept, accept_encoding
-            )
+            response = respond(self.server.exposition, METRICS_PATH, request)
         except Exception:
             self.send_error(500, "the exposition failed; the program's log says why")
             raise

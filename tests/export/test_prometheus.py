@@ -1,0 +1,323 @@
+"""What is exposed to Prometheus: formats, names, and what becomes of odd input."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import subprocess
+import sys
+import threading
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+import perfuse
+from perfuse import PerformanceMonitor
+from perfuse.export.prometheus import DEFAULT_BUCKETS, Exposition
+from perfuse.export.prometheus.exposition import compressed
+from perfuse.export.prometheus.naming import family_name, label_pairs
+from perfuse.export.prometheus.negotiation import accepts_gzip, choose_format
+from perfuse.measurements import Measurement
+
+DURATION = "perfuse_operation_duration_seconds"
+NAMES = ("op", 'quotes " and \\ and\nnewline\r', "süß 🦀", "lone \ud800", "lone \ud801", "a\0b")
+
+
+def _values(families, name):
+    """The samples called `name`, by their labels."""
+    samples = [s for family in families for s in family.samples if s.name == name]
+    values = {tuple(sorted(sample.labels.items())): sample.value for sample in samples}
+    assert len(values) == len(samples)
+    return values
+
+
+@pytest.fixture
+def filled(monitor: PerformanceMonitor) -> PerformanceMonitor:
+    """A monitor with odd names and all outcomes."""
+    for name in NAMES:
+        for duration in (0.0, 1e-9, 0.002, 0.5, 3.0, 100.0):
+            monitor.record_metric(name, duration)
+    monitor.record_metric("op", 0.25, success=False)
+    monitor.set_threshold("op", 1.0)
+    monitor.record_metric("op", 1.5)
+    return monitor
+
+
+@pytest.mark.parametrize("parse", [parse_text, parse_openmetrics])
+def test_the_official_parser_reads_it(filled, parse):
+    """`prometheus_client` reads both texts, and finds every operation, outcome and count."""
+    form = "text" if parse is parse_text else "openmetrics"
+    families = list(parse(Exposition(filled).render(form).decode()))
+    counts = _values(families, f"{DURATION}_count")
+    shown = [
+        name.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace") for name in NAMES
+    ]
+    for name, operation in zip(NAMES, shown, strict=True):
+        recorded = filled.snapshot().operations[name]
+        for outcome in ("ok", "error"):
+            labels = (("operation", operation), ("outcome", outcome))
+            assert counts[labels] == getattr(recorded, outcome).count
+            assert _values(families, f"{DURATION}_sum")[labels] == getattr(recorded, outcome).sum
+    assert len(counts) == 2 * len(NAMES)
+    assert _values(families, "perfuse_operation_violations_total") == {(("operation", "op"),): 1}
+    assert _values(families, "perfuse_operation_threshold_seconds") == {(("operation", "op"),): 1.0}
+    assert set(_values(families, "perfuse_operation_in_flight").values()) == {0}
+    [build] = _values(families, "perfuse_build_info")
+    assert dict(build)["version"] == perfuse.__version__
+
+
+def test_classic_buckets_are_cumulative_and_end_in_the_count(filled):
+    """Every bound is there, counts never fall, and +Inf has them all."""
+    [family] = [f for f in parse_text(Exposition(filled).render().decode()) if f.name == DURATION]
+    buckets = {
+        float(sample.labels["le"]): sample.value
+        for sample in family.samples
+        if sample.name.endswith("_bucket")
+        and (sample.labels["operation"], sample.labels["outcome"]) == ("op", "ok")
+    }
+    assert tuple(buckets) == (*DEFAULT_BUCKETS, float("inf"))
+    assert list(buckets.values()) == sorted(buckets.values())
+    assert (buckets[1e-6], buckets[0.0025], buckets[0.5], buckets[60.0]) == (2, 3, 4, 6)
+    assert buckets[float("inf")] == 7
+
+
+def test_created_tells_from_when_it_counts(monitor):
+    """OpenMetrics says since when each operation counts, for a rate from its first sample on."""
+    monitor.record_metric("op", 0.1)
+    created = monitor.snapshot().operations["op"].created
+    families = list(parse_openmetrics(Exposition(monitor).render("openmetrics").decode()))
+    labels = (("operation", "op"), ("outcome", "ok"))
+    assert _values(families, f"{DURATION}_created")[labels] == pytest.approx(created, abs=1e-3)
+
+
+def test_cancellations_have_series_once_there_are_some(monitor):
+    """Of the outcomes ok and error are there from the start, cancelled from its first."""
+    monitor.record_metric("op", 0.1)
+    assert b'outcome="error"' in Exposition(monitor).render()
+    assert b"cancelled" not in Exposition(monitor).render()
+    with pytest.raises(KeyboardInterrupt), monitor.track_operation("op"):
+        raise KeyboardInterrupt
+    assert b'_count{operation="op",outcome="cancelled"} 1' in Exposition(monitor).render()
+
+
+def test_executions_under_way_are_counted(monitor):
+    """The gauge is up while a span is open."""
+    with monitor.track_operation("op"):
+        assert b'perfuse_operation_in_flight{operation="op"} 1\n' in Exposition(monitor).render()
+    assert b'perfuse_operation_in_flight{operation="op"} 0\n' in Exposition(monitor).render()
+
+
+def test_an_empty_monitor_is_a_valid_exposition(monitor):
+    """Without operations there is the build information, and in OpenMetrics the end mark."""
+    for form in ("text", "openmetrics"):
+        text = Exposition(monitor).render(form)
+        assert b"perfuse_operation" not in text
+        assert b"perfuse_build_info" in text
+    assert text.endswith(b"# EOF\n")
+    assert Exposition(monitor).render("protobuf")
+
+
+def test_the_monitor_of_the_process_is_the_default():
+    """Without a monitor it is the process-wide one, found when asked."""
+    exposition = Exposition()
+    perfuse.get_performance_monitor().record_metric("of the process", 0.1)
+    try:
+        assert b'operation="of the process"' in exposition.render()
+    finally:
+        perfuse.get_performance_monitor().clear_metrics("of the process")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"buckets": [0.0]}, "got 0"),
+        ({"buckets": [1.0, 0.5]}, "got 0.5"),
+        ({"buckets": [float("nan")]}, "got NaN"),
+        ({"buckets": [float("inf")]}, "got inf"),
+        ({"max_native_buckets": 4}, "at least 5 buckets, got 4"),
+    ],
+)
+def test_impossible_buckets_are_refused(arguments, message):
+    """Bounds must ascend from above zero, and native histograms need some room."""
+    with pytest.raises(ValueError, match=message):
+        Exposition(**arguments)
+
+
+def test_an_unknown_format_is_refused(monitor):
+    """The error names the formats."""
+    with pytest.raises(ValueError, match='text, openmetrics or protobuf, got "html"'):
+        Exposition(monitor).render("html")
+
+
+def test_buckets_may_be_chosen_or_left_out(filled):
+    """Own bounds replace the default ones; none leave only +Inf."""
+    text = Exposition(filled, buckets=(0.25, 4)).render().decode()
+    assert {
+        line.split('le="')[1].split('"')[0] for line in text.splitlines() if 'le="' in line
+    } == {
+        "0.25",
+        "4",
+        "+Inf",
+    }
+    assert b'le="+Inf"' in Exposition(filled, buckets=()).render()
+
+
+def test_pieces_make_the_whole_once(filled):
+    """The encoded exposition comes in pieces of at most 64 KiB, each once, from any threads."""
+    for i in range(300):
+        filled.record_metric(f"operation {i}", 0.1)
+    exposition = Exposition(filled)
+    chunks = exposition.encode()
+    assert len(chunks) > 3 * 65536
+    taken: list[bytes] = []
+    threads = [threading.Thread(target=lambda: taken.extend(chunks)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(map(len, taken)) == len(chunks)
+    assert max(map(len, taken)) == 65536
+    assert list(chunks) == []
+    assert gzip.decompress(b"".join(compressed(exposition.encode()))) == exposition.render()
+
+
+def test_measurements_follow_the_naming_rules(monitor):
+    """Dots become underscores, units are spelled out, counters end in _total."""
+    monitor.record_metric("wait", 0.5)
+    waited = monitor.operation("wait").snapshot()
+    pool = {"db.client.connection.pool.name": "postgresql://u:***@h/d"}
+    idle = pool | {"db.client.connection.state": "idle"}
+    prefix = "db.client.connection."
+    monitor.add_source(
+        lambda: [
+            Measurement(prefix + "count", "up_down_counter", 3, "{connection}", "Open.", idle),
+            Measurement(prefix + "timeouts", "counter", 2, "{timeout}", "Late.", pool),
+            Measurement(prefix + "wait_time", "histogram", waited, "s", "Waited.", pool),
+        ]
+    )
+    families = list(parse_openmetrics(Exposition(monitor).render("openmetrics").decode()))
+    kinds = {family.name: (family.type, family.unit, family.documentation) for family in families}
+    assert kinds["db_client_connection_count"] == ("gauge", "", "Open.")
+    assert kinds["db_client_connection_timeouts"] == ("counter", "", "Late.")
+    assert kinds["db_client_connection_wait_time_seconds"] == ("histogram", "seconds", "Waited.")
+    name = ("db_client_connection_pool_name", "postgresql://u:***@h/d")
+    assert _values(families, "db_client_connection_timeouts_total") == {(name,): 2}
+    state = ("db_client_connection_state", "idle")
+    assert _values(families, "db_client_connection_count") == {(name, state): 3}
+    assert _values(families, "db_client_connection_wait_time_seconds_count") == {(name,): 1}
+
+
+@pytest.mark.parametrize(
+    ("measurement", "expected"),
+    [
+        (("wait.time", "ms", "histogram"), ("wait_time_milliseconds", "milliseconds")),
+        (("process.memory", "By", "gauge"), ("process_memory_bytes", "bytes")),
+        (("io", "By/s", "gauge"), ("io_bytes_per_second", "bytes_per_second")),
+        (("load", "1", "gauge"), ("load_ratio", "ratio")),
+        (("load", "1", "counter"), ("load", "")),
+        (("jobs.total", "", "counter"), ("jobs", "")),
+        (("time.seconds", "s", "gauge"), ("time_seconds", "seconds")),
+        (("requests", "{request}/s", "gauge"), ("requests_per_second", "per_second")),
+        (("1st.a--b", "", "gauge"), ("_1st_a_b", "")),
+        (("größe", "", "gauge"), ("gr_e", "")),
+    ],
+)  # fmt: skip
+def test_names_and_units(measurement, expected):
+    """OpenTelemetry's rules for names and units."""
+    assert family_name(*measurement) == expected
+
+
+def test_labels_that_coincide_are_joined():
+    """Attributes that become one label keep both values."""
+    assert label_pairs({"a.b": "1", "a_b": "2", "c": "3"}) == (("a_b", "1;2"), ("c", "3"))
+    assert label_pairs({"le": "x", "1": "\ud800"}) == (("_1", "\\xed\\xa0\\x80"), ("key_le", "x"))
+
+
+def test_contradictory_measurements_are_left_out_and_logged_once(monitor, caplog):
+    """What Prometheus would refuse the scrape for is left out, with one warning."""
+    monitor.add_source(
+        lambda: [
+            Measurement("a.b", "gauge", 1.0),
+            Measurement("a_b", "counter", 2.0),
+            Measurement("a.b", "gauge", 3.0),
+            Measurement("perfuse.operation.in_flight", "gauge", 4.0),
+            Measurement("still.there", "gauge", float("inf")),
+        ]
+    )
+    exposition = Exposition(monitor)
+    with caplog.at_level(logging.WARNING, "perfuse"):
+        for _ in range(3):
+            text = exposition.render().decode()
+    assert [line for line in text.splitlines() if line[:1] != "#"][:2] == [
+        "a_b 1",
+        "still_there +Inf",
+    ]
+    assert [record.message.count("a_b") for record in caplog.records] == [2, 0, 0]
+    assert "reported twice" in caplog.messages[1]
+    assert "name of an own metric" in caplog.messages[2]
+
+
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+PROTOBUF = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", "text"),
+        ("*/*", "text"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text"),
+        (PROMETHEUS_3, "openmetrics"),
+        (f"{PROTOBUF};q=0.7,{PROMETHEUS_3}", "protobuf"),
+        (f"{PROMETHEUS_3},{PROTOBUF};escaping=underscores;q=0.7", "protobuf"),
+        (f"{PROTOBUF};q=0.1,text/plain;q=0.2", "text"),
+        ("application/vnd.google.protobuf;proto=other.Message;encoding=delimited", "text"),
+        ("application/openmetrics-text; version=2.0.0, text/plain;q=0.1", "text"),
+        ('application/openmetrics-text; version="1.0.0"', "openmetrics"),
+        ("APPLICATION/OPENMETRICS-TEXT", "openmetrics"),
+        ("application/openmetrics-text;q=0, */*", "text"),
+        ("text/plain;q=0, */*;q=0.1", "openmetrics"),
+        ("application/json", "text"),
+        ("application/*", "openmetrics"),
+        (";;;,,q=,text/plain;q=nan,application/openmetrics-text;q=x", "text"),
+    ],
+)
+def test_the_best_liked_format_is_chosen(accept, expected):
+    """Qualities decide, then the order; what cannot be read does not count."""
+    assert choose_format(accept) == expected
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "expected"),
+    [
+        ("", False),
+        ("gzip", True),
+        ("gzip;q=0", False),
+        ("identity, *;q=0.5", True),
+        ("*;q=0", False),
+        ("br, GZIP;q=0.1", True),
+        ("deflate", False),
+        ("gzip;q=0, *", False),
+    ],
+)
+def test_gzip_is_used_where_it_is_accepted(accept_encoding, expected):
+    """Only a client that asks for it gets it."""
+    assert accepts_gzip(accept_encoding) is expected
+
+
+def test_the_exporter_needs_no_third_party_package():
+    """Neither importing nor rendering loads anything but the standard library."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('prometheus_client', 'starlette', 'rich')));"
+        "from perfuse.export.prometheus import Exposition, metrics_app;"
+        "metrics_app(); print(len(Exposition().render()) > 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True\n", "")

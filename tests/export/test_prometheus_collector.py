@@ -1,0 +1,67 @@
+"""The collector for a registry of `prometheus_client`."""
+
+import sys
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+import perfuse.export.prometheus
+from perfuse.export.prometheus import Exposition, PerfuseCollector
+from perfuse.measurements import Measurement
+
+
+@pytest.fixture
+def exposition(monitor):
+    for name in ("op", 'odd "name"\n'):
+        monitor.record_metric(name, 0.25)
+        monitor.record_metric(name, 3.0, success=False)
+    monitor.set_threshold("op", 1.0)
+    monitor.add_source(lambda: [Measurement("pool.size", "gauge", 3.0, "{connection}")])
+    return Exposition(monitor)
+
+
+def _samples(text):
+    """Name, labels and value of every sample, apart from the times of creation."""
+    samples = [sample for family in parse(text) for sample in family.samples]
+    return sorted(
+        (name, sorted((k, float(v) if k == "le" else v) for k, v in labels.items()), value)
+        for name, labels, value, *_ in samples
+        if not name.endswith("_created")
+    )
+
+
+def test_a_registry_shows_what_the_exposition_does(exposition):
+    """Through `prometheus_client` the same samples appear as from the own encoder."""
+    registry = CollectorRegistry()
+    registry.register(PerfuseCollector(exposition))
+    assert _samples(generate_latest(registry).decode()) == _samples(exposition.render().decode())
+    openmetrics = generate_openmetrics(registry).decode()
+    assert "# UNIT perfuse_operation_duration_seconds seconds" in openmetrics
+    assert 'le="+Inf"' in openmetrics
+
+
+def test_names_are_registered_and_given_back(exposition):
+    """A name taken twice is refused; unregistering frees the names."""
+    registry = CollectorRegistry()
+    collector = PerfuseCollector(exposition)
+    registry.register(collector)
+    with pytest.raises(ValueError, match="Duplicated"):
+        registry.register(PerfuseCollector(exposition))
+    with pytest.raises(ValueError, match="Duplicated"):
+        Gauge("pool_size", "Taken.", registry=registry)
+    registry.unregister(collector)
+    Gauge("pool_size", "Free again.", registry=registry)
+    assert [metric.name for metric in registry.collect()] == ["pool_size"]
+
+
+def test_without_the_client_the_error_names_the_extra(monkeypatch):
+    """Who lacks prometheus_client is told what to install."""
+    monkeypatch.delitem(sys.modules, "perfuse.export.prometheus.collector", raising=False)
+    monkeypatch.delattr(perfuse.export.prometheus, "collector", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client.core", None)
+    with pytest.raises(ImportError, match=r"pip install 'perfuse\[prometheus\]'"):
+        _ = perfuse.export.prometheus.PerfuseCollector
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = perfuse.export.prometheus.nothing
