@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib.resources import files
 
@@ -35,5 +36,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(_arguments: argparse.Namespace) -> int:
     """Print the dashboard and return the exit status."""
     dashboard = files("perfuse.export.prometheus") / "dashboard.json"
-    sys.stdout.write(dashboard.read_text(encoding="utf-8"))
+    try:
+        print(dashboard.read_text(encoding="utf-8"), end="", flush=True)
+    except BrokenPipeError:
+        # The reader had enough. What is left must not be written at exit, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

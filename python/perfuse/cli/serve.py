@@ -49,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=int,
         default=DEFAULT_PORT,
         help="port to listen on, 0 for a free one (default: %(default)s)",
     )
@@ -79,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error(str(exc))
     try:
         server = start_http_server(arguments.port, arguments.host, exposition)
+    except ValueError as exc:
+        arguments.parser.error(str(exc))
     except OSError as exc:
         print(f"perfuse: {exc.strerror}", file=sys.stderr)
         return 1
@@ -89,13 +91,6 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             threading.Event().wait()
     return 0
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:  # noqa: PLR2004 - ports have 16 bits
-        raise argparse.ArgumentTypeError(f"a port is from 0 to 65535, not {port}")
-    return port
 
 
 def _check_program(program: list[str]) -> None:

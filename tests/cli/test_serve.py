@@ -1,0 +1,217 @@
+"""`perfuse serve` and `perfuse grafana`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from perfuse import PerformanceMonitor
+from perfuse.cli import main
+from perfuse.export.prometheus.saved import SavedExposition
+
+PROGRAM = """
+import sys, perfuse
+with perfuse.get_performance_monitor().track_operation("in the program"):
+    print("running", *sys.argv, __name__, flush=True)
+sys.stdin.readline()
+{end}
+"""
+
+
+@contextlib.contextmanager
+def _serving(*arguments, **options):
+    """Run `perfuse serve` and yield the process and its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "perfuse", "serve", "--port", "0", *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+    with process:
+        try:
+            line = process.stderr.readline()
+            url = re.fullmatch(r"perfuse: serving (http://127\.0\.0\.1:\d+/metrics)\n", line)
+            assert url, line + process.stderr.read()
+            yield process, url[1]
+        finally:
+            process.kill()
+
+
+def _scrape(url):
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return answer.read().decode()
+
+
+def _save(path, *operations):
+    monitor = PerformanceMonitor()
+    for operation in operations:
+        monitor.record_metric(operation, 0.1)
+    # As a program would that knows of readers: in one step.
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(monitor.snapshot().to_bytes())
+    fresh.replace(path)
+
+
+def test_a_script_runs_with_the_endpoint_beside_it(tmp_path):
+    """It has its arguments, is `__main__`, is served, and its exit status is passed on."""
+    script = tmp_path / "script.py"
+    script.write_text(PROGRAM.format(end="sys.exit(7)"))
+    with _serving("--run", script, "--flag", "x") as (process, url):
+        assert process.stdout.readline() == f"running {script} --flag x __main__\n"
+        assert 'operation="in the program",outcome="ok"} 1\n' in _scrape(url)
+        assert process.communicate("\n", timeout=30)[1] == ""
+        assert process.returncode == 7
+
+
+def test_a_module_of_the_present_folder_runs(tmp_path):
+    """After -m comes a module, as with Python itself; what it raises is shown."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__main__.py").write_text(
+        PROGRAM.format(end="raise ValueError('sold out')")
+    )
+    with _serving("--run", "-m", "shop", "a", cwd=tmp_path) as (process, url):
+        assert process.stdout.readline().endswith("__main__.py a __main__\n")
+        assert "in the program" in _scrape(url)
+        assert "ValueError: sold out" in process.communicate("\n", timeout=30)[1]
+        assert process.returncode == 1
+
+
+def test_ctrl_c_reaches_the_program(tmp_path):
+    """A program that handles KeyboardInterrupt gets it, and ends as it likes."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time\ntry:\n    print('up', flush=True)\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('tidied up')\n"
+    )
+    with _serving("--run", script) as (process, _):
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == ("tidied up\n", "")
+        assert process.returncode == 0
+
+
+def test_saved_snapshots_are_served_and_read_again(tmp_path):
+    """Files appear under their names, and as they are at each scrape; Ctrl-C ends it."""
+    first, second = tmp_path / "nightly.snapshot", tmp_path / "weekly.snapshot"
+    _save(first, "backup")
+    _save(second, "report")
+    with _serving(first, second) as (process, url):
+        text = _scrape(url)
+        assert (
+            'duration_seconds_count{snapshot="nightly",operation="backup",outcome="ok"} 1' in text
+        )
+        assert 'duration_seconds_count{snapshot="weekly",operation="report",outcome="ok"} 1' in text
+        assert 'perfuse_snapshot_timestamp_seconds{snapshot="weekly"} 1' in text
+        _save(first, "backup", "verify")
+        assert 'snapshot="nightly",operation="verify"' in _scrape(url)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == "perfuse: interrupted\n"
+        assert process.returncode == 130
+
+
+def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
+    """Damage leaves the last good content; an absent file's metrics end, and come back with it."""
+    path = tmp_path / "nightly.snapshot"
+    _save(path, "backup")
+    exposition = SavedExposition([path])
+    path.write_bytes(b"garbage")
+    with caplog.at_level(logging.WARNING, "perfuse"):
+        for _ in range(3):
+            assert 'operation="backup"' in exposition.render().decode()
+        path.unlink()
+        for _ in range(3):
+            assert "backup" not in exposition.render().decode()
+        _save(path, "backup")
+        assert 'operation="backup"' in exposition.render().decode()
+    damaged, gone = caplog.messages
+    assert damaged.startswith(f"{path}: snapshot: not a monitor's snapshot")
+    assert gone == f"{path} is gone; its metrics end"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name either snapshot files or, after --run, a program"),
+        (["--run"], "name either snapshot files"),
+        (["x.snapshot", "--run", "y.py"], "name either snapshot files"),
+        (["--run", "absent.py"], "there is no script absent.py"),
+        (["--run", "-m"], "-m needs the name of a module"),
+        (["--run", "-m", "no.such.module"], "there is no module no.such.module"),
+        (["absent.snapshot"], "absent.snapshot"),
+        ([__file__], "not a monitor's snapshot"),
+        (["--port", "65536", "--run", __file__], "from 0 to 65535, got 65536"),
+        (["--port", "many", "--run", __file__], "invalid int value: 'many'"),
+    ],
+)
+def test_wrong_arguments_end_with_2(arguments, message, capsys):
+    """A wrong argument is named before anything is served."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["serve", *arguments])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_two_files_of_one_name_are_refused(tmp_path, capsys):
+    """Their series could not be told apart."""
+    paths = [tmp_path / name for name in ("a.one", "a.two")]
+    for path in paths:
+        _save(path, "op")
+    with pytest.raises(SystemExit):
+        main(["serve", *map(str, paths)])
+    assert "have the same name, 'a'" in capsys.readouterr().err
+
+
+def test_a_taken_port_ends_with_1(tmp_path, capsys):
+    """The address is named."""
+    path = tmp_path / "a.snapshot"
+    _save(path, "op")
+    with _serving(path) as (_, url):
+        port = url.split(":")[2].split("/")[0]
+        assert main(["serve", "--port", port, str(path)]) == 1
+    assert capsys.readouterr().err.startswith(f"perfuse: cannot listen on 127.0.0.1 port {port}: ")
+
+
+def test_help_shows_both_ways(capsys):
+    """`perfuse serve --help` explains programs and files."""
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    output = capsys.readouterr().out
+    for word in ("--run PROGRAM", "FILE", "--port", "9464", "127.0.0.1", "to_bytes()", "Ctrl-C"):
+        assert word in output
+
+
+def test_grafana_prints_a_dashboard(capsys):
+    """What is printed is JSON with panels, all of which ask the data source of the dashboard."""
+    assert main(["grafana"]) == 0
+    dashboard = json.loads(capsys.readouterr().out)
+    assert dashboard["title"] == "perfuse"
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    targets = [target for panel in panels for target in panel["targets"]]
+    assert {target["datasource"]["uid"] for target in targets} == {"${datasource}"}
+
+
+def test_grafana_ends_well_when_its_reader_has_gone():
+    """`perfuse grafana | head -1` prints no traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "perfuse", "grafana"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert "Traceback" not in done.stderr
