@@ -198,13 +198,13 @@ def test_measurements_follow_the_naming_rules(monitor):
     )
     families = list(parse_openmetrics(Exposition(monitor).render("openmetrics").decode()))
     kinds = {family.name: (family.type, family.unit, family.documentation) for family in families}
-    assert kinds["db_client_connection_count"] == ("gauge", "", "Open.")
+    assert kinds["db_client_connection_count_current"] == ("gauge", "", "Open.")
     assert kinds["db_client_connection_timeouts"] == ("counter", "", "Late.")
     assert kinds["db_client_connection_wait_time_seconds"] == ("histogram", "seconds", "Waited.")
     name = ("db_client_connection_pool_name", "postgresql://u:***@h/d")
     assert _values(families, "db_client_connection_timeouts_total") == {(name,): 2}
     state = ("db_client_connection_state", "idle")
-    assert _values(families, "db_client_connection_count") == {(name, state): 3}
+    assert _values(families, "db_client_connection_count_current") == {(name, state): 3}
     assert _values(families, "db_client_connection_wait_time_seconds_count") == {(name,): 1}
 
 
@@ -221,6 +221,9 @@ def test_measurements_follow_the_naming_rules(monitor):
         (("requests", "{request}/s", "gauge"), ("requests_per_second", "per_second")),
         (("1st.a--b", "", "gauge"), ("_1st_a_b", "")),
         (("größe", "", "gauge"), ("gr_e", "")),
+        (("open.count", "{file}", "up_down_counter"), ("open_count_current", "")),
+        (("open", "count", "gauge"), ("open_count_current", "")),
+        (("open.count", "{file}", "counter"), ("open_count", "")),
     ],
 )  # fmt: skip
 def test_names_and_units(measurement, expected):

@@ -100,7 +100,9 @@ class Exposition:
         for measurement in self.measurements():
             name, unit = family_name(measurement.name, measurement.unit, measurement.kind)
             kind = "gauge" if measurement.kind == "up_down_counter" else measurement.kind
-            family = families.setdefault(name, (name, measurement.description, unit, kind, []))
+            # promtool wants a help text; the name is at least what OpenTelemetry explains.
+            description = measurement.description or measurement.name
+            family = families.setdefault(name, (name, description, unit, kind, []))
             labels = label_pairs(measurement.attributes)
             if name.startswith("perfuse_operation_") or name == "perfuse_build":
                 self._complain(f"measurement {measurement.name!r} has the name of an own metric")

@@ -2,6 +2,7 @@
 
 The rules are those of the OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility",
 with escaping to legacy names (ASCII letters, digits and underscores), which every server reads.
+They let a gauge's name end in ``_count``, which promtool and OpenMetrics refuse; there it goes on.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _UNITS = {
     "%": "percent",
     "Hz": "hertz",
 }
+# What only series of histograms, counters and infos end with; promtool and OpenMetrics say so.
+_RESERVED = ("_bucket", "_count", "_sum", "_total", "_info", "_created")
 _PER = {"s": "second", "min": "minute", "h": "hour", "d": "day"}
 
 
@@ -47,7 +50,8 @@ def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
 
     Returns:
         The name without the suffix ``_total``, which a counter's series have, and the unit in full
-        or ``""``: ``("db_client_connection_wait_time_seconds", "seconds")``.
+        or ``""``: ``("db_client_connection_wait_time_seconds", "seconds")``. Where a gauge's name
+        ends like a histogram's or counter's series, ``_current`` follows.
     """
     words = _snake(name)
     if kind == "counter":
@@ -55,6 +59,8 @@ def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
     suffix = "ratio" if unit == "1" and kind == "gauge" else _unit(unit)
     if suffix and words != suffix and not words.endswith(f"_{suffix}"):
         words = f"{words}_{suffix}"
+    if kind in {"gauge", "up_down_counter"} and words.endswith(_RESERVED):
+        return f"{words}_current", ""
     return words, suffix
 
 

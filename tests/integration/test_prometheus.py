@@ -1,0 +1,299 @@
+"""A real Prometheus scrapes each format, and is asked what it has got."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import threading
+import time
+import urllib.parse
+import urllib.request
+from importlib.resources import files
+
+import pytest
+from servers import free_port, running, server_path
+
+from perfuse import PerformanceMonitor
+from perfuse.export.prometheus import Exposition, start_http_server
+from perfuse.measurements import Measurement
+
+WAIT = 60.0  # seconds: what a loaded machine may take
+DURATION = "perfuse_operation_duration_seconds"
+ODD_NAMES = ('quotes " and \\ and\nnewline', "süß 🦀", "lone \ud800", "{x=~`y`}")
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+
+PROTOCOLS = {
+    "native": "scrape_protocols: [PrometheusProto]",
+    "both": "scrape_protocols: [PrometheusProto]\n  always_scrape_classic_histograms: true",
+    "openmetrics": "scrape_protocols: [OpenMetricsText1.0.0]",
+    "text": "scrape_protocols: [PrometheusText0.0.4]",
+}
+
+
+def _samples():
+    """Durations of several shapes, in seconds."""
+    draw = random.Random(11)
+    return {
+        "narrow": [draw.lognormvariate(-6.0, 0.05) for _ in range(20_000)],
+        "wide": [draw.lognormvariate(-6.0, 1.0) for _ in range(20_000)],
+        "fast": [draw.uniform(80e-9, 120e-9) for _ in range(20_000)],
+        "slow tail": [draw.paretovariate(3.0) * 1e-3 for _ in range(20_000)],
+    }
+
+
+def _labels(job, operation, outcome):
+    """The selector of one histogram, whatever the operation is called."""
+    shown = operation.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
+    quoted = json.dumps(shown, ensure_ascii=False)
+    return f'{{job="{job}",operation={quoted},outcome="{outcome}"}}'
+
+
+class Prometheus:
+    """Its query interface."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def query(self, promql: str) -> list[dict]:
+        """The result of an instant query, which may not even warn."""
+        arguments = urllib.parse.urlencode({"query": promql})
+        with urllib.request.urlopen(f"{self.url}/api/v1/query?{arguments}", timeout=30) as answer:
+            result = json.load(answer)
+        assert "warnings" not in result, (promql, result["warnings"])
+        return result["data"]["result"]
+
+    def value(self, promql: str) -> float:
+        """The only value of an instant query."""
+        [series] = self.query(promql)
+        return float(series["value"][1])
+
+    def until(self, promql: str, enough: int) -> list[dict]:
+        """The result of a query once it has so many series."""
+        deadline = time.monotonic() + WAIT
+        while len(result := self.query(promql)) < enough:
+            assert time.monotonic() < deadline, (promql, result)
+            time.sleep(0.2)
+        return result
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return _samples()
+
+
+@pytest.fixture(scope="module")
+def still(samples) -> PerformanceMonitor:
+    """A monitor that does not change any more."""
+    monitor = PerformanceMonitor(max_metrics_per_operation=10)
+    for name, durations in samples.items():
+        operation = monitor.operation(name)
+        for duration in durations:
+            operation.record(duration)
+        operation.record(0.0)
+        operation.record(1.0, success=False)
+    for name in ODD_NAMES:
+        monitor.record_metric(name, 0.1)
+    return monitor
+
+
+def _pool_measurements(wait):
+    prefix = "db.client.connection."
+    pool = {prefix + "pool.name": "postgresql://app:***@db/shop"}
+    calls = 0
+
+    def source():
+        nonlocal calls
+        calls += 1
+        for state in ("idle", "used"):
+            attributes = pool | {prefix + "state": state}
+            yield Measurement(
+                prefix + "count", "up_down_counter", 2, "{connection}", "", attributes
+            )
+        yield Measurement(prefix + "pending_requests", "up_down_counter", 1, "{request}", "", pool)
+        yield Measurement(prefix + "timeouts", "counter", calls, "{timeout}", "", pool)
+        for name in ("wait_time", "use_time", "create_time"):
+            yield Measurement(prefix + name, "histogram", wait.snapshot(), "s", "", pool)
+
+    return source
+
+
+@pytest.fixture(scope="module")
+def busy():
+    """A monitor that goes on recording, with a pool beside its operations."""
+    monitor = PerformanceMonitor(max_metrics_per_operation=10)
+    monitor.set_threshold("request", 0.002)
+    monitor.add_source(_pool_measurements(monitor.operation("wait")))
+    done = threading.Event()
+
+    def work():
+        draw = random.Random(12)
+        while not done.wait(0.01):
+            for name in ("request", "wait"):
+                monitor.record_metric(name, draw.lognormvariate(-6.0, 0.5))
+            monitor.record_metric("request", 0.001, success=False)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield monitor
+    done.set()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def prometheus(still, busy, tmp_path_factory):
+    """A server that scrapes both monitors in every format, each second."""
+    program = server_path("prometheus")
+    folder = tmp_path_factory.mktemp("prometheus")
+    with start_http_server(0, source=still) as one, start_http_server(0, source=busy) as two:
+        jobs = [
+            f"- job_name: {protocol}-{name}\n  {settings}\n"
+            f"  static_configs: [targets: ['127.0.0.1:{server.port}']]\n"
+            for protocol, settings in PROTOCOLS.items()
+            for name, server in (("still", one), ("busy", two))
+        ]
+        config = folder / "prometheus.yml"
+        config.write_text(
+            "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n" + "".join(jobs)
+        )
+        url = f"http://127.0.0.1:{free_port()}"
+        command = [
+            program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address={url.removeprefix('http://')}",
+            "--enable-feature=native-histograms",
+            "--log.level=warn",
+        ]
+        with running(command, f"{url}/-/ready", folder / "log"):
+            server = Prometheus(url)
+            server.until("up == 1", len(jobs))
+            yield server
+            log = (folder / "log").read_text()
+        # At this level it tells of every sample that it cannot take, and of nothing else.
+        assert log == ""
+
+
+@pytest.mark.parametrize("protocol", ["openmetrics", "text", "both"])
+def test_classic_counts_are_those_recorded(prometheus, still, protocol):
+    """Every count and sum arrives, and of every bucket, in each format with classic buckets."""
+    exposed = Exposition(still)
+    for name, operation in still.snapshot().operations.items():
+        for outcome in ("ok", "error"):
+            labels = _labels(f"{protocol}-still", name, outcome)
+            histogram = getattr(operation, outcome)
+            assert prometheus.value(f"{DURATION}_count{labels}") == histogram.count
+            assert prometheus.value(f"{DURATION}_sum{labels}") == histogram.sum
+            buckets = prometheus.query(f"{DURATION}_bucket{labels}")
+            assert len(buckets) == len(exposed.buckets) + 1
+            for bucket in buckets:
+                bound = float(bucket["metric"]["le"])
+                found = float(bucket["value"][1])
+                if bound == float("inf"):
+                    assert found == histogram.count
+                else:
+                    # A value less than a bucket below the bound may first count at the next one.
+                    least = histogram.count_below(bound / 2 ** (1 / 64))
+                    assert least <= found <= histogram.count_below(bound)
+    assert len(prometheus.query(f'perfuse_operation_in_flight{{job="{protocol}-still"}}')) == len(
+        still.snapshot()
+    )
+
+
+@pytest.mark.parametrize("protocol", ["native", "both"])
+def test_native_histograms_hold_every_count(prometheus, still, protocol):
+    """Counts and sums of native histograms are exactly those recorded."""
+    for name, operation in still.snapshot().operations.items():
+        for outcome in ("ok", "error"):
+            labels = _labels(f"{protocol}-still", name, outcome)
+            histogram = getattr(operation, outcome)
+            assert prometheus.value(f"histogram_count({DURATION}{labels})") == histogram.count
+            assert prometheus.value(f"histogram_sum({DURATION}{labels})") == histogram.sum
+
+
+@pytest.mark.parametrize("quantile", QUANTILES)
+def test_native_quantiles_are_within_a_hundredth(prometheus, samples, quantile):
+    """`histogram_quantile` of the native histogram is within 1 % of the exact quantile."""
+    for name, durations in samples.items():
+        labels = f'{{job="native-still",operation="{name}",outcome="ok"}}'
+        estimate = prometheus.value(f"histogram_quantile({quantile}, {DURATION}{labels})")
+        # Recorded are whole nanoseconds, and a zero beside each shape.
+        ordered = sorted([0.0, *(round(duration * 1e9) / 1e9 for duration in durations)])
+        exact = ordered[round(quantile * (len(ordered) - 1))]
+        assert estimate == pytest.approx(exact, rel=0.01), name
+
+
+def test_native_buckets_are_those_recorded(prometheus, still):
+    """Prometheus has the very buckets: bounds are powers of the base in seconds, counts equal."""
+    for name in ("narrow", "wide"):
+        labels = f'{{job="native-still",operation="{name}",outcome="ok"}}'
+        [series] = prometheus.query(f"{DURATION}{labels}")
+        found = {
+            (float(low), float(high)): float(count)
+            for _, low, high, count in series["histogram"][1]["buckets"]
+            if float(low) > 0
+        }
+        snapshot = still.snapshot().operations[name].ok
+        while len(snapshot.buckets()) > 160:
+            snapshot = snapshot.at_scale(snapshot.scale - 1)
+        base = 2**2**-snapshot.scale
+        expected = {(base**i, base ** (i + 1)): count for i, count in snapshot.buckets()}
+        assert list(found.values()) == list(expected.values())
+        for one, other in zip(found, expected, strict=True):
+            assert one == pytest.approx(other, rel=1e-12)
+
+
+def test_promtool_has_nothing_to_say(still, busy):
+    """`promtool check metrics` accepts names, types, units and help texts in silence."""
+    for monitor in (still, busy):
+        checked = subprocess.run(
+            [server_path("promtool"), "check", "metrics"],
+            input=Exposition(monitor).render(),
+            capture_output=True,
+            check=False,
+        )
+        assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def _dashboard_queries():
+    text = (files("perfuse.export.prometheus") / "dashboard.json").read_text()
+    for panel in json.loads(text)["panels"]:
+        for target in panel.get("targets", ()):
+            yield pytest.param(target["expr"], id=f"{panel['title']}-{target['refId']}")
+
+
+QUERIES = list(_dashboard_queries())
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("expression", QUERIES)
+def test_every_query_of_the_dashboard_gets_data(prometheus, expression, protocol):
+    """Whether histograms are native, classic or both, each panel has figures, and no warning."""
+    for variable, value in {
+        "$job": f"{protocol}-busy",
+        "$instance": ".*",
+        "$operation": ".*",
+        "$__rate_interval": "1m",
+    }.items():
+        expression = expression.replace(variable, value)
+    # A rate needs two scrapes.
+    for series in prometheus.until(expression, 1):
+        assert float(series["value"][1]) >= 0
+    if "quantile(0.99" in expression and "operation" in expression and "/" not in expression:
+        found = {
+            s["metric"]["operation"]: float(s["value"][1]) for s in prometheus.query(expression)
+        }
+        assert 0.002 < found["request"] < 0.02
+
+
+def test_the_dashboards_variables_have_values(prometheus):
+    """What the variables are filled from exists, with the labels they take."""
+    text = (files("perfuse.export.prometheus") / "dashboard.json").read_text()
+    for variable in json.loads(text)["templating"]["list"]:
+        if variable["type"] == "query":
+            metric, label = (
+                variable["definition"].removeprefix("label_values(")[:-1].rsplit(", ", 1)
+            )
+            found = prometheus.query(metric.replace("$job", ".*").replace("$instance", ".*"))
+            assert found
+            assert all(series["metric"][label] for series in found)
