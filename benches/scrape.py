@@ -1,0 +1,180 @@
+"""What a scrape costs, and how long an event loop waits meanwhile: `python benches/scrape.py`.
+
+Beside `prometheus_client`, whose histograms have the same operations, outcomes, bounds and
+durations, so that both expositions have the same lines. Times are medians over rounds taken in
+turn. Then a task on an event loop ticks every millisecond while each side's ASGI application
+answers scrapes on it: shown are the longest gaps between two ticks, and those of a loop that is not
+scraped, which is what the machine gives at best.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import random
+import statistics
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    make_asgi_app,
+)
+
+from perfuse import PerformanceMonitor
+from perfuse.export.prometheus import DEFAULT_BUCKETS, Exposition, metrics_app
+from perfuse.export.prometheus.exposition import compressed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPERATIONS = 2_000
+DURATIONS = 100  # of each operation
+ROUNDS = 7
+SCRAPES = 15  # while the loop ticks
+TICK = 0.001  # seconds
+LIMIT = 0.005
+
+
+def write(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def fill() -> tuple[PerformanceMonitor, CollectorRegistry]:
+    """The same durations in both."""
+    monitor = PerformanceMonitor(max_metrics_per_operation=100)
+    registry = CollectorRegistry()
+    labels = ["operation"]
+    histogram = Histogram(
+        "perfuse_operation_duration_seconds",
+        "How long executions of an operation took.",
+        [*labels, "outcome"],
+        buckets=DEFAULT_BUCKETS,
+        registry=registry,
+    )
+    in_flight = Gauge("perfuse_operation_in_flight", "Under way.", labels, registry=registry)
+    draw = random.Random(3)  # noqa: S311 - durations are no secret
+    for number in range(OPERATIONS):
+        name = f"operation {number}"
+        for _ in range(DURATIONS):
+            duration, success = draw.lognormvariate(-6.0, 1.0), draw.random() < 0.9
+            monitor.record_metric(name, duration, success)
+            histogram.labels(name, "ok" if success else "error").observe(duration)
+        in_flight.labels(name).set(0)
+    return monitor, registry
+
+
+def samples(text: bytes, suffix: bytes = b"") -> dict[bytes, float]:
+    """The lines of an exposition that say something of operations, and their values."""
+    lines = (line.rsplit(b" ", 1) for line in text.splitlines() if line[:1] != b"#")
+    return {
+        series: float(value)
+        for series, value in lines
+        if series.partition(b"{")[0].endswith(suffix) and b"build" not in series
+    }
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """How many seconds a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+async def scrape(app: Any) -> int:
+    """How long the answer of an ASGI application is."""
+    size = 0
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal size
+        size += len(message.get("body", b""))
+        await asyncio.sleep(0)  # as a server that writes to a socket may
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/metrics",
+        "headers": [],
+        "query_string": b"",
+    }
+    await app(scope, receive, send)
+    return size
+
+
+async def gaps(app: Any | None) -> list[float]:
+    """The gaps between ticks in each of so many scrapes, or in as many equal times without."""
+    found = []
+
+    async def tick(longest: list[float]) -> None:
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.perf_counter()
+            longest[0] = max(longest[0], now - last)
+            last = now
+
+    for _ in range(SCRAPES):
+        longest = [0.0]
+        ticking = asyncio.ensure_future(tick(longest))
+        await asyncio.sleep(20 * TICK)
+        if app is not None:
+            assert await scrape(app)
+        await asyncio.sleep(20 * TICK)
+        ticking.cancel()
+        found.append(longest[0])
+    return found
+
+
+def main() -> None:
+    """Print both tables."""
+    disable_created_metrics()
+    write(f"CPython {platform.python_version()}, {OPERATIONS:,} operations in {ROUNDS} rounds")
+    monitor, registry = fill()
+    exposition = Exposition(monitor)
+    ours, theirs = samples(exposition.render()), samples(generate_latest(registry))
+    assert len(ours) == len(theirs)
+    count = b"_count"
+    counts = samples(exposition.render(), count)
+    assert counts == samples(generate_latest(registry), count)
+    assert sum(counts.values()) == OPERATIONS * DURATIONS
+    write(f"{len(ours):,} series each\n")
+
+    subjects: dict[str, Callable[[], Any]] = {
+        "prometheus_client.generate_latest": lambda: generate_latest(registry),
+        "perfuse, text": lambda: exposition.render("text"),
+        "perfuse, OpenMetrics": lambda: exposition.render("openmetrics"),
+        "perfuse, protobuf": lambda: exposition.render("protobuf"),
+        "perfuse, text and gzip": lambda: compressed(exposition.encode("text")),
+    }
+    rounds = [[timed(work) for work in subjects.values()] for _ in range(ROUNDS)]
+    peer, *_ = medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
+    write(f"{'one scrape':36}{'median ms':>12}{'of the peer':>14}{'bytes':>14}")
+    for (subject, work), seconds in zip(subjects.items(), medians, strict=True):
+        made = work()
+        size = len(made if isinstance(made, bytes) else b"".join(made))
+        write(f"{subject:36}{seconds * 1e3:12.2f}{f'1/{peer / seconds:.0f}':>14}{size:14,}")
+
+    write(f"\n{'longest gap of a 1 ms tick':36}{'median ms':>12}{'worst ms':>14}{'over 5 ms':>14}")
+    for subject, app in {
+        "not scraped": None,
+        "perfuse.metrics_app": metrics_app(exposition),
+        "prometheus_client.make_asgi_app": make_asgi_app(registry),
+    }.items():
+        found = asyncio.run(gaps(app))
+        over = sum(gap > LIMIT for gap in found)
+        middle, worst = statistics.median(found) * 1e3, max(found) * 1e3
+        write(f"{subject:36}{middle:12.2f}{worst:14.2f}{f'{over} of {len(found)}':>14}")
+
+
+if __name__ == "__main__":
+    main()
