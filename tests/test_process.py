@@ -76,6 +76,37 @@ def test_a_forked_child_goes_on_by_itself(monitor):
     assert monitor.get_stats("child") is None
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_during_snapshots_leaves_no_lock_behind():
+    """A child can record new operations though another thread was taking a snapshot at the fork."""
+    code = """
+import json, os, signal, threading, warnings
+from perfuse import PerformanceMonitor
+warnings.simplefilter("ignore", DeprecationWarning)
+monitor = PerformanceMonitor()
+for i in range(50):
+    monitor.record_metric(f"op{i}", 0.1)
+done = threading.Event()
+def keep_taking():
+    while not done.is_set():
+        monitor.snapshot()
+thread = threading.Thread(target=keep_taking)
+thread.start()
+ended = []
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # ends a child that is stuck
+        monitor.record_metric("first seen by the child", 0.1)
+        os._exit(len(monitor.snapshot().operations) != 51)
+    ended.append(os.waitpid(child, 0)[1])
+done.set()
+thread.join()
+print(json.dumps(ended))
+"""
+    assert run(code) == [0] * 200
+
+
 def test_signal_handlers_and_finalisers_may_record(monitor):
     """Recording from a signal handler, __del__ and gc.callbacks during records loses nothing."""
     recorded = {"signal": 0, "del": 0, "gc": 0, "main": 0}

@@ -36,7 +36,7 @@ pub use block::Totals;
 pub use clock::{Clock, WallClock};
 pub use error::Error;
 pub use operation::{Measured, Operation, Recorded, Window};
-pub use registry::{Lookup, Registry};
+pub use registry::{BegunSnapshot, Lookup, Registry};
 pub use ring::{OUTCOMES, Outcome, Sample};
 pub use snapshot::{MonitorSnapshot, OperationSnapshot};
 pub use summary::Summary;

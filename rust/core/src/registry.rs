@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    clock::{Clock, WallClock},
+    clock::{Anchor, Clock, WallClock},
     error::{Error, check_seconds},
     operation::Operation,
     snapshot::{MonitorSnapshot, OperationSnapshot},
@@ -170,16 +170,18 @@ impl Registry {
     /// within the records in flight; between two of them, as much time passes as copying takes.
     #[must_use]
     pub fn snapshot(&self) -> MonitorSnapshot {
-        let anchor = self.wall.anchor();
-        let operations = self.operations();
-        let operations = operations
-            .iter()
-            .map(|operation| OperationSnapshot::of(operation, anchor))
-            .filter(OperationSnapshot::is_of_interest)
-            .collect();
-        MonitorSnapshot {
-            time: anchor.unix_seconds(self.clock.ticks()),
-            operations,
+        self.begin_snapshot().finish()
+    }
+
+    /// The part of [`snapshot`](Self::snapshot) that takes locks.
+    ///
+    /// A process that forks on another thread in between inherits none of them locked for ever.
+    #[must_use]
+    pub fn begin_snapshot(&self) -> BegunSnapshot {
+        BegunSnapshot {
+            anchor: self.wall.anchor(),
+            operations: self.operations(),
+            clock: self.clock,
         }
     }
 
@@ -211,6 +213,31 @@ impl Registry {
             .iter()
             .map(|(name, &seconds)| (name.clone(), seconds))
             .collect()
+    }
+}
+
+/// A snapshot whose operations are known and not yet copied.
+#[derive(Debug)]
+pub struct BegunSnapshot {
+    anchor: Anchor,
+    operations: Vec<Arc<Operation>>,
+    clock: Clock,
+}
+
+impl BegunSnapshot {
+    /// Copies the operations, without any lock.
+    #[must_use]
+    pub fn finish(self) -> MonitorSnapshot {
+        let operations = self
+            .operations
+            .iter()
+            .map(|operation| OperationSnapshot::of(operation, self.anchor))
+            .filter(OperationSnapshot::is_of_interest)
+            .collect();
+        MonitorSnapshot {
+            time: self.anchor.unix_seconds(self.clock.ticks()),
+            operations,
+        }
     }
 }
 

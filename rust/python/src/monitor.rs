@@ -290,8 +290,9 @@ impl Monitor {
     /// The operations are copied one after another while recording goes on: each is consistent in itself to
     /// within the samples that are being recorded at that moment.
     fn snapshot(&self, py: Python<'_>) -> PyResult<MonitorSnapshot> {
-        let registry = self.inner()?.shared.registry();
-        Ok(MonitorSnapshot::new(py.detach(|| registry.snapshot())))
+        // Locks are taken with the GIL, so that no thread forks the process while one is held.
+        let begun = self.inner()?.shared.registry().begin_snapshot();
+        Ok(MonitorSnapshot::new(py.detach(|| begun.finish())))
     }
 
     /// Statistics of the operation's window, or None if it has no sample.
