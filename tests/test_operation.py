@@ -100,3 +100,25 @@ def test_past_the_bound_the_handle_is_the_overflow_operation():
     monitor.operation("a")
     assert monitor.operation("b").name == "__overflow__"
     assert repr(monitor.operation("a")) == "<Operation 'a'>"
+
+
+def test_a_cancelled_execution_measured_elsewhere(monitor):
+    """A cancelled duration comes back bit for bit, says what it is, and is no failure."""
+    metadata = {"k": 1}
+    monitor.operation("op").record_cancelled(0.1, metadata)
+    monitor.operation("op").record_cancelled(0.2)
+    stats = monitor.get_stats("op")
+    assert (stats.cancelled_count, stats.error_count, stats.success_rate) == (2, 0, 1)
+    first, second = monitor.export_metrics("op")["op"]
+    assert (first["duration"], second["duration"]) == (0.1, 0.2)
+    assert first["metadata"] == {"k": 1, "outcome": "cancelled"}
+    assert second["metadata"] == {"outcome": "cancelled"}
+    assert metadata == {"k": 1}
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="operation 'op'"):
+            monitor.operation("op").record_cancelled(wrong)
+    with pytest.raises(TypeError, match="operation 'op'"):
+        monitor.operation("op").record_cancelled("0.1")
+    with pytest.raises(TypeError):
+        monitor.operation("op").record_cancelled(0.1, 1)
+    assert monitor.get_stats("op").count == 2

@@ -5,7 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use perfuse_core::{Measured, Outcome, Recorded, Registry, Sample, Summary, Window, Writers};
+use perfuse_core::{
+    Measured, Outcome, Recorded, Registry, Sample, Summary, Window, Writers, error::check_seconds,
+};
 use pyo3::{
     PyTraverseError, PyVisit,
     exceptions::PyKeyboardInterrupt,
@@ -15,7 +17,14 @@ use pyo3::{
     types::{PyDict, PyFloat, PyString, PyTuple},
 };
 
-use crate::{exclusive::Exclusive, metadata::MetadataTable, snapshot::Snapshot};
+use crate::{
+    error,
+    exclusive::Exclusive,
+    metadata::{self, MetadataTable},
+    methods::number,
+    outcome,
+    snapshot::Snapshot,
+};
 
 /// What all operations of a monitor share.
 pub struct Shared {
@@ -302,6 +311,31 @@ impl Operation {
         ];
         let arguments = PyTuple::new(py, arguments)?;
         class.call1(arguments).map(Some)
+    }
+
+    /// Records an execution that was cancelled after `duration` seconds: neither a success nor an error.
+    ///
+    /// Raises as `record` does.
+    #[pyo3(signature = (duration, metadata=None))]
+    fn record_cancelled<'py>(
+        &self,
+        py: Python<'py>,
+        duration: &Bound<'py, PyAny>,
+        metadata: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let asked = || format!("duration of operation {:?}", self.name(py));
+        let seconds = number(duration, asked)?;
+        check_seconds(seconds).map_err(|refused| error::to_python(&asked(), &refused))?;
+        let given = metadata.map(metadata::given).transpose()?;
+        let kept = outcome::metadata(py, given.as_ref(), None, Outcome::Cancelled, None)?;
+        let end = self.core.clock().ticks();
+        self.record(
+            py,
+            end,
+            Measured::Seconds(seconds),
+            Outcome::Cancelled,
+            kept,
+        )
     }
 
     /// The histogram of everything recorded since start or the last clear.

@@ -1,0 +1,1 @@
+"""Tracking what other frameworks do; each module stands by itself."""

@@ -1,0 +1,95 @@
+"""Which route template an ASGI request was led to, as far as its scope tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+REST = "/{path}"
+"""How Starlette writes what a mount leaves to the application below it."""
+
+
+def template_of(scope: Mapping[str, Any]) -> str | None:
+    """Return the template of the route that took a request, from the outermost application on.
+
+    Starlette and FastAPI put the innermost route that took the request into ``scope["route"]``
+    (old versions only its ``endpoint``), and the outermost router into ``scope["router"]``. Where
+    an application is mounted, ``scope["root_path"]`` says at which path; the mount's own template
+    is found by matching that path again, as the value of a parameter must not get into a name.
+
+    Args:
+        scope: The request's scope, after the application has answered it.
+
+    Returns:
+        ``/teams/{team}/users/{id}``; None if no route took the request.
+    """
+    routes = getattr(scope.get("router"), "routes", ())
+    route = scope.get("route")
+    if route is None:
+        if scope.get("endpoint") is None:
+            return None
+        route = _route_to(scope["endpoint"], routes)
+        if route is None:
+            return None
+    template = _path_format(scope, route)
+    mounted_at = scope.get("root_path", "")[len(scope.get("app_root_path", "")) :]
+    if "app_root_path" not in scope or not mounted_at:
+        return template
+    mount = _mount_template(routes, mounted_at) or "/(mounted)"
+    return mount + (REST if _is_mount(route) else template)
+
+
+def inclusion_of(scope: Mapping[str, Any]) -> Any:
+    """Return what FastAPI notes about the route of an included router, prefix and all, or None."""
+    noted = scope.get("fastapi")
+    if noted is None:
+        return None
+    return noted.get("effective_route_context") if isinstance(noted, Mapping) else None
+
+
+def _path_format(scope: Mapping[str, Any], route: Any) -> str:
+    inclusion = inclusion_of(scope)
+    # It may be the inclusion of an application further out.
+    if getattr(inclusion, "original_route", None) is route:
+        route = inclusion
+    path_format: str = route.path_format
+    return path_format
+
+
+def _is_mount(route: object) -> bool:
+    return hasattr(route, "routes")
+
+
+def _route_to(endpoint: object, routes: Iterable[Any]) -> Any:
+    """The route, at any depth, whose endpoint or mounted application is `endpoint`."""
+    for route in routes:
+        if getattr(route, "endpoint", None) is endpoint or (
+            _is_mount(route) and route.app is endpoint
+        ):
+            return route
+        found = _route_to(endpoint, getattr(route, "routes", ()))
+        if found is not None:
+            return found
+    return None
+
+
+def _mount_template(routes: Iterable[Any], path: str) -> str | None:
+    """The joined templates of the mounts that together take all of `path`."""
+    for route in filter(_is_mount, routes):
+        regex = getattr(route, "path_regex", None)
+        if regex is None:  # a host, which takes nothing of the path
+            template: str | None = _mount_template(route.routes, path)
+            if template is not None:
+                return template
+            continue
+        match = regex.match(path + "/")
+        if match is None:
+            continue
+        own: str = route.path_format.removesuffix(REST)
+        rest = match["path"].rstrip("/")
+        if not rest:
+            return own
+        inner = _mount_template(route.routes, "/" + rest)
+        if inner is not None:
+            return own + inner
+    return None

@@ -1,0 +1,475 @@
+"""Requests become operations: names, outcomes, times, and what is left alone."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
+
+from perfuse.integrations import asgi
+from perfuse.integrations.asgi import PerfuseMiddleware
+
+
+def http_scope(path, method="GET", root_path=""):
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": root_path + path,
+        "raw_path": (root_path + path).encode(),
+        "query_string": b"",
+        "root_path": root_path,
+        "headers": [(b"host", b"eu.example.org")],
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 80),
+    }
+
+
+async def request(app, path, method="GET", root_path=""):
+    """Send one request to an ASGI application and return status and body."""
+    sent = []
+    incoming = [{"type": "http.request", "body": b"", "more_body": False}]
+    answered = asyncio.Event()
+
+    async def receive():
+        if incoming:
+            return incoming.pop()
+        await answered.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answered.set()
+
+    await app(http_scope(path, method, root_path), receive, send)
+    body = b"".join(m.get("body", b"") for m in sent if m["type"] == "http.response.body")
+    return sent[0]["status"], body
+
+
+def answer(_request):
+    return PlainTextResponse("answer")
+
+
+def middleware(monitor, **options):
+    return [Middleware(PerfuseMiddleware, monitor, **options)]
+
+
+def counts(monitor):
+    return {operation: stats.count for operation, stats in monitor.get_all_stats().items()}
+
+
+def only_sample(monitor, operation):
+    [sample] = monitor.export_metrics(operation)[operation]
+    return sample
+
+
+async def test_starlette_requests_are_named_after_their_route(monitor):
+    """Requests of one route are one operation, whatever their parameters; methods are apart."""
+    routes = [Route("/users/{id:int}", answer, methods=["GET", "DELETE"]), Route("/", answer)]
+    app = Starlette(routes=routes, middleware=middleware(monitor))
+    for path, method in [
+        ("/users/1", "GET"),
+        ("/users/2", "GET"),
+        ("/users/1", "DELETE"),
+        ("/", "GET"),
+    ]:
+        assert (await request(app, path, method)) == (200, b"answer")
+    assert counts(monitor) == {"GET /users/{id}": 2, "DELETE /users/{id}": 1, "GET /": 1}
+    assert only_sample(monitor, "GET /")["metadata"] == {"status_class": "2xx"}
+
+
+async def test_fastapi_requests_are_named_after_their_route(monitor):
+    """Included routers count with their prefixes, each inclusion apart, nested ones too."""
+    users, teams = APIRouter(), APIRouter(prefix="/teams/{team}")
+
+    @users.get("/users/{id}")
+    async def user(id: int):  # noqa: A002
+        return id
+
+    teams.include_router(users)
+    app = FastAPI()
+    app.include_router(users)
+    app.include_router(users, prefix="/v2")
+    app.include_router(teams, prefix="/v2")
+
+    @app.get("/plain")
+    def plain():
+        return "plain"
+
+    app.add_middleware(PerfuseMiddleware, monitor)
+    for path in ["/users/1", "/users/2", "/v2/users/1", "/v2/teams/red/users/1", "/plain"]:
+        status, _ = await request(app, path)
+        assert status == 200
+    assert counts(monitor) == {
+        "GET /users/{id}": 2,
+        "GET /v2/users/{id}": 1,
+        "GET /v2/teams/{team}/users/{id}": 1,
+        "GET /plain": 1,
+    }
+
+
+async def test_mounted_applications_count_with_the_template_of_their_place(monitor):
+    """Parameters of a mount stay parameters; one application in two places is two operations."""
+    users = Starlette(routes=[Route("/users/{id}", answer), Route("/", answer)])
+    routes = [
+        Mount("/old", users),
+        Mount("/teams/{team:int}", routes=[Mount("/eu", users), Mount("/us", users)]),
+        Host("eu.example.org", Router([Mount("/host", users)])),
+    ]
+    app = Starlette(routes=routes, middleware=middleware(monitor))
+    for path in [
+        "/old/users/1",
+        "/old/users/2",
+        "/old/",
+        "/teams/007/eu/users/1",
+        "/teams/8/eu/users/1",
+        "/teams/7/us/users/1",
+        "/host/users/1",
+    ]:
+        assert (await request(app, path))[0] == 200, path
+    assert counts(monitor) == {
+        "GET /old/users/{id}": 2,
+        "GET /old/": 1,
+        "GET /teams/{team}/eu/users/{id}": 2,
+        "GET /teams/{team}/us/users/{id}": 1,
+        "GET /host/users/{id}": 1,
+    }
+
+
+async def test_a_fastapi_application_mounted_in_another(monitor):
+    """Routes of the inner application carry the outer one's path, and its own inclusions."""
+    router = APIRouter(prefix="/things")
+
+    @router.get("/{id}")
+    async def thing(id: str):  # noqa: A002
+        return id
+
+    inner, outer = FastAPI(), FastAPI()
+    inner.include_router(router)
+    outer.mount("/inner", inner)
+    outer.add_middleware(PerfuseMiddleware, monitor)
+    assert (await request(outer, "/inner/things/1"))[0] == 200
+    assert (await request(outer, "/inner/things/1", root_path="/behind/proxy"))[0] == 200
+    assert counts(monitor) == {"GET /inner/things/{id}": 2}
+
+
+async def test_an_application_without_routes_counts_as_its_mount(monitor):
+    """What is mounted and is no router has one operation for all its paths."""
+
+    async def files(scope, receive, send):
+        await PlainTextResponse("file")(scope, receive, send)
+
+    app = Starlette(routes=[Mount("/static", files)], middleware=middleware(monitor))
+    for path in ["/static/a.css", "/static/b/c.js"]:
+        await request(app, path)
+    assert counts(monitor) == {"GET /static/{path}": 2}
+
+
+async def test_the_endpoint_names_the_route_where_the_scope_lacks_it(monitor):
+    """With routers that only tell the endpoint, the route is looked for among the router's."""
+
+    class Older:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            await self.app(scope, receive, send)
+            del scope["route"]
+
+    routes = [Mount("/api", routes=[Route("/users/{id}", answer)])]
+    app = Starlette(routes=routes, middleware=[*middleware(monitor), Middleware(Older)])
+    await request(app, "/api/users/1")
+    assert counts(monitor) == {"GET /api/users/{id}": 1}
+
+
+async def test_clients_cannot_make_names_up(monitor):
+    """Unknown paths and methods share a few operations."""
+    app = Starlette(routes=[Route("/known", answer)], middleware=middleware(monitor))
+    for i in range(20):
+        assert (await request(app, f"/unknown/{i}"))[0] == 404
+        assert (await request(app, "/known", f"METHOD{i}"))[0] == 405
+    assert counts(monitor) == {"GET (unmatched)": 20, "_OTHER /known": 20}
+
+
+async def test_memory_for_mounts_with_parameters_is_bounded(monitor, monkeypatch):
+    """However many values a mount's parameter takes, the middleware remembers a bounded number."""
+    monkeypatch.setattr(asgi, "MAX_HANDLES", 10)
+    inner = Starlette(routes=[Route("/", answer)])
+    app = PerfuseMiddleware(Starlette(routes=[Mount("/teams/{team}", inner)]), monitor)
+    for i in range(35):
+        await request(app, f"/teams/{i}/")
+    assert len(app._handles) <= 10
+    assert counts(monitor) == {"GET /teams/{team}/": 35}
+
+
+@pytest.mark.parametrize(
+    ("status", "error_status", "outcome"),
+    [
+        (200, 500, "ok"),
+        (404, 500, "ok"),
+        (404, 400, "error"),
+        (302, 400, "ok"),
+        (503, 500, "error"),
+    ],
+)
+async def test_the_status_decides_on_the_outcome(monitor, status, error_status, outcome):
+    """Server errors are errors; client errors are if they are asked to be."""
+    routes = [Route("/", lambda _: PlainTextResponse("answer", status))]
+    app = Starlette(routes=routes, middleware=middleware(monitor, error_status=error_status))
+    await request(app, "/")
+    sample = only_sample(monitor, "GET /")
+    assert sample["success"] == (outcome == "ok")
+    assert sample["metadata"] == {"status_class": f"{status // 100}xx"}
+
+
+@pytest.mark.parametrize("outside", [True, False])
+async def test_an_exception_is_an_error_and_goes_on(monitor, outside):
+    """What a handler raises is recorded with its text, inside and outside the application's own."""
+
+    def broken(_request):
+        raise LookupError("no such thing")
+
+    app = Starlette(routes=[Route("/", broken)], middleware=[] if outside else middleware(monitor))
+    if outside:
+        app = PerfuseMiddleware(app, monitor)
+    with pytest.raises(LookupError, match="no such thing"):
+        await request(app, "/")
+    sample = only_sample(monitor, "GET /")
+    assert not sample["success"]
+    # Outside, the framework has answered with a 500 before the exception arrives.
+    assert sample["metadata"] == (
+        {"status_class": "5xx"} if outside else {"error": "no such thing"}
+    )
+
+
+async def test_returning_without_an_answer_is_an_error(monitor):
+    """An application that sends nothing makes the server send a 500."""
+
+    async def silent(scope, receive, send):
+        pass
+
+    async def receive():
+        raise AssertionError
+
+    await PerfuseMiddleware(silent, monitor)(http_scope("/"), receive, receive)
+    assert monitor.get_stats("GET (unmatched)").error_count == 1
+
+
+async def test_a_cancelled_task_is_a_cancelled_request(monitor):
+    """Cancellation counts as such, is no failure, and goes on."""
+    entered = asyncio.Event()
+
+    async def slow(_request):
+        entered.set()
+        await asyncio.Event().wait()
+
+    app = Starlette(routes=[Route("/", slow)], middleware=middleware(monitor))
+    task = asyncio.create_task(request(app, "/"))
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    stats = monitor.get_stats("GET /")
+    assert (stats.cancelled_count, stats.error_count, stats.success_rate) == (1, 0, 1)
+    assert only_sample(monitor, "GET /")["metadata"] == {"outcome": "cancelled"}
+
+
+async def endless(_request):
+    async def chunks():
+        while True:
+            yield b"chunk"
+            await asyncio.sleep(0)
+
+    return StreamingResponse(chunks())
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+async def test_a_client_that_leaves_cancels_the_request(monitor, spec_version):
+    """Whether the server says so by a message or by an exception, the request is cancelled."""
+    app = Starlette(routes=[Route("/", endless)], middleware=middleware(monitor))
+    chunks = 0
+    left = asyncio.Event()
+
+    async def receive():
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        nonlocal chunks
+        chunks += message["type"] == "http.response.body"
+        if chunks >= 3:
+            left.set()
+            if spec_version == "2.4":
+                raise OSError("the client has left")
+
+    scope = http_scope("/") | {"asgi": {"version": "3.0", "spec_version": spec_version}}
+    with pytest.raises(ClientDisconnect) if spec_version == "2.4" else contextlib.nullcontext():
+        await app(scope, receive, send)
+    stats = monitor.get_stats("GET /")
+    assert (stats.count, stats.cancelled_count) == (1, 1)
+    assert only_sample(monitor, "GET /")["metadata"] == {
+        "status_class": "2xx",
+        "outcome": "cancelled",
+    }
+
+
+async def test_a_body_counts_to_its_end_and_background_tasks_do_not(monitor):
+    """The sample is there when the last chunk has gone, with the time that took, and not before."""
+    seen = []
+
+    async def chunks():
+        for _ in range(3):
+            seen.append(counts(monitor))
+            await asyncio.sleep(0.01)
+            yield b"chunk"
+
+    def background():
+        seen.append(counts(monitor))
+        raise LookupError("too late to matter to the client")
+
+    def stream(_request):
+        return StreamingResponse(chunks(), background=BackgroundTask(background))
+
+    app = Starlette(routes=[Route("/", stream)], middleware=middleware(monitor))
+    with pytest.raises(LookupError):
+        await request(app, "/")
+    assert seen == [{}, {}, {}, {"GET /": 1}]
+    sample = only_sample(monitor, "GET /")
+    assert sample["success"]
+    assert sample["duration"] >= 0.03
+
+
+@pytest.mark.parametrize("kind", ["http.response.pathsend", "http.response.zerocopysend"])
+async def test_files_sent_by_the_server_end_the_body(monitor, kind):
+    """The extensions that hand a file to the server are a body's end too."""
+    recorded = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": kind, "path": "/file"})
+        recorded.append(counts(monitor))
+
+    async def ignore(*_message):
+        pass
+
+    await PerfuseMiddleware(app, monitor)(http_scope("/"), ignore, ignore)
+    assert recorded == [{"GET (unmatched)": 1}]
+    assert counts(monitor) == {"GET (unmatched)": 1}
+
+
+@pytest.mark.parametrize("kind", ["websocket", "lifespan", "something new"])
+async def test_other_scopes_pass_untouched(monitor, kind):
+    """The application is called with the very objects that came."""
+    given = ({"type": kind, "path": "/"}, object(), object())
+    called = []
+
+    async def app(*arguments):
+        called.append(arguments)
+
+    await PerfuseMiddleware(app, monitor)(*given)
+    assert [id(argument) for argument in called[0]] == [id(argument) for argument in given]
+    assert counts(monitor) == {}
+
+
+async def test_web_sockets_work_behind_the_middleware(monitor):
+    """A web socket of Starlette is accepted and closed, and is no request."""
+
+    async def endpoint(websocket):
+        await websocket.accept()
+        await websocket.close()
+
+    routes = [WebSocketRoute("/ws", endpoint)]
+    app = Starlette(routes=routes, middleware=middleware(monitor))
+    sent = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    scope = http_scope("/ws") | {"type": "websocket", "scheme": "ws", "subprotocols": []}
+    await app(scope, receive, send)
+    assert sent == ["websocket.accept", "websocket.close"]
+    assert counts(monitor) == {}
+
+
+async def test_excluded_paths_are_served_and_not_recorded(monitor):
+    """An excluded path and what is below it leave no sample; a longer name does."""
+    paths = ["/metrics", "/metrics/", "/metrics/x", "/metricsx"]
+    routes = [Route(path, answer) for path in paths]
+    app = Starlette(routes=routes, middleware=middleware(monitor, exclude=["/metrics"]))
+    for path in paths:
+        assert (await request(app, path))[0] == 200
+        assert (await request(app, path, root_path="/behind/proxy"))[0] == 200
+    assert counts(monitor) == {"GET /metricsx": 2}
+
+
+async def test_a_route_that_breaks_breaks_nothing_else(monitor, caplog):
+    """A route whose template cannot be read is logged once, and its requests are answered."""
+
+    class Odd(Route):
+        @property
+        def path_format(self):
+            raise RuntimeError("odd")
+
+        @path_format.setter
+        def path_format(self, value):
+            pass
+
+    app = Starlette(routes=[Odd("/", answer)], middleware=middleware(monitor))
+    with caplog.at_level(logging.ERROR, "perfuse"):
+        assert await request(app, "/") == (200, b"answer")
+        assert await request(app, "/") == (200, b"answer")
+    assert len(caplog.records) == 1
+    assert counts(monitor) == {"GET (unmatched)": 2}
+
+
+async def test_without_a_monitor_the_processs_one_records():
+    """Left out, the monitor is the process's."""
+    code = """
+import asyncio, json
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from perfuse import get_performance_monitor
+from perfuse.integrations.asgi import PerfuseMiddleware
+app = Starlette(
+    routes=[Route("/", lambda request: PlainTextResponse(""))],
+    middleware=[Middleware(PerfuseMiddleware)],
+)
+async def receive(): return {"type": "http.request"}
+async def send(message): pass
+scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+asyncio.run(app(scope, receive, send))
+print(json.dumps(list(get_performance_monitor().get_all_stats())))
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
+    )
+    stdout, _ = await process.communicate()
+    assert json.loads(stdout) == ["GET /"]
+
+
+def test_bad_arguments_are_refused(monitor):
+    """What cannot work is refused when the application is built."""
+    with pytest.raises(TypeError, match="callable"):
+        PerfuseMiddleware("app", monitor)
+    with pytest.raises(TypeError, match="the string '/metrics'"):
+        PerfuseMiddleware(answer, monitor, exclude="/metrics")
+    with pytest.raises(ValueError, match="'metrics'"):
+        PerfuseMiddleware(answer, monitor, exclude=["metrics"])
