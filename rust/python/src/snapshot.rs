@@ -152,6 +152,12 @@ impl Snapshot {
         }
     }
 
+    /// The same durations in at most so many non-empty buckets, by going to the first coarser scale with
+    /// no more.
+    fn with_at_most(&self, buckets: usize) -> Self {
+        Self(self.0.with_at_most(buckets))
+    }
+
     /// The same durations at a coarser scale; itself if `scale` is not coarser.
     fn at_scale(&self, scale: i32) -> Self {
         Self(self.0.at_scale(scale))

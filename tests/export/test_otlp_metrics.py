@@ -1,0 +1,313 @@
+"""A monitor in OpenTelemetry's data model: totals and differences, nothing lost, nothing twice."""
+
+import math
+import random
+
+import pytest
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.sdk.metrics import Histogram, ObservableCounter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    MetricsData,
+    ResourceMetrics,
+)
+from opentelemetry.sdk.resources import Resource
+
+from perfuse import PerformanceMonitor
+from perfuse.export.otlp.metrics import MetricsBuilder
+from perfuse.measurements import Measurement
+
+DELTA, CUMULATIVE = AggregationTemporality.DELTA, AggregationTemporality.CUMULATIVE
+DELTAS = {Histogram: DELTA, ObservableCounter: DELTA}
+
+
+def builder(temporality=None, max_buckets=160):
+    return MetricsBuilder(temporality or {}, max_buckets)
+
+
+def build(builder, monitor):
+    """Build a monitor's metrics, as OTLP would carry them, by name."""
+    scope = builder.build(monitor.snapshot(), monitor.measurements())
+    encode_metrics(MetricsData([ResourceMetrics(Resource.create(), [scope], "")]))
+    return {metric.name: metric for metric in scope.metrics}
+
+
+def points(metrics, name):
+    """Return a metric's points by the values of their attributes."""
+    if name not in metrics:
+        return {}
+    return {tuple(p.attributes.values()): p for p in metrics[name].data.data_points}
+
+
+def durations(metrics):
+    return points(metrics, "perfuse.operation.duration")
+
+
+def bounds(scale, index):
+    base = 2.0 ** (2.0**-scale)
+    return base**index, base ** (index + 1)
+
+
+def test_every_bucket_arrives_as_it_was_recorded(monitor):
+    """Count, sum, extremes and zeros are exact, and each duration lies in its bucket."""
+    values = [round(1e-6 * 1.01**i, 9) for i in range(100)]
+    for value in [0.0, *values]:
+        monitor.record_metric("op", value)
+    point = durations(build(builder(), monitor))["op", "ok"]
+    assert (point.count, point.zero_count, point.scale) == (101, 1, 6)
+    assert (point.min, point.max) == (0.0, monitor.snapshot().operations["op"].ok.max)
+    assert point.sum == pytest.approx(sum(values))
+    assert sum(point.positive.bucket_counts) == 100
+    assert not point.negative.bucket_counts
+    left = sorted(values)
+    for i, count in enumerate(point.positive.bucket_counts):
+        low, high = bounds(6, point.positive.offset + i)
+        here, left = left[:count], left[count:]
+        assert all(low < value <= high for value in here)
+    assert not left
+
+
+def test_wide_histograms_are_made_coarser(monitor):
+    """At most so many buckets hold something, by merging; what is counted stays."""
+    for i in range(4000):
+        monitor.record_metric("op", 1e-9 * 1.006**i)
+    whole = monitor.snapshot().operations["op"].ok
+    for most in (160, 20, 2):
+        point = durations(build(builder(max_buckets=most), monitor))["op", "ok"]
+        filled = [count for count in point.positive.bucket_counts if count]
+        assert len(filled) <= most
+        assert (point.count, sum(filled), point.sum) == (4000, 4000, whole.sum)
+        assert point.scale == whole.with_at_most(most).scale < 6
+
+
+def test_outcomes_are_series_of_their_own(monitor):
+    """Successes and errors are there from the start, so that rates see the first of them."""
+    monitor.record_metric("a", 0.1)
+    monitor.record_metric("b", 0.2, success=False)
+    monitor.operation("b").record_cancelled(0.3)
+    metrics = build(builder(), monitor)
+    assert {key: point.count for key, point in durations(metrics).items()} == {
+        ("a", "ok"): 1,
+        ("a", "error"): 0,
+        ("b", "ok"): 0,
+        ("b", "error"): 1,
+        ("b", "cancelled"): 1,
+    }
+    empty = durations(metrics)["a", "error"]
+    assert (empty.sum, empty.min, empty.max, list(empty.positive.bucket_counts)) == (
+        0,
+        None,
+        None,
+        [],
+    )
+    assert list(durations(build(builder(DELTAS), monitor))) == [
+        ("a", "ok"),
+        ("b", "error"),
+        ("b", "cancelled"),
+    ]
+
+
+def test_violations_thresholds_and_executions_under_way(monitor):
+    """They are a counter, a gauge and an up-down counter, with units."""
+    monitor.set_threshold("op", 0.05)
+    monitor.record_metric("op", 0.1)
+    monitor.record_metric("op", 0.01)
+    with monitor.track_operation("other"):
+        metrics = build(builder(), monitor)
+    violations = metrics["perfuse.operation.violations"]
+    assert points(metrics, violations.name)["op",].value == 1
+    assert list(points(metrics, violations.name)) == [("op",)]
+    assert (violations.unit, violations.data.is_monotonic) == ("{violation}", True)
+    assert points(metrics, "perfuse.operation.threshold")["op",].value == 0.05
+    in_flight = metrics["perfuse.operation.in_flight"]
+    assert {k: p.value for k, p in points(metrics, in_flight.name).items()} == {
+        ("op",): 0,
+        ("other",): 1,
+    }
+    assert not in_flight.data.is_monotonic
+
+
+def test_cumulative_points_keep_their_start(monitor):
+    """Every export has the start of the first, until the operation is cleared."""
+    built = builder()
+    monitor.record_metric("op", 0.1)
+    first = durations(build(built, monitor))["op", "ok"]
+    built.arrived()
+    monitor.record_metric("op", 0.1)
+    second = durations(build(built, monitor))["op", "ok"]
+    assert (first.count, second.count) == (1, 2)
+    assert first.start_time_unix_nano == second.start_time_unix_nano <= first.time_unix_nano
+    assert first.time_unix_nano < second.time_unix_nano
+
+
+def test_differences_follow_one_another_without_gap(monitor):
+    """Each begins where the one that arrived before it ended, and holds what is new."""
+    built = builder(DELTAS)
+    monitor.set_threshold("op", 0.05)
+    monitor.record_metric("op", 0.1)
+    metrics = build(built, monitor)
+    first = durations(metrics)["op", "ok"]
+    assert metrics["perfuse.operation.duration"].data.aggregation_temporality is DELTA
+    built.arrived()
+    monitor.record_metric("op", 0.2)
+    monitor.record_metric("op", 0.2)
+    monitor.record_metric("new", 0.2)
+    metrics = build(built, monitor)
+    second = durations(metrics)["op", "ok"]
+    assert (first.count, second.count, durations(metrics)["new", "ok"].count) == (1, 2, 1)
+    assert second.sum == pytest.approx(0.4)
+    assert second.start_time_unix_nano == first.time_unix_nano
+    assert points(metrics, "perfuse.operation.violations")["op",].value == 2
+    # What a difference does not know exactly it does not say.
+    assert (second.min, second.max) == (None, None)
+    built.arrived()
+    assert durations(build(built, monitor)) == {}
+
+
+def test_what_did_not_arrive_is_in_the_next_difference(monitor):
+    """After a failed export the next one covers its time and what it held."""
+    built = builder(DELTAS)
+    monitor.record_metric("op", 0.1)
+    build(built, monitor)
+    built.arrived()
+    start = monitor.snapshot().time
+    for _ in range(3):
+        monitor.record_metric("op", 0.1)
+        lost = durations(build(built, monitor))["op", "ok"]
+    assert lost.count == 3
+    assert lost.start_time_unix_nano <= start * 1e9
+    built.arrived()
+    monitor.record_metric("op", 0.1)
+    assert durations(build(built, monitor))["op", "ok"].count == 1
+
+
+def test_clearing_begins_anew(monitor):
+    """A cleared operation's difference holds what came after; a cumulative one has a new start."""
+    differences, totals = builder(DELTAS), builder()
+    for _ in range(5):
+        monitor.record_metric("op", 0.1)
+    build(differences, monitor)
+    differences.arrived()
+    before = durations(build(totals, monitor))["op", "ok"]
+    monitor.clear_metrics("op")
+    monitor.record_metric("op", 0.1)
+    assert durations(build(differences, monitor))["op", "ok"].count == 1
+    assert durations(build(totals, monitor))["op", "ok"].count == 1
+    assert before.count == 5
+
+
+def test_differences_add_up_to_the_whole(monitor):
+    """However exports and failures alternate, what arrives is what was recorded, by bucket."""
+    chance = random.Random(5)
+    built = builder(DELTAS)
+    arrived = {}
+    for _ in range(60):
+        for _ in range(chance.randrange(20)):
+            monitor.record_metric("op", chance.lognormvariate(-7, 0.5), chance.random() < 0.9)
+        metrics = durations(build(built, monitor))
+        if chance.random() < 0.6:
+            built.arrived()
+            for (_, outcome), point in metrics.items():
+                assert point.scale == 6
+                for i, count in enumerate(point.positive.bucket_counts):
+                    key = outcome, point.positive.offset + i
+                    arrived[key] = arrived.get(key, 0) + count
+    metrics = durations(build(built, monitor))
+    for (_, outcome), point in metrics.items():
+        for i, count in enumerate(point.positive.bucket_counts):
+            key = outcome, point.positive.offset + i
+            arrived[key] = arrived.get(key, 0) + count
+    operation = monitor.snapshot().operations["op"]
+    recorded = {
+        (outcome, index): count
+        for outcome in ("ok", "error")
+        for index, count in getattr(operation, outcome).buckets()
+    }
+    assert {key: count for key, count in arrived.items() if count} == recorded
+
+
+def measured(monitor, *measurements):
+    current = list(measurements)
+    monitor.add_source(lambda: current)
+    return current
+
+
+def test_measurements_keep_their_names_units_and_attributes(monitor):
+    """What sources report is sent as it is, one metric for each name."""
+    waits = PerformanceMonitor()
+    waits.record_metric("wait", 0.25)
+    state = "db.client.connection.state"
+    measured(
+        monitor,
+        Measurement(
+            "db.client.connection.count", "up_down_counter", 3, "{connection}", "d", {state: "idle"}
+        ),
+        Measurement(
+            "db.client.connection.count", "up_down_counter", 2, "{connection}", "d", {state: "used"}
+        ),
+        Measurement("db.client.connection.timeouts", "counter", 7, "{timeout}"),
+        Measurement("load", "gauge", 0.5, "1"),
+        Measurement(
+            "db.client.connection.wait_time", "histogram", waits.operation("wait").snapshot(), "s"
+        ),
+    )
+    metrics = build(builder(), monitor)
+    connections = metrics["db.client.connection.count"]
+    assert (connections.unit, connections.description) == ("{connection}", "d")
+    assert [(p.attributes, p.value) for p in connections.data.data_points] == [
+        ({state: "idle"}, 3),
+        ({state: "used"}, 2),
+    ]
+    assert not connections.data.is_monotonic
+    assert metrics["db.client.connection.timeouts"].data.is_monotonic
+    assert points(metrics, "load")[()].value == 0.5
+    assert points(metrics, "db.client.connection.wait_time")[()].max == 0.25
+
+
+def test_counters_and_histograms_of_sources_have_differences_too(monitor):
+    """They hold what is new, or everything where the source has begun anew; gauges stay."""
+    waits = PerformanceMonitor()
+
+    def set_to(count, gauge, *durations):
+        for duration in durations:
+            waits.record_metric("wait", duration)
+        current[:] = [
+            Measurement("count", "counter", count),
+            Measurement("gauge", "gauge", gauge),
+            Measurement("wait", "histogram", waits.operation("wait").snapshot()),
+        ]
+
+    def values():
+        metrics = build(built, monitor)
+        built.arrived()
+        return (
+            points(metrics, "count")[()].value,
+            points(metrics, "gauge")[()].value,
+            points(metrics, "wait")[()].count,
+        )
+
+    current, built = measured(monitor), builder(DELTAS)
+    set_to(5, 1.0, 0.1, 0.1)
+    assert values() == (5, 1.0, 2)
+    set_to(8, 2.0, 0.1)
+    assert values() == (3, 2.0, 1)
+    waits.clear_metrics()
+    set_to(2, 3.0, 0.2)
+    assert values() == (2, 3.0, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ['quote " back \\ slash', "new\nline", "naïve 漢字 🦀", "lone \ud800"]
+)
+def test_names_of_any_kind_can_be_sent(monitor, name):
+    """An operation's name arrives as it is; what UTF-8 cannot carry is escaped."""
+    monitor.record_metric(name, 0.1)
+    monitor.record_metric("other", 0.1)
+    names = {operation for operation, _ in durations(build(builder(), monitor))}
+    assert names == {name.replace("\ud800", r"\xed\xa0\x80"), "other"}
+
+
+def test_an_empty_monitor_sends_no_metrics(monitor):
+    """Without operations and measurements there is nothing to send."""
+    assert build(builder(), monitor) == {}
+    assert math.isfinite(monitor.snapshot().time)

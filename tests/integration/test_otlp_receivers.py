@@ -1,0 +1,298 @@
+"""What real receivers hold after an export is what was recorded."""
+
+import contextlib
+import importlib.util
+import json
+import math
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+from servers import free_port, running, server_path
+
+from perfuse.export.otlp import OtlpExporter
+from perfuse.measurements import Measurement
+
+PATIENCE = 60.0
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+
+
+def record_requests(monitor, samples=5000):
+    """Record durations of three operations; return them, sorted, by operation and outcome."""
+    chance = random.Random(11)
+    recorded = {}
+    monitor.set_threshold("fetch", 0.002)
+    for name, spread in [("fetch", 0.3), ("store", 0.6), ('naïve "op"', 0.1)]:
+        for _ in range(samples):
+            duration = round(chance.lognormvariate(-6.5, spread), 9)
+            success = chance.random() < 0.9
+            monitor.record_metric(name, duration, success)
+            recorded.setdefault((name, "ok" if success else "error"), []).append(duration)
+    monitor.record_metric("fetch", 0.0)
+    recorded["fetch", "ok"].append(0.0)
+    monitor.operation("store").record_cancelled(0.125)
+    recorded["store", "cancelled"] = [0.125]
+    monitor.add_source(
+        lambda: [
+            Measurement(
+                "db.client.connection.count",
+                "up_down_counter",
+                3,
+                "{connection}",
+                "Connections.",
+                {"db.client.connection.state": "idle"},
+            )
+        ]
+    )
+    return {key: sorted(durations) for key, durations in recorded.items()}
+
+
+def exact(durations, q):
+    return durations[max(1, math.ceil(q * len(durations))) - 1]
+
+
+def base(monitor, operation, outcome):
+    """How many times as high as its lower bound a bucket's upper one is, when it is sent."""
+    histogram = getattr(monitor.snapshot().operations[operation], outcome)
+    return 2 ** (2.0 ** -histogram.with_at_most(160).scale)
+
+
+@pytest.fixture
+def collector(tmp_path):
+    """A rotel collector: its HTTP and gRPC endpoints, and what it has received."""
+    package = importlib.util.find_spec("rotel")
+    if package is None:
+        pytest.skip("rotel has no wheel for this platform")
+    http, grpc = free_port(), free_port()
+    log = tmp_path / "rotel.log"
+    command = [Path(package.origin).with_name("rotel-agent"), "start", "--exporter=blackhole"]
+    command += ["--debug-log=metrics", "--debug-log-verbosity=detailed"]
+    command += [f"--otlp-http-endpoint=127.0.0.1:{http}", f"--otlp-grpc-endpoint=127.0.0.1:{grpc}"]
+    command += [f"--pid-file={tmp_path / 'rotel.pid'}", f"--log-file={tmp_path / 'agent.log'}"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        for port in (http, grpc):
+            wait_until(lambda port=port: listens(port))
+        yield Collector(f"http://127.0.0.1:{http}", f"http://127.0.0.1:{grpc}", log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return result
+
+
+class Collector:
+    """Reads what rotel prints about each export it gets."""
+
+    def __init__(self, http, grpc, log):
+        self.http = http
+        self.grpc = grpc
+        self.log = log
+
+    def received(self, exports=1):
+        """Wait for so many exports; return resource and points, by name and attributes, of each."""
+
+        def whole():
+            texts = self.log.read_text().split("ResourceMetrics #")[1:]
+            # Complete with the value of the last metric that is sent.
+            last = re.compile(r"db\.client\.connection\.count\n[\s\S]*\nValue: \S+\n")
+            texts = [text for text in texts if last.search(text)]
+            return texts if len(texts) >= exports else None
+
+        return [parse(text) for text in wait_until(whole)]
+
+
+def parse(text):
+    head, *metrics = re.split(r"\nMetric #\d+", text)
+    resource = dict(re.findall(r"-> (\S+): Str\((.*)\)", head))
+    points = {}
+    for metric in metrics:
+        description, *parts = re.split(r"\n\w+DataPoints #\d+", metric)
+        name = re.search(r"-> Name: (.*)", description)[1]
+        for part in parts:
+            attributes = dict(re.findall(r"-> (\S+): Str\((.*)\)", part))
+            point = dict(re.findall(r"\n(\w+): (\S+)", part))
+            point["unit"] = re.search(r"-> Unit: (.*)", description)[1]
+            point["temporality"] = "".join(re.findall("TEMPORALITY_([A-Z]+)", description))
+            point["buckets"] = [
+                (float(low), float(high), int(count))
+                for low, high, count in re.findall(
+                    r"Bucket [(\[](\S+), (\S+)\], Count: (\d+)", part
+                )
+                if int(count)
+            ]
+            points[(name, *attributes.values())] = point
+    return resource, points
+
+
+def quantile(buckets, q):
+    """The middle of the bucket that holds the rank, the middle being as far from both ends."""
+    rank = max(1, math.ceil(q * sum(count for _, _, count in buckets)))
+    for low, high, count in buckets:
+        rank -= count
+        if rank <= 0:
+            return 2 * low * high / (low + high) if low else 0.0
+    raise AssertionError
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_collector_receives_what_was_recorded(monitor, collector, monkeypatch, protocol):
+    """Counts, sums and buckets are exact, quantiles in their bounds; the environment is heard."""
+    recorded = record_requests(monitor)
+    endpoint = collector.grpc if protocol == "grpc" else collector.http
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "memory")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,team=red")
+    exporter = OtlpExporter()
+    exporter(monitor.snapshot(), monitor.measurements())
+    exporter.close()
+    [(resource, points)] = collector.received()
+    assert resource["service.name"] == "memory"
+    assert resource["team"] == "red"
+    assert len(resource["service.instance.id"]) == 36
+    for key, durations in recorded.items():
+        point = points[("perfuse.operation.duration", *key)]
+        assert int(point["Count"]) == len(durations)
+        assert float(point["Sum"]) == pytest.approx(sum(durations))
+        assert (point["unit"], point["temporality"]) == ("s", "CUMULATIVE")
+        left = list(durations)
+        for low, high, count in point["buckets"]:
+            here, left = left[:count], left[count:]
+            assert all(low <= value <= high for value in here)
+        assert not left
+        width = base(monitor, *key)
+        for q in QUANTILES:
+            error = quantile(point["buckets"], q) - exact(durations, q)
+            assert abs(error) <= exact(durations, q) * (width - 1) / (width + 1) * 1.0001
+    slow = [d for (name, _), each in recorded.items() if name == "fetch" for d in each if d > 0.002]
+    assert int(points["perfuse.operation.violations", "fetch"]["Value"]) == len(slow) > 0
+    assert float(points["perfuse.operation.threshold", "fetch"]["Value"]) == 0.002
+    assert int(points["db.client.connection.count", "idle"]["Value"]) == 3
+
+
+def test_a_collector_receives_differences(monitor, collector, monkeypatch):
+    """With the preference for deltas each export holds what is new, and together they hold all."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
+    exporter = OtlpExporter()
+    recorded = record_requests(monitor, samples=500)
+    exporter(monitor.snapshot(), monitor.measurements())
+    collector.received()
+    for _ in range(7):
+        monitor.record_metric("fetch", 0.001)
+    exporter(monitor.snapshot(), monitor.measurements())
+    exporter.close()
+    first, second = [points for _, points in collector.received(exports=2)]
+    key = ("perfuse.operation.duration", "fetch", "ok")
+    assert int(first[key]["Count"]) == len(recorded["fetch", "ok"])
+    assert int(second[key]["Count"]) == 7
+    assert second[key]["temporality"] == "DELTA"
+    assert second[key]["StartTimestamp"] == first[key]["Timestamp"]
+    assert ("perfuse.operation.duration", "store", "ok") not in second
+
+
+PROGRAM = """
+from perfuse import get_performance_monitor
+from perfuse.export.otlp import start_otlp_export
+from perfuse.measurements import Measurement
+start_otlp_export()
+monitor = get_performance_monitor()
+monitor.add_source(lambda: [Measurement("db.client.connection.count", "up_down_counter", 1)])
+for _ in range(100):
+    monitor.record_metric("op", 0.01)
+"""
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_program_that_ends_has_sent_everything(collector, protocol):
+    """Set up by the environment alone, a program's last samples arrive without being flushed."""
+    environment = os.environ | {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc if protocol == "grpc" else collector.http,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_SERVICE_NAME": "short-lived",
+    }
+    subprocess.run([sys.executable, "-W", "error", "-c", PROGRAM], env=environment, check=True)
+    [(resource, points)] = collector.received()
+    assert resource["service.name"] == "short-lived"
+    assert points["perfuse.operation.duration", "op", "ok"]["Count"] == "100"
+
+
+@pytest.fixture
+def victoria_metrics(tmp_path):
+    """The URL of a VictoriaMetrics that has just started."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [server_path("victoria-metrics"), f"-httpListenAddr={url.removeprefix('http://')}"]
+    command += [f"-storageDataPath={tmp_path / 'data'}", "-retentionPeriod=1d"]
+    with running(command, f"{url}/health", tmp_path / "victoria-metrics.log"):
+        yield url
+
+
+def ask(url, query):
+    """Return what a query gives now, by operation and outcome."""
+    with urllib.request.urlopen(f"{url}/internal/force_flush", timeout=PATIENCE):
+        pass  # what was received can be found from now on
+    parameters = urllib.parse.urlencode({"query": query, "nocache": 1, "latency_offset": "1ms"})
+    with urllib.request.urlopen(f"{url}/api/v1/query?{parameters}", timeout=PATIENCE) as answer:
+        result = json.load(answer)["data"]["result"]
+    return {
+        (each["metric"].get("operation"), each["metric"].get("outcome")): float(each["value"][1])
+        for each in result
+    }
+
+
+def test_victoria_metrics_agrees(monitor, victoria_metrics, monkeypatch):
+    """Its counts are equal, and its quantiles lie within a bucket's width of the exact ones."""
+    recorded = record_requests(monitor)
+    monkeypatch.setenv(
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"{victoria_metrics}/opentelemetry/v1/metrics"
+    )
+    exporter = OtlpExporter()
+    exporter(monitor.snapshot(), monitor.measurements())
+    exporter.close()
+    name = "perfuse.operation.duration"
+    counts = wait_until(lambda: ask(victoria_metrics, f'{{__name__="{name}_count"}}'))
+    assert {key: count for key, count in counts.items() if count} == {
+        key: len(durations) for key, durations in recorded.items()
+    }
+    sums = ask(victoria_metrics, f'{{__name__="{name}_sum"}}')
+    for key, durations in recorded.items():
+        assert sums[key] == pytest.approx(sum(durations))
+    for q in QUANTILES:
+        query = (
+            f'histogram_quantile({q}, sum({{__name__="{name}_bucket"}}) '
+            "by (operation, outcome, vmrange))"
+        )
+        quantiles = ask(victoria_metrics, query)
+        for key, durations in recorded.items():
+            error = quantiles[key] / exact(durations, q) - 1
+            print(key, q, f"{error:+.3%}")
+            # Its buckets' bounds are those sent, to four digits; it interpolates in between.
+            assert abs(error) <= base(monitor, *key) - 1 + 0.0005
+    [violations] = ask(victoria_metrics, '{__name__="perfuse.operation.violations"}').values()
+    slow = [d for (name, _), each in recorded.items() if name == "fetch" for d in each if d > 0.002]
+    assert violations == len(slow)
