@@ -113,14 +113,16 @@ class Collector:
         self.grpc = grpc
         self.log = log
 
-    def received(self, exports=1):
-        """Wait for so many exports; return resource and points, by name and attributes, of each."""
+    def received(self, exports=1, last="db.client.connection.count"):
+        """Wait for so many exports, each whole with the value of the metric that is sent last.
+
+        Return resource and points, by name and attributes, of each.
+        """
 
         def whole():
             texts = self.log.read_text().split("ResourceMetrics #")[1:]
-            # Complete with the value of the last metric that is sent.
-            last = re.compile(r"db\.client\.connection\.count\n[\s\S]*\nValue: \S+\n")
-            texts = [text for text in texts if last.search(text)]
+            end = re.compile(re.escape(last) + r"\n[\s\S]*\nValue: \S+\n")
+            texts = [text for text in texts if end.search(text)]
             return texts if len(texts) >= exports else None
 
         return [parse(text) for text in wait_until(whole)]
@@ -240,6 +242,22 @@ def test_a_program_that_ends_has_sent_everything(collector, protocol):
     [(resource, points)] = collector.received()
     assert resource["service.name"] == "short-lived"
     assert points["perfuse.operation.duration", "op", "ok"]["Count"] == "100"
+
+
+def test_a_service_that_is_terminated_has_sent_everything(collector, tmp_path):
+    """Ended by SIGTERM, as containers are, the example service has closed its export before."""
+    service = Path(__file__).parents[2] / "examples" / "notes_service.py"
+    port = free_port()
+    variables = [f"PORT={port}", f"OTEL_EXPORTER_OTLP_ENDPOINT={collector.http}"]
+    command = ["env", *variables, sys.executable, service]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, f"{url}/metrics", tmp_path / "service.log") as process:
+        with urllib.request.urlopen(f"{url}/search?text=tea", timeout=PATIENCE) as response:
+            assert response.read() == b"[]"
+        process.terminate()
+        process.wait(PATIENCE)
+    [(_, points)] = collector.received(last="perfuse.operation.in_flight")
+    assert points["perfuse.operation.duration", "GET /search", "ok"]["Count"] == "1"
 
 
 @pytest.fixture
