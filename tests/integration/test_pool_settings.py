@@ -87,13 +87,16 @@ async def test_max_waiting(manager: GlobalConnectionManager, database: str) -> N
 
 
 async def test_recycle(manager: GlobalConnectionManager, database: str) -> None:
-    """A connection older than `recycle` is replaced when it comes back."""
-    config = ConnectionPoolConfig(min_size=1, max_size=1, recycle=0.05)
+    """A connection older than `recycle` is replaced when it comes back, and not leased again."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, recycle=0.3)
     pool = await manager.get_connection_pool(database, config)
-    await pid(pool)
-    await asyncio.sleep(0.1)
-    old = await pid(pool)
-    assert await pid(pool) != old
+    async with pool.connection() as connection:
+        held = connection.info.backend_pid
+        await asyncio.sleep(0.4)
+    idle = await pid(pool)
+    assert idle != held
+    await asyncio.sleep(0.4)
+    assert await pid(pool) not in {idle, held}
 
 
 async def test_max_idle(manager: GlobalConnectionManager, database: str) -> None:

@@ -40,6 +40,10 @@ class ConnectionPoolConfig:
         leak_after: Age at which a lease is reported in the log; `None` never reports.
         max_waiting: Waiting leases over which a further one fails at once; 0 is no limit.
         max_idle: How long connections over `min_size` stay unused before one is closed.
+        capture_stacks: Whether each lease remembers where it was taken, for statistics, errors
+            and the log. Costs some microseconds per lease.
+        null_pool: Whether to keep no connection open and connect for each lease, as suits a
+            server behind a pooler such as PgBouncer; `min_size` then has no effect.
     """
 
     min_size: int = DEFAULT_POOL_SIZE
@@ -55,12 +59,14 @@ class ConnectionPoolConfig:
     leak_after: float | None = 60.0
     max_waiting: int = 0
     max_idle: float = 600.0
+    capture_stacks: bool = False
+    null_pool: bool = False
 
     def __post_init__(self) -> None:
         """Refuses what makes no pool with a `ValueError` naming the field."""
         for item in fields(self):
             _check(item.name, _RULES[item.name], getattr(self, item.name))
-        if self.max_size < max(self.min_size, 1):
+        if self.max_size < self.min_size and not self.null_pool:
             msg = f"max_size must be at least 1 and min_size ({self.min_size}), not {self.max_size}"
             raise ValueError(msg)
 
@@ -98,7 +104,7 @@ class ConnectionPoolConfig:
 
 @dataclass(frozen=True)
 class _Rule:
-    kind: type[int | float]
+    kind: type[bool | int | float]
     minimum: float = 0.0
     exclusive: bool = False  # whether the minimum itself is out of range
     optional: bool = False
@@ -108,6 +114,7 @@ _COUNT = _Rule(int)
 _POSITIVE_COUNT = _Rule(int, minimum=1)
 _SECONDS = _Rule(float)
 _POSITIVE_SECONDS = _Rule(float, exclusive=True)
+_SWITCH = _Rule(bool)
 
 _RULES = {
     "min_size": _COUNT,
@@ -123,6 +130,8 @@ _RULES = {
     "leak_after": _Rule(float, exclusive=True, optional=True),
     "max_waiting": _COUNT,
     "max_idle": _POSITIVE_SECONDS,
+    "capture_stacks": _SWITCH,
+    "null_pool": _SWITCH,
 }
 
 _SECTIONS = (("postgres",), ("database", "postgres"), ("store", "database", "postgres"))
@@ -152,6 +161,10 @@ _MEANT = {
 
 def _check(name: str, rule: _Rule, value: object) -> None:
     if value is None and rule.optional:
+        return
+    if rule.kind is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be true or false, not {value!r}")
         return
     accepted = (int,) if rule.kind is int else (int, float)
     if isinstance(value, bool) or not isinstance(value, accepted) or not math.isfinite(value):

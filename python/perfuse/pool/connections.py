@@ -1,211 +1,125 @@
-"""A pool whose connections all know the current types, and whose leases are watched."""
+"""Connections as the pools keep them: with what is known of their health."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import math
-from contextlib import asynccontextmanager
+import os
+import select
+import socket
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from psycopg import AsyncConnection, Connection
+from psycopg.pq import TransactionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from typing_extensions import Self
 
-    from perfuse.pool.config import ConnectionPoolConfig
-    from perfuse.pool.conninfo import Target
-    from perfuse.pool.vector_types import DatabaseTypes
+__all__ = ["Hangup", "Pooled", "SyncVectorConnection", "VectorConnection", "hang_up"]
 
-__all__ = ["VectorConnection", "VectorPool", "connect_parameters"]
-
-logger = logging.getLogger(__name__)
+IDLE = TransactionStatus.IDLE
 
 
-class VectorConnection(AsyncConnection[Any]):
-    """A connection that remembers which generation of types it was given."""
+class Pooled:
+    """What a pool knows of a connection.
+
+    Attributes:
+        generation: Of the types it was given.
+        alive_at: Moment of the monotonic clock at which it last worked.
+    """
 
     generation: int = 0
+    alive_at: float = 0.0
+    pgconn: Any
+    _pool: Any
+    _closed: bool
+    _created_at: float
+    _expire_at: float
+    _poller: select.poll | None = None
 
+    def is_expired(self, now: float, drained_at: float = 0.0) -> bool:
+        """Whether its lifetime is over, or it is from before its pool was drained."""
+        return self._expire_at <= now or self._created_at <= drained_at
 
-class _OutdatedTypes(psycopg.InterfaceError):
-    """Tells the pool not to hand out a connection; never leaves it."""
+    def enter(self, pool: object) -> None:
+        """Notes which pool leased it, so that leaving its block does not close it."""
+        self._pool = pool
 
+    def leave(self) -> None:
+        """Ends that; in the pool it must not refer to the pool."""
+        self._pool = None
 
-async def _until_cancelled(work: Coroutine[Any, Any, None]) -> None:
-    """Runs `work` so that one cancellation ends it.
-
-    psycopg_pool's worker takes a cancellation during a connection attempt for a failed attempt, and
-    its scheduler, before Python 3.12, may lose one to `asyncio.wait_for`. Both then go on, and
-    `asyncio.run` would wait for ever for a pool that was left open.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    finally:
-        while not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=0.1)
-
-
-def connect_parameters(target: Target, config: ConnectionPoolConfig) -> dict[str, Any]:
-    """The libpq parameters that carry the settings; those in the connection string win."""
-    wanted = {
-        "connect_timeout": math.ceil(config.connection_timeout),
-        "keepalives": 1,
-        "keepalives_idle": config.keepalives_idle,
-        "keepalives_interval": config.keepalives_interval,
-        "keepalives_count": config.keepalives_count,
-    }
-    return {name: value for name, value in wanted.items() if name not in target.params}
-
-
-class VectorPool(AsyncConnectionPool[VectorConnection]):
-    """`AsyncConnectionPool` with shared types and watched leases.
-
-    Belongs to the event loop it is opened in. A connection of an older generation of types is
-    closed instead of being leased again. Must be opened after the types were looked up.
-
-    Args:
-        target: What to connect to.
-        config: The settings.
-        types: The types of that database.
-        on_failed_lease: Called when no connection could be had in time, or one came back broken.
-    """
-
-    def __init__(
-        self,
-        target: Target,
-        config: ConnectionPoolConfig,
-        types: DatabaseTypes,
-        on_failed_lease: Callable[[], None],
-    ) -> None:
-        """Prepares the pool; `open` starts it."""
-        self.config = config
-        self._types = types
-        self._generation = 0
-        self._parameters = connect_parameters(target, config)
-        self._on_failed_lease = on_failed_lease
-        self._leases: dict[VectorConnection, asyncio.TimerHandle | None] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        super().__init__(
-            target.conninfo,
-            connection_class=VectorConnection,
-            kwargs=self._connect_arguments,
-            configure=self._configure_types,
-            check=self._check_types,
-            open=False,
-            name=target.masked,
-            min_size=config.min_size,
-            max_size=config.max_size,
-            timeout=config.timeout,
-            max_waiting=config.max_waiting,
-            max_lifetime=config.recycle,
-            max_idle=config.max_idle,
-        )
-
-    @property
-    def busy(self) -> bool:
-        """Whether as many connections are leased as there may be."""
-        return len(self._leases) >= self.max_size
-
-    async def open(self, wait: bool = False, timeout: float = 30.0) -> None:
-        """Opens the pool in the running loop, see `AsyncConnectionPool.open`."""
-        self._loop = asyncio.get_running_loop()
-        if self._types.current is not None:
-            self._generation = self._types.current.generation
-        await super().open(wait, timeout)
-
-    async def getconn(self, timeout: float | None = None) -> VectorConnection:
-        """Leases a connection, see `AsyncConnectionPool.getconn`."""
-        try:
-            connection = await super().getconn(timeout)
-        except TooManyRequests:
-            raise  # says how busy the pool is, not that anything is broken
-        except PoolTimeout:
-            self._on_failed_lease()
-            raise
-        timer = None
-        if self.config.leak_after is not None and self._loop is not None:
-            timer = self._loop.call_later(
-                self.config.leak_after, self._report_leak, asyncio.current_task()
-            )
-        self._leases[connection] = timer
-        return connection
-
-    async def putconn(self, conn: VectorConnection) -> None:
-        """Ends a lease, see `AsyncConnectionPool.putconn`."""
-        timer = self._leases.pop(conn, None)
-        if timer is not None:
-            timer.cancel()
-        if conn.closed:
-            self._on_failed_lease()
-        await super().putconn(conn)
-
-    @classmethod
-    async def worker(cls, q: asyncio.Queue[Any]) -> None:
-        """Runs the pool's maintenance, and ends when it is cancelled."""
-        await _until_cancelled(super().worker(q))  # type: ignore[arg-type]
-
-    def _start_workers(self) -> None:
-        run = self._sched.run
-        self._sched.run = lambda: _until_cancelled(run())  # type: ignore[method-assign]
-        super()._start_workers()
-
-    @asynccontextmanager
-    async def connection(self, timeout: float | None = None) -> AsyncIterator[VectorConnection]:
-        """Leases a connection for a block, see `AsyncConnectionPool.connection`.
-
-        A statement that the server refuses because a type is gone (the extension was created
-        anew, a database restored) makes the next lease look the types up.
-        """
-        try:
-            async with super().connection(timeout) as connection:
-                yield connection
-        except psycopg.errors.InternalError_ as exc:
-            if "cache lookup failed for type" in str(exc):
-                self._types.distrust()
-            raise
-
-    def abandon(self) -> None:
-        """Closes idle connections of a pool whose event loop is gone, without awaiting anything."""
+    def drop(self) -> None:
+        """Closes it as `close` does, which never has to wait."""
+        self._pool = None
         self._closed = True
-        while self._pool:
-            self._pool.popleft().pgconn.finish()
-        self._leases.clear()
+        self.pgconn.finish()
 
-    def _connect_arguments(self) -> dict[str, Any]:
-        current = self._types.current
-        return {**self._parameters, "context": current.adapters if current else None}
+    def watch(self) -> None:
+        """Prepares `has_news`; once, after connecting."""
+        self._poller = select.poll()
+        self._poller.register(self.pgconn.socket, select.POLLIN)
 
-    async def _configure_types(self, connection: VectorConnection) -> None:
-        current = self._types.current
-        if current is None or self._types.stale(self.config.type_cache_ttl):
-            current = await self._types.refresh(connection)
-        # The types may have changed while this connection was being made, or by the look-up above.
-        if not current.known_to(connection.adapters):
-            current.register(connection.adapters)
-        connection.generation = current.generation
+    def has_news(self) -> bool:
+        """Whether an idle connection is closed, or has received what nobody asked for.
 
-    async def _check_types(self, connection: VectorConnection) -> None:
-        """Runs for each lease; raising makes the pool try another connection."""
-        if self._types.stale(self.config.type_cache_ttl):
-            await self._types.refresh(connection)
-        current = self._types.current
-        if current is None or connection.generation == current.generation:
-            return
-        if self._generation != current.generation:
-            self._generation = current.generation
-            await self.drain()  # idle ones now, leased ones when they come back
-        await connection.close()
-        raise _OutdatedTypes
-
-    def _report_leak(self, task: asyncio.Task[Any] | None) -> None:
-        logger.warning(
-            "a connection of pool %s has been held for more than %g s by task %r",
-            self.name,
-            self.config.leak_after,
-            task.get_name() if task is not None else None,
+        One system call and no round trip. What a server sends unasked is mostly its farewell.
+        """
+        return (
+            self._poller is None
+            or self.pgconn.transaction_status != IDLE
+            or bool(self._poller.poll(0))
         )
+
+
+class VectorConnection(Pooled, AsyncConnection[Any]):
+    """A connection of a `VectorPool`."""
+
+
+class SyncVectorConnection(Pooled, Connection[Any]):
+    """A connection of a `SyncVectorPool`."""
+
+
+def hang_up(connection: Pooled) -> None:
+    """Ends what is waiting for the server's answer, with an error, at once.
+
+    A query that is cancelled first asks the server to stop it and waits for that, which a server
+    that has gone silent never confirms. Here the socket reports its end; it is closed by its owner.
+    """
+    with suppress(Exception):
+        copy = os.dup(connection.pgconn.socket)
+        with socket.socket(fileno=copy) as both_ways:
+            both_ways.shutdown(socket.SHUT_RDWR)
+
+
+class Hangup:
+    """Hangs up after a while, from a thread of its own, unless the block has ended.
+
+    Attributes:
+        happened: Whether it did.
+    """
+
+    def __init__(self, connection: Pooled, seconds: float) -> None:
+        """Prepares it; the time runs from the block's beginning."""
+        self.happened = False
+        self._connection = connection
+        self._ended = False
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._hang_up)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._ended = True
+        self._timer.cancel()
+        self._timer.join()
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            if not self._ended:
+                self.happened = True
+                hang_up(self._connection)

@@ -62,13 +62,23 @@ class Target:
 
     @cached_property
     def key(self) -> str:
-        """Equal for equal parameters however they are spelled; reveals none of them."""
-        canonical = "\0".join(f"{name}={value}" for name, value in sorted(self.params.items()))
+        """Equal for equal parameters however they are spelled; reveals none of them.
+
+        libpq's defaults and environment are filled in: naming the port 5432 changes nothing.
+        """
+        canonical = "\0".join(f"{name}={value}" for name, value in sorted(self._effective.items()))
         return hashlib.blake2b(canonical.encode(), key=_DIGEST_KEY, digest_size=16).hexdigest()
 
     @cached_property
     def database(self) -> tuple[str, ...]:
         """The cluster, database and role, with libpq's defaults and environment filled in."""
+        values = self._effective
+        names = ("service", "host", "hostaddr", "port", "dbname", "user")
+        return tuple(values.get(name, "") for name in names)
+
+    @cached_property
+    def _effective(self) -> dict[str, str]:
+        """The parameters, with libpq's defaults and environment where they say nothing."""
         values = {
             option.keyword.decode(): option.val.decode()
             for option in pq.Conninfo.get_defaults()
@@ -76,8 +86,7 @@ class Target:
         }
         values.update(self.params)
         values.setdefault("dbname", values.get("user", ""))
-        names = ("service", "host", "hostaddr", "port", "dbname", "user")
-        return tuple(values.get(name, "") for name in names)
+        return values
 
     def redact(self, text: str) -> str:
         """`text` without any secret of this target.

@@ -1,4 +1,4 @@
-"""The process-wide manager of connection pools."""
+"""The process-wide manager of asynchronous connection pools."""
 
 from __future__ import annotations
 
@@ -6,62 +6,43 @@ import asyncio
 import logging
 import os
 import threading
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from perfuse import get_performance_monitor
-from perfuse.pool.config import ConnectionPoolConfig
-from perfuse.pool.conninfo import Target, mask_conninfo
+from perfuse.pool.conninfo import Target
 from perfuse.pool.deadline import within
 from perfuse.pool.errors import PoolOpenError
-from perfuse.pool.references import References
-from perfuse.pool.shared_pool import SharedPool
+from perfuse.pool.lease import Lease
+from perfuse.pool.opening import reach_server_async
+from perfuse.pool.registry import REGISTRY, PoolKey, check_config
 from perfuse.pool.single_flight import SingleFlight
-from perfuse.pool.vector_types import TypeCache
+from perfuse.pool.vector_pool import VectorNullPool, VectorPool
+from perfuse.pool.warmup import WarmupReport, check_urls, conclude, display_name
 
 if TYPE_CHECKING:
     import concurrent.futures
     from collections.abc import Iterable
 
-    from perfuse.pool.connections import VectorPool
-
-PoolKey: TypeAlias = "tuple[str, asyncio.AbstractEventLoop]"
+    from perfuse.pool.config import ConnectionPoolConfig
+    from perfuse.pool.connections import VectorConnection
+    from perfuse.pool.shared_pool import SharedPool
 
 __all__ = [
     "GlobalConnectionManager",
-    "WarmupReport",
     "get_global_connection_manager",
     "reset_global_connection_pools",
     "warmup_global_connection_pools",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("perfuse.pool")
 
 CLOSE_TIMEOUT = 10.0
 """Seconds to wait for another thread's event loop to close its pool."""
 REGISTRATION_THRESHOLD = 0.050
 """Seconds over which a look-up of pgvector's types is a violation, unless the user set another."""
-
-
-@dataclass(frozen=True)
-class WarmupReport:
-    """What the warm-up of one URL came to.
-
-    Attributes:
-        url: The masked URL.
-        connections: How many connections were shown to be ready at the same time.
-        seconds: How long it took.
-        error: What went wrong, `None` if nothing did.
-    """
-
-    url: str
-    connections: int
-    seconds: float
-    error: Exception | None = None
 
 
 class GlobalConnectionManager:
@@ -90,26 +71,22 @@ class GlobalConnectionManager:
         return cls()
 
     def _set_up(self) -> None:
-        self._forget_everything()
+        self._begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._leave_to_parent)
         monitor = get_performance_monitor()
+        self._access = monitor.operation("connection_pool_access")
         if "pgvector_registration" not in monitor.thresholds:
             monitor.set_threshold("pgvector_registration", REGISTRATION_THRESHOLD)
 
-    def _leave_to_parent(self) -> None:
-        # The parent's sockets are neither used nor told goodbye, which would end its sessions. The
-        # lock may have been held by a thread that does not exist in the child.
-        GlobalConnectionManager._creation = threading.Lock()
-        self._forget_everything()
-
-    def _forget_everything(self) -> None:
-        self._pools: dict[PoolKey, SharedPool] = {}
-        # The same pools under the very strings callers pass, so that a warm call parses nothing.
-        self._by_url: dict[PoolKey, SharedPool] = {}
-        self._types = TypeCache()
-        self._openings: SingleFlight[PoolKey, SharedPool] = SingleFlight()
+    def _begin(self) -> None:
+        self._openings: SingleFlight[PoolKey, SharedPool[VectorPool]] = SingleFlight()
         self._checks: SingleFlight[PoolKey, None] = SingleFlight()
+
+    def _leave_to_parent(self) -> None:
+        # The lock may have been held by a thread that does not exist in the child.
+        GlobalConnectionManager._creation = threading.Lock()
+        self._begin()
 
     async def get_connection_pool(
         self,
@@ -136,18 +113,43 @@ class GlobalConnectionManager:
             ConninfoError: If `db_url` cannot be read.
             TypeError: If `store_ref` cannot be weakly referenced, or `config` is something else.
         """
-        with get_performance_monitor().track_operation("connection_pool_access"):
-            shared = self._by_url.get((db_url, asyncio.get_running_loop()))
+        with self._access.track():
+            shared = REGISTRY.by_url.get((db_url, asyncio.get_running_loop()))
             if (
                 shared is None
                 or monotonic() >= shared.healthy_until
-                or shared.pool.closed
                 or (config is not None and config is not shared.config)
             ):
                 shared = await self._open_or_check(db_url, config)
             if store_ref is not None:
                 shared.references.add(store_ref)
             return shared.pool
+
+    def lease(
+        self,
+        db_url: str,
+        label: str | None = None,
+        *,
+        config: ConnectionPoolConfig | None = None,
+        timeout: float | None = None,
+    ) -> Lease:
+        """Leases a connection of the shared pool: `async with manager.lease(url) as connection:`.
+
+        The block's transaction is committed at its end, or rolled back if an exception leaves it.
+        Until the block begins is tracked as `connection_pool_access`, the block as
+        `connection_lease`. Opens the pool if this is its first use.
+
+        Args:
+            db_url: A PostgreSQL URL or `key=value` pairs.
+            label: Names the lease in statistics, in errors and in the log.
+            config: As for `get_connection_pool`.
+            timeout: Seconds to wait for a connection; by default the pool's `timeout`.
+
+        Returns:
+            A context manager for one use. Entering it raises `PoolExhausted` if no connection
+            could be had in time, and what `get_connection_pool` raises.
+        """
+        return _SharedLease(self, db_url, config, timeout, label)
 
     async def warmup_common_pools(
         self,
@@ -172,17 +174,8 @@ class GlobalConnectionManager:
             PoolTimeout: With `strict`, if not all connections were ready within
                 `connection_timeout`; the pool stays open.
         """
-        if isinstance(urls, str):
-            raise TypeError("urls is an iterable of connection strings, not one string")
-        reports = list(await asyncio.gather(*(self._warm_up(url, config) for url in urls)))
-        errors = []
-        for report in reports:
-            if report.error is not None:
-                logger.error("warm-up of %s failed: %s", report.url, report.error)
-                errors.append(report.error)
-        if strict and errors:
-            raise errors[0]
-        return reports
+        warming = (self._warm_up(url, config) for url in check_urls(urls))
+        return conclude(list(await asyncio.gather(*warming)), strict=strict)
 
     async def is_pool_healthy(self, pool: VectorPool, url: str) -> bool:
         """Whether a pool of the running loop works; asks the server unless it did so recently.
@@ -195,13 +188,13 @@ class GlobalConnectionManager:
             `False` if the pool is closed, is not the one of `url`, or its server does not answer.
         """
         key = (Target.parse(url).key, asyncio.get_running_loop())
-        shared = self._pools.get(key)
+        shared = REGISTRY.pools.get(key)
         if shared is None or shared.pool is not pool or pool.closed:
             return False
         if monotonic() < shared.healthy_until:
             return True
         try:
-            await self._checks.do(key, shared.check_health)
+            await self._check(key, shared)
         except PoolOpenError as exc:
             logger.warning("pool is not healthy: %s", exc)
             return False
@@ -233,58 +226,73 @@ class GlobalConnectionManager:
     async def reset_all_pools(self) -> None:
         """Closes every pool, in use or not, and forgets all that was learnt about databases."""
         await self.close_all_pools(force=True)
-        self._types.clear()
+        REGISTRY.types.clear()
+
+    async def resize_pool(self, url: str, min_size: int, max_size: int) -> bool:
+        """Changes the sizes of a pool of the running loop, see `VectorPool.resize`.
+
+        Args:
+            url: A connection string.
+            min_size: Connections kept open.
+            max_size: Connections open at most.
+
+        Returns:
+            Whether there is such a pool.
+
+        Raises:
+            ValueError: If these make no pool.
+        """
+        shared = REGISTRY.pools.get((Target.parse(url).key, asyncio.get_running_loop()))
+        if shared is None or shared.pool.closed:
+            return False
+        await shared.pool.resize(min_size, max_size)
+        return True
 
     def get_pool_statistics(self) -> dict[str, dict[str, Any]]:
-        """Settings and counters of every pool, by masked URL.
+        """Settings, state, counters and distributions of every pool of the process.
 
-        Pools whose masked URLs are equal, such as those of two event loops or two passwords, are
-        told apart by a number: `postgresql://...`, `postgresql://... (2)`.
+        By masked URL. Pools whose masked URLs are equal, such as those of two event loops or two
+        passwords, are told apart by a number: `postgresql://...`, `postgresql://... (2)`.
+
+        Returns:
+            For each pool: the settings `min_size, max_size, timeout, recycle`; its state `size,
+            available, leased, waiting, pool_closed, active_references`; psycopg_pool's counters;
+            `errors`, the leases that failed; `wait`, `hold` and `connect`, each with `count` and
+            `p50, p95, p99` in seconds; and `holders`, the leases under way, longest first.
         """
-        statistics: dict[str, dict[str, Any]] = {}
-        for shared in list(self._pools.values()):
-            name = shared.target.masked
-            number = 1
-            while name in statistics:
-                number += 1
-                name = f"{shared.target.masked} ({number})"
-            statistics[name] = shared.statistics()
-        return statistics
+        return REGISTRY.statistics()
 
-    async def _open_or_check(self, db_url: str, config: ConnectionPoolConfig | None) -> SharedPool:
-        if config is not None and not isinstance(config, ConnectionPoolConfig):
-            raise TypeError(
-                f"config is a ConnectionPoolConfig, not {type(config).__name__}; "
-                "ConnectionPoolConfig.from_memfuse_config reads one from a mapping"
-            )
-        self._drop_dead_loops()
+    async def _open_or_check(
+        self, db_url: str, config: ConnectionPoolConfig | None
+    ) -> SharedPool[VectorPool]:
+        check_config(config)
+        REGISTRY.drop_dead_loops()
         loop = asyncio.get_running_loop()
         target = Target.parse(db_url)
         key = (target.key, loop)
-        shared = self._pools.get(key)
+        shared = REGISTRY.pools.get(key)
         if shared is None or shared.pool.closed:
-            wanted = config or ConnectionPoolConfig()
-            shared = await self._openings.do(key, lambda: self._open(key, target, wanted))
+            shared = await self._openings.do(key, lambda: self._open(key, target, config))
         elif monotonic() >= shared.healthy_until:
-            await self._checks.do(key, shared.check_health)
+            await self._check(key, shared)
         if config is not None:
             shared.compare(config)
-        self._by_url[db_url, loop] = shared
+        REGISTRY.by_url[db_url, loop] = shared
         return shared
 
     async def _open(
-        self,
-        key: PoolKey,
-        target: Target,
-        config: ConnectionPoolConfig,
-    ) -> SharedPool:
-        closed = self._pools.get(key)  # by someone who got it from us
-        references = closed.references if closed is not None else References()
-        types = self._types.of(target.database, target.masked)
-        shared = SharedPool(target, config, types, references)
-        await shared.open()
-        self._pools[key] = shared
+        self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
+    ) -> SharedPool[VectorPool]:
+        shared = REGISTRY.prepare(key, target, config)
+        await reach_server_async(shared.policy, shared.config.connection_timeout)
+        shared.pool = (VectorNullPool if shared.config.null_pool else VectorPool)(shared.policy)
+        await shared.pool.open()
+        shared.trust()
+        REGISTRY.pools[key] = shared
         return shared
+
+    async def _check(self, key: PoolKey, shared: SharedPool[VectorPool]) -> None:
+        await self._checks.do(key, lambda: _check_health(shared))
 
     async def _warm_up(self, url: str, config: ConnectionPoolConfig | None) -> WarmupReport:
         started = perf_counter()
@@ -292,56 +300,63 @@ class GlobalConnectionManager:
         error: Exception | None = None
         try:
             pool = await self.get_connection_pool(url, config)
-            connections = pool.min_size
-            await _hold_at_once(pool, connections, pool.config.connection_timeout)
+            await pool.wait(pool.config.connection_timeout)
+            connections = pool.open_connections
         except (psycopg.Error, TypeError) as exc:
-            connections = 0
             error = exc
-        masked = mask_conninfo(url) if isinstance(url, str) else repr(type(url).__name__)
-        return WarmupReport(masked, connections, perf_counter() - started, error)
+        return WarmupReport(display_name(url), connections, perf_counter() - started, error)
 
     async def _close(self, target_key: str | None, *, force: bool) -> bool:
-        self._drop_dead_loops()
+        REGISTRY.drop_dead_loops()
         loop = asyncio.get_running_loop()
-        all_closed = True
         await self._openings.settled(lambda key: key[1] is loop and target_key in {None, key[0]})
-        for key, shared in list(self._pools.items()):
-            if target_key not in {None, key[0]}:
-                continue
-            users = len(shared.references)
-            if users and not force:
-                logger.warning("pool %s stays open: %d objects use it", shared.target.masked, users)
+        all_closed = True
+        for taken in REGISTRY.take_closable(target_key, synchronous=False, force=force):
+            if taken is None:
                 all_closed = False
-                continue
-            self._forget(key)
-            await _close_in_its_loop(shared.pool, key[1])
+            else:
+                (_, its_loop), shared = taken
+                await _close_in_its_loop(shared.pool, its_loop)
         return all_closed
 
-    def _forget(self, key: PoolKey) -> None:
-        shared = self._pools.pop(key, None)
-        for alias, other in list(self._by_url.items()):
-            if other is shared:
-                self._by_url.pop(alias, None)
 
-    def _drop_dead_loops(self) -> None:
-        for key, shared in list(self._pools.items()):
-            if key[1].is_closed():
-                self._forget(key)
-                shared.pool.abandon()
+class _SharedLease(Lease):
+    """A lease that finds its pool when it begins."""
+
+    __slots__ = ("_config", "_manager", "_url")
+
+    def __init__(
+        self,
+        manager: GlobalConnectionManager,
+        url: str,
+        config: ConnectionPoolConfig | None,
+        timeout: float | None,
+        label: str | None,
+    ) -> None:
+        super().__init__(timeout, label, None)
+        self._manager = manager
+        self._url = url
+        self._config = config
+
+    async def __aenter__(self) -> VectorConnection:
+        manager = self._manager
+        with manager._access.track():  # noqa: SLF001 - a part of the manager
+            shared = REGISTRY.by_url.get((self._url, asyncio.get_running_loop()))
+            if shared is None or monotonic() >= shared.healthy_until or self._config is not None:
+                shared = await manager._open_or_check(self._url, self._config)  # noqa: SLF001
+            self._pool = shared.pool
+            return await super().__aenter__()
 
 
-async def _hold_at_once(pool: VectorPool, count: int, seconds: float) -> None:
-    deadline = monotonic() + seconds
-    async with AsyncExitStack() as leases:
-        # One after another, so that max_waiting cannot refuse.
-        for _ in range(count):
-            await leases.enter_async_context(pool.connection(timeout=deadline - monotonic()))
+async def _check_health(shared: SharedPool[VectorPool]) -> None:
+    await shared.pool.check_health(shared.config.connection_timeout)
+    shared.trust()
 
 
-async def _close_in_its_loop(pool: VectorPool, loop: asyncio.AbstractEventLoop) -> None:
+async def _close_in_its_loop(pool: VectorPool, loop: asyncio.AbstractEventLoop | None) -> None:
     if loop is asyncio.get_running_loop():
         await pool.close()
-    elif loop.is_running():
+    elif loop is not None and loop.is_running():
         closing = asyncio.run_coroutine_threadsafe(pool.close(), loop)
         try:
             await within(CLOSE_TIMEOUT, _outcome(closing))

@@ -1,90 +1,95 @@
-"""Opening a pool: at once right, or a clear error in time."""
+"""Reaching a server before a pool is opened for it: a clear error in time, or it is there."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import psycopg
 
-from perfuse.pool.connections import VectorConnection, VectorPool, connect_parameters
+from perfuse.pool.connections import SyncVectorConnection, VectorConnection
 from perfuse.pool.deadline import within
 from perfuse.pool.errors import PoolOpenError
+from perfuse.pool.health import ask, ask_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from perfuse.pool.policy import Endpoint
 
-    from perfuse.pool.config import ConnectionPoolConfig
-    from perfuse.pool.conninfo import Target
-    from perfuse.pool.vector_types import DatabaseTypes
+__all__ = ["open_error", "reach_server", "reach_server_async"]
 
-__all__ = ["open_pool", "reach_server"]
+# A pool would retry a wrong password for ever, and tell its callers of nothing but a time-out.
 
 
-async def open_pool(
-    target: Target,
-    config: ConnectionPoolConfig,
-    types: DatabaseTypes,
-    on_failed_lease: Callable[[], None],
-) -> VectorPool:
-    """Opens a pool in the running loop once the server has answered.
-
-    The pool itself would retry a wrong password for minutes, and tell its callers of nothing but a
-    time-out. Its connections are made in the background.
-
-    Args:
-        target: What to connect to.
-        config: The settings.
-        types: The types of that database.
-        on_failed_lease: Passed on to the pool.
-
-    Returns:
-        An open pool.
-
-    Raises:
-        PoolOpenError: If the server does not answer within `connection_timeout`, or refuses.
-    """
-    await reach_server(target, config, types, config.connection_timeout)
-    pool = VectorPool(target, config, types, on_failed_lease)
-    await pool.open()
-    return pool
-
-
-async def reach_server(
-    target: Target, config: ConnectionPoolConfig, types: DatabaseTypes, seconds: float
-) -> None:
+async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
     """Shows with a connection of its own that the server is there and lets us in.
 
     Looks the types up on that connection if they are unknown or too old.
 
     Args:
-        target: What to connect to.
-        config: The settings.
-        types: The types of that database.
+        endpoint: What to connect to, and with which settings.
         seconds: Time limit of all attempts together, if the target has several hosts.
 
     Raises:
         PoolOpenError: If the server does not answer in time, or refuses.
     """
-    sqlstate: str | None = None
     try:
-        await within(seconds, _connect_once(target, config, types))
-    except (asyncio.TimeoutError, psycopg.errors.ConnectionTimeout):
-        problem = f"no answer within {config.connection_timeout:g} s (connection_timeout)"
-    except (psycopg.Error, OSError) as exc:
-        problem = target.redact(str(exc)).strip()
-        sqlstate = getattr(exc, "sqlstate", None)
+        await within(seconds, _reach_async(endpoint, seconds))
+    except _FAILURES as exc:
+        error = open_error(endpoint, exc)
     else:
         return
-    # Raised outside the handlers: the original exception leads to the connection and its password.
-    error = PoolOpenError(f"cannot reach {target.masked}: {problem}")
-    error.sqlstate = sqlstate
     raise error
 
 
-async def _connect_once(target: Target, config: ConnectionPoolConfig, types: DatabaseTypes) -> None:
-    parameters = connect_parameters(target, config)
-    connection = await VectorConnection.connect(target.conninfo, autocommit=True, **parameters)
-    async with connection:
-        if types.stale(config.type_cache_ttl):
-            await types.refresh(connection)
+async def _reach_async(endpoint: Endpoint, seconds: float) -> None:
+    deadline = monotonic() + seconds
+    parameters = endpoint.connect_parameters()
+    conninfo = endpoint.target.conninfo
+    connection = await VectorConnection.connect(conninfo, autocommit=True, **parameters)
+    try:
+        if endpoint.types.stale(endpoint.config.type_cache_ttl):
+            await ask_async(endpoint, connection, deadline - monotonic())
+    finally:
+        await connection.close()
+
+
+def reach_server(endpoint: Endpoint, seconds: float) -> None:
+    """The same without an event loop, see `reach_server_async`.
+
+    psycopg limits a synchronous attempt to whole seconds, from 2 on.
+    """
+    deadline = monotonic() + seconds
+    parameters = endpoint.connect_parameters()
+    try:
+        connection = SyncVectorConnection.connect(
+            endpoint.target.conninfo, autocommit=True, **parameters
+        )
+        with closing(connection):
+            if endpoint.types.stale(endpoint.config.type_cache_ttl):
+                ask(endpoint, connection, deadline - monotonic())
+    except _FAILURES as exc:
+        error = open_error(endpoint, exc)
+    else:
+        return
+    raise error
+
+
+_FAILURES = (psycopg.Error, OSError, asyncio.TimeoutError, TimeoutError)
+
+
+def open_error(endpoint: Endpoint, cause: BaseException) -> PoolOpenError:
+    """What to raise instead of `cause`, outside its handler.
+
+    The original exception leads to the connection, which knows the password.
+    """
+    target = endpoint.target
+    if isinstance(cause, (asyncio.TimeoutError, TimeoutError, psycopg.errors.ConnectionTimeout)):
+        seconds = endpoint.config.connection_timeout
+        problem = f"no answer within {seconds:g} s (connection_timeout)"
+    else:
+        problem = target.redact(str(cause)).strip()
+    error = PoolOpenError(f"cannot reach {target.masked}: {problem}")
+    error.sqlstate = getattr(cause, "sqlstate", None)
+    return error

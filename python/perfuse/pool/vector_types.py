@@ -11,9 +11,10 @@ import logging
 import math
 import sys
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import psycopg
 from pgvector.psycopg.bit import register_bit_info
@@ -21,15 +22,12 @@ from pgvector.psycopg.halfvec import register_halfvec_info
 from pgvector.psycopg.sparsevec import register_sparsevec_info
 from pgvector.psycopg.vector import register_vector_info
 from psycopg.adapt import AdaptersMap, PyFormat
-from psycopg.rows import tuple_row
 from psycopg.types import TypeInfo
-
-from perfuse import get_performance_monitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from psycopg import AsyncConnection, BaseConnection
+    from psycopg import BaseConnection
 
 __all__ = ["DatabaseTypes", "TypeCache", "VectorTypes"]
 
@@ -42,19 +40,7 @@ _REGISTER: dict[str, Callable[[BaseConnection[Any], TypeInfo], None]] = {
     "sparsevec": register_sparsevec_info,
 }
 
-# By extension rather than by name: the schema need not be on the search_path, and a table or
-# domain of the user's named "vector" is not taken for pgvector's.
-_LOOKUP = """
-SELECT t.typname, t.oid, t.typarray, t.oid::pg_catalog.regtype::text, t.typdelim::text
-FROM pg_catalog.pg_extension e
-JOIN pg_catalog.pg_depend d
-  ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
-  AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.deptype = 'e'
-JOIN pg_catalog.pg_type t ON t.oid = d.objid
-WHERE e.extname = 'vector' AND t.typname IN ('vector', 'halfvec', 'sparsevec')
-ORDER BY t.typname
-"""
-
+Row: TypeAlias = "tuple[str, int, int, str, str]"
 
 ABSENCE_TTL = 1.0
 """Seconds for which a database is believed to lack the extension."""
@@ -75,13 +61,11 @@ class VectorTypes:
     """
 
     generation: int
-    rows: tuple[tuple[str, int, int, str, str], ...]
+    rows: tuple[Row, ...]
     adapters: AdaptersMap
 
     @classmethod
-    def build(
-        cls, generation: int, rows: tuple[tuple[str, int, int, str, str], ...]
-    ) -> VectorTypes:
+    def build(cls, generation: int, rows: tuple[Row, ...]) -> VectorTypes:
         """Registers the types of `rows` in a new map."""
         types = cls(generation, rows, AdaptersMap(psycopg.adapters))
         types.register(types.adapters)
@@ -119,74 +103,87 @@ class _Adaptable:
 class DatabaseTypes:
     """The published `VectorTypes` of one database, as seen by one role.
 
-    Safe to use from several threads and event loops: `current` is replaced, never changed.
+    Does no I/O: `lookup` asks the server and brings the answer here. Safe to use from several
+    threads and event loops: `current` is replaced, never changed.
     """
 
     def __init__(self, name: str) -> None:
         """Begins without knowing any; `name` is shown in the log."""
         self.name = name
         self.current: VectorTypes | None = None
-        self._checked_at = 0.0
-        self._publishing = threading.Lock()
+        self._checked_at = -math.inf
+        self._doubted_at = 0.0
+        self._lock = threading.Lock()
+        self._flight: Future[VectorTypes | None] | None = None
         self._warned = False
 
-    def stale(self, ttl: float) -> bool:
-        """Whether the server should be asked, because it never was or `ttl` seconds have passed.
+    def stale(self, ttl: float, now: float | None = None) -> bool:
+        """Whether the server should be asked: it never was, `ttl` seconds passed, or a doubt came.
 
         That the extension is missing is believed for a second at most.
         """
         current = self.current
-        if current is None:
+        checked_at = self._checked_at
+        if current is None or checked_at <= self._doubted_at:
             return True
-        age = monotonic() - self._checked_at
+        age = (monotonic() if now is None else now) - checked_at
         return age > (ttl if current.rows else min(ttl, ABSENCE_TTL))
 
     def distrust(self) -> None:
         """Makes the next lease or connection ask the server."""
-        self._checked_at = -math.inf
+        self._doubted_at = monotonic()
 
-    async def refresh(self, connection: AsyncConnection[Any]) -> VectorTypes:
-        """Asks the server once, and publishes the answer if it is a new one.
+    def board(self) -> tuple[Future[VectorTypes | None], bool]:
+        """Joins the look-up under way, or begins one.
 
-        Leaves the connection without a transaction. Timed as `pgvector_registration`.
+        Returns:
+            Its outcome, `None` if it fails; and whether the caller is to look up, and to end it
+            with `land` or `crash`.
+        """
+        with self._lock:
+            if self._flight is not None:
+                return self._flight, False
+            self._flight = Future()
+            # From here on, a waiting task that is cancelled cannot cancel it for the others.
+            self._flight.set_running_or_notify_cancel()
+            return self._flight, True
+
+    def land(self, rows: tuple[Row, ...], asked_at: float) -> VectorTypes:
+        """Publishes the answer of a look-up if it is a new one.
 
         Args:
-            connection: An idle connection to this database.
+            rows: What the server answered.
+            asked_at: When it was asked, of the monotonic clock.
 
         Returns:
             What is published now.
-
-        Raises:
-            psycopg.Error: If the query fails.
         """
-        asked_at = monotonic()
-        with get_performance_monitor().track_operation("pgvector_registration"):
-            async with connection.cursor(row_factory=tuple_row) as cursor:
-                await cursor.execute(_LOOKUP, prepare=False)
-                rows = tuple(await cursor.fetchall())
-            if not connection.autocommit:
-                await connection.rollback()
-            current = self._publish(rows)
-        # Only now: until the answer is there, others with an old connection must ask, too.
-        self._checked_at = asked_at
-        return current
-
-    def _publish(self, rows: tuple[Any, ...]) -> VectorTypes:
-        with self._publishing:
-            current = self.current
-            if current is None or current.rows != rows:
-                if current is not None:
-                    logger.info("types of pgvector changed in %s; renewing connections", self.name)
-                generation = current.generation + 1 if current else 1
-                current = self.current = VectorTypes.build(generation, rows)
+        with self._lock:
+            before = self.current
+            if before is None or before.rows != rows:
+                self.current = VectorTypes.build(before.generation + 1 if before else 1, rows)
+            current = cast("VectorTypes", self.current)
+            self._checked_at = max(self._checked_at, asked_at)
             warn = not rows and not self._warned
             self._warned = not rows
+            flight, self._flight = self._flight, None
+        if before is not None and before is not current:
+            logger.info("types of pgvector changed in %s; renewing connections", self.name)
         if warn:
             logger.warning(
                 'no extension "vector" in %s: vectors are read as text until it is created',
                 self.name,
             )
+        if flight is not None:
+            flight.set_result(current)
         return current
+
+    def crash(self) -> None:
+        """Ends a look-up without an answer; who waits for it will look up."""
+        with self._lock:
+            flight, self._flight = self._flight, None
+        if flight is not None:
+            flight.set_result(None)
 
 
 class TypeCache:
