@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+from asyncio import get_running_loop
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ class GlobalConnectionManager:
             os.register_at_fork(after_in_child=self._leave_to_parent)
         monitor = get_performance_monitor()
         self._access = monitor.operation("connection_pool_access")
+        self._by_url = REGISTRY.by_url
         if "pgvector_registration" not in monitor.thresholds:
             monitor.set_threshold("pgvector_registration", REGISTRATION_THRESHOLD)
 
@@ -114,7 +116,7 @@ class GlobalConnectionManager:
             TypeError: If `store_ref` cannot be weakly referenced, or `config` is something else.
         """
         with self._access.track():
-            shared = REGISTRY.by_url.get((db_url, asyncio.get_running_loop()))
+            shared = self._by_url.get((db_url, get_running_loop()))
             if (
                 shared is None
                 or monotonic() >= shared.healthy_until
@@ -187,7 +189,7 @@ class GlobalConnectionManager:
         Returns:
             `False` if the pool is closed, is not the one of `url`, or its server does not answer.
         """
-        key = (Target.parse(url).key, asyncio.get_running_loop())
+        key = (Target.parse(url).key, get_running_loop())
         shared = REGISTRY.pools.get(key)
         if shared is None or shared.pool is not pool or pool.closed:
             return False
@@ -242,7 +244,7 @@ class GlobalConnectionManager:
         Raises:
             ValueError: If these make no pool.
         """
-        shared = REGISTRY.pools.get((Target.parse(url).key, asyncio.get_running_loop()))
+        shared = REGISTRY.pools.get((Target.parse(url).key, get_running_loop()))
         if shared is None or shared.pool.closed:
             return False
         await shared.pool.resize(min_size, max_size)
@@ -267,7 +269,7 @@ class GlobalConnectionManager:
     ) -> SharedPool[VectorPool]:
         check_config(config)
         REGISTRY.drop_dead_loops()
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         target = Target.parse(db_url)
         key = (target.key, loop)
         shared = REGISTRY.pools.get(key)
@@ -308,7 +310,7 @@ class GlobalConnectionManager:
 
     async def _close(self, target_key: str | None, *, force: bool) -> bool:
         REGISTRY.drop_dead_loops()
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         await self._openings.settled(lambda key: key[1] is loop and target_key in {None, key[0]})
         all_closed = True
         for taken in REGISTRY.take_closable(target_key, synchronous=False, force=force):
@@ -341,7 +343,7 @@ class _SharedLease(Lease):
     async def __aenter__(self) -> VectorConnection:
         manager = self._manager
         with manager._access.track():  # noqa: SLF001 - a part of the manager
-            shared = REGISTRY.by_url.get((self._url, asyncio.get_running_loop()))
+            shared = manager._by_url.get((self._url, get_running_loop()))  # noqa: SLF001
             if shared is None or monotonic() >= shared.healthy_until or self._config is not None:
                 shared = await manager._open_or_check(self._url, self._config)  # noqa: SLF001
             self._pool = shared.pool
@@ -354,7 +356,7 @@ async def _check_health(shared: SharedPool[VectorPool]) -> None:
 
 
 async def _close_in_its_loop(pool: VectorPool, loop: asyncio.AbstractEventLoop | None) -> None:
-    if loop is asyncio.get_running_loop():
+    if loop is get_running_loop():
         await pool.close()
     elif loop is not None and loop.is_running():
         closing = asyncio.run_coroutine_threadsafe(pool.close(), loop)

@@ -35,20 +35,19 @@ class PoolRegistry:
 
     def __init__(self) -> None:
         """Begins empty; in a forked child, too."""
-        self._begin()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._leave_to_parent)
-
-    def _begin(self) -> None:
         self.pools: dict[PoolKey, SharedPool[Any]] = {}
         self.by_url: dict[PoolKey, SharedPool[Any]] = {}
         self.types = TypeCache()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._leave_to_parent)
 
     def _leave_to_parent(self) -> None:
         # The parent's sockets are neither used nor told goodbye, which would end its sessions.
         for shared in self.pools.values():
             shared.pool.disown()
-        self._begin()
+        self.pools.clear()
+        self.by_url.clear()
+        self.types = TypeCache()  # a look-up may have been under way
 
     def prepare(
         self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
