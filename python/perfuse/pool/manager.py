@@ -76,6 +76,7 @@ class GlobalConnectionManager:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._leave_to_parent)
         monitor = get_performance_monitor()
+        monitor.add_source(REGISTRY.measurements)
         self._access = monitor.operation("connection_pool_access")
         self._by_url = REGISTRY.by_url
         if "pgvector_registration" not in monitor.thresholds:
@@ -343,7 +344,9 @@ class _SharedLease(Lease):
     async def __aenter__(self) -> VectorConnection:
         manager = self._manager
         with manager._access.track():  # noqa: SLF001 - a part of the manager
-            shared = manager._by_url.get((self._url, get_running_loop()))  # noqa: SLF001
+            self.owner = task = asyncio.current_task()
+            loop = get_running_loop() if task is None else task.get_loop()  # the latter is cheaper
+            shared = manager._by_url.get((self._url, loop))  # noqa: SLF001
             if shared is None or monotonic() >= shared.healthy_until or self._config is not None:
                 shared = await manager._open_or_check(self._url, self._config)  # noqa: SLF001
             self._pool = shared.pool

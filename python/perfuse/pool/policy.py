@@ -159,14 +159,10 @@ class PoolPolicy(Endpoint):
         return {**self._parameters, "context": current.adapters if current else None}
 
     def fitness(self, connection: Pooled, now: float) -> Fitness:
-        """Whether an idle connection can be leased at the moment `now`."""
+        """Whether a connection can be leased at the moment `now`, its lifetime aside."""
         config = self.config
         current = self.types.current
-        if (
-            current is None
-            or connection.generation != current.generation
-            or connection.is_expired(now)
-        ):
+        if current is None or connection.generation != current.generation:
             return Fitness.UNFIT
         if (
             connection.has_news()
@@ -184,7 +180,15 @@ class PoolPolicy(Endpoint):
 
     def is_outdated(self, connection: Pooled, now: float) -> bool:
         """Whether an idle connection would not be leased any more, or needs a look at least."""
-        return connection.has_news() or self.fitness(connection, now) is Fitness.UNFIT
+        return (
+            connection.has_news()
+            or connection.is_expired(now)
+            or self.fitness(connection, now) is Fitness.UNFIT
+        )
+
+    def sweeping_fitness(self, connection: Pooled, now: float) -> Fitness:
+        """Whether an outdated connection can stay in the pool."""
+        return Fitness.UNFIT if connection.is_expired(now) else self.fitness(connection, now)
 
     def patience(self, remaining: float) -> float:
         """Seconds to wait for the answer of a connection, so that another can be had in time."""

@@ -21,7 +21,10 @@ class PolicyPool(BasePool):
 
     Attributes:
         policy: The policy, of this pool alone.
+        kind: `async` or `sync`.
     """
+
+    kind: str
 
     policy: PoolPolicy
     _waiting: deque[Any]
@@ -30,6 +33,16 @@ class PolicyPool(BasePool):
     def sizes(self) -> tuple[int, int]:
         """`min_size` and `max_size`."""
         return self._min_size, self._max_size
+
+    @property
+    def idle_connections(self) -> int:
+        """How many connections wait to be leased."""
+        return len(self._pool)
+
+    @property
+    def waiting_leases(self) -> int:
+        """How many leases wait for a connection."""
+        return len(self._waiting)
 
     @property
     def open_connections(self) -> int:

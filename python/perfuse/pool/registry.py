@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from perfuse.pool.config import ConnectionPoolConfig
+from perfuse.pool.measurements import measure
 from perfuse.pool.shared_pool import SharedPool
 from perfuse.pool.vector_types import TypeCache
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
+    from perfuse.measurements import Measurement
     from perfuse.pool.conninfo import Target
 
 PoolKey: TypeAlias = "tuple[str, asyncio.AbstractEventLoop | None]"
@@ -114,6 +116,10 @@ class PoolRegistry:
     def statistics(self) -> dict[str, dict[str, Any]]:
         """What `get_pool_statistics` gives."""
         return {name: shared.statistics() for name, shared in self.named().items()}
+
+    def measurements(self) -> Iterator[Measurement]:
+        """The state of every pool, for exporters."""
+        return measure(self.named())
 
 
 def check_config(config: object) -> None:

@@ -92,6 +92,7 @@ class SharedPool(Generic[P]):
             "recycle": self.config.recycle,
             "active_references": len(self.references),
             "pool_closed": pool.closed,
+            "kind": pool.kind,
             "size": counts["pool_size"],
             "available": counts["pool_available"],
             "leased": len(self.policy.leases),

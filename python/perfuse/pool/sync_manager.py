@@ -58,7 +58,9 @@ class SyncConnectionManager:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._leave_to_parent)
         atexit.register(self._close_at_exit)
-        self._access = get_performance_monitor().operation("connection_pool_access")
+        monitor = get_performance_monitor()
+        monitor.add_source(REGISTRY.measurements)
+        self._access = monitor.operation("connection_pool_access")
 
     def _begin(self) -> None:
         self._attending: dict[str, threading.Lock] = {}

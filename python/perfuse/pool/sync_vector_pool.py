@@ -39,6 +39,8 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
         policy: Target, settings and types; no other pool may have it.
     """
 
+    kind = "sync"
+
     def __init__(self, policy: PoolPolicy) -> None:
         """Prepares the pool; `open` starts it."""
         self.policy = policy
@@ -151,7 +153,7 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
             for connection in outdated:
                 self._pool.remove(connection)
         for connection in outdated:
-            fitness = self.policy.fitness(connection, now)
+            fitness = self.policy.sweeping_fitness(connection, now)
             if self._recovers(connection, fitness, self.config.connection_timeout):
                 self._add_to_pool(connection)
         with self._lock:
@@ -174,6 +176,14 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
             waiting = [client for client in self._waiting if client.error is None]
             self._waiting.clear()
             self._waiting.extend(waiting)
+
+    def _get_ready_connection(self, timeout: float | None) -> SyncVectorConnection | None:
+        """The connection that was idle longest; those whose lifetime is over are replaced."""
+        while True:
+            connection = super()._get_ready_connection(timeout)
+            if connection is None or not connection.is_expired(monotonic()):
+                return connection
+            self._replace(connection)
 
     def _maybe_grow_pool(self) -> None:
         for _ in range(self._claim_growth()):

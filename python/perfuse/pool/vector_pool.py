@@ -37,6 +37,8 @@ __all__ = ["VectorNullPool", "VectorPool"]
 
 logger = logging.getLogger("perfuse.pool")
 
+WORKERS = 8
+"""Tasks that connect; a burst of requests waits for as many connections at once."""
 CLOSE_GRACE = 5.0
 """Seconds that a closing pool gives its cancelled tasks."""
 
@@ -52,12 +54,18 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
         policy: Target, settings and types; no other pool may have it.
     """
 
+    kind = "async"
+
     def __init__(self, policy: PoolPolicy) -> None:
         """Prepares the pool; `open` starts it."""
         self.policy = policy
         self.config = policy.config
         self._grown = asyncio.Event()
-        super().__init__(connection_class=VectorConnection, **pool_arguments(policy, self._welcome))
+        super().__init__(
+            connection_class=VectorConnection,
+            num_workers=WORKERS,
+            **pool_arguments(policy, self._welcome),
+        )
 
     def connection(  # type: ignore[override]  # psycopg_pool's is a generator's
         self, timeout: float | None = None, label: str | None = None
@@ -95,7 +103,8 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
         """The same as `getconn`, with a `holder` that can be told from others."""
         if self._closed:
             self._check_open_getconn()
-        holder.owner = asyncio.current_task()
+        if holder.owner is None:
+            holder.owner = asyncio.current_task()
         if self.config.capture_stacks:
             holder.capture_stack(inspect.currentframe())
         self._stats[self._REQUESTS_NUM] += 1
@@ -103,7 +112,7 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
         deadline = began + (self.timeout if timeout is None else timeout)
         policy = self.policy
         while True:
-            connection = self._pop_idle()
+            connection = self._pop_idle(now)
             if connection is None:
                 try:
                     connection = await self._getconn_unchecked(deadline - now)
@@ -198,7 +207,7 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
             PoolOpenError: If the server does not answer within `seconds`, or refuses.
         """
         began = monotonic()
-        connection = self._pop_idle()
+        connection = self._pop_idle(began)
         if connection is not None:
             if await self._recovers(connection, Fitness.UNSURE, seconds / 2, look_up_types=True):
                 await self._add_to_pool(connection)
@@ -216,7 +225,7 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
         for connection in outdated:
             self._pool.remove(connection)
         for connection in outdated:
-            fitness = self.policy.fitness(connection, now)
+            fitness = self.policy.sweeping_fitness(connection, now)
             if await self._recovers(connection, fitness, self.config.connection_timeout):
                 await self._add_to_pool(connection)
         self._top_up()
@@ -266,13 +275,16 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
         super()._start_initial_tasks()
         self.run_task(AsyncSweep(self))
 
-    def _pop_idle(self) -> VectorConnection | None:
+    def _pop_idle(self, now: float) -> VectorConnection | None:
+        """The connection that was idle longest; those whose lifetime is over are replaced."""
         idle = self._pool
-        if not idle:
-            return None
-        connection = idle.popleft()
-        self._nconns_min = min(self._nconns_min, len(idle))
-        return connection
+        while idle:
+            connection = idle.popleft()
+            self._nconns_min = min(self._nconns_min, len(idle))
+            if not connection.is_expired(now):
+                return connection
+            self._replace(connection)
+        return None
 
     async def _getconn_unchecked(self, timeout: float) -> VectorConnection:
         """The next idle connection, waiting for it in the order of asking."""

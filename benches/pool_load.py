@@ -1,0 +1,312 @@
+"""Pools under load, beside a bare psycopg_pool set up by hand and asyncpg's.
+
+python benches/pool_load.py            everything, about two minutes
+python benches/pool_load.py lease      what a lease costs when a connection is idle
+python benches/pool_load.py load       1,000 and 10,000 tasks over 20 connections
+python benches/pool_load.py burst      from 1 to 16 connections, 5 ms away
+python benches/pool_load.py memory     3,000 connections, opened and closed
+
+Each prints a table, and a line that compares with the mark it has to meet; the exit status is 1 if
+one is missed or a request failed. The subjects take turns in one process on one embedded server
+(`memory` in a process each), so that ratios hold on a noisy machine as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import statistics
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import psycopg
+from pgvector.psycopg import register_vector_async
+from psycopg_pool import AsyncConnectionPool
+
+from perfuse import PerformanceMonitor
+from perfuse.demo.database import EmbeddedServer
+from perfuse.pool import ConnectionPoolConfig, get_global_connection_manager
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
+from slow_proxy import SlowProxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    Acquire = Callable[[], AbstractAsyncContextManager[Any]]
+
+CONNECTIONS = 20
+PATIENCE = 120.0
+"""Seconds a request may wait: over what the last of 10,000 has to."""
+ROUND_TRIP = 0.005
+BURST = 16
+OPENED = 3000
+
+LEASE_MARK = 1.15
+BURST_MARK = 8.0
+MEMORY_MARK_MB = 1.0
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Put the pools under load.")
+    parser.add_argument("part", nargs="?", choices=["all", *PARTS], default="all")
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="per subject and number of tasks"
+    )
+    parser.add_argument("--grow", choices=GROWERS, help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.grow:
+        asyncio.run(grow(arguments.grow, arguments.url))
+        return 0
+    settings = {"listen_addresses": "127.0.0.1", "max_connections": "200"}
+    with EmbeddedServer(settings=settings) as server:
+        url = server.create_database("load")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION vector")
+        parts = PARTS if arguments.part == "all" else {arguments.part: PARTS[arguments.part]}
+        met = [asyncio.run(part(url, arguments.seconds)) for part in parts.values()]
+    return 0 if all(met) else 1
+
+
+@asynccontextmanager
+async def perfuse_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
+    """Leases of the shared pool."""
+    manager = get_global_connection_manager()
+    config = ConnectionPoolConfig(
+        min_size=size if min_size is None else min_size, max_size=size, timeout=PATIENCE
+    )
+    await manager.warmup_common_pools([url], config, strict=True)
+    try:
+        yield lambda: manager.lease(url)
+    finally:
+        await manager.close_all_pools()
+
+
+@asynccontextmanager
+async def bare_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
+    """psycopg_pool as its documentation and pgvector's say."""
+    pool = AsyncConnectionPool(
+        url,
+        configure=register_types,
+        min_size=size if min_size is None else min_size,
+        max_size=size,
+        timeout=PATIENCE,
+        open=False,
+    )
+    async with pool:
+        await pool.wait()
+        yield pool.connection
+
+
+async def register_types(connection: psycopg.AsyncConnection[Any]) -> None:
+    """What pgvector's documentation has for `configure`."""
+    await register_vector_async(connection)
+
+
+@asynccontextmanager
+async def asyncpg_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
+    """The pool of asyncpg; its connections do not know pgvector's types."""
+    least = size if min_size is None else min_size
+    async with asyncpg.create_pool(url, min_size=least, max_size=size) as pool:
+        yield pool.acquire
+
+
+async def ask_psycopg(connection: Any) -> None:
+    """One statement in the transaction that psycopg begins and the lease commits."""
+    await (await connection.execute("SELECT 1")).fetchone()
+
+
+async def ask_asyncpg(connection: Any) -> None:
+    """The same for asyncpg."""
+    async with connection.transaction():
+        await connection.fetchval("SELECT 1")
+
+
+SUBJECTS = {
+    "perfuse": (perfuse_pool, ask_psycopg),
+    "psycopg_pool": (bare_pool, ask_psycopg),
+    "asyncpg": (asyncpg_pool, ask_asyncpg),
+}
+
+
+async def lease(url: str, _seconds: float) -> bool:
+    """An empty lease with an idle connection at hand."""
+    calls, rounds = 2000, 15
+    times: dict[str, list[float]] = {name: [] for name in SUBJECTS}
+
+    async def once(acquire: Acquire) -> float:
+        began = perf_counter()
+        for _ in range(calls):
+            async with acquire():
+                pass
+        return (perf_counter() - began) / calls
+
+    async with (
+        perfuse_pool(url, 4) as ours,
+        bare_pool(url, 4) as bare,
+        asyncpg_pool(url, 4) as theirs,
+    ):
+        for _ in range(rounds):
+            for name, acquire in zip(SUBJECTS, (ours, bare, theirs), strict=True):
+                times[name].append(await once(acquire))
+    print(f"\nAn empty lease, {rounds} rounds of {calls}\n")
+    for name, seconds in times.items():
+        print(f"  {name:14}{statistics.median(seconds) * 1e6:8.2f} µs")
+    ratios = [a / b for a, b in zip(times["perfuse"], times["psycopg_pool"], strict=True)]
+    ratio = statistics.median(ratios)
+    return verdict(f"{ratio:.2f} x psycopg_pool's connection()", ratio <= LEASE_MARK, "1.15")
+
+
+async def load(url: str, seconds: float) -> bool:
+    """Many tasks that each lease, ask and give back, again and again."""
+    failed = 0
+    for tasks in (1000, 10_000):
+        print(f"\n{tasks:,} tasks over {CONNECTIONS} connections, {seconds:g} s each\n")
+        print(f"  {'':14}{'requests/s':>11}{'wait p50':>12}{'p95':>12}{'p99':>12}{'errors':>8}")
+        for name, (open_pool, ask) in SUBJECTS.items():
+            async with open_pool(url, CONNECTIONS) as acquire:
+                rate, wait, errors = await run_tasks(acquire, ask, tasks, seconds)
+            failed += errors if name == "perfuse" else 0
+            waits = "".join(f"{wait.quantile(q) * 1e3:9.1f} ms" for q in (0.5, 0.95, 0.99))
+            print(f"  {name:14}{rate:11,.0f}{waits}{errors:8}")
+    return verdict(f"{failed} requests of perfuse failed", failed == 0, "0")
+
+
+async def run_tasks(acquire: Acquire, ask: Any, tasks: int, seconds: float) -> tuple[Any, ...]:
+    """Requests per second, the waits and the errors of `tasks` tasks."""
+    wait = PerformanceMonitor(1).operation("wait")
+    requests = errors = 0
+    began = perf_counter()
+
+    async def work() -> None:
+        nonlocal requests, errors
+        # Everybody asks once at least, so that the last in the queue counts.
+        while True:
+            asked = perf_counter()
+            try:
+                async with acquire() as connection:
+                    wait.record(perf_counter() - asked)
+                    await ask(connection)
+                requests += 1
+            except Exception as exc:  # noqa: BLE001 - counted, and the first shown
+                errors += 1
+                if errors == 1:
+                    print(f"  first error: {exc!r}")
+            if perf_counter() - began >= seconds:
+                return
+
+    await asyncio.gather(*(work() for _ in range(tasks)))
+    return requests / (perf_counter() - began), wait.snapshot(), errors
+
+
+async def burst(url: str, _seconds: float) -> bool:
+    """Sixteen requests at once on a pool with one connection, the server being 5 ms away."""
+    rounds = 5
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    waits: dict[str, list[float]] = {"perfuse": [], "register_vector_async": []}
+    with SlowProxy(port, ROUND_TRIP) as proxy:
+        far = url.replace(f":{port}/", f":{proxy.port}/")
+        for _ in range(rounds):
+            for name, open_pool in (
+                ("perfuse", perfuse_pool),
+                ("register_vector_async", bare_pool),
+            ):
+                async with open_pool(far, BURST, 1) as acquire:
+                    waits[name] += await burst_once(acquire)
+    print(f"\n{BURST} requests at once, 1 to {BURST} connections, {ROUND_TRIP * 1e3:g} ms away\n")
+    print(f"  {'':24}{'wait p50':>12}{'max':>12}")
+    for name, seconds in waits.items():
+        print(f"  {name:24}{statistics.median(seconds) * 1e3:9.1f} ms{max(seconds) * 1e3:9.1f} ms")
+    ours, theirs = (statistics.median(seconds) for seconds in waits.values())
+    return verdict(
+        f"p50 {theirs / ours:.1f} x shorter than with register_vector_async",
+        theirs / ours >= BURST_MARK,
+        "8",
+    )
+
+
+async def burst_once(acquire: Acquire) -> list[float]:
+    """How long each of the requests waited; all hold their connection until the last has one."""
+    waited: list[float] = []
+    everyone = asyncio.Event()
+    began = perf_counter()
+
+    async def request() -> None:
+        async with acquire():
+            waited.append(perf_counter() - began)
+            if len(waited) == BURST:
+                everyone.set()
+            await everyone.wait()
+
+    await asyncio.gather(*(request() for _ in range(BURST)))
+    return waited
+
+
+async def memory(url: str, _seconds: float) -> bool:
+    """What connections leave behind in the process when they are closed."""
+    print(f"\n{OPENED:,} connections opened and closed\n")
+    grown = {}
+    for name in GROWERS:
+        command = [sys.executable, __file__, "--grow", name, "--url", url]
+        finished = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603, ASYNC221
+        grown[name] = float(finished.stdout)
+        print(f"  {name:24}{grown[name]:8.2f} MB")
+    ours = grown["perfuse"]
+    return verdict(f"{ours:.2f} MB of resident memory stay", ours < MEMORY_MARK_MB, "below 1")
+
+
+async def grow(way: str, url: str) -> None:
+    """Prints how many MB of resident memory `OPENED` connections leave behind."""
+    # The first ones fill caches and free lists, which are no growth.
+    await GROWERS[way](url, 300)
+    before = resident_mb()
+    await GROWERS[way](url, OPENED)
+    print(resident_mb() - before)
+
+
+async def grow_perfuse(url: str, count: int) -> None:
+    """Connections of a null pool, which opens one for each lease."""
+    manager = get_global_connection_manager()
+    config = ConnectionPoolConfig(null_pool=True)
+    for _ in range(count):
+        async with manager.lease(url, config=config) as connection:
+            await (await connection.execute("SELECT '[1]'::vector")).fetchone()
+
+
+async def grow_register(url: str, count: int) -> None:
+    """The same connections with pgvector's own registration."""
+    for _ in range(count):
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            await register_vector_async(connection)
+            await (await connection.execute("SELECT '[1]'::vector")).fetchone()
+
+
+def resident_mb() -> float:
+    """Resident memory of this process."""
+    gc.collect()
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("/proc/self/status has no VmRSS")
+
+
+def verdict(text: str, met: bool, mark: str) -> bool:
+    """Prints a figure beside its mark; passes on whether it is met."""
+    print(f"\n  {'met' if met else 'MISSED'}: {text} (mark: {mark})", flush=True)
+    return met
+
+
+PARTS = {"lease": lease, "load": load, "burst": burst, "memory": memory}
+GROWERS = {"perfuse": grow_perfuse, "register_vector_async": grow_register}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What tests of pools ask of them and of their server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from perfuse.pool import GlobalConnectionManager
+
+LIMIT = 20.0
+"""Seconds a loaded machine may take for what is nearly immediate."""
+
+
+def run(url: str, *statements: str) -> None:
+    """Executes statements outside the pool."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def ask(url: str, query: str) -> Any:
+    """The single value of a query outside the pool."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(query).fetchone()
+        assert row is not None
+        return row[0]
+
+
+def backends(url: str) -> int:
+    """How many other connections the database of `url` has."""
+    return int(
+        ask(
+            url,
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+    )
+
+
+def kill_backends(url: str) -> int:
+    """Ends every other connection of the database of `url`, and waits until they are gone."""
+    return int(
+        ask(
+            url,
+            "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend'",
+        )
+    )
+
+
+async def settles(condition: Callable[[], object]) -> bool:
+    """Whether a condition becomes true within the limit; it is asked in a thread."""
+    deadline = time.monotonic() + LIMIT
+    while time.monotonic() < deadline:
+        if await asyncio.to_thread(condition):
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+def settles_here(condition: Callable[[], object]) -> bool:
+    """The same without an event loop."""
+    deadline = time.monotonic() + LIMIT
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+async def backend(pool: Any) -> int:
+    """The server's process number of a leased connection, after a query."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT pg_backend_pid()")
+        (pid,) = await cursor.fetchone()
+        return int(pid)
+
+
+async def assert_sound(manager: GlobalConnectionManager, pool: Any, url: str) -> None:
+    """The next request works, pool and server agree on the connections, and no task is left."""
+    assert await backend(pool) > 0
+    assert len(pool.policy.leases) == 0
+    assert pool.waiting_leases == 0
+    agree = await settles(
+        lambda: pool.idle_connections == pool.get_stats()["pool_size"] == backends(url)
+    )
+    assert agree, (pool.idle_connections, pool.get_stats(), backends(url))
+    assert pool.min_size <= pool.idle_connections <= pool.max_size
+    assert await manager.close_all_pools()
+    assert await settles(lambda: backends(url) == 0)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        await asyncio.wait(left, timeout=LIMIT)
+    assert not [task for task in left if not task.done()]

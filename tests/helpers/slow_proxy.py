@@ -1,0 +1,127 @@
+"""A TCP proxy that makes the network between a client and a server slow, silent or broken."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+CHUNK = 65536
+
+
+class SlowProxy:
+    """Forwards to a port on this machine, from a thread of its own, while its block runs.
+
+    Args:
+        port: Where to forward to.
+        round_trip: Seconds that a packet and its answer take together, on top of the machine's.
+
+    Attributes:
+        port: Where it listens.
+    """
+
+    def __init__(self, port: int, round_trip: float = 0.0) -> None:
+        self.port = 0
+        self._target = port
+        self._one_way = round_trip / 2
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._listening.wait(10):
+            raise RuntimeError("the proxy does not listen")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join(10)
+
+    def silence(self) -> None:
+        """Accepts connections and keeps what arrives, until `resume`."""
+        self._loop.call_soon_threadsafe(self._flowing.clear)
+
+    def resume(self) -> None:
+        """Passes everything on again."""
+        self._loop.call_soon_threadsafe(self._flowing.set)
+
+    def cut(self) -> None:
+        """Ends every connection, as a firewall that forgets them does; returns when it is done."""
+        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(10)
+
+    async def _cut(self) -> None:
+        writers = list(self._writers)
+        for writer in writers:
+            writer.transport.abort()
+        for writer in writers:
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
+        self.port = listener.sockets[0].getsockname()[1]
+        self._listening.set()
+        await self._closing.wait()
+        listener.close()
+        await self._cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._connect(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = {writer}
+        try:
+            theirs, ours = await asyncio.open_connection("127.0.0.1", self._target)
+            ends.add(ours)
+            self._writers |= ends
+            await asyncio.gather(self._forward(reader, ours), self._forward(theirs, writer))
+        except OSError:
+            pass  # nobody listens there; the client sees its connection end
+        finally:
+            self._writers -= ends
+            for end in ends:
+                end.transport.abort()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Passes on what arrives, each piece when its time has come; the end, too."""
+        arrived: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def receive() -> None:
+            data = b"?"
+            while data:
+                try:
+                    data = await reader.read(CHUNK)
+                except OSError:
+                    data = b""
+                arrived.put_nowait((self._loop.time() + self._one_way, data))
+
+        receiving = asyncio.ensure_future(receive())
+        try:
+            while True:
+                due, data = await arrived.get()
+                await asyncio.sleep(max(due - self._loop.time(), 0))
+                await self._flowing.wait()
+                if not data:
+                    with suppress(OSError):
+                        writer.write_eof()
+                    return
+                with suppress(OSError):
+                    writer.write(data)
+                    await writer.drain()
+        finally:
+            receiving.cancel()

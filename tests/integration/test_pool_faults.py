@@ -1,0 +1,317 @@
+"""Faults, for real: after each the pool is sound, without a connection or a task lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from pgvector import Vector
+from pool_checks import LIMIT, assert_sound, backend, backends, kill_backends, run, settles
+from slow_proxy import SlowProxy
+
+from perfuse.demo.database import EmbeddedServer
+from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOUR = ConnectionPoolConfig(min_size=4, max_size=4, timeout=LIMIT)
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server that a test may stop, with few connections to give."""
+    settings = {"listen_addresses": "127.0.0.1", "max_connections": "12"}
+    with EmbeddedServer(settings=settings) as embedded:
+        yield embedded
+
+
+def through(url: str, proxy: SlowProxy, server: EmbeddedServer) -> str:
+    """The same database, reached through the proxy."""
+    return url.replace(f":{server.port}/", f":{proxy.port}/")
+
+
+async def test_killed_backends(manager: GlobalConnectionManager, database: str) -> None:
+    """When the server ends every idle connection, no lease sees it."""
+    (report,) = await manager.warmup_common_pools([database], FOUR)
+    assert report.connections == 4
+    assert await asyncio.to_thread(kill_backends, database) == 4
+    pool = await manager.get_connection_pool(database)
+    pids = await asyncio.gather(*(backend(pool) for _ in range(40)))
+    assert all(pids)
+    assert pool.get_stats()["connections_lost"] >= 1
+    await assert_sound(manager, pool, database)
+
+
+async def test_backends_killed_under_load(manager: GlobalConnectionManager, database: str) -> None:
+    """Connections that end in use fail their own statement and nothing else."""
+    pool = await manager.get_connection_pool(database, FOUR)
+    stop = asyncio.Event()
+    outcomes: list[psycopg.Error | None] = []
+
+    async def work() -> None:
+        while not stop.is_set():
+            try:
+                await backend(pool)
+                outcomes.append(None)
+            except psycopg.OperationalError as exc:
+                outcomes.append(exc)
+
+    workers = [asyncio.create_task(work()) for _ in range(8)]
+    killed = 0
+    for _ in range(5):
+        await asyncio.sleep(0.05)
+        killed += await asyncio.to_thread(kill_backends, database)
+    before = len(outcomes)
+    assert await settles(lambda: len(outcomes) > before + 50)
+    stop.set()
+    await asyncio.gather(*workers)
+    errors = [outcome for outcome in outcomes if outcome is not None]
+    assert len(errors) <= killed
+    assert not [error for error in errors if isinstance(error, PoolExhausted)]
+    await assert_sound(manager, pool, database)
+
+
+async def test_restart(manager: GlobalConnectionManager, own_server: EmbeddedServer) -> None:
+    """Requests after a restart of the server succeed."""
+    pool = await manager.get_connection_pool(own_server.url, FOUR)
+    await pool.wait(LIMIT)
+    await asyncio.to_thread(own_server.stop)
+    await asyncio.to_thread(own_server.start)
+    async with manager.lease(own_server.url) as connection:
+        await connection.execute("SELECT 1")
+    await assert_sound(manager, pool, own_server.url)
+
+
+async def test_outage_without_requests(
+    manager: GlobalConnectionManager, own_server: EmbeddedServer
+) -> None:
+    """A pool nobody uses comes back to `min_size` by itself after an outage."""
+    pool = await manager.get_connection_pool(own_server.url, FOUR)
+    await pool.wait(LIMIT)
+    await asyncio.to_thread(own_server.stop)
+    assert await settles(lambda: pool.idle_connections == 0)
+    assert await settles(lambda: pool.get_stats().get("connections_errors", 0) >= 4)
+    await asyncio.to_thread(own_server.start)
+    assert await settles(lambda: pool.idle_connections == 4)
+    assert await settles(lambda: backends(own_server.url) == 4)
+    await assert_sound(manager, pool, own_server.url)
+
+
+async def test_requests_during_an_outage(
+    manager: GlobalConnectionManager, own_server: EmbeddedServer
+) -> None:
+    """A lease that waits over the outage is served; one that cannot wait learns the reason."""
+    pool = await manager.get_connection_pool(own_server.url, FOUR)
+    await pool.wait(LIMIT)
+    await asyncio.to_thread(own_server.stop)
+    with pytest.raises(PoolExhausted, match="Connection refused"):
+        await pool.getconn(timeout=1.0)
+    waiting = [asyncio.create_task(backend(pool)) for _ in range(10)]
+    assert await settles(lambda: pool.waiting_leases == 10)
+    await asyncio.to_thread(own_server.start)
+    assert all(await asyncio.gather(*waiting))
+    await assert_sound(manager, pool, own_server.url)
+
+
+async def test_no_connections_left_on_the_server(
+    manager: GlobalConnectionManager, own_server: EmbeddedServer
+) -> None:
+    """A pool that the server refuses to let grow serves its leases one after another."""
+    config = ConnectionPoolConfig(min_size=1, max_size=6, timeout=LIMIT)
+    pool = await manager.get_connection_pool(own_server.url, config)
+    await pool.wait(LIMIT)
+    others = []
+    with suppress(psycopg.OperationalError):
+        while True:
+            others.append(await psycopg.AsyncConnection.connect(own_server.url))
+    pids = await asyncio.gather(*(backend(pool) for _ in range(30)))
+    assert len(set(pids)) == 1
+    async with pool.connection():
+        with pytest.raises(PoolExhausted, match=r"too many clients|connection slots"):
+            await pool.getconn(timeout=0.5)
+    for other in others:
+        await other.close()
+    await assert_sound(manager, pool, own_server.url)
+
+
+async def test_silence(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """A server that goes silent costs a lease its time-out and no more, and is used again after."""
+    config = ConnectionPoolConfig(
+        min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=2.0
+    )
+    with SlowProxy(server.port) as proxy:
+        url = through(database, proxy, server)
+        pool = await manager.get_connection_pool(url, config)
+        await pool.wait(LIMIT)
+        proxy.silence()
+        began = time.monotonic()
+        with pytest.raises(PoolExhausted):
+            await pool.getconn(timeout=0.6)
+        assert time.monotonic() - began < 0.6 + 1.0
+        proxy.resume()
+        assert await settles(lambda: pool.idle_connections == 2)
+        await assert_sound(manager, pool, database)
+
+
+async def test_silence_ends_within_the_time_out(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """Idle connections that became silent are replaced while the caller waits."""
+    config = ConnectionPoolConfig(
+        min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=2.0, timeout=LIMIT
+    )
+    with SlowProxy(server.port) as proxy:
+        url = through(database, proxy, server)
+        pool = await manager.get_connection_pool(url, config)
+        await pool.wait(LIMIT)
+        old = {await backend(pool), await backend(pool)}
+        proxy.silence()
+        asking = asyncio.create_task(backend(pool))
+        assert await settles(lambda: pool.get_stats().get("connections_lost", 0) >= 1)
+        proxy.resume()
+        assert await asking not in old
+        await assert_sound(manager, pool, database)
+
+
+async def test_silence_at_the_look_up(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """A look-up of types that is never answered is bounded by the caller's time-out."""
+    config = ConnectionPoolConfig(
+        min_size=1, max_size=1, type_cache_ttl=0.0, connection_timeout=2.0
+    )
+    with SlowProxy(server.port) as proxy:
+        url = through(database, proxy, server)
+        pool = await manager.get_connection_pool(url, config)
+        await pool.wait(LIMIT)
+        proxy.silence()
+        began = time.monotonic()
+        with pytest.raises(PoolExhausted):
+            await pool.getconn(timeout=0.5)
+        assert time.monotonic() - began < 0.5 + 1.0
+        proxy.resume()
+        await assert_sound(manager, pool, database)
+
+
+async def test_cancelled_while_the_server_is_silent(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """A lease that is cancelled while it asks a silent server ends at once."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=0.0)
+    with SlowProxy(server.port) as proxy:
+        url = through(database, proxy, server)
+        pool = await manager.get_connection_pool(url, config)
+        await pool.wait(LIMIT)
+        proxy.silence()
+        asking = asyncio.create_task(pool.getconn())
+        assert await settles(lambda: pool.idle_connections == 0)
+        began = time.monotonic()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert time.monotonic() - began < 2.0
+        proxy.resume()
+        await assert_sound(manager, pool, database)
+
+
+async def test_cut_connections(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """Connections that the network resets while idle are replaced unseen."""
+    with SlowProxy(server.port) as proxy:
+        url = through(database, proxy, server)
+        pool = await manager.get_connection_pool(url, FOUR)
+        await pool.wait(LIMIT)
+        for _ in range(3):
+            proxy.cut()
+            assert all(await asyncio.gather(*(backend(pool) for _ in range(8))))
+        await assert_sound(manager, pool, database)
+
+
+@pytest.mark.parametrize("round_trip", [0.001, 0.005, 0.020])
+async def test_slow_network(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer, round_trip: float
+) -> None:
+    """Over a slow network a burst is served with types on every connection."""
+    config = ConnectionPoolConfig(min_size=1, max_size=8, timeout=LIMIT)
+    with SlowProxy(server.port, round_trip) as proxy:
+        url = through(database, proxy, server)
+        pool = await manager.get_connection_pool(url, config)
+
+        async def read() -> Any:
+            async with pool.connection() as connection:
+                return await (await connection.execute("SELECT '[1]'::vector")).fetchone()
+
+        began = time.monotonic()
+        assert await asyncio.gather(*(read() for _ in range(24))) == [(Vector([1]),)] * 24
+        assert time.monotonic() - began >= 3 * round_trip
+        await assert_sound(manager, pool, database)
+
+
+@pytest.mark.parametrize("kind", ["warm", "asked", "empty", "null"])
+async def test_cancellation_at_every_await(
+    manager: GlobalConnectionManager, database: str, kind: str
+) -> None:
+    """A lease may be cancelled after any number of steps, at whichever await it is then."""
+    config = {
+        "warm": ConnectionPoolConfig(min_size=1, max_size=1),
+        "asked": ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=0.0),
+        "empty": ConnectionPoolConfig(min_size=0, max_size=1, recycle=0.000_001),
+        "null": ConnectionPoolConfig(null_pool=True, max_size=1),
+    }[kind]
+    pool = await manager.get_connection_pool(database, config)
+    finished = cancelled = 0
+
+    async def use() -> None:
+        async with manager.lease(database) as connection:
+            await connection.execute("SELECT 1")
+
+    for steps in range(400):
+        task = asyncio.create_task(use())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if task.done():
+            finished += 1
+            await task
+            if finished == 3:
+                break
+            continue
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        cancelled += task.cancelled()
+    assert cancelled > 3
+    await assert_sound(manager, pool, database)
+
+
+async def test_extension_dropped_under_load(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """While the extension is created anew under load, reads heal and nobody waits in vain."""
+    config = ConnectionPoolConfig(min_size=4, max_size=4, type_cache_ttl=0.05, timeout=LIMIT)
+    pool = await manager.get_connection_pool(database, config)
+    stop = asyncio.Event()
+    reads: list[object] = []
+
+    async def work() -> None:
+        while not stop.is_set():
+            with suppress(psycopg.errors.UndefinedObject, psycopg.errors.InternalError_):
+                async with pool.connection() as connection:
+                    row = await (await connection.execute("SELECT '[1]'::vector")).fetchone()
+                    reads.append(row[0])
+
+    workers = [asyncio.create_task(work()) for _ in range(8)]
+    for _ in range(5):
+        await asyncio.to_thread(run, database, "DROP EXTENSION vector", "CREATE EXTENSION vector")
+        await asyncio.sleep(0.05)
+    assert await settles(lambda: len(reads) > 20 and all(r == Vector([1]) for r in reads[-20:]))
+    stop.set()
+    await asyncio.gather(*workers)
+    await assert_sound(manager, pool, database)
