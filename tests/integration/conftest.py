@@ -11,7 +11,12 @@ import pytest_asyncio
 from psycopg import sql
 
 from perfuse.demo.database import EmbeddedServer
-from perfuse.pool import GlobalConnectionManager, get_global_connection_manager
+from perfuse.pool import (
+    GlobalConnectionManager,
+    SyncConnectionManager,
+    get_global_connection_manager,
+    get_sync_connection_manager,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -51,4 +56,14 @@ async def manager() -> AsyncIterator[GlobalConnectionManager]:
     await manager.reset_all_pools()
     yield manager
     await manager.reset_all_pools()
+    assert manager.get_pool_statistics() == {}
+
+
+@pytest.fixture
+def sync_manager() -> Iterator[SyncConnectionManager]:
+    """The process-wide synchronous manager, without pools before and after."""
+    manager = get_sync_connection_manager()
+    manager.reset_all_pools()
+    yield manager
+    manager.reset_all_pools()
     assert manager.get_pool_statistics() == {}

@@ -9,8 +9,8 @@ import os
 import threading
 from typing import Any
 
-import psycopg
 import pytest
+from pool_checks import backend, backends, settles
 from psycopg.conninfo import conninfo_to_dict
 
 from perfuse import get_performance_monitor
@@ -27,25 +27,6 @@ SMALL = ConnectionPoolConfig(min_size=1, max_size=2)
 
 class Store:
     """Someone who uses a pool."""
-
-
-async def backend(pool: Any) -> int:
-    """The server's process number of a leased connection, after a query."""
-    async with pool.connection() as connection:
-        cursor = await connection.execute("SELECT pg_backend_pid()")
-        (pid,) = await cursor.fetchone()
-        return int(pid)
-
-
-def backends(url: str) -> int:
-    """How many other connections the database of `url` has."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        ).fetchone()
-        assert row is not None
-        return int(row[0])
 
 
 async def test_singleton(manager: GlobalConnectionManager, database: str) -> None:
@@ -72,11 +53,13 @@ async def test_singleton_across_threads() -> None:
 
 
 async def test_spellings_share_a_pool(manager: GlobalConnectionManager, database: str) -> None:
-    """A URL and the equal key=value pairs share a pool; other parameters do not."""
+    """A URL, the equal key=value pairs and spelled-out defaults share a pool; others do not."""
     pool = await manager.get_connection_pool(database, SMALL)
     parameters = conninfo_to_dict(database)
-    pairs = " ".join(f"{name}={value}" for name, value in parameters.items())
+    pairs = " ".join(f"{name}={value}" for name, value in reversed(parameters.items()))
     assert await manager.get_connection_pool(pairs) is pool
+    default = "sslmode=prefer"
+    assert await manager.get_connection_pool(f"{pairs} {default}") is pool
     other = await manager.get_connection_pool(f"{pairs} application_name=other", SMALL)
     assert other is not pool
 
@@ -326,12 +309,3 @@ async def test_fork(manager: GlobalConnectionManager, bare_database: str) -> Non
     assert status == 0
     assert int(theirs) != ours
     assert await backend(pool) == ours
-
-
-async def settles(condition: Any) -> bool:
-    """Whether a condition on the server becomes true within a few seconds."""
-    for _ in range(100):
-        if await asyncio.to_thread(condition):
-            return True
-        await asyncio.sleep(0.05)
-    return False

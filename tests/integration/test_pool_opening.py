@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from pool_checks import LIMIT, settles
+from slow_proxy import SlowProxy
 
 from perfuse.demo.database import EmbeddedServer
 from perfuse.pool import (
     ConnectionPoolConfig,
     ConninfoError,
     GlobalConnectionManager,
+    PoolExhausted,
     PoolOpenError,
 )
 
@@ -174,18 +177,26 @@ async def test_warm_up_reports_failures(
 
 
 async def test_slow_warm_up_leaves_the_pool_open(
-    manager: GlobalConnectionManager, database: str
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
     """Warm-up that does not reach `min_size` in time reports it; the pool goes on working."""
-    config = ConnectionPoolConfig(min_size=1, max_size=1, connection_timeout=0.5)
-    pool = await manager.get_connection_pool(database, config)
-    async with pool.connection() as connection:
-        (report,) = await manager.warmup_common_pools([database])
-        assert report.error is not None
-        await connection.execute("SELECT 1")
-    assert not pool.closed
-    async with pool.connection() as connection:
-        await connection.execute("SELECT 1")
+    config = ConnectionPoolConfig(min_size=2, max_size=2, connection_timeout=1.0)
+    with SlowProxy(server.port) as proxy:
+        url = database.replace(f":{server.port}/", f":{proxy.port}/")
+        pool = await manager.get_connection_pool(url, config)
+        await pool.wait(LIMIT)
+        proxy.silence()
+        proxy.cut()
+        assert await settles(lambda: pool.idle_connections == 0)
+        slow, fast = await manager.warmup_common_pools([url, database], config)
+        assert isinstance(slow.error, PoolExhausted)
+        assert fast.error is None
+        assert fast.connections == 2
+        assert not pool.closed
+        proxy.resume()
+        (report,) = await manager.warmup_common_pools([url], strict=True)
+        assert report.connections == 2
+        await manager.close_all_pools()
 
 
 async def test_outage(manager: GlobalConnectionManager) -> None:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from pgvector import Bit, HalfVector, SparseVector, Vector
+from pool_checks import backend, backends, run, settles
+from psycopg_pool import AsyncConnectionPool
 
 from perfuse import get_performance_monitor
-from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager
+from perfuse.pool import (
+    ConnectionPoolConfig,
+    GlobalConnectionManager,
+    PoolExhausted,
+    PoolOpenError,
+    SyncConnectionManager,
+    get_global_connection_manager,
+    vector_context,
+    vector_context_async,
+)
 
 if TYPE_CHECKING:
     from perfuse.demo.database import EmbeddedServer
 
 READ = "SELECT '[1,2]'::vector, '[1]'::halfvec, '{1:2}/3'::sparsevec, ARRAY['[3]'::vector]"
 EAGER = ConnectionPoolConfig(min_size=3, max_size=3, health_check_interval=0.0)
-
-
-def run(url: str, *statements: str) -> None:
-    """Executes statements outside the pool."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 async def read_on_all(pool: Any, count: int, query: str = READ) -> list[tuple[Any, ...]]:
@@ -206,3 +212,131 @@ async def test_a_refused_type_heals_at_once(
     async with pool.connection() as connection:
         cursor = await connection.execute("SELECT %s, '[1,2]'::vector", [Vector([1, 2])])
         assert await cursor.fetchone() == (Vector([1, 2]), Vector([1, 2]))
+
+
+async def test_an_update_that_adds_types(manager: GlobalConnectionManager, database: str) -> None:
+    """Types that the extension gains later are known after `type_cache_ttl`."""
+    run(database, "ALTER EXTENSION vector DROP TYPE halfvec")  # as before pgvector 0.7
+    config = ConnectionPoolConfig(min_size=2, max_size=2, type_cache_ttl=0.05)
+    pool = await manager.get_connection_pool(database, config)
+    query = "SELECT '[1]'::vector, '[1]'::halfvec"
+    assert await read_on_all(pool, 2, query) == [(Vector([1]), "[1]")] * 2
+    run(database, "ALTER EXTENSION vector ADD TYPE halfvec")
+    await asyncio.sleep(0.1)
+    assert await read_on_all(pool, 2, query) == [(Vector([1]), HalfVector([1]))] * 2
+
+
+async def test_null_pools_share_the_types(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """A pool that connects for each lease has the types on each, and asks for them once."""
+    before = server.log_path.stat().st_size
+    config = ConnectionPoolConfig(null_pool=True, max_size=3)
+    pool = await manager.get_connection_pool(database, config)
+    pids = set()
+    for _ in range(3):
+        async with manager.lease(database) as connection:
+            row = await (await connection.execute(READ)).fetchone()
+            assert row == (Vector([1, 2]), HalfVector([1]), SparseVector({0: 2}, 3), [Vector([3])])
+            assert connection.prepare_threshold is None
+            pids.add(connection.info.backend_pid)
+    assert len(pids) == 3
+    assert await read_on_all(pool, 3, "SELECT '[1]'::vector") == [(Vector([1]),)] * 3
+    assert len(statements(server, before)) == 1
+    assert await settles(lambda: backends(database) == 0)
+
+
+async def test_null_pools_serve_who_waits(manager: GlobalConnectionManager, database: str) -> None:
+    """Over `max_size` a lease waits for a connection that comes back, or for the error."""
+    config = ConnectionPoolConfig(null_pool=True, max_size=1)
+    pool = await manager.get_connection_pool(database, config)
+    async with pool.connection():
+        with pytest.raises(PoolExhausted):
+            await pool.getconn(timeout=0.1)
+        waiting = asyncio.create_task(backend(pool))
+        assert await settles(lambda: pool.waiting_leases == 1)
+    assert await waiting > 0
+    assert await settles(lambda: backends(database) == 0)
+    assert pool.get_stats()["pool_size"] == 0
+
+
+async def test_null_pools_name_no_password(
+    manager: GlobalConnectionManager, server: EmbeddedServer, bare_database: str
+) -> None:
+    """What a null pool's lease raises when it cannot connect leads to no password."""
+    separator = "&" if "?" in bare_database else "?"
+    url = f"{bare_database}{separator}password=S3cr3tM4rk"
+    await manager.get_connection_pool(url, ConnectionPoolConfig(null_pool=True))
+    run(server.url, f"ALTER DATABASE {bare_database.rpartition('/')[2]} ALLOW_CONNECTIONS false")
+    with pytest.raises(PoolOpenError, match="not currently accepting connections") as caught:
+        async with manager.lease(url):
+            pass
+    run(server.url, f"ALTER DATABASE {bare_database.rpartition('/')[2]} ALLOW_CONNECTIONS true")
+    assert caught.value.pgconn is None
+    assert caught.value.__context__ is None
+    assert "S3cr3tM4rk" not in str(caught.value)
+
+
+async def test_context_for_pools_of_others(database: str, server: EmbeddedServer) -> None:
+    """`vector_context` prepares connections and pools that perfuse does not manage."""
+    before = server.log_path.stat().st_size
+    with psycopg.connect(database, context=vector_context(database)) as connection:
+        assert connection.execute("SELECT '[1]'::vector").fetchone() == (Vector([1]),)
+
+    async def arguments() -> dict[str, Any]:
+        return {"context": await vector_context_async(database)}
+
+    async with AsyncConnectionPool(database, kwargs=arguments, open=False) as pool:
+        async with pool.connection() as other:
+            row = await (await other.execute("SELECT %s", [Vector([1])])).fetchone()
+    assert row == (Vector([1]),)
+    assert len(statements(server, before)) == 1
+    mine = vector_context(database)
+    mine.register_loader("vector", psycopg.types.string.TextLoader)
+    with psycopg.connect(database, context=vector_context(database)) as connection:
+        assert connection.execute("SELECT '[1]'::vector").fetchone() == (Vector([1]),)
+
+
+async def test_context_follows_changes(database: str) -> None:
+    """After `type_cache_ttl` a context knows the extension that was created anew."""
+    config = ConnectionPoolConfig(type_cache_ttl=0.05)
+    assert await vector_context_async(database, config)
+    run(database, "DROP EXTENSION vector", "CREATE EXTENSION vector")
+    await asyncio.sleep(0.1)
+    with psycopg.connect(database, context=vector_context(database, config)) as connection:
+        assert connection.execute("SELECT '[1]'::vector").fetchone() == (Vector([1]),)
+
+
+def test_context_of_no_server() -> None:
+    """Where nobody listens the error says so, without the password."""
+    with pytest.raises(PoolOpenError, match="Connection refused") as caught:
+        vector_context("postgresql://u:S3cr3tM4rk@127.0.0.1:1/d")
+    assert "S3cr3tM4rk" not in str(caught.value)
+
+
+def test_one_look_up_for_loops_and_threads(
+    database: str, server: EmbeddedServer, sync_manager: SyncConnectionManager
+) -> None:
+    """Event loops and threads that are all first cause one look-up together."""
+    before = server.log_path.stat().st_size
+    together = threading.Barrier(4)
+
+    def in_a_loop() -> None:
+        async def use() -> None:
+            manager = get_global_connection_manager()
+            async with manager.lease(database, config=EAGER) as connection:
+                await connection.execute(READ)
+
+        together.wait(20)
+        asyncio.run(use())
+
+    def in_a_thread() -> None:
+        together.wait(20)
+        with sync_manager.lease(database) as connection:
+            connection.execute(READ)
+
+    with ThreadPoolExecutor(4) as threads:
+        kinds = (in_a_loop, in_a_thread, in_a_loop, in_a_thread)
+        for future in [threads.submit(kind) for kind in kinds]:
+            future.result(30)
+    assert len(statements(server, before)) == 1

@@ -14,7 +14,6 @@ import psycopg
 
 from perfuse import get_performance_monitor
 from perfuse.pool.conninfo import Target
-from perfuse.pool.deadline import within
 from perfuse.pool.errors import PoolOpenError
 from perfuse.pool.lease import Lease
 from perfuse.pool.opening import reach_server_async
@@ -24,7 +23,6 @@ from perfuse.pool.vector_pool import VectorNullPool, VectorPool
 from perfuse.pool.warmup import WarmupReport, check_urls, conclude, display_name
 
 if TYPE_CHECKING:
-    import concurrent.futures
     from collections.abc import Iterable
 
     from perfuse.pool.config import ConnectionPoolConfig
@@ -42,6 +40,8 @@ logger = logging.getLogger("perfuse.pool")
 
 CLOSE_TIMEOUT = 10.0
 """Seconds to wait for another thread's event loop to close its pool."""
+LOOK_AGAIN = 0.1
+"""Seconds between two looks at whether that loop still runs."""
 REGISTRATION_THRESHOLD = 0.050
 """Seconds over which a look-up of pgvector's types is a violation, unless the user set another."""
 
@@ -361,18 +361,19 @@ async def _check_health(shared: SharedPool[VectorPool]) -> None:
 async def _close_in_its_loop(pool: VectorPool, loop: asyncio.AbstractEventLoop | None) -> None:
     if loop is get_running_loop():
         await pool.close()
-    elif loop is not None and loop.is_running():
-        closing = asyncio.run_coroutine_threadsafe(pool.close(), loop)
-        try:
-            await within(CLOSE_TIMEOUT, _outcome(closing))
-        except asyncio.TimeoutError:
+        return
+    if loop is not None and loop.is_running():
+        closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(pool.close(), loop))
+        deadline = monotonic() + CLOSE_TIMEOUT
+        while not closing.done() and loop.is_running() and monotonic() < deadline:
+            await asyncio.wait({closing}, timeout=LOOK_AGAIN)
+        if closing.done() and not closing.cancelled():
+            closing.result()
+            return
+        if loop.is_running():
             logger.warning("pool %s is not closed: its event loop is blocked", pool.name)
-    else:
-        pool.abandon()
-
-
-async def _outcome(future: concurrent.futures.Future[None]) -> None:
-    await asyncio.wrap_future(future)
+            return
+    pool.abandon()  # its loop has ended
 
 
 def get_global_connection_manager() -> GlobalConnectionManager:

@@ -103,6 +103,7 @@ class PoolRegistry:
 
     def named(self) -> dict[str, SharedPool[Any]]:
         """Every pool under a name of its own: its masked URL, numbered where several are equal."""
+        self.drop_dead_loops()
         named: dict[str, SharedPool[Any]] = {}
         for shared in list(self.pools.values()):
             masked = name = shared.policy.target.masked

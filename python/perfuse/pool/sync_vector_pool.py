@@ -181,7 +181,11 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
         """The connection that was idle longest; those whose lifetime is over are replaced."""
         while True:
             connection = super()._get_ready_connection(timeout)
-            if connection is None or not connection.is_expired(monotonic()):
+            if (
+                connection is None
+                or self.config.null_pool
+                or not connection.is_expired(monotonic())
+            ):
                 return connection
             self._replace(connection)
 

@@ -348,8 +348,7 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
                 attempt = attempt or Reconnection()
                 await self.schedule_task(AddConnection(self, attempt), attempt.next_delay())
         except asyncio.CancelledError:
-            if not self._closed:
-                raise
+            self._nconns -= 1  # the worker is being stopped, which will cancel it again
         else:
             await self._add_to_pool(connection)
 

@@ -1,0 +1,241 @@
+"""Leases: timed, labelled, named when a pool is exhausted, and reported when they leak."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+from contextlib import AsyncExitStack, suppress
+
+import psycopg
+import pytest
+from pool_checks import ask, assert_sound, backend, run, settles
+from psycopg.pq import TransactionStatus
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from perfuse import get_performance_monitor
+from perfuse.pool import (
+    ConnectionPoolConfig,
+    GlobalConnectionManager,
+    PoolExhausted,
+    PoolOverloaded,
+)
+
+TWO = ConnectionPoolConfig(min_size=1, max_size=2)
+
+
+async def test_a_lease_is_timed(manager: GlobalConnectionManager, database: str) -> None:
+    """Waiting is one sample of `connection_pool_access`, holding one of `connection_lease`."""
+    monitor = get_performance_monitor()
+    for operation in ("connection_pool_access", "connection_lease"):
+        monitor.clear_metrics(operation)
+    async with manager.lease(database, config=TWO) as connection:
+        await connection.execute("SELECT pg_sleep(0.05)")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        async with manager.lease(database) as connection:
+            await connection.execute("SELECT 1 / 0")
+    access = monitor.get_stats("connection_pool_access")
+    lease = monitor.get_stats("connection_lease")
+    assert access is not None
+    assert lease is not None
+    assert access.count == lease.count == 2
+    assert access.success_rate == 1.0
+    assert lease.success_rate == 0.5
+    assert lease.max_duration >= 0.05
+    (statistics,) = manager.get_pool_statistics().values()
+    assert statistics["wait"]["count"] == statistics["hold"]["count"] == 2
+    assert statistics["hold"]["p99"] >= 0.05
+
+
+async def test_a_block_is_a_transaction(manager: GlobalConnectionManager, database: str) -> None:
+    """A block that ends well is committed, one that an exception leaves is rolled back."""
+    run(database, "CREATE TABLE t (x int)")
+    async with manager.lease(database) as connection:
+        await connection.execute("INSERT INTO t VALUES (1)")
+    with pytest.raises(RuntimeError, match="no"):
+        async with manager.lease(database) as connection:
+            await connection.execute("INSERT INTO t VALUES (2)")
+            raise RuntimeError("no")
+    assert ask(database, "SELECT array_agg(x) FROM t") == [1]
+
+
+async def test_transactions_left_open_by_getconn(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """A connection given back within a transaction is rolled back before it is leased again."""
+    run(database, "CREATE TABLE t (x int)")
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
+    connection = await pool.getconn()
+    await connection.execute("INSERT INTO t VALUES (1)")
+    await pool.putconn(connection)
+    again = await pool.getconn()
+    assert again is connection
+    assert again.pgconn.transaction_status == TransactionStatus.IDLE
+    await pool.putconn(again)
+    assert ask(database, "SELECT count(*) FROM t") == 0
+
+
+async def test_holders(manager: GlobalConnectionManager, database: str) -> None:
+    """Statistics name who holds what: label, task and age, the longest first."""
+
+    async def hold(label: str, taken: asyncio.Event) -> None:
+        async with manager.lease(database, label, config=TWO):
+            taken.set()
+            await asyncio.sleep(60)
+
+    tasks = []
+    for label in ("nightly-import", "recall"):
+        taken = asyncio.Event()
+        tasks.append(asyncio.create_task(hold(label, taken), name=f"task-of-{label}"))
+        await taken.wait()
+    (statistics,) = manager.get_pool_statistics().values()
+    assert statistics["leased"] == 2
+    first, second = statistics["holders"]
+    assert (first["label"], first["owner"]) == ("nightly-import", "task 'task-of-nightly-import'")
+    assert second["label"] == "recall"
+    assert first["seconds"] > second["seconds"] > 0
+    assert first["stack"] == []
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    (statistics,) = manager.get_pool_statistics().values()
+    assert statistics["holders"] == []
+
+
+async def test_exhaustion_names_the_holders(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """The error of an exhausted pool says sizes, waiters, the longest holders and the remedy."""
+    config = ConnectionPoolConfig(min_size=1, max_size=7, timeout=0.2)
+    async with AsyncExitStack() as leases:
+        for number in range(7):
+            await leases.enter_async_context(
+                manager.lease(database, f"holder-{number}", config=config)
+            )
+        with pytest.raises(PoolExhausted) as caught:
+            async with manager.lease(database):
+                pass
+    error = caught.value
+    text = str(error)
+    assert isinstance(error, PoolTimeout)
+    assert error.pool == database
+    assert (error.min_size, error.max_size, error.leased, error.waiting) == (1, 7, 7, 0)
+    assert [holder.label for holder in error.holders] == [f"holder-{n}" for n in range(5)]
+    assert "within 0.2" in text
+    assert "7 of at most 7 connections are leased (min_size 1)" in text
+    assert "'holder-4'" in text
+    assert "holder-5" not in text
+    assert "and 2 more" in text
+    assert "raise max_size (7) or timeout (0.2 s)" in text
+    assert str(pickle.loads(pickle.dumps(error))) == text
+    (statistics,) = manager.get_pool_statistics().values()
+    assert statistics["errors"] == 1
+
+
+async def test_stacks(manager: GlobalConnectionManager, database: str) -> None:
+    """With `capture_stacks` the error says in which line each lease was taken."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=0.1, capture_stacks=True)
+    async with manager.lease(database, config=config):
+        (statistics,) = manager.get_pool_statistics().values()
+        with pytest.raises(
+            PoolExhausted, match=r"test_pool_leases.py:\d+ in test_stacks"
+        ) as caught:
+            await (await manager.get_connection_pool(database)).getconn()
+    assert "test_stacks" in statistics["holders"][0]["stack"][-1]
+    assert "perfuse/pool" not in str(caught.value)
+
+
+async def test_overload(manager: GlobalConnectionManager, database: str) -> None:
+    """Over `max_waiting` the same error comes at once; who gave up waiting counts no more."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=60.0, max_waiting=1)
+    pool = await manager.get_connection_pool(database, config)
+    async with pool.connection(label="busy"):
+        with pytest.raises(PoolExhausted):
+            await pool.getconn(timeout=0.05)
+        waiting = asyncio.create_task(backend(pool))
+        assert await settles(lambda: pool.waiting_leases == 1)
+        with pytest.raises(PoolOverloaded, match=r"1 leases wait already(.|\n)*'busy'") as caught:
+            await pool.getconn()
+        assert isinstance(caught.value, TooManyRequests)
+    assert await waiting > 0
+    await assert_sound(manager, pool, database)
+
+
+@pytest.mark.parametrize("leak_after", [0.1, None])
+async def test_leaks(
+    manager: GlobalConnectionManager,
+    database: str,
+    leak_after: float | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A lease over `leak_after` is logged once, with its holder; a short one never."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, leak_after=leak_after)
+    pool = await manager.get_connection_pool(database, config)
+
+    def reports() -> list[str]:
+        return [r.getMessage() for r in caplog.records if "held for more" in r.getMessage()]
+
+    with caplog.at_level(logging.WARNING):
+        await backend(pool)
+        async with manager.lease(database, "forgotten"):
+            if leak_after is None:
+                await asyncio.sleep(0.3)
+            else:
+                assert await settles(reports)
+                await asyncio.sleep(3 * pool.policy.sweep_interval)
+    assert len(reports()) == (leak_after is not None)
+    for report in reports():
+        assert database in report
+        assert "'forgotten'" in report
+        assert "Task" in report
+
+
+async def test_fairness(manager: GlobalConnectionManager, database: str) -> None:
+    """Leases are served in the order in which they asked."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
+    order: list[int] = []
+
+    async def use(number: int) -> None:
+        async with pool.connection():
+            order.append(number)
+
+    async with pool.connection():
+        tasks = [asyncio.create_task(use(number)) for number in range(50)]
+        assert await settles(lambda: pool.waiting_leases == 50)
+    await asyncio.gather(*tasks)
+    assert order == list(range(50))
+
+
+async def test_closing_ends_waiting(manager: GlobalConnectionManager, database: str) -> None:
+    """Who waits when the pool is closed is told so, and leased connections close on return."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
+    async with pool.connection() as connection:
+        waiting = asyncio.create_task(pool.getconn())
+        assert await settles(lambda: pool.waiting_leases == 1)
+        assert await manager.close_all_pools()
+        with pytest.raises(PoolClosed):
+            await waiting
+        assert not connection.closed
+    assert connection.closed
+    with pytest.raises(PoolClosed):
+        await pool.getconn()
+
+
+async def test_strangers_are_refused(manager: GlobalConnectionManager, database: str) -> None:
+    """A connection that the pool did not lease cannot be given to it."""
+    pool = await manager.get_connection_pool(database, TWO)
+    stranger = await psycopg.AsyncConnection.connect(database)
+    with pytest.raises(ValueError, match="doesn't come from any pool"):
+        await pool.putconn(stranger)  # type: ignore[arg-type]
+    await stranger.close()
+
+
+async def test_time_outs_of_leases(manager: GlobalConnectionManager, database: str) -> None:
+    """A time-out of a single lease goes before the pool's, and zero means now or never."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
+    await pool.wait()
+    async with manager.lease(database, timeout=0):
+        with pytest.raises(PoolExhausted):
+            async with manager.lease(database, timeout=0):
+                pass

@@ -1,0 +1,60 @@
+"""Other sizes for an open pool."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+from pool_checks import LIMIT, assert_sound, backend, backends, settles
+
+from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager
+
+
+async def test_growing(manager: GlobalConnectionManager, database: str) -> None:
+    """The pool opens what is missing to the new minimum, and no more."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 2))
+    async with pool.connection(), pool.connection():
+        assert await manager.resize_pool(database, 2, 4)
+        assert pool.get_stats()["pool_size"] == 2
+        assert await manager.resize_pool(database, 3, 4)
+        await pool.wait(LIMIT)
+        assert pool.open_connections == 3
+    assert pool.sizes == (3, 4)
+    await assert_sound(manager, pool, database)
+
+
+async def test_growing_serves_who_waits(manager: GlobalConnectionManager, database: str) -> None:
+    """Leases that wait get the new connections."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
+    async with pool.connection():
+        waiting = [asyncio.create_task(backend(pool)) for _ in range(3)]
+        assert await settles(lambda: pool.waiting_leases == 3)
+        await pool.resize(1, 3)
+        assert all(await asyncio.gather(*waiting))
+    await assert_sound(manager, pool, database)
+
+
+async def test_shrinking(manager: GlobalConnectionManager, database: str) -> None:
+    """Idle connections over the maximum close at once, leased ones when they come back."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(6, 6))
+    await pool.wait(LIMIT)
+    async with AsyncExitStack() as leases:
+        for _ in range(4):
+            await leases.enter_async_context(pool.connection())
+        await pool.resize(1, 2)
+        assert pool.idle_connections == 0
+        assert await settles(lambda: backends(database) == 4)
+    assert pool.idle_connections == pool.get_stats()["pool_size"] == 2
+    assert await settles(lambda: backends(database) == 2)
+    await assert_sound(manager, pool, database)
+
+
+async def test_impossible_sizes(manager: GlobalConnectionManager, database: str) -> None:
+    """Sizes that make no pool change nothing, and an unknown pool is no error."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 2))
+    for sizes in ((-1, 2), (3, 2), (0, 0)):
+        with pytest.raises(ValueError):
+            await manager.resize_pool(database, *sizes)
+    assert pool.sizes == (1, 2)
+    assert not await manager.resize_pool(f"{database}?application_name=none", 1, 2)
