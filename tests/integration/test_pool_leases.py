@@ -52,10 +52,14 @@ async def test_a_block_is_a_transaction(manager: GlobalConnectionManager, databa
     run(database, "CREATE TABLE t (x int)")
     async with manager.lease(database) as connection:
         await connection.execute("INSERT INTO t VALUES (1)")
-    with pytest.raises(RuntimeError, match="no"):
+
+    async def fail() -> None:
         async with manager.lease(database) as connection:
             await connection.execute("INSERT INTO t VALUES (2)")
             raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        await fail()
     assert ask(database, "SELECT array_agg(x) FROM t") == [1]
 
 

@@ -78,9 +78,14 @@ def test_leases(sync_manager: SyncConnectionManager, database: str) -> None:
     run(database, "CREATE TABLE t (v vector)")
     with sync_manager.lease(database, "write", config=TWO) as connection:
         connection.execute("INSERT INTO t VALUES (%s)", [Vector([1, 2])])
-    with pytest.raises(RuntimeError), sync_manager.lease(database) as connection:
-        connection.execute("DELETE FROM t")
-        raise RuntimeError
+
+    def fail() -> None:
+        with sync_manager.lease(database) as connection:
+            connection.execute("DELETE FROM t")
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        fail()
     with sync_manager.lease(database) as connection:
         assert connection.execute("SELECT v FROM t").fetchall() == [(Vector([1, 2]),)]
     stats = monitor.get_stats("connection_lease")

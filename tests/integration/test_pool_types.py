@@ -286,9 +286,11 @@ async def test_context_for_pools_of_others(database: str, server: EmbeddedServer
     async def arguments() -> dict[str, Any]:
         return {"context": await vector_context_async(database)}
 
-    async with AsyncConnectionPool(database, kwargs=arguments, open=False) as pool:
-        async with pool.connection() as other:
-            row = await (await other.execute("SELECT %s", [Vector([1])])).fetchone()
+    async with (
+        AsyncConnectionPool(database, kwargs=arguments, open=False) as pool,
+        pool.connection() as other,
+    ):
+        row = await (await other.execute("SELECT %s", [Vector([1])])).fetchone()
     assert row == (Vector([1]),)
     assert len(statements(server, before)) == 1
     mine = vector_context(database)
