@@ -15,6 +15,7 @@ from slow_proxy import SlowProxy
 
 from perfuse.demo.database import EmbeddedServer
 from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
+from perfuse.pool.connections import VectorConnection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,14 +78,33 @@ async def test_backends_killed_under_load(manager: GlobalConnectionManager, data
 
 
 async def test_restart(manager: GlobalConnectionManager, own_server: EmbeddedServer) -> None:
-    """Requests after a restart of the server succeed."""
+    """None of the requests after a restart of the server sees an error."""
     pool = await manager.get_connection_pool(own_server.url, FOUR)
     await pool.wait(LIMIT)
     await asyncio.to_thread(own_server.stop)
     await asyncio.to_thread(own_server.start)
-    async with manager.lease(own_server.url) as connection:
-        await connection.execute("SELECT 1")
+
+    async def use() -> None:
+        async with manager.lease(own_server.url) as connection:
+            await connection.execute("SELECT 1")
+
+    await asyncio.gather(*(use() for _ in range(20)))
     await assert_sound(manager, pool, own_server.url)
+
+
+async def test_a_restart_that_no_socket_tells_of(
+    manager: GlobalConnectionManager, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the network hides that the server ended its connections, one request sees it."""
+    pool = await manager.get_connection_pool(database, FOUR)
+    await pool.wait(LIMIT)
+    monkeypatch.setattr(VectorConnection, "has_news", lambda _: False)
+    assert await asyncio.to_thread(kill_backends, database) == 4
+    with pytest.raises(psycopg.OperationalError):
+        await backend(pool)
+    assert all([await backend(pool) for _ in range(12)])
+    monkeypatch.undo()
+    await assert_sound(manager, pool, database)
 
 
 async def test_outage_without_requests(

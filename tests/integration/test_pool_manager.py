@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 import pytest
-from pool_checks import backend, backends, settles
+from pool_checks import assert_sound, backend, backends, settles
 from psycopg.conninfo import conninfo_to_dict
 
 from perfuse import get_performance_monitor
@@ -272,6 +272,9 @@ async def test_two_loops_at_once(manager: GlobalConnectionManager, bare_database
     finally:
         done.set()
         await asyncio.to_thread(thread.join)
+    assert await settles(lambda: backends(bare_database) == 0)
+    again = await manager.get_connection_pool(bare_database, SMALL)
+    await assert_sound(manager, again, bare_database)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -309,3 +312,4 @@ async def test_fork(manager: GlobalConnectionManager, bare_database: str) -> Non
     assert status == 0
     assert int(theirs) != ours
     assert await backend(pool) == ours
+    await assert_sound(manager, pool, bare_database)

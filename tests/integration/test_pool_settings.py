@@ -9,7 +9,9 @@ from typing import Any
 
 import psycopg_pool
 import pytest
+from pool_checks import LIMIT
 
+from perfuse import get_performance_monitor
 from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
 
 
@@ -110,3 +112,19 @@ async def test_max_idle(manager: GlobalConnectionManager, database: str) -> None
             break
         await asyncio.sleep(0.05)
     assert pool.get_stats()["pool_size"] == 1
+
+
+@pytest.mark.parametrize(("interval", "questions"), [(300.0, 0), (0.0, 3)])
+async def test_health_check_interval(
+    manager: GlobalConnectionManager, database: str, interval: float, questions: int
+) -> None:
+    """A connection idle for longer than the interval is asked once, one just used is not."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=interval)
+    pool = await manager.get_connection_pool(database, config)
+    await pool.wait(LIMIT)
+    monitor = get_performance_monitor()
+    monitor.clear_metrics("pool_health_check")
+    for _ in range(3):
+        await pid(pool)
+    checks = monitor.get_stats("pool_health_check")
+    assert (checks.count if checks else 0) == questions

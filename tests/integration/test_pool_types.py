@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from pgvector import Bit, HalfVector, SparseVector, Vector
-from pool_checks import backend, backends, run, settles
+from pool_checks import LIMIT, backend, backends, run, settles
 from psycopg_pool import AsyncConnectionPool
+from slow_proxy import SlowProxy
 
 from perfuse import get_performance_monitor
 from perfuse.pool import (
@@ -24,6 +26,8 @@ from perfuse.pool import (
     vector_context,
     vector_context_async,
 )
+from perfuse.pool.lookup import look_up_async
+from perfuse.pool.vector_types import DatabaseTypes
 
 if TYPE_CHECKING:
     from perfuse.demo.database import EmbeddedServer
@@ -212,6 +216,56 @@ async def test_a_refused_type_heals_at_once(
     async with pool.connection() as connection:
         cursor = await connection.execute("SELECT %s, '[1,2]'::vector", [Vector([1, 2])])
         assert await cursor.fetchone() == (Vector([1, 2]), Vector([1, 2]))
+
+
+async def test_a_refused_type_that_was_caught_heals_at_once(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """A refused write is noticed as well when its error is caught, or another raised for it."""
+
+    async def write(*, wrap: bool, autocommit: bool) -> None:
+        async with manager.lease(database) as connection:
+            await connection.set_autocommit(autocommit)
+            try:
+                await connection.execute("SELECT %s::text", [Vector([1, 2])])
+            except psycopg.errors.InternalError_ as exc:
+                if wrap:
+                    raise LookupError("not stored") from exc
+            else:
+                raise AssertionError("the type is known")
+
+    await manager.get_connection_pool(database, ConnectionPoolConfig(min_size=2, max_size=2))
+    for wrap, autocommit in ((False, False), (True, False), (True, True)):
+        async with manager.lease(database) as connection:
+            await connection.execute(READ)
+        run(database, "DROP EXTENSION vector CASCADE", "CREATE EXTENSION vector")
+        with pytest.raises(LookupError) if wrap else nullcontext():
+            await write(wrap=wrap, autocommit=autocommit)
+        async with manager.lease(database) as connection:
+            cursor = await connection.execute("SELECT %s", [Vector([1, 2])])
+            assert await cursor.fetchone() == (Vector([1, 2]),)
+
+
+async def test_a_cancelled_look_up_is_taken_over(database: str, server: EmbeddedServer) -> None:
+    """When the task that asks for the types is cancelled, one of those that wait asks instead."""
+    types = DatabaseTypes("a database")
+    with SlowProxy(server.port) as proxy:
+        url = database.replace(f":{server.port}/", f":{proxy.port}/")
+        connections = [await psycopg.AsyncConnection.connect(url) for _ in range(4)]
+        proxy.silence()
+        leader, *others = (
+            asyncio.create_task(look_up_async(types, each, LIMIT)) for each in connections
+        )
+        await asyncio.sleep(0)  # each has begun: the first asks, the others wait for it
+        leader.cancel()
+        proxy.resume()
+        with pytest.raises(asyncio.CancelledError):
+            await leader
+        found = await asyncio.gather(*others)
+        assert [len(one.rows) for one in found] == [3, 3, 3]
+        assert len(set(map(id, found))) == 1
+        for connection in connections:
+            await connection.close()
 
 
 async def test_an_update_that_adds_types(manager: GlobalConnectionManager, database: str) -> None:

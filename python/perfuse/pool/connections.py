@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Hangup", "Pooled", "SyncVectorConnection", "VectorConnection", "hang_up"]
 
 IDLE = TransactionStatus.IDLE
+INERROR = TransactionStatus.INERROR
 
 
 class Pooled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perfuse.pool.connections import IDLE
+from perfuse.pool.connections import IDLE, INERROR
 from perfuse.pool.leases import Holder
 
 if TYPE_CHECKING:
@@ -52,13 +52,14 @@ class Lease(Holder):
         connection, pool = self._connection, self._pool
         if pool.policy.disowned:
             return
+        status = connection.pgconn.transaction_status
         try:
-            if connection.pgconn.transaction_status != IDLE:
+            if exc is not None or status == INERROR:
+                pool.policy.lease_failed(connection, exc)
+            if status != IDLE:
                 await connection.__aexit__(exc_type, exc, traceback)
         finally:
             self._span.__exit__(exc_type, exc, traceback)
-            if exc is not None:
-                pool.policy.lease_failed(exc)
             await pool.putconn(connection)
 
 
@@ -98,11 +99,12 @@ class SyncLease(Holder):
         connection, pool = self._connection, self._pool
         if pool.policy.disowned:
             return
+        status = connection.pgconn.transaction_status
         try:
-            if connection.pgconn.transaction_status != IDLE:
+            if exc is not None or status == INERROR:
+                pool.policy.lease_failed(connection, exc)
+            if status != IDLE:
                 connection.__exit__(exc_type, exc, traceback)
         finally:
             self._span.__exit__(exc_type, exc, traceback)
-            if exc is not None:
-                pool.policy.lease_failed(exc)
             pool.putconn(connection)

@@ -225,14 +225,21 @@ class PoolPolicy(Endpoint):
             self._last_failure = None
         self.connect.record(seconds)
 
-    def lease_failed(self, error: BaseException) -> None:
-        """Learns from what left a lease's block.
+    def lease_failed(self, connection: Pooled, error: BaseException | None) -> None:
+        """Learns from a lease's block that ended in an error or a failed transaction.
 
         A statement is refused because a type is gone when the extension was created anew, or the
-        database restored.
+        database restored. The user may have caught that, or raised an error of his own for it, so
+        what the connection failed with last counts as well.
         """
-        if isinstance(error, psycopg.errors.InternalError_) and GONE_TYPE in str(error):
+        refused = isinstance(error, psycopg.errors.InternalError_) and GONE_TYPE in str(error)
+        if refused or GONE_TYPE in connection.pgconn.get_error_message():
             self.types.distrust()
+
+    def lease_broke(self) -> None:
+        """Learns that a connection came back closed: the server may have ended others, too."""
+        self.distrust()
+        self.doubt_idle()
 
     def exhausted(
         self, sizes: tuple[int, int], waiting: int, waited: float | None

@@ -106,7 +106,7 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
             self._stats[self._USAGE_MS] += int(1000 * held)
         conn.alive_at = now
         if conn.closed:
-            policy.distrust()
+            policy.lease_broke()
         super().putconn(conn)
 
     def wait(self, timeout: float = 30.0) -> None:

@@ -157,7 +157,7 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
                 await self._add_to_pool(conn)
         else:
             if conn.closed:
-                policy.distrust()
+                policy.lease_broke()
             # A rollback is waited for by a worker: it may take long, and this may be cancelled.
             self.run_task(ReturnConnection(self, conn, from_getconn=False))
 
