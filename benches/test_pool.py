@@ -17,11 +17,14 @@ import psycopg
 import pytest
 from pgvector import Vector
 from pgvector.psycopg import register_vector_async
+from psycopg_pool import AsyncConnectionPool
 
 from perfuse.demo.database import EmbeddedServer
 from perfuse.pool import ConnectionPoolConfig, get_global_connection_manager
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from pytest_benchmark.fixture import BenchmarkFixture
 
 BATCH = 1000
@@ -75,6 +78,25 @@ def test_warm_get_connection_pool(
     benchmark.extra_info.update(subject=subject, calls=BATCH)
 
 
+@pytest.mark.benchmark(group="warm get_connection_pool")
+def test_look_up_in_a_dict(benchmark: BenchmarkFixture, run: Run) -> None:
+    """The least that a coroutine can do to find a pool: beside this the figure above is steady."""
+    pools: dict[tuple[str, object], object] = {}
+
+    async def get(url: str) -> object:
+        return pools.get((url, asyncio.get_running_loop()))
+
+    async def batch() -> object:
+        pool = None
+        for _ in itertools.repeat(None, BATCH):
+            pool = await get("url")
+        return pool
+
+    assert run(batch()) is None
+    benchmark(lambda: run(batch()))
+    benchmark.extra_info.update(subject="a dict of URL and event loop", calls=BATCH)
+
+
 async def read_vector(url: str, context: Any, *, register: bool) -> Any:
     """Connects, learns the types one way or the other, and reads a vector."""
     connection = await psycopg.AsyncConnection.connect(url, autocommit=True, context=context)
@@ -102,3 +124,27 @@ def test_connect_with_types(benchmark: BenchmarkFixture, url: str, run: Run, way
     assert run(read_vector(url, context, register=register)) == (Vector([1, 2]),)
     benchmark(lambda: run(read_vector(url, context, register=register)))
     benchmark.extra_info.update(subject=way if register else "perfuse", calls=1)
+
+
+@pytest.mark.benchmark(group="an empty lease")
+@pytest.mark.parametrize("subject", ["perfuse", "psycopg_pool"])
+def test_empty_lease(benchmark: BenchmarkFixture, url: str, run: Run, subject: str) -> None:
+    """A lease with an idle connection at hand; nothing is done with it."""
+    manager = get_global_connection_manager()
+    bare = AsyncConnectionPool(url, min_size=1, open=False)
+
+    def lease() -> AbstractAsyncContextManager[Any]:
+        return manager.lease(url) if subject == "perfuse" else bare.connection()
+
+    async def batch() -> object:
+        for _ in itertools.repeat(None, BATCH):
+            async with lease() as connection:
+                pass
+        return connection
+
+    run(manager.get_connection_pool(url, ConnectionPoolConfig(min_size=1)))
+    run(bare.open(wait=True))
+    assert isinstance(run(batch()), psycopg.AsyncConnection)
+    benchmark(lambda: run(batch()))
+    benchmark.extra_info.update(subject=subject, calls=BATCH)
+    run(bare.close())
