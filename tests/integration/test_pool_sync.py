@@ -235,6 +235,14 @@ def test_recreated_extension(sync_manager: SyncConnectionManager, database: str)
     with sync_manager.lease(database) as connection:
         assert connection.execute("SELECT %s", [Vector([1])]).fetchone() == (Vector([1]),)
 
+    brief = ConnectionPoolConfig(min_size=1, max_size=1, type_cache_ttl=0.05)
+    other = f"{database}{'&' if '?' in database else '?'}application_name=brief"
+    sync_manager.get_connection_pool(other, brief).wait(LIMIT)
+    run(database, "DROP EXTENSION vector", "CREATE EXTENSION vector")
+    time.sleep(0.1)
+    with sync_manager.lease(other) as connection:
+        assert connection.execute("SELECT '[1]'::vector").fetchone() == (Vector([1]),)
+
 
 def test_null_pools(sync_manager: SyncConnectionManager, database: str) -> None:
     """A null pool connects for each lease, with types, and keeps nothing open."""
