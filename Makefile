@@ -20,7 +20,7 @@ $(BIN)/python:
 
 # One release build serves every command; it is repeated when a Rust source or the metadata change.
 $(VENV)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES)
-	$(BIN)/pip install --quiet --group dev --editable '.[pool,demo,otlp]'
+	$(BIN)/pip install --quiet --group dev --editable '.[all,demo]'
 	@touch $@ $(VENV)/.demo
 
 # What the demo needs, without the tools of development.

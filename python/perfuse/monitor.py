@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -12,6 +13,7 @@ from perfuse.metrics import PerformanceMetric, PerformanceStats
 from perfuse.tracking import decorate
 
 if TYPE_CHECKING:
+    from perfuse.alerts import Alerts
     from perfuse.measurements import Measurement, Source
 
 logger = logging.getLogger("perfuse")
@@ -63,6 +65,7 @@ class PerformanceMonitor(_core.Monitor):
         self._events = events
         self._sources: tuple[Source, ...] = ()
         self._sources_lock = threading.Lock()
+        self._alerts: Alerts | None = None
         for operation, seconds in DEFAULT_THRESHOLDS.items():
             self.set_threshold(operation, seconds)
 
@@ -87,6 +90,20 @@ class PerformanceMonitor(_core.Monitor):
     def remove_alert_callback(self, callback: AlertCallback) -> None:
         """Take back one :meth:`add_alert_callback`; unknown callbacks are ignored."""
         self._events.remove(callback)
+
+    @property
+    def alerts(self) -> Alerts:
+        """The rules on this monitor, and who is told when they hold.
+
+        Without rules there is no thread, and nothing is looked at. After ``alerts.close()`` the
+        next access gives new ones.
+        """
+        from perfuse.alerts import Alerts  # noqa: PLC0415 - a layer above, when asked for
+
+        with _creation:
+            if self._alerts is None or self._alerts.closed:
+                self._alerts = Alerts(self)
+            return self._alerts
 
     def detect_regressions(self, baseline_stats: Mapping[str, PerformanceStats]) -> list[str]:
         """Compare every operation's mean with its baseline's.
@@ -231,18 +248,36 @@ class _Events:
 
 
 _creation = threading.Lock()
+if hasattr(os, "register_at_fork"):  # held by another thread, it would never be free in the child
+    os.register_at_fork(
+        before=_creation.acquire,
+        after_in_parent=_creation.release,
+        after_in_child=_creation.release,
+    )
 
 
 def get_performance_monitor() -> PerformanceMonitor:
     """Return the monitor of this process, the same whichever thread asks first."""
     monitor = _core.process_monitor()
     if monitor is None:
+        created = None
         with _creation:
             monitor = _core.process_monitor()
             if monitor is None:
-                monitor = PerformanceMonitor()
+                monitor = created = PerformanceMonitor()
                 _core.set_process_monitor(monitor)
+        if created is not None and (path := os.environ.get("PERFUSE_ALERTS")):
+            _load_alerts(created, path)
     return cast("PerformanceMonitor", monitor)
+
+
+def _load_alerts(monitor: PerformanceMonitor, path: str) -> None:
+    """Load a file of alert rules; a broken one is logged, as it must not break the program."""
+    try:
+        monitor.alerts.load(path)
+    except Exception as exc:  # noqa: BLE001 - whatever it is
+        # The text says what is wrong and where; it holds no secret.
+        logger.error("PERFUSE_ALERTS: no alerts are loaded: %s", exc)  # noqa: TRY400
 
 
 def track_performance(

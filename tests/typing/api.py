@@ -12,6 +12,7 @@ from perfuse import (
     get_performance_monitor,
     track_performance,
 )
+from perfuse.alerts import Alert, Alerts, Sink, StatisticRule, WebhookSink
 
 monitor: PerformanceMonitor = get_performance_monitor()
 own = PerformanceMonitor(500, max_operations=10)
@@ -67,3 +68,16 @@ monitor.record_metric("op", 0.1, True, {"k": 1})
 monitor.set_threshold("op", None)
 stats: PerformanceStats | None = monitor.get_stats("op")
 lines: list[str] = monitor.detect_regressions(monitor.get_all_stats())
+
+
+async def on_alert(alert: Alert) -> None:
+    print(alert.state, alert.summary, alert.labels["team"])
+
+
+rule = StatisticRule(name="slow", operation="op", statistic="p95", above=0.1, labels={"team": "a"})
+alerts: Alerts = monitor.alerts
+alerts.add(rule)
+sink: Sink = alerts.add_sink(on_alert)
+alerts.add_sink(WebhookSink("env:HOOK_URL", headers={"A": "env:TOKEN"}, states=["firing"]))
+active: list[Alert] = alerts.active()
+alerts.close()

@@ -1,0 +1,114 @@
+"""Summary texts: templates whose placeholders can show values and nothing else."""
+
+from __future__ import annotations
+
+import re
+import string
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+__all__ = ["PLACEHOLDERS", "Quantity", "Unit", "check_template", "render"]
+
+Unit = Literal["s", "share", "/s", "count", "ratio"]
+
+PLACEHOLDERS = frozenset({"rule", "operation", "severity", "statistic", "value", "limit", "window"})
+_NUMBERS = frozenset({"value", "limit", "window"})
+# Widths of two digits at most: a template must not be able to ask for a gigabyte of blanks.
+_FORMAT = re.compile(r"[^\d{}]{0,4}\d{0,2}[,_]?(\.\d{1,2})?[a-zA-Z%]?")
+
+_UNIT_OF: dict[str, Unit] = {
+    "rate": "/s",
+    "error_rate": "share",
+    "in_flight": "count",
+    "absent": "s",
+    "regression": "ratio",
+    "change": "ratio",
+}
+
+
+def unit_of(statistic: str) -> Unit:
+    """The unit of a statistic's values; durations are seconds."""
+    return _UNIT_OF.get(statistic, "s")
+
+
+class Quantity(float):
+    """A number that is written with its unit unless a format says otherwise."""
+
+    __slots__ = ("unit",)
+
+    def __new__(cls, value: float, unit: Unit) -> Quantity:  # noqa: D102, PYI034 - no Self in 3.10
+        quantity = super().__new__(cls, value)
+        quantity.unit = unit
+        return quantity
+
+    unit: Unit
+
+    def __str__(self) -> str:
+        number = float(self)
+        if self.unit == "share":
+            return f"{number * 100:.3g} %"
+        if self.unit == "/s":
+            return f"{_three_digits(number)}/s"
+        if self.unit == "ratio":
+            return f"{_three_digits(number)} x"
+        if self.unit == "count":
+            return f"{number:g}"
+        for size, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+            if number >= size or number == 0:
+                return f"{_three_digits(number / size)} {unit}"
+        return f"{_three_digits(number / 1e-9)} ns"
+
+    def __format__(self, spec: str) -> str:
+        return format(float(self), spec) if spec else str(self)
+
+
+def _three_digits(number: float) -> str:
+    # `g` alone would write 1500 seconds as 1.5e+03.
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004
+
+
+class _Formatter(string.Formatter):
+    """Looks names up and goes no further: no attributes, no items, no conversions to code."""
+
+    def get_field(self, name: str, _args: Any, values: Mapping[str, Any]) -> tuple[Any, str]:
+        return values[name], name
+
+
+_formatter = _Formatter()
+
+
+def check_template(template: str, names: AbstractSet[str]) -> None:
+    """Raise `ValueError` unless `template` can be rendered with the placeholders `names`."""
+    for literal, name, spec, conversion in _formatter.parse(template):
+        del literal
+        if name is None:
+            continue
+        if name not in names:
+            known = ", ".join(sorted(names))
+            raise ValueError(
+                f"no placeholder {{{name}}}; there are {known} (a brace is written {{{{)"
+            )
+        if conversion is not None:
+            raise ValueError(f"placeholder {{{name}!{conversion}}}: conversions are not supported")
+        if spec:
+            if not _FORMAT.fullmatch(spec):
+                raise ValueError(f"placeholder {{{name}:{spec}}}: not a format that is supported")
+            format(1.5 if name in _NUMBERS else "text", spec)
+
+
+def render(template: str, values: Mapping[str, object]) -> str:
+    """Fill a checked template in; a number that is not known is written as a dash."""
+    return _formatter.vformat(template, (), _Known(values))
+
+
+class _Known(dict[str, Any]):
+    def __init__(self, values: Mapping[str, object]) -> None:
+        super().__init__({name: _Unknown() if v is None else v for name, v in values.items()})
+
+
+class _Unknown:
+    def __format__(self, _spec: str) -> str:
+        return "-"

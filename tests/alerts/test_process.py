@@ -1,0 +1,195 @@
+"""Alerts in a process: import, environment, fork, exit."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+RULES = """
+[[rule]]
+name = "busy"
+operation = "op"
+statistic = "max"
+above = 0.5
+window = 1
+[[sink]]
+type = "json_lines"
+path = "alerts.jsonl"
+"""
+
+
+def run(code, folder, **environment):
+    """Run `code` in a fresh interpreter and return what it printed and logged."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env={**os.environ, **environment},
+        timeout=60,
+    )
+    return done.stdout, done.stderr
+
+
+WAIT = """
+import time
+def wait(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+"""
+
+
+def test_importing_perfuse_imports_no_alerts(tmp_path):
+    """Neither does asking for the process's monitor; alerts themselves need no third party."""
+    code = """
+import sys
+import perfuse
+perfuse.get_performance_monitor()
+assert "perfuse.alerts" not in sys.modules
+perfuse.get_performance_monitor().alerts
+assert not {"httpx", "tomllib", "psycopg", "rich"} & set(sys.modules)
+"""
+    assert run(code, tmp_path) == ("", "")
+
+
+def test_perfuse_alerts_is_loaded_with_the_process_monitor(tmp_path):
+    """The variable is all it takes: the program does not mention alerts."""
+    (tmp_path / "alerts.toml").write_text(RULES)
+    code = (
+        WAIT
+        + """
+import os, perfuse
+monitor = perfuse.get_performance_monitor()
+def told():
+    monitor.record_metric("op", 1.0)
+    return os.path.exists("alerts.jsonl")
+wait(told)
+"""
+    )
+    run(code, tmp_path, PERFUSE_ALERTS="alerts.toml")
+    [line] = (tmp_path / "alerts.jsonl").read_text().splitlines()
+    assert json.loads(line)["state"] == "firing"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[rule]]\nname = 'r'\n", "alerts.toml:1: rule[0] lacks operation"),
+        (None, "No such file"),
+    ],
+)
+def test_a_broken_file_is_logged_and_breaks_nothing(tmp_path, text, message):
+    """The program runs on without alerts."""
+    if text is not None:
+        (tmp_path / "alerts.toml").write_text(text)
+    code = "import perfuse; print(perfuse.get_performance_monitor().alerts.rules())"
+    out, err = run(code, tmp_path, PERFUSE_ALERTS="alerts.toml")
+    assert out == "[]\n"
+    assert err.startswith("PERFUSE_ALERTS: no alerts are loaded: ")
+    assert message in err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_has_alerts_of_its_own(tmp_path):
+    """Rules and sinks go on in it, with fresh state, whatever its parent's threads were doing."""
+    (tmp_path / "alerts.toml").write_text(RULES)
+    code = (
+        WAIT
+        + """
+import os, perfuse
+monitor = perfuse.get_performance_monitor()
+alerts = monitor.alerts
+def fired():
+    monitor.record_metric("op", 1.0)
+    return [a.state for a in alerts.active()] == ["firing"]
+wait(fired)
+assert alerts.flush(30)
+for _ in range(5):
+    child = os.fork()
+    if child == 0:
+        assert alerts.history() == [] and len(alerts.rules()) == 1
+        wait(lambda: alerts._engine._evaluator._windows._first is not None)
+        # What the parent recorded is not the child's: it has to be slow itself.
+        assert alerts.active() == []
+        wait(fired)
+        assert alerts.flush(30)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+assert [a.state for a in alerts.history()][:1] == ["firing"]
+"""
+    )
+    run(code, tmp_path, PERFUSE_ALERTS="alerts.toml")
+    lines = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
+    fired = [line["instance"] for line in lines if line["state"] == "firing"]
+    assert len(set(fired)) == 6
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_waits_for_what_another_thread_creates(tmp_path):
+    """The lock under which monitors and alerts are made is free in the child."""
+    code = """
+import os, signal, threading, perfuse.monitor
+monitor = perfuse.get_performance_monitor()
+held, lock = threading.Event(), perfuse.monitor._creation
+def hold():
+    with lock:
+        held.set()
+        threading.Event().wait(0.2)
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    monitor.alerts
+    os._exit(0)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+"""
+    assert run(code, tmp_path) == ("", "")
+
+
+def test_what_waits_is_delivered_at_exit(tmp_path):
+    """An alert that fires just before the end still arrives."""
+    code = """
+import time, perfuse
+from perfuse.alerts import StatisticRule
+monitor = perfuse.get_performance_monitor()
+def slow(alert):
+    time.sleep(0.3)
+    print(alert.state, flush=True)
+monitor.alerts.add_sink(slow)
+monitor.alerts.add(StatisticRule(name="r", operation="op", statistic="in_flight", above=0))
+with monitor.track_operation("op"):
+    while not monitor.alerts.active():
+        monitor.alerts._engine._wake.set()
+        time.sleep(0.01)
+"""
+    assert run(code, tmp_path) == ("firing\n", "")
+
+
+def test_exit_does_not_wait_for_a_sink_that_hangs(tmp_path):
+    """After two seconds the program ends, and says what is lost."""
+    code = """
+import threading, perfuse
+from perfuse.alerts import StatisticRule
+monitor = perfuse.get_performance_monitor()
+entered = threading.Event()
+def hang(alert):
+    entered.set()
+    threading.Event().wait()
+monitor.alerts.add_sink(hang)
+monitor.alerts.add(StatisticRule(name="r", operation="op", statistic="absent", window=0.1))
+assert entered.wait(30)
+"""
+    began = time.monotonic()
+    out, err = run(code, tmp_path)
+    assert time.monotonic() - began < 30
+    assert out == ""
+    assert "did not take 1 alerts before the end; they are lost" in err

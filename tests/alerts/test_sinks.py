@@ -1,0 +1,211 @@
+"""Sinks, as far as they go without a server."""
+
+import asyncio
+import json
+import logging
+import threading
+import time
+
+import pytest
+from alerting import make_alert
+
+from perfuse.alerts import (
+    AlertmanagerSink,
+    DeliveryError,
+    FunctionSink,
+    JsonLinesSink,
+    LogSink,
+    RuleError,
+    Sink,
+    WebhookSink,
+)
+
+
+def never(_seconds):
+    """There is no time for another attempt."""
+    return False
+
+
+def test_the_log_has_one_line_for_each_alert(caplog):
+    """At the severity's level if it fires, else as INFO; the record has the alert."""
+    sink = LogSink()
+    with caplog.at_level(logging.DEBUG, "perfuse.alerts"):
+        sink.deliver(make_alert(severity="critical"), never)
+        sink.deliver(make_alert(state="resolved", severity="critical"), never)
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("CRITICAL", "firing: slow: op is slow"),
+        ("INFO", "resolved: slow: op is slow"),
+    ]
+    assert caplog.records[0].alert == make_alert(severity="critical")
+
+
+def test_json_lines_are_appended_by_whole_lines(tmp_path):
+    """Each alert is one line of JSON; the file is its owner's only, and may be rotated."""
+    path = tmp_path / "alerts.jsonl"
+    sink = JsonLinesSink(path)
+    sink.deliver(make_alert(), never)
+    sink.deliver(make_alert(state="resolved", summary="ü\n\ud800"), never)
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["state"] for line in lines] == ["firing", "resolved"]
+    assert json.loads(lines[0]) == make_alert().to_dict()
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.rename(tmp_path / "old")
+    sink.deliver(make_alert(), never)
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_sinks_hear_of_what_they_want():
+    """Firing and resolved by default; states and a least severity can be chosen."""
+    sink = LogSink(min_severity="warning")
+    assert sink.wants(make_alert())
+    assert not sink.wants(make_alert(state="pending"))
+    assert not sink.wants(make_alert(severity="info"))
+    assert LogSink(states=["pending"]).wants(make_alert(state="pending"))
+    with pytest.raises(RuleError, match="states"):
+        LogSink(states=["odd"])
+    with pytest.raises(RuleError, match="min_severity"):
+        LogSink(min_severity="odd")
+
+
+def test_a_sink_has_to_deliver():
+    """A subclass without `deliver` is no sink."""
+    with pytest.raises(NotImplementedError):
+        Sink().deliver(make_alert(), never)
+
+
+async def test_an_async_function_runs_on_its_event_loop():
+    """It is awaited on the loop that was running when the sink was made, from another thread."""
+    seen = []
+
+    async def tell(alert):
+        await asyncio.sleep(0)
+        seen.append((alert.rule, asyncio.get_running_loop(), threading.current_thread()))
+
+    sink = FunctionSink(tell)
+    await asyncio.to_thread(sink.deliver, make_alert(), never)
+    assert seen == [("slow", asyncio.get_running_loop(), threading.current_thread())]
+
+
+async def test_an_async_object_is_async():
+    """An object with an async `__call__` is awaited, too."""
+
+    class Teller:
+        told = 0
+
+        async def __call__(self, _alert):
+            self.told += 1
+
+    teller = Teller()
+    await asyncio.to_thread(FunctionSink(teller).deliver, make_alert(), never)
+    assert teller.told == 1
+
+
+async def test_an_async_function_that_hangs_is_cancelled():
+    """After its time it is cancelled, and the alert counts as lost."""
+    cancelled = asyncio.Event()
+
+    async def hang(_alert):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    sink = FunctionSink(hang, timeout=0.05)
+    with pytest.raises(DeliveryError, match=r"not done after 0\.05 seconds"):
+        await asyncio.to_thread(sink.deliver, make_alert(), never)
+    await asyncio.wait_for(cancelled.wait(), 30)
+
+
+async def test_what_an_async_function_raises_is_raised():
+    """Its own TimeoutError is not taken for the sink's."""
+
+    async def fail(_alert):
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        await asyncio.to_thread(FunctionSink(fail).deliver, make_alert(), never)
+
+
+def test_an_async_function_needs_a_loop():
+    """Without a running loop there is an error that says what to do; a closed one loses alerts."""
+
+    async def tell(_alert):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match="give FunctionSink its loop"):
+        FunctionSink(tell)
+    loop = asyncio.new_event_loop()
+    sink = FunctionSink(tell, loop=loop)
+    loop.close()
+    with pytest.raises(DeliveryError, match="event loop is closed"):
+        sink.deliver(make_alert(), never)
+    with pytest.raises(TypeError, match="callable"):
+        FunctionSink("tell")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://hooks.example/services/s3cret", "https://hooks.example/***"),
+        ("https://user:s3cret@hooks.example:8443", "https://hooks.example:8443"),
+        ("http://127.0.0.1:9/?token=s3cret", "http://127.0.0.1:9/***"),
+        ("env:TEST_URL", "https://from.example/***"),
+        ("https://hooks.example/env:TEST_TOKEN", "https://hooks.example/***"),
+    ],
+)
+def test_urls_and_headers_do_not_show(url, shown, monkeypatch):
+    """`repr` and `str` have scheme, host and port only."""
+    monkeypatch.setenv("TEST_URL", "https://from.example/s3cret")
+    monkeypatch.setenv("TEST_TOKEN", "s3cret")
+    for kind in (WebhookSink, AlertmanagerSink):
+        sink = kind(url, headers={"Authorization": "Bearer env:TEST_TOKEN"})
+        assert str(sink) == f"{kind.__name__}({shown})"
+        assert "s3cret" not in repr(sink) + repr(vars(sink)) + repr(vars(sink._poster))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url": "s3cret"},
+        {"url": "ftp://h/s3cret"},
+        {"url": "http://[s3cret"},
+        {"url": "https://h/env:TEST_UNSET"},
+        {"url": "https://h", "headers": {"A": "env:TEST_UNSET"}},
+        {"url": "https://h", "headers": {"A b": "s3cret"}},
+        {"url": "https://h", "headers": {"A": "s3cret\r\nB: c"}},
+        {"url": "https://h", "headers": {"A": 3}},
+        {"url": "https://h", "headers": ["A"]},
+        {"url": "https://h", "timeout": 0},
+        {"url": "https://h", "attempts": 0},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings):
+    """The error names the setting, and shows no secret."""
+    with pytest.raises(RuleError) as refused:
+        WebhookSink(**settings)
+    assert "s3cret" not in str(refused.value)
+    assert refused.value.__context__ is None or "s3cret" not in str(refused.value.__context__)
+
+
+def test_an_alertmanager_repeats_at_least_every_second():
+    """A repetition of nothing would be an attack."""
+    with pytest.raises(RuleError, match="at least 1 second"):
+        AlertmanagerSink("http://127.0.0.1:9", repeat=0.1)
+
+
+def test_a_missing_httpx_is_told_when_the_sink_is_made(monkeypatch):
+    """With the command that brings it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(ImportError, match=r"pip install 'perfuse\[alerts\]'"):
+        WebhookSink("http://127.0.0.1:9")
+
+
+def test_waiting_is_over_when_the_program_ends():
+    """A dead address is given up at once where there is no time for another attempt."""
+    sink = WebhookSink("http://127.0.0.1:9/s3cret", timeout=5)
+    began = time.monotonic()
+    with pytest.raises(DeliveryError) as failed:
+        sink.deliver(make_alert(), never)
+    assert str(failed.value) == "no connection (ConnectError), in 1 attempt"
+    assert time.monotonic() - began < 30

@@ -1,0 +1,44 @@
+"""Alerts for tests to send, and waiting for what becomes of them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from perfuse.alerts import Alert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE = 60.0  # seconds: a limit that only a broken program reaches
+
+
+def make_alert(**fields: Any) -> Alert:
+    """An alert like any other but for what is given."""
+    return Alert(
+        **{
+            "rule": "slow",
+            "operation": "op",
+            "state": "firing",
+            "severity": "warning",
+            "statistic": "p95",
+            "value": 0.2,
+            "limit": 0.1,
+            "window": 60.0,
+            "summary": "op is slow",
+            "labels": {"team": "memory"},
+            "since": 1_700_000_000.0,
+            "fired_at": 1_700_000_000.0,
+            "silenced": False,
+            "instance": "host:1",
+            **fields,
+        }
+    )
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
+        time.sleep(0.01)
