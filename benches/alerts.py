@@ -1,0 +1,88 @@
+"""What fifty alert rules cost the code they watch: `python benches/alerts.py`.
+
+Time of `with monitor.track_operation(name)` without rules and with fifty, which look ten times a
+second at fifty operations that are all in use. A run takes rounds of both in turn and compares
+their medians; the last line is the median of the runs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from itertools import cycle, islice
+from typing import get_args
+
+from perfuse import PerformanceMonitor
+from perfuse.alerts import StatisticRule
+from perfuse.alerts.rules import Statistic
+
+RUNS = 5
+ROUNDS = 10
+SECONDS = 0.6  # of a round: six looks
+BATCH = 1000
+NAMES = [f"operation_{number}" for number in range(50)]
+PATTERN = list(islice(cycle(NAMES), BATCH))
+
+
+def rules() -> list[StatisticRule]:
+    """Fifty rules on fifty operations: every statistic in turn, and those that can, firing."""
+    return [
+        StatisticRule(
+            name=name,
+            operation=name,
+            statistic=statistic,
+            above=None if statistic == "absent" else 0.0,
+            window=1.2,
+        )
+        for name, statistic in zip(NAMES, cycle(get_args(Statistic)), strict=False)
+    ]
+
+
+def time_of_a_span(monitor: PerformanceMonitor) -> float:
+    """Nanoseconds that one span takes, over a round."""
+    calls = 0
+    start = time.perf_counter()
+    end = start + SECONDS
+    while (now := time.perf_counter()) < end:
+        for name in PATTERN:
+            with monitor.track_operation(name):
+                pass
+        calls += BATCH
+    return (now - start) / calls * 1e9
+
+
+def ratio_of_a_run() -> tuple[float, float]:
+    """Medians over the rounds without rules and with them, in nanoseconds."""
+    without, watched = PerformanceMonitor(), PerformanceMonitor()
+    plain, with_rules = [], []
+    time_of_a_span(without)
+    for _ in range(ROUNDS):
+        plain.append(time_of_a_span(without))
+        watched.alerts.add_sink(lambda _: None)  # rather than the log
+        for rule in rules():
+            watched.alerts.add(rule)
+        with_rules.append(time_of_a_span(watched))
+        alerts = watched.alerts
+        assert len(alerts.rules()) == len(NAMES)
+        assert alerts.active(), "the rules were not looked at"
+        alerts.close()
+    return statistics.median(plain), statistics.median(with_rules)
+
+
+def main() -> None:
+    """Prints a line for each run, and their median."""
+    ratios = []
+    for number in range(1, RUNS + 1):
+        plain, with_rules = ratio_of_a_run()
+        ratios.append(with_rules / plain)
+        sys.stdout.write(
+            f"run {number}: {plain:.1f} ns without rules, {with_rules:.1f} ns with "
+            f"{len(NAMES)}: {ratios[-1]:.3f} x\n"
+        )
+        sys.stdout.flush()
+    sys.stdout.write(f"median of {RUNS} runs: {statistics.median(ratios):.3f} x\n")
+
+
+if __name__ == "__main__":
+    main()

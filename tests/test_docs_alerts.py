@@ -1,0 +1,82 @@
+"""docs/alerts.md takes a stranger from nothing to a firing alert: what it shows is what happens."""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alerting import make_alert
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "alerts.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+UNSET = {"HOOK_URL", "HOOK_TOKEN", "PERFUSE_ALERTS"}
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name not in UNSET},
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+}
+
+
+def run(command, folder):
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+SHOWN = [
+    (code, shown)
+    for (kind, code), (next_kind, shown) in itertools.pairwise(BLOCKS)
+    if (kind, next_kind) == ("python", "text")
+]
+
+
+@pytest.mark.parametrize(("code", "shown"), SHOWN)
+def test_programs_print_what_is_shown(code, shown, tmp_path):
+    """A Python block that is followed by a text prints exactly that."""
+    done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
+    assert (done.returncode, done.stdout) == (0, shown)
+
+
+def test_commands_print_what_is_shown(tmp_path):
+    """On the files of the page, each command prints and returns what is shown below it."""
+    for kind, block in BLOCKS:
+        if kind == "toml":
+            name = re.match(r"# (\w+\.toml)\n", block)[1]
+            (tmp_path / name).write_text(block)
+    consoles = [block for kind, block in BLOCKS if kind == "console"]
+    assert consoles
+    for block in consoles:
+        status = 0
+        parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
+        for command, shown in zip(parts[::2], parts[1::2], strict=True):
+            done = run(["bash", "-c", f"(exit {status}); {command}"], tmp_path)
+            assert done.stdout == shown
+            status = done.returncode
+
+
+def test_every_file_but_the_wrong_one_can_be_used(tmp_path):
+    """`perfuse alerts check` accepts the others."""
+    for kind, block in BLOCKS:
+        if kind == "toml" and "wrong.toml" not in block:
+            (tmp_path / "file.toml").write_text(block)
+            done = run(["perfuse", "alerts", "check", "file.toml"], tmp_path)
+            assert done.returncode == 0, done.stdout
+
+
+def test_the_payload_is_what_a_webhook_gets():
+    """The JSON has the keys of an alert, in their order, and values of the same types."""
+    [payload] = [json.loads(block) for kind, block in BLOCKS if kind == "json"]
+    alert = make_alert().to_dict()
+    assert list(payload) == list(alert)
+    assert [type(value) for value in payload.values()] == [type(v) for v in alert.values()]
