@@ -4,15 +4,17 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar, final
 
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 from perfuse.metrics import PerformanceStats
+from perfuse.regression.results import Alarm, ChangePoint, Comparison
 
 __all__ = [
     "OVERFLOW_OPERATION",
     "Chunks",
     "Monitor",
     "MonitorSnapshot",
+    "OnlineDetector",
     "Operation",
     "OperationSnapshot",
     "PrometheusEncoder",
@@ -20,11 +22,16 @@ __all__ = [
     "Source",
     "Span",
     "__version__",
+    "change_points",
+    "compare",
+    "compare_many",
     "process_monitor",
     "set_process_monitor",
     "tracked_function",
 ]
 
+_Values: TypeAlias = Sequence[float] | Buffer
+_K = TypeVar("_K")
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Self = TypeVar("_Self", bound=Monitor)
 
@@ -200,6 +207,31 @@ def set_process_monitor(monitor: Monitor | None) -> None: ...
 def tracked_function(
     function: Callable[..., Any], source: Source, is_coroutine_function: bool
 ) -> Callable[..., Any]: ...
+def compare(
+    baseline: _Values,
+    current: _Values,
+    *,
+    alpha: float = 0.01,
+    min_effect: float = 0.03,
+    tail_min_effect: float = 0.1,
+) -> Comparison: ...
+def compare_many(
+    samples: Mapping[_K, tuple[_Values, _Values]],
+    *,
+    fdr: float = 0.05,
+    min_effect: float = 0.03,
+    tail_min_effect: float = 0.1,
+) -> dict[_K, Comparison]: ...
+def change_points(
+    values: _Values, *, penalty: float = 3.0, min_size: int = 3, z: float = 2.8
+) -> list[ChangePoint]: ...
+
+@final
+class OnlineDetector:
+    def __new__(
+        cls, warmup: int = 400, batch: int = 10, k: float = 0.75, h: float = 6.0
+    ) -> OnlineDetector: ...
+    def update(self, value: float) -> Alarm | None: ...
 
 @disjoint_base
 class Monitor:

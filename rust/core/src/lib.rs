@@ -19,6 +19,7 @@ compile_error!("loom models need the core's assertions: run them with --profile 
 
 pub mod block;
 pub mod clock;
+pub mod compare;
 pub mod error;
 pub mod histogram;
 mod memory;

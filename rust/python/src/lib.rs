@@ -21,11 +21,13 @@ mod operation;
 mod outcome;
 mod prometheus;
 mod raw;
+mod regression;
 mod snapshot;
 mod source;
 mod span;
 mod step;
 mod stop;
+mod values;
 
 /// The compiled core of perfuse. Use the names that `perfuse` exports.
 // Everything behind the module is atomics or locked: it needs no GIL.
@@ -40,6 +42,7 @@ mod _core {
         monitor_snapshot::{MonitorSnapshot, OperationSnapshot},
         operation::Operation,
         prometheus::{Chunks, PrometheusEncoder},
+        regression::{OnlineDetector, change_points, compare, compare_many},
         snapshot::Snapshot,
         source::{Source, process_monitor, set_process_monitor},
     };

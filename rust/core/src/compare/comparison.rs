@@ -1,0 +1,316 @@
+//! Two samples: did the operation become slower?
+
+use super::{
+    Values,
+    dependence::{inflation, lag_one},
+    few::median_above,
+    normal::{critical, two_sided},
+    quantiles::{maritz_jarrett, quantile},
+    ranks::{RankSum, order, ranks},
+    shift::Differences,
+};
+
+/// Below so many values in either sample, exact counts take the place of the normal approximation.
+const FEW: usize = 8;
+
+/// The tail quantiles compared, and how many values each sample needs for it: at least four lie beyond.
+const TAILS: [(f64, usize); 3] = [(0.9, 40), (0.95, 80), (0.99, 400)];
+
+/// What to conclude.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Slower: significant, and large enough to matter.
+    Regressed,
+    /// Faster: significant, and large enough to matter.
+    Improved,
+    /// No difference that is both significant and large enough.
+    Unchanged,
+    /// Too few values for any difference to be significant.
+    Insufficient,
+}
+
+/// When a difference counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// The share of unchanged operations that may be called changed.
+    pub alpha: f64,
+    /// The smallest change of the median that matters, as a share of it.
+    pub min_effect: f64,
+    /// The smallest change of a tail quantile that matters, as a share of it.
+    pub tail_min_effect: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            alpha: 0.01,
+            min_effect: 0.03,
+            tail_min_effect: 0.10,
+        }
+    }
+}
+
+/// How one quantile changed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QuantileChange {
+    /// The quantile, between 0 and 1.
+    pub q: f64,
+    /// Its value after, as a multiple of its value before.
+    pub change: f64,
+    /// The probability of so large a change when nothing differs.
+    pub p_value: f64,
+}
+
+/// How two samples compare.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// What to conclude.
+    pub verdict: Verdict,
+    /// The probability of a difference as large as the largest found, when nothing differs.
+    pub p_value: f64,
+    /// The typical value after, as a multiple of the one before; NaN if either sample is empty.
+    pub shift: f64,
+    /// The interval that holds the true shift with probability 1 - alpha.
+    pub shift_ci: (f64, f64),
+    /// The tails there are enough values for.
+    pub quantiles: Vec<QuantileChange>,
+    /// How many independent values the less informative of the samples is worth.
+    pub effective_n: f64,
+    /// How many values the two samples hold.
+    pub counts: (usize, usize),
+}
+
+/// A sample in the two orders that are needed.
+struct Sample {
+    ascending: Vec<f64>,
+    /// Ranks in the order of time.
+    ranks: Vec<f64>,
+    in_time: Vec<f64>,
+}
+
+impl Sample {
+    fn new(in_time: Vec<f64>) -> Self {
+        let order = order(&in_time);
+        Self {
+            ascending: order.iter().map(|&place| in_time[place as usize]).collect(),
+            ranks: ranks(&in_time, &order),
+            in_time,
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a count of values in memory")]
+    fn len(&self) -> f64 {
+        self.in_time.len() as f64
+    }
+}
+
+/// Differences of the scale the samples are on as multiples of the baseline's value.
+#[derive(Clone, Copy)]
+enum Scale {
+    Logarithmic,
+    Linear,
+}
+
+impl Scale {
+    fn ratio(self, difference: f64, from: f64) -> f64 {
+        match self {
+            Self::Logarithmic => difference.exp(),
+            Self::Linear if difference == 0.0 => 1.0,
+            Self::Linear => 1.0 + difference / from.abs(),
+        }
+    }
+}
+
+/// What speaks for a difference, before it is decided how much of it is enough.
+struct Evidence {
+    comparison: Comparison,
+    /// A change, the probability of one as large when nothing differs (made up for the number of looks that
+    /// were taken), and the least change that matters.
+    looks: Vec<(f64, f64, f64)>,
+    /// The least p-value that any values could have had.
+    possible: f64,
+}
+
+impl Evidence {
+    /// The comparison, with all that has a p-value of at most `cutoff` taken for real.
+    fn decide(mut self, alpha: f64, cutoff: f64) -> Comparison {
+        let found = self.looks.iter().find(|&&(change, p_value, least)| {
+            p_value <= cutoff && (change >= 1.0 + least || change <= 1.0 / (1.0 + least))
+        });
+        self.comparison.verdict = match found {
+            _ if self.possible > alpha => Verdict::Insufficient,
+            Some((change, ..)) if *change > 1.0 => Verdict::Regressed,
+            Some(_) => Verdict::Improved,
+            None => Verdict::Unchanged,
+        };
+        self.comparison
+    }
+}
+
+/// Compares `current` with `baseline`.
+#[must_use]
+pub fn compare(baseline: &Values, current: &Values, settings: &Settings) -> Comparison {
+    gather(baseline, current, settings).decide(settings.alpha, settings.alpha)
+}
+
+/// Compares each pair of baseline and current values; among those found to differ, at most the share
+/// `settings.alpha` does not, on average.
+///
+/// Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical Society B 57,
+/// 1995.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a count of operations")]
+pub fn compare_many(pairs: &[(Values, Values)], settings: &Settings) -> Vec<Comparison> {
+    let evidence: Vec<Evidence> = pairs
+        .iter()
+        .map(|(baseline, current)| gather(baseline, current, settings))
+        .collect();
+    let mut p_values: Vec<f64> = evidence.iter().map(|e| e.comparison.p_value).collect();
+    p_values.sort_unstable_by(f64::total_cmp);
+    let allowed = |rank: usize| settings.alpha * rank as f64 / pairs.len() as f64;
+    let cutoff = (1..=p_values.len())
+        .rev()
+        .map(|rank| (rank, p_values[rank - 1]))
+        .find(|&(rank, p_value)| p_value <= allowed(rank))
+        .map_or(0.0, |(_, p_value)| p_value);
+    evidence
+        .into_iter()
+        .map(|evidence| evidence.decide(settings.alpha, cutoff))
+        .collect()
+}
+
+fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence {
+    let logarithmic = baseline.all_positive() && current.all_positive();
+    let x = Sample::new(baseline.scaled(logarithmic));
+    let y = Sample::new(current.scaled(logarithmic));
+    let mut comparison = Comparison {
+        verdict: Verdict::Insufficient,
+        p_value: 1.0,
+        shift: f64::NAN,
+        shift_ci: (f64::NEG_INFINITY, f64::INFINITY),
+        quantiles: Vec::new(),
+        effective_n: 0.0,
+        counts: (x.ascending.len(), y.ascending.len()),
+    };
+    let fewest = x.ascending.len().min(y.ascending.len());
+    if fewest == 0 {
+        return Evidence {
+            comparison,
+            looks: Vec::new(),
+            possible: 1.0,
+        };
+    }
+
+    let typical = quantile(&x.ascending, 0.5);
+    let scale = if logarithmic {
+        Scale::Logarithmic
+    } else {
+        Scale::Linear
+    };
+    let (inflated_x, inflated_y) = (inflation(lag_one(&x.ranks)), inflation(lag_one(&y.ranks)));
+    comparison.effective_n = (x.len() / inflated_x).min(y.len() / inflated_y);
+    let inflated = (inflated_x / x.len() + inflated_y / y.len()) / (1.0 / x.len() + 1.0 / y.len());
+    let rank_sum = RankSum::of(&x.ascending, &y.ascending);
+    let mut differences = Differences::new(&x.ascending, &y.ascending);
+    comparison.shift = scale.ratio(differences.median(), typical);
+    let half = critical(settings.alpha) * (rank_sum.variance * inflated).sqrt();
+    let (low, high) = differences.interval(half);
+    comparison.shift_ci = (scale.ratio(low, typical), scale.ratio(high, typical));
+
+    if fewest < FEW {
+        let (p_value, possible) = few_p(&x, &y);
+        comparison.p_value = p_value;
+        let looks = if clear(&x, &y) {
+            vec![(comparison.shift, p_value, settings.min_effect)]
+        } else {
+            Vec::new()
+        };
+        return Evidence {
+            comparison,
+            looks,
+            possible,
+        };
+    }
+
+    comparison.quantiles = TAILS
+        .iter()
+        .filter(|&&(_, needed)| fewest >= needed)
+        .map(|&(q, _)| tail(&x, &y, q, scale))
+        .collect();
+    let parts = if comparison.quantiles.is_empty() {
+        1.0
+    } else {
+        2.0
+    };
+    #[expect(clippy::cast_precision_loss, reason = "at most three")]
+    let tails = comparison.quantiles.len() as f64 * parts;
+    let bulk = (two_sided(rank_sum.z(inflated)) * parts).min(1.0);
+    let mut looks = vec![(comparison.shift, bulk, settings.min_effect)];
+    looks.extend(comparison.quantiles.iter().map(|tail| {
+        (
+            tail.change,
+            (tail.p_value * tails).min(1.0),
+            settings.tail_min_effect,
+        )
+    }));
+    comparison.p_value = looks.iter().map(|look| look.1).fold(1.0, f64::min);
+    Evidence {
+        comparison,
+        looks,
+        possible: 0.0,
+    }
+}
+
+fn tail(x: &Sample, y: &Sample, q: f64, scale: Scale) -> QuantileChange {
+    let (before, after) = (quantile(&x.ascending, q), quantile(&y.ascending, q));
+    let variance = |sample: &Sample, at: f64| {
+        let beyond: Vec<f64> = sample
+            .in_time
+            .iter()
+            .map(|&v| f64::from(u8::from(v > at)))
+            .collect();
+        maritz_jarrett(&sample.ascending, q).powi(2) * inflation(lag_one(&beyond))
+    };
+    let sd = (variance(x, before) + variance(y, after)).sqrt();
+    let difference = after - before;
+    let z = if difference == 0.0 {
+        0.0
+    } else {
+        difference / sd
+    };
+    QuantileChange {
+        q,
+        change: scale.ratio(difference, before),
+        p_value: two_sided(z),
+    }
+}
+
+/// The two-sided p-value of the smaller sample's median, and the least that was possible.
+fn few_p(x: &Sample, y: &Sample) -> (f64, f64) {
+    let (few, many) = if y.in_time.len() <= x.in_time.len() {
+        (y, x)
+    } else {
+        (x, y)
+    };
+    let (m, n) = (few.ascending.len(), many.ascending.len());
+    let lower = few.ascending[m.div_ceil(2) - 1];
+    let upper = few.ascending[m / 2];
+    let below = many.ascending.partition_point(|&v| v < lower) as u64;
+    let above = (n - many.ascending.partition_point(|&v| v <= upper)) as u64;
+    let p = |beaten| (2.0 * median_above(m as u64, n as u64, beaten)).min(1.0);
+    (p(below.max(above)), p(n as u64))
+}
+
+/// Whether the smaller sample lies apart: its median beyond the other's p99 and all of it beyond the p90.
+fn clear(x: &Sample, y: &Sample) -> bool {
+    let (few, many) = if y.in_time.len() <= x.in_time.len() {
+        (y, x)
+    } else {
+        (x, y)
+    };
+    let few = &few.ascending;
+    let many = &many.ascending;
+    let median = quantile(few, 0.5);
+    (median > quantile(many, 0.99) && few[0] > quantile(many, 0.9))
+        || (median < quantile(many, 0.01) && few[few.len() - 1] < quantile(many, 0.1))
+}

@@ -1,0 +1,21 @@
+//! Whether values changed, and by how much: verdicts that hold on latencies as they are, skewed, heavy-tailed,
+//! and correlated in time.
+//!
+//! Everything here is deterministic: no resampling, no random numbers.
+
+mod comparison;
+mod dependence;
+mod few;
+mod history;
+mod normal;
+mod online;
+mod partition;
+mod quantiles;
+mod ranks;
+mod shift;
+mod values;
+
+pub use comparison::{Comparison, QuantileChange, Settings, Verdict, compare, compare_many};
+pub use history::{ChangePoint, HistorySettings, change_points};
+pub use online::{Alarm, OnlineDetector, OnlineSettings};
+pub use values::{NotFinite, Values};

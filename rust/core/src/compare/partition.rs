@@ -1,0 +1,52 @@
+//! The partition of a series into segments that are alike inside.
+
+/// The width of the kernel: values further apart than a few of it are simply different, so that outliers count
+/// no more than any other difference.
+const WIDTH: f64 = 1.5;
+
+/// Where the best partition of `series`, in units of its noise, begins a new segment.
+///
+/// It minimises, over all partitions into segments of at least `min_size` values, the sum of each segment's
+/// scatter in the feature space of a Gaussian kernel plus `penalty` for each segment, by dynamic programming (Arlot,
+/// Celisse and Harchaoui, "A kernel multiple change-point algorithm via model selection", Journal of Machine
+/// Learning Research 20, 2019). Time is quadratic in the length, memory linear.
+#[expect(clippy::cast_precision_loss, reason = "lengths of windows")]
+pub(super) fn partition(series: &[f64], penalty: f64, min_size: usize) -> Vec<usize> {
+    let n = series.len();
+    if n < 2 * min_size {
+        return Vec::new();
+    }
+    let reciprocal: Vec<f64> = (0..=n).map(|length| 1.0 / length as f64).collect();
+    // For the segment from each place to the present end: the sum of the kernel over all its pairs.
+    let mut sums = vec![0.0; n];
+    let mut best = vec![f64::INFINITY; n + 1];
+    best[0] = 0.0;
+    let mut from = vec![0; n + 1];
+    for end in 1..=n {
+        let value = series[end - 1];
+        let mut with_last = 0.0;
+        for start in (0..end - 1).rev() {
+            let apart = (series[start] - value) / WIDTH;
+            with_last += (-0.5 * apart * apart).exp();
+            sums[start] += 2.0 * with_last + 1.0;
+        }
+        sums[end - 1] = 1.0;
+        for start in 0..(end + 1).saturating_sub(min_size) {
+            let length = end - start;
+            let scatter = length as f64 - sums[start] * reciprocal[length];
+            let cost = best[start] + scatter + penalty;
+            if cost < best[end] {
+                best[end] = cost;
+                from[end] = start;
+            }
+        }
+    }
+    let mut starts = Vec::new();
+    let mut end = from[n];
+    while end > 0 {
+        starts.push(end);
+        end = from[end];
+    }
+    starts.reverse();
+    starts
+}

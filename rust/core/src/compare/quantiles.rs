@@ -1,0 +1,70 @@
+//! Quantiles of a sample and how sure they are.
+
+use statrs::function::beta::beta_reg;
+
+/// The quantile at `q` of ascending values, of type 7 (Hyndman and Fan, 1996).
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "ranks of values in memory"
+)]
+pub(super) fn quantile(ascending: &[f64], q: f64) -> f64 {
+    let last = ascending.len() - 1;
+    let position = q * last as f64;
+    let low = position.floor();
+    let (a, b) = (
+        ascending[low as usize],
+        ascending[(low as usize + 1).min(last)],
+    );
+    a + (b - a) * (position - low)
+}
+
+/// Beyond so many standard deviations the weights of [`maritz_jarrett`] are zero to the last bit that counts.
+const REACH: f64 = 9.0;
+
+/// The standard error of the sample quantile at `q` of ascending independent values.
+///
+/// The moments of an order statistic with each sample value weighted by the probability that a
+/// resample has it there: differences of the beta distribution with parameters m - 1 and n - m, m = floor(n q + 1/2)
+/// (Maritz and Jarrett, "A note on estimating the variance of the sample median", Journal of the American
+/// Statistical Association 73, 1978; Wilcox, "Introduction to Robust Estimation and Hypothesis Testing",
+/// section 3.5.3).
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "ranks of values in memory"
+)]
+pub(super) fn maritz_jarrett(ascending: &[f64], q: f64) -> f64 {
+    let n = ascending.len();
+    let count = n as f64;
+    let rank = (count * q + 0.5).floor();
+    let (a, b) = (rank - 1.0, count - rank);
+    if a < 1.0 || b < 1.0 {
+        return f64::INFINITY;
+    }
+    let reach = REACH * (count * q * (1.0 - q)).sqrt() + REACH;
+    let first = (rank - reach).max(0.0) as usize;
+    let last = ((rank + reach) as usize).min(n);
+    // Deviations from a value nearby, as the difference of the moments would cancel otherwise.
+    let origin = ascending[rank as usize - 1];
+    let (mut mean, mut square) = (0.0, 0.0);
+    let mut before = if first == 0 {
+        0.0
+    } else {
+        beta_reg(a, b, first as f64 / count)
+    };
+    for (place, value) in ascending.iter().enumerate().take(last).skip(first) {
+        let upto = if place + 1 == n {
+            1.0
+        } else {
+            beta_reg(a, b, (place + 1) as f64 / count)
+        };
+        let deviation = value - origin;
+        mean += (upto - before) * deviation;
+        square += (upto - before) * deviation * deviation;
+        before = upto;
+    }
+    (square - mean * mean).max(0.0).sqrt()
+}

@@ -1,0 +1,154 @@
+//! The Hodges-Lehmann shift: ranks among all differences between two samples, without forming them.
+
+/// How many differences may be gathered for each value of the samples.
+const GATHERED: usize = 4;
+
+/// The differences `y - x` between all pairs of two ascending samples, in ascending order, found by counting.
+///
+/// Counting those up to a bound takes one pass over both samples, as the differences of each value are ordered
+/// too (Johnson and Mizoguchi, "Selecting the Kth element in X + Y and X1 + X2 + ... + Xm", SIAM Journal on
+/// Computing 7, 1978, count so as well). Interpolation between counts closes in on a rank; once few enough
+/// differences are left they are gathered. Memory is linear in the number of values.
+pub(super) struct Differences<'a> {
+    x: &'a [f64],
+    y: &'a [f64],
+    /// Bounds that were counted, ascending, and how many differences are at most the bound.
+    counted: Vec<(f64, u64)>,
+}
+
+impl<'a> Differences<'a> {
+    /// Of samples that have at least one value each.
+    pub(super) fn new(x: &'a [f64], y: &'a [f64]) -> Self {
+        let all = x.len() as u64 * y.len() as u64;
+        let lowest = y[0] - x[x.len() - 1];
+        let highest = y[y.len() - 1] - x[0];
+        let below_all = lowest.next_down();
+        Self {
+            x,
+            y,
+            counted: vec![(below_all, 0), (highest, all)],
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.x.len() as u64 * self.y.len() as u64
+    }
+
+    /// The median: the mean of the two in the middle if their number is even.
+    pub(super) fn median(&mut self) -> f64 {
+        let (low, high) = (self.count().div_ceil(2), self.count() / 2 + 1);
+        f64::midpoint(self.select(low), self.select(high))
+    }
+
+    /// Those whose ranks are `half` away from the middle one; infinite where there are none so far out.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ranks of pairs in memory"
+    )]
+    pub(super) fn interval(&mut self, half: f64) -> (f64, f64) {
+        let all = self.count();
+        let low = (all as f64 / 2.0 - half).floor();
+        let rank = if low < 1.0 { 0 } else { low as u64 };
+        if rank == 0 {
+            return (f64::NEG_INFINITY, f64::INFINITY);
+        }
+        (self.select(rank), self.select(all + 1 - rank))
+    }
+
+    /// The one of rank `rank`, from 1.
+    pub(super) fn select(&mut self, rank: u64) -> f64 {
+        debug_assert!((1..=self.count()).contains(&rank));
+        let few = ((self.x.len() + self.y.len()) * GATHERED) as u64;
+        let mut halve = false;
+        loop {
+            let at = self.counted.partition_point(|&(_, count)| count < rank);
+            let ((low, below), (high, upto)) = (self.counted[at - 1], self.counted[at]);
+            if upto - below <= few {
+                return self.gather(low, high, rank - below);
+            }
+            let probe = if halve {
+                between(low, high)
+            } else {
+                interpolate((low, below), (high, upto), rank)
+            };
+            // Interpolation that does not close in fast gives way to halving.
+            if !(low < probe && probe < high) {
+                let middle = between(low, high);
+                if !(low < middle && middle < high) {
+                    return high;
+                }
+                self.probe(at, middle);
+            } else {
+                self.probe(at, probe);
+            }
+            halve = !halve;
+        }
+    }
+
+    fn probe(&mut self, at: usize, bound: f64) {
+        let count = self.up_to(bound);
+        self.counted.insert(at, (bound, count));
+    }
+
+    /// How many differences are at most `bound`.
+    fn up_to(&self, bound: f64) -> u64 {
+        let mut taken = 0;
+        let mut count = 0;
+        for &x in self.x {
+            while taken < self.y.len() && self.y[taken] - x <= bound {
+                taken += 1;
+            }
+            count += taken as u64;
+        }
+        count
+    }
+
+    /// The one of rank `rank` among those over `low` and at most `high`.
+    fn gather(&self, low: f64, high: f64, rank: u64) -> f64 {
+        let mut gathered = Vec::new();
+        let mut first = 0;
+        for &x in self.x {
+            while first < self.y.len() && self.y[first] - x <= low {
+                first += 1;
+            }
+            gathered.extend(
+                self.y[first..]
+                    .iter()
+                    .map(|y| y - x)
+                    .take_while(|&difference| difference <= high),
+            );
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a rank among what was gathered"
+        )]
+        let place = rank as usize - 1;
+        *gathered.select_nth_unstable_by(place, f64::total_cmp).1
+    }
+}
+
+/// Where the rank would lie if the differences were spread evenly.
+#[expect(clippy::cast_precision_loss, reason = "only a guess")]
+fn interpolate(low: (f64, u64), high: (f64, u64), rank: u64) -> f64 {
+    let share = (rank - low.1) as f64 / (high.1 - low.1) as f64;
+    low.0 + (high.0 - low.0) * share
+}
+
+/// The number half-way between `low` and `high` among all that a float can hold: 64 halvings reach any.
+fn between(low: f64, high: f64) -> f64 {
+    from_ordinal(((i128::from(ordinal(low)) + i128::from(ordinal(high))) / 2) as i64)
+}
+
+/// The place of a float among all floats.
+fn ordinal(value: f64) -> i64 {
+    let bits = value.to_bits() as i64;
+    if bits < 0 { i64::MIN - bits } else { bits }
+}
+
+fn from_ordinal(place: i64) -> f64 {
+    let bits = if place < 0 { i64::MIN - place } else { place };
+    f64::from_bits(bits as u64)
+}

@@ -1,0 +1,75 @@
+//! Values as every test takes them: finite, in the order in which they were measured.
+
+use std::fmt;
+
+/// A value that cannot be compared, and where it stood.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NotFinite {
+    /// Its place, from 0.
+    pub index: usize,
+    /// The value: NaN or infinite.
+    pub value: f64,
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = if self.value.is_nan() {
+            "nan".to_owned()
+        } else {
+            self.value.to_string()
+        };
+        write!(
+            f,
+            "the value at index {} is {value}; only finite values can be compared",
+            self.index
+        )
+    }
+}
+
+/// Finite values in the order in which they were measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Values {
+    values: Vec<f64>,
+    all_positive: bool,
+}
+
+impl Values {
+    /// Reads each value once.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFinite`] for the first that is NaN or infinite.
+    pub fn gather(given: impl IntoIterator<Item = f64>) -> Result<Self, NotFinite> {
+        let values: Vec<f64> = given.into_iter().collect();
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            let value = values[index];
+            return Err(NotFinite { index, value });
+        }
+        let all_positive = values.iter().all(|&value| value > 0.0);
+        Ok(Self {
+            values,
+            all_positive,
+        })
+    }
+
+    /// Whether each value has a logarithm. True of no values at all.
+    #[must_use]
+    pub fn all_positive(&self) -> bool {
+        self.all_positive
+    }
+
+    /// The values as they were given.
+    #[must_use]
+    pub fn as_slice(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// The same on the logarithmic scale if `logarithmic`, else as they are.
+    pub(super) fn scaled(&self, logarithmic: bool) -> Vec<f64> {
+        if logarithmic {
+            self.values.iter().map(|value| value.ln()).collect()
+        } else {
+            self.values.clone()
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Comparisons as Python calls them; see `perfuse.regression`.
+
+use perfuse_core::compare::{self as maths, HistorySettings, OnlineSettings, Settings, Verdict};
+use pyo3::{
+    exceptions::{PyTypeError, PyValueError},
+    prelude::*,
+    sync::PyOnceLock,
+    types::PyDict,
+};
+
+use crate::{exclusive::Exclusive, values::Values};
+
+/// Compares two samples of an operation, each in the order in which it was measured.
+///
+/// Args:
+///     baseline: Durations before, in seconds or any other unit. A buffer of doubles (`array.array("d")`,
+///         a NumPy array) is read where it is, any other sequence of numbers is converted.
+///     current: Durations now, in the same unit.
+///     alpha: The share of unchanged operations that may be called changed, between 0 and 1.
+///     min_effect: The smallest change of the typical value that matters, as a share of it.
+///     tail_min_effect: The smallest change of a tail quantile that matters, as a share of it.
+///
+/// Returns:
+///     The comparison, its verdict included.
+///
+/// Raises:
+///     ValueError: A value is NaN or infinite, or a setting out of range; the text names it.
+///     TypeError: An argument is no sequence of numbers.
+///
+/// The GIL is released meanwhile, and the same values always give the same answer.
+#[pyfunction]
+#[pyo3(signature = (baseline, current, *, alpha=0.01, min_effect=0.03, tail_min_effect=0.10))]
+pub fn compare<'py>(
+    py: Python<'py>,
+    baseline: &Bound<'py, PyAny>,
+    current: &Bound<'py, PyAny>,
+    alpha: f64,
+    min_effect: f64,
+    tail_min_effect: f64,
+) -> PyResult<Bound<'py, PyAny>> {
+    let settings = Settings {
+        alpha: share("alpha", alpha)?,
+        min_effect: effect("min_effect", min_effect)?,
+        tail_min_effect: effect("tail_min_effect", tail_min_effect)?,
+    };
+    let baseline = Values::take("baseline", baseline)?;
+    let current = Values::take("current", current)?;
+    let compared = py.detach(|| {
+        let (x, y) = (
+            gathered("baseline", &baseline)?,
+            gathered("current", &current)?,
+        );
+        Ok::<_, PyErr>(maths::compare(&x, &y, &settings))
+    })?;
+    comparison(py, &compared)
+}
+
+fn gathered(name: &str, values: &Values) -> PyResult<maths::Values> {
+    values
+        .gather()
+        .map_err(|refused| PyValueError::new_err(format!("{name}: {refused}")))
+}
+
+fn share(name: &str, value: f64) -> PyResult<f64> {
+    if 0.0 < value && value < 1.0 {
+        Ok(value)
+    } else {
+        Err(PyValueError::new_err(format!(
+            "{name} lies between 0 and 1, got {value}"
+        )))
+    }
+}
+
+fn effect(name: &str, value: f64) -> PyResult<f64> {
+    if value.is_finite() && value >= 0.0 {
+        Ok(value)
+    } else {
+        Err(PyValueError::new_err(format!(
+            "{name} is a finite share of at least 0, got {value}"
+        )))
+    }
+}
+
+fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bound<'py, PyAny>> {
+    static COMPARISON: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static QUANTILE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let change = QUANTILE.import(py, "perfuse.regression.results", "QuantileChange")?;
+    let quantiles = PyDict::new(py);
+    for tail in &compared.quantiles {
+        quantiles.set_item(tail.q, change.call1((tail.change, tail.p_value))?)?;
+    }
+    COMPARISON
+        .import(py, "perfuse.regression.results", "Comparison")?
+        .call1((
+            match compared.verdict {
+                Verdict::Regressed => "regressed",
+                Verdict::Improved => "improved",
+                Verdict::Unchanged => "unchanged",
+                Verdict::Insufficient => "insufficient",
+            },
+            compared.p_value,
+            compared.shift,
+            compared.shift_ci,
+            quantiles,
+            compared.effective_n,
+            compared.counts,
+        ))
+}
+
+/// Compares many operations at once, with a bound on the share of false ones among those called changed.
+///
+/// Args:
+///     samples: Baseline and current values of each operation, as `compare` takes them.
+///     fdr: The share of unchanged operations among those called regressed or improved, on average, at
+///         most; between 0 and 1.
+///     min_effect: As for `compare`.
+///     tail_min_effect: As for `compare`.
+///
+/// Returns:
+///     A dict of the comparisons, in the order of `samples`. The interval of each shift is at 1 - `fdr`.
+///
+/// Raises:
+///     ValueError: A value is NaN or infinite, or a setting out of range; the text names it.
+///     TypeError: A sample is no pair of sequences of numbers.
+///
+/// Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical Society B
+/// 57, 1995.
+#[pyfunction]
+#[pyo3(signature = (samples, *, fdr=0.05, min_effect=0.03, tail_min_effect=0.10))]
+pub fn compare_many<'py>(
+    py: Python<'py>,
+    samples: &Bound<'py, PyAny>,
+    fdr: f64,
+    min_effect: f64,
+    tail_min_effect: f64,
+) -> PyResult<Bound<'py, PyDict>> {
+    let settings = Settings {
+        alpha: share("fdr", fdr)?,
+        min_effect: effect("min_effect", min_effect)?,
+        tail_min_effect: effect("tail_min_effect", tail_min_effect)?,
+    };
+    let mut operations = Vec::new();
+    let mut pairs = Vec::new();
+    for item in samples.call_method0("items")?.try_iter()? {
+        let (operation, pair): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item?.extract()?;
+        let (baseline, current): (Bound<'py, PyAny>, Bound<'py, PyAny>) =
+            pair.extract().map_err(|_| {
+                PyTypeError::new_err(format!(
+                    "{operation}: a pair of baseline and current values"
+                ))
+            })?;
+        pairs.push((
+            format!("{operation}: baseline"),
+            Values::take(&format!("{operation}: baseline"), &baseline)?,
+            format!("{operation}: current"),
+            Values::take(&format!("{operation}: current"), &current)?,
+        ));
+        operations.push(operation);
+    }
+    let compared = py.detach(|| {
+        let gathered = pairs.iter().map(|(before, baseline, now, current)| {
+            Ok((gathered(before, baseline)?, gathered(now, current)?))
+        });
+        let gathered = gathered.collect::<PyResult<Vec<_>>>()?;
+        Ok::<_, PyErr>(maths::compare_many(&gathered, &settings))
+    })?;
+    let results = PyDict::new(py);
+    for (operation, compared) in operations.iter().zip(&compared) {
+        results.set_item(operation, comparison(py, compared)?)?;
+    }
+    Ok(results)
+}
+
+/// Finds where the level of a history changed: of a benchmark over commits, or of durations over time.
+///
+/// Args:
+///     values: The history in the order of time, as `compare` takes values.
+///     penalty: How much better two levels must fit than one, as a number of values that differ entirely.
+///     min_size: The fewest values that make a level, at least 1.
+///     z: The least standardised difference between neighbouring levels.
+///
+/// Returns:
+///     The change points in the order of time.
+///
+/// Raises:
+///     ValueError: A value is NaN or infinite, or a setting out of range; the text names it.
+///     TypeError: `values` is no sequence of numbers.
+///
+/// The GIL is released meanwhile, and the same values always give the same answer.
+#[pyfunction]
+#[pyo3(signature = (values, *, penalty=3.0, min_size=3, z=2.8))]
+pub fn change_points<'py>(
+    py: Python<'py>,
+    values: &Bound<'py, PyAny>,
+    penalty: f64,
+    min_size: usize,
+    z: f64,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if min_size == 0 {
+        return Err(PyValueError::new_err("min_size is at least 1, got 0"));
+    }
+    let settings = HistorySettings {
+        penalty: effect("penalty", penalty)?,
+        min_size,
+        z: effect("z", z)?,
+    };
+    let values = Values::take("values", values)?;
+    let found = py.detach(|| {
+        let history = gathered("values", &values)?;
+        Ok::<_, PyErr>(maths::change_points(&history, &settings))
+    })?;
+    let class = CLASS.import(py, "perfuse.regression.results", "ChangePoint")?;
+    found
+        .into_iter()
+        .map(|p| class.call1((p.index, p.before, p.after, p.ratio, p.ci, p.p_value)))
+        .collect()
+}
+
+/// Notices while values arrive that their level changed.
+///
+/// Args:
+///     warmup: How many values the level is learned from: at least eight batches.
+///     batch: How many values are averaged before they are judged.
+///     k: The deviation that is tolerated for ever, in standard deviations of a batch's mean.
+///     h: The sum of deviations beyond `k` that raises an alarm, in the same unit.
+///
+/// Raises:
+///     ValueError: A setting is out of range; the text names it.
+///
+/// It keeps to a fixed amount of memory, and learns the new level after an alarm. Calls from several threads are
+/// taken one after another.
+#[pyclass(frozen, module = "perfuse.regression")]
+pub struct OnlineDetector(Exclusive<maths::OnlineDetector>);
+
+#[pymethods]
+impl OnlineDetector {
+    #[new]
+    #[pyo3(signature = (warmup=400, batch=10, k=0.75, h=6.0))]
+    fn new(warmup: usize, batch: usize, k: f64, h: f64) -> PyResult<Self> {
+        if batch == 0 {
+            return Err(PyValueError::new_err("batch is at least 1, got 0"));
+        }
+        if warmup / batch < 8 {
+            return Err(PyValueError::new_err(format!(
+                "warmup is at least eight batches ({}), got {warmup}",
+                batch.saturating_mul(8)
+            )));
+        }
+        let settings = OnlineSettings {
+            warmup,
+            batch,
+            k: effect("k", k)?,
+            h: effect("h", h)?,
+        };
+        Ok(Self(Exclusive::new(maths::OnlineDetector::new(settings))))
+    }
+
+    /// Takes the next value and says whether the level changed: an Alarm, or None.
+    ///
+    /// Raises ValueError if the value is NaN or infinite; it is then not counted.
+    fn update<'py>(&self, py: Python<'py>, value: f64) -> PyResult<Option<Bound<'py, PyAny>>> {
+        static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        if !value.is_finite() {
+            return Err(PyValueError::new_err(format!(
+                "a detector takes finite values, got {}",
+                value
+            )));
+        }
+        let Some(alarm) = self.0.with(py, |detector| detector.update(value)) else {
+            return Ok(None);
+        };
+        let class = CLASS.import(py, "perfuse.regression.results", "Alarm")?;
+        let (index, since) = (alarm.index, alarm.since);
+        class
+            .call1((index, since, alarm.before, alarm.after, alarm.ratio))
+            .map(Some)
+    }
+}

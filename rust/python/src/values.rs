@@ -1,0 +1,103 @@
+//! Sequences and buffers of floats as arguments.
+#![allow(unsafe_code, reason = "a buffer's memory is only given as a pointer")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use perfuse_core::compare;
+use pyo3::{
+    buffer::{PyBuffer, PyUntypedBuffer},
+    exceptions::{PyTypeError, PyValueError},
+    prelude::*,
+    types::{PyByteArray, PyBytes, PyDict, PyFrozenSet, PySet, PyString},
+};
+
+/// Floats in order, as a caller handed them over.
+pub enum Values {
+    /// Memory of the caller's, C-contiguous, which stays where it is as long as the buffer is held.
+    Buffer(PyBuffer<f64>),
+    /// What had to be converted.
+    Converted(Vec<f64>),
+}
+
+impl Values {
+    /// Takes hold of `given`, which errors call `name`: a one-dimensional contiguous buffer of doubles (an `array`,
+    /// a NumPy array) as it is, any other sequence of numbers as a copy.
+    ///
+    /// # Errors
+    ///
+    /// TypeError for what is no sequence of numbers, ValueError for an array of more dimensions.
+    pub fn take(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let refused = || {
+            PyTypeError::new_err(format!(
+                "{name}: a sequence of floats or a buffer of them, got {}",
+                given.get_type()
+            ))
+        };
+        if given.is_instance_of::<PyString>()
+            || given.is_instance_of::<PyBytes>()
+            || given.is_instance_of::<PyByteArray>()
+            || given.is_instance_of::<PyDict>()
+            || given.is_instance_of::<PySet>()
+            || given.is_instance_of::<PyFrozenSet>()
+        {
+            return Err(refused());
+        }
+        // What has no buffer, or one that is no array, is read as a sequence.
+        if let Ok(buffer) = PyUntypedBuffer::get(given) {
+            if buffer.dimensions() != 1 {
+                return Err(PyValueError::new_err(format!(
+                    "{name}: one dimension, got {}",
+                    buffer.dimensions()
+                )));
+            }
+            if let Ok(buffer) = buffer.into_typed::<f64>() {
+                return Ok(if buffer.is_c_contiguous() {
+                    Self::Buffer(buffer)
+                } else {
+                    Self::Converted(buffer.to_vec(given.py())?)
+                });
+            }
+        }
+        let mut values = Vec::with_capacity(given.len().map_err(|_| refused())?);
+        for (index, value) in given.try_iter().map_err(|_| refused())?.enumerate() {
+            let value = value?;
+            values.push(value.extract::<f64>().map_err(|error| {
+                if error.is_instance_of::<PyTypeError>(given.py()) {
+                    let class = value.get_type();
+                    PyTypeError::new_err(format!("{name}: floats, got {class} at index {index}"))
+                } else {
+                    PyValueError::new_err(format!("{name}: the value at index {index}: {error}"))
+                }
+            })?);
+        }
+        Ok(Self::Converted(values))
+    }
+
+    /// Reads the values, each once.
+    pub fn gather(&self) -> Result<compare::Values, compare::NotFinite> {
+        match self {
+            Self::Converted(values) => compare::Values::gather(values.iter().copied()),
+            Self::Buffer(buffer) => {
+                // Relaxed: each value stands for itself; whoever writes to the array meanwhile may be
+                // seen or not.
+                let read = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
+                compare::Values::gather(words(buffer).iter().map(read))
+            }
+        }
+    }
+}
+
+/// The memory of a contiguous buffer, which other threads may write to at any time.
+fn words(buffer: &PyBuffer<f64>) -> &[AtomicU64] {
+    match buffer.as_slice_ptr() {
+        None => &[],
+        Some(doubles) if doubles.is_empty() => &[],
+        // SAFETY: PyBuffer::get checked that the items are doubles, of their size and alignment, and the caller of
+        // `take` that they are contiguous; the exporter keeps memory and length as long as the buffer is
+        // held, and the slice borrows it. AtomicU64 has the layout of u64, every bit pattern of which
+        // is one, and is only loaded from, so that neither read-only memory nor writers elsewhere matter.
+        Some(doubles) => unsafe {
+            std::slice::from_raw_parts(doubles.as_ptr().cast::<AtomicU64>(), doubles.len())
+        },
+    }
+}
