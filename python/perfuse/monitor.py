@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from array import array
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -15,6 +16,7 @@ from perfuse.tracking import decorate
 if TYPE_CHECKING:
     from perfuse.alerts import Alerts
     from perfuse.measurements import Measurement, Source
+    from perfuse.regression import Baseline, Comparison
 
 logger = logging.getLogger("perfuse")
 
@@ -131,6 +133,69 @@ class PerformanceMonitor(_core.Monitor):
                 logger.warning("%s", line)
                 regressions.append(line)
         return regressions
+
+    def baseline(self, labels: Mapping[str, str] | None = None) -> Baseline:
+        """Take a baseline of every operation that has samples, to save and to compare with later.
+
+        Args:
+            labels: Texts to keep with it, by name: commit, branch, and the like.
+
+        Returns:
+            Of each operation the durations in its window, and its histogram. Recording goes on
+            meanwhile; what is recorded during the call may be in or not.
+
+        Raises:
+            TypeError: If a label is no text.
+        """
+        from perfuse.regression import Baseline  # noqa: PLC0415 - a layer above
+
+        return Baseline.from_monitor(self, labels)
+
+    def compare(
+        self,
+        baseline: Baseline,
+        *,
+        fdr: float = 0.05,
+        min_effect: float = 0.03,
+        tail_min_effect: float | None = None,
+    ) -> dict[str, Comparison]:
+        """Compare the durations in the windows with those of a baseline.
+
+        Args:
+            baseline: What to compare with.
+            fdr: How many of the operations called changed are not, on average, at most: a share.
+            min_effect: The least change of the median that counts, as a share of it.
+            tail_min_effect: The least change of a tail quantile that counts, as a share of it;
+                unless given, 0.10 or ``min_effect``, whichever is more.
+
+        Returns:
+            A comparison for each operation that the baseline has, and the monitor has samples of.
+
+        Raises:
+            TypeError: If ``baseline`` is none.
+            ValueError: If a setting is out of range.
+        """
+        from perfuse.regression import Baseline, compare_many  # noqa: PLC0415 - a layer above
+        from perfuse.regression.effects import tail_min_effect as least  # noqa: PLC0415 - the same
+
+        if not isinstance(baseline, Baseline):
+            raise TypeError(
+                f"expected a Baseline, got a {type(baseline).__name__}; Baseline.load reads a file"
+            )
+        return compare_many(
+            {
+                name: (operation.samples, window)
+                for name, operation in baseline.operations.items()
+                if (window := self._window(name))
+            },
+            fdr=fdr,
+            min_effect=min_effect,
+            tail_min_effect=least(min_effect) if tail_min_effect is None else tail_min_effect,
+        )
+
+    def _window(self, operation: str) -> array[float]:
+        """The durations in an operation's window, in seconds, oldest first."""
+        return array("d", (sample[0] for sample in self._samples(operation)))
 
     def export_metrics(self, operation: str | None = None) -> dict[str, list[dict[str, Any]]]:
         """Return the window's samples as plain dicts, oldest first, by operation.

@@ -1,7 +1,7 @@
 """The `perfuse` command.
 
-Exit status: 0 when all went well, 1 when the work failed, 2 for wrong arguments (found before any
-work starts), 130 after Ctrl-C, 143 after `SIGTERM`.
+Exit status: 0 when all went well, 1 when the work failed or something regressed, 2 for wrong
+arguments (found before any work starts) and bad input, 130 after Ctrl-C, 143 after `SIGTERM`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from perfuse.cli import alerts, demo, grafana, serve, version
+from perfuse.cli import ab, alerts, changes, compare, demo, grafana, serve, version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="perfuse", description="Performance monitor and PostgreSQL pool manager for Python."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (demo, alerts, serve, grafana, version):
+    for command in (demo, compare, changes, ab, alerts, serve, grafana, version):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     if "run" not in arguments:

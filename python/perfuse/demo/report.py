@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
+from perfuse.files import write_atomically
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from perfuse.demo.figures import GainFigures, Report
@@ -45,19 +46,7 @@ def write_json(path: Path, report: Report) -> None:
         path: The file, replaced if it exists.
         report: The figures; durations are in seconds.
     """
-    text = json.dumps(asdict(report), indent=2) + "\n"
-    # Next to its goal, because only within one file system is a rename atomic.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, json.dumps(asdict(report), indent=2) + "\n")
 
 
 def _new_table(title: str) -> Table:
