@@ -13,6 +13,7 @@ from perfuse import (
     track_performance,
 )
 from perfuse.alerts import Alert, Alerts, Sink, StatisticRule, WebhookSink
+from perfuse.regression import Comparison
 
 monitor: PerformanceMonitor = get_performance_monitor()
 own = PerformanceMonitor(500, max_operations=10)
@@ -68,6 +69,7 @@ monitor.record_metric("op", 0.1, True, {"k": 1})
 monitor.set_threshold("op", None)
 stats: PerformanceStats | None = monitor.get_stats("op")
 lines: list[str] = monitor.detect_regressions(monitor.get_all_stats())
+comparisons: dict[str, Comparison] = monitor.compare(monitor.baseline({"commit": "4f2a91c"}))
 
 
 async def on_alert(alert: Alert) -> None:

@@ -97,7 +97,7 @@ class PerfBudget:
         file = None
         if baseline is not None and not isinstance(baseline, Baseline):
             file = self._root / baseline
-            baseline = None if self._update else Baseline.load(file)
+            baseline = None if self._update else _load(file)
         if baseline is not None and operation not in baseline.operations:
             known = ", ".join(map(repr, list(baseline.operations)[:5])) or "none"
             raise ValueError(f"the baseline has no operation {operation!r}; it has {known}")
@@ -115,6 +115,14 @@ class PerfBudget:
         if problems:
             heading = f"{operation} is over its budget ({recording.origin(len(samples))}):"
             raise BudgetExceededError("\n  ".join([heading, *problems]))
+
+
+def _load(file: Path) -> Baseline:
+    try:
+        return Baseline.load(file)
+    except FileNotFoundError as exc:
+        hint = "there is no baseline yet; `pytest --perf-update` writes one"
+        raise FileNotFoundError(exc.errno, hint, str(file)) from None
 
 
 class _Recording:

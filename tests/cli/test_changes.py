@@ -1,0 +1,181 @@
+"""`perfuse changes`."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from perfuse.cli import main
+from perfuse.cli.sparkline import sparkline
+from perfuse.regression import Baseline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _levels(*levels: float, count: int = 40) -> list[float]:
+    draw = random.Random(5)
+    return [level * draw.lognormvariate(0, 0.05) for level in levels for _ in range(count)]
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> str:
+    """A history with a step up and a step down."""
+    path = tmp_path / "history.csv"
+    path.write_text("throughput\n" + "\n".join(map(str, _levels(100, 150, 120))))
+    return str(path)
+
+
+def test_a_step_is_drawn_marked_and_told(history: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line of bars, a mark under each change, a table of what changed by how much."""
+    assert main(["changes", history]) == 0
+    heading, bars, marks, _, up, down = capsys.readouterr().out.splitlines()
+    assert heading == "values: 120 values, 2 changes"
+    assert len(bars) == 80
+    assert set(bars) <= set("▁▂▃▄▅▆▇█")
+    assert [column for column, mark in enumerate(marks) if mark == "▲"] == [26, 53]
+    assert up.split()[0] == "40"
+    assert down.split()[0] == "80"
+    assert float(up.split()[1]) == pytest.approx(100, rel=0.05)
+    assert float(up.split()[2]) == pytest.approx(150, rel=0.05)
+    assert down.split()[3].startswith("-")
+
+
+def test_no_change_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A level history has bars and no table."""
+    (tmp_path / "h.json").write_text(json.dumps({"a": _levels(1), "b": [2.0]}))
+    assert main(["changes", str(tmp_path / "h.json")]) == 0
+    first, _, empty, second, bars = capsys.readouterr().out.splitlines()
+    assert (first, empty) == ("a: 40 values, no change", "")
+    assert (second, bars) == ("b: 1 value, no change", "▁")
+
+
+def test_json_and_markdown(history: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs and pull requests get the same changes."""
+    assert main(["changes", history, "--format", "json"]) == 0
+    values = json.loads(capsys.readouterr().out)["operations"]["values"]
+    assert values["values"] == 120
+    assert [change["index"] for change in values["changes"]] == [40, 80]
+    assert main(["changes", history, "--format", "markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "`values`: 120 values, 2 changes"
+    assert lines[2] == "| from | before | after | change | interval | p |"
+    assert lines[4].startswith("| 40 |")
+
+
+def test_saved_runs_are_one_moment_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The change is named by the file in which it first shows, whatever order they are given in."""
+    medians = _levels(0.010, 0.014, count=12)
+    for number, median in enumerate(medians):
+        run = {
+            "datetime": f"2026-11-{number + 1:02}T08:00:00+00:00",
+            "benchmarks": [{"fullname": "test_search", "stats": {"median": median}}],
+        }
+        (tmp_path / f"{number:04}_run.json").write_text(json.dumps(run))
+    files = sorted(map(str, tmp_path.iterdir()))
+    random.Random(1).shuffle(files)
+    assert main(["changes", *files]) == 0
+    heading, bars, _, columns, row = capsys.readouterr().out.splitlines()
+    assert heading == "test_search: 24 values, 1 change"
+    assert len(bars) == 24
+    assert columns.split()[:2] == ["from", "file"]
+    assert row.split()[:2] == ["12", "0012_run.json"]
+    assert row.split()[3:7:2] == ["ms", "ms"]
+
+
+def test_operations_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of many is shown; one that is not there is an error that says which are."""
+    Baseline.from_samples({"a": [1, 2], "b": [3, 4]}).save(tmp_path / "b.json")
+    assert main(["changes", str(tmp_path / "b.json"), "--operation", "b"]) == 0
+    assert capsys.readouterr().out.startswith("b: 2 values")
+    assert main(["changes", str(tmp_path / "b.json"), "--operation", "c"]) == 2
+    assert capsys.readouterr().err == "perfuse: there is no operation c; there are a, b\n"
+
+
+def test_a_picture_is_drawn(history: str, tmp_path: Path) -> None:
+    """`--plot` writes a PNG file; other files are left alone."""
+    picture = tmp_path / "picture.png"
+    assert main(["changes", history, "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n")
+    width, height = (
+        int.from_bytes(picture.read_bytes()[begin : begin + 4], "big") for begin in (16, 20)
+    )
+    assert (width, height) == (1000, 300)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "picture.png"]
+
+
+@pytest.mark.parametrize("name", ["$x_{", "a\nb", "检索"])
+def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
+    """Titles are no formulas."""
+    (tmp_path / "h.json").write_text(json.dumps({name: _levels(1, 2)}))
+    arguments = [str(tmp_path / "h.json"), "--plot", str(tmp_path / "h.png")]
+    done = subprocess.run(
+        [sys.executable, "-m", "perfuse", "changes", *arguments], capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "h.png").stat().st_size > 1000
+
+
+def test_too_many_histories_for_one_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A picture that no program shows is not drawn."""
+    (tmp_path / "h.json").write_text(json.dumps({str(number): [1, 2] for number in range(51)}))
+    assert main(["changes", str(tmp_path / "h.json"), "--plot", str(tmp_path / "h.png")]) == 2
+    assert "choose some with --operation" in capsys.readouterr().err
+    assert not (tmp_path / "h.png").exists()
+
+
+def test_a_missing_extra_is_one_line(
+    history: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without matplotlib, `--plot` says how to get it; the rest needs none."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["changes", history]) == 0
+    capsys.readouterr()
+    assert main(["changes", history, "--plot", "never.png"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "perfuse: --plot needs matplotlib: pip install 'perfuse[plot]'\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1, 2", "expected JSON"),
+        ("1\nnan\n", "line 2: expected a finite number, found nan"),
+        ("{}", "found another JSON object"),
+    ],
+)
+def test_bad_input_ends_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    """One line names the file and the place."""
+    (tmp_path / "wrong").write_text(content)
+    assert main(["changes", str(tmp_path / "wrong")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"perfuse: {tmp_path / 'wrong'}: ")
+    assert message in captured.err
+
+
+def test_an_unwritable_picture_ends_with_2(
+    history: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the file."""
+    assert main(["changes", history, "--plot", str(tmp_path / "absent" / "h.png")]) == 2
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_sparklines() -> None:
+    """Values share columns by their median, extremes have the extreme bars."""
+    assert sparkline([1, 2, 3, 4, 5, 6, 7, 8], [], 80) == ("▁▂▃▄▅▆▇█", "")
+    assert sparkline([0, 0, 100, 1, 1, 1], [3], 2) == ("▁█", " ▲")
+    assert sparkline([3.0, 3.0], [0], 80) == ("▁▁", "▲")
+    assert sparkline([-1e308, 1e308], [], 80) == ("▁█", "")
+    assert sparkline([5.0], [], 80) == ("▁", "")

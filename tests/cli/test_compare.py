@@ -1,0 +1,271 @@
+"""`perfuse compare`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import random
+import statistics
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from perfuse.cli import main
+from perfuse.regression import Baseline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _durations(median: float, count: int = 200, seed: int = 0) -> list[float]:
+    draw = random.Random(seed)
+    return [median * draw.lognormvariate(0, 0.2) for _ in range(count)]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    """Two baselines that differ in every way there is."""
+    before = {
+        "same": _durations(0.010),
+        "slower": _durations(0.0020),
+        "faster": _durations(3e-6),
+        "rare": [1.5, 1.25],
+        "gone": [1.0],
+    }
+    now = {
+        "same": _durations(0.010, seed=1),
+        "slower": _durations(0.0026, seed=2),
+        "faster": _durations(2e-6, seed=3),
+        "rare": [1.5, 1.25],
+        "new\x1b[2J": [1.0],
+    }
+    Baseline.from_samples(before).save(tmp_path / "before.json")
+    Baseline.from_samples(now).save(tmp_path / "now.json")
+    return str(tmp_path / "before.json"), str(tmp_path / "now.json")
+
+
+def test_the_table_has_a_line_for_each_operation(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What regressed comes first, figures have units, and what is on one side only is named."""
+    assert main(["compare", *files]) == 1
+    output = capsys.readouterr().out
+    heading, *rows, _, verdicts, _, gone, new = output.splitlines()
+    assert heading.split() == (
+        ["operation", "verdict", "baseline", "current", "shift", "interval", "p95", "p99"]
+    )
+    assert [row.split()[:2] for row in rows] == [
+        ["slower", "regressed"],
+        ["rare", "insufficient"],
+        ["faster", "improved"],
+        ["same", "unchanged"],
+    ]
+    before, now = statistics.median(_durations(2.0)), statistics.median(_durations(2.6, seed=2))
+    assert rows[0].split()[2:6] == [f"{before:.2f}", "ms", f"{now:.2f}", "ms"]
+    assert rows[0].split()[6].startswith("+")
+    assert rows[1].split()[2:6] == ["1.38", "s", "1.38", "s"]
+    assert rows[2].split()[3:6:2] == ["µs", "µs"]
+    assert len({len(row) for row in rows}) == 1
+    assert verdicts == "4 operations: 1 regressed, 1 insufficient, 1 improved, 1 unchanged"
+    assert gone == "Only in baseline: gone"
+    assert new == r"Only in current: new\x1b[2J"
+
+
+def test_nothing_regressed_is_a_success(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Operations that are missing, or faster, fail no job, nor what is asked to be let pass."""
+    before, now = files
+    assert main(["compare", before, before]) == 0
+    assert main(["compare", before, now, "--min-effect", "0.5"]) == 0
+    assert "regressed" not in capsys.readouterr().out
+
+
+def test_json_has_all_there_is(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs read the whole comparison; infinite intervals are null."""
+    assert main(["compare", *files, "--format", "json", "--fdr", "0.01"]) == 1
+    document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert document["verdict"] == "regressed"
+    assert document["verdicts"] == {
+        "regressed": 1,
+        "insufficient": 1,
+        "improved": 1,
+        "unchanged": 1,
+    }
+    assert document["fdr"] == 0.01
+    assert document["baseline"]["file"] == files[0]
+    assert document["baseline"]["kind"] == "baseline"
+    slower = document["operations"]["slower"]
+    assert slower["verdict"] == "regressed"
+    assert 1.2 < slower["shift_ci"][0] < slower["shift"] < slower["shift_ci"][1] < 1.4
+    assert 0.0025 < slower["medians"][1] < 0.0027
+    assert "0.95" in slower["quantiles"]
+    assert document["only_in_baseline"] == ["gone"]
+    assert document["only_in_current"] == ["new\x1b[2J"]
+
+
+def test_markdown_is_a_table_for_pull_requests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the names are, each line has as many cells as the heading."""
+    samples = {"__init__": _durations(1), "a|b": _durations(1), "tick`tock": _durations(1)}
+    Baseline.from_samples(samples).save(tmp_path / "b.json")
+    files = [str(tmp_path / "b.json")] * 2
+    assert main(["compare", *files, "--format", "markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| operation | verdict |")
+    assert lines[1] == "| :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    assert [line.split(" | ")[0] for line in lines[2:5]] == [
+        "| `__init__`",
+        r"| `a\|b`",
+        "| ``tick`tock``",
+    ]
+    assert {line.replace(r"\|", "").count("|") for line in lines[:5]} == {9}
+
+
+def test_plain_numbers_have_no_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of lists nobody knows whether they are seconds; other kinds of files compare with them."""
+    (tmp_path / "a.csv").write_text("\n".join(map(str, _durations(150))))
+    (tmp_path / "b.json").write_text(json.dumps(_durations(150, seed=1)))
+    assert main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "b.json")]) == 0
+    row = capsys.readouterr().out.splitlines()[1].split()
+    assert row[:2] == ["values", "unchanged"]
+    assert row[4:6] != ["s", "ms"]
+    assert 100 < float(row[2]) < 200
+
+
+def test_different_machines_are_pointed_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reader is told that the difference may be the machines'."""
+    Baseline.from_samples({"a": _durations(1)}).save(tmp_path / "here.json")
+    document = json.loads((tmp_path / "here.json").read_text())
+    document["host"] = "runner-7"
+    (tmp_path / "there.json").write_text(json.dumps(document))
+    main(["compare", str(tmp_path / "here.json"), str(tmp_path / "there.json")])
+    assert "and runner-7, and so may the differences" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "wrong.json: No such file or directory"),
+        ("", "wrong.json: the file is empty"),
+        ('{"format": "perfuse-baseline", "version": 9}', "wrong.json: version: 9 is newer than 1"),
+        ("[1, -1]", "wrong.json: [1]: expected a number of seconds, zero or more, found -1"),
+        ("[1, 2]", "no operation is in both files: "),
+    ],
+)
+def test_bad_input_ends_with_2(  # noqa: PLR0913, PLR0917 - what pytest hands in
+    files: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    side: int,
+    content: str | None,
+    message: str,
+) -> None:
+    """One line says which file is wrong and where; nothing is compared."""
+    wrong = tmp_path / "wrong.json"
+    if content is not None:
+        wrong.write_text(content)
+    arguments = [files[0], files[0]]
+    arguments[side] = str(wrong)
+    assert main(["compare", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("perfuse: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fdr", "0"], "--fdr: expected a number between 0 and 1, got 0"),
+        (["--fdr", "nan"], "--fdr: expected a finite number, got nan"),
+        (["--min-effect", "-1"], "--min-effect: expected a number, 0 or more, got -1"),
+        (["--min-effect", "much"], "--min-effect: expected a finite number, got much"),
+        (["--format", "xml"], "invalid choice: 'xml'"),
+    ],
+)
+def test_wrong_options_end_with_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Options are checked before any file is read."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["compare", "absent", "absent", *arguments])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def _on_a_terminal(arguments: list[str], **environment: str) -> str:
+    """What the command prints on a terminal."""
+    reader, writer = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "perfuse", *arguments],
+        stdout=writer,
+        env={**os.environ, "TERM": "xterm", **environment},
+    ):
+        os.close(writer)
+        output = b""
+        try:
+            while part := os.read(reader, 65_536):
+                output += part
+        except OSError:  # how a terminal says that nobody writes to it any more
+            pass
+    os.close(reader)
+    return output.decode()
+
+
+def test_colours_are_for_terminals_only(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Red is what regressed, unless NO_COLOR is set or the output goes elsewhere."""
+    arguments = ["compare", *files]
+    coloured = _on_a_terminal(arguments, NO_COLOR="")
+    [red] = [line for line in coloured.splitlines() if "\x1b[31m" in line]
+    assert "slower" in red
+    assert "\x1b[" not in _on_a_terminal(arguments, NO_COLOR="1")
+    assert "\x1b[" not in _on_a_terminal(arguments, TERM="dumb")
+    main(arguments)
+    assert "\x1b[" not in capsys.readouterr().out
+
+
+def test_a_reader_that_stops_is_no_error(files: tuple[str, str]) -> None:
+    """`perfuse compare ... | head -1` ends without a traceback, and with its verdict."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "perfuse", "compare", *files],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_any_encoding_will_do(files: tuple[str, str]) -> None:
+    """What the output's encoding lacks is replaced."""
+    done = subprocess.run(
+        [sys.executable, "-m", "perfuse", "compare", *files],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert b" ?s " in done.stdout
+
+
+def test_the_commands_load_nothing_optional(files: tuple[str, str]) -> None:
+    """Comparing needs the package alone."""
+    code = (
+        f"import sys; from perfuse.cli import main; main(['compare', *{files!r}]); "
+        "sys.exit(any(name in sys.modules for name in ('rich', 'matplotlib', 'psycopg')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0

@@ -1,0 +1,312 @@
+"""Baselines: taken, saved, loaded, compared with; and files that are none."""
+
+import base64
+import json
+import platform
+import random
+import time
+from array import array
+
+import pytest
+
+import perfuse
+from perfuse import PerformanceMonitor, Snapshot
+from perfuse.regression import Baseline, DataFileError, OperationBaseline
+
+TEXT_FIELDS = ["host", "python", "perfuse"]
+
+
+@pytest.fixture
+def document(tmp_path) -> dict:
+    """A sound baseline file's content."""
+    path = tmp_path / "sound.json"
+    Baseline.from_samples({"parse": [0.001, 0.002, 0.003]}, {"commit": "4f2a91c"}).save(path)
+    return json.loads(path.read_text())
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load a file with the given content."""
+
+    def load(content) -> Baseline:
+        path = tmp_path / "file.json"
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        return Baseline.load(path)
+
+    return load
+
+
+def test_a_baseline_holds_what_the_monitor_saw(monitor):
+    """Windows in the order of time, histograms of everything, time, place and labels."""
+    monitor = PerformanceMonitor(max_metrics_per_operation=3)
+    for duration in (0.5, 0.3, 0.1, 0.2):
+        monitor.record_metric("parse", duration)
+    monitor.record_metric("store", 0.25, success=False)
+    monitor.operation("never")
+    before = time.time()
+    baseline = monitor.baseline({"commit": "4f2a91c", "branch": "main"})
+    assert list(baseline.operations) == ["parse", "store"]
+    assert baseline.operations["parse"].samples == array("d", [0.3, 0.1, 0.2])
+    assert baseline.operations["parse"].histogram.count == 4
+    assert baseline.operations["store"].samples == array("d", [0.25])
+    assert before <= baseline.time <= time.time()
+    assert baseline.host == platform.node()
+    assert baseline.python == f"CPython {platform.python_version()}"
+    assert baseline.perfuse == perfuse.__version__
+    assert baseline.labels == {"commit": "4f2a91c", "branch": "main"}
+
+
+def test_loading_gives_back_what_was_saved(tmp_path):
+    """Every sample comes back bit for bit, whatever characters the names have."""
+    draw = random.Random(1)
+    samples = {
+        name: [draw.expovariate(1000) for _ in range(50)] + [0.0, 0.1, 5e-324, 1e5]
+        for name in ("parse", "检索", 'a "b"\\c', "line\nbreak", "\ud800", "__init__", "x" * 5000)
+    }
+    baseline = Baseline.from_samples(samples, {"ref": "ä\n"})
+    baseline.save(tmp_path / "b.json")
+    loaded = Baseline.load(str(tmp_path / "b.json"))
+    assert loaded == baseline
+    assert loaded.operations["parse"].samples.tobytes() == array("d", samples["parse"]).tobytes()
+    assert loaded.samples() == {name: array("d", each) for name, each in samples.items()}
+
+
+def test_a_baseline_of_nothing_is_saved_and_loaded(tmp_path, monitor):
+    """A monitor that recorded nothing has a baseline, too."""
+    monitor.baseline().save(tmp_path / "b.json")
+    assert Baseline.load(tmp_path / "b.json").operations == {}
+
+
+def test_the_file_can_be_read_by_people(tmp_path):
+    """It is JSON that says what it is, with a line for each operation's samples."""
+    Baseline.from_samples({"a": [0.1, 0.25], "b": [1.0]}, {"commit": "x"}).save(tmp_path / "b.json")
+    lines = (tmp_path / "b.json").read_text().splitlines()
+    assert lines[1:3] == ['  "format": "perfuse-baseline",', '  "version": 1,']
+    assert '      "samples": [0.1, 0.25],' in lines
+    assert '      "samples": [1.0],' in lines
+
+
+def test_later_versions_may_add_keys(document, load):
+    """Keys that this version does not know are passed over."""
+    document["cpu"] = {"model": "?"}
+    document["operations"]["parse"]["errors"] = 3
+    assert load(document).samples() == {"parse": array("d", [0.001, 0.002, 0.003])}
+
+
+def test_no_metadata_leaves_with_a_baseline(tmp_path, monitor):
+    """What users attach to samples stays in the process."""
+    monitor.record_metric("login", 0.1, metadata={"password": "hunter2"})
+    monitor.baseline().save(tmp_path / "b.json")
+    assert "hunter2" not in (tmp_path / "b.json").read_text()
+
+
+def test_repr_is_short():
+    """The samples are not in it."""
+    baseline = Baseline.from_samples({"a": [0.1] * 1000})
+    assert repr(baseline).startswith("<Baseline of 1 operations, 20")
+    assert len(repr(baseline)) < 60
+
+
+@pytest.mark.parametrize(
+    ("samples", "error", "message"),
+    [
+        ({"a": [-0.1]}, ValueError, "-0.1"),
+        ({"a": [float("nan")]}, ValueError, "NaN"),
+        ({"a": [float("inf")]}, ValueError, "inf"),
+        ({"": [0.1]}, ValueError, "empty"),
+        ({"a": ["fast"]}, TypeError, "str"),
+        ({7: [0.1]}, TypeError, "int"),
+    ],
+)
+def test_samples_that_are_none_are_refused(samples, error, message):
+    """A baseline cannot be made of what no monitor would record."""
+    with pytest.raises(error, match=message):
+        Baseline.from_samples(samples)
+
+
+def test_labels_are_texts(monitor):
+    """Anything else is refused where it is given, not where it is read."""
+    with pytest.raises(TypeError, match=r"\('run', 7\)"):
+        monitor.baseline({"run": 7})
+
+
+def test_too_much_to_load_is_not_saved(tmp_path, monkeypatch):
+    """What could not be loaded again is refused when it is saved."""
+    monkeypatch.setattr("perfuse.regression.baseline.MAX_BYTES", 100)
+    with pytest.raises(ValueError, match="at most 100 can be loaded again"):
+        Baseline.from_samples({"a": [0.1] * 1000}).save(tmp_path / "b.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _changed(document: dict, place: str, value: object) -> dict:
+    *parents, last = place.split("/")
+    node = document
+    for parent in parents:
+        node = node[parent]
+    if value is ...:
+        del node[last]
+    else:
+        node[last] = value
+    return document
+
+
+SAMPLES = "operations/parse/samples"
+HISTOGRAM = "operations/parse/histogram"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("format", ..., "expected a baseline"),
+        ("format", "other-tool", "expected a baseline"),
+        ("version", ..., "the key 'version' is missing"),
+        ("version", 2, "version: 2 is newer than 1"),
+        ("version", 0, "version: expected a version from 1 to 1, found 0"),
+        ("version", "1", "version: expected a whole number, found a string of 1 characters"),
+        ("version", True, "version: expected a whole number, found true"),
+        ("version", 1.0, "version: expected a whole number, found 1.0"),
+        ("time", ..., "the key 'time' is missing"),
+        ("time", -1, "time: expected a number of seconds, zero or more, found -1"),
+        ("time", float("nan"), "time: expected a finite number, found nan"),
+        ("time", 10**400, "time: expected a finite number, found 1000"),
+        *[(name, None, f"{name}: expected a string, found null") for name in TEXT_FIELDS],
+        ("labels", [], "labels: expected an object, found a list of 0"),
+        ("labels", {"run": 7}, "labels.run: expected a string, found 7"),
+        ("operations", ..., "the key 'operations' is missing"),
+        ("operations", [], "operations: expected an object, found a list of 0"),
+        ("operations/parse", 3, "operations.parse: expected an object with the key 'samples'"),
+        ("operations/", {}, "expected an operation with a name"),
+        (SAMPLES, ..., "operations.parse: the key 'samples' is missing"),
+        (SAMPLES, [], "operations.parse.samples: expected a list of numbers, found a list of 0"),
+        (SAMPLES, "0.1", "operations.parse.samples: expected a list of numbers, found a string"),
+        (SAMPLES, [0.1, -0.5], r"samples\[1\]: expected a number of seconds, zero or more, found"),
+        (SAMPLES, [0.1, None], r"samples\[1\]: expected a finite number, found null"),
+        (SAMPLES, [True], r"samples\[0\]: expected a finite number, found true"),
+        (SAMPLES, [0.1, float("nan")], r"samples\[1\]: expected a finite number, found nan"),
+        (SAMPLES, [0.1, float("inf")], r"samples\[1\]: expected a finite number, found inf"),
+        (SAMPLES, [0.1, 10**400], r"samples\[1\]: expected a finite number, found 1000"),
+        (SAMPLES, [[0.1]], r"samples\[0\]: expected a finite number, found a list of 1"),
+        (HISTOGRAM, ..., "operations.parse: the key 'histogram' is missing"),
+        (HISTOGRAM, 12, "operations.parse.histogram: expected a string, found 12"),
+        (HISTOGRAM, "?", "operations.parse.histogram: expected a histogram in base64: "),
+        (HISTOGRAM, "ÿ", "operations.parse.histogram: expected a histogram in base64: "),
+        (HISTOGRAM, base64.b64encode(b"PFH").decode(), "expected a histogram in base64: "),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_place(document, load, place, value, message):
+    """The error says which file, where in it, what is expected and what is there."""
+    with pytest.raises(DataFileError, match=r"file\.json: .*" + message):
+        load(_changed(document, place, value))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "file.json: the file is empty"),
+        (b" \n\t ", "file.json: the file is empty"),
+        (b"\x89PNG\r\n\x1a\n", "file.json: byte 0: expected UTF-8 text"),
+        (b"{", "line 1, column 2: expected JSON: .*; is the file complete?"),
+        (b"{}x", "line 1, column 3: expected JSON: Extra data"),
+        (b"[]", "expected a baseline"),
+        (b"null", "expected a baseline"),
+        (b"[" * 100_000, "not JSON nested this deep"),
+        (b'{"a": 1, "a": 2}', "expected each key of an object once, found 'a' again"),
+        (b'{"version": ' + b"9" * 5000 + b"}", "4300 digits"),
+    ],
+)
+def test_a_foreign_file_is_no_baseline(load, content, message):
+    """Whatever the file is, the error is one of its kind."""
+    with pytest.raises(DataFileError, match=message):
+        load(content)
+
+
+def test_every_truncated_file_is_refused(document, load):
+    """However much of its end is missing, a file is not taken for a shorter baseline."""
+    whole = json.dumps(document).encode()
+    assert load(whole).operations
+    for length in range(len(whole)):
+        with pytest.raises(DataFileError):
+            load(whole[:length])
+
+
+def test_huge_files_are_not_read(load, document, monkeypatch):
+    """A limit keeps a wrong file from filling the memory."""
+    monkeypatch.setattr("perfuse.regression.documents.MAX_BYTES", 64)
+    with pytest.raises(DataFileError, match="longer than 64 bytes"):
+        load(document)
+
+
+def test_control_characters_of_a_foreign_file_do_not_reach_the_terminal(document, load):
+    """A name in an error is one line of printable characters."""
+    document["operations"] = {"\x1b[31m\n": {}}
+    with pytest.raises(DataFileError) as caught:
+        load(document)
+    assert str(caught.value).isprintable()
+    assert caught.value.place == r"operations.\x1b[31m\n"
+
+
+def test_texts_of_a_wrong_file_are_not_repeated(load):
+    """If it was the wrong file, what it held stays in it."""
+    with pytest.raises(DataFileError) as caught:
+        load({"format": "perfuse-baseline", "version": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_missing_files_and_folders_are_os_errors(tmp_path):
+    """They keep their usual exceptions."""
+    with pytest.raises(FileNotFoundError):
+        Baseline.load(tmp_path / "absent.json")
+    with pytest.raises(IsADirectoryError):
+        Baseline.load(tmp_path)
+
+
+def test_the_monitor_compares_with_a_baseline(monitor):
+    """Operations of both sides get a verdict; others are in neither."""
+    draw = random.Random(3)
+    before = PerformanceMonitor()
+    for _ in range(200):
+        before.record_metric("slower", draw.lognormvariate(-6, 0.3))
+        before.record_metric("same", draw.lognormvariate(-6, 0.3))
+        monitor.record_metric("slower", 1.5 * draw.lognormvariate(-6, 0.3))
+        monitor.record_metric("same", draw.lognormvariate(-6, 0.3))
+    before.record_metric("gone", 0.1)
+    monitor.record_metric("new", 0.1)
+    comparisons = monitor.compare(before.baseline())
+    assert {name: each.verdict for name, each in comparisons.items()} == {
+        "slower": "regressed",
+        "same": "unchanged",
+    }
+    assert 1.3 < comparisons["slower"].shift < 1.7
+    unworried = monitor.compare(before.baseline(), min_effect=1.0)
+    assert unworried["slower"].verdict == "unchanged"
+
+
+def test_tails_follow_the_least_effect_unless_they_have_their_own(monitor):
+    """Who lets the median double does not hear of tails half as high again, unless asked."""
+    draw = random.Random(4)
+    before = PerformanceMonitor()
+    for _ in range(1000):
+        before.record_metric("search", draw.lognormvariate(-6, 0.1))
+        slow = 1.5 if draw.random() < 0.1 else 1.0
+        monitor.record_metric("search", slow * draw.lognormvariate(-6, 0.1))
+    baseline = before.baseline()
+    assert monitor.compare(baseline)["search"].verdict == "regressed"
+    assert monitor.compare(baseline, min_effect=1.0)["search"].verdict == "unchanged"
+    worried = monitor.compare(baseline, min_effect=1.0, tail_min_effect=0.1)["search"]
+    assert worried.verdict == "regressed"
+
+
+@pytest.mark.parametrize("other", ["before.json", {"search": None}, None])
+def test_only_baselines_are_compared_with(monitor, other):
+    """A path, or the statistics that `detect_regressions` takes, is an error that says so."""
+    with pytest.raises(TypeError, match=r"expected a Baseline, got a \w+; Baseline\.load reads"):
+        monitor.compare(other)
+
+
+def test_a_baseline_can_be_made_by_hand():
+    """Its parts are public, and defaults describe this process."""
+    histogram = PerformanceMonitor(1).operation("a").snapshot()
+    assert isinstance(histogram, Snapshot)
+    baseline = Baseline({"a": OperationBaseline(array("d", [0.1]), histogram)})
+    assert baseline.host == platform.node()
+    assert baseline.labels == {}

@@ -1,0 +1,285 @@
+"""Budgets of operations in tests, and the pytest fixture that gives them."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from perfuse import _core, get_performance_monitor
+from perfuse.regression import Baseline
+from perfuse.regression.budget import BudgetExceededError, PerfBudget
+
+
+@pytest.fixture
+def process_monitor():
+    """A process monitor of the test's own."""
+    before = _core.process_monitor()
+    _core.set_process_monitor(None)
+    yield get_performance_monitor()
+    _core.set_process_monitor(before)
+
+
+@pytest.fixture
+def budget(tmp_path, process_monitor):
+    """What the fixture `perf_budget` gives, at home in a temporary folder."""
+    return PerfBudget(tmp_path)
+
+
+def _record(operation, *durations):
+    for duration in durations:
+        get_performance_monitor().record_metric(operation, duration)
+
+
+def _durations(median, count=200, seed=0):
+    draw = random.Random(seed)
+    return [median * draw.lognormvariate(0, 0.2) for _ in range(count)]
+
+
+def test_what_the_block_records_is_judged_and_nothing_else(budget):
+    """Samples from before, of other operations and after do not count."""
+    _record("search", 5, 5, 5)
+    with budget("search", max=0.2, p50=0.16, mean=0.16, p95=0.2, p99=0.2, p999=0.2):
+        _record("search", 0.1, 0.2)
+        _record("other", 5)
+    _record("search", 5)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"p50": 0.02}, "p50 is 30.0 ms, the limit 20.0 ms"),
+        ({"mean": 0.029}, "mean is 30.0 ms, the limit 29.0 ms"),
+        ({"max": 0.049}, "max is 50.0 ms, the limit 49.0 ms"),
+        ({"p95": 0.047}, "p95 is 48.0 ms, the limit 47.0 ms"),
+        ({"p99": 0.049, "p999": 0.0499}, "p999 is 50.0 ms, the limit 49.9 ms"),
+    ],
+)
+def test_exceeding_a_limit_fails_the_test_with_the_figures(budget, limits, message):
+    """The message names operation, statistic, value and limit."""
+    with (
+        pytest.raises(BudgetExceededError, match=message) as caught,
+        budget("search", **limits),
+    ):
+        _record("search", 0.01, 0.02, 0.03, 0.04, 0.05)
+    assert str(caught.value).startswith(
+        "search is over its budget (5 samples recorded in the block):\n  "
+    )
+
+
+def test_all_that_is_wrong_is_said_at_once(budget):
+    """Every limit that is exceeded has a line."""
+    with pytest.raises(BudgetExceededError) as caught, budget("a", p50=0.1, p95=0.1, max=9):
+        _record("a", 1)
+    assert str(caught.value).count("\n") == 2
+
+
+def test_a_block_that_records_nothing_is_itself_an_execution(budget, process_monitor):
+    """It is timed as a whole and recorded under the name, and the message says so."""
+    with budget("block", max=60):
+        pass
+    assert process_monitor.get_stats("block").count == 1
+    with (
+        pytest.raises(BudgetExceededError, match="the block as a whole, as nothing"),
+        budget("block", max=1e-9),
+    ):
+        pass
+
+
+def test_a_disabled_monitor_is_no_way_out(budget, process_monitor):
+    """The block is timed even if nothing can be recorded."""
+    process_monitor.disable()
+    with (
+        pytest.raises(BudgetExceededError, match="the block as a whole"),
+        budget("block", max=1e-9),
+    ):
+        _record("block", 1e-10)
+
+
+def test_a_clear_within_the_block_is_no_harm(budget, process_monitor):
+    """What was recorded since it is judged."""
+    _record("a", 1, 1, 1)
+    with budget("a", max=0.1):
+        process_monitor.clear_metrics("a")
+        _record("a", 0.1, 0.1)
+
+
+def test_of_more_than_a_window_the_last_are_judged(budget):
+    """The window bounds what can be looked at."""
+    with budget("a", max=0.1):
+        _record("a", *[5] * 10, *[0.1] * 1000)
+
+
+async def test_threads_and_tasks_belong_to_the_block(budget):
+    """Whoever records under the name while the block runs is judged."""
+
+    async def task():
+        await asyncio.sleep(0)
+        _record("a", 0.1)
+        thread = threading.Thread(target=_record, args=("a", 0.3))
+        thread.start()
+        thread.join()
+
+    with pytest.raises(BudgetExceededError, match="2 samples"), budget("a", p50=0.1):
+        await task()
+
+
+def test_an_error_in_the_block_is_not_replaced(budget):
+    """A test that fails for another reason fails for that one."""
+    with pytest.raises(ZeroDivisionError), budget("a", max=1e-9):
+        raise ZeroDivisionError
+
+
+def test_a_baseline_is_compared_with(budget, tmp_path):
+    """A regression by more than the increase fails, with the comparison in the message."""
+    Baseline.from_samples({"search": _durations(0.01)}).save(tmp_path / "search.json")
+    with budget("search", baseline="search.json"):
+        _record("search", *_durations(0.01, seed=1))
+    with budget("search", baseline=tmp_path / "search.json", max_increase=0.5):
+        _record("search", *_durations(0.012, seed=1))
+    with budget("search", baseline=Baseline.load(tmp_path / "search.json")):
+        _record("search", *_durations(0.005, seed=1))
+    with (
+        pytest.raises(BudgetExceededError) as caught,
+        budget("search", baseline="search.json", max_increase=0.05),
+    ):
+        _record("search", *_durations(0.012, seed=1))
+    assert "regressed from the baseline by more than 5%: <Comparison regressed: shift +" in str(
+        caught.value
+    )
+
+
+def test_too_few_samples_to_tell_are_no_success(budget):
+    """A budget that cannot be checked says so."""
+    with (
+        pytest.raises(BudgetExceededError, match="too few samples to compare"),
+        budget("a", baseline=Baseline.from_samples({"a": [0.1]})),
+    ):
+        _record("a", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "the budget of 'a' has neither a limit nor a baseline"),
+        ({"p95": 0}, "the budget of 'a': p95 is a number of seconds over 0, got 0"),
+        ({"mean": -1}, "mean is a number of seconds over 0, got -1"),
+        ({"max": float("nan")}, "max is a number of seconds over 0, got nan"),
+        ({"p50": 1, "max_increase": 0.1}, "got 0.1 without a baseline"),
+        ({"baseline": "b.json", "max_increase": -0.1}, "got -0.1 with a baseline"),
+        ({"baseline": "b.json"}, "the baseline has no operation 'a'; it has 'b'"),
+        ({"baseline": "damaged.json"}, "damaged.json: the file is empty"),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_refused_before_the_block(
+    budget, tmp_path, arguments, message
+):
+    """The block does not run for nothing."""
+    Baseline.from_samples({"b": [0.1]}).save(tmp_path / "b.json")
+    (tmp_path / "damaged.json").touch()
+    with pytest.raises(ValueError, match=message), budget("a", **arguments):
+        pytest.fail("the block ran")
+
+
+def test_a_missing_baseline_says_how_to_make_it(budget):
+    """The first run finds no file."""
+    with (
+        pytest.raises(FileNotFoundError, match=r"pytest --perf-update"),
+        budget("a", baseline="absent.json"),
+    ):
+        pytest.fail("the block ran")
+
+
+def test_an_update_writes_the_baseline(tmp_path, process_monitor):
+    """Operations of other tests in the same file, and its labels, stay."""
+    Baseline.from_samples({"a": [1.0], "b": [2.0]}, {"by": "hand"}).save(tmp_path / "b.json")
+    budget = PerfBudget(tmp_path, update=True)
+    with budget("a", baseline="b.json"):
+        _record("a", 0.25, 0.5)
+    with budget("c", baseline="new/c.json"):
+        _record("c", 0.125)
+    updated = Baseline.load(tmp_path / "b.json")
+    assert {name: list(each) for name, each in updated.samples().items()} == {
+        "a": [0.25, 0.5],
+        "b": [2.0],
+    }
+    assert updated.labels == {"by": "hand"}
+    assert list(Baseline.load(tmp_path / "new" / "c.json").samples()["c"]) == [0.125]
+    with pytest.raises(BudgetExceededError), budget("a", p50=0.1, baseline="b.json"):
+        _record("a", 0.75)
+
+
+SUITE = """
+from perfuse import get_performance_monitor
+
+def _record(scale):
+    for number in range(100):
+        get_performance_monitor().record_metric("op", scale * (1 + number % 10 / 100))
+
+def test_limit(perf_budget):
+    with perf_budget("op", p95={limit}):
+        _record(0.001)
+
+def test_baseline(perf_budget):
+    with perf_budget("op", baseline="perf/op.json", max_increase=0.10):
+        _record({scale})
+"""
+
+
+@pytest.fixture
+def pytest_run(tmp_path):
+    """Run pytest on a suite that uses the fixture, as a user's project does."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+
+    def run(*arguments, limit=0.002, scale=0.001):
+        (tmp_path / "test_it.py").write_text(SUITE.format(limit=limit, scale=scale))
+        # Of the plug-ins that are installed, perfuse's alone.
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "perfuse.regression.pytest_plugin", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        )
+
+    return run
+
+
+def test_the_fixture_in_a_project(pytest_run, tmp_path):
+    """Baselines are written on request, and a regression fails the test with its figures."""
+    missing = pytest_run("-k", "baseline")
+    assert missing.returncode == 1
+    assert "pytest --perf-update" in missing.stdout
+    assert pytest_run("--perf-update").returncode == 0
+    assert list(Baseline.load(tmp_path / "perf" / "op.json").operations) == ["op"]
+    assert pytest_run().returncode == 0
+    failed = pytest_run(limit=0.0005, scale=0.002)
+    assert failed.returncode == 1
+    assert "op is over its budget (100 samples recorded in the block):" in failed.stdout
+    assert "p95 is 1.09 ms, the limit 500 µs" in failed.stdout
+    assert "<Comparison regressed: shift +100.0 %" in failed.stdout
+    # The traceback ends in the test; what perfuse is made of is not shown.
+    assert "budget.py" not in failed.stdout
+
+
+def test_the_plugin_is_found_and_off_unless_used(tmp_path):
+    """An installed perfuse adds the fixture to every run, and loads nothing for it before."""
+    (tmp_path / "test_it.py").write_text(
+        "import sys\n"
+        "def test_it(pytestconfig):\n"
+        "    assert pytestconfig.pluginmanager.has_plugin('perfuse')\n"
+        "    assert 'perfuse.regression.pytest_plugin' in sys.modules\n"
+        "    assert 'perfuse.regression.budget' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,70 @@
+"""Files that are written whole or not at all."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from perfuse.files import write_atomically
+
+
+def test_text_and_bytes_arrive(tmp_path):
+    """A new file holds what was given, and nothing else is left in its folder."""
+    write_atomically(tmp_path / "text", "µs\n")
+    write_atomically(tmp_path / "bytes", b"\x89PNG\r\n")
+    assert (tmp_path / "text").read_bytes() == b"\xc2\xb5s\n"
+    assert (tmp_path / "bytes").read_bytes() == b"\x89PNG\r\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bytes", "text"]
+
+
+def test_permissions_are_those_of_any_new_file_or_stay(tmp_path):
+    """The umask holds for a new file; one that is replaced keeps its mode."""
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.touch()
+    old.chmod(0o600)
+    before = os.umask(0o027)
+    try:
+        write_atomically(new, "x")
+        write_atomically(old, "x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(new.stat().st_mode) == 0o640
+    assert stat.S_IMODE(old.stat().st_mode) == 0o600
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    """When the disk fails half-way, the file is as it was."""
+    path = tmp_path / "file"
+    path.write_text("before")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "after")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_links_are_followed(tmp_path):
+    """What a link leads to is replaced; the link stays one."""
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("before")
+    link.symlink_to(target)
+    write_atomically(link, "after")
+    assert link.is_symlink()
+    assert target.read_text() == "after"
+
+
+def test_devices_are_written_to_and_not_replaced():
+    """A device stays a device."""
+    write_atomically(Path("/dev/null"), "nothing")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_a_missing_folder_is_an_error(tmp_path):
+    """There is nothing to create a folder for."""
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "absent" / "file", "x")
