@@ -1,0 +1,112 @@
+"""docs/regression.md takes a stranger from nothing to a gate: what it shows is what happens."""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "regression.md").read_text()
+EXAMPLES = ROOT / "docs" / "benchmarks"
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e-\d+)?")
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def _shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def _session(block: str) -> list[tuple[str, str]]:
+    """The commands of a console block, each with the output that follows it."""
+    parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _assert_shown(printed: str, shown: str) -> None:
+    """The same text; figures within a tenth, as mathematical functions differ between platforms."""
+    assert NUMBER.sub("0", printed).split() == NUMBER.sub("0", shown).split(), printed
+    for here, there in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
+        if "e-" not in there:
+            assert float(here) == pytest.approx(float(there), rel=0.1, abs=0.5), printed
+
+
+def test_the_page_can_be_followed_from_top_to_bottom(tmp_path):
+    """Every Python block runs, and every console command prints and returns what is shown."""
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    commands = 0
+    for kind, block in BLOCKS:
+        if kind == "python":
+            done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=False)
+            assert done.returncode == 0, block
+        elif kind == "console":
+            status = 0
+            for command, shown in _session(block):
+                done = _shell(f"(exit {status}); {command}", tmp_path)
+                assert done.stderr == ""
+                _assert_shown(done.stdout, shown)
+                status = done.returncode
+                commands += 1
+    assert commands >= 4
+
+
+def test_the_gate_for_pull_requests_closes(tmp_path):
+    """Its lines, in a repository whose branch is slower than main, end with 1 and the table."""
+    [gate] = [block for kind, block in BLOCKS if kind == "sh" and "worktree" in block]
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    # Times alternate, so that the load of the machine does not make neighbours alike.
+    bench = (
+        "import os, pathlib, time; note = pathlib.Path(__file__).with_name('note')\n"
+        "time.sleep({seconds} + 0.02 * note.exists())\n"
+        "note.unlink() if note.exists() else note.touch()\n"
+    )
+    git = "git -c user.name=t -c user.email=t@example.org -c init.defaultBranch=main"
+    for number, seconds in enumerate((0.0, 0.15)):
+        (repository / "bench.py").write_text(bench.format(seconds=seconds))
+        steps = f"{git} init -q; git add bench.py; {git} commit -qm {number}"
+        assert _shell(steps, repository).returncode == 0
+        if number == 0:
+            _shell("git update-ref refs/remotes/origin/main HEAD", repository)
+    done = _shell(gate.replace("--runs 30", "--runs 15"), repository)
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout[done.stdout.index("|") :].splitlines()  # after what git says
+    assert lines[2].startswith("| A | `python ../base/bench.py` |")
+    assert lines[3].startswith("| B | `python bench.py` |")
+    assert "B against A: **regressed**, +" in lines[5]
+
+
+def test_ab_prints_what_is_shown(tmp_path):
+    """`perfuse ab`, whose figures differ from run to run, prints the same lines."""
+    [ab] = [block for kind, block in BLOCKS if kind == "text"]
+    [(command, shown)] = _session(ab)
+    done = _shell(command, tmp_path)
+    assert done.returncode in (0, 1), done.stderr
+    for here, there in itertools.zip_longest(done.stdout.splitlines(), shown.splitlines()):
+        assert here.split()[:2] == there.split()[:2]
+
+
+def test_the_benches_write_files_like_those_shown(tmp_path):
+    """The benches still write what `perfuse compare` reads, with the benchmarks on the page."""
+    bench = f"pytest {ROOT / 'benches' / 'test_overhead.py'} -q -k perfuse --benchmark-enable"
+    options = f"--rootdir {ROOT} --benchmark-json=now.json -p no:cacheprovider"
+    done = _shell(f"{bench} {options}", tmp_path)
+    assert done.returncode == 0, done.stdout
+    done = _shell(f"perfuse compare --format json {EXAMPLES / 'before.json'} now.json", tmp_path)
+    assert done.returncode in (0, 1), done.stderr
+    report = json.loads(done.stdout)
+    assert len(report["operations"]) >= 7
+    assert report["only_in_baseline"] == []
