@@ -1,5 +1,6 @@
 """What real receivers hold after an export is what was recorded."""
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -18,8 +19,10 @@ from pathlib import Path
 import pytest
 from servers import free_port, running, server_path
 
+from perfuse import get_performance_monitor
 from perfuse.export.otlp import OtlpExporter
 from perfuse.measurements import Measurement
+from perfuse.pool import ConnectionPoolConfig
 
 PATIENCE = 60.0
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -121,7 +124,7 @@ class Collector:
 
         def whole():
             texts = self.log.read_text().split("ResourceMetrics #")[1:]
-            end = re.compile(re.escape(last) + r"\n[\s\S]*\nValue: \S+\n")
+            end = re.compile(re.escape(last) + r"\n[\s\S]*\n(?:Value|Max): \S+\n")
             texts = [text for text in texts if end.search(text)]
             return texts if len(texts) >= exports else None
 
@@ -216,6 +219,36 @@ def test_a_collector_receives_differences(monitor, collector, monkeypatch):
     assert second[key]["temporality"] == "DELTA"
     assert second[key]["StartTimestamp"] == first[key]["Timestamp"]
     assert ("perfuse.operation.duration", "store", "ok") not in second
+
+
+async def test_a_collector_receives_the_state_of_pools(manager, database, collector, monkeypatch):
+    """A real pool's metrics have the names, kinds and values of the semantic conventions."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http)
+    config = ConnectionPoolConfig(min_size=2, max_size=3)
+    pool = await manager.get_connection_pool(database, config)
+    async with pool.connection():
+        pass
+    async with pool.connection():
+        monitor = get_performance_monitor()
+        exporter = OtlpExporter()
+        await asyncio.to_thread(exporter, monitor.snapshot(), monitor.measurements())
+    exporter.close()
+    [(_, points)] = collector.received(last="db.client.connection.use_time")
+    [name] = {key[1] for key in points if key[0].startswith("db.client.connection.")}
+    assert name in manager.get_pool_statistics()
+    for key, value in {
+        ("count", name, "used"): 1,
+        ("idle.min", name): 2,
+        ("idle.max", name): 3,
+        ("max", name): 3,
+        ("pending_requests", name): 0,
+        ("timeouts", name): 0,
+    }.items():
+        assert int(points[("db.client.connection." + key[0], *key[1:])]["Value"]) == value
+    for key, least in {"create_time": 1, "wait_time": 2, "use_time": 1}.items():
+        point = points["db.client.connection." + key, name]
+        assert int(point["Count"]) >= least
+        assert point["unit"] == "s"
 
 
 PROGRAM = """
