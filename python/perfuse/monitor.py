@@ -104,7 +104,7 @@ class PerformanceMonitor(_core.Monitor):
 
         with _creation:
             if self._alerts is None or self._alerts.closed:
-                self._alerts = Alerts(self)
+                self._alerts = Alerts(self, regression=_regression)
             return self._alerts
 
     def detect_regressions(self, baseline_stats: Mapping[str, PerformanceStats]) -> list[str]:
@@ -343,6 +343,12 @@ def _load_alerts(monitor: PerformanceMonitor, path: str) -> None:
     except Exception as exc:  # noqa: BLE001 - whatever it is
         # The text says what is wrong and where; it holds no secret.
         logger.error("PERFUSE_ALERTS: no alerts are loaded: %s", exc)  # noqa: TRY400
+
+
+def _regression() -> Any:
+    from perfuse import regression  # noqa: PLC0415 - a layer above, when a rule asks for it
+
+    return regression
 
 
 def track_performance(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from perfuse import regression
 from perfuse.alerts.engine import Clock, Engine
 from perfuse.alerts.source import MonitorSource
 
@@ -16,7 +17,7 @@ class Looking:
         self.recorded = []
         self.monitor = monitor
         clock = Clock(lambda: self.now, lambda: self.wall)
-        self.engine = Engine(MonitorSource(monitor), self._publish, clock)
+        self.engine = Engine(MonitorSource(monitor, lambda: regression), self._publish, clock)
 
     def _publish(self, alert, announce):
         self.recorded.append(alert)
