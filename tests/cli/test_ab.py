@@ -278,8 +278,8 @@ def test_progress_is_shown_on_a_terminal() -> None:
     shown = os.read(reader, 65_536).decode()
     os.close(reader)
     assert done.returncode == 0
-    assert "run 1 of 6, about " in shown
-    assert re.search(r"run 6 of 6, A \d+ ms, B \d+ ms, about 0 s left", shown)
+    assert "1 of 6 runs, about " in shown
+    assert re.search(r"6 of 6 runs, A \d+ ms, B \d+ ms, about 0 s left", shown)
     assert shown.endswith("\r\x1b[K")
 
 
@@ -294,7 +294,17 @@ def test_progress_is_told_elsewhere_only_if_it_takes_long(
     monkeypatch.setattr("perfuse.cli.status.Status.FIRST", 0)
     main(arguments)
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("perfuse: run 1 of 2, A ")
+    assert line.startswith("perfuse: 1 of 2 runs, A ")
+
+
+def test_a_long_run_shows_that_it_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for the first run to end is told so, though there is no time to go by yet."""
+    monkeypatch.setattr("perfuse.cli.status.Status.FIRST", 0)
+    monkeypatch.setattr("perfuse.cli.child.WATCH", 0.01)
+    main(["ab", "--runs", "1", "--warmup", "0", "--", "sleep", "0.5", "--", "true"])
+    assert capsys.readouterr().err == "perfuse: 0 of 2 runs, 0 s into the first\n"
 
 
 def test_handlers_and_descriptors_are_as_before() -> None:

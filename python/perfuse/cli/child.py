@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 GRACE = 2.0
 """Seconds between asking a command to end and ending it."""
+
+WATCH = 1.0
+"""Seconds between looks at a command that runs: seldom enough not to disturb it."""
 
 TAIL_BYTES = 4096
 """How much of the end of its standard error output is kept."""
@@ -91,7 +94,9 @@ def deferred_interrupts() -> Iterator[Interrupts]:
             signal.raise_signal(interrupts.received[0])
 
 
-def execute(command: Sequence[str], timeout: float, interrupts: Interrupts) -> Execution:
+def execute(
+    command: Sequence[str], timeout: float, interrupts: Interrupts, watch: Callable[[], object]
+) -> Execution:
     """Run a command in a session of its own, without input, its output thrown away.
 
     What it started and left running is left alone if it ended by itself, and else ended with it.
@@ -100,6 +105,7 @@ def execute(command: Sequence[str], timeout: float, interrupts: Interrupts) -> E
         command: The program and its arguments.
         timeout: Seconds after which it is ended.
         interrupts: What may come between.
+        watch: Called every now and then while it runs.
 
     Raises:
         OSError: If it cannot be started.
@@ -117,7 +123,7 @@ def execute(command: Sequence[str], timeout: float, interrupts: Interrupts) -> E
         errors = _Tail(process.stderr.fileno())
         ended = False
         try:
-            ended = _wait(pidfd, errors, begin + timeout, interrupts)
+            ended = _wait(pidfd, errors, begin + timeout, interrupts, watch)
             seconds = time.perf_counter() - begin
         finally:
             if not ended:
@@ -162,7 +168,13 @@ class _Tail:
         return self._kept.decode(errors="replace")
 
 
-def _wait(pidfd: int, errors: _Tail, deadline: float, interrupts: Interrupts) -> bool:
+def _wait(
+    pidfd: int,
+    errors: _Tail,
+    deadline: float,
+    interrupts: Interrupts,
+    watch: Callable[[], object],
+) -> bool:
     """Wait for the process, and tell whether it ended by itself."""
     with selectors.DefaultSelector() as selector:
         for descriptor in (pidfd, interrupts.wakeup, errors.pipe):
@@ -171,13 +183,15 @@ def _wait(pidfd: int, errors: _Tail, deadline: float, interrupts: Interrupts) ->
             left = deadline - time.perf_counter()
             if left <= 0:
                 return False
-            ready = {key.fd for key, _ in selector.select(left)}
+            ready = {key.fd for key, _ in selector.select(min(left, WATCH))}
             if pidfd in ready:
                 return True
             if interrupts.wakeup in ready:
                 os.read(interrupts.wakeup, PIPE_BYTES)
             if errors.pipe in ready and not errors.read():
                 selector.unregister(errors.pipe)
+            if not ready:  # what has just come may be the end, whose time is taken first
+                watch()
     return False
 
 

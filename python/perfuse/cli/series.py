@@ -55,6 +55,7 @@ class Series:
             FailedError: If a command does not start, fails, or takes too long.
         """
         times: tuple[list[float], list[float]] = ([], [])
+        self.progress.times = times
         with self.progress.status:
             for number in range(self.rounds):
                 # Who goes first finds the machine as the other left it; so they take turns in that.
@@ -62,13 +63,13 @@ class Series:
                     seconds = self._once(which, number)
                     if number >= self.warmup:
                         times[which].append(seconds)
-                    self.progress.step(times)
+                    self.progress.step()
         return times
 
     def _once(self, which: int, number: int) -> float:
         command = self.commands[which]
         try:
-            execution = execute(command, self.timeout, self.interrupts)
+            execution = execute(command, self.timeout, self.interrupts, self.progress.show)
         except OSError as exc:
             raise FailedError(f"command {NAMES[which]} does not start: {exc}") from None
         if execution.status == 0:
@@ -105,17 +106,24 @@ class _Progress:
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.done = 0
+        self.times: Sequence[list[float]] = ([], [])
         self.status = Status(at_once=True)
 
-    def step(self, times: Sequence[list[float]]) -> None:
+    def step(self) -> None:
         self.done += 1
-        self.status.show(lambda: self._text(times))
+        self.show()
 
-    def _text(self, times: Sequence[list[float]]) -> str:
-        left = self.status.elapsed / self.done * (self.steps - self.done)
+    def show(self) -> None:
+        self.status.show(self._text)
+
+    def _text(self) -> str:
         medians = "".join(
             f", {name} {wording.seconds(statistics.median(each))}"
-            for name, each in zip(NAMES, times, strict=True)
+            for name, each in zip(NAMES, self.times, strict=True)
             if each
         )
-        return f"run {self.done} of {self.steps}{medians}, about {left:.0f} s left"
+        so_far = f"{self.done} of {self.steps} runs{medians}"
+        if self.done == 0:
+            return f"{so_far}, {self.status.elapsed:.0f} s into the first"
+        left = self.status.elapsed / self.done * (self.steps - self.done)
+        return f"{so_far}, about {left:.0f} s left"
