@@ -59,7 +59,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Put the pools under load.")
     parser.add_argument("part", nargs="?", choices=["all", *PARTS], default="all")
     parser.add_argument(
-        "--seconds", type=float, default=5.0, help="per subject and number of tasks"
+        "--seconds", type=float, default=2.5, help="per subject, number of tasks and turn"
     )
     parser.add_argument("--grow", choices=GROWERS, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
@@ -170,42 +170,53 @@ async def load(url: str, seconds: float) -> bool:
     """Many tasks that each lease, ask and give back, again and again."""
     failed = 0
     for tasks in (1000, 10_000):
-        print(f"\n{tasks:,} tasks over {CONNECTIONS} connections, {seconds:g} s each\n")
+        print(f"\n{tasks:,} tasks over {CONNECTIONS} connections, twice {seconds:g} s each\n")
         print(f"  {'':14}{'requests/s':>11}{'wait p50':>12}{'p95':>12}{'p99':>12}{'errors':>8}")
-        for name, (open_pool, ask) in SUBJECTS.items():
+        totals = {name: Load() for name in SUBJECTS}
+        # There and back, as the server and the machine are not the same at the end.
+        for name in (*SUBJECTS, *reversed(SUBJECTS)):
+            open_pool, ask = SUBJECTS[name]
             async with open_pool(url, CONNECTIONS) as acquire:
-                rate, wait, errors = await run_tasks(acquire, ask, tasks, seconds)
-            failed += errors if name == "perfuse" else 0
+                await run_tasks(acquire, ask, tasks, seconds, totals[name])
+        for name, total in totals.items():
+            wait = total.wait.snapshot()
             waits = "".join(f"{wait.quantile(q) * 1e3:9.1f} ms" for q in (0.5, 0.95, 0.99))
-            print(f"  {name:14}{rate:11,.0f}{waits}{errors:8}")
+            print(f"  {name:14}{total.requests / total.seconds:11,.0f}{waits}{total.errors:8}")
+        failed += totals["perfuse"].errors
     return verdict(f"{failed} requests of perfuse failed", failed == 0, "0")
 
 
-async def run_tasks(acquire: Acquire, ask: Any, tasks: int, seconds: float) -> tuple[Any, ...]:
-    """Requests per second, the waits and the errors of `tasks` tasks."""
-    wait = PerformanceMonitor(1).operation("wait")
-    requests = errors = 0
+class Load:
+    """What the requests of one subject came to."""
+
+    def __init__(self) -> None:
+        self.wait = PerformanceMonitor(1).operation("wait")
+        self.requests = self.errors = 0
+        self.seconds = 0.0
+
+
+async def run_tasks(acquire: Acquire, ask: Any, tasks: int, seconds: float, total: Load) -> None:
+    """Adds up requests, waits and errors of `tasks` tasks."""
     began = perf_counter()
 
     async def work() -> None:
-        nonlocal requests, errors
         # Everybody asks once at least, so that the last in the queue counts.
         while True:
             asked = perf_counter()
             try:
                 async with acquire() as connection:
-                    wait.record(perf_counter() - asked)
+                    total.wait.record(perf_counter() - asked)
                     await ask(connection)
-                requests += 1
+                total.requests += 1
             except Exception as exc:  # noqa: BLE001 - counted, and the first shown
-                errors += 1
-                if errors == 1:
+                total.errors += 1
+                if total.errors == 1:
                     print(f"  first error: {exc!r}")
             if perf_counter() - began >= seconds:
                 return
 
     await asyncio.gather(*(work() for _ in range(tasks)))
-    return requests / (perf_counter() - began), wait.snapshot(), errors
+    total.seconds += perf_counter() - began
 
 
 async def burst(url: str, _seconds: float) -> bool:
