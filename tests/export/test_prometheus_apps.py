@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import logging
 import os
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from wsgiref.validate import validator
@@ -18,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from perfuse.export.prometheus import Exposition, metrics_app, metrics_wsgi_app, start_http_server
+from perfuse.export.prometheus.server import MAX_CONNECTIONS
 
 OPENMETRICS = {"Accept": "application/openmetrics-text"}
 
@@ -254,6 +257,25 @@ class TestServer:
                 for thread in threads:
                     thread.join()
             assert results == [200] * 8
+
+    def test_clients_beyond_the_limit_are_turned_away(self, exposition):
+        """So many that say nothing take a thread each; one more is closed, until one leaves."""
+        with start_http_server(0, source=exposition) as server, contextlib.ExitStack() as stack:
+            address = ("127.0.0.1", server.port)
+            silent = [
+                stack.enter_context(socket.create_connection(address))
+                for _ in range(MAX_CONNECTIONS)
+            ]
+            with socket.create_connection(address) as refused:
+                assert refused.recv(1) == b""
+            silent[0].close()
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    assert _fetch(server.url)[0] == 200
+                    break
+                except OSError:
+                    assert time.monotonic() < deadline
 
     def test_garbage_is_answered_with_an_error(self, exposition):
         """What is not HTTP gets a 400, and the server goes on."""

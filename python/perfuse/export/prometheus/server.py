@@ -32,6 +32,9 @@ DEFAULT_PORT = 9464
 REQUEST_TIMEOUT = 10.0
 """Seconds that a client may take to send its request, or to take the next piece of the answer."""
 
+MAX_CONNECTIONS = 64
+"""How many clients are served at once, each by a thread; who comes on top is turned away."""
+
 
 def start_http_server(
     port: int = DEFAULT_PORT,
@@ -134,6 +137,7 @@ class _Server(ThreadingMixIn, TCPServer):
 
     def __init__(self, host: str, port: int, exposition: Exposition) -> None:
         self.exposition = exposition
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             self.address_family, _, _, _, address = found[0]
@@ -142,6 +146,23 @@ class _Server(ThreadingMixIn, TCPServer):
             raise OSError(
                 exc.errno, f"cannot listen on {host} port {port}: {exc.strerror}"
             ) from exc
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            # Threads without end would be worse for the program than a scrape that fails.
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, _request: Any, client_address: Any) -> None:
         # A scraper that went away is no fault of the program's.
