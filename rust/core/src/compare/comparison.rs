@@ -13,6 +13,10 @@ use super::{
 /// Below so many values in either sample, exact counts take the place of the normal approximation.
 const FEW: usize = 8;
 
+/// With fewer values than this a sample hardly tells how its neighbours are correlated, and correcting for what it
+/// seems to tell takes the evidence of samples that lie wholly apart.
+const SHORT: usize = 20;
+
 /// The tail quantiles compared, and how many values each sample needs for it: at least four lie beyond.
 const TAILS: [(f64, usize); 3] = [(0.9, 40), (0.95, 80), (0.99, 400)];
 
@@ -172,7 +176,7 @@ pub fn compare_many(pairs: &[(Values, Values)], settings: &Settings) -> Vec<Comp
         .rev()
         .map(|rank| (rank, p_values[rank - 1]))
         .find(|&(rank, p_value)| p_value <= allowed(rank))
-        .map_or(0.0, |(_, p_value)| p_value);
+        .map_or(0.0, |(rank, _)| allowed(rank));
     evidence
         .into_iter()
         .map(|evidence| evidence.decide(settings.alpha, cutoff))
@@ -209,7 +213,11 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     };
     let (inflated_x, inflated_y) = (inflation(lag_one(&x.ranks)), inflation(lag_one(&y.ranks)));
     comparison.effective_n = (x.len() / inflated_x).min(y.len() / inflated_y);
-    let inflated = (inflated_x / x.len() + inflated_y / y.len()) / (1.0 / x.len() + 1.0 / y.len());
+    let inflated = if fewest < SHORT && apart(&x, &y) {
+        1.0
+    } else {
+        (inflated_x / x.len() + inflated_y / y.len()) / (1.0 / x.len() + 1.0 / y.len())
+    };
     let rank_sum = RankSum::of(&x.ascending, &y.ascending);
     let mut differences = Differences::new(&x.ascending, &y.ascending);
     comparison.shift = scale.ratio(differences.median(), typical);
@@ -299,6 +307,12 @@ fn few_p(x: &Sample, y: &Sample) -> (f64, f64) {
     let above = (n - many.ascending.partition_point(|&v| v <= upper)) as u64;
     let p = |beaten| (2.0 * median_above(m as u64, n as u64, beaten)).min(1.0);
     (p(below.max(above)), p(n as u64))
+}
+
+/// Whether no value of one sample lies among those of the other.
+fn apart(x: &Sample, y: &Sample) -> bool {
+    let (x, y) = (&x.ascending, &y.ascending);
+    x[x.len() - 1] < y[0] || y[y.len() - 1] < x[0]
 }
 
 /// Whether the smaller sample lies apart: its median beyond the other's p99 and all of it beyond the p90.
