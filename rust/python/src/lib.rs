@@ -27,6 +27,7 @@ mod source;
 mod span;
 mod step;
 mod stop;
+mod unheld;
 mod values;
 
 /// The compiled core of perfuse. Use the names that `perfuse` exports.

@@ -8,7 +8,7 @@ use pyo3::{
     types::{PyBytes, PyDict, PyType},
 };
 
-use crate::{error, names, snapshot::Snapshot};
+use crate::{error, names, snapshot::Snapshot, unheld::Unheld};
 
 /// All operations of a monitor that had samples or were under way, as they were at one moment.
 ///
@@ -16,17 +16,23 @@ use crate::{error, names, snapshot::Snapshot};
 /// were copied one after another while recording went on: each is consistent in itself to within the
 /// samples that were being recorded at that moment; there is no common instant for all of them.
 #[pyclass(frozen, eq, module = "perfuse")]
-#[derive(PartialEq)]
-pub struct MonitorSnapshot(Core);
+pub struct MonitorSnapshot(Unheld<Core>);
 
 impl MonitorSnapshot {
     pub fn new(snapshot: Core) -> Self {
-        Self(snapshot)
+        let is_large = snapshot.operations.len() >= 100;
+        Self(Unheld::new(snapshot, is_large))
     }
 
     /// What Rust encodes.
     pub fn core(&self) -> &Core {
         &self.0
+    }
+}
+
+impl PartialEq for MonitorSnapshot {
+    fn eq(&self, other: &Self) -> bool {
+        *self.0 == *other.0
     }
 }
 
@@ -55,7 +61,7 @@ impl MonitorSnapshot {
     /// An operation that is new, or was cleared in between, counts from its creation or clearing. One without
     /// samples since is left out unless it is under way.
     fn since(&self, py: Python<'_>, earlier: &Self) -> Self {
-        Self(py.detach(|| self.0.since(&earlier.0)))
+        Self::new(py.detach(|| self.0.since(&earlier.0)))
     }
 
     /// Everything as plain dicts and lists, for JSON: quantiles, counts and the buckets themselves.
@@ -88,7 +94,7 @@ impl MonitorSnapshot {
                 PyValueError::new_err(format!("snapshot: the name {name:?} is no text"))
             })?;
         }
-        Ok(Self(snapshot))
+        Ok(Self::new(snapshot))
     }
 
     fn __reduce__<'py>(

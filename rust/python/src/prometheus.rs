@@ -11,7 +11,7 @@ use pyo3::{
     types::{IntoPyDict, PyBytes, PyDict},
 };
 
-use crate::{error, monitor_snapshot::MonitorSnapshot, snapshot::Snapshot};
+use crate::{error, monitor_snapshot::MonitorSnapshot, snapshot::Snapshot, unheld::Unheld};
 
 /// Label names and values.
 type Labels = Vec<(String, String)>;
@@ -168,14 +168,15 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// An exposition may have megabytes: to copy them in one go would hold the GIL for milliseconds.
 #[pyclass(frozen, module = "perfuse._core")]
 pub struct Chunks {
-    bytes: Vec<u8>,
+    bytes: Unheld<Vec<u8>>,
     next: Mutex<usize>,
 }
 
 impl Chunks {
     fn new(bytes: Vec<u8>) -> Self {
+        let is_large = bytes.len() >= 1 << 20;
         Self {
-            bytes,
+            bytes: Unheld::new(bytes, is_large),
             next: Mutex::new(0),
         }
     }
