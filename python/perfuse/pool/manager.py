@@ -77,8 +77,8 @@ class GlobalConnectionManager:
             os.register_at_fork(after_in_child=self._leave_to_parent)
         monitor = get_performance_monitor()
         monitor.add_source(REGISTRY.measurements)
-        self._access = monitor.operation("connection_pool_access")
-        self._by_url = REGISTRY.by_url
+        self._track_access = monitor.operation("connection_pool_access").track
+        self._by_loop = REGISTRY.by_loop
         if "pgvector_registration" not in monitor.thresholds:
             monitor.set_threshold("pgvector_registration", REGISTRATION_THRESHOLD)
 
@@ -116,8 +116,11 @@ class GlobalConnectionManager:
             ConninfoError: If `db_url` cannot be read.
             TypeError: If `store_ref` cannot be weakly referenced, or `config` is something else.
         """
-        with self._access.track():
-            shared = self._by_url.get((db_url, get_running_loop()))
+        with self._track_access():
+            try:
+                shared = self._by_loop[get_running_loop()][db_url]
+            except KeyError:
+                shared = None
             if (
                 shared is None
                 or monotonic() >= shared.healthy_until
@@ -280,7 +283,7 @@ class GlobalConnectionManager:
             await self._check(key, shared)
         if config is not None:
             shared.compare(config)
-        REGISTRY.by_url[db_url, loop] = shared
+        REGISTRY.by_loop.setdefault(loop, {})[db_url] = shared
         return shared
 
     async def _open(
@@ -343,10 +346,13 @@ class _SharedLease(Lease):
 
     async def __aenter__(self) -> VectorConnection:
         manager = self._manager
-        with manager._access.track():  # noqa: SLF001 - a part of the manager
+        with manager._track_access():  # noqa: SLF001 - a part of the manager
             self.owner = task = asyncio.current_task()
             loop = get_running_loop() if task is None else task.get_loop()  # the latter is cheaper
-            shared = manager._by_url.get((self._url, loop))  # noqa: SLF001
+            try:
+                shared = manager._by_loop[loop][self._url]  # noqa: SLF001
+            except KeyError:
+                shared = None
             if shared is None or monotonic() >= shared.healthy_until or self._config is not None:
                 shared = await manager._open_or_check(self._url, self._config)  # noqa: SLF001
             self._pool = shared.pool

@@ -31,14 +31,15 @@ class PoolRegistry:
 
     Attributes:
         pools: Every pool.
-        by_url: The same under the very strings callers pass, so that a warm call parses nothing.
+        by_loop: The same, for each event loop under the very strings callers pass, so that a warm
+            call parses nothing and builds no key.
         types: What is known of each database.
     """
 
     def __init__(self) -> None:
         """Begins empty; in a forked child, too."""
         self.pools: dict[PoolKey, SharedPool[Any]] = {}
-        self.by_url: dict[PoolKey, SharedPool[Any]] = {}
+        self.by_loop: dict[asyncio.AbstractEventLoop | None, dict[str, SharedPool[Any]]] = {}
         self.types = TypeCache()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._leave_to_parent)
@@ -48,7 +49,7 @@ class PoolRegistry:
         for shared in self.pools.values():
             shared.pool.disown()
         self.pools.clear()
-        self.by_url.clear()
+        self.by_loop.clear()
         self.types = TypeCache()  # a look-up may have been under way
 
     def prepare(
@@ -64,9 +65,12 @@ class PoolRegistry:
     def forget(self, key: PoolKey) -> None:
         """Removes a pool under all its names."""
         shared = self.pools.pop(key, None)
-        for alias, other in list(self.by_url.items()):
+        named = self.by_loop.get(key[1], {})
+        for alias, other in list(named.items()):
             if other is shared:
-                self.by_url.pop(alias, None)
+                named.pop(alias, None)
+        if not named:
+            self.by_loop.pop(key[1], None)
 
     def drop_dead_loops(self) -> None:
         """Removes the pools of event loops that are closed, and closes their connections."""
