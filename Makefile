@@ -50,7 +50,7 @@ test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL 
 # The package as users get it, in a venv of its own; a target folder of its own keeps the other builds.
 $(FREE_THREADED)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES) $(wildcard python/perfuse/*.py)
 	python=$$(tools/free-threaded) && "$$python" -m venv --clear --without-pip $(FREE_THREADED)
-	$(BIN)/pip --python $(FREE_THREADED)/bin/python install --quiet --only-binary :all: --group test
+	$(BIN)/pip --python $(FREE_THREADED)/bin/python install --quiet --only-binary :all: --group core
 	CARGO_TARGET_DIR=target/free-threaded \
 		$(BIN)/pip --python $(FREE_THREADED)/bin/python install --quiet --no-deps .
 	@touch $@
