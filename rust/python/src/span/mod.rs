@@ -1,0 +1,275 @@
+//! An execution under way.
+//!
+//! What a tracked block costs, in nanoseconds:
+//!
+//! | | ns |
+//! | --- | --- |
+//! | an empty block, its context manager a C type that does nothing | 90 |
+//! | a tracked block | 110 |
+//! | a tracked block while the monitor is disabled | 85 |
+//! | of these, alone: the call of `track_operation`, from the name to a new span | 30 |
+//! | two readings of the time-stamp counter | 29 |
+//! | the record: ticket, slot, bucket, sum (with locked instructions, as without a GIL) | 8 (12) |
+//!
+//! The parts overlap with one another and with the interpreter's work. That work is what is saved on:
+//! entering and leaving are [`step`](crate::step)s, without which the block would cost 25 more. Blocks are the fastest of
+//! 400 bursts of 2,000, the loop around them taken off; counter and record are criterion's
+//! (`benches/rust`), on the machine that the README's table names. `async with` adds two awaits of something
+//! that is already done: the span itself on the way in, [`done`](crate::done) on the way out; neither allocates.
+#![allow(unsafe_code, reason = "a raw type, see `raw`")]
+
+mod class;
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use perfuse_core::{Measured, Outcome};
+use pyo3::{exceptions::PyRuntimeError, ffi, prelude::*, types::PyDict};
+
+pub use self::class::initialise;
+use crate::{
+    exclusive::Exclusive,
+    free_list::FreeList,
+    operation::Operation,
+    outcome,
+    raw::{RawType, Slot, borrowed},
+};
+
+static TYPE: RawType = RawType::new();
+static FREE: FreeList = FreeList::new();
+
+/// A span. Its atomics keep misuse from several threads at once harmless; a span belongs to one
+/// thread or task at a time, and whoever hands it on synchronises. All accesses are therefore Relaxed.
+// Not tracked by the garbage collector, for speed: a span whose own metadata leads back to it is freed
+// when its sample leaves the window or is cleared, and one that was never finished is not.
+#[repr(C)]
+struct Span {
+    head: ffi::PyObject,
+    // Owned, an `Operation`.
+    operation: *mut ffi::PyObject,
+    // The caller's dict, never written to.
+    given: Slot,
+    // Ticks at the start; from the end on, the duration in nanoseconds.
+    time: AtomicU64,
+    state: AtomicU8,
+    // Whether `details` may hold anything, so that most spans need not look.
+    has_details: AtomicBool,
+    details: Exclusive<Details>,
+}
+
+#[derive(Default)]
+struct Details {
+    // What set() and fail() added.
+    added: Option<Py<PyDict>>,
+    failed: bool,
+}
+
+const NEW: u8 = 0;
+const ENTERED: u8 = 1;
+const ENDED: u8 = 2;
+/// Entered while the monitor was disabled: not timed, and not recorded.
+const IDLE: u8 = 3;
+
+/// A new span of `operation`. `given` is the caller's metadata, a dict, or null.
+///
+/// # Safety
+///
+/// The thread is attached; `operation` is an `Operation`, both pointers stay valid during the call.
+#[inline]
+pub unsafe fn new(operation: *mut ffi::PyObject, given: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the object is fresh or from the free list, in any case without owner; all fields are written
+    // before anybody sees it.
+    unsafe {
+        let mut object = FREE.pop();
+        if object.is_null() {
+            object = ffi::PyObject_New(TYPE.get());
+        }
+        if object.is_null() {
+            return object;
+        }
+        let span = object.cast::<Span>();
+        ffi::Py_INCREF(operation);
+        ffi::Py_XINCREF(given);
+        (&raw mut (*span).operation).write(operation);
+        (&raw mut (*span).given).write(Slot::new(given));
+        (&raw mut (*span).time).write(AtomicU64::new(0));
+        (&raw mut (*span).state).write(AtomicU8::new(NEW));
+        (&raw mut (*span).has_details).write(AtomicBool::new(false));
+        (&raw mut (*span).details).write(Exclusive::new(Details {
+            added: None,
+            failed: false,
+        }));
+        object
+    }
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: CPython calls this once, with the last reference gone. The thread is attached.
+    unsafe {
+        let py = Python::assume_attached();
+        let span = object.cast::<Span>();
+        drop((*span).given.take(py));
+        if (*span).has_details.load(Ordering::Relaxed) {
+            let details = (*span).details.with(py, std::mem::take);
+            drop(details.added.map(|added| added.into_bound(py)));
+        }
+        if (*span).state() == ENTERED {
+            (*span).operation(py).abandon();
+        }
+        ffi::Py_DECREF((*span).operation);
+        FREE.push(object);
+    }
+}
+
+impl Span {
+    /// The span behind `object`.
+    ///
+    /// # Safety
+    ///
+    /// `object` is a span and outlives `'a`.
+    #[inline]
+    unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
+        // SAFETY: instances of TYPE are made by `new` alone.
+        unsafe { &*object.cast() }
+    }
+
+    #[inline]
+    fn operation<'a>(&'a self, py: Python<'a>) -> &'a Operation {
+        // SAFETY: the span owns a reference to an Operation.
+        unsafe {
+            borrowed(py, &self.operation)
+                .cast_unchecked::<Operation>()
+                .get()
+        }
+    }
+
+    fn state(&self) -> u8 {
+        self.state.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn enter(&self, py: Python<'_>) -> PyResult<()> {
+        if self.state() != NEW {
+            return Err(self.misuse(py, "was already entered; call track_operation for each use"));
+        }
+        let operation = self.operation(py);
+        if !operation.enabled() {
+            self.state.store(IDLE, Ordering::Relaxed);
+            return Ok(());
+        }
+        self.time.store(operation.begin(), Ordering::Relaxed);
+        self.state.store(ENTERED, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends the span and records it; `exception` is the type and the value that left the block.
+    #[inline]
+    fn leave(&self, py: Python<'_>, exception: [*mut ffi::PyObject; 2]) -> PyResult<()> {
+        if self.state() == IDLE {
+            self.state.store(ENDED, Ordering::Relaxed);
+            return Ok(());
+        }
+        self.leave_timed(py, exception)
+    }
+
+    // Apart, so that leaving an idle span saves none of the registers that recording needs.
+    #[inline(never)]
+    fn leave_timed(&self, py: Python<'_>, exception: [*mut ffi::PyObject; 2]) -> PyResult<()> {
+        let operation = self.operation(py);
+        if self.state() != ENTERED {
+            return Err(self.misuse(py, "is not under way"));
+        }
+        let end = operation.end();
+        self.state.store(ENDED, Ordering::Relaxed);
+        let clock = operation.core().clock();
+        let ns = clock.nanos_between(self.time.load(Ordering::Relaxed), end);
+        self.time.store(ns, Ordering::Relaxed);
+        let duration = Measured::Nanos(ns);
+        // SAFETY: None exists as long as the interpreter.
+        let failed = exception[0] != unsafe { ffi::Py_None() };
+        if failed || self.has_details.load(Ordering::Relaxed) {
+            return self.leave_with_details(py, end, duration, exception);
+        }
+        match self.given.take(py) {
+            None => operation.record_plain(py, end, duration),
+            Some(given) => {
+                // SAFETY: `new` is given dicts only.
+                let given = unsafe { given.cast_unchecked::<PyDict>() };
+                let kept = (!given.is_empty())
+                    .then(|| operation.copy(given))
+                    .transpose()?;
+                operation.record(py, end, duration, Outcome::Ok, kept)
+            }
+        }
+    }
+
+    #[cold]
+    fn leave_with_details(
+        &self,
+        py: Python<'_>,
+        end: u64,
+        duration: Measured,
+        exception: [*mut ffi::PyObject; 2],
+    ) -> PyResult<()> {
+        let Details { added, failed } = self.details.with(py, std::mem::take);
+        // SAFETY: the caller of __exit__ keeps its arguments alive during the call.
+        let [class, value] = exception.each_ref().map(|e| unsafe { borrowed(py, e) });
+        let outcome = match class.is_none() {
+            false => outcome::of_exception(class)?,
+            true if failed => Outcome::Error,
+            true => Outcome::Ok,
+        };
+        let given = self
+            .given
+            .take(py)
+            .map(|given| given.cast_into())
+            .transpose()?;
+        let added = added.map(|added| added.into_bound(py));
+        let value = (!class.is_none()).then_some(value);
+        let metadata = outcome::metadata(py, given.as_ref(), added.as_ref(), outcome, value)?;
+        self.operation(py)
+            .record(py, end, duration, outcome, metadata)
+    }
+
+    #[cold]
+    fn misuse(&self, py: Python<'_>, what: &str) -> PyErr {
+        let name = self.operation(py).name(py);
+        PyRuntimeError::new_err(format!("the span of operation {name:?} {what}"))
+    }
+
+    fn add(&self, py: Python<'_>, failed: bool, items: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        if self.state() == ENDED {
+            return Err(self.misuse(py, "has ended; set() and fail() work inside the block"));
+        }
+        self.has_details.store(true, Ordering::Relaxed);
+        let added = self.details.with(py, |details| {
+            details.failed |= failed;
+            details.added.as_ref().map(|added| added.clone_ref(py))
+        });
+        let Some(items) = items else {
+            return Ok(());
+        };
+        match added {
+            Some(added) => added.into_bound(py).update(items.as_mapping()),
+            None => {
+                let copy = Some(items.copy()?.unbind());
+                let before = self
+                    .details
+                    .with(py, |d| std::mem::replace(&mut d.added, copy));
+                drop(before.map(|before| before.into_bound(py)));
+                Ok(())
+            }
+        }
+    }
+
+    fn elapsed_ns(&self, py: Python<'_>) -> u64 {
+        let time = self.time.load(Ordering::Relaxed);
+        match self.state() {
+            NEW | IDLE => 0,
+            ENTERED => {
+                let clock = self.operation(py).core().clock();
+                clock.nanos_between(time, clock.ticks())
+            }
+            _ => time,
+        }
+    }
+}
