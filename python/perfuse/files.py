@@ -6,42 +6,59 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["replacing", "write_atomically"]
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write to `path`, so that its readers see all of `content` or what was there before.
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path` when the block ends without an exception.
 
-    The content is on the disk before the name leads to it, so that a crash, too, leaves one of the
-    two. A link is followed; a device or a pipe is written to as it is.
+    Until then, and after an exception, a reader of `path` sees what was there before. The content
+    is on the disk before the name leads to it, so that a crash, too, leaves one of the two. A link
+    is followed; a device or a pipe is written to as it is.
 
     Args:
         path: The file. It keeps its permissions if it exists, and gets those of any new file
             otherwise.
-        content: What it is to hold; text is written as UTF-8.
 
     Raises:
         OSError: If the folder does not exist or cannot be written to, or the disk is full; `path`
             is then as it was.
     """
-    data = content.encode() if isinstance(content, str) else content
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
-        path.write_bytes(data)
+    goal = Path(os.path.realpath(path))
+    if goal.exists() and not goal.is_file():
+        with goal.open("wb") as file:
+            yield file
         return
     # Next to its goal, because only within one file system is a rename atomic.
-    temporary = path.with_name(f".perfuse-{secrets.token_hex(8)}")
+    temporary = goal.with_name(f".perfuse-{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
-            temporary.chmod(path.stat().st_mode & 0o777)
-        temporary.replace(path)
+            temporary.chmod(goal.stat().st_mode & 0o777)
+        temporary.replace(goal)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    _sync_folder(goal.parent)
+
+
+def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write all of `content` to `path`, by :func:`replacing` it; text is written as UTF-8.
+
+    Raises:
+        OSError: As there.
+    """
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def _sync_folder(folder: Path) -> None:

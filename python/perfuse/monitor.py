@@ -14,6 +14,8 @@ from perfuse.metrics import PerformanceMetric, PerformanceStats
 from perfuse.tracking import decorate
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from perfuse.alerts import Alerts
     from perfuse.measurements import Measurement, Source
     from perfuse.regression import Baseline, Comparison
@@ -253,6 +255,30 @@ class PerformanceMonitor(_core.Monitor):
             except Exception:
                 logger.exception("source %r of measurements failed", source)
         return measurements
+
+    def plot(self, operation: str) -> Figure:
+        """Draw an operation with matplotlib (extra ``plot``).
+
+        See :func:`perfuse.export.plot.plot`.
+        """
+        from perfuse.export.plot import plot  # noqa: PLC0415 - a layer above, when asked for
+
+        return plot(self, operation)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        title: str = "perfuse report",
+        baseline: Baseline | None = None,
+    ) -> None:
+        """Write a report on every operation: an HTML page that loads nothing from anywhere.
+
+        With a baseline, it shows how each operation compares with it. See
+        :func:`perfuse.export.report.write_report`.
+        """
+        from perfuse.export.report import write_report  # noqa: PLC0415 - a layer above
+
+        write_report(self, path, title, None if baseline is None else self.compare(baseline))
 
     def __repr__(self) -> str:
         state = "enabled" if self.enabled else "disabled"

@@ -11,7 +11,18 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from perfuse.cli import ab, alerts, changes, compare, demo, grafana, serve, version
+from perfuse.cli import (
+    ab,
+    alerts,
+    changes,
+    compare,
+    demo,
+    export,
+    grafana,
+    report,
+    serve,
+    version,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="perfuse", description="Performance monitor and PostgreSQL pool manager for Python."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (demo, compare, changes, ab, alerts, serve, grafana, version):
+    for command in (demo, export, report, compare, changes, ab, alerts, serve, grafana, version):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     if "run" not in arguments:

@@ -72,7 +72,7 @@ impl WallClock {
     pub fn anchor(&self) -> Anchor {
         let now = Anchor::now(self.clock);
         let mut anchor = lock(&self.anchor);
-        let drift = anchor.unix_ns_of(now.ticks).abs_diff(now.unix_ns);
+        let drift = anchor.unix_ns(now.ticks).abs_diff(now.unix_ns);
         if u128::from(drift) > DRIFT_ALLOWED.as_nanos() {
             *anchor = now;
         }
@@ -93,7 +93,9 @@ impl Anchor {
         }
     }
 
-    fn unix_ns_of(&self, ticks: u64) -> u64 {
+    /// Unix time of `ticks`, in nanoseconds.
+    #[must_use]
+    pub fn unix_ns(&self, ticks: u64) -> u64 {
         if ticks >= self.ticks {
             self.unix_ns
                 .saturating_add(self.clock.nanos_between(self.ticks, ticks))
@@ -110,7 +112,7 @@ impl Anchor {
         reason = "an f64 resolves 0.2 microseconds today, as time.time() does"
     )]
     pub fn unix_seconds(&self, ticks: u64) -> f64 {
-        self.unix_ns_of(ticks) as f64 / 1e9
+        self.unix_ns(ticks) as f64 / 1e9
     }
 }
 

@@ -53,7 +53,19 @@ pub enum Outcome {
 pub const OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Error, Outcome::Cancelled];
 
 impl Outcome {
-    fn from_bits(bits: u64) -> Self {
+    /// Its name, in every text that perfuse writes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The outcome of that number; only the two lowest bits count.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
         match bits & 3 {
             0 => Self::Ok,
             1 => Self::Error,

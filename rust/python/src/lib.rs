@@ -11,6 +11,7 @@ mod error;
 mod exclusive;
 mod free_list;
 mod function;
+mod json;
 mod metadata;
 mod methods;
 mod monitor;
@@ -22,6 +23,7 @@ mod outcome;
 mod prometheus;
 mod raw;
 mod regression;
+mod rows;
 mod snapshot;
 mod source;
 mod span;
@@ -39,11 +41,13 @@ mod _core {
     #[pymodule_export]
     use super::{
         function::tracked_function,
+        json::metadata_json,
         monitor::Monitor,
         monitor_snapshot::{MonitorSnapshot, OperationSnapshot},
         operation::Operation,
         prometheus::{Chunks, PrometheusEncoder},
         regression::{OnlineDetector, change_points, compare, compare_many},
+        rows::{event_rows, extent, lanes, pixels, table_rows},
         snapshot::Snapshot,
         source::{Source, process_monitor, set_process_monitor},
     };

@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use perfuse_core::{
-    Measured, Outcome, Recorded, Registry, Sample, Summary, Window, Writers, error::check_seconds,
+    Columns, Measured, Outcome, Recorded, Registry, Sample, Summary, Window, Writers,
+    error::check_seconds,
 };
 use pyo3::{
     PyTraverseError, PyVisit,
@@ -22,7 +23,7 @@ use crate::{
     exclusive::Exclusive,
     metadata::{self, MetadataTable},
     methods::number,
-    outcome,
+    outcome, rows,
     snapshot::Snapshot,
 };
 
@@ -237,6 +238,29 @@ impl Operation {
             .collect()
     }
 
+    /// The window as columns, and each row's metadata: not copied, not to be changed; none at all if no row
+    /// has any.
+    pub fn columns<'py>(&self, py: Python<'py>) -> (Columns, rows::Metadata<'py>) {
+        let Window { samples, .. } = py.detach(|| self.core.window());
+        let mut metadata = Vec::new();
+        let mut kept = Vec::with_capacity(samples.len());
+        for (ticket, sample) in samples {
+            if sample.has_metadata {
+                let Some(of_sample) = self.metadata.get(py, ticket) else {
+                    continue; // as in `samples`
+                };
+                metadata.resize_with(kept.len(), || None);
+                metadata.push(Some(of_sample.into_bound(py)));
+            }
+            kept.push(sample);
+        }
+        if !metadata.is_empty() {
+            metadata.resize_with(kept.len(), || None);
+        }
+        let anchor = self.shared.registry.wall().anchor();
+        (py.detach(|| Columns::of(&kept, anchor)), metadata)
+    }
+
     /// Forgets every sample.
     pub fn clear(&self, py: Python<'_>) {
         self.core.clear();
@@ -344,6 +368,12 @@ impl Operation {
     fn snapshot(&self) -> Snapshot {
         // Not detached: copying takes microseconds, like handing the GIL around.
         Snapshot::new(self.core.histogram())
+    }
+
+    /// The window as columns, for `perfuse.export`, which leaves the metadata as they are.
+    fn _columns<'py>(&self, py: Python<'py>) -> PyResult<rows::ExportedColumns<'py>> {
+        let (columns, metadata) = self.columns(py);
+        rows::export(py, &columns, metadata)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

@@ -190,6 +190,13 @@ impl Snapshot {
         ))
     }
 
+    /// The distribution as a picture, for notebooks.
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py()
+            .import(intern!(slf.py(), "perfuse.export.svg"))?
+            .call_method1(intern!(slf.py(), "snapshot_html"), (slf,))
+    }
+
     fn __repr__(&self) -> PyResult<String> {
         let text = match (self.quantile(0.5)?, self.quantile(0.99)?) {
             (Some(p50), Some(p99)) => format!(" p50={p50:.6} s p99={p99:.6} s"),

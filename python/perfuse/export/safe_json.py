@@ -1,0 +1,90 @@
+"""Metadata as JSON: whatever callers attached, as text that every reader takes."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+MAX_DEPTH = 32
+"""How deep values are followed; what lies deeper is given as text."""
+
+
+def to_json(value: object) -> bytes:
+    """Return a value as JSON in UTF-8, whatever the value's own methods do.
+
+    Numbers of other libraries become numbers, anything else that JSON lacks its `repr`. NaN and
+    infinities, which JSON lacks, too, become ``"nan"``, ``"inf"`` and ``"-inf"``; a lone surrogate,
+    which UTF-8 lacks, becomes its escape, a backslash and ``udc80`` or so.
+    """
+    try:
+        return _encode(value)
+    except Exception:  # noqa: BLE001 - NaN, cycles, odd keys, lone surrogates, huge ints
+        return _encode(_plain(value, MAX_DEPTH))
+
+
+def clean(text: str) -> str:
+    """Return a text with each lone surrogate replaced by its escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _encode(value: object) -> bytes:
+    return _ENCODER.encode(value).encode("utf-8")
+
+
+def _convert(value: object) -> object:
+    """What stands for a value that JSON lacks."""
+    try:
+        if isinstance(value, numbers.Integral):
+            return int(value)
+        if isinstance(value, numbers.Real):
+            return float(value)
+    except Exception:  # noqa: BLE001, S110 - a foreign number may do anything
+        pass
+    return _text(value)
+
+
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_convert
+)
+
+
+def _text(value: object) -> str:
+    try:
+        return clean(repr(value))
+    except Exception:  # noqa: BLE001 - a foreign __repr__ may do anything, huge ints have none
+        return f"<{type(value).__name__} without text>"
+
+
+def _plain(value: Any, depth: int) -> object:
+    """The value in terms of what the encoder takes for certain."""
+    if isinstance(value, (Mapping, list, tuple)) and depth > 0:
+        try:
+            if isinstance(value, Mapping):
+                return {_key(key): _plain(item, depth - 1) for key, item in value.items()}
+            return [_plain(item, depth - 1) for item in value]
+        except Exception:  # noqa: BLE001 - a foreign container may do anything
+            return _text(value)
+    scalar = value if isinstance(value, (str, bool, int, float, type(None))) else _convert(value)
+    if isinstance(scalar, str):
+        return clean(str.__str__(scalar))
+    if isinstance(scalar, float):
+        return float.__float__(scalar) if math.isfinite(scalar) else float.__repr__(scalar)
+    return _whole(scalar) if isinstance(scalar, int) and not isinstance(scalar, bool) else scalar
+
+
+def _whole(value: int) -> object:
+    try:
+        int.__repr__(value)
+    except ValueError:  # longer than the interpreter turns into decimals
+        return hex(value)
+    return int.__int__(value)
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str):
+        return clean(str.__str__(key))
+    encoded = _plain(key, 0)
+    return encoded if isinstance(encoded, str) else json.dumps(encoded)

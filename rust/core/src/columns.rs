@@ -1,0 +1,279 @@
+//! A window as columns, which is how files and pictures want it, and those columns as rows of text.
+//!
+//! What a row looks like (quoting, names of fields) is the caller's: rows are put together from given
+//! pieces, so that one writer serves every line-oriented format.
+
+use std::{cmp::Reverse, collections::BinaryHeap, io::Write};
+
+use crate::{
+    clock::Anchor,
+    ring::{Measured, Outcome, Sample},
+};
+
+/// Samples as columns of equal length.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Columns {
+    /// When each ended, in nanoseconds of Unix time.
+    pub ends: Vec<u64>,
+    /// How long each took, in seconds.
+    pub durations: Vec<f64>,
+    /// How each ended: an [`Outcome`] as its number.
+    pub outcomes: Vec<u8>,
+}
+
+impl Columns {
+    /// The columns of `samples`, whose ends are told by `anchor`.
+    #[must_use]
+    pub fn of(samples: &[Sample], anchor: Anchor) -> Self {
+        Self {
+            ends: samples.iter().map(|s| anchor.unix_ns(s.end)).collect(),
+            durations: samples.iter().map(|s| s.duration.seconds()).collect(),
+            outcomes: samples.iter().map(|s| s.outcome as u8).collect(),
+        }
+    }
+}
+
+/// Where each sample lies on a time line whose lanes hold no two samples at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lanes {
+    /// When each began, in nanoseconds of Unix time; 0 for what is said to have begun before 1970.
+    pub starts: Vec<u64>,
+    /// The lane of each, from 0.
+    pub lanes: Vec<u32>,
+}
+
+/// Two samples this close overlap only because their clock readings were rounded, each by less than 1 ns.
+const ROUNDING_NS: u64 = 2;
+
+impl Lanes {
+    /// Gives each sample, in the order of starts, the lowest lane that is free: as many lanes as samples
+    /// overlap at most, which no arrangement can better.
+    #[must_use]
+    pub fn of(ends: &[u64], durations: &[f64]) -> Self {
+        let mut starts: Vec<u64> = ends
+            .iter()
+            .zip(durations)
+            .map(|(end, &seconds)| end.saturating_sub(Measured::Seconds(seconds).nanos()))
+            .collect();
+        let mut order: Vec<usize> = (0..starts.len()).collect();
+        // Of two that begin together the longer takes the lower lane.
+        order.sort_by_key(|&row| (starts[row], Reverse(ends[row])));
+        let mut lanes = vec![0; starts.len()];
+        let mut busy: BinaryHeap<Reverse<(u64, u32)>> = BinaryHeap::new();
+        let mut free: BinaryHeap<Reverse<u32>> = BinaryHeap::new();
+        let mut ended = Vec::new(); // by lane: when its last sample ended
+        for row in order {
+            while let Some(&Reverse((end, lane))) = busy.peek()
+                && end <= starts[row].saturating_add(ROUNDING_NS)
+            {
+                busy.pop();
+                free.push(Reverse(lane));
+            }
+            let lane = match free.pop() {
+                Some(Reverse(lane)) => lane,
+                // A window holds fewer than 2^32 samples.
+                None => {
+                    ended.push(0);
+                    ended.len() as u32 - 1
+                }
+            };
+            let end_of_lane = &mut ended[lane as usize];
+            starts[row] = starts[row].max(*end_of_lane).min(ends[row]);
+            *end_of_lane = ends[row].max(*end_of_lane);
+            lanes[row] = lane;
+            busy.push(Reverse((ends[row], lane)));
+        }
+        Self { starts, lanes }
+    }
+}
+
+/// Text for each sample that is put in as it stands, if it has any; empty if none has.
+pub type Attached<T> = [Option<T>];
+
+/// The pieces between the fields of a row of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct TableRow<'a> {
+    /// Before the time stamp, the duration, the outcome, the attached text, and at the end.
+    pub pieces: [&'a [u8]; 5],
+    /// What stands for the attached text where there is none.
+    pub nothing: &'a [u8],
+}
+
+impl TableRow<'_> {
+    /// A row for each sample: Unix seconds with nine decimals, seconds in the fewest digits that give the
+    /// same number back, `ok`, `error` or `cancelled`, attached text.
+    #[must_use]
+    pub fn write(self, columns: &Columns, attached: &Attached<impl AsRef<[u8]>>) -> Vec<u8> {
+        let [
+            before_end,
+            before_duration,
+            before_outcome,
+            before_attached,
+            close,
+        ] = self.pieces;
+        let pieces: usize = self.pieces.iter().map(|piece| piece.len()).sum();
+        let rows = columns.ends.len();
+        let mut out = Vec::with_capacity(rows * (pieces + 48));
+        for row in 0..rows {
+            let (end, outcome) = (columns.ends[row], columns.outcomes[row]);
+            out.extend_from_slice(before_end);
+            fixed_point(&mut out, end, 1_000_000_000, 9);
+            out.extend_from_slice(before_duration);
+            text(&mut out, format_args!("{:?}", columns.durations[row]));
+            out.extend_from_slice(before_outcome);
+            out.extend_from_slice(Outcome::from_bits(outcome.into()).name().as_bytes());
+            out.extend_from_slice(before_attached);
+            match attached.get(row) {
+                Some(Some(attached)) => out.extend_from_slice(attached.as_ref()),
+                _ => out.extend_from_slice(self.nothing),
+            }
+            out.extend_from_slice(close);
+        }
+        out
+    }
+}
+
+/// The pieces of a row of a time line: a complete event of the Chrome trace-event format.
+#[derive(Debug, Clone, Copy)]
+pub struct EventRow<'a> {
+    /// What begins the event of each outcome, within the threshold and over it, up to the arguments' last.
+    pub heads: [[&'a [u8]; 2]; 3],
+    /// The threshold in seconds; infinity if there is none.
+    pub threshold: f64,
+    /// Nanoseconds of Unix time that the time line counts from.
+    pub origin: u64,
+    /// The thread of lane 0; the other lanes follow.
+    pub thread: u32,
+}
+
+impl EventRow<'_> {
+    /// An event for each sample, in microseconds since the origin, which are exact.
+    ///
+    /// `lanes` has a start and a lane for each of the columns' samples.
+    #[must_use]
+    pub fn write(
+        self,
+        columns: &Columns,
+        lanes: &Lanes,
+        attached: &Attached<impl AsRef<[u8]>>,
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(columns.ends.len() * 160);
+        let samples = columns.ends.iter().zip(&columns.durations);
+        let places = lanes.starts.iter().zip(&lanes.lanes);
+        let samples = samples.zip(&columns.outcomes).zip(places).enumerate();
+        for (row, (((&end, &seconds), &outcome), (&start, lane))) in samples {
+            let outcome = Outcome::from_bits(outcome.into()) as usize;
+            out.extend_from_slice(self.heads[outcome][usize::from(seconds > self.threshold)]);
+            if let Some(Some(attached)) = attached.get(row) {
+                out.extend_from_slice(b",\"metadata\":");
+                out.extend_from_slice(attached.as_ref());
+            }
+            out.extend_from_slice(b"},\"ts\":");
+            fixed_point(&mut out, start.saturating_sub(self.origin), 1_000, 3);
+            out.extend_from_slice(b",\"dur\":");
+            fixed_point(&mut out, end.saturating_sub(start), 1_000, 3);
+            text(
+                &mut out,
+                format_args!(",\"tid\":{}}},\n", self.thread + lane),
+            );
+        }
+        out
+    }
+}
+
+/// Appends `value / unit` with `decimals` decimals, exactly. Digit by digit: it is most of what is
+/// written, and the formatting machinery takes three times as long.
+fn fixed_point(out: &mut Vec<u8>, value: u64, unit: u64, decimals: usize) {
+    let mut digits = [b'0'; 40];
+    let mut at = digits.len();
+    let mut put = |mut number: u64, at_least: usize, at: &mut usize| {
+        let stop = *at - at_least;
+        while number > 0 || *at > stop {
+            *at -= 1;
+            digits[*at] = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    };
+    put(value % unit, decimals, &mut at);
+    at -= 1;
+    let point = at;
+    put(value / unit, 1, &mut at);
+    digits[point] = b'.';
+    out.extend_from_slice(&digits[at..]);
+}
+
+fn text(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
+    out.write_fmt(arguments).expect("memory takes any text");
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(value: u64, unit: u64, decimals: usize) -> String {
+        let mut out = Vec::new();
+        fixed_point(&mut out, value, unit, decimals);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn fixed_point_numbers_are_exact() {
+        assert_eq!(written(0, 1_000, 3), "0.000");
+        assert_eq!(written(1_005, 1_000, 3), "1.005");
+        assert_eq!(written(u64::MAX, 1_000_000_000, 9), "18446744073.709551615");
+    }
+
+    #[test]
+    fn samples_one_after_another_share_a_lane_and_overlapping_ones_do_not() {
+        // [0, 10], [10, 20] and, rounded, [19, 30]; [5, 15] overlaps.
+        let second = 1_000_000_000;
+        let ends = [10, 20, 30, 15].map(|ns| second + ns);
+        let lanes = Lanes::of(&ends, &[10e-9, 10e-9, 11e-9, 10e-9]);
+        assert_eq!(lanes.lanes, [0, 0, 0, 1]);
+        assert_eq!(lanes.starts[2], second + 20);
+    }
+
+    #[test]
+    fn what_began_before_the_epoch_begins_with_it() {
+        let lanes = Lanes::of(&[5], &[f64::MAX]);
+        assert_eq!((lanes.starts, lanes.lanes), (vec![0], vec![0]));
+    }
+
+    proptest! {
+        #[test]
+        fn lanes_hold_no_two_samples_at_once(
+            spans in prop::collection::vec((0_u64..2_000, 0_u64..500), 0..60)
+        ) {
+            let ends: Vec<u64> = spans.iter().map(|(start, length)| start + length).collect();
+            let durations: Vec<f64> = spans.iter().map(|(_, ns)| *ns as f64 / 1e9).collect();
+            let Lanes { starts, lanes } = Lanes::of(&ends, &durations);
+            for row in 0..ends.len() {
+                prop_assert!(starts[row] - spans[row].0 <= ROUNDING_NS);
+                for other in 0..row {
+                    let apart = ends[row] <= starts[other] || ends[other] <= starts[row];
+                    // What rounding moved into another sample has no length left.
+                    let instant = starts[row] == ends[row] || starts[other] == ends[other];
+                    prop_assert!(apart || instant || lanes[row] != lanes[other]);
+                }
+            }
+            // No more lanes than samples are under way at once.
+            let most = starts.iter().map(|&at| {
+                (0..ends.len()).filter(|&i| starts[i] <= at && at <= ends[i]).count()
+            });
+            prop_assert!(lanes.iter().map(|&lane| lane as usize + 1).max() <= most.max());
+        }
+
+        #[test]
+        fn durations_are_written_so_that_they_come_back(seconds in 0.0..=f64::MAX) {
+            let columns = Columns { ends: vec![1], durations: vec![seconds], outcomes: vec![2] };
+            let row = TableRow { pieces: [b"", b" ", b" ", b" ", b"\n"], nothing: b"-" };
+            let line = String::from_utf8(row.write(&columns, &[] as &Attached<&[u8]>)).unwrap();
+            let fields: Vec<&str> = line.trim_end().split(' ').collect();
+            prop_assert_eq!(fields[0], "0.000000001");
+            prop_assert_eq!(fields[1].parse::<f64>().unwrap().to_bits(), seconds.to_bits());
+            prop_assert_eq!(&fields[2..], ["cancelled", "-"]);
+        }
+    }
+}

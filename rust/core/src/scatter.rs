@@ -1,0 +1,129 @@
+//! Samples as marks on a grid of pixels: time to the right, the logarithm of the duration upwards.
+
+use crate::{columns::Columns, ring::OUTCOMES};
+
+/// Where the samples of a window lie.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Extent {
+    /// When the first and the last ended, in nanoseconds of Unix time.
+    pub ends: [u64; 2],
+    /// The shortest that took any time, and the longest, in seconds; 0 if none took any.
+    pub durations: [f64; 2],
+}
+
+impl Extent {
+    /// The extent of `columns`; `None` without a sample.
+    #[must_use]
+    pub fn of(columns: &Columns) -> Option<Self> {
+        let (first, last) = (columns.ends.iter().min()?, columns.ends.iter().max()?);
+        let longest = columns.durations.iter().copied().fold(0.0, f64::max);
+        let timed = columns.durations.iter().copied().filter(|&s| s > 0.0);
+        Some(Self {
+            ends: [*first, *last],
+            durations: [timed.fold(longest, f64::min), longest],
+        })
+    }
+}
+
+/// A grid of pixels, and what its edges mean.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grid {
+    /// Pixels from the first end to the last, and from the shortest duration to the longest.
+    pub size: [usize; 2],
+    /// The ends at the left and right edge, in nanoseconds of Unix time.
+    pub ends: [u64; 2],
+    /// The durations at the lower and upper edge, in seconds; over 0, and not the same.
+    pub durations: [f64; 2],
+}
+
+impl Grid {
+    /// The pixels on which samples of each outcome lie, each once, from left to right and then upwards. What
+    /// lies beyond an edge is on it.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "pixels"
+    )]
+    pub fn pixels(self, columns: &Columns) -> [Vec<(usize, usize)>; OUTCOMES.len()] {
+        let [wide, tall] = self.size;
+        let [first, last] = self.ends;
+        let [low, high] = self.durations.map(f64::ln);
+        let per_ns = wide as f64 / last.saturating_sub(first).max(1) as f64;
+        let per_log = tall as f64 / (high - low);
+        let mut marked = OUTCOMES.map(|_| vec![false; (wide + 1) * (tall + 1)]);
+        let samples = columns.ends.iter().zip(&columns.durations);
+        for ((end, seconds), outcome) in samples.zip(&columns.outcomes) {
+            // One moment is in the middle.
+            let right = match first == last {
+                true => wide as f64 / 2.0,
+                false => end.saturating_sub(first) as f64 * per_ns,
+            };
+            // `as` saturates: what took no time, minus infinity, becomes 0.
+            let right = (right.round() as usize).min(wide);
+            let up = (((seconds.ln() - low) * per_log).round() as usize).min(tall);
+            if let Some(marked) = marked.get_mut(usize::from(*outcome)) {
+                marked[right * (tall + 1) + up] = true;
+            }
+        }
+        marked.map(|marked| {
+            let at = marked.iter().enumerate().filter(|(_, marked)| **marked);
+            at.map(|(at, _)| (at / (tall + 1), at % (tall + 1)))
+                .collect()
+        })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn columns(samples: &[(u64, f64, u8)]) -> Columns {
+        Columns {
+            ends: samples.iter().map(|s| s.0).collect(),
+            durations: samples.iter().map(|s| s.1).collect(),
+            outcomes: samples.iter().map(|s| s.2).collect(),
+        }
+    }
+
+    #[test]
+    fn the_extent_leaves_durations_of_zero_out() {
+        let extent = |samples: &[_]| Extent::of(&columns(samples));
+        assert_eq!(extent(&[]), None);
+        let some = extent(&[(7, 0.0, 0), (5, 0.5, 0), (6, 0.25, 1)]).unwrap();
+        assert_eq!((some.ends, some.durations), ([5, 7], [0.25, 0.5]));
+        assert_eq!(extent(&[(5, 0.0, 0)]).unwrap().durations, [0.0, 0.0]);
+    }
+
+    #[test]
+    fn samples_lie_where_time_and_logarithm_say_each_pixel_once() {
+        let grid = Grid {
+            size: [10, 20],
+            ends: [1_000, 2_000],
+            durations: [0.01, 1.0],
+        };
+        let samples = [
+            (1_000, 0.01, 0),
+            (1_500, 0.1, 0),
+            (1_501, 0.1, 0),
+            (2_000, 1.0, 1),
+            (9_000, 50.0, 2),
+            (0, 0.0, 2),
+        ];
+        let [ok, error, cancelled] = grid.pixels(&columns(&samples));
+        assert_eq!(ok, [(0, 0), (5, 10)]);
+        assert_eq!(error, [(10, 20)]);
+        assert_eq!(cancelled, [(0, 0), (10, 20)]);
+    }
+
+    #[test]
+    fn a_single_moment_is_in_the_middle() {
+        let grid = Grid {
+            size: [10, 10],
+            ends: [5, 5],
+            durations: [0.1, 1.0],
+        };
+        assert_eq!(grid.pixels(&columns(&[(5, 0.1, 0)]))[0], [(5, 0)]);
+    }
+}
