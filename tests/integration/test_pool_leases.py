@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import pickle
 from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -14,12 +16,16 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from perfuse import get_performance_monitor
+from perfuse.export.files import write
 from perfuse.pool import (
     ConnectionPoolConfig,
     GlobalConnectionManager,
     PoolExhausted,
     PoolOverloaded,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TWO = ConnectionPoolConfig(min_size=1, max_size=2)
 
@@ -45,6 +51,26 @@ async def test_a_lease_is_timed(manager: GlobalConnectionManager, database: str)
     (statistics,) = manager.get_pool_statistics().values()
     assert statistics["wait"]["count"] == statistics["hold"]["count"] == 2
     assert statistics["hold"]["p99"] >= 0.05
+
+
+async def test_leases_have_a_track_in_the_time_line(
+    manager: GlobalConnectionManager, database: str, tmp_path: Path
+) -> None:
+    """Each lease is an event of its pool's track, apart from operations, errors marked."""
+    monitor = get_performance_monitor()
+    monitor.clear_metrics()
+    with suppress(RuntimeError):
+        async with manager.lease(database, config=TWO):
+            raise RuntimeError("no")
+    async with manager.lease(database, config=TWO), manager.lease(database, config=TWO):
+        pass
+    write(monitor, tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    groups = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
+    leases = [e for e in events if e["ph"] == "X" and groups[e["pid"]] == "connection pools"]
+    (pool,) = manager.get_pool_statistics()
+    assert sorted(e["name"] for e in leases) == [pool, pool, f"{pool}: error"]
+    assert len({e["tid"] for e in leases}) == 2  # two at a time
 
 
 async def test_a_block_is_a_transaction(manager: GlobalConnectionManager, database: str) -> None:

@@ -38,7 +38,7 @@ class Lease(Holder):
         """Takes a connection, see `VectorPool.getconn`."""
         pool = self._pool
         self._connection = connection = await pool.lease(self, self._timeout)
-        self._span = pool.policy.lease_operation.track()
+        self._span = pool.policy.track_lease()
         self._span.__enter__()
         return connection
 
@@ -85,7 +85,7 @@ class SyncLease(Holder):
         """Takes a connection, see `SyncVectorPool.getconn`."""
         pool = self._pool
         self._connection = connection = pool.lease(self, self._timeout)
-        self._span = pool.policy.lease_operation.track()
+        self._span = pool.policy.track_lease()
         self._span.__enter__()
         return connection
 

@@ -21,7 +21,7 @@ from perfuse.pool.leases import LeaseTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perfuse import Snapshot
+    from perfuse import Snapshot, Span
     from perfuse.pool.config import ConnectionPoolConfig
     from perfuse.pool.connections import Pooled
     from perfuse.pool.conninfo import Target
@@ -140,12 +140,18 @@ class PoolPolicy(Endpoint):
         self.wait = monitor.operation("wait")
         self.hold = monitor.operation("hold")
         self.connect = monitor.operation("connect")
-        self.lease_operation = get_performance_monitor().operation("connection_lease")
+        self._lease_operation = get_performance_monitor().operation("connection_lease")
+        # One dict for all leases: samples share what they have in common.
+        self._of_this_pool = {"pool": target.masked}
         self.timeouts = 0
         self.disowned = False
         self._parameters = self.connect_parameters()
         self._doubted_at = 0.0
         self._last_failure: tuple[float, str] | None = None
+
+    def track_lease(self) -> Span:
+        """A new span of `connection_lease`, whose metadata name the pool, credentials masked."""
+        return self._lease_operation.track(self._of_this_pool)
 
     @property
     def sweep_interval(self) -> float:
