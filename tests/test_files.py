@@ -2,11 +2,51 @@
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
-from perfuse.files import write_atomically
+from perfuse.files import replacing, write_atomically
+
+
+def test_the_file_appears_at_the_end(tmp_path):
+    """Until the block ends, a reader sees what was there before."""
+    path = tmp_path / "out"
+    path.write_bytes(b"before")
+    with replacing(path) as file:
+        file.write(b"after")
+        file.flush()
+        assert path.read_bytes() == b"before"
+    assert path.read_bytes() == b"after"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_is_interrupted_leaves_nothing(tmp_path, error):
+    """After an exception, the folder is as it was."""
+
+    def interrupted():
+        with replacing(tmp_path / "out") as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pipe_is_written_to_as_it_is(tmp_path):
+    """What is no regular file is not replaced by one."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(path.read_bytes()))
+    reader.start()
+    write_atomically(path, b"x")
+    reader.join(60)
+    assert read == [b"x"]
+    assert stat.S_ISFIFO(path.stat().st_mode)
 
 
 def test_text_and_bytes_arrive(tmp_path):

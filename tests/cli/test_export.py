@@ -1,0 +1,146 @@
+"""`perfuse export` and `perfuse report` on files, as a shell user meets them."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from perfuse import MonitorSnapshot, PerformanceMonitor
+from perfuse.cli import main
+from perfuse.export.files import write
+
+
+@pytest.fixture
+def samples(monitor, tmp_path):
+    """A file of samples in JSON lines."""
+    monitor.set_threshold("query", 0.5)
+    for number in range(5):
+        monitor.record_metric("query", number / 4, number > 0, {"number": number})
+    monitor.record_metric("parse", 0.001)
+    write(monitor, tmp_path / "samples.jsonl")
+    return tmp_path / "samples.jsonl"
+
+
+@pytest.fixture
+def snapshot(monitor, tmp_path):
+    """A saved snapshot."""
+    monitor.record_metric("query", 0.25)
+    monitor.record_metric("query", 0.5, success=False)
+    (tmp_path / "one.snapshot").write_bytes(monitor.snapshot().to_bytes())
+    return tmp_path / "one.snapshot"
+
+
+def export(*arguments):
+    return main(["export", *map(str, arguments)])
+
+
+def test_samples_to_each_table(samples, tmp_path):
+    """CSV and Parquet hold the rows of the JSON lines; a round trip gives the very same lines."""
+    for kind in ("csv", "parquet", "jsonl"):
+        assert export(kind, "--from", samples, "-o", tmp_path / f"out.{kind}") == 0
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    table = pq.read_table(tmp_path / "out.parquet", columns=["operation", "duration"]).to_pylist()
+    with (tmp_path / "out.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    for of_table in (table, lines):
+        assert [row["operation"] for row in of_table] == [row["operation"] for row in rows]
+        assert [float(row["duration"]) for row in of_table] == [row["duration"] for row in rows]
+    assert (tmp_path / "out.jsonl").read_bytes() == samples.read_bytes()
+
+
+def test_a_snapshot_to_summaries(snapshot, capsys):
+    """A snapshot holds no samples: its rows are the operations, on the standard output."""
+    assert export("csv", "--from", snapshot) == 0
+    [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (row["operation"], row["count"], row["max"]) == ("query", "2", "0.5")
+    assert row["error_count"] == "1"
+
+
+def test_a_trace_from_samples(samples, tmp_path):
+    """Perfetto's format, an event for each sample, errors marked."""
+    assert export("trace", "--from", samples, "-o", tmp_path / "trace.json") == 0
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    spans = [event for event in events if event["ph"] == "X"]
+    assert len(spans) == 6
+    assert [event["name"] for event in spans if event["args"]["outcome"] == "error"] == [
+        "query: error"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "expected a snapshot"),
+        (b"PFM garbage", "snapshot"),
+        (b'{"operation": "a", "duration": -1}\n', "line 1: 'duration' is a number of seconds"),
+        (b'{"operation": "a", "duration": 1}\n{"duration": 2}\n', "line 2: expected an object"),
+        (b'{"operation": "a", "duration": 1, "outcome": "fine"}\n', "'outcome' is one of ok"),
+        (b'{"operation": "\xff"}\n', "line 1"),
+    ],
+)
+def test_what_is_no_recording_is_refused(content, words, tmp_path, capsys):
+    """The message names the file, the line and what is wrong; no output file appears."""
+    path, out = tmp_path / "in", tmp_path / "out.csv"
+    path.write_bytes(content)
+    assert export("csv", "--from", path, "-o", out) == 1
+    error = capsys.readouterr().err
+    assert str(path) in error
+    assert words in error
+    assert not out.exists()
+
+
+def test_a_trace_needs_times(snapshot, tmp_path, capsys):
+    """A snapshot has none, and the message says what has."""
+    assert export("trace", "--from", snapshot, "-o", tmp_path / "trace.json") == 1
+    assert "a time line needs a monitor's windows, or a file of samples" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there(tmp_path, capsys):
+    """The message is the system's, with the file's name."""
+    assert export("csv", "--from", tmp_path / "absent") == 1
+    assert "absent: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_reader_that_closes_the_pipe(samples):
+    """The command ends as commands do that nobody reads, without a traceback."""
+    command = f"{sys.executable} -m perfuse export jsonl --from {samples}"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command.split(), stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_report_with_a_baseline(samples, tmp_path, capsys):
+    """The page shows how each operation compares; without common operations it says so."""
+    before = PerformanceMonitor()
+    for _ in range(20):
+        before.record_metric("query", 0.01)
+    before.baseline().save(tmp_path / "base.json")
+    page = tmp_path / "report.html"
+    assert main(["report", str(page), "--from", str(samples), "--title", "Tuesday"]) == 0
+    assert "since baseline" not in page.read_text()
+    base = ["--baseline", str(tmp_path / "base.json")]
+    assert main(["report", str(page), "--from", str(samples), *base]) == 0
+    assert "since baseline" in page.read_text()
+    assert "<h1>perfuse report</h1>" in page.read_text()
+    other = PerformanceMonitor()
+    other.record_metric("other", 0.01)
+    other.baseline().save(tmp_path / "base.json")
+    assert main(["report", str(page), "--from", str(samples), *base]) == 1
+    assert "no operation of" in capsys.readouterr().err
+
+
+def test_what_a_snapshot_holds_survives_the_command(snapshot, capsys):
+    """The summary's figures are those of the snapshot."""
+    assert export("jsonl", "--from", snapshot) == 0
+    row = json.loads(capsys.readouterr().out)
+    taken = MonitorSnapshot.from_bytes(snapshot.read_bytes()).operations["query"].all
+    assert (row["count"], row["max"], row["p50"]) == (taken.count, taken.max, taken.quantile(0.5))

@@ -1,0 +1,56 @@
+"""A baseline is a recording like others: `perfuse export` and `perfuse report` read its file."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from perfuse.cli import main
+from perfuse.cli.recordings import RecordingFileError, read_recording
+
+
+@pytest.fixture
+def baseline(monitor, tmp_path):
+    """The file of a saved baseline with two operations."""
+    for number in range(1, 51):
+        monitor.record_metric("search", number / 1000)
+    monitor.record_metric("store", 0.25)
+    path = tmp_path / "baseline.json"
+    monitor.baseline({"commit": "4f2a91c"}).save(path)
+    return path
+
+
+def test_samples_and_histograms_are_read(baseline):
+    """Every duration bit for bit, without the times and outcomes that a baseline does not hold."""
+    search, store = read_recording(baseline).operations
+    assert (search.operation, store.operation) == ("search", "store")
+    assert list(memoryview(search.samples().durations).cast("d")) == [
+        n / 1000 for n in range(1, 51)
+    ]
+    assert search.samples().columns is None
+    assert (store.histogram.count, store.histogram.sum) == (1, 0.25)
+
+
+def test_it_is_exported_and_reported(baseline, tmp_path, capsys):
+    """Rows for samples, rows for operations, and a page."""
+    assert main(["export", "jsonl", "--from", str(baseline)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 51
+    assert main(["export", "csv", "--summaries", "--from", str(baseline)]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["operation"], row["count"]) for row in rows] == [("search", "50"), ("store", "1")]
+    assert main(["report", "--from", str(baseline), str(tmp_path / "report.html")]) == 0
+    assert "search" in (tmp_path / "report.html").read_text()
+
+
+def test_a_reformatted_baseline_is_one_still(baseline):
+    """Neither its layout nor its order matters, as long as it says first what it is."""
+    baseline.write_text(json.dumps(json.loads(baseline.read_text()), sort_keys=True))
+    assert len(read_recording(baseline).operations) == 2
+
+
+def test_a_damaged_baseline_says_where(baseline):
+    """The error names the file and the place in it, as it does for `perfuse compare`."""
+    baseline.write_text(baseline.read_text().replace("0.25]", "-0.25]"))
+    with pytest.raises(RecordingFileError, match=r"baseline\.json: .*store\.samples\[0\]"):
+        read_recording(baseline)

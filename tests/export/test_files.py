@@ -1,0 +1,226 @@
+"""JSON lines, CSV and Parquet: what is read is what was recorded."""
+
+import csv
+import io
+import json
+import threading
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from perfuse import PerformanceMonitor
+from perfuse.export.files import write
+from perfuse.export.safe_json import clean, to_json
+
+NAMES = st.text(min_size=1) | st.sampled_from(['a"b,c', "a\nb\r\n", "'", "\ud800", "=1+1", "\0"])
+METADATA = st.none() | st.dictionaries(st.text(), st.text() | st.integers() | st.floats())
+SAMPLES = st.lists(st.tuples(NAMES, st.floats(0, 1e6), st.booleans(), METADATA), max_size=30)
+
+
+def written(source, format_, content="samples"):
+    file = io.BytesIO()
+    write(source, file, format_, content)
+    return file.getvalue()
+
+
+def read_jsonl(data):
+    rows = [json.loads(line) for line in data.decode("utf-8").split("\n") if line]
+    return [
+        (row["operation"], row["duration"], row["outcome"], row["metadata"], row["timestamp"])
+        for row in rows
+    ]
+
+
+def read_csv(data):
+    rows = csv.DictReader(io.StringIO(data.decode("utf-8"), newline=""))
+    return [
+        (
+            row["operation"],
+            float(row["duration"]),
+            row["outcome"],
+            json.loads(row["metadata"] or "{}"),
+            float(row["timestamp"]),
+        )
+        for row in rows
+    ]
+
+
+def read_parquet(data):
+    table = parquet.read_table(pa.BufferReader(data))
+    # Python's own datetime has no nanoseconds.
+    timestamps = table["timestamp"].cast(pa.int64())
+    rows = table.set_column(1, "timestamp", timestamps).to_pylist()
+    return [
+        (
+            row["operation"],
+            row["duration"],
+            row["outcome"],
+            json.loads(row["metadata"] or "{}"),
+            row["timestamp"] / 1e9,
+        )
+        for row in rows
+    ]
+
+
+READERS = {"jsonl": read_jsonl, "csv": read_csv, "parquet": read_parquet}
+
+
+@pytest.mark.parametrize("format_", READERS)
+@given(samples=SAMPLES)
+@settings(max_examples=60)
+def test_samples_come_back_as_they_were_recorded(format_, samples):
+    """Names, durations to the last bit, outcomes, metadata and times, whatever the names hold."""
+    monitor = PerformanceMonitor()
+    expected = {}
+    for name, duration, success, metadata in samples:
+        monitor.record_metric(name, duration, success, metadata)
+        row = (duration, "ok" if success else "error", json.loads(to_json(metadata or {})))
+        expected.setdefault(name, []).append(row)
+    rows = READERS[format_](written(monitor, format_))
+    assert [row[:4] for row in rows] == [
+        (clean(name), *row) for name, of_name in expected.items() for row in of_name
+    ]
+    exported = monitor.export_metrics()
+    times = [sample["timestamp"] for samples_of in exported.values() for sample in samples_of]
+    assert [row[4] for row in rows] == pytest.approx(times, abs=1e-3)
+
+
+@pytest.mark.parametrize("format_", READERS)
+def test_every_outcome_has_its_name(format_, recorded):
+    """Cancelled samples are told from failed ones."""
+    outcomes = [row[2] for row in READERS[format_](written(recorded, format_))]
+    assert outcomes == ["ok", "ok", "error", "cancelled", "ok"]
+
+
+def test_times_are_exact_to_the_nanosecond(recorded):
+    """The same instant stands in every format, with all its digits."""
+    lines = written(recorded, "jsonl").decode().splitlines()
+    digits = [line.split('"timestamp":')[1].split(",")[0] for line in lines]
+    table = parquet.read_table(pa.BufferReader(written(recorded, "parquet")))
+    nanoseconds = table["timestamp"].cast(pa.int64()).to_pylist()
+    # Two exports may use two anchors of the wall clock, never more than a millisecond apart.
+    for text, whole in zip(digits, nanoseconds, strict=True):
+        assert len(text.split(".")[1]) == 9
+        assert int(text.replace(".", "")) == pytest.approx(whole, abs=2_000_000)
+
+
+def test_more_samples_than_a_chunk_are_written_in_order():
+    """Metadata stay with their samples across the portions in which text is made."""
+    monitor = PerformanceMonitor(150_000)
+    operation = monitor.operation("op")
+    for number in range(150_000):
+        operation.record(float(number), True, {"n": number} if number % 7 == 0 else None)
+    for format_, read in READERS.items():
+        rows = read(written(monitor, format_))
+        assert [row[1] for row in rows] == [float(number) for number in range(150_000)]
+        assert all(row[3] == ({"n": row[1]} if row[1] % 7 == 0 else {}) for row in rows)
+
+
+def test_summaries_agree_between_formats_and_with_the_snapshot(recorded):
+    """A row for each operation, its counts and quantiles those of its histogram."""
+    snapshot = recorded.snapshot()
+    lines = [json.loads(line) for line in written(recorded, "jsonl", "summaries").splitlines()]
+    table = parquet.read_table(pa.BufferReader(written(snapshot, "parquet", "summaries")))
+    rows = list(csv.DictReader(io.StringIO(written(snapshot, "csv", "summaries").decode())))
+    assert lines == table.to_pylist()
+    query, parse = lines
+    assert (query["operation"], parse["operation"]) == ("query", "parse")
+    figures = snapshot.operations["query"]
+    assert (query["count"], query["error_count"], query["cancelled_count"]) == (4, 1, 1)
+    assert (query["threshold"], query["violation_count"]) == (0.1, 1)
+    assert query["p95"] == figures.all.quantile(0.95)
+    assert (query["min"], query["max"]) == (figures.all.min, 0.2)
+    assert parse["threshold"] is None
+    for line, row in zip(lines, rows, strict=True):
+        assert {key: "" if value is None else str(value) for key, value in line.items()} == row
+
+
+@pytest.mark.parametrize("format_", READERS)
+@pytest.mark.parametrize("content", ["samples", "summaries"])
+def test_a_monitor_without_samples_makes_a_valid_file(format_, content):
+    """No rows; CSV and Parquet still name their columns."""
+    data = written(PerformanceMonitor(), format_, content)
+    assert data.count(b"\n") <= 1 if format_ != "parquet" else True
+    if format_ == "parquet":
+        table = parquet.read_table(pa.BufferReader(data))
+        assert table.num_rows == 0
+        assert "operation" in table.column_names
+    if format_ == "csv":
+        assert data.startswith(b"operation,")
+
+
+def test_a_snapshot_has_no_samples(recorded):
+    """What a snapshot lacks is left out, not invented."""
+    assert written(recorded.snapshot(), "csv") == b"operation,timestamp,duration,outcome,metadata\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("a.jsonl", b'{"operation"'),
+        ("a.NDJSON", b'{"operation"'),
+        ("a.csv", b"operation,"),
+        ("a.parquet", b"PAR1"),
+        ("a.json", b'{"displayTimeUnit"'),
+    ],
+)
+def test_the_suffix_chooses_the_format(recorded, tmp_path, name, begin):
+    """A path is enough."""
+    write(recorded, tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+def test_what_cannot_be_written_is_a_clear_error(recorded, tmp_path):
+    """Unknown formats, contents, suffixes and sources are named; nothing is left behind."""
+    with pytest.raises(ValueError, match=r"jsonl, csv, parquet, trace, got 'xml'"):
+        write(recorded, tmp_path / "a", "xml")
+    with pytest.raises(ValueError, match="'all'"):
+        write(recorded, tmp_path / "a.csv", content="all")
+    with pytest.raises(ValueError, match=r"a\.txt.*say the format"):
+        write(recorded, tmp_path / "a.txt")
+    with pytest.raises(ValueError, match="needs a format"):
+        write(recorded, io.BytesIO())
+    with pytest.raises(ValueError, match="not from summaries"):
+        write(recorded, tmp_path / "a.json", content="summaries")
+    with pytest.raises(TypeError, match="MonitorSnapshot"):
+        write({"a": 1}, tmp_path / "a.csv")
+    with pytest.raises(FileNotFoundError):
+        write(recorded, tmp_path / "absent" / "a.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_parquet_without_pyarrow_says_how_to_get_it(recorded, tmp_path, monkeypatch):
+    """A missing extra is one line, and leaves no file."""
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'perfuse\[arrow\]'"):
+        write(recorded, tmp_path / "a.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_recording_goes_on_during_an_export(tmp_path):
+    """Threads that record while files are written lose nothing and tear no row."""
+    monitor = PerformanceMonitor(20_000)
+    stop = threading.Event()
+
+    def record():
+        operation = monitor.operation("op")
+        while not stop.is_set():
+            operation.record(0.25, True, {"a": "b"})
+            operation.record(0.5)
+
+    threads = [threading.Thread(target=record) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20):
+            write(monitor, tmp_path / "a.jsonl")
+            for line in (tmp_path / "a.jsonl").read_text().splitlines():
+                row = json.loads(line)
+                assert (row["duration"], row["metadata"]) in [(0.25, {"a": "b"}), (0.5, {})]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

@@ -1,0 +1,83 @@
+"""Pictures by matplotlib, and the picture of a histogram in a notebook."""
+
+import subprocess
+import sys
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from perfuse import PerformanceMonitor
+
+
+def texts_of(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_distribution_and_time_line(recorded):
+    """Bars hold every sample, lines mark quantiles and threshold, points are told by outcome."""
+    figure = recorded.plot("query")
+    left, right = figure.axes
+    assert sum(bar.get_height() for bar in left.patches) == 4
+    assert left.get_xscale() == right.get_yscale() == "log"
+    assert {text.split()[0] for text in texts_of(left)} == {"p50", "p95", "p99", "threshold"}
+    assert {"ok 2", "error 1", "cancelled 1"} < set(texts_of(right))
+    assert sum(len(points.get_offsets()) for points in right.collections) == 4
+
+
+def test_a_figure_can_be_saved_without_a_display(recorded, tmp_path):
+    """No window system and no global state is needed."""
+    recorded.plot("query").savefig(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_are_no_formulas(monitor, tmp_path):
+    """Dollar signs and backslashes in a name are drawn as they are."""
+    monitor.record_metric(r"$\frac{", 0.1)
+    figure = monitor.plot(r"$\frac{")
+    figure.savefig(tmp_path / "plot.png")
+    assert figure.get_suptitle() == r"$\frac{"
+
+
+def test_durations_of_zero_have_a_place(monitor, tmp_path):
+    """A logarithmic axis has none for them; they stand at a nanosecond."""
+    monitor.record_metric("op", 0.0)
+    monitor.plot("op").savefig(tmp_path / "plot.png")
+
+
+def test_an_operation_without_samples_is_an_error(recorded):
+    """The error names the operations that there are."""
+    with pytest.raises(ValueError, match=r"'absent' has no samples; recorded are: .*query"):
+        recorded.plot("absent")
+
+
+def test_matplotlib_is_imported_when_asked_for():
+    """Neither the package nor a report imports it; without it, plot says what to install."""
+    program = """
+import io, sys
+sys.modules["matplotlib"] = None
+from perfuse import PerformanceMonitor
+from perfuse.export.report import write_report
+monitor = PerformanceMonitor()
+monitor.record_metric("op", 0.1)
+write_report(monitor, io.BytesIO())
+try:
+    monitor.plot("op")
+except ModuleNotFoundError as missing:
+    print(missing)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "perfuse[plot]" in done.stdout
+
+
+def test_a_notebook_draws_a_snapshot(recorded):
+    """Its HTML is well-formed, names nothing outside, and says in words what it shows."""
+    html = recorded.operation("query").snapshot()._repr_html_()
+    root = ET.fromstring(f"<div>{html}</div>")
+    (picture,) = root.iter("svg")
+    assert picture.get("role") == "img"
+    assert "4" in picture.get("aria-label")
+    assert "http" not in html
+    empty = PerformanceMonitor().operation("op").snapshot()._repr_html_()
+    ET.fromstring(f"<div>{empty}</div>")

@@ -1,0 +1,136 @@
+"""The report page as text: what is in it, and that nothing of it is taken for markup."""
+
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from perfuse import PerformanceMonitor
+from perfuse.export.recording import record_of
+from perfuse.export.report import ABSENT, write_report
+
+HOSTILE = "</script><b onclick=\"x\">&amp; 'é'"
+
+
+class Texts(HTMLParser):
+    """Collects elements and text, as a browser would see them."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.texts = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def page_of(source, **options):
+    file = io.BytesIO()
+    write_report(source, file, **options)
+    return file.getvalue().decode("utf-8")
+
+
+def parsed(page):
+    parser = Texts()
+    parser.feed(page)
+    return parser
+
+
+def rows_of(page):
+    """The cells of each operation's row as text."""
+    return [
+        [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)]
+        for row in re.findall(r"<tr>(<th scope=\"row\">.*?)</tr>", page)
+    ]
+
+
+def test_figures_are_those_of_the_monitor(recorded):
+    """Counts, errors, cancellations, violations and the threshold's verdict are in the row."""
+    rows = {row[0]: row[1:] for row in rows_of(page_of(recorded))}
+    assert rows["query"][:4] == ["▲ over", "4", "1", "1"]
+    assert rows["query"][-2:] == ["100 ms", "1"]
+    assert rows["parse"][:4] == [ABSENT, "1", "0", "0"]
+
+
+def test_names_stay_text(monitor):
+    """Whatever a name holds, it is shown and adds no element."""
+    monitor.record_metric("plain", 0.1)
+    plain = [tag for tag, _ in parsed(page_of(monitor)).tags]
+    other = PerformanceMonitor()
+    other.record_metric(HOSTILE, 0.1)
+    found = parsed(page_of(other, title=HOSTILE))
+    assert [tag for tag, _ in found.tags] == plain
+    assert found.texts.count(HOSTILE) >= 3
+
+
+def test_nothing_outside_is_named(recorded):
+    """No element and no style names another place; the policy forbids whatever would."""
+    page = page_of(recorded)
+    found = parsed(page)
+    targets = [a[k] for _, a in found.tags for k in ("src", "href", "action", "data") if k in a]
+    assert all(target.startswith(("#", "data:,")) for target in targets), targets
+    assert "url(" not in page
+    assert "@import" not in page
+    policy = next(a["content"] for _, a in found.tags if "http-equiv" in a)
+    assert policy.startswith("default-src 'none'; ")
+
+
+def test_verdicts_against_a_baseline(monitor):
+    """With comparisons each row says what became of it; without, there is no such column."""
+    before = PerformanceMonitor()
+    for number in range(40):
+        for name, factor in (("same", 1), ("slower", 2), ("faster", 0.5)):
+            before.record_metric(name, 0.001 + number / 1e6)
+            monitor.record_metric(name, (0.001 + number / 1e6) * factor)
+    monitor.record_metric("new", 1.0)
+    page = page_of(monitor, comparisons=monitor.compare(before.baseline()))
+    said = {row[0]: row[2] for row in rows_of(page)}
+    assert said["slower"].startswith("▲ regressed +")
+    assert said["faster"].startswith("✓ improved \N{MINUS SIGN}")
+    assert said["same"].startswith("unchanged")
+    assert said["new"] == ABSENT
+    assert rows_of(page)[0][0] == "slower"
+    assert "since baseline" not in page_of(monitor)
+
+
+def test_a_snapshot_has_no_time_lines(recorded):
+    """What holds no samples says so in the place of the picture."""
+    page = page_of(recorded.snapshot())
+    assert parsed(page).texts.count("no samples with their times in this source") == 2
+
+
+def test_an_empty_monitor_gives_a_page(monitor):
+    """Without an operation there is a page that says so, and no table."""
+    page = page_of(monitor)
+    assert "0 operations" in page
+    assert "<table" not in page
+
+
+def test_the_file_appears_whole(recorded, tmp_path):
+    """A report that fails half-way leaves the one before; a recording is a source like others."""
+    path = tmp_path / "report.html"
+    recorded.report(path, title="first")
+    first = path.read_bytes()
+    recording = record_of(recorded)
+
+    class Broken:
+        verdict = "regressed"
+
+        @property
+        def shift(self):
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        write_report(recording, path, comparisons={"query": Broken()})
+    assert path.read_bytes() == first
+    assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("wrong", [None, "perfuse", 3])
+def test_other_sources_are_refused(wrong):
+    """The error says what can be exported."""
+    with pytest.raises(TypeError, match="a PerformanceMonitor, a MonitorSnapshot or a Recording"):
+        page_of(wrong)

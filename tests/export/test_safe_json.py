@@ -1,0 +1,124 @@
+"""Metadata as JSON, whatever they hold."""
+
+import enum
+import json
+import math
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfuse import _core
+from perfuse.export.safe_json import MAX_DEPTH, clean, to_json
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner) | st.dictionaries(SCALARS, inner) | st.tuples(inner, inner),
+    max_leaves=20,
+)
+
+
+class Hostile:
+    """Whose every method raises."""
+
+    def __repr__(self):
+        raise RuntimeError("no text")
+
+
+class Colour(str, enum.Enum):
+    RED = "red"
+
+
+@given(VALUES)
+def test_any_value_becomes_json_in_utf8(value):
+    """Strict readers, which know no NaN, read what comes out."""
+    json.loads(to_json(value).decode("utf-8"), parse_constant=lambda _: pytest.fail("NaN"))
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"])),
+        st.recursive(
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(st.characters(exclude_categories=["Cs"])),
+            lambda inner: (
+                st.lists(inner)
+                | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+            ),
+            max_leaves=10,
+        ),
+    )
+)
+def test_what_json_has_comes_back_unchanged(metadata):
+    """Natively encoded or not, the value read is the value written, to the last bit."""
+    [native] = _core.metadata_json([metadata], to_json)
+    for encoded in (to_json(metadata), native):
+        assert json.loads(encoded) == metadata
+
+
+@given(st.dictionaries(SCALARS, VALUES))
+def test_what_json_lacks_is_left_to_the_fallback(metadata):
+    """Natively encoded metadata mean what the Python encoder makes of them."""
+    [native] = _core.metadata_json([metadata], to_json)
+    assert json.loads(native) == json.loads(to_json(metadata))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (float("nan"), "nan"),
+        (-math.inf, "-inf"),
+        (np.int64(5), 5),
+        (np.float32(0.5), 0.5),
+        (Fraction(1, 2), 0.5),
+        (Decimal("1.5"), "Decimal('1.5')"),
+        (Colour.RED, "red"),
+        ({1, 2}, "{1, 2}"),
+        (b"\xff", "b'\\xff'"),
+        ((1, None), [1, None]),
+        ({3: "a", None: "b", True: "c"}, {"3": "a", "null": "b", "true": "c"}),
+        ({(1, 2): float("inf")}, {"(1, 2)": "inf"}),
+        ("\udc80", "\\udc80"),
+        ({"\ud800": "\udfff"}, {"\\ud800": "\\udfff"}),
+        ("\N{GRINNING FACE}", "\N{GRINNING FACE}"),
+        (Hostile(), "<Hostile without text>"),
+        ([Hostile(), float("nan")], ["<Hostile without text>", "nan"]),
+    ],
+)
+def test_what_json_lacks_is_told_in_its_terms(value, expected):
+    """Numbers stay numbers, everything else becomes readable text."""
+    assert json.loads(to_json(value)) == expected
+
+
+def test_numbers_with_more_digits_than_python_prints_are_kept():
+    """A huge int becomes hexadecimal text."""
+    number = 1 << 20_000
+    assert int(json.loads(to_json({"n": number}))["n"], 16) == number
+
+
+def test_cycles_and_depth_end():
+    """What contains itself, and what is nested without end, is cut off as text."""
+    cyclic = {"name": "x"}
+    cyclic["self"] = cyclic
+    assert json.loads(to_json(cyclic))["name"] == "x"
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    read = json.loads(to_json([deep, float("nan")]))
+    depth = 0
+    while isinstance(read, list):
+        read, depth = read[0], depth + 1
+    assert depth <= MAX_DEPTH + 1
+
+
+def test_clean_text_is_utf8_and_otherwise_unchanged():
+    """Only lone surrogates are replaced."""
+    assert clean('a"\n\0é\N{GRINNING FACE}') == 'a"\n\0é\N{GRINNING FACE}'
+    assert clean("a\udc80b") == "a\\udc80b"

@@ -1,0 +1,93 @@
+"""The report in a real browser: everything is there, nothing is loaded, no complaint is made."""
+
+import pytest
+from browser import browsing
+from servers import server_path
+
+from perfuse import PerformanceMonitor
+
+HOSTILE = "</script><img src=http://192.0.2.1/x onerror=alert(1)>\u2028\N{BELL}"
+NAMES = [*(f"operation {number}" for number in range(12)), HOSTILE]
+
+
+@pytest.fixture(scope="module")
+def browser_and_url(tmp_path_factory):
+    """A browser, and the report of a monitor one of whose names is out for mischief."""
+    folder = tmp_path_factory.mktemp("browser")
+    before, monitor = PerformanceMonitor(), PerformanceMonitor()
+    for number in range(50):
+        for place, name in enumerate(NAMES):
+            before.record_metric(name, (place + 1) / 1000 + number / 1e5)
+            slower = 2 if place == 3 else 1
+            seconds = slower * (place + 1) / 1000 + number / 1e5
+            monitor.record_metric(name, seconds, success=number % 10 > 0)
+    monitor.set_threshold(NAMES[5], 0.001)
+    monitor.report(folder / "report.html", "A <b>report</b>", before.baseline())
+    with browsing(server_path("chromium"), folder) as browser:
+        yield browser, (folder / "report.html").as_uri()
+
+
+@pytest.fixture
+def page(browser_and_url):
+    """The report, just opened."""
+    browser, url = browser_and_url
+    browser.command("Emulation.clearDeviceMetricsOverride")
+    browser.open(url)
+    return browser
+
+
+def test_every_operation_is_shown(page):
+    """Each has its row and its section with two pictures that take up space."""
+    shown = page.value("[...document.querySelectorAll('tbody th')].map(e => e.textContent)")
+    sections = page.value("[...document.querySelectorAll('h2')].map(e => e.textContent)")
+    assert shown == sections
+    # Control characters have no place in a page; all the rest is there letter by letter.
+    assert set(NAMES[:-1]) < set(shown)
+    assert any(name.startswith("</script><img src=http://192.0.2.1/x onerror=") for name in shown)
+    pictures = "[...document.querySelectorAll('section svg')].map(e => e.getBoundingClientRect())"
+    sizes = page.value(f"{pictures}.map(r => [r.width, r.height])")
+    assert len(sizes) == 2 * len(NAMES)
+    assert all(width > 100 and height > 100 for width, height in sizes)
+
+
+def test_what_needs_attention_comes_first(page):
+    """What regressed is at the top, then what is over its threshold, both in words."""
+    rows = page.value("[...document.querySelectorAll('tbody tr')].map(e => e.innerText)")
+    assert NAMES[3] in rows[0]
+    assert "regressed" in rows[0]
+    assert NAMES[5] in rows[1]
+    assert "over" in rows[1]
+    assert "1 regressed" in page.value("document.querySelector('.about').innerText")
+    assert page.value("document.querySelector('h1').textContent") == "A <b>report</b>"
+
+
+def test_the_table_sorts_and_narrows(page):
+    """A click on a heading sorts by its figures, the field shows what has its letters."""
+    by_mean = "[...document.querySelectorAll('thead button')].find(b => b.textContent == 'mean')"
+    page.value(f"{by_mean}.click()")
+    means = "[...document.querySelectorAll('tbody tr')].map(r => +r.cells[6].dataset.v)"
+    found = page.value(means)
+    assert found == sorted(found, reverse=True)
+    narrow = "const f = document.querySelector('.filter'); f.value = 'operation 11'; "
+    page.value(f"{narrow} f.dispatchEvent(new Event('input')); f.value")
+    visible = "[...document.querySelectorAll('section')].filter(e => !e.hidden).length"
+    assert page.value(visible) == 1
+
+
+def test_it_fits_a_telephone(page):
+    """On a narrow screen only the table scrolls sideways, the page does not."""
+    page.command(
+        "Emulation.setDeviceMetricsOverride",
+        width=390,
+        height=800,
+        deviceScaleFactor=2,
+        mobile=True,
+    )
+    assert page.value("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_nothing_is_loaded_and_nothing_complained_of(page):
+    """The file is the only request, and the console stays empty."""
+    assert len(page.requests) == 1, page.requests
+    assert page.requests[0].startswith("file:")
+    assert page.complaints == []
