@@ -1,0 +1,49 @@
+"""Files of a million samples: what each format takes."""
+
+from __future__ import annotations
+
+import io
+from itertools import count
+
+import pytest
+
+from perfuse import PerformanceMonitor
+from perfuse.export.files import FORMATS, write
+from perfuse.export.report import write_report
+
+SAMPLES = 1_000_000
+
+
+@pytest.fixture(scope="module", params=["plain", "metadata"])
+def monitor(request):
+    """A monitor with a million samples in one window, with and without metadata of their own."""
+    monitor = PerformanceMonitor(SAMPLES)
+    operation = monitor.operation("query")
+    numbers = count()
+    for number in range(SAMPLES):
+        metadata = {"user": next(numbers), "tenant": "a"} if request.param == "metadata" else None
+        operation.record(1e-7 * (number % 1_000 == 0), number % 100 != 0, metadata)
+    return monitor
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_million_samples(benchmark, monitor, format_, tmp_path):
+    """Written to a file and on the disk."""
+    path = tmp_path / "samples"
+    benchmark.pedantic(write, (monitor, path, format_), rounds=3)
+    assert path.stat().st_size > SAMPLES
+
+
+def test_report_of_a_million_samples(benchmark, monitor):
+    """One operation, whose window is drawn pixel by pixel."""
+    benchmark.pedantic(lambda: write_report(monitor, io.BytesIO()), rounds=3)
+
+
+def test_report_of_500_operations(benchmark):
+    """Each with a full window of 1,000 samples."""
+    monitor = PerformanceMonitor()
+    for name in range(500):
+        operation = monitor.operation(f"operation {name}")
+        for number in range(1_000):
+            operation.record(1e-3 * (number % 37 + 1))
+    benchmark.pedantic(lambda: write_report(monitor, io.BytesIO()), rounds=3)
