@@ -1,10 +1,32 @@
 """A clock that tests move, and an engine that looks when they say."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from perfuse import regression
 from perfuse.alerts.engine import Clock, Engine
 from perfuse.alerts.source import MonitorSource
+
+
+class _SetClock(MonitorSource):
+    """A source whose Unix times are off, as they are once the clock was set."""
+
+    step = 0.0
+
+    def snapshot(self):
+        snapshot = super().snapshot()
+        parts = ("ok", "error", "cancelled", "all", "in_flight")
+        return SimpleNamespace(
+            time=snapshot.time + self.step,
+            operations={
+                name: SimpleNamespace(
+                    created=operation.created + self.step,
+                    **{part: getattr(operation, part) for part in parts},
+                )
+                for name, operation in snapshot.operations.items()
+            },
+        )
 
 
 class Looking:
@@ -17,12 +39,17 @@ class Looking:
         self.recorded = []
         self.monitor = monitor
         clock = Clock(lambda: self.now, lambda: self.wall)
-        self.engine = Engine(MonitorSource(monitor, lambda: regression), self._publish, clock)
+        self._source = _SetClock(monitor, lambda: regression)
+        self.engine = Engine(self._source, self._publish, clock)
 
     def _publish(self, alert, announce):
         self.recorded.append(alert)
         if announce:
             self.told.append(alert)
+
+    def set_clock(self, step):
+        """Set the system's clock by so many seconds."""
+        self._source.step += step
 
     def rules(self, *rules):
         self.engine.set_rules(rules)

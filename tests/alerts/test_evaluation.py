@@ -116,6 +116,45 @@ def test_a_cleared_operation_counts_from_then(looking, monitor):
     assert looking.active == {("r", "op"): "firing"}
 
 
+def test_setting_the_clock_leaves_windows_as_they_are(looking, monitor):
+    """Unix times of one moment differ from look to look then, and nothing was cleared."""
+    record(monitor, *[9.0] * 1000)  # before the rule: not its concern
+    looking.rules(rule(statistic="rate", above=50), rule(name="max", statistic="max", above=5))
+    for step in (0.002, -3600.0, 7200.0):
+        looking.set_clock(step)
+        record(monitor, 0.1)
+        looking.look()
+    assert looking.states == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "after"),
+    [({"statistic": "absent"}, 0), ({"statistic": "rate", "below": 2}, 10)],
+)
+def test_clearing_is_no_silence(looking, monitor, fields, after):
+    """A cleared operation is watched anew: what it did before is not taken for nothing."""
+    looking.rules(rule(**fields))
+    for _ in range(12):
+        record(monitor, *[0.1] * 10)
+        looking.look()
+    monitor.clear_metrics()
+    record(monitor, *[0.1] * after)
+    looking.look()
+    assert looking.states == []
+
+
+def test_silence_after_clearing_is_found_after_a_whole_window(looking, monitor):
+    """Clearing puts the alarm off, not away."""
+    looking.rules(rule(statistic="absent"))
+    record(monitor, 0.1)
+    looking.look(times=3)
+    monitor.clear_metrics()
+    looking.look(times=9)
+    assert looking.states == []
+    looking.look(times=2)
+    assert looking.active == {("r", "op"): "firing"}
+
+
 def test_each_operation_of_a_pattern_is_an_alert(looking, monitor):
     """A pattern watches every operation that matches, each for itself."""
     looking.rules(rule(operation="m*", statistic="p50", above=0.5))

@@ -70,9 +70,9 @@ class Evaluator:
         Yields:
             A rule, the name of an operation, and what was found.
         """
-        operations = source.snapshot().operations
-        self._windows.advance(operations, now)
-        self._match(rules, operations)
+        snapshot = source.snapshot()
+        self._windows.advance(snapshot, now)
+        self._match(rules, snapshot.operations)
         for rule in rules:
             try:
                 found = list(self._look(rule, source, now))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from perfuse.alerts.rules import SLICES
 
 if TYPE_CHECKING:
-    from perfuse import OperationSnapshot, Snapshot
+    from perfuse import MonitorSnapshot, OperationSnapshot, Snapshot
 
 __all__ = ["Window", "Windows"]
 
@@ -31,11 +31,7 @@ class Window:
         *,
         is_full: bool,
     ) -> None:
-        # An operation that was cleared in between counts from then.
-        was_cleared = (
-            earlier is not None and current is not None and (earlier.created != current.created)
-        )
-        self._earlier = None if was_cleared else earlier
+        self._earlier = earlier
         self._current = current
         self.elapsed = elapsed
         self.is_full = is_full
@@ -50,7 +46,7 @@ class Window:
         try:
             return current.since(earlier)
         except ValueError:
-            # Cleared within the resolution of the clock: all that it holds is new.
+            # Cleared, and not noticed by its age: all that it holds is new.
             return current
 
     @cached_property
@@ -88,6 +84,7 @@ class Window:
 @dataclass(slots=True)
 class _Ring:
     entries: deque[tuple[float, OperationSnapshot | None]]
+    age: float | None = None  # for how long the operation had counted at the last look
     used: bool = True
 
 
@@ -104,18 +101,20 @@ class Windows:
         self._first: float | None = None
         self._last = 0.0
 
-    def advance(self, operations: dict[str, OperationSnapshot], now: float) -> None:
+    def advance(self, snapshot: MonitorSnapshot, now: float) -> None:
         """Begin a round of looking at windows that end at `now`.
 
         Args:
-            operations: The state of all operations then.
+            snapshot: The state of all operations then.
             now: The time in seconds, on a clock that never goes back.
         """
+        operations = snapshot.operations
         self._rings = {key: ring for key, ring in self._rings.items() if ring.used}
         for ring in self._rings.values():
             ring.used = False
         self._cache.clear()
         self._operations = operations
+        self._taken = snapshot.time
         self._previous_seen, self._seen = self._seen, frozenset(operations)
         self._previous, self._last = (self._last, now) if self._first is not None else (now, now)
         if self._first is None:
@@ -141,6 +140,13 @@ class Windows:
                 ring.entries.append((self._previous, None))
         ring.used = True
         entries = ring.entries
+        # Setting the clock moves Unix times, those of the past as well, but no age. Nothing is
+        # known of the time before a clearing, so that the window begins anew.
+        age = None if current is None else self._taken - current.created
+        if ring.age is not None and (age is None or age < ring.age):
+            entries.clear()
+            entries.append((self._previous, None))
+        ring.age = age
         if not entries or now - entries[-1][0] >= seconds / SLICES:
             entries.append((now, current))
         # The latest that is old enough is where the window begins; what is older has served.
