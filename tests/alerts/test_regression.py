@@ -140,6 +140,20 @@ def test_samples_are_fed_once(looking, serve):
     assert looking.states == []
 
 
+def test_new_samples_are_told_by_no_clock_that_can_be_set(monitor):
+    """A moment is a number of ticks: Unix times of one sample differ once the clock was set."""
+    assert monitor._durations_since("op", 0) == ([], 0)
+    for duration in (0.1, 0.2):
+        monitor.record_metric("op", duration)
+    durations, moment = monitor._durations_since("op", 0)
+    assert durations == [0.1, 0.2]
+    assert monitor._durations_since("op", moment) == ([], moment)
+    monitor.record_metric("op", 0.3)
+    durations, later = monitor._durations_since("op", moment)
+    assert durations == [0.3]
+    assert later > moment
+
+
 def test_a_file_brings_both(tmp_path, serve, baseline, monitor):
     """With the real thread, from TOML to firing alerts."""
     baseline.save(tmp_path / "baseline.json")

@@ -18,7 +18,7 @@ __all__ = ["Changes"]
 @dataclass(slots=True)
 class _Watch:
     detector: Any
-    latest: float  # Unix time: samples that ended later are new
+    latest: int = 0  # the moment of the source from which samples are new
     fired_at: float | None = None  # on the engine's clock
     ratio: float | None = None
 
@@ -38,15 +38,13 @@ class Changes:
         key = (rule.name, operation)
         watch = self._watches.get(key)
         if watch is None:
-            watch = self._watches[key] = _Watch(source.detector(rule), float("-inf"))
-        latest = watch.latest
-        for duration, ended in source.samples(operation):
-            if ended > latest:
-                watch.latest = max(watch.latest, ended)
-                alarm = watch.detector.update(duration)
-                if alarm is not None and _counts(rule, alarm):
-                    watch.fired_at = now
-                    watch.ratio = alarm.ratio if math.isfinite(alarm.ratio) else None
+            watch = self._watches[key] = _Watch(source.detector(rule))
+        durations, watch.latest = source.durations_since(operation, watch.latest)
+        for duration in durations:
+            alarm = watch.detector.update(duration)
+            if alarm is not None and _counts(rule, alarm):
+                watch.fired_at = now
+                watch.ratio = alarm.ratio if math.isfinite(alarm.ratio) else None
         if watch.fired_at is not None and now - watch.fired_at >= rule.hold_seconds:
             watch.fired_at = None
         is_reported = watch.fired_at is not None

@@ -32,8 +32,11 @@ class Source(Protocol):
     def snapshot(self) -> MonitorSnapshot:
         """The state of all operations."""
 
-    def samples(self, operation: str) -> list[tuple[float, float]]:
-        """Durations and Unix end times of an operation's window, in seconds, oldest first."""
+    def durations_since(self, operation: str, moment: int) -> tuple[list[float], int]:
+        """What is new in an operation's window since a moment, in seconds, and its own moment.
+
+        The first moment is 0; no setting of the clock moves those that follow.
+        """
 
     def detector(self, rule: ChangeRule) -> Any:
         """A new ``perfuse.regression.OnlineDetector`` with a rule's settings."""

@@ -43,9 +43,9 @@ class MonitorSource:
         """The state of all operations."""
         return self._get().snapshot()
 
-    def samples(self, operation: str) -> list[tuple[float, float]]:
-        """Durations and Unix end times of an operation's window, in seconds, oldest first."""
-        return [sample[:2] for sample in self._get()._samples(operation)]  # noqa: SLF001 - no copies
+    def durations_since(self, operation: str, moment: int) -> tuple[list[float], int]:
+        """What is new in an operation's window since a moment, in seconds, and its own moment."""
+        return self._get()._durations_since(operation, moment)  # noqa: SLF001 - no copies
 
     def _regression(self) -> Any:
         if self._import_regression is None:

@@ -305,6 +305,20 @@ impl Monitor {
         }
     }
 
+    /// The durations in seconds of the window's samples that ended after `moment`, oldest first, and the
+    /// moment at which the latest of them ended. Moments are ticks, which no setting of the clock moves; the
+    /// first is 0.
+    fn _durations_since(
+        &self,
+        operation: &Bound<'_, PyAny>,
+        moment: u64,
+    ) -> PyResult<(Vec<f64>, u64)> {
+        let Some(operation) = self.inner()?.known(operation)? else {
+            return Ok((Vec::new(), moment));
+        };
+        Ok(operation.get().durations_since(moment))
+    }
+
     /// The window, oldest first: (duration in seconds, Unix time of the end, success, metadata) each.
     fn _samples<'py>(
         &self,

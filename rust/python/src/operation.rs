@@ -261,6 +261,15 @@ impl Operation {
         (py.detach(|| Columns::of(&kept, anchor)), metadata)
     }
 
+    /// The durations of the window's samples that ended after `moment`, and when the latest of them did.
+    pub fn durations_since(&self, moment: u64) -> (Vec<f64>, u64) {
+        let Window { samples, .. } = self.core.window();
+        let new = samples.iter().filter(|(_, sample)| sample.end > moment);
+        let latest = new.clone().map(|(_, sample)| sample.end).max();
+        let durations = new.map(|(_, sample)| sample.duration.seconds()).collect();
+        (durations, latest.unwrap_or(moment))
+    }
+
     /// Forgets every sample.
     pub fn clear(&self, py: Python<'_>) {
         self.core.clear();
