@@ -213,6 +213,18 @@ def test_errors_show_no_secret(write, sink):
     assert "s3cret" not in str(told)
 
 
+def test_a_sink_with_single_brackets_shows_no_secret(write):
+    """The most likely slip of all does not put a URL into the log."""
+    [(line, key, message)] = problems(write("[sink]\ntype = 'webhook'\nurl = 'https://h/s3cret'\n"))
+    assert (line, key) == (1, "sink")
+    assert message == "sink = ...: must be tables, each headed [[sink]]"
+
+
+def test_a_byte_order_mark_is_no_mistake(write):
+    """Editors put one in front of UTF-8."""
+    assert load(write(b"\xef\xbb\xbf" + (RULE + "above = 1").encode())).rules
+
+
 def test_files_that_are_no_text_or_too_large_are_refused(write):
     """Garbage is told with its line, and a file of megabytes is not read to its end."""
     [(line, _, message)] = problems(write(b"a = 1\nb = '\xff'\n"))

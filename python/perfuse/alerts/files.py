@@ -144,7 +144,7 @@ def load(path: str | os.PathLike[str], *, check: bool = True) -> AlertsFile:
     if len(data) > LARGEST_FILE:
         raise AlertsFileError(path, [Problem(0, "", f"is larger than {LARGEST_FILE} bytes")])
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
         raise AlertsFileError(path, [Problem(line, "", f"is not UTF-8: {exc.reason}")]) from None
@@ -205,7 +205,8 @@ class _Reader:
     ) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
         tables = document.get(key, [])
         if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
-            self._problem((key,), f"{key} = {tables!r}: must be tables, each headed [[{key}]]")
+            shown = "..." if key == "sink" else repr(tables)  # a sink's values may be secret
+            self._problem((key,), f"{key} = {shown}: must be tables, each headed [[{key}]]")
             return
         for number, table in enumerate(tables):
             yield (key, number), table
