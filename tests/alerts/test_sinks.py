@@ -127,6 +127,16 @@ async def test_what_an_async_function_raises_is_raised():
         await asyncio.to_thread(FunctionSink(fail).deliver, make_alert(), never)
 
 
+def test_a_coroutine_that_nobody_awaits_is_an_error():
+    """A lambda around an async function would seem to deliver, and tell nobody."""
+
+    async def tell(rule):
+        raise AssertionError(rule)
+
+    with pytest.raises(DeliveryError, match="it gave a coroutine"):
+        FunctionSink(lambda alert: tell(alert.rule)).deliver(make_alert(), never)
+
+
 def test_an_async_function_needs_a_loop():
     """Without a running loop there is an error that says what to do; a closed one loses alerts."""
 

@@ -61,7 +61,10 @@ class FunctionSink(Sink):
     def deliver(self, alert: Alert, _pause: Pause) -> None:
         """Call the function and wait for its end."""
         if not _is_async(self._function):
-            self._function(alert)
+            result = self._function(alert)
+            if inspect.iscoroutine(result):
+                result.close()
+                raise DeliveryError("it gave a coroutine, which nothing awaits: use an async def")
             return
         if self._loop is None or self._loop.is_closed():
             raise DeliveryError("its event loop is closed")
