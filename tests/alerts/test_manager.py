@@ -3,9 +3,10 @@
 import datetime as dt
 
 import pytest
+from alerting import wait_until
 
 from perfuse import PerformanceMonitor
-from perfuse.alerts import AlertsFileError, JsonLinesSink, LogSink, StatisticRule
+from perfuse.alerts import AlertsFileError, JsonLinesSink, LogSink, Sink, StatisticRule
 
 
 def rule(name="r", **fields):
@@ -119,6 +120,38 @@ def test_a_sink_is_added_once(alerts):
     alerts.remove_sink(sink)
     with pytest.raises(TypeError, match="callable"):
         alerts.add_sink("log")
+
+
+class StateSink(Sink):
+    """Keeps what it is told."""
+
+    wants_standing = True
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def deliver(self, alert, _pause):
+        self.told.append((alert.rule, alert.state))
+
+
+def test_a_sink_that_keeps_a_state_is_told_of_what_fires_already(alerts, monitor):
+    """So a file that is loaded again ends nothing elsewhere; others hear of changes only."""
+    alerts.add(rule("busy", statistic="in_flight", above=0, window=0.1))
+    first, other, second = StateSink(), [], StateSink()
+    alerts.add_sink(first)
+    with monitor.track_operation("op"):
+        wait_until(lambda: first.told == [("busy", "firing")])
+        alerts.remove_sink(first)
+        alerts.add_sink(lambda alert: other.append(alert.state))
+        alerts.add_sink(second)
+        wait_until(lambda: second.told == [("busy", "firing")])
+    wait_until(lambda: second.told[-1] == ("busy", "resolved"))
+    wait_until(lambda: other == ["resolved"])
+    third = StateSink()
+    alerts.add_sink(third)
+    assert alerts.flush()
+    assert third.told == []
 
 
 def test_repr_says_how_it_stands(alerts):

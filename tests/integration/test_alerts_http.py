@@ -15,7 +15,7 @@ import pytest
 from alerting import PATIENCE, make_alert, wait_until
 from servers import free_port
 
-from perfuse.alerts import StatisticRule, WebhookSink
+from perfuse.alerts import AlertmanagerSink, StatisticRule, WebhookSink
 from perfuse.alerts.delivery import Courier
 
 SECRET = "s3cret"
@@ -113,6 +113,23 @@ def test_errors_of_the_server_are_tried_again(server, deliver):
     assert len(server.requests) == 4
     report = courier.report()
     assert (report.delivered, report.lost, report.last_error) == (1, 0, "")
+
+
+def test_an_alertmanager_is_told_of_each_alert_once(server, deliver):
+    """A hundred alerts are a hundred posts of one, not of all that came before; then all again."""
+    alerts = [make_alert(operation=f"op{number}") for number in range(100)]
+    courier = deliver(AlertmanagerSink(server.url, repeat=3600), *alerts)
+    assert courier.flush(PATIENCE)
+    posted = [json.loads(body) for *_, body in server.requests]
+    assert [len(each) for each in posted] == [1] * 100
+    courier.sink.refresh(lambda _: False)
+    assert len(json.loads(server.requests[-1][-1])) == 100
+    server.answers = [(500, {})] * 3
+    courier.put(make_alert(operation="op0", state="resolved"))
+    courier.put(make_alert(operation="new"))
+    assert courier.flush(PATIENCE)
+    again = json.loads(server.requests[-1][-1])
+    assert [each["labels"]["operation"] for each in again] == ["op0", "new"]
 
 
 def test_a_server_that_always_fails_loses_the_alert(server, deliver, caplog):

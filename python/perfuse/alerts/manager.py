@@ -80,13 +80,22 @@ class Alerts:
         """Set up what belongs to this process; without any thread yet."""
         self._lock = threading.RLock()
         self._history: deque[Alert] = deque(maxlen=HISTORY)
+        # What fires, as the sinks were told of it last, by rule and operation.
+        self._standing: dict[tuple[str, str], Alert] = {}
         self._default = Courier(LogSink())
         self._couriers = tuple(Courier(sink) for sink in self._sinks)
         self._engine = Engine(self._source, self._publish, self._clock, gone=self.close)
 
     def _publish(self, alert: Alert, announce: bool) -> None:
         self._history.append(alert)
-        if announce:
+        if not announce:
+            return
+        # Locked, so that a sink that is added meanwhile hears of each change, and in its order.
+        with self._lock:
+            if alert.state == "firing":
+                self._standing[alert.rule, alert.operation] = alert
+            else:
+                self._standing.pop((alert.rule, alert.operation), None)
             for courier in self._couriers or (self._default,):
                 courier.put(alert)
 
@@ -313,7 +322,12 @@ class Alerts:
     def _change_sinks(self, *, added: tuple[Sink, ...], removed: tuple[Sink, ...]) -> None:
         leaving = [courier for courier in self._couriers if courier.sink in removed]
         staying = [courier for courier in self._couriers if courier.sink not in removed]
-        self._couriers = (*staying, *(Courier(sink) for sink in added))
+        coming = [Courier(sink) for sink in added]
+        self._couriers = (*staying, *coming)
+        for courier in coming:
+            if courier.sink.wants_standing:
+                for alert in self._standing.values():
+                    courier.put(alert)
         self._sinks = tuple(courier.sink for courier in self._couriers)
         deadline = time.monotonic() + CLOSE_SECONDS
         for courier in leaving:

@@ -37,7 +37,8 @@ class AlertmanagerSink(HttpSink):
     Firing alerts are posted with ``startsAt`` and an ``endsAt`` four repetitions ahead, and posted
     again every `repeat` seconds, so that they stay active while this process lives and end soon
     after it died; resolved ones are posted with their end. What could not be posted is tried again
-    every 10 seconds, in its latest state.
+    every 10 seconds, in its latest state. What fires already when the sink is added is posted, too,
+    so that a file of rules may be loaded again without ending anything there.
 
     Labels are ``alertname`` (the rule), ``operation``, ``severity``, ``instance`` (``host:pid``, so
     that processes do not resolve each other's alerts) and the rule's; annotations ``summary`` and,
@@ -58,6 +59,8 @@ class AlertmanagerSink(HttpSink):
         RuleError: (a `ValueError`) If a setting has a value it cannot have; shows no secret.
         ImportError: If httpx is not installed.
     """
+
+    wants_standing = True
 
     def __init__(  # noqa: PLR0913 - settings, all by keyword
         self,
@@ -82,22 +85,26 @@ class AlertmanagerSink(HttpSink):
         )
         super().__init__(poster, min_severity=min_severity)
         self._repeat = repeat
-        # The latest state of each alert: all that fire, and those whose end is not told yet.
-        self._known: dict[_Labels, Alert] = {}
+        self._firing: dict[_Labels, Alert] = {}  # what was posted last of each that fires
+        self._untold: dict[_Labels, Alert] = {}  # the latest state of those that were not posted
         self._due: float | None = None  # on the monotonic clock
         self._has_failed = False
 
     def deliver(self, alert: Alert, pause: Pause) -> None:
-        """Post the alert, together with what fires besides."""
-        self._known[_labels(alert)] = alert
-        self.refresh(pause)
+        """Post the alert, and what could not be posted before."""
+        self._untold[_labels(alert)] = alert
+        if self._due is None:
+            self._due = time.monotonic() + self._repeat
+        self._post(self._untold, pause)
 
     def refresh(self, pause: Pause) -> None:
         """Post everything that the Alertmanager has to know."""
-        told = dict(self._known)
-        self._due = time.monotonic() + (self._repeat if told else 0.0)
+        self._due = time.monotonic() + self._repeat
+        self._post({**self._firing, **self._untold}, pause)
+
+    def _post(self, alerts: dict[_Labels, Alert], pause: Pause) -> None:
         try:
-            self._poster.post([self._entry(*item) for item in told.items()], pause)
+            self._poster.post([self._entry(*item) for item in alerts.items()], pause)
         except DeliveryError as exc:
             self._due = time.monotonic() + min(RETRY_SECONDS, self._repeat)
             if not self._has_failed:
@@ -106,9 +113,11 @@ class AlertmanagerSink(HttpSink):
             raise PostponedError(str(exc)) from None
         if self._has_failed:
             self._has_failed = False
-            logger.info("%s was told of %d alerts", self, len(told))
-        self._known = {labels: a for labels, a in told.items() if a.state == "firing"}
-        if not self._known:
+            logger.info("%s was told of %d alerts", self, len(alerts))
+        told = {**self._firing, **alerts}
+        self._firing = {labels: each for labels, each in told.items() if each.state == "firing"}
+        self._untold = {}
+        if not self._firing:
             self._due = None
 
     def refresh_in(self) -> float | None:
@@ -118,7 +127,8 @@ class AlertmanagerSink(HttpSink):
     def after_fork(self) -> None:
         """What the parent told is the parent's to repeat."""
         super().after_fork()
-        self._known = {}
+        self._firing = {}
+        self._untold = {}
         self._due = None
 
     def _entry(self, labels: _Labels, alert: Alert) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 from perfuse.alerts.fields import check_choice
 from perfuse.alerts.rules import SEVERITIES, Severity
@@ -45,6 +45,9 @@ class Sink:
     Raises:
         RuleError: (a `ValueError`) If there is no such state or severity.
     """
+
+    wants_standing: ClassVar[bool] = False
+    """Whether it is told, when it is added, of what fires already: for sinks that keep a state."""
 
     def __init__(self, *, states: Iterable[State] = TOLD, min_severity: Severity = "info") -> None:
         known = tuple(state for state in get_args(State) if state != "inactive")
