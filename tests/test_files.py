@@ -88,6 +88,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    """Not the temporary one beside it."""
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(tmp_path / "absent" / "file", "x")
+    assert caught.value.filename == str(tmp_path / "absent" / "file")
+
+
 def test_links_are_followed(tmp_path):
     """What a link leads to is replaced; the link stays one."""
     target, link = tmp_path / "target", tmp_path / "link"

@@ -45,8 +45,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with contextlib.suppress(FileNotFoundError):
             temporary.chmod(goal.stat().st_mode & 0o777)
         temporary.replace(goal)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as exc:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(exc, OSError) and exc.filename in {None, str(temporary)}:
+            # Of the temporary name its reader knows nothing.
+            exc.filename, exc.filename2 = str(goal), None
         raise
     _sync_folder(goal.parent)
 
