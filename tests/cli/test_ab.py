@@ -65,6 +65,14 @@ def _sleeping(note: Path, seconds: float) -> list[str]:
     return ["sh", "-c", script, str(note)]
 
 
+def test_times_that_cannot_be_saved_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever waited for them sees the verdict all the same."""
+    assert main(["ab", "--runs", "2", "--save", "/dev/full", "--", "true", "--", "true"]) == 2
+    output, error = capsys.readouterr()
+    assert "B against A: insufficient" in output
+    assert "No space left on device" in error
+
+
 def test_a_slower_command_regressed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The verdict is on B, the status follows it, and the times are kept where asked."""
     fast, slow = _sleeping(tmp_path / "fast", 0.01), _sleeping(tmp_path / "slow", 0.1)

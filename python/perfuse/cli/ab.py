@@ -101,8 +101,6 @@ def run(arguments: argparse.Namespace) -> int:
                 timeout=arguments.timeout,
                 interrupts=interrupts,
             ).run()
-        if arguments.save is not None:
-            Baseline.from_samples(dict(zip(NAMES, times, strict=True))).save(arguments.save)
     except FailedError as exc:
         return text.complain(str(exc))
     except OSError as exc:
@@ -117,6 +115,12 @@ def run(arguments: argparse.Namespace) -> int:
         text.say_json(_to_dict(arguments, commands, times, comparison))
     else:
         text.say(_report(arguments, commands, times, comparison))
+    if arguments.save is not None:
+        # Last, so that what took so long is not lost where it cannot be saved.
+        try:
+            Baseline.from_samples(dict(zip(NAMES, times, strict=True))).save(arguments.save)
+        except OSError as exc:
+            return text.complain(exc)
     return 1 if comparison.verdict == "regressed" else 0
 
 
