@@ -249,6 +249,48 @@ def test_a_reader_that_stops_is_no_error(files: tuple[str, str]) -> None:
     assert process.returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("redirection", "status", "message"),
+    [
+        (">/dev/full", 2, "perfuse: standard output: No space left on device\n"),
+        (">&-", 1, ""),
+        (">&- 2>&-", 1, ""),
+        (">/dev/full 2>&-", 2, ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_not_a_verdict(
+    files: tuple[str, str], redirection: str, status: int, message: str
+) -> None:
+    """A full disk is not taken for a regression, and closed streams are nobody's concern."""
+    done = subprocess.run(
+        [
+            "sh",
+            "-c",
+            f'"$@" {redirection}',
+            "sh",
+            sys.executable,
+            "-m",
+            "perfuse",
+            "compare",
+            *files,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (status, message)
+
+
+def test_factors_beyond_reading_are_powers_of_ten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three hundred digits are not a table."""
+    for name, value in (("before", 1e-9), ("after", 1e200)):
+        (tmp_path / name).write_text(json.dumps([value] * 100))
+    assert main(["compare", str(tmp_path / "before"), str(tmp_path / "after")]) == 1
+    assert "x 1.00e+209" in capsys.readouterr().out
+
+
 def test_any_encoding_will_do(files: tuple[str, str]) -> None:
     """What the output's encoding lacks is replaced."""
     done = subprocess.run(

@@ -7,8 +7,10 @@ arguments (found before any work starts) and bad input, 130 after Ctrl-C, 143 af
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfuse.cli import (
@@ -43,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    # Streams that were closed before the start are missing, which nothing else has to reckon with.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process
     parser = argparse.ArgumentParser(
         prog="perfuse", description="Performance monitor and PostgreSQL pool manager for Python."
     )

@@ -97,7 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _some(file: SampleFile) -> str:
     names = [wording.shown(operation) for operation in file.operations]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004
+    return (", ".join(names[:5]) or "none") + more
 
 
 @dataclass(frozen=True)

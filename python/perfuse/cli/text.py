@@ -29,14 +29,21 @@ def complain(problem: str | OSError | ValueError) -> int:
 
 
 def say(lines: Sequence[str]) -> None:
-    """Print lines; whoever reads them may stop at any, as ``head`` does."""
+    """Print lines; whoever reads them may stop at any, as ``head`` does.
+
+    Raises:
+        SystemExit: If they cannot be written, with the status of bad input: that of an exception
+            would mean that something regressed.
+    """
     encoding = sys.stdout.encoding or "utf-8"
     output = "\n".join(lines).encode(encoding, "replace").decode(encoding)
     try:
         print(output, flush=True)
-    except BrokenPipeError:
+    except OSError as exc:
         # The interpreter flushes once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(exc, BrokenPipeError):
+            raise SystemExit(complain(f"standard output: {exc.strerror}")) from None
 
 
 def say_json(document: object) -> None:

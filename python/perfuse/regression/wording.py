@@ -8,6 +8,10 @@ NOTHING = "-"
 """Stands where there is no figure."""
 
 
+LARGE = 1e6
+"""From here on, a factor's power of ten says more than its digits."""
+
+
 def seconds(value: float) -> str:
     """Three digits of a duration, in the unit people would use."""
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
@@ -27,7 +31,9 @@ def change(ratio: float) -> str:
     if not math.isfinite(ratio):
         return NOTHING
     # From five times on, the factor says more.
-    return f"{(ratio - 1) * 100:+.1f} %" if ratio < 5 else f"x {_three_digits(ratio)}"  # noqa: PLR2004
+    if ratio < 5:  # noqa: PLR2004
+        return f"{(ratio - 1) * 100:+.1f} %"
+    return f"x {_three_digits(ratio)}" if ratio < LARGE else f"x {ratio:.2e}"
 
 
 def interval(bounds: tuple[float, float]) -> str:
