@@ -7,7 +7,7 @@ import time
 import pytest
 from alerting import PATIENCE, make_alert, wait_until
 
-from perfuse.alerts import DeliveryError, Sink
+from perfuse.alerts import DeliveryError, Sink, StatisticRule
 from perfuse.alerts.delivery import Courier
 
 
@@ -126,6 +126,58 @@ def test_whatever_a_sink_raises_the_next_alert_is_delivered(error, caplog):
     assert report.last_error == type(error).__name__
     assert any(record.exc_info for record in caplog.records)
     finish(courier)
+
+
+def test_whatever_else_a_sink_raises_the_others_and_its_next_alerts_are_delivered(monitor):
+    """None of its methods ends a look, a thread or another sink, nor does it run hot."""
+    told, taken, refreshed = [], [], []
+
+    class Picky(Sink):
+        def wants(self, alert):
+            raise RuntimeError
+
+    class Restless(Sink):
+        def deliver(self, alert, pause):
+            taken.append(alert.state)
+            raise ValueError
+
+        def refresh_in(self):
+            if not taken:
+                raise RuntimeError
+            return -1
+
+        def refresh(self, pause):
+            refreshed.append(time.monotonic())
+            raise RuntimeError
+
+        def explain(self, exc):
+            raise RuntimeError
+
+        def close(self):
+            raise RuntimeError
+
+    class Nameless(Sink):
+        def __str__(self):
+            raise RuntimeError
+
+    monitor.alerts.add_sink(Picky())
+    monitor.alerts.add_sink(Restless())
+    with pytest.raises(RuntimeError):
+        monitor.alerts.add_sink(Nameless())
+    monitor.alerts.add_sink(lambda alert: told.append(alert.state))
+    monitor.alerts.add(
+        StatisticRule(name="r", operation="op", statistic="in_flight", above=0, window=0.1)
+    )
+    with monitor.track_operation("op"):
+        wait_until(lambda: len(refreshed) == 2)
+        assert told == ["firing"]
+    wait_until(lambda: told == taken == ["firing", "resolved"])
+    assert refreshed[1] - refreshed[0] >= 1
+    picky, restless, _ = monitor.alerts.deliveries()
+    assert (picky.lost, restless.lost) == (2, 2)
+    thread = monitor.alerts._couriers[1]._thread
+    monitor.alerts.close()
+    wait_until(lambda: not thread.is_alive())
 
 
 def test_pausing_ends_with_the_program():

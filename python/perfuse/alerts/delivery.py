@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -53,6 +54,7 @@ class Courier:
 
     def __init__(self, sink: Sink, capacity: int = CAPACITY) -> None:
         self.sink = sink
+        self._name = str(sink)  # once: a sink's own method may raise, here where it is added
         self._capacity = capacity
         self._queue: deque[Alert] = deque()
         self._changed = threading.Condition()
@@ -60,13 +62,18 @@ class Courier:
         self._deadline: float | None = None  # on the monotonic clock; set by `end`
         self._has_given_up = False
         self._busy = False
+        self._refreshed = -math.inf  # on the monotonic clock
         self._delivered = 0
         self._lost = 0
         self._last_error = ""
 
     def put(self, alert: Alert) -> None:
         """Queue an alert that the sink wants. Never blocks, never raises."""
-        if not self.sink.wants(alert):
+        try:
+            if not self.sink.wants(alert):
+                return
+        except Exception as exc:  # noqa: BLE001 - it must not keep the alert from the others
+            self._settle(alert, error=type(exc).__name__, lost=True, was_busy=False)
             return
         with self._changed:
             if self._deadline is not None:
@@ -78,7 +85,7 @@ class Courier:
                 if self._lost & (self._lost - 1) == 0:  # at 1, 2, 4, 8 ...: a flood must not flood
                     logger.warning(
                         "%s is too slow: %d alerts waited, %d are lost so far",
-                        self.sink,
+                        self._name,
                         self._capacity,
                         self._lost,
                     )
@@ -88,7 +95,7 @@ class Courier:
 
     def _start(self) -> None:
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name=f"perfuse-{self.sink}", daemon=True)
+            thread = threading.Thread(target=self._run, name=f"perfuse-{self._name}", daemon=True)
             try:
                 thread.start()
             except RuntimeError as exc:  # no more threads, or the interpreter is ending
@@ -100,7 +107,7 @@ class Courier:
         """How the sink is doing."""
         with self._changed:
             waiting = len(self._queue) + self._busy
-            return Delivery(str(self.sink), waiting, self._delivered, self._lost, self._last_error)
+            return Delivery(self._name, waiting, self._delivered, self._lost, self._last_error)
 
     def flush(self, timeout: float) -> bool:
         """Wait until nothing is queued or under way; false if that took longer than `timeout`."""
@@ -125,7 +132,7 @@ class Courier:
             self._queue.clear()
         if left:
             logger.warning(
-                "%s did not take %d alerts before the end; they are lost", self.sink, left
+                "%s did not take %d alerts before the end; they are lost", self._name, left
             )
 
     def _run(self) -> None:
@@ -143,10 +150,19 @@ class Courier:
             except BaseException as exc:  # noqa: BLE001 - SystemExit included: the next may go well
                 # Only the kind: the text of a foreign error may hold what it was sent.
                 self._settle(alert, error=type(exc).__name__, lost=alert is not None)
-                self.sink.explain(exc)
+                self._explain(exc)
             else:
                 self._settle(alert, error="", lost=False)
-        self.sink.close()
+        try:
+            self.sink.close()
+        except Exception as exc:  # noqa: BLE001 - it ends all the same
+            self._explain(exc)
+
+    def _explain(self, exc: BaseException) -> None:
+        try:
+            self.sink.explain(exc)
+        except Exception as another:  # noqa: BLE001 - this thread goes on
+            logger.error("%s failed (%s)", self._name, type(another).__name__)  # noqa: TRY400 - texts may be secret
 
     def _next(self) -> tuple[Alert | None] | None:
         """An alert, nothing where it is time for a refresh, or `None` at the end."""
@@ -157,10 +173,22 @@ class Courier:
                     return (self._queue.popleft(),)
                 if self._deadline is not None:
                     return None
-                due = self.sink.refresh_in()
+                due = self._refresh_in()
                 if due is not None and due <= 0:
+                    self._refreshed = time.monotonic()
                     return (None,)
                 self._changed.wait(due)
+
+    def _refresh_in(self) -> float | None:
+        """Seconds until a refresh; a second after the last at least, whatever the sink says."""
+        try:
+            due = self.sink.refresh_in()
+        except Exception as exc:  # noqa: BLE001 - it still gets its alerts
+            if self._last_error != (error := type(exc).__name__):
+                self._last_error = error
+                self._explain(exc)
+            return None
+        return None if due is None else max(due, self._refreshed + 1 - time.monotonic())
 
     def _is_over(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
@@ -175,12 +203,14 @@ class Courier:
                 self._changed.wait(left)
             return True
 
-    def _settle(self, alert: Alert | None, *, error: str, lost: bool) -> None:
+    def _settle(
+        self, alert: Alert | None, *, error: str, lost: bool, was_busy: bool = True
+    ) -> None:
         with self._changed:
             if error:
                 self._last_error = error
             if alert is not None:
-                self._busy = False
+                self._busy = self._busy and not was_busy
                 if not self._has_given_up:  # else it is counted as lost
                     self._lost += lost
                     self._delivered += not error
@@ -188,7 +218,7 @@ class Courier:
         if lost and alert is not None:
             logger.warning(
                 "%s did not get alert %r of %r (%s): %s",
-                self.sink,
+                self._name,
                 alert.rule,
                 alert.operation,
                 alert.state,
