@@ -124,12 +124,27 @@ def test_an_alertmanager_is_told_of_each_alert_once(server, deliver):
     assert [len(each) for each in posted] == [1] * 100
     courier.sink.refresh(lambda _: False)
     assert len(json.loads(server.requests[-1][-1])) == 100
-    server.answers = [(500, {})] * 3
-    courier.put(make_alert(operation="op0", state="resolved"))
-    courier.put(make_alert(operation="new"))
+
+
+def test_an_alertmanager_that_is_away_fills_no_queue(server, deliver):
+    """After the first failure alerts are kept, the latest of each, until a post is due again."""
+    server.answers = [(500, {})]
+    courier = deliver(AlertmanagerSink(server.url, repeat=3600, attempts=1), make_alert())
     assert courier.flush(PATIENCE)
-    again = json.loads(server.requests[-1][-1])
-    assert [each["labels"]["operation"] for each in again] == ["op0", "new"]
+    for _ in range(1000):
+        for state in ("firing", "resolved"):
+            courier.put(make_alert(state=state))
+            assert courier.flush(PATIENCE)
+    report = courier.report()
+    assert (len(server.requests), report.lost, report.last_error) == (
+        1,
+        0,
+        "status 500, in 1 attempt",
+    )
+    courier.sink.refresh(lambda _: False)
+    [told] = json.loads(server.requests[-1][-1])
+    assert told["labels"]["operation"] == "op"
+    assert courier.sink.refresh_in() is None
 
 
 def test_a_server_that_always_fails_loses_the_alert(server, deliver, caplog):

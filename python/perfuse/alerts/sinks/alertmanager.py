@@ -88,13 +88,17 @@ class AlertmanagerSink(HttpSink):
         self._firing: dict[_Labels, Alert] = {}  # what was posted last of each that fires
         self._untold: dict[_Labels, Alert] = {}  # the latest state of those that were not posted
         self._due: float | None = None  # on the monotonic clock
-        self._has_failed = False
+        self._trouble = ""  # why the last post failed, if it did
 
     def deliver(self, alert: Alert, pause: Pause) -> None:
-        """Post the alert, and what could not be posted before."""
+        """Post the alert; while posts fail, keep it until the next one is due."""
         self._untold[_labels(alert)] = alert
         if self._due is None:
             self._due = time.monotonic() + self._repeat
+        if self._trouble:
+            # It is tried again when it is due. To try for each alert would fill the queue, which
+            # loses the oldest: an end, say, and with it what is repeated for ever.
+            raise PostponedError(self._trouble)
         self._post(self._untold, pause)
 
     def refresh(self, pause: Pause) -> None:
@@ -107,12 +111,12 @@ class AlertmanagerSink(HttpSink):
             self._poster.post([self._entry(*item) for item in alerts.items()], pause)
         except DeliveryError as exc:
             self._due = time.monotonic() + min(RETRY_SECONDS, self._repeat)
-            if not self._has_failed:
-                self._has_failed = True
+            if not self._trouble:
                 logger.warning("%s cannot be told of alerts; trying on: %s", self, exc)
-            raise PostponedError(str(exc)) from None
-        if self._has_failed:
-            self._has_failed = False
+            self._trouble = str(exc)
+            raise PostponedError(self._trouble) from None
+        if self._trouble:
+            self._trouble = ""
             logger.info("%s was told of %d alerts", self, len(alerts))
         told = {**self._firing, **alerts}
         self._firing = {labels: each for labels, each in told.items() if each.state == "firing"}
@@ -130,6 +134,7 @@ class AlertmanagerSink(HttpSink):
         self._firing = {}
         self._untold = {}
         self._due = None
+        self._trouble = ""
 
     def _entry(self, labels: _Labels, alert: Alert) -> dict[str, Any]:
         started = alert.since if alert.fired_at is None else alert.fired_at
