@@ -180,6 +180,17 @@ def test_an_alert_of_a_process_that_died_expires(alertmanager, courier):
     wait_until(lambda: not alertmanager.alerts())
 
 
+def test_a_clock_that_was_set_back_does_not_keep_an_alert(alertmanager, courier):
+    """It may end before it began, and is over all the same."""
+    told = courier(alertmanager.url)
+    now = time.time()
+    told.put(make_alert(rule="Back", fired_at=now))
+    wait_until(alertmanager.alerts)
+    told.put(make_alert(rule="Back", state="resolved", fired_at=now, since=now - 3600))
+    wait_until(lambda: not alertmanager.alerts())
+    assert told.report().last_error == ""
+
+
 def test_processes_do_not_resolve_each_others_alerts(alertmanager, courier):
     """The same rule and operation in two processes are two alerts."""
     now = time.time()

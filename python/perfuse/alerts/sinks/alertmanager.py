@@ -146,7 +146,8 @@ class AlertmanagerSink(HttpSink):
         return {
             "labels": dict(labels),
             "annotations": annotations,
-            "startsAt": _timestamp(started),
+            # The clock may have been set back since; the Alertmanager refuses ends before starts.
+            "startsAt": _timestamp(min(started, ends)),
             "endsAt": _timestamp(ends),
         }
 
