@@ -45,13 +45,18 @@ class Source(Protocol):
         """Comparisons by operation: what ``monitor.compare(baseline, **options)`` gives."""
 
 
+class _NotTriedError(Exception):
+    """The rule failed, and it is not yet time to try again."""
+
+
 class Evaluator:
     """Looks at a source for a set of rules. Not thread-safe: it belongs to the engine's thread."""
 
     def __init__(self) -> None:
         self._windows = Windows()
         self._changes = Changes()
-        self._regressions: dict[str, tuple[float, dict[str, Finding]]] = {}
+        # When to compare again, and what the last comparison found; `None` if it failed.
+        self._regressions: dict[str, tuple[float, dict[str, Finding] | None]] = {}
         self._matching: dict[str, list[str]] = {}
         self._looked_through: set[str] = set()
         self._rules: tuple[Rule, ...] = ()
@@ -79,6 +84,8 @@ class Evaluator:
         for rule in rules:
             try:
                 found = list(self._look(rule, source, now))
+            except _NotTriedError:
+                continue
             except Exception as exc:  # noqa: BLE001 - a rule must not end the others
                 self._report(rule, exc)
             else:
@@ -129,7 +136,7 @@ class Evaluator:
         due, findings = self._regressions.get(rule.name, (now, {}))
         if now >= due:
             # Before the comparison: one that fails is not tried again at once either.
-            self._regressions[rule.name] = (now + rule.every, findings)
+            self._regressions[rule.name] = (now + rule.every, None)
             options = {"fdr": rule.fdr, "min_effect": rule.min_effect}
             comparisons = source.compare(rule.baseline, options)
             findings = {
@@ -138,6 +145,8 @@ class Evaluator:
                 if operation in comparisons
             }
             self._regressions[rule.name] = (now + rule.every, findings)
+        if findings is None:
+            raise _NotTriedError
         return findings
 
     def _report(self, rule: Rule, exc: Exception) -> None:
