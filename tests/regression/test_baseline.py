@@ -167,6 +167,7 @@ HISTOGRAM = "operations/parse/histogram"
         ("version", 1.0, "version: expected a whole number, found 1.0"),
         ("time", ..., "the key 'time' is missing"),
         ("time", -1, "time: expected a number of seconds, zero or more, found -1"),
+        ("time", 1e12, "time: expected a Unix time before the year 10000, found 10000000000"),
         ("time", float("nan"), "time: expected a finite number, found nan"),
         ("time", 10**400, "time: expected a finite number, found 1000"),
         *[(name, None, f"{name}: expected a string, found null") for name in TEXT_FIELDS],

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 FORMAT = "perfuse-baseline"
 VERSION = 1
 
+YEAR_10000 = 253_402_300_800
+"""The Unix time from which on the calendar of Python ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class OperationBaseline:
@@ -187,7 +190,7 @@ class Baseline:
             operations={
                 name: _read_operation(name, node) for name, node in root["operations"].items()
             },
-            time=root["time"].seconds(),
+            time=_read_time(root["time"]),
             host=root["host"].text(),
             python=root["python"].text(),
             perfuse=root["perfuse"].text(),
@@ -218,6 +221,12 @@ class Baseline:
     def __repr__(self) -> str:
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.time))
         return f"<Baseline of {len(self.operations)} operations, {when}>"
+
+
+def _read_time(node: Node) -> float:
+    if (seconds := node.seconds()) >= YEAR_10000:
+        node.fail("a Unix time before the year 10000")
+    return seconds
 
 
 def _read_operation(name: str, node: Node) -> OperationBaseline:
