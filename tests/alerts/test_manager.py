@@ -110,6 +110,8 @@ def test_silences_end(alerts):
         alerts.silence(until=past, seconds=3)
     with pytest.raises(ValueError, match="must be a finite number"):
         alerts.silence(seconds=float("inf"))
+    with pytest.raises(ValueError, match="at least 0 seconds"):
+        alerts.silence(seconds=-60)
 
 
 def test_a_sink_is_added_once(alerts):
@@ -118,6 +120,8 @@ def test_a_sink_is_added_once(alerts):
     with pytest.raises(ValueError, match="added before"):
         alerts.add_sink(sink)
     alerts.remove_sink(sink)
+    with pytest.raises(ValueError, match="no sink of these alerts"):
+        alerts.remove_sink(sink)
     with pytest.raises(TypeError, match="callable"):
         alerts.add_sink("log")
 

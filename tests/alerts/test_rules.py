@@ -67,6 +67,7 @@ def test_a_wrong_field_is_named_with_its_value(fields, field, message):
     ("make", "field"),
     [
         (lambda: RegressionRule(name="r", operation="op", baseline=""), "baseline"),
+        (lambda: RegressionRule(name="r", operation="op", baseline=5), "baseline"),
         (lambda: RegressionRule(name="r", operation="op", baseline="b", every=0), "every"),
         (lambda: RegressionRule(name="r", operation="op", baseline="b", fdr=1), "fdr"),
         (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from perfuse.alerts import files
 from perfuse.alerts.delivery import Courier, Delivery
 from perfuse.alerts.engine import Clock, Engine
-from perfuse.alerts.fields import check_number
+from perfuse.alerts.fields import check_seconds
 from perfuse.alerts.rules import Rule
 from perfuse.alerts.silences import Silence
 from perfuse.alerts.sinks import FunctionSink, LogSink, Sink
@@ -193,8 +193,17 @@ class Alerts:
         return made
 
     def remove_sink(self, sink: Sink) -> None:
-        """Take a sink back; what waits for it is delivered for at most 2 seconds meanwhile."""
+        """Take a sink back; what waits for it is delivered for at most 2 seconds meanwhile.
+
+        Args:
+            sink: What :meth:`add_sink` returned.
+
+        Raises:
+            ValueError: If it is not there.
+        """
         with self._lock:
+            if sink not in self._sinks:
+                raise ValueError(f"{sink!r} is no sink of these alerts; add_sink returns what is")
             self._change_sinks(added=(), removed=(sink,))
 
     def silence(  # noqa: PLR0913 - what it matches and until when, all by keyword
@@ -226,7 +235,7 @@ class Alerts:
         if (until is None) == (seconds is None):
             raise ValueError("a silence takes one of until and seconds")
         if until is None:
-            until = self._clock.time() + check_number("seconds", seconds)
+            until = self._clock.time() + check_seconds("seconds", seconds, minimum=0)
         silence = Silence(
             until=until,  # type: ignore[arg-type]  # which it makes Unix seconds of
             rule=rule,

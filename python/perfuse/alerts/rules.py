@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -281,7 +282,11 @@ class RegressionRule(Rule):
     def __post_init__(self) -> None:
         Rule.__post_init__(self)
         check_seconds("every", self.every, minimum=1, maximum=LONGEST_WINDOW)
-        if self.baseline is None or self.baseline == "":
+        is_path = isinstance(self.baseline, os.PathLike) or (
+            isinstance(self.baseline, str) and self.baseline != ""
+        )
+        # The class itself is another layer's.
+        if not is_path and not hasattr(self.baseline, "operations"):
             raise RuleError("baseline", self.baseline, "must be a baseline or a file's path")
         if not 0 < check_number("fdr", self.fdr) < 1:
             raise RuleError("fdr", self.fdr, "must be a share: over 0 and under 1")
