@@ -95,6 +95,15 @@ def test_misread_passwords(password: str) -> None:
     assert password not in str(caught.value).replace("'/'", "").replace("'@'", "")
 
 
+@pytest.mark.parametrize("address", ["host", "host:5432", ""])
+def test_misread_queries(address: str) -> None:
+    """A query that libpq would take for credentials, for an "@" in its password, is refused."""
+    with pytest.raises(ConninfoError) as caught:
+        Target.parse(f"postgresql://{address}?user=u&password=x@{MARK}")
+    assert MARK not in str(caught.value)
+    assert Target.parse("postgresql://u:a?b=c@host/db").params["password"] == "a?b=c"
+
+
 def test_same_parameters_same_key() -> None:
     """URL or pairs, and the order of parameters, make no difference; a value does."""
     spellings = [

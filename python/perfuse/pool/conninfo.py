@@ -23,6 +23,7 @@ _SECRET = frozenset(
     {"passfile", "scram_client_key", "scram_server_key", "sslkeylogfile"}
     | {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
 )
+_KEYWORDS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
 _SCHEMES = ("postgresql://", "postgres://")
 
 # Digests of connection strings cannot be reversed by guessing passwords outside this process.
@@ -135,13 +136,21 @@ def _parse(conninfo: str) -> Target:
         raise ConninfoError(msg)
     # libpq ends the credentials at the first "@" or "/": the rest of such a password would become
     # host, port or database, and be shown and looked up as such.
-    if is_url and ("@" in _split_url(conninfo)[2] or not _is_port(params.get("port", ""))):
+    if is_url and _is_misread(conninfo, params):
         msg = (
             "the URL has an unescaped '@' or '/' in its password, or a port that is no number (not "
             "shown, it may be a part of the password); write '@' as %40 and '/' as %2F"
         )
         raise ConninfoError(msg)
     return Target(conninfo, params, _mask_url(conninfo) if is_url else _mask_pairs(params))
+
+
+def _is_misread(url: str, params: dict[str, str]) -> bool:
+    """Whether libpq took a part of the password for something else, or the query for a password."""
+    _, credentials, address, _ = _split_url(url)
+    query = credentials.partition("?")[2].split("&")
+    swallowed = any(unquote(pair.partition("=")[0]) in _KEYWORDS for pair in query if "=" in pair)
+    return "@" in address or swallowed or not _is_port(params.get("port", ""))
 
 
 def _is_port(port: str) -> bool:
