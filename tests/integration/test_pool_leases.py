@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from pool_checks import ask, assert_sound, backend, run, settles
+from pool_checks import LIMIT, ask, assert_sound, backend, run, settles
 from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
@@ -269,3 +269,25 @@ async def test_time_outs_of_leases(manager: GlobalConnectionManager, database: s
         with pytest.raises(PoolExhausted):
             async with manager.lease(database, timeout=0):
                 pass
+
+
+async def test_a_lease_that_waits_for_a_connection_being_asked(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """Who waits while another lease asks the idle connection gets one of its own."""
+    config = ConnectionPoolConfig(min_size=1, max_size=2, health_check_interval=0.0)
+    pool = await manager.get_connection_pool(database, config)
+    await pool.wait(LIMIT)
+    ended = asyncio.Event()
+
+    async def hold() -> None:
+        async with pool.connection():
+            await ended.wait()
+
+    holding = asyncio.create_task(hold())
+    waiting = asyncio.create_task(backend(pool))
+    assert await settles(waiting.done)
+    ended.set()
+    await holding
+    assert await waiting > 0
+    await assert_sound(manager, pool, database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from pool_checks import LIMIT, assert_sound, backend, backends, settles
@@ -58,3 +59,17 @@ async def test_impossible_sizes(manager: GlobalConnectionManager, database: str)
             await manager.resize_pool(database, *sizes)
     assert pool.sizes == (1, 2)
     assert not await manager.resize_pool(f"{database}?application_name=none", 1, 2)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(2.5, 5), ("2", 3), (True, 2), (1, float("nan")), (3, 2), (-1, 2)]
+)
+async def test_sizes_that_make_no_pool(
+    manager: GlobalConnectionManager, database: str, sizes: tuple[Any, Any]
+) -> None:
+    """They are refused, and the pool keeps the sizes it has."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 4))
+    with pytest.raises(ValueError, match=r"m(in|ax)_size"):
+        await manager.resize_pool(database, *sizes)
+    assert pool.sizes == (1, 4)
+    await assert_sound(manager, pool, database)

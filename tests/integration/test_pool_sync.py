@@ -336,3 +336,46 @@ asyncio.run(main())
     assert finished.stderr == ""
     assert finished.stdout == ("True\n" if "closed" in kind else "")
     assert settles_here(lambda: backends(database) == 0)
+
+
+def test_null_pools_connect_side_by_side(
+    sync_manager: SyncConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """Leases of a null pool do not wait for one another's connections to a silent server."""
+    config = ConnectionPoolConfig(null_pool=True, max_size=6)
+    with SlowProxy(server.port) as proxy:
+        url = database.replace(f":{server.port}/", f":{proxy.port}/")
+        pool = sync_manager.get_connection_pool(url, config)
+        proxy.silence()
+
+        def ask(_: int) -> float:
+            began = time.monotonic()
+            with pytest.raises(PoolExhausted):
+                pool.getconn(timeout=1.0)
+            return time.monotonic() - began
+
+        with ThreadPoolExecutor(6) as threads:
+            # psycopg knows no shorter time than two seconds; one after another would be twelve.
+            assert max(threads.map(ask, range(6))) < 10.0
+        proxy.resume()
+        with ThreadPoolExecutor(6) as threads:
+            assert all(threads.map(lambda _: backend(pool), range(12)))
+        assert settles_here(lambda: backends(database) == 0)
+        assert pool.get_stats()["pool_size"] == 0
+
+
+def test_a_lease_beside_one_that_asks(sync_manager: SyncConnectionManager, database: str) -> None:
+    """Who waits while another lease asks the idle connection gets one of its own."""
+    config = ConnectionPoolConfig(min_size=1, max_size=2, health_check_interval=0.0)
+    pool = sync_manager.get_connection_pool(database, config)
+    for _ in range(20):
+        pool.wait(LIMIT)
+        both = threading.Barrier(2, timeout=LIMIT)
+
+        def hold(_: int, both: threading.Barrier = both) -> None:
+            with pool.connection():
+                both.wait()  # until the other has one, too
+
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(hold, range(2)))
+    assert_sound(sync_manager, pool, database)

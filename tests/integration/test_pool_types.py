@@ -396,3 +396,34 @@ def test_one_look_up_for_loops_and_threads(
         for future in [threads.submit(kind) for kind in kinds]:
             future.result(30)
     assert len(statements(server, before)) == 1
+
+
+async def test_a_refused_write_between_getconn_and_putconn(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """A write that fails for a type that is gone heals the next lease without a block, too."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
+    run(database, "DROP EXTENSION vector", "CREATE EXTENSION vector")
+    connection = await pool.getconn()
+    with pytest.raises(psycopg.errors.InternalError_):
+        await connection.execute("SELECT %s", [Vector([1])])
+    await pool.putconn(connection)
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT %s", [Vector([1])])
+        assert await cursor.fetchone() == (Vector([1]),)
+
+
+async def test_a_refused_write_in_autocommit(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """The same where the error was caught and no transaction tells of it."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
+    run(database, "DROP EXTENSION vector", "CREATE EXTENSION vector")
+    async with pool.connection() as connection:
+        await connection.set_autocommit(True)
+        with pytest.raises(psycopg.errors.InternalError_):
+            await connection.execute("SELECT %s", [Vector([1])])
+        await connection.set_autocommit(False)
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT %s", [Vector([1])])
+        assert await cursor.fetchone() == (Vector([1]),)

@@ -57,7 +57,14 @@ class PolicyPool(BasePool):
         self._waiting.clear()
         self.policy.leases.clear()
 
-    def _exhausted(self, waited: float | None) -> PoolExhausted:
+    def _check_size(self, min_size: int, max_size: int | None) -> tuple[int, int]:
+        """The sizes, unless they make no pool, as psycopg_pool says of integers only."""
+        for name, size in (("min_size", min_size), ("max_size", max_size)):
+            if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
+                raise ValueError(f"{name} must be an integer, not {size!r}")
+        return super()._check_size(min_size, max_size)
+
+    def exhausted(self, waited: float | None) -> PoolExhausted:
         """The error of a lease, see `PoolPolicy.exhausted`."""
         return self.policy.exhausted(self.sizes, len(self._waiting), waited)
 

@@ -74,11 +74,11 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
             try:
                 connection = self._getconn_unchecked(deadline - now)
             except TooManyRequests:
-                raise self._exhausted(None) from None
+                raise self.exhausted(None) from None
             except PoolTimeout:
                 self._forget_who_gave_up()
                 policy.distrust()
-                raise self._exhausted(monotonic() - began) from None
+                raise self.exhausted(monotonic() - began) from None
             now = monotonic()
             fitness = policy.fitness(connection, now)
             if fitness is Fitness.FIT or self._recovers(
@@ -89,6 +89,9 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
         now = monotonic()
         connection.enter(self)
         policy.leases.begin(connection, holder, now)
+        if self._waiting:  # since it was taken, for a connection that might not have been leased
+            with self._lock:
+                self._maybe_grow_pool()
         policy.wait.record(now - began)
         return connection
 
@@ -107,6 +110,8 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
         conn.alive_at = now
         if conn.closed:
             policy.lease_broke()
+        elif conn.pgconn.error_message:  # of its last statement, caught or not
+            policy.lease_failed(conn, None)
         super().putconn(conn)
 
     def wait(self, timeout: float = 30.0) -> None:
@@ -116,7 +121,7 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
             while self.open_connections < self._min_size:
                 self._check_open_getconn()
                 if not self._grown.wait(max(deadline - monotonic(), 0)):
-                    raise self._exhausted(timeout)
+                    raise self.exhausted(timeout)
 
     def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Changes the sizes of the open pool."""
@@ -288,8 +293,35 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
         return False
 
 
+class _MayConnect(Exception):  # noqa: N818 - not an error
+    """A lease of a null pool may open a connection, which is counted already."""
+
+
 class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection]):
     """The same for a server behind a pooler such as PgBouncer: connects for each lease."""
+
+    def _getconn_unchecked(self, timeout: float) -> SyncVectorConnection:
+        """Connects, or waits for who connected; unlike psycopg_pool's, without the pool's lock."""
+        try:
+            return super()._getconn_unchecked(timeout)
+        except _MayConnect:
+            pass
+        try:
+            return self._connect(timeout)
+        except BaseException as exc:
+            with self._lock:
+                if self._claim_replacement():  # others began to wait for this one
+                    self.run_task(AddConnection(self))
+            if isinstance(exc, psycopg.errors.ConnectionTimeout):
+                self._stats[self._REQUESTS_ERRORS] += 1
+                raise PoolTimeout from None
+            raise
+
+    def _get_ready_connection(self, timeout: float | None) -> SyncVectorConnection | None:
+        if self._nconns >= self._max_size or (timeout is not None and timeout <= 0):
+            return super()._get_ready_connection(timeout)
+        self._nconns += 1
+        raise _MayConnect
 
     def _connect(self, timeout: float | None = None) -> SyncVectorConnection:
         try:

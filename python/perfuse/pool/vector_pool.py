@@ -21,6 +21,7 @@ from psycopg_pool.pool_async import AddConnection, ReturnConnection
 
 from perfuse import get_performance_monitor
 from perfuse.pool.connections import IDLE, VectorConnection, hang_up
+from perfuse.pool.deadline import within
 from perfuse.pool.health import ask_async
 from perfuse.pool.lease import Lease
 from perfuse.pool.leases import Holder
@@ -117,10 +118,10 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
                 try:
                     connection = await self._getconn_unchecked(deadline - now)
                 except TooManyRequests:
-                    raise self._exhausted(None) from None
+                    raise self.exhausted(None) from None
                 except PoolTimeout:
                     policy.distrust()
-                    raise self._exhausted(monotonic() - began) from None
+                    raise self.exhausted(monotonic() - began) from None
                 now = monotonic()
             fitness = policy.fitness(connection, now)
             if fitness is Fitness.FIT:
@@ -129,8 +130,7 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
                 now = monotonic()
                 break
             now = monotonic()
-        connection.enter(self)
-        policy.leases.begin(connection, holder, now)
+        self._begin(connection, holder, now)
         policy.wait.record(now - began)
         return connection
 
@@ -148,6 +148,8 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
             policy.hold.record(held)
             self._stats[self._USAGE_MS] += int(1000 * held)
         conn.alive_at = now
+        if conn.pgconn.error_message:  # of its last statement, caught or not
+            policy.lease_failed(conn, None)
         if self._closed:
             conn.drop()
         elif conn.pgconn.transaction_status == IDLE:
@@ -176,7 +178,7 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
             try:
                 await asyncio.wait_for(self._grown.wait(), remaining)
             except asyncio.TimeoutError:
-                raise self._exhausted(timeout) from None
+                raise self.exhausted(timeout) from None
 
     async def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Changes the sizes of the open pool.
@@ -274,6 +276,12 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
     def _start_initial_tasks(self) -> None:
         super()._start_initial_tasks()
         self.run_task(AsyncSweep(self))
+
+    def _begin(self, connection: VectorConnection, holder: Holder, now: float) -> None:
+        connection.enter(self)
+        self.policy.leases.begin(connection, holder, now)
+        if self._waiting:  # since it was asked, for a connection that might not have been leased
+            self._maybe_grow_pool()
 
     def _pop_idle(self, now: float) -> VectorConnection | None:
         """The connection that was idle longest; those whose lifetime is over are replaced."""
@@ -425,6 +433,21 @@ class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
 
     The types are shared all the same, so that connecting asks the server nothing more.
     """
+
+    async def _getconn_unchecked(self, timeout: float) -> VectorConnection:
+        """Connects, or waits for who connected; unlike psycopg_pool's, not one after another."""
+        if self._nconns >= self._max_size or timeout <= 0:
+            return await super()._getconn_unchecked(timeout)
+        self._nconns += 1
+        try:
+            return await within(timeout, self._connect())
+        except BaseException as exc:
+            if self._claim_replacement():  # others began to wait for this one
+                self.run_task(AddConnection(self))
+            if isinstance(exc, (asyncio.TimeoutError, psycopg.errors.ConnectionTimeout)):
+                self._stats[self._REQUESTS_ERRORS] += 1
+                raise PoolTimeout from None
+            raise
 
     async def _connect(self, timeout: float | None = None) -> VectorConnection:
         try:
