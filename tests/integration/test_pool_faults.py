@@ -335,3 +335,43 @@ async def test_extension_dropped_under_load(
     stop.set()
     await asyncio.gather(*workers)
     await assert_sound(manager, pool, database)
+
+
+async def test_silence_at_the_health_check(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """The check of a shared pool's health is a part of the time that its lease may take."""
+    config = ConnectionPoolConfig(
+        min_size=1, max_size=2, health_check_interval=0.0, connection_timeout=15.0
+    )
+    with SlowProxy(server.port) as proxy:
+        url = through(database, proxy, server)
+        pool = await manager.get_connection_pool(url, config)
+        await pool.wait(LIMIT)
+        proxy.silence()
+        began = time.monotonic()
+        with pytest.raises(PoolExhausted):
+            await manager.lease(url, timeout=0.5).__aenter__()
+        assert time.monotonic() - began < 5.0
+        proxy.resume()
+        await assert_sound(manager, pool, database)
+
+
+async def test_silence_of_a_null_pool(
+    manager: GlobalConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """Leases that connect to a silent server at once all end in their time, and do no harm."""
+    config = ConnectionPoolConfig(null_pool=True, max_size=8)
+    with SlowProxy(server.port) as proxy:
+        url = through(database, proxy, server)
+        pool = await manager.get_connection_pool(url, config)
+        proxy.silence()
+        began = time.monotonic()
+        outcomes = await asyncio.gather(
+            *(pool.getconn(timeout=0.5) for _ in range(12)), return_exceptions=True
+        )
+        assert time.monotonic() - began < 5.0
+        assert all(isinstance(outcome, PoolExhausted) for outcome in outcomes)
+        proxy.resume()
+        assert all(await asyncio.gather(*(backend(pool) for _ in range(12))))
+        await assert_sound(manager, pool, database)

@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 import pytest
-from pool_checks import assert_sound, backend, backends, settles
+from pool_checks import LIMIT, assert_sound, backend, backends, settles
 from psycopg.conninfo import conninfo_to_dict
 
 from perfuse import get_performance_monitor
@@ -313,3 +313,23 @@ async def test_fork(manager: GlobalConnectionManager, bare_database: str) -> Non
     assert int(theirs) != ours
     assert await backend(pool) == ours
     await assert_sound(manager, pool, bare_database)
+
+
+async def test_closing_during_a_health_check(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """A pool that is closed while its health is checked is not given to anybody any more."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=0.0)
+    pool = await manager.get_connection_pool(database, config)
+    await pool.wait(LIMIT)
+    asking = asyncio.create_task(manager.get_connection_pool(database))
+    for _ in range(100):
+        if pool.idle_connections == 0:
+            break
+        await asyncio.sleep(0)
+    assert not asking.done()
+    assert await manager.close_pool(database)
+    again = await asking
+    assert again is not pool
+    assert not again.closed
+    assert await backend(again) > 0

@@ -149,7 +149,8 @@ class GlobalConnectionManager:
             db_url: A PostgreSQL URL or `key=value` pairs.
             label: Names the lease in statistics, in errors and in the log.
             config: As for `get_connection_pool`.
-            timeout: Seconds to wait for a connection; by default the pool's `timeout`.
+            timeout: Seconds to wait for a connection of an open pool, its health check included; by
+                default the pool's `timeout`. Opening has `connection_timeout`.
 
         Returns:
             A context manager for one use. Entering it raises `PoolExhausted` if no connection
@@ -269,18 +270,25 @@ class GlobalConnectionManager:
         return REGISTRY.statistics()
 
     async def _open_or_check(
-        self, db_url: str, config: ConnectionPoolConfig | None
+        self, db_url: str, config: ConnectionPoolConfig | None, seconds: float | None = None
     ) -> SharedPool[VectorPool]:
+        """The pool, healthy; `PoolExhausted` if an open one is not within `seconds`."""
         check_config(config)
         REGISTRY.drop_dead_loops()
         loop = get_running_loop()
         target = Target.parse(db_url)
         key = (target.key, loop)
-        shared = REGISTRY.pools.get(key)
-        if shared is None or shared.pool.closed:
-            shared = await self._openings.do(key, lambda: self._open(key, target, config))
-        elif monotonic() >= shared.healthy_until:
-            await self._check(key, shared)
+        while True:
+            shared = REGISTRY.pools.get(key)
+            if shared is None or shared.pool.closed:
+                shared = await self._openings.do(key, lambda: self._open(key, target, config))
+            elif monotonic() >= shared.healthy_until:
+                try:
+                    await asyncio.wait_for(self._check(key, shared), seconds)
+                except asyncio.TimeoutError:
+                    raise shared.pool.exhausted(seconds) from None
+            if not shared.pool.closed:  # by somebody else, meanwhile
+                break
         if config is not None:
             shared.compare(config)
         REGISTRY.by_loop.setdefault(loop, {})[db_url] = shared
@@ -354,7 +362,12 @@ class _SharedLease(Lease):
             except KeyError:
                 shared = None
             if shared is None or monotonic() >= shared.healthy_until or self._config is not None:
-                shared = await manager._open_or_check(self._url, self._config)  # noqa: SLF001
+                began = monotonic()
+                shared = await manager._open_or_check(  # noqa: SLF001
+                    self._url, self._config, self._timeout
+                )
+                if self._timeout is not None:
+                    self._timeout = max(self._timeout - (monotonic() - began), 0)
             self._pool = shared.pool
             return await super().__aenter__()
 

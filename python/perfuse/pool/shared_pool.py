@@ -66,8 +66,9 @@ class SharedPool(Generic[P]):
         self.healthy_until = 0.0
 
     def trust(self) -> None:
-        """Notes that the pool was healthy just now."""
-        self.healthy_until = monotonic() + self.config.health_check_interval
+        """Notes that the pool was healthy just now, unless it was closed meanwhile."""
+        if not self.pool.closed:
+            self.healthy_until = monotonic() + self.config.health_check_interval
 
     def compare(self, config: ConnectionPoolConfig) -> None:
         """Warns, once, if `config` differs from the settings the pool was opened with."""

@@ -16,7 +16,7 @@ from perfuse import get_performance_monitor
 from perfuse.pool.conninfo import Target
 from perfuse.pool.lease import SyncLease
 from perfuse.pool.opening import reach_server
-from perfuse.pool.registry import REGISTRY, check_config
+from perfuse.pool.registry import REGISTRY, PoolKey, check_config
 from perfuse.pool.sync_vector_pool import SyncVectorNullPool, SyncVectorPool
 from perfuse.pool.warmup import WarmupReport, check_urls, conclude, display_name
 
@@ -179,23 +179,31 @@ class SyncConnectionManager:
         check_config(config)
         target = Target.parse(db_url)
         key = (target.key, None)
-        # One at a time for each pool; who waited finds it open or healthy.
-        with self._attending.setdefault(target.key, threading.Lock()):
-            shared: SharedPool[SyncVectorPool] | None = REGISTRY.pools.get(key)
-            if shared is None or shared.pool.closed:
-                shared = REGISTRY.prepare(key, target, config)
-                reach_server(shared.policy, shared.config.connection_timeout)
-                kind = SyncVectorNullPool if shared.config.null_pool else SyncVectorPool
-                shared.pool = kind(shared.policy)
-                shared.pool.open()
-                shared.trust()
-                REGISTRY.pools[key] = shared
-            elif monotonic() >= shared.healthy_until:
-                shared.pool.check_health(shared.config.connection_timeout)
-                shared.trust()
+        shared: SharedPool[SyncVectorPool] | None = None
+        while shared is None or shared.pool.closed:  # by somebody else, meanwhile
+            # One at a time for each pool; who waited finds it open or healthy.
+            with self._attending.setdefault(target.key, threading.Lock()):
+                shared = REGISTRY.pools.get(key)
+                if shared is None or shared.pool.closed:
+                    shared = self._open(key, target, config)
+                elif monotonic() >= shared.healthy_until:
+                    shared.pool.check_health(shared.config.connection_timeout)
+                    shared.trust()
         if config is not None:
             shared.compare(config)
         REGISTRY.by_loop.setdefault(None, {})[db_url] = shared
+        return shared
+
+    def _open(
+        self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
+    ) -> SharedPool[SyncVectorPool]:
+        shared = REGISTRY.prepare(key, target, config)
+        reach_server(shared.policy, shared.config.connection_timeout)
+        kind = SyncVectorNullPool if shared.config.null_pool else SyncVectorPool
+        shared.pool = kind(shared.policy)
+        shared.pool.open()
+        shared.trust()
+        REGISTRY.pools[key] = shared
         return shared
 
     def _warm_up(self, url: str, config: ConnectionPoolConfig | None) -> WarmupReport:
