@@ -244,6 +244,17 @@ def test_bad_arguments_are_refused(monitor, option):
         export_periodically("sink", monitor)
 
 
+def test_an_interval_may_be_longer_than_locks_can_wait(monitor):
+    """Who wants exports at exit alone may say so by any number, and no other export stops for it."""
+    rare = Sink()
+    with export_periodically(rare, monitor, interval=1e12, timeout=1e12) as rarely:
+        for _ in range(3):  # in between, the schedule waits for that one alone
+            often = Sink()
+            with export_periodically(often, monitor, interval=0.01):
+                often.wait_for(2)
+            assert rarely.flush(1e12)
+
+
 def test_signal_handlers_stay_as_they_are(monitor):
     """No handler is installed or replaced."""
     before = [signal.getsignal(number) for number in signal.valid_signals()]

@@ -10,7 +10,7 @@ import traceback
 from math import inf, isfinite
 from typing import TYPE_CHECKING, TypeAlias
 
-from perfuse.export.schedule import schedule
+from perfuse.export.schedule import schedule, seconds_until
 from perfuse.monitor import PerformanceMonitor, get_performance_monitor
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class _Run:
         self.succeeded = False
 
     def wait(self, deadline: float) -> bool:
-        return self.done.wait(max(0, deadline - time.monotonic()))
+        return self.done.wait(seconds_until(deadline))
 
 
 class PeriodicExport:

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from perfuse.export.periodic import PeriodicExport
 
 
+def seconds_until(deadline: float) -> float:
+    """Return how long to wait for a time of `time.monotonic`, as far as locks can wait."""
+    return min(max(0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+
+
 class Schedule:
     """Has every export begun when it is due, at exit for the last time, and in forked children.
 
@@ -64,7 +69,7 @@ class Schedule:
             back = min([export.step(time.monotonic()) for export in exports])
             with self._changed:
                 if self._exports is exports:
-                    self._changed.wait(max(0, back - time.monotonic()))
+                    self._changed.wait(seconds_until(back))
 
     def _at_exit(self) -> None:
         with self._changed:
