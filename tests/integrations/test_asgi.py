@@ -325,6 +325,35 @@ async def test_a_client_that_leaves_cancels_the_request(monitor, spec_version):
     }
 
 
+async def test_the_end_of_the_response_is_no_leaving_of_the_client(monitor):
+    """A server calls the end a disconnect as well; heard while the last message goes, it is ok."""
+    ended = asyncio.Event()
+    heard = asyncio.Event()
+
+    async def app(scope, receive, send):
+        async def listen():
+            assert (await receive())["type"] == "http.disconnect"
+            heard.set()
+
+        listener = asyncio.create_task(listen())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"all"})
+        await listener
+
+    async def receive():
+        await ended.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            ended.set()
+            await heard.wait()
+
+    await PerfuseMiddleware(app, monitor)(http_scope("/"), receive, send)
+    stats = monitor.get_stats("GET (unmatched)")
+    assert (stats.count, stats.cancelled_count) == (1, 0)
+
+
 async def test_a_body_counts_to_its_end_and_background_tasks_do_not(monitor):
     """The sample is there when the last chunk has gone, with the time that took, and not before."""
     seen = []

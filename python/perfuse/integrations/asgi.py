@@ -179,16 +179,21 @@ class _Request:
         kind = message["type"]
         if kind == "http.response.start":
             self._status = message["status"]
+        is_last = (
+            kind in ("http.response.body", "http.response.zerocopysend")
+            and not message.get("more_body", False)
+        ) or kind == "http.response.pathsend"
+        had_left = self._client_left
         try:
             await self._send(message)
         except OSError:
             # How servers say, since version 2.4 of ASGI, that nobody is there to receive.
             self._client_left = True
             raise
-        if (
-            kind in ("http.response.body", "http.response.zerocopysend")
-            and not message.get("more_body", False)
-        ) or kind == "http.response.pathsend":
+        if is_last:
+            # A response that has ended is told to who listens as the client's leaving, too, which
+            # may come before the server returns from here.
+            self._client_left = had_left
             self.end()
 
     def end(self, error: BaseException | None = None) -> None:
