@@ -297,3 +297,27 @@ def test_instrumentation_of_ours_never_fails_their_export(monitor, caplog):
     [resource] = sink.given[-1].resource_metrics
     assert [scope.scope.name for scope in resource.scope_metrics] == ["app"]
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_was_missing_from_an_export_is_in_the_next_difference(monitor, monkeypatch, caplog):
+    """An export that arrived without our part says nothing of what failed before it."""
+    sink = Sink(DELTAS)
+    reader = PeriodicExportingMetricReader(
+        WithPerfuse(sink, monitor), export_interval_millis=3_600_000
+    )
+    provider = MeterProvider([reader])
+    counter = provider.get_meter("app").create_counter("app.count")
+
+    def export(result):
+        sink.result = result
+        counter.add(1)
+        provider.force_flush()
+
+    monitor.record_metric("op", 0.1)
+    export(MetricExportResult.FAILURE)
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "perfuse"):
+        patch.setattr(monitor, "snapshot", lambda: 1 / 0)
+        export(MetricExportResult.SUCCESS)
+    export(MetricExportResult.SUCCESS)
+    assert sink.counts() == {("op", "ok"): 1}
+    provider.shutdown()

@@ -55,12 +55,14 @@ class WithPerfuse(MetricExporter):
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> MetricExportResult:
         """Send what was collected, and the monitor's metrics; a reader's calls never overlap."""
+        is_added = True
         try:
             metrics_data = self._added_to(metrics_data)
         except Exception:
             logger.exception("the monitor's metrics are missing from an export")
+            is_added = False
         result = self._exporter.export(metrics_data, timeout_millis=timeout_millis, **kwargs)
-        if result is MetricExportResult.SUCCESS:
+        if is_added and result is MetricExportResult.SUCCESS:
             self._builder.arrived()
         return result
 
