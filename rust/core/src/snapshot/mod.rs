@@ -117,8 +117,13 @@ impl MonitorSnapshot {
         let since = |now: &OperationSnapshot| {
             before
                 .get(&*now.name)
-                .filter(|before| (now.created - before.created).abs() < SAME_CREATED)
-                // Cleared within that time: what it holds is all newer than the clearing.
+                // What began to count before `earlier` was not cleared since. That holds however far the wall
+                // clock was set back, and up to the age of `earlier` if it was set forward.
+                .filter(|before| {
+                    now.created < earlier.time
+                        || (now.created - before.created).abs() < SAME_CREATED
+                })
+                // Cleared all the same: what it holds is all newer than the clearing.
                 .and_then(|before| now.since(before, earlier.time).ok())
                 .unwrap_or_else(|| now.clone())
         };

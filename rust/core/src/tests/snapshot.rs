@@ -99,6 +99,24 @@ fn a_difference_counts_new_and_cleared_operations_from_their_start() {
 }
 
 #[test]
+fn a_difference_is_the_same_when_the_wall_clock_was_set_in_between() {
+    let registry = Registry::new(10, 10).unwrap();
+    let op = operation(&registry, b"op");
+    record(&op, 1_000, Outcome::Ok);
+    let mut earlier = registry.snapshot();
+    earlier.time = earlier.operations[0].created + 60.0;
+    record(&op, 5, Outcome::Ok);
+    for set_by in [-3600.0, -1.0, 1.0, 30.0] {
+        let mut now = registry.snapshot();
+        now.time = earlier.time + 60.0 + set_by;
+        now.operations[0].created += set_by;
+        let since = now.since(&earlier);
+        assert_eq!(since.operations[0].ok, recorded(&[5]), "set by {set_by} s");
+        assert_eq!(since.operations[0].created, earlier.time);
+    }
+}
+
+#[test]
 fn each_kind_of_damage_has_its_own_name() {
     let registry = Registry::new(10, 10).unwrap();
     record(&operation(&registry, b"op"), 1, Outcome::Ok);
