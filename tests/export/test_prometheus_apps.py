@@ -20,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from perfuse.export.prometheus import Exposition, metrics_app, metrics_wsgi_app, start_http_server
+from perfuse.export.prometheus import server as server_module
 from perfuse.export.prometheus.server import MAX_CONNECTIONS
 
 OPENMETRICS = {"Accept": "application/openmetrics-text"}
@@ -276,6 +277,28 @@ class TestServer:
                     break
                 except OSError:
                     assert time.monotonic() < deadline
+
+    def test_a_request_that_never_ends_is_given_up(self, exposition, monkeypatch):
+        """Not even by a byte now and then does a client hold its place."""
+        monkeypatch.setattr(server_module, "REQUEST_TIMEOUT", 0.5)
+        with (
+            start_http_server(0, source=exposition) as server,
+            socket.create_connection(("127.0.0.1", server.port)) as client,
+        ):
+            client.settimeout(0.05)
+            deadline = time.monotonic() + 60
+            client.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            while True:
+                assert time.monotonic() < deadline
+                try:
+                    client.sendall(b"y")
+                    if not client.recv(1000):
+                        break
+                except TimeoutError:
+                    continue
+                except ConnectionError:
+                    break
+            assert _fetch(server.url)[0] == 200
 
     def test_garbage_is_answered_with_an_error(self, exposition):
         """What is not HTTP gets a 400, and the server goes on."""

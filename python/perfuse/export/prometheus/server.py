@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import sys
 import threading
+import time
 import weakref
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
@@ -30,7 +32,7 @@ DEFAULT_PORT = 9464
 """The port that OpenTelemetry's Prometheus exporters listen on."""
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds that a client may take to send its request, or to take the next piece of the answer."""
+"""Seconds that a client may take to send all of its request, or to take a piece of the answer."""
 
 MAX_CONNECTIONS = 64
 """How many clients are served at once, each by a thread; who comes on top is turned away."""
@@ -138,6 +140,8 @@ class _Server(ThreadingMixIn, TCPServer):
     def __init__(self, host: str, port: int, exposition: Exposition) -> None:
         self.exposition = exposition
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        # Connections whose request is not complete, and until when it has to be.
+        self._reading: dict[socket.socket, float] = {}
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             self.address_family, _, _, _, address = found[0]
@@ -157,6 +161,24 @@ class _Server(ThreadingMixIn, TCPServer):
         except BaseException:
             self._free.release()
             raise
+
+    def begin_reading(self, connection: socket.socket) -> None:
+        """Expect the request of a connection."""
+        self._reading[connection] = time.monotonic() + REQUEST_TIMEOUT
+
+    def end_reading(self, connection: socket.socket) -> None:
+        """Take note that the request has come, or will not."""
+        self._reading.pop(connection, None)
+
+    def service_actions(self) -> None:
+        """Turn away who sends too slowly; the serving thread calls it several times a second."""
+        # A socket's own timeout begins anew with every byte.
+        now = time.monotonic()
+        for connection, deadline in list(self._reading.items()):
+            if now >= deadline:
+                self.end_reading(connection)
+                with contextlib.suppress(OSError):  # it has been closed meanwhile
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -178,7 +200,16 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "perfuse"
     sys_version = ""
 
+    def handle(self) -> None:
+        """Answer one request."""
+        self.server.begin_reading(self.connection)
+        try:
+            super().handle()
+        finally:
+            self.server.end_reading(self.connection)
+
     def _answer(self) -> None:
+        self.server.end_reading(self.connection)
         accept, accept_encoding = (
             ",".join(self.headers.get_all(name, ())) for name in ("Accept", "Accept-Encoding")
         )
