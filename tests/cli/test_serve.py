@@ -120,6 +120,14 @@ def test_saved_snapshots_are_served_and_read_again(tmp_path):
         assert process.returncode == 130
 
 
+def test_a_file_name_that_is_no_utf8_is_served(tmp_path):
+    """It is escaped in the label, and no scrape fails for it."""
+    path = tmp_path / os.fsdecode(b"caf\xe9.snapshot")
+    _save(path, "backup")
+    text = SavedExposition([path]).render().decode()
+    assert r'snapshot="caf\\xed\\xb3\\xa9",operation="backup"' in text
+
+
 def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
     """Damage leaves the last good content; an absent file's metrics end, and come back with it."""
     path = tmp_path / "nightly.snapshot"

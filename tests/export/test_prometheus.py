@@ -237,6 +237,25 @@ def test_labels_that_coincide_are_joined():
     assert label_pairs({"le": "x", "1": "\ud800"}) == (("_1", "\\xed\\xa0\\x80"), ("key_le", "x"))
 
 
+@pytest.mark.parametrize(
+    ("form", "escaped"),
+    [
+        ("text", rb"\\xed\\xa0\\x80"),
+        ("openmetrics", rb"\\xed\\xa0\\x80"),
+        ("protobuf", rb"\xed\xa0\x80"),
+    ],
+)
+def test_descriptions_may_hold_what_utf8_cannot(monitor, form, escaped):
+    """A lone surrogate in a help text is escaped, and spoils no exposition."""
+    monitor.add_source(
+        lambda: [
+            Measurement("a", "gauge", 1.0, description="\ud800"),
+            Measurement("\ud800b", "gauge", 2.0),
+        ]
+    )
+    assert Exposition(monitor).render(form).count(escaped) == 2
+
+
 def test_contradictory_measurements_are_left_out_and_logged_once(monitor, caplog):
     """What Prometheus would refuse the scrape for is left out, with one warning."""
     monitor.add_source(

@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from perfuse import _core
-from perfuse.export.prometheus.naming import family_name, label_pairs
+from perfuse.export.prometheus.naming import family_name, label_pairs, readable
 from perfuse.monitor import get_performance_monitor
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Exposition:
             name, unit = family_name(measurement.name, measurement.unit, measurement.kind)
             kind = "gauge" if measurement.kind == "up_down_counter" else measurement.kind
             # promtool wants a help text; the name is at least what OpenTelemetry explains.
-            description = measurement.description or measurement.name
+            description = readable(measurement.description or measurement.name)
             family = families.setdefault(name, (name, description, unit, kind, []))
             labels = label_pairs(measurement.attributes)
             if name.startswith("perfuse_operation_") or name == "perfuse_build":

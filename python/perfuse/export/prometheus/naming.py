@@ -72,12 +72,13 @@ def label_pairs(attributes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     pairs: dict[str, str] = {}
     for key in sorted(attributes):
         label = _label(key)
-        value = _text(attributes[key])
+        value = readable(attributes[key])
         pairs[label] = f"{pairs[label]};{value}" if label in pairs else value
     return tuple(sorted(pairs.items()))
 
 
-def _text(value: object) -> str:
+def readable(value: object) -> str:
+    r"""Return a value as text that can be sent: a lone surrogate becomes ``\xed\xa0\x80``."""
     return str(value).encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from perfuse._core import MonitorSnapshot
 from perfuse.export.prometheus.exposition import Exposition
+from perfuse.export.prometheus.naming import readable
 from perfuse.measurements import Measurement
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class SavedExposition(Exposition):
     def sources(self) -> list[tuple[MonitorSnapshot, Labels]]:
         """Return what the files hold now."""
         return [
-            (snapshot, (("snapshot", name),))
+            (snapshot, (("snapshot", readable(name)),))
             for name, file in self._files.items()
             if (snapshot := file.current()) is not None
         ]
