@@ -42,6 +42,29 @@ def test_a_source_must_be_callable(monitor):
         monitor.add_source(3)
 
 
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"kind": "summary"}, ValueError, "there is no kind 'summary'"),
+        ({"value": None}, TypeError, "no number: None"),
+        ({"value": "3"}, TypeError, "no number: '3'"),
+        ({"value": 10**400}, ValueError, "beyond a float's range"),
+        ({"name": ""}, ValueError, "a name is empty"),
+        ({"name": 3}, TypeError, "3 is no str"),
+        ({"unit": None}, TypeError, "None is no str"),
+        ({"description": b"x"}, TypeError, "b'x' is no str"),
+        ({"attributes": {"": "x"}}, ValueError, "a name is empty"),
+        ({"attributes": {1: "x"}}, TypeError, "1 is no str"),
+    ],
+)
+def test_what_no_export_could_show_is_refused(fields, error, message):
+    """A measurement that would spoil an exposition fails where it is made, and its source alone."""
+    good = {"name": "x", "kind": "gauge", "value": 1}
+    assert Measurement(**good)
+    with pytest.raises(error, match=message):
+        Measurement(**(good | fields))
+
+
 @pytest.mark.parametrize(("kind", "value"), [("histogram", 1.0), ("gauge", "snapshot")])
 def test_only_histograms_have_snapshots(monitor, kind, value):
     """A measurement whose value does not fit its kind is refused."""

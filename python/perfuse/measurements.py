@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from math import isnan
+from typing import Literal, TypeAlias, get_args
 
 from perfuse._core import Snapshot
+
+Kind: TypeAlias = Literal["counter", "gauge", "up_down_counter", "histogram"]
+_KINDS = frozenset(get_args(Kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +25,14 @@ class Measurement:
         unit: In the notation of UCUM: ``s``, ``{connection}``.
         description: One line on what it counts.
         attributes: What tells it from others of the same name. Never a credential.
+
+    Raises:
+        TypeError: If a field is of another type, or value and kind do not belong together.
+        ValueError: If the kind is unknown, a number has no ``float``, or a name is empty.
     """
 
     name: str
-    kind: Literal["counter", "gauge", "up_down_counter", "histogram"]
+    kind: Kind
     value: float | Snapshot
     unit: str = ""
     description: str = ""
@@ -36,6 +44,28 @@ class Measurement:
                 f"measurement {self.name!r}: a histogram's value is a Snapshot, that of other "
                 f"kinds a number; got {self.kind} and {type(self.value).__name__}"
             )
+        # What is refused here, its source alone goes without; in an export everybody would.
+        if self.kind not in _KINDS:
+            raise ValueError(f"measurement {self.name!r}: there is no kind {self.kind!r}")
+        for text in (self.name, self.unit, self.description, *self.attributes):
+            if not isinstance(text, str):
+                raise TypeError(f"measurement {self.name!r}: {text!r} is no str")
+        if not self.name or "" in self.attributes:
+            raise ValueError(f"measurement {self.name!r}: a name is empty")
+        if not isinstance(self.value, Snapshot):
+            self._check_number()
+
+    def _check_number(self) -> None:
+        try:
+            isnan(self.value)  # type: ignore[arg-type]
+        except TypeError:
+            raise TypeError(
+                f"measurement {self.name!r}: the value is no number: {self.value!r}"
+            ) from None
+        except OverflowError:
+            raise ValueError(
+                f"measurement {self.name!r}: the value is beyond a float's range"
+            ) from None
 
 
 Source: TypeAlias = Callable[[], Iterable[Measurement]]

@@ -264,6 +264,25 @@ def test_measurements_keep_their_names_units_and_attributes(monitor):
     assert points(metrics, "db.client.connection.wait_time")[()].max == 0.25
 
 
+def test_measurements_hold_only_what_can_be_sent(monitor):
+    """Numbers fit OTLP's, texts are UTF-8: one odd measurement keeps no other from arriving."""
+    measured(
+        monitor,
+        Measurement("lone \ud800", "gauge", 2**70, "\ud800", "\ud800", {"key": 1}),
+        Measurement("whole", "counter", 2**63 - 1),
+    )
+    metrics = build(builder(), monitor)
+    odd = metrics[r"lone \xed\xa0\x80"]
+    assert (odd.unit, odd.description) == (r"\xed\xa0\x80",) * 2
+    [point] = odd.data.data_points
+    assert (point.value, type(point.value), point.attributes) == (2.0**70, float, {"key": "1"})
+    assert points(metrics, "whole")[()].value == 2**63 - 1
+    given = ResourceMetrics(
+        Resource({}), [builder().build(monitor.snapshot(), monitor.measurements())], ""
+    )
+    assert encode_metrics(MetricsData([given])).SerializeToString()
+
+
 def test_counters_and_histograms_of_sources_have_differences_too(monitor):
     """They hold what is new, or everything where the source has begun anew; gauges stay."""
     waits = PerformanceMonitor()

@@ -245,7 +245,7 @@ def test_bad_arguments_are_refused(monitor, option):
 
 
 def test_an_interval_may_be_longer_than_locks_can_wait(monitor):
-    """Who wants exports at exit alone may say so by any number, and no other export stops for it."""
+    """Who wants none but the last may say so by any number; no other export stops for it."""
     rare = Sink()
     with export_periodically(rare, monitor, interval=1e12, timeout=1e12) as rarely:
         for _ in range(3):  # in between, the schedule waits for that one alone

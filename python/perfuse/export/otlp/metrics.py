@@ -31,7 +31,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from perfuse import Snapshot, __version__
-from perfuse.export.otlp.points import histogram_point, nanoseconds, text, texts
+from perfuse.export.otlp.points import histogram_point, nanoseconds, sendable, text, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -168,7 +168,10 @@ class MetricsBuilder:
             families.setdefault((measurement.name, measurement.kind), []).append(measurement)
         for (name, kind), family in families.items():
             yield Metric(
-                name, family[0].description, family[0].unit, self._data(kind, family, time)
+                text(name),
+                text(family[0].description),
+                text(family[0].unit),
+                self._data(kind, family, time),
             )
 
     def _data(self, kind: str, family: Sequence[Measurement], time: int) -> DataT:
@@ -207,7 +210,7 @@ class MetricsBuilder:
         # If it is lower than before, the source has begun anew.
         if isinstance(before, (int, float)) and before <= value:
             value -= before
-        return NumberDataPoint(texts(measurement.attributes), start, time, value)
+        return NumberDataPoint(texts(measurement.attributes), start, time, sendable(value))
 
     def _before(
         self, measurement: Measurement, temporality: AggregationTemporality

@@ -57,8 +57,14 @@ def nanoseconds(seconds: float) -> int:
     return int(seconds * 1e9)
 
 
-def text(value: str) -> str:
-    r"""Return a string that can be sent: a lone surrogate, no UTF-8, becomes ``\xed\xa0\x80``."""
+def sendable(value: float) -> float:
+    """Return a number as OTLP has it, whose integers have 64 bits."""
+    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else float(value)
+
+
+def text(value: object) -> str:
+    r"""Return a value as text that can be sent: a lone surrogate becomes ``\xed\xa0\x80``."""
+    value = str(value)
     try:
         value.encode()
     except UnicodeEncodeError:
