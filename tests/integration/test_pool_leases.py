@@ -291,3 +291,16 @@ async def test_a_lease_that_waits_for_a_connection_being_asked(
     await holding
     assert await waiting > 0
     await assert_sound(manager, pool, database)
+
+
+async def test_a_lease_is_for_one_block(manager: GlobalConnectionManager, database: str) -> None:
+    """Entering it again, within its block or after it, is refused and costs no connection."""
+    pool = await manager.get_connection_pool(database, TWO)
+    lease = pool.connection()
+    async with lease as connection:
+        with pytest.raises(RuntimeError, match="one block"):
+            await lease.__aenter__()
+        await connection.execute("SELECT 1")
+    with pytest.raises(RuntimeError, match="one block"):
+        await lease.__aenter__()
+    await assert_sound(manager, pool, database)

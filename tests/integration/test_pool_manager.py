@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 import threading
 from typing import Any
 
@@ -333,3 +334,21 @@ async def test_closing_during_a_health_check(
     assert again is not pool
     assert not again.closed
     assert await backend(again) > 0
+
+
+def test_a_loop_that_is_closed_over_its_pool(database: str) -> None:
+    """The pool's tasks do not go on where a loop is closed without cancelling them."""
+    manager = get_global_connection_manager()
+    lost: list[Any] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lost.append
+    try:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(manager.get_connection_pool(database, SMALL))
+        loop.close()
+        del loop
+        assert manager.get_pool_statistics() == {}
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+    # asyncio's own queues try to wake up a closed loop; who awaits anything has no loop at all.
+    assert not [one for one in lost if "no running event loop" in str(one.exc_value)]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Lease", "SyncLease"]
 
 
+ONE_USE = "a lease is for one block, and this one had its; ask the pool for another"
+
+
 class Lease(Holder):
     """A lease for one block, made by `VectorPool.connection`. For one use, by one task."""
 
@@ -36,6 +39,8 @@ class Lease(Holder):
 
     async def __aenter__(self) -> VectorConnection:
         """Takes a connection, see `VectorPool.getconn`."""
+        if self.since:
+            raise RuntimeError(ONE_USE)
         pool = self._pool
         self._connection = connection = await pool.lease(self, self._timeout)
         self._span = pool.policy.track_lease()
@@ -83,6 +88,8 @@ class SyncLease(Holder):
 
     def __enter__(self) -> SyncVectorConnection:
         """Takes a connection, see `SyncVectorPool.getconn`."""
+        if self.since:
+            raise RuntimeError(ONE_USE)
         pool = self._pool
         self._connection = connection = pool.lease(self, self._timeout)
         self._span = pool.policy.track_lease()

@@ -39,7 +39,8 @@ async def until_cancelled(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)
-    finally:
+    except asyncio.CancelledError:
         while not task.done():
             task.cancel()
             await asyncio.wait({task}, timeout=0.1)
+        raise
