@@ -238,7 +238,7 @@ def pytest_run(tmp_path):
         (tmp_path / "test_it.py").write_text(SUITE.format(limit=limit, scale=scale))
         # Of the plug-ins that are installed, perfuse's alone.
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "perfuse.regression.pytest_plugin", *arguments],
+            [sys.executable, "-m", "pytest", "-p", "perfuse.pytest_plugin", *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -272,8 +272,8 @@ def test_the_plugin_is_found_and_off_unless_used(tmp_path):
         "import sys\n"
         "def test_it(pytestconfig):\n"
         "    assert pytestconfig.pluginmanager.has_plugin('perfuse')\n"
-        "    assert 'perfuse.regression.pytest_plugin' in sys.modules\n"
-        "    assert 'perfuse.regression.budget' not in sys.modules\n"
+        "    assert 'perfuse.pytest_plugin' in sys.modules\n"
+        "    assert 'perfuse.regression' not in sys.modules\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q"],

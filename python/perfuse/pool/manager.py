@@ -363,9 +363,14 @@ class _SharedLease(Lease):
                 shared = None
             if shared is None or monotonic() >= shared.healthy_until or self._config is not None:
                 began = monotonic()
-                shared = await manager._open_or_check(  # noqa: SLF001
-                    self._url, self._config, self._timeout
-                )
+                try:
+                    shared = await manager._open_or_check(  # noqa: SLF001
+                        self._url, self._config, self._timeout
+                    )
+                except PoolOpenError:
+                    # A pool that is open comes back by itself: in the lease's time, or too late.
+                    if shared is None or shared.pool.closed:
+                        raise
                 if self._timeout is not None:
                     self._timeout = max(self._timeout - (monotonic() - began), 0)
             self._pool = shared.pool

@@ -206,18 +206,6 @@ class SyncConnectionManager:
         REGISTRY.pools[key] = shared
         return shared
 
-    def _open(
-        self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
-    ) -> SharedPool[SyncVectorPool]:
-        shared = REGISTRY.prepare(key, target, config)
-        reach_server(shared.policy, shared.config.connection_timeout)
-        kind = SyncVectorNullPool if shared.config.null_pool else SyncVectorPool
-        shared.pool = kind(shared.policy)
-        shared.pool.open()
-        shared.trust()
-        REGISTRY.pools[key] = shared
-        return shared
-
     def _warm_up(self, url: str, config: ConnectionPoolConfig | None) -> WarmupReport:
         started = perf_counter()
         connections = 0

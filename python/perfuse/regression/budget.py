@@ -1,4 +1,4 @@
-"""Budgets: how long an operation may take in a test; see `perfuse.regression.pytest_plugin`."""
+"""Budgets: how long an operation may take in a test; see `perfuse.pytest_plugin`."""
 
 from __future__ import annotations
 
