@@ -3,6 +3,7 @@
 use super::{
     Options,
     family::{Head, Labels, Writer},
+    text::canonical,
 };
 use crate::histogram::Snapshot;
 
@@ -61,7 +62,7 @@ impl Writer for Samples<'_> {
 
     fn histogram(&mut self, labels: &Labels<'_>, histogram: &Snapshot, created: Option<f64>) {
         let bounds = &self.options.bounds;
-        let ends = bounds.seconds().iter().map(|bound| format!("{bound:?}"));
+        let ends = bounds.seconds().iter().map(|&bound| canonical(bound, true));
         let counts = bounds.cumulative(histogram).chain([histogram.count()]);
         for (end, count) in ends.chain(["+Inf".to_owned()]).zip(counts) {
             let labels = [labels, &[("le", &*end)]].concat();

@@ -27,12 +27,7 @@ impl<'a> Text<'a> {
     pub(super) fn new(options: &'a Options, open_metrics: bool) -> Self {
         let bounds = options.bounds.seconds().iter();
         let mut ends: Vec<String> = bounds
-            // OpenMetrics writes whole bounds with a decimal point, as Debug does; both are the shortest text
-            // that reads as the same number.
-            .map(|bound| match open_metrics {
-                true => format!("{bound:?}\"}} "),
-                false => format!("{bound}\"}} "),
-            })
+            .map(|&bound| format!("{}\"}} ", canonical(bound, open_metrics)))
             .collect();
         ends.push("+Inf\"} ".to_owned());
         Self {
@@ -151,6 +146,25 @@ impl Writer for Text<'_> {
     }
 }
 
+/// A bound as the official clients and Prometheus itself write it, so that a series keeps its name whatever
+/// format it came by: as Go's `%g`, which takes an exponent of two digits for what is below 1e-4 or from 1e6
+/// on. OpenMetrics, "Canonical Numbers", has whole bounds with a decimal point.
+pub(super) fn canonical(bound: f64, open_metrics: bool) -> String {
+    if (1e-4..1e6).contains(&bound) {
+        // Debug has the decimal point; both are the shortest text that reads as the same number.
+        return match open_metrics {
+            true => format!("{bound:?}"),
+            false => format!("{bound}"),
+        };
+    }
+    let text = format!("{bound:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    match exponent.strip_prefix('-') {
+        Some(exponent) => format!("{digits}e-{exponent:0>2}"),
+        None => format!("{digits}e+{exponent:0>2}"),
+    }
+}
+
 fn escape(text: &str, quotes: bool, out: &mut String) {
     let special = |byte| matches!(byte, b'\\' | b'\n') || (byte == b'"' && quotes);
     let mut rest = text;
@@ -176,5 +190,23 @@ fn push_number(value: f64, out: &mut String) {
             f64::NEG_INFINITY => "-Inf",
             _ => "NaN",
         });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_written_as_prometheus_does() {
+        // From OpenMetrics 1.0, "Canonical Numbers".
+        for text in [
+            "1e-10", "1e-09", "1e-05", "0.0001", "0.1", "1.0", "100000.0", "1e+06", "1e+10",
+            "0.001", "0.99", "2.5e-06", "1e+100",
+        ] {
+            let bound: f64 = text.parse().unwrap();
+            assert_eq!(canonical(bound, true), text);
+            assert_eq!(canonical(bound, false), text.trim_end_matches(".0"));
+        }
     }
 }

@@ -50,13 +50,13 @@ fn text_has_one_series_set_for_each_outcome_that_counts() {
     );
     let expected = r#"# HELP perfuse_operation_duration_seconds How long executions of an operation took.
 # TYPE perfuse_operation_duration_seconds histogram
-perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="0.000001"} 0
+perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1e-06"} 0
 perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="0.5"} 2
 perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1"} 2
 perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="+Inf"} 2
 perfuse_operation_duration_seconds_sum{operation="op",outcome="ok"} 0.9
 perfuse_operation_duration_seconds_count{operation="op",outcome="ok"} 2
-perfuse_operation_duration_seconds_bucket{operation="op",outcome="error",le="0.000001"} 0
+perfuse_operation_duration_seconds_bucket{operation="op",outcome="error",le="1e-06"} 0
 perfuse_operation_duration_seconds_bucket{operation="op",outcome="error",le="0.5"} 0
 perfuse_operation_duration_seconds_bucket{operation="op",outcome="error",le="1"} 0
 perfuse_operation_duration_seconds_bucket{operation="op",outcome="error",le="+Inf"} 0
@@ -78,7 +78,7 @@ fn open_metrics_says_unit_creation_and_end() {
     for line in [
         "# UNIT perfuse_operation_duration_seconds seconds",
         r#"perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1.0"} 1"#,
-        r#"perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1e-6"} 1"#,
+        r#"perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1e-06"} 1"#,
         r#"perfuse_operation_duration_seconds_count{operation="op",outcome="cancelled"} 1"#,
         r#"perfuse_operation_duration_seconds_created{operation="op",outcome="ok"} 1700000000.25"#,
         "# TYPE perfuse_operation_violations counter",
