@@ -8,7 +8,11 @@ use pyo3::{
     types::{PyBytes, PyDict, PyType},
 };
 
-use crate::{error, names, snapshot::Snapshot, unheld::Unheld};
+use crate::{
+    error, names,
+    snapshot::Snapshot,
+    unheld::{Turns, Unheld},
+};
 
 /// All operations of a monitor that had samples or were under way, as they were at one moment.
 ///
@@ -48,9 +52,12 @@ impl MonitorSnapshot {
     #[getter]
     fn operations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let operations = PyDict::new(py);
-        for operation in &self.0.operations {
+        let copies = py.detach(|| self.0.operations.clone());
+        let mut turns = Turns::new();
+        for operation in copies {
             let name = names::from_key(py, &operation.name)?;
-            operations.set_item(name, OperationSnapshot(operation.clone()))?;
+            operations.set_item(name, OperationSnapshot(operation))?;
+            turns.pass(py);
         }
         Ok(operations)
     }
@@ -67,9 +74,11 @@ impl MonitorSnapshot {
     /// Everything as plain dicts and lists, for JSON: quantiles, counts and the buckets themselves.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let operations = PyDict::new(py);
+        let mut turns = Turns::new();
         for operation in &self.0.operations {
             let name = names::from_key(py, &operation.name)?;
             operations.set_item(name, OperationSnapshot::dict(operation, py)?)?;
+            turns.pass(py);
         }
         let dict = PyDict::new(py);
         dict.set_item("time", self.0.time)?;
@@ -87,7 +96,9 @@ impl MonitorSnapshot {
     /// Raises ValueError if `data` is damaged, or is something else.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        let snapshot = Core::from_bytes(data).map_err(|e| error::to_python("snapshot", &e))?;
+        // Bytes never change, and the caller keeps them.
+        let snapshot = py.detach(|| Core::from_bytes(data));
+        let snapshot = snapshot.map_err(|e| error::to_python("snapshot", &e))?;
         for operation in &snapshot.operations {
             names::from_key(py, &operation.name).map_err(|_| {
                 let name = String::from_utf8_lossy(&operation.name);

@@ -1,6 +1,9 @@
-//! Values whose memory takes long to give back.
+//! Keeping the GIL from other threads no longer than they are used to.
 
-use std::ops::Deref;
+use std::{
+    ops::Deref,
+    time::{Duration, Instant},
+};
 
 use pyo3::prelude::*;
 
@@ -35,6 +38,28 @@ impl<T: Send> Drop for Unheld<T> {
             let value = self.value.take();
             // Where no thread may attach, the interpreter ending, the closure is dropped, and the value with it.
             let _ = Python::try_attach(move |py| py.detach(move || drop(value)));
+        }
+    }
+}
+
+/// How long work that makes many Python objects goes on before others may run: less than the 5 ms after which
+/// the interpreter has threads of Python take turns, so that no other thread waits longer for us than for those.
+const TURN: Duration = Duration::from_millis(2);
+
+/// Work that needs the GIL, in pieces.
+pub struct Turns(Instant);
+
+impl Turns {
+    /// Begins the first turn.
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Between two pieces: lets others run if the turn is over.
+    pub fn pass(&mut self, py: Python<'_>) {
+        if self.0.elapsed() > TURN {
+            py.detach(|| ());
+            self.0 = Instant::now();
         }
     }
 }
