@@ -44,8 +44,28 @@ def test_durations_of_zero_have_a_place(monitor, tmp_path):
     monitor.plot("op").savefig(tmp_path / "plot.png")
 
 
+@pytest.mark.parametrize("decades", [0, 0.5, 3, 7, 13])
+def test_durations_are_labelled_whatever_their_range(monitor, tmp_path, decades):
+    """Both axes of durations have at most seven labels, and never none."""
+    monitor.record_metric("op", 1e-9)
+    monitor.record_metric("op", 10 ** (decades - 9))
+    figure = monitor.plot("op")
+    figure.savefig(tmp_path / "plot.png")
+    left, right = figure.axes
+    for labels in (left.get_xticklabels(), right.get_yticklabels()):
+        assert 1 <= len([label for label in labels if label.get_text()]) <= 7
+
+
 def test_an_operation_without_samples_is_an_error(recorded):
     """The error names the operations that there are."""
+    for number in range(20):
+        recorded.record_metric(f"operation {number}", 0.1)
+    with pytest.raises(ValueError, match=r"recorded are: query, parse, .* and 12 more"):
+        recorded.plot("absent")
+
+
+def test_few_operations_are_all_named(recorded):
+    """So that a slip of the pen is found."""
     with pytest.raises(ValueError, match=r"'absent' has no samples; recorded are: .*query"):
         recorded.plot("absent")
 

@@ -100,7 +100,7 @@ def convert(source: Path, output: str, writer: Callable[[Recording, Any], None])
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except OSError as failed:
-        print(f"perfuse: {failed.filename or output}: {failed.strerror}", file=sys.stderr)
+        print(f"perfuse: {failed.filename or output}: {failed.strerror or failed}", file=sys.stderr)
         return 1
     except (ValueError, ModuleNotFoundError) as failed:
         print(f"perfuse: {failed}", file=sys.stderr)

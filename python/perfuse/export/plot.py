@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from perfuse.export.axes import LogAxis
 from perfuse.export.bars import bars_of
 from perfuse.export.recording import OUTCOMES, RecordedOperation, Source, record_of
 from perfuse.export.safe_json import clean
-from perfuse.export.units import count_text, duration_text
+from perfuse.export.units import count_text, counted, duration_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+
+MOST_NAMES = 10
+"""How many operations an error names."""
 
 INSTALL = "plotting needs matplotlib: pip install 'perfuse[plot]'"
 
@@ -56,7 +60,10 @@ def plot(source: Source, operation: str) -> Figure:
     recording = record_of(source)
     recorded = {each.operation: each for each in recording.operations}.get(operation)
     if recorded is None or not recorded.histogram.count:
-        known = ", ".join(each.operation for each in recording.operations) or "none"
+        names = [clean(each.operation) for each in recording.operations]
+        known = ", ".join(names[:MOST_NAMES]) or "none"
+        if len(names) > MOST_NAMES:
+            known += f" and {len(names) - MOST_NAMES:,} more"
         raise ValueError(f"operation {operation!r} has no samples; recorded are: {known}")
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
@@ -75,6 +82,8 @@ def plot(source: Source, operation: str) -> Figure:
 
 
 def _distribution(axes: Axes, recorded: RecordedOperation) -> None:
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
     histogram, threshold = recorded.histogram, recorded.threshold
     bars = bars_of(histogram)
     axes.bar(
@@ -87,6 +96,9 @@ def _distribution(axes: Axes, recorded: RecordedOperation) -> None:
         linewidth=0.4,
     )
     axes.set_xscale("log")
+    ends = [bars[0].low, bars[-1].high, *([threshold] if threshold else [])]
+    axis = LogAxis.around(min(ends), max(ends))
+    axes.set_xlim(axis.low, axis.high)
     for q, label, style in QUANTILES:
         value = histogram.quantile(q)
         if value is not None:
@@ -99,9 +111,10 @@ def _distribution(axes: Axes, recorded: RecordedOperation) -> None:
             )
     _threshold(axes.axvline, threshold)
     _durations(axes.xaxis)
-    axes.set_title(f"Distribution of {count_text(histogram.count)} samples", fontsize="medium")
+    axes.set_title(f"Distribution of {counted(histogram.count)}", fontsize="medium")
     axes.set_xlabel("duration")
     axes.set_ylabel("samples")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize="small")
 
 
@@ -117,7 +130,7 @@ def _time_line(axes: Axes, recorded: RecordedOperation) -> None:
     axes.set_yscale("log")
     _durations(axes.yaxis)
     axes.grid(axis="y", which="major", alpha=0.25)
-    axes.set_title(f"The last {count_text(len(samples))} samples", fontsize="medium", pad=22)
+    axes.set_title(f"The last {counted(len(samples))}", fontsize="medium", pad=22)
     axes.set_xlabel("end, UTC")
     axes.legend(frameon=False, fontsize="small", ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
 
@@ -151,9 +164,10 @@ def _threshold(line: Any, threshold: float | None) -> None:
 
 
 def _durations(axis: Axis) -> None:
-    """Label a logarithmic axis of seconds with durations."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415
+    """Label a logarithmic axis of seconds, whose limits are set, with durations."""
+    from matplotlib.ticker import NullLocator  # noqa: PLC0415
 
-    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=8))
-    axis.set_major_formatter(FuncFormatter(lambda seconds, _: duration_text(seconds)))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
+    low, high = axis.get_view_interval()
+    ticks = LogAxis(low, high).ticks(7)
+    axis.set_ticks([at for at, _ in ticks], [text for _, text in ticks])

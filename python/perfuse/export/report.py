@@ -244,7 +244,8 @@ def _verdict(summary: Summary, none: str = "no threshold") -> str:
 def _compared(compared: Compared) -> str:
     verdict = escape(compared.verdict)
     kind = {"regressed": "over", "improved": "within"}.get(compared.verdict, "none")
-    change = "" if not math.isfinite(compared.shift) else f" {compared.shift - 1:+.1%}"
+    told = math.isfinite(compared.shift) and compared.verdict != "insufficient"
+    change = f" {compared.shift - 1:+.1%}".replace("-0.0%", "+0.0%") if told else ""
     change = change.replace("-", "\N{MINUS SIGN}").replace("%", "\N{NO-BREAK SPACE}%")
     return f'<span class="{kind}">{MARKS.get(compared.verdict, "")}{verdict}{change}</span>'
 

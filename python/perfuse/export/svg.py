@@ -16,7 +16,7 @@ from perfuse.export.axes import LogAxis, TimeAxis
 from perfuse.export.bars import bars_of
 from perfuse.export.recording import OUTCOMES
 from perfuse.export.safe_json import clean
-from perfuse.export.units import count_text, duration_text
+from perfuse.export.units import count_text, counted, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +84,9 @@ def distribution(histogram: Snapshot, threshold: float | None = None, name: str 
         return LEFT + axis.share(seconds) * (WIDTH - LEFT - RIGHT)
 
     quantiles = _quantiles(histogram)
-    marks = [(x(at), f"{label} {duration_text(at)}", "mark") for at, label in quantiles]
+    marks = [
+        (x(max(at, bars[0].low)), f"{label} {duration_text(at)}", "mark") for at, label in quantiles
+    ]
     if threshold is not None:
         marks.append((x(threshold), f"threshold {duration_text(threshold)}", "limit"))
     parts = [
@@ -93,7 +95,7 @@ def distribution(histogram: Snapshot, threshold: float | None = None, name: str 
         _bottom_axis([(x(at), text) for at, text in axis.ticks(7)]),
         *_top_marks(marks),
     ]
-    spoken = f"{_of(name)}: {count_text(histogram.count)} samples, " + ", ".join(
+    spoken = f"{_of(name)}: {counted(histogram.count)}, " + ", ".join(
         f"{label} {duration_text(at)}" for at, label in quantiles
     )
     return _svg("Distribution", spoken, parts)
@@ -102,7 +104,7 @@ def distribution(histogram: Snapshot, threshold: float | None = None, name: str 
 def snapshot_html(histogram: Snapshot) -> str:
     """Return a distribution with its figures, for notebooks."""
     dot = " \N{MIDDLE DOT} "
-    facts = [f"{count_text(histogram.count)} samples"]
+    facts = [counted(histogram.count)]
     if histogram.count and histogram.min is not None and histogram.max is not None:
         facts += [
             f"mean {duration_text(histogram.sum / histogram.count)}",

@@ -20,6 +20,11 @@ def duration_text(seconds: float) -> str:
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
 
 
+def counted(count: int, what: str = "sample") -> str:
+    """Return a count with its noun: `1 sample`, `1,250 samples`."""
+    return f"{count_text(count)} {what}{'s' * (count != 1)}"
+
+
 def count_text(count: int) -> str:
     """Return a count with separators, or from a million on with three digits: `1.25 M`."""
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
