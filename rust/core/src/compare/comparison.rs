@@ -2,9 +2,9 @@
 
 use super::{
     Values,
-    dependence::{inflation, lag_one},
+    dependence::long_run,
     few::median_above,
-    normal::{critical, two_sided},
+    normal::{student_critical, student_two_sided, two_sided},
     quantiles::{maritz_jarrett, quantile},
     ranks::{RankSum, order, ranks},
     shift::Differences,
@@ -19,6 +19,12 @@ const SHORT: usize = 20;
 
 /// The tail quantiles compared, and how many values each sample needs for it: at least four lie beyond.
 const TAILS: [(f64, usize); 3] = [(0.9, 40), (0.95, 80), (0.99, 400)];
+
+/// How many independent values must lie beyond a quantile for it to be judged.
+const BEYOND: f64 = 3.0;
+
+/// The share of `alpha` that looking at the tails may add to it.
+const TAIL_SHARE: f64 = 0.5;
 
 /// What to conclude.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +177,8 @@ pub fn compare_many(pairs: &[(Values, Values)], settings: &Settings) -> Vec<Comp
         .collect();
     let mut p_values: Vec<f64> = evidence.iter().map(|e| e.comparison.p_value).collect();
     p_values.sort_unstable_by(f64::total_cmp);
-    let allowed = |rank: usize| settings.alpha * rank as f64 / pairs.len() as f64;
+    let alpha = settings.alpha / (1.0 + TAIL_SHARE);
+    let allowed = |rank: usize| alpha * rank as f64 / pairs.len() as f64;
     let cutoff = (1..=p_values.len())
         .rev()
         .map(|rank| (rank, p_values[rank - 1]))
@@ -211,17 +218,18 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     } else {
         Scale::Linear
     };
-    let (inflated_x, inflated_y) = (inflation(lag_one(&x.ranks)), inflation(lag_one(&y.ranks)));
-    comparison.effective_n = (x.len() / inflated_x).min(y.len() / inflated_y);
-    let inflated = if fewest < SHORT && apart(&x, &y) {
-        1.0
+    let (inflated_x, inflated_y) = if fewest < SHORT && apart(&x, &y) {
+        (1.0, 1.0)
     } else {
-        (inflated_x / x.len() + inflated_y / y.len()) / (1.0 / x.len() + 1.0 / y.len())
+        (long_run(&x.ranks), long_run(&y.ranks))
     };
+    comparison.effective_n = (x.len() / inflated_x).min(y.len() / inflated_y);
+    let inflated = (inflated_x / x.len() + inflated_y / y.len()) / (1.0 / x.len() + 1.0 / y.len());
     let rank_sum = RankSum::of(&x.ascending, &y.ascending);
     let mut differences = Differences::new(&x.ascending, &y.ascending);
     comparison.shift = scale.ratio(differences.median(), typical);
-    let half = critical(settings.alpha) * (rank_sum.variance * inflated).sqrt();
+    let freedom = (x.len() / inflated_x + y.len() / inflated_y - 2.0).max(1.0);
+    let half = student_critical(settings.alpha, freedom) * (rank_sum.variance * inflated).sqrt();
     let (low, high) = differences.interval(half);
     comparison.shift_ci = (scale.ratio(low, typical), scale.ratio(high, typical));
 
@@ -240,27 +248,25 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
         };
     }
 
-    comparison.quantiles = TAILS
+    let tails: Vec<(QuantileChange, bool)> = TAILS
         .iter()
         .filter(|&&(_, needed)| fewest >= needed)
         .map(|&(q, _)| tail(&x, &y, q, scale))
         .collect();
-    let parts = if comparison.quantiles.is_empty() {
-        1.0
-    } else {
-        2.0
-    };
-    #[expect(clippy::cast_precision_loss, reason = "at most three")]
-    let tails = comparison.quantiles.len() as f64 * parts;
-    let bulk = (two_sided(rank_sum.z(inflated)) * parts).min(1.0);
+    let bulk = student_two_sided(rank_sum.z(inflated), freedom);
     let mut looks = vec![(comparison.shift, bulk, settings.min_effect)];
-    looks.extend(comparison.quantiles.iter().map(|tail| {
-        (
-            tail.change,
-            (tail.p_value * tails).min(1.0),
-            settings.tail_min_effect,
-        )
-    }));
+    looks.extend(
+        tails
+            .iter()
+            .filter(|(_, enough)| *enough)
+            .map(|(tail, _)| (tail.change, tail.p_value, settings.tail_min_effect)),
+    );
+    #[expect(clippy::cast_precision_loss, reason = "at most three")]
+    let taken = (looks.len() - 1) as f64 / TAIL_SHARE;
+    for look in &mut looks[1..] {
+        look.1 = (look.1 * taken).min(1.0);
+    }
+    comparison.quantiles = tails.into_iter().map(|(tail, _)| tail).collect();
     comparison.p_value = looks.iter().map(|look| look.1).fold(1.0, f64::min);
     Evidence {
         comparison,
@@ -269,15 +275,19 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     }
 }
 
-fn tail(x: &Sample, y: &Sample, q: f64, scale: Scale) -> QuantileChange {
+/// A tail quantile of both samples; and whether enough independent values lie beyond it in each to judge it.
+fn tail(x: &Sample, y: &Sample, q: f64, scale: Scale) -> (QuantileChange, bool) {
     let (before, after) = (quantile(&x.ascending, q), quantile(&y.ascending, q));
-    let variance = |sample: &Sample, at: f64| {
+    let mut enough = true;
+    let mut variance = |sample: &Sample, at: f64| {
         let beyond: Vec<f64> = sample
             .in_time
             .iter()
             .map(|&v| f64::from(u8::from(v > at)))
             .collect();
-        maritz_jarrett(&sample.ascending, q).powi(2) * inflation(lag_one(&beyond))
+        let inflated = long_run(&beyond);
+        enough &= sample.len() * (1.0 - q) / inflated >= BEYOND;
+        maritz_jarrett(&sample.ascending, q).powi(2) * inflated
     };
     let sd = (variance(x, before) + variance(y, after)).sqrt();
     let difference = after - before;
@@ -286,11 +296,12 @@ fn tail(x: &Sample, y: &Sample, q: f64, scale: Scale) -> QuantileChange {
     } else {
         difference / sd
     };
-    QuantileChange {
+    let change = QuantileChange {
         q,
         change: scale.ratio(difference, before),
         p_value: two_sided(z),
-    }
+    };
+    (change, enough)
 }
 
 /// The two-sided p-value of the smaller sample's median, and the least that was possible.

@@ -2,11 +2,10 @@
 
 use super::{
     Values,
-    dependence::{inflation, lag_one},
     normal::{critical, two_sided},
     partition::partition,
     quantiles::quantile,
-    ranks::{RankSum, order, ranks},
+    ranks::RankSum,
     shift::Differences,
 };
 
@@ -59,38 +58,24 @@ pub struct ChangePoint {
 #[must_use]
 pub fn change_points(history: &Values, settings: &HistorySettings) -> Vec<ChangePoint> {
     let logarithmic = history.all_positive();
-    let mut series = history.scaled(logarithmic);
-    let Some(noise) = noise(&series) else {
-        return Vec::new();
-    };
-    series.iter_mut().for_each(|value| *value /= noise);
-    let mut starts = windows(&series, settings);
-    prune(&series, &mut starts, settings.z);
-    describe(history, &series, noise, logarithmic, &starts)
+    let series = history.scaled(logarithmic);
+    let mut starts = Vec::new();
+    let mut noise = None;
+    for _ in 0..2 {
+        noise = Noise::within(&series, &starts).or(noise);
+        let Some(noise) = noise else {
+            return Vec::new();
+        };
+        let scaled: Vec<f64> = series.iter().map(|value| value / noise.sd).collect();
+        starts = windows(&scaled, settings, noise.inflation);
+        let z = settings.z * (1.0 + DOUBT * (1.0 - 1.0 / noise.inflation));
+        prune(&scaled, &mut starts, z, noise.inflation);
+    }
+    let inflation = noise.map_or(1.0, |noise| noise.inflation);
+    describe(history, &series, inflation, logarithmic, &starts)
 }
 
-/// The standard deviation of the values about their level, from their differences, which hardly any change
-/// of level shows in.
-fn noise(series: &[f64]) -> Option<f64> {
-    let mut steps: Vec<f64> = series
-        .windows(2)
-        .map(|pair| (pair[1] - pair[0]).abs())
-        .collect();
-    if steps.is_empty() {
-        return None;
-    }
-    steps.sort_unstable_by(f64::total_cmp);
-    let median = 1.4826 * quantile(&steps, 0.5) / std::f64::consts::SQRT_2;
-    if median > 0.0 {
-        return Some(median);
-    }
-    // Most values equal their neighbours: what is left is the mean step.
-    #[expect(clippy::cast_precision_loss, reason = "a count of values in memory")]
-    let mean = steps.iter().sum::<f64>() / steps.len() as f64;
-    (mean > 0.0).then_some(mean)
-}
-
-fn windows(series: &[f64], settings: &HistorySettings) -> Vec<usize> {
+fn windows(series: &[f64], settings: &HistorySettings, inflation: f64) -> Vec<usize> {
     let n = series.len();
     let mut starts = Vec::new();
     let mut begin = 0;
@@ -107,10 +92,14 @@ fn windows(series: &[f64], settings: &HistorySettings) -> Vec<usize> {
             end - (WINDOW - STRIDE) / 2
         };
         starts.extend(
-            partition(&series[begin..end], settings.penalty, settings.min_size)
-                .into_iter()
-                .map(|start| begin + start)
-                .filter(|start| (own..until).contains(start)),
+            partition(
+                &series[begin..end],
+                settings.penalty * inflation.sqrt(),
+                settings.min_size,
+            )
+            .into_iter()
+            .map(|start| begin + start)
+            .filter(|start| (own..until).contains(start)),
         );
         if end == n {
             return starts;
@@ -120,11 +109,16 @@ fn windows(series: &[f64], settings: &HistorySettings) -> Vec<usize> {
 }
 
 /// Removes the weakest change again and again, until each of those left is as strong as `z`.
-fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64) {
+fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
     let strength = |starts: &[usize], at: usize| {
         let before = if at == 0 { 0 } else { starts[at - 1] };
         let after = starts.get(at + 1).copied().unwrap_or(series.len());
-        evidence(&series[before..starts[at]], &series[starts[at]..after]).abs()
+        evidence(
+            &series[before..starts[at]],
+            &series[starts[at]..after],
+            inflation,
+        )
+        .abs()
     };
     let mut strengths: Vec<f64> = (0..starts.len()).map(|at| strength(starts, at)).collect();
     while let Some((weakest, &least)) = strengths
@@ -147,22 +141,101 @@ fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64) {
 }
 
 /// The standardised difference of two neighbouring levels.
-fn evidence(before: &[f64], after: &[f64]) -> f64 {
+fn evidence(before: &[f64], after: &[f64], inflation: f64) -> f64 {
     let sorted = |values: &[f64]| {
-        let order = order(values);
-        let rho = lag_one(&ranks(values, &order));
-        let sorted: Vec<f64> = order.iter().map(|&place| values[place as usize]).collect();
-        (sorted, rho)
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted
     };
-    let (x, rho_x) = sorted(before);
-    let (y, rho_y) = sorted(after);
-    RankSum::of(&x, &y).z(inflation(rho_x.max(rho_y)))
+    RankSum::of(&sorted(before), &sorted(after)).z(inflation)
+}
+
+/// What the values do about their level.
+#[derive(Debug, Clone, Copy)]
+struct Noise {
+    /// Their standard deviation, as that of a normal distribution with the same median difference.
+    sd: f64,
+    /// How much the variance of their mean exceeds that of independent values.
+    inflation: f64,
+}
+
+/// The lags at which values are compared with one another.
+const LAGS: [usize; 11] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48];
+
+/// Lags of more than this part of the series are not looked at: too few independent differences.
+const SHARE: usize = 60;
+
+/// By how much more than `z` levels of values that depend on one another must differ, at most, as a share of it: how
+/// much they depend is itself only an estimate.
+const DOUBT: f64 = 0.35;
+
+/// How many standard errors of a correlation are taken for chance.
+const CHANCE: f64 = 1.5;
+
+impl Noise {
+    /// From the differences of values some lags apart, within the segments that begin at `starts`: a variogram (Cressie
+    /// and Hawkins, "Robust estimation of the variogram", Mathematical Geology 12, 1980), of medians
+    /// so that the few differences across a change of level hardly count. `None` if there are no differences.
+    #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
+    fn within(series: &[f64], starts: &[usize]) -> Option<Self> {
+        let mut apart = Vec::with_capacity(series.len());
+        let mut scatter = Vec::new();
+        let longest = (series.len() / SHARE).max(2);
+        for lag in LAGS.into_iter().take_while(|&lag| lag <= longest) {
+            apart.clear();
+            let mut begin = 0;
+            for &end in starts.iter().chain(std::iter::once(&series.len())) {
+                let segment = &series[begin..end];
+                if segment.len() > lag {
+                    apart.extend(
+                        segment
+                            .iter()
+                            .zip(&segment[lag..])
+                            .map(|(a, b)| (a - b).abs()),
+                    );
+                }
+                begin = end;
+            }
+            if apart.len() < 8 {
+                break;
+            }
+            let middle = apart.len() / 2;
+            let median = *apart.select_nth_unstable_by(middle, f64::total_cmp).1;
+            let typical = if median > 0.0 {
+                1.4826 * median
+            } else {
+                apart.iter().sum::<f64>() / apart.len() as f64
+            };
+            scatter.push((lag, typical * typical / 2.0));
+        }
+        let &(_, first) = scatter.first()?;
+        if first == 0.0 {
+            return None;
+        }
+        // Where the values no longer know of one another.
+        let plateau = scatter.iter().map(|&(_, s)| s).fold(0.0, f64::max);
+        let chance = CHANCE / (series.len() as f64).sqrt();
+        let mut inflation = 1.0;
+        let mut last = 0;
+        for &(lag, scatter) in &scatter {
+            let correlation = 1.0 - scatter / plateau;
+            if correlation < chance {
+                break;
+            }
+            inflation += 2.0 * correlation * (lag - last) as f64;
+            last = lag;
+        }
+        Some(Self {
+            sd: plateau.sqrt(),
+            inflation,
+        })
+    }
 }
 
 fn describe(
     history: &Values,
     series: &[f64],
-    noise: f64,
+    inflation: f64,
     logarithmic: bool,
     starts: &[usize],
 ) -> Vec<ChangePoint> {
@@ -185,14 +258,14 @@ fn describe(
             x.sort_unstable_by(f64::total_cmp);
             y.sort_unstable_by(f64::total_cmp);
             let rank_sum = RankSum::of(&x, &y);
-            let half = critical(ALPHA) * rank_sum.variance.sqrt();
+            let half = critical(ALPHA) * (rank_sum.variance * inflation).sqrt();
             let mut differences = Differences::new(&x, &y);
             let (low, high) = differences.interval(half);
             let ratio = |difference: f64| {
                 if logarithmic {
-                    (difference * noise).exp()
+                    (difference).exp()
                 } else {
-                    1.0 + difference * noise / before.abs()
+                    1.0 + difference / before.abs()
                 }
             };
             ChangePoint {
@@ -201,7 +274,11 @@ fn describe(
                 after,
                 ratio: ratio(differences.median()),
                 ci: (ratio(low), ratio(high)),
-                p_value: two_sided(evidence(&series[begin..index], &series[index..end])),
+                p_value: two_sided(evidence(
+                    &series[begin..index],
+                    &series[index..end],
+                    inflation,
+                )),
             }
         })
         .collect()

@@ -1,9 +1,17 @@
-//! The standard normal distribution.
+//! The distributions that statistics are judged by: the normal one, and Student's where the variance is
+//! estimated from few values.
 
-use statrs::function::erf::{erfc, erfc_inv};
 use std::f64::consts::SQRT_2;
 
-/// The probability of a value at least as far from zero as `z`, on either side.
+use statrs::function::{
+    beta::{beta_reg, inv_beta_reg},
+    erf::{erfc, erfc_inv},
+};
+
+/// From so many degrees of freedom on, Student's distribution is the normal one as far as it matters here.
+const NORMAL: f64 = 1e4;
+
+/// The probability of a normal value at least as far from zero as `z`, on either side.
 pub(super) fn two_sided(z: f64) -> f64 {
     erfc(z.abs() / SQRT_2)
 }
@@ -11,4 +19,22 @@ pub(super) fn two_sided(z: f64) -> f64 {
 /// The `z` for which [`two_sided`] is `p`, which lies in 0 to 1.
 pub(super) fn critical(p: f64) -> f64 {
     SQRT_2 * erfc_inv(p)
+}
+
+/// As [`two_sided`], for Student's distribution (Abramowitz and Stegun, "Handbook of Mathematical Functions",
+/// 26.7.1 and 26.5.27).
+pub(super) fn student_two_sided(t: f64, freedom: f64) -> f64 {
+    if freedom >= NORMAL {
+        return two_sided(t);
+    }
+    beta_reg(freedom / 2.0, 0.5, freedom / (freedom + t * t))
+}
+
+/// As [`critical`], for Student's distribution.
+pub(super) fn student_critical(p: f64, freedom: f64) -> f64 {
+    if freedom >= NORMAL {
+        return critical(p);
+    }
+    let x = inv_beta_reg(freedom / 2.0, 0.5, p);
+    (freedom * (1.0 - x) / x).sqrt()
 }

@@ -48,7 +48,8 @@ pub struct Alarm {
 /// schemes", Biometrika 41, 1954) of the means of small batches of winsorised logarithms, in units of their
 /// long-run standard deviation, so that neither outliers nor correlated neighbours raise it.
 ///
-/// After an alarm it learns the new level. Memory is fixed once the first level is learned.
+/// What deviated and was made up for is learned from too, so that the level becomes surer than the warm-up makes it, and
+/// follows a slow drift. After an alarm it learns the new level. Memory is fixed once the first level is learned.
 #[derive(Debug, Clone)]
 pub struct OnlineDetector {
     settings: OnlineSettings,
@@ -58,6 +59,8 @@ pub struct OnlineDetector {
     batch: Batch,
     up: Run,
     down: Run,
+    /// The means of batches since either run began, which are learned from once it is made up for.
+    pending: Moments,
     seen: u64,
 }
 
@@ -70,10 +73,46 @@ struct Level {
     high: f64,
     /// Of the winsorised values.
     centre: f64,
+    /// The centre that was learned first; the moments and `last` are of deviations from it.
+    origin: f64,
+    moments: Moments,
+    /// The mean of the batch before.
+    last: f64,
     /// One over the long-run standard deviation of a batch's mean.
     scale: f64,
     /// The mean of the values as they are.
     mean: f64,
+}
+
+/// Sums over the means of batches.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    count: f64,
+    sum: f64,
+    squares: f64,
+    /// Of each with the one before.
+    products: f64,
+}
+
+impl Moments {
+    fn add(&mut self, mean: f64, before: f64) {
+        self.count += 1.0;
+        self.sum += mean;
+        self.squares += mean * mean;
+        self.products += mean * before;
+    }
+
+    /// The mean, and the variance of a batch's mean in the long run.
+    fn long_run(&self) -> (f64, f64) {
+        let mean = self.sum / self.count;
+        let squares = (self.squares - self.count * mean * mean).max(0.0);
+        let products = self.products - self.count * mean * mean;
+        let variance = squares / (self.count - 1.0);
+        (
+            mean,
+            variance * inflation(lag_one(self.count, products, squares)),
+        )
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -117,6 +156,7 @@ impl OnlineDetector {
             batch: Batch::default(),
             up: Run::default(),
             down: Run::default(),
+            pending: Moments::default(),
             seen: 0,
         }
     }
@@ -144,12 +184,23 @@ impl OnlineDetector {
     fn judge(&mut self, level: Level, index: u64) -> Option<Alarm> {
         let batch = std::mem::take(&mut self.batch);
         let start = index + 1 - batch.count as u64;
-        let deviation = (batch.winsorised / batch.count as f64 - level.centre) * level.scale;
+        let mean = batch.winsorised / batch.count as f64;
+        let deviation = (mean - level.centre) * level.scale;
         self.up.add(deviation - self.settings.k, batch, start);
         self.down.add(-deviation - self.settings.k, batch, start);
-        let run = [self.up, self.down]
+        self.pending.add(mean - level.origin, level.last);
+        let alarmed = [self.up, self.down]
             .into_iter()
-            .find(|run| run.excess > self.settings.h)?;
+            .find(|run| run.excess > self.settings.h);
+        let Some(run) = alarmed else {
+            if let Some(level) = &mut self.level {
+                level.last = mean - level.origin;
+                if self.up.excess == 0.0 && self.down.excess == 0.0 {
+                    level.learn(std::mem::take(&mut self.pending));
+                }
+            }
+            return None;
+        };
         let after = run.plain / run.count as f64;
         let alarm = Alarm {
             index,
@@ -160,6 +211,7 @@ impl OnlineDetector {
         };
         self.level = None;
         (self.up, self.down) = (Run::default(), Run::default());
+        self.pending = Moments::default();
         Some(alarm)
     }
 
@@ -171,6 +223,9 @@ impl OnlineDetector {
         }
     }
 }
+
+/// From so many batches on, the level follows what it drifts to.
+const REMEMBERED: f64 = 200.0;
 
 /// How far from the median a value may lie, in robust standard deviations, before it is winsorised.
 const WINSORISED_AT: f64 = 3.0;
@@ -197,20 +252,47 @@ impl Level {
             .chunks_exact(batch)
             .map(|chunk| chunk.iter().map(|v| v.clamp(low, high)).sum::<f64>() / batch as f64)
             .collect();
-        let count = means.len() as f64;
-        let centre = means.iter().sum::<f64>() / count;
-        let variance = means.iter().map(|m| (m - centre).powi(2)).sum::<f64>() / (count - 1.0);
-        let sd = (variance * inflation(lag_one(&means))).sqrt();
-        // A level without any spread is left by whatever differs from it by more than rounding.
-        let least = f64::EPSILON * median.abs().max(f64::MIN_POSITIVE) * 16.0;
-        Self {
+        let origin = means.iter().sum::<f64>() / means.len() as f64;
+        let mut moments = Moments::default();
+        let mut last = 0.0;
+        for deviation in means.iter().map(|mean| mean - origin) {
+            moments.add(deviation, last);
+            last = deviation;
+        }
+        let mut level = Self {
             logarithmic,
             low,
             high,
-            centre,
-            scale: 1.0 / sd.max(least),
+            centre: origin,
+            origin,
+            moments: Moments::default(),
+            last,
+            scale: 0.0,
             mean,
+        };
+        level.learn(moments);
+        level
+    }
+
+    /// Takes batches whose deviations were made up for as part of the level.
+    fn learn(&mut self, batches: Moments) {
+        let moments = &mut self.moments;
+        moments.count += batches.count;
+        moments.sum += batches.sum;
+        moments.squares += batches.squares;
+        moments.products += batches.products;
+        if moments.count > REMEMBERED {
+            let share = REMEMBERED / moments.count;
+            moments.count *= share;
+            moments.sum *= share;
+            moments.squares *= share;
+            moments.products *= share;
         }
+        let (centre, variance) = moments.long_run();
+        self.centre = self.origin + centre;
+        // A level without any spread is left by whatever differs from it by more than rounding.
+        let least = f64::EPSILON * self.origin.abs().max(f64::MIN_POSITIVE) * 16.0;
+        self.scale = 1.0 / variance.sqrt().max(least);
     }
 
     fn scaled(&self, value: f64) -> f64 {

@@ -1,0 +1,153 @@
+"""Latencies to judge regression tests by: models of many shapes, and recordings of real operations.
+
+A source gives `values(random, count)`: positive durations in the order of time, without any change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Random = np.random.Generator
+    Array = np.ndarray
+
+TURN = 30
+RECORDED = Path(__file__).parent / "recorded" / "noise.npz"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where latencies come from.
+
+    Attributes:
+        name: What they are.
+        kind: ``"independent"``, ``"correlated"`` or ``"recorded"``.
+        values: Draws a stretch of them.
+    """
+
+    name: str
+    kind: str
+    values: Callable[[Random, int], Array]
+    in_turn: Callable[[Random, int], tuple[Array, Array]] | None = None
+
+    def pair(self, random: Random, count: int) -> tuple[Array, Array]:
+        """Two samples between which nothing changed."""
+        if self.in_turn is not None:
+            return self.in_turn(random, count)
+        values = self.values(random, 2 * count)
+        return values[:count], values[count:]
+
+
+def autoregressive(random: Random, count: int, rho: float) -> Array:
+    """Standard normal values whose neighbours are correlated by `rho`."""
+    steps = random.normal(size=count) * np.sqrt(1 - rho * rho)
+    values = np.empty(count)
+    last = random.normal()
+    for index, step in enumerate(steps.tolist()):
+        last = rho * last + step
+        values[index] = last
+    return values
+
+
+def lognormal(sigma: float) -> Source:
+    """Symmetric on the logarithmic scale, the common shape of latencies."""
+    return Source(
+        f"lognormal {sigma}", "independent", lambda random, n: random.lognormal(0, sigma, n)
+    )
+
+
+def gamma(shape: float) -> Source:
+    """Queueing: a sum of exponential waits."""
+    return Source(
+        f"gamma {shape:g}", "independent", lambda random, n: random.gamma(shape, 1 / shape, n)
+    )
+
+
+def bimodal(misses: float) -> Source:
+    """Cache hits, and misses that take eight times as long."""
+
+    def values(random: Random, n: int) -> Array:
+        missed = random.random(n) < misses
+        return random.lognormal(0, 0.15, n) * np.where(missed, 8.0, 1.0)
+
+    return Source(f"bimodal {misses:.0%}", "independent", values)
+
+
+def pareto(share: float, exponent: float) -> Source:
+    """A narrow body and stragglers without any limit."""
+
+    def values(random: Random, n: int) -> Array:
+        late = random.random(n) < share
+        return random.lognormal(0, 0.2, n) * np.where(late, 1.5 + random.pareto(exponent, n), 1.0)
+
+    return Source(f"pareto {share:.0%}", "independent", values)
+
+
+def correlated(rho: float, sigma: float = 0.3) -> Source:
+    """Lognormal, each value near the one before."""
+    return Source(
+        f"AR(1) {rho}",
+        "correlated",
+        lambda random, n: np.exp(sigma * autoregressive(random, n, rho)),
+    )
+
+
+def correlated_bursts(rho: float) -> Source:
+    """Skewed by a gamma shape, correlated, with stragglers that come in twos and threes."""
+
+    def values(random: Random, n: int) -> Array:
+        body = np.exp(0.2 * autoregressive(random, n, rho)) * random.gamma(20, 1 / 20, n)
+        begins = random.random(n) < 0.01
+        late = begins | np.roll(begins, 1) | (np.roll(begins, 2) & (random.random(n) < 0.5))
+        return body * np.where(late, 2 + random.exponential(2, n), 1.0)
+
+    return Source(f"AR(1) {rho} with bursts", "correlated", values)
+
+
+def steadied(taken: Array, window: int = 201) -> Array:
+    """Durations as multiples of their running median.
+
+    Over seconds the machine itself becomes faster and slower, by a quarter and once tenfold:
+    changes that are real, and that nobody asked for. What is left is the operations' own noise,
+    with its shape, its stragglers and what neighbours have in common.
+    """
+    padded = np.pad(taken, window // 2, mode="reflect")
+    return taken / np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
+
+
+def recorded(path: Path = RECORDED) -> list[Source]:
+    """Stretches of the recordings, from anywhere in them, steadied."""
+
+    def source(name: str, taken: Array) -> Source:
+        def values(random: Random, n: int) -> Array:
+            start = random.integers(0, len(taken) - n + 1)
+            return taken[start : start + n]
+
+        def pair(random: Random, n: int) -> tuple[Array, Array]:
+            stretch = values(random, 2 * n + 2 * TURN)
+            turns = np.arange(len(stretch)) // TURN % 2
+            return stretch[turns == 0][:n], stretch[turns == 1][:n]
+
+        return Source(name, "recorded", values, pair)
+
+    with np.load(path) as recordings:
+        return [source(name, steadied(recordings[name].astype(float))) for name in recordings]
+
+
+def models() -> list[Source]:
+    """Every model."""
+    return [
+        *map(lognormal, (0.1, 0.3, 0.6)),
+        *map(gamma, (4, 16)),
+        *map(bimodal, (0.1, 0.3)),
+        pareto(0.03, 1.5),
+        pareto(0.1, 2.5),
+        *map(correlated, (0.3, 0.5, 0.7, 0.9)),
+        *map(correlated_bursts, (0.5, 0.8)),
+    ]

@@ -1,0 +1,317 @@
+"""How often the verdicts of perfuse.regression are right, and how often the usual rule is.
+
+python benches/regression.py [--seeds 101 102 103] [--scale 1.0] [--only NAME]
+
+Prints, for each seed, the share of right and wrong answers on latencies without and with an
+injected change, beside what the usual rule, "the mean is over 1.2 times the baseline's", says on
+the same values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latencies import RECORDED, models, recorded
+from perfuse.regression import OnlineDetector, change_points, compare, compare_many
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from latencies import Array, Random, Source
+
+KINDS = ("independent", "correlated", "recorded")
+TOLERANCE = 10
+"""How far from an injected step a change point may lie to have found it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured share.
+
+    Attributes:
+        name: What was measured.
+        value: The share, of 1, or the rate that the name says.
+        limit: What it is held to.
+        at_least: Whether the limit is a lower one.
+        usual: What "mean over 1.2 times the baseline" says; None where the rule has no answer.
+        detail: The worst source, and its value.
+    """
+
+    name: str
+    value: float
+    limit: float
+    at_least: bool = False
+    usual: float | None = None
+    detail: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the limit is kept."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+def slower_by_the_mean(before: Array, after: Array) -> bool:
+    """The usual rule."""
+    return bool(after.mean() > 1.2 * before.mean())
+
+
+def false_positives(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
+    """Pairs without a change that get a verdict, by kind of source; of 50 to 2,000 values."""
+    for kind, limit in zip(KINDS, (0.015, 0.03, 0.025), strict=True):
+        rates, usual = {}, []
+        for source in (s for s in sources if s.kind == kind):
+            pairs = int((200 if kind != "recorded" else 300) * scale)
+            flagged = 0
+            for turn in range(pairs):
+                before, after = source.pair(random, (50, 200, 500, 2_000)[turn % 4])
+                flagged += compare(before, after).verdict in ("regressed", "improved")
+                usual.append(slower_by_the_mean(before, after))
+            rates[source.name] = flagged / pairs
+        worst = max(rates, key=rates.__getitem__)
+        value = statistics.mean(rates.values())
+        yield Row(
+            f"false positives, {kind}",
+            value,
+            limit,
+            usual=statistics.mean(usual),
+            detail=f"worst {worst}: {rates[worst]:.1%}",
+        )
+
+
+def found(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
+    """Slow-downs of everything that are called so, 200 values each."""
+    for change, limit in ((1.1, 0.5), (1.2, 0.7), (1.5, 0.87)):
+        rates, usual = {}, []
+        pairs = max(1, int(100 * scale))
+        for source in sources:
+            hits = 0
+            for _ in range(pairs):
+                before, after = source.pair(random, 200)
+                hits += compare(before, after * change).verdict == "regressed"
+                usual.append(slower_by_the_mean(before, after * change))
+            rates[source.name] = hits / pairs
+        worst = min(rates, key=rates.__getitem__)
+        yield Row(
+            f"found, median +{change - 1:.0%}",
+            statistics.mean(rates.values()),
+            limit,
+            at_least=True,
+            usual=statistics.mean(usual),
+            detail=f"worst {worst}: {rates[worst]:.0%}",
+        )
+
+
+def found_tails(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
+    """The slowest fiftieth doubled, so that p99 is and the median is not; 1,000 values each."""
+    rates, usual = {}, []
+    pairs = max(1, int(60 * scale))
+    for source in sources:
+        hits = 0
+        for _ in range(pairs):
+            before, after = source.pair(random, 1_000)
+            late = np.where(after > np.quantile(after, 0.98), 2 * after, after)
+            hits += compare(before, late).verdict == "regressed"
+            usual.append(slower_by_the_mean(before, late))
+        rates[source.name] = hits / pairs
+    worst = min(rates, key=rates.__getitem__)
+    yield Row(
+        "found, p99 doubled",
+        statistics.mean(rates.values()),
+        0.85,
+        at_least=True,
+        usual=statistics.mean(usual),
+        detail=f"worst {worst}: {rates[worst]:.0%}",
+    )
+
+
+def many_operations(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
+    """200 operations of 300 values each, of which 20 become slower by 40 %."""
+    false, hits, usual_false, usual_hits = [], [], [], []
+    for _ in range(max(1, int(15 * scale))):
+        pairs = {}
+        for name in range(200):
+            before, after = sources[name % len(sources)].pair(random, 300)
+            pairs[name] = (before, after * (1.4 if name % 10 == 0 else 1.0))
+        verdicts = compare_many(pairs)
+        flagged = {n for n, c in verdicts.items() if c.verdict in ("regressed", "improved")}
+        usual = {n for n, pair in pairs.items() if slower_by_the_mean(*pair)}
+        for answer, shares, right in (
+            (flagged, false, hits),
+            (usual, usual_false, usual_hits),
+        ):
+            shares.append(sum(n % 10 != 0 for n in answer) / max(len(answer), 1))
+            right.append(sum(n % 10 == 0 for n in answer) / 20)
+    yield Row(
+        "200 operations, false discoveries",
+        statistics.mean(false),
+        0.05,
+        usual=statistics.mean(usual_false),
+    )
+    yield Row(
+        "200 operations, found",
+        statistics.mean(hits),
+        0.90,
+        at_least=True,
+        usual=statistics.mean(usual_hits),
+    )
+
+
+def stepped(random: Random, noise: Array) -> tuple[Array, list[int]]:
+    """Levels of 30 to 150 values, each 0.7 to 6 standard deviations of the noise off the last."""
+    logs = np.log(noise)
+    sigma = 1.4826 * np.median(np.abs(logs - np.median(logs)))
+    places, at = [], int(random.integers(30, 150))
+    while at < len(logs) - 30:
+        step = sigma * np.exp(random.uniform(np.log(0.7), np.log(6)))
+        logs[at:] += step * random.choice((-1, 1))
+        places.append(at)
+        at += int(random.integers(30, 150))
+    return np.exp(logs), places
+
+
+def matched(found: list[int], places: list[int]) -> int:
+    """How many places have a point of their own near."""
+    left, count = list(found), 0
+    for place in places:
+        near = min(left, key=lambda point: abs(point - place), default=None)
+        if near is not None and abs(near - place) <= TOLERANCE:
+            left.remove(near)
+            count += 1
+    return count
+
+
+def history(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
+    """Injected steps in 500 recorded values, and change points in 1,000 clean ones."""
+    right = points = steps = 0
+    noises = [s for s in sources if s.kind == "recorded"]
+    for source in noises:
+        for _ in range(max(1, int(12 * scale))):
+            values, places = stepped(random, source.values(random, 500))
+            found = [point.index for point in change_points(values)]
+            right += matched(found, places)
+            points += len(found)
+            steps += len(places)
+    recall, precision = right / steps, right / max(points, 1)
+    yield Row(
+        "history, F1 of steps",
+        2 * right / (points + steps),
+        0.80,
+        at_least=True,
+        detail=f"precision {precision:.2f}, recall {recall:.2f}",
+    )
+    rates = {}
+    for source in sources:
+        runs = max(1, int(30 * scale))
+        false = sum(len(change_points(source.values(random, 1_000))) for _ in range(runs))
+        rates[source.name] = false / runs
+    for kind in KINDS:
+        mine = {s.name: rates[s.name] for s in sources if s.kind == kind}
+        worst = max(mine, key=mine.__getitem__)
+        yield Row(
+            f"history, false points per 1,000, {kind}",
+            statistics.mean(mine.values()),
+            0.10,
+            detail=f"worst {worst}: {mine[worst]:.2f}",
+        )
+
+
+def alarms(values: Array) -> list[int]:
+    """Where a detector with the settings it has by itself raises alarms."""
+    detector = OnlineDetector()
+    raised = (detector.update(value) for value in values.tolist())
+    return [alarm.index for alarm in raised if alarm is not None]
+
+
+def online(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
+    """A stream without a change, and streams that become slower after 1,000 values."""
+    for kind in KINDS:
+        rates = {}
+        for source in (s for s in sources if s.kind == kind):
+            runs, length = max(1, int(25 * scale)), 7_500 if kind == "recorded" else 10_000
+            count = sum(len(alarms(source.values(random, length))) for _ in range(runs))
+            rates[source.name] = count / runs / length * 10_000
+        worst = max(rates, key=rates.__getitem__)
+        yield Row(
+            f"online, false alarms per 10,000, {kind}",
+            statistics.mean(rates.values()),
+            0.3,
+            detail=f"worst {worst}: {rates[worst]:.2f}",
+        )
+    for change, limit in ((1.5, 0.98), (1.2, 0.80)):
+        rates = {}
+        for source in sources:
+            runs = max(1, int(40 * scale))
+            hits = 0
+            for _ in range(runs):
+                values = source.values(random, 1_500).copy()
+                values[1_000:] *= change
+                hits += any(index >= 1_000 for index in alarms(values))
+            rates[source.name] = hits / runs
+        worst = min(rates, key=rates.__getitem__)
+        yield Row(
+            f"online, x{change} found within 500",
+            statistics.mean(rates.values()),
+            limit,
+            at_least=True,
+            detail=f"worst {worst}: {rates[worst]:.0%}",
+        )
+
+
+def say(*parts: str) -> None:
+    """Writes a line at once."""
+    sys.stdout.write(" ".join(parts) + "\n")
+    sys.stdout.flush()
+
+
+def accuracy(seeds: list[int], scale: float, recording: Path, only: str) -> bool:
+    """Prints the table; whether every row holds."""
+    sources = models() + recorded(recording)
+    parts = (false_positives, found, found_tails, many_operations, history, online)
+    say("| | limit |", " | ".join(f"seed {s}" for s in seeds), "| mean > 1.2 x | |")
+    say("| --- | --- |", " | ".join("---" for _ in seeds), "| --- | --- |")
+    holds = True
+    for part in parts:
+        if only not in part.__name__:
+            continue
+        runs = [list(part(np.random.default_rng(seed), sources, scale)) for seed in seeds]
+        for rows in zip(*runs, strict=True):
+            first = rows[0]
+            rate = "per" in first.name or "F1" in first.name
+
+            def shown(value: float | None, rate: bool = rate) -> str:
+                if value is None:
+                    return ""
+                return f"{value:.2f}" if rate else f"{value:.1%}"
+
+            missed = sum(not row.holds for row in rows)
+            holds &= not missed
+            usual = [row.usual for row in rows if row.usual is not None]
+            say(
+                f"| {first.name} | {'>=' if first.at_least else '<='} {shown(first.limit)} |",
+                " | ".join(shown(row.value) for row in rows),
+                f"| {shown(statistics.mean(usual) if usual else None)}",
+                f"| {'MISSED ' if missed else ''}{first.detail} |",
+            )
+    return holds
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103])
+    parser.add_argument("--scale", type=float, default=1.0, help="how many draws, as a multiple")
+    parser.add_argument("--recording", type=Path, default=RECORDED)
+    parser.add_argument("--only", default="", help="the rows whose function's name holds this")
+    given = parser.parse_args()
+    sys.exit(0 if accuracy(given.seeds, given.scale, given.recording, given.only) else 1)
+
+
+if __name__ == "__main__":
+    main()
