@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import math
 import random
+import threading
 
+import numpy as np
 import pytest
 
 from perfuse.regression import compare, compare_many
@@ -71,3 +74,128 @@ def test_constants_and_no_values() -> None:
     """Equal values are unchanged, and none at all are too few."""
     assert compare([1.0] * 20, [1.0] * 20).verdict == "unchanged"
     assert compare([], [1.0]).verdict == "insufficient"
+
+
+def correlated(source: random.Random, count: int, rho: float) -> list[float]:
+    values, level = [], source.gauss(0, 1)
+    for _ in range(count):
+        level = rho * level + math.sqrt(1 - rho * rho) * source.gauss(0, 1)
+        values.append(math.exp(0.3 * level))
+    return values
+
+
+@pytest.mark.parametrize(("rho", "most"), [(0.0, 9), (0.5, 15), (0.8, 18)])
+def test_correlated_values_without_a_change_are_left_alone(rho: float, most: int) -> None:
+    """Of 500 pairs cut from one series hardly any is called changed."""
+    source, flagged = random.Random(11), 0
+    for _ in range(500):
+        values = correlated(source, 400, rho)
+        flagged += compare(values[:200], values[200:]).verdict != "unchanged"
+    assert flagged <= most
+
+
+def test_slow_downs_are_found() -> None:
+    """A fifth more is found in nearly every pair of 200 values, inside the interval."""
+    source, found, held = random.Random(12), 0, 0
+    for _ in range(100):
+        before, after = correlated(source, 200, 0.0), correlated(source, 200, 0.0)
+        comparison = compare(before, [1.2 * value for value in after])
+        found += comparison.verdict == "regressed"
+        held += comparison.shift_ci[0] <= 1.2 <= comparison.shift_ci[1]
+    assert found >= 95
+    assert held >= 95
+
+
+def test_a_doubled_p99_is_found_beside_an_equal_median() -> None:
+    """The slowest fiftieth doubled is found in nearly every pair of 1,000 values."""
+    source, found = random.Random(13), 0
+    for _ in range(60):
+        before, after = lognormal(source, 1000), lognormal(source, 1000)
+        limit = sorted(after)[980]
+        late = [2 * value if value > limit else value for value in after]
+        found += compare(before, late).verdict == "regressed"
+    assert found >= 54
+
+
+def test_many_operations_share_their_false_discoveries() -> None:
+    """Of 200 operations, 20 of them slower, nearly all slow ones are named and hardly another."""
+    source = random.Random(14)
+    pairs = {
+        name: (
+            correlated(source, 200, 0.3),
+            [v * (1.4 if name < 20 else 1) for v in correlated(source, 200, 0.3)],
+        )
+        for name in range(200)
+    }
+    changed = {n for n, c in compare_many(pairs).items() if c.verdict != "unchanged"}
+    assert len(changed & set(range(20))) >= 19
+    assert len(changed - set(range(20))) <= 3
+
+
+def test_every_form_of_the_same_values_gives_the_same_comparison() -> None:
+    """Lists, arrays, strided and read-only memory all say the same."""
+    source = random.Random(15)
+    before, after = lognormal(source, 300), lognormal(source, 300, 1.1)
+    wanted = repr(compare(before, after))
+    frozen = np.array(after)
+    frozen.flags.writeable = False
+    forms = (
+        array.array("d", after),
+        np.repeat(after, 3)[::3],
+        np.array(after[::-1])[::-1],
+        frozen,
+        memoryview(array.array("d", after)),
+        tuple(after),
+    )
+    for form in forms:
+        assert repr(compare(before, form)) == wanted
+
+
+def test_integers_and_single_precision_are_converted() -> None:
+    """Other numbers than doubles are taken for the doubles they are."""
+    numbers = [100 + n % 17 for n in range(60)]
+    wanted = repr(compare([float(n) for n in numbers], [2.0 * n for n in numbers]))
+    assert repr(compare(numbers, [2 * n for n in numbers])) == wanted
+    single = np.array(numbers, np.float32)
+    assert repr(compare(single, 2 * single)) == wanted
+
+
+@pytest.mark.parametrize(
+    "given", [(x for x in (1.0, 2.0)), "12", b"12", {1.0}, {1.0: 2}, 3.0, None]
+)
+def test_what_is_no_sequence_is_refused_by_its_place(given: object) -> None:
+    """A generator, text, a set or a number is a TypeError that names the argument."""
+    with pytest.raises(TypeError, match="current"):
+        compare([1.0], given)  # type: ignore[arg-type]
+
+
+def test_zeros_and_negatives_are_compared_as_they_are() -> None:
+    """Without logarithms a shift is found as well."""
+    source = random.Random(16)
+    before = [source.gauss(-10, 1) for _ in range(100)]
+    assert compare(before, [value + 5 for value in before]).verdict == "regressed"
+    assert compare([0.0] * 50, [0.0] * 50).verdict == "unchanged"
+
+
+def test_ties_are_no_evidence() -> None:
+    """A clock of three ticks, alike before and after, changes nothing."""
+    source = random.Random(17)
+    pairs = [[[float(source.randint(1, 3)) for _ in range(200)] for _ in "ab"] for _ in range(200)]
+    assert sum(compare(*pair).verdict != "unchanged" for pair in pairs) <= 6
+
+
+def test_the_interpreter_runs_on_meanwhile() -> None:
+    """Another thread counts while a large comparison is worked out."""
+    values = np.random.default_rng(1).lognormal(size=400_000)
+    done, counted = threading.Event(), 0
+
+    def work() -> None:
+        compare(values, values[::-1].copy())
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not done.is_set():
+        counted += 1
+    thread.join()
+    assert counted > 100

@@ -60,18 +60,21 @@ pub fn change_points(history: &Values, settings: &HistorySettings) -> Vec<Change
     let logarithmic = history.all_positive();
     let series = history.scaled(logarithmic);
     let mut starts = Vec::new();
-    let mut noise = None;
-    for _ in 0..2 {
-        noise = Noise::within(&series, &starts).or(noise);
-        let Some(noise) = noise else {
-            return Vec::new();
-        };
+    let Some(mut noise) = Noise::within(&series, &starts) else {
+        return Vec::new();
+    };
+    for again in [true, false] {
         let scaled: Vec<f64> = series.iter().map(|value| value / noise.sd).collect();
         starts = windows(&scaled, settings, noise.inflation);
         let z = settings.z * (1.0 + DOUBT * (1.0 - 1.0 / noise.inflation));
         prune(&scaled, &mut starts, z, noise.inflation);
+        // Between the changes found the noise is seen more clearly; where it looks the same, so would they.
+        match Noise::within(&series, &starts) {
+            Some(seen) if again && !seen.is_like(noise) => noise = seen,
+            _ => break,
+        }
     }
-    let inflation = noise.map_or(1.0, |noise| noise.inflation);
+    let inflation = noise.inflation;
     describe(history, &series, inflation, logarithmic, &starts)
 }
 
@@ -173,6 +176,12 @@ const DOUBT: f64 = 0.35;
 const CHANCE: f64 = 1.5;
 
 impl Noise {
+    /// Whether a partition by one would hardly differ from one by the other.
+    fn is_like(self, other: Self) -> bool {
+        let close = |a: f64, b: f64| (a / b - 1.0).abs() < 0.05;
+        close(self.sd, other.sd) && close(self.inflation, other.inflation)
+    }
+
     /// From the differences of values some lags apart, within the segments that begin at `starts`: a variogram (Cressie
     /// and Hawkins, "Robust estimation of the variogram", Mathematical Geology 12, 1980), of medians
     /// so that the few differences across a change of level hardly count. `None` if there are no differences.

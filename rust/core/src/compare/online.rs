@@ -166,7 +166,7 @@ impl OnlineDetector {
     pub fn update(&mut self, value: f64) -> Option<Alarm> {
         let index = self.seen;
         self.seen += 1;
-        let Some(level) = self.level else {
+        let Some(level) = &self.level else {
             self.learn(value);
             return None;
         };
@@ -177,6 +177,7 @@ impl OnlineDetector {
         if self.batch.count < self.settings.batch {
             return None;
         }
+        let level = *level;
         self.judge(level, index)
     }
 
@@ -230,6 +231,12 @@ const REMEMBERED: f64 = 200.0;
 /// How far from the median a value may lie, in robust standard deviations, before it is winsorised.
 const WINSORISED_AT: f64 = 3.0;
 
+/// The spread of a level without any: what differs from it by more than rounding has left it.
+fn rounding(level: f64, logarithmic: bool) -> f64 {
+    let least = if logarithmic { 1.0 } else { 1e-290 };
+    16.0 * f64::EPSILON * level.abs().max(least)
+}
+
 impl Level {
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
     fn of(values: &mut [f64], batch: usize) -> Self {
@@ -243,7 +250,15 @@ impl Level {
         let median = quantile(&sorted, 0.5);
         let mut away: Vec<f64> = sorted.iter().map(|value| (value - median).abs()).collect();
         away.sort_unstable_by(f64::total_cmp);
-        let spread = 1.4826 * quantile(&away, 0.5);
+        // Where most values are equal, how far the others lie away on average.
+        let robust = 1.4826 * quantile(&away, 0.5);
+        let typical = away.iter().sum::<f64>() / away.len() as f64;
+        let least = rounding(median, logarithmic);
+        let spread = if robust > least {
+            robust
+        } else {
+            typical.max(least)
+        };
         let (low, high) = (
             median - WINSORISED_AT * spread,
             median + WINSORISED_AT * spread,
@@ -290,9 +305,7 @@ impl Level {
         }
         let (centre, variance) = moments.long_run();
         self.centre = self.origin + centre;
-        // A level without any spread is left by whatever differs from it by more than rounding.
-        let least = f64::EPSILON * self.origin.abs().max(f64::MIN_POSITIVE) * 16.0;
-        self.scale = 1.0 / variance.sqrt().max(least);
+        self.scale = 1.0 / variance.sqrt().max(rounding(self.origin, self.logarithmic));
     }
 
     fn scaled(&self, value: f64) -> f64 {

@@ -4,6 +4,17 @@
 /// no more than any other difference.
 const WIDTH: f64 = 1.5;
 
+/// How alike two values are, from 0 to 1: exp(-x) with x = (apart / WIDTH)^2 / 2, as (1 - x / 16)^16, which a
+/// processor works out for several values at once.
+fn alike(apart: f64) -> f64 {
+    const SHRINK: f64 = 1.0 / (2.0 * 16.0 * WIDTH * WIDTH);
+    let base = (1.0 - apart * apart * SHRINK).max(0.0);
+    let squared = base * base;
+    let fourth = squared * squared;
+    let eighth = fourth * fourth;
+    eighth * eighth
+}
+
 /// Where the best partition of `series`, in units of its noise, begins a new segment.
 ///
 /// It minimises, over all partitions into segments of at least `min_size` values, the sum of each segment's
@@ -19,15 +30,18 @@ pub(super) fn partition(series: &[f64], penalty: f64, min_size: usize) -> Vec<us
     let reciprocal: Vec<f64> = (0..=n).map(|length| 1.0 / length as f64).collect();
     // For the segment from each place to the present end: the sum of the kernel over all its pairs.
     let mut sums = vec![0.0; n];
+    let mut kernels = vec![0.0; n];
     let mut best = vec![f64::INFINITY; n + 1];
     best[0] = 0.0;
     let mut from = vec![0; n + 1];
     for end in 1..=n {
         let value = series[end - 1];
+        for (kernel, other) in kernels[..end - 1].iter_mut().zip(series) {
+            *kernel = alike(other - value);
+        }
         let mut with_last = 0.0;
         for start in (0..end - 1).rev() {
-            let apart = (series[start] - value) / WIDTH;
-            with_last += (-0.5 * apart * apart).exp();
+            with_last += kernels[start];
             sums[start] += 2.0 * with_last + 1.0;
         }
         sums[end - 1] = 1.0;

@@ -1,0 +1,93 @@
+"""A detector that watches a stream, as its owner would notice it."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from perfuse.regression import OnlineDetector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from perfuse.regression import Alarm
+
+
+def alarms(values: Iterable[float]) -> list[Alarm]:
+    detector = OnlineDetector()
+    raised = (detector.update(value) for value in values)
+    return [alarm for alarm in raised if alarm is not None]
+
+
+def stream(seed: int, count: int, changed: float = 1.0, after: int = 0) -> list[float]:
+    source = random.Random(seed)
+    values = [source.lognormvariate(0, 0.3) for _ in range(count)]
+    return values[:after] + [changed * value for value in values[after:]]
+
+
+def test_a_stream_without_a_change_hardly_raises_alarms() -> None:
+    """In 200,000 values stand four alarms at most."""
+    assert sum(len(alarms(stream(seed, 10_000))) for seed in range(20)) <= 4
+
+
+@pytest.mark.parametrize(("ratio", "least"), [(1.5, 39), (1.2, 36), (0.7, 39)])
+def test_a_change_is_noticed_within_500_values(ratio: float, least: int) -> None:
+    """Nearly every stream that changes after 1,000 values raises an alarm on time."""
+    found = 0
+    for seed in range(40):
+        late = [a for a in alarms(stream(seed, 1500, ratio, 1000)) if a.index >= 1000]
+        found += bool(late) and (late[0].ratio > 1) == (ratio > 1)
+    assert found >= least
+
+
+def test_an_alarm_tells_what_changed() -> None:
+    """Its index, the beginning and both levels are those of the stream."""
+    [alarm] = alarms(stream(1, 1300, 2.0, 1000))
+    assert 1000 <= alarm.index < 1100
+    assert 900 <= alarm.since <= alarm.index
+    assert alarm.ratio == pytest.approx(2.0, rel=0.25)
+    assert alarm.after / alarm.before == pytest.approx(alarm.ratio, rel=1e-6)
+
+
+def test_the_new_level_is_learned() -> None:
+    """After an alarm the new level is the usual one, and leaving it raises another."""
+    values = [*stream(2, 3000, 2.0, 1000), *stream(3, 500)]
+    found = alarms(values)
+    assert [alarm.ratio > 1 for alarm in found] == [True, False]
+
+
+def test_outliers_raise_nothing() -> None:
+    """One value in fifty a thousand times as large is part of no change."""
+    values = [1000 * v if at % 50 == 7 else v for at, v in enumerate(stream(4, 5000))]
+    assert alarms(values) == []
+
+
+@pytest.mark.parametrize("level", [1.0, 0.0, -2.0, 1e-300, 1e300])
+def test_constants_raise_nothing_until_they_change(level: float) -> None:
+    """A stream without any spread is left by another constant only."""
+    assert alarms([level] * 2000) == []
+    assert len(alarms([level] * 1000 + [level + 1 + abs(level)] * 100)) == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_refused_and_not_counted(value: float) -> None:
+    """It raises, and the stream goes on as though it had not been."""
+    values = stream(5, 1300, 2.0, 1000)
+    wanted, detector, found = alarms(values), OnlineDetector(), []
+    for each in values:
+        with pytest.raises(ValueError, match="finite"):
+            detector.update(value)
+        found.append(detector.update(each))
+    assert [alarm for alarm in found if alarm is not None] == wanted
+
+
+@pytest.mark.parametrize(
+    "setting", [{"batch": 0}, {"warmup": 79}, {"k": -1.0}, {"h": math.nan}, {"k": math.inf}]
+)
+def test_settings_out_of_range_are_named(setting: dict[str, float]) -> None:
+    """A setting that makes no sense is refused by its name."""
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        OnlineDetector(**setting)  # type: ignore[arg-type]
