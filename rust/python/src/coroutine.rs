@@ -19,6 +19,7 @@ use pyo3::{
 };
 
 use crate::{
+    free_list::FreeList,
     operation::Operation,
     raw::{self, RawType, Table, borrowed, guarded},
     source::Source,
@@ -26,6 +27,7 @@ use crate::{
 };
 
 static TYPE: RawType = RawType::new();
+static FREE: FreeList = FreeList::new();
 
 /// A coroutine under way. Like the coroutine inside, it belongs to one thread at a time; its atomics
 /// keep misuse harmless, and all accesses are Relaxed.
@@ -60,7 +62,10 @@ pub unsafe fn new(
     // SAFETY: the object is not seen by anybody, the garbage collector included, before all its fields
     // are written.
     unsafe {
-        let object = ffi::PyObject_GC_New::<ffi::PyObject>(TYPE.get());
+        let mut object = FREE.pop();
+        if object.is_null() {
+            object = ffi::PyObject_GC_New(TYPE.get());
+        }
         if object.is_null() {
             return Err(PyErr::fetch(py));
         }
@@ -346,20 +351,27 @@ unsafe extern "C" fn finalise(object: *mut ffi::PyObject) {
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls this once, with the last reference gone; a finaliser may bring it back.
     unsafe {
-        if ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
+        let tracked = object.cast::<TrackedCoroutine>();
+        let abandoned = (*tracked).state.load(Ordering::Relaxed) == STARTED;
+        if abandoned && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;
         }
+        let finalised = ffi::PyObject_GC_IsFinalized(object) != 0;
         ffi::PyObject_GC_UnTrack(object.cast());
-        let tracked = object.cast::<TrackedCoroutine>();
         if !(*tracked).weak_references.is_null() {
             ffi::PyObject_ClearWeakRefs(object);
         }
         ffi::Py_DECREF((*tracked).coroutine);
         ffi::Py_DECREF((*tracked).operation);
         ffi::Py_DECREF((*tracked).source);
-        let class = ffi::Py_TYPE(object);
-        ffi::PyObject_GC_Del(object.cast());
-        ffi::Py_DECREF(class.cast());
+        if finalised {
+            // Its header remembers that, for good.
+            let class = ffi::Py_TYPE(object);
+            ffi::PyObject_GC_Del(object.cast());
+            ffi::Py_DECREF(class.cast());
+        } else {
+            FREE.push(object);
+        }
     }
 }
 

@@ -60,8 +60,8 @@ impl FreeList {
     ///
     /// # Safety
     ///
-    /// The thread is attached; `freed` is of the list's type, made by `PyObject_New`, and nobody refers
-    /// to it.
+    /// The thread is attached; `freed` is of the list's type, made by `PyObject_New` or, not tracked any more and
+    /// never finalised, by `PyObject_GC_New`, and nobody refers to it.
     #[inline]
     pub unsafe fn push(&self, freed: *mut ffi::PyObject) {
         #[cfg(not(Py_GIL_DISABLED))]
@@ -74,10 +74,13 @@ impl FreeList {
                 return;
             }
         }
-        // SAFETY: as PyObject_New made it: the memory from PyObject_Malloc, with a reference to its type.
+        // SAFETY: as it was made, with a reference to its type.
         unsafe {
             let class = ffi::Py_TYPE(freed);
-            ffi::PyObject_Free(freed.cast());
+            match ffi::PyType_IS_GC(class) {
+                0 => ffi::PyObject_Free(freed.cast()),
+                _ => ffi::PyObject_GC_Del(freed.cast()),
+            }
             ffi::Py_DECREF(class.cast());
         }
     }

@@ -117,10 +117,18 @@ unsafe extern "C" fn call_for_coroutine(
     unsafe {
         guarded(|py| {
             let tracked = &*object.cast::<TrackedFunction>();
-            let operation = tracked.source(py).operation(py)?;
+            let source = tracked.source(py);
+            let found;
+            let operation = match source.known(py) {
+                Some(known) => known,
+                None => {
+                    found = source.operation(py)?;
+                    &found
+                }
+            };
             let made = ffi::PyObject_Vectorcall(tracked.function, args, count, keywords);
             let made = Bound::from_owned_ptr_or_err(py, made)?;
-            coroutine::new(py, made, &operation, tracked.source)
+            coroutine::new(py, made, operation, tracked.source)
         })
     }
 }
