@@ -260,7 +260,7 @@ def change_points(
 @final
 class OnlineDetector:
     def __new__(
-        cls, warmup: int = 400, batch: int = 10, k: float = 0.75, h: float = 6.0
+        cls, warmup: int = 400, batch: int = 10, k: float = 0.3, h: float = 13.0
     ) -> OnlineDetector: ...
     def update(self, value: float) -> Alarm | None: ...
 

@@ -43,6 +43,20 @@ def test_most_steps_of_three_sigmas_are_found_and_hardly_anything_else() -> None
     assert points <= right + 4
 
 
+def test_steps_between_values_that_depend_on_one_another_are_found() -> None:
+    """Of short levels far apart, each of whose values is near the last, nearly all are found."""
+    source, right = np.random.default_rng(6), 0
+    for _ in range(6):
+        level, values = 0.0, []
+        for step in source.normal(size=800):
+            level = 0.7 * level + step * math.sqrt(1 - 0.49)
+            values.append(level)
+        logs = 0.1 * np.array(values) + np.where(np.arange(800) // 80 % 2, 1.0, 0.0)
+        found = [point.index for point in change_points(np.exp(logs))]
+        right += sum(any(abs(f - place) <= 5 for f in found) for place in range(80, 800, 80))
+    assert right >= 50
+
+
 def test_clean_histories_have_no_change_points() -> None:
     """In 20,000 values without a change, half of them correlated, stand two at most."""
     source = np.random.default_rng(5)

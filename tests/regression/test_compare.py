@@ -84,7 +84,7 @@ def correlated(source: random.Random, count: int, rho: float) -> list[float]:
     return values
 
 
-@pytest.mark.parametrize(("rho", "most"), [(0.0, 9), (0.5, 15), (0.8, 18)])
+@pytest.mark.parametrize(("rho", "most"), [(0.0, 12), (0.5, 15), (0.8, 18)])
 def test_correlated_values_without_a_change_are_left_alone(rho: float, most: int) -> None:
     """Of 500 pairs cut from one series hardly any is called changed."""
     source, flagged = random.Random(11), 0
@@ -92,6 +92,20 @@ def test_correlated_values_without_a_change_are_left_alone(rho: float, most: int
         values = correlated(source, 400, rho)
         flagged += compare(values[:200], values[200:]).verdict != "unchanged"
     assert flagged <= most
+
+
+def test_a_trend_alone_is_too_little_to_tell() -> None:
+    """Two straight lines are worth a value or two each: nothing can be said of what lies between."""
+    line = [1 + at / 100 for at in range(50)]
+    assert compare(line, [2 * value for value in line]).verdict == "insufficient"
+
+
+def test_correlated_values_that_lie_wholly_apart_differ() -> None:
+    """However much neighbours have in common, 200 values three times as large are slower."""
+    source = random.Random(18)
+    for _ in range(20):
+        before, after = correlated(source, 200, 0.9), correlated(source, 200, 0.9)
+        assert compare(before, [3 * v for v in after]).verdict == "regressed"
 
 
 def test_slow_downs_are_found() -> None:

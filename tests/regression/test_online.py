@@ -43,6 +43,18 @@ def test_a_change_is_noticed_within_500_values(ratio: float, least: int) -> None
     assert found >= least
 
 
+def test_a_change_of_correlated_values_is_noticed() -> None:
+    """Though neighbours have much in common, most streams half as slow again raise an alarm."""
+    found = 0
+    for seed in range(40):
+        source, level, values = random.Random(seed), 0.0, []
+        for _ in range(1500):
+            level = 0.9 * level + math.sqrt(1 - 0.81) * source.gauss(0, 1)
+            values.append(math.exp(0.3 * level) * (1.5 if len(values) >= 1000 else 1))
+        found += any(alarm.index >= 1000 for alarm in alarms(values))
+    assert found >= 28
+
+
 def test_an_alarm_tells_what_changed() -> None:
     """Its index, the beginning and both levels are those of the stream."""
     [alarm] = alarms(stream(1, 1300, 2.0, 1000))

@@ -327,8 +327,8 @@ class ChangeRule(Rule):
     hold_seconds: float = 600.0
     warmup: int = 400
     batch: int = 10
-    k: float = 0.75
-    h: float = 6.0
+    k: float = 0.3
+    h: float = 13.0
 
     statistic_name: ClassVar[str] = "change"
 

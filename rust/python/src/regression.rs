@@ -222,7 +222,8 @@ pub fn change_points<'py>(
 /// Args:
 ///     warmup: How many values the level is learned from: at least eight batches.
 ///     batch: How many values are averaged before they are judged.
-///     k: The deviation that is tolerated for ever, in standard deviations of a batch's mean.
+///     k: The deviation that is tolerated for ever, in standard deviations of a batch's mean; the standard error of
+///         the learned level is tolerated on top.
 ///     h: The sum of deviations beyond `k` that raises an alarm, in the same unit.
 ///
 /// Raises:
@@ -236,7 +237,7 @@ pub struct OnlineDetector(Exclusive<maths::OnlineDetector>);
 #[pymethods]
 impl OnlineDetector {
     #[new]
-    #[pyo3(signature = (warmup=400, batch=10, k=0.75, h=6.0))]
+    #[pyo3(signature = (warmup=400, batch=10, k=0.3, h=13.0))]
     fn new(warmup: usize, batch: usize, k: f64, h: f64) -> PyResult<Self> {
         if batch == 0 {
             return Err(PyValueError::new_err("batch is at least 1, got 0"));

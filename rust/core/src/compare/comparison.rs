@@ -2,9 +2,10 @@
 
 use super::{
     Values,
-    dependence::long_run,
+    dependence::LongRun,
     few::median_above,
-    normal::{student_critical, student_two_sided, two_sided},
+    location::Location,
+    normal::{student_critical, student_two_sided},
     quantiles::{maritz_jarrett, quantile},
     ranks::{RankSum, order, ranks},
     shift::Differences,
@@ -21,10 +22,11 @@ const SHORT: usize = 20;
 const TAILS: [(f64, usize); 3] = [(0.9, 40), (0.95, 80), (0.99, 400)];
 
 /// How many independent values must lie beyond a quantile for it to be judged.
-const BEYOND: f64 = 3.0;
+const BEYOND: f64 = 1.5;
 
-/// The share of `alpha` that looking at the tails may add to it.
-const TAIL_SHARE: f64 = 0.5;
+/// The bulk and the tails are each judged by the whole of alpha; and the smaller a p-value from an estimated variance, the
+/// less exact it is.
+const JUDGED: f64 = 3.0;
 
 /// What to conclude.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub enum Verdict {
     Improved,
     /// No difference that is both significant and large enough.
     Unchanged,
-    /// Too few values for any difference to be significant.
+    /// Too few values for any difference to be significant, or too few that do not depend on one another.
     Insufficient,
 }
 
@@ -137,7 +139,7 @@ struct Evidence {
     /// A change, the probability of one as large when nothing differs (made up for the number of looks that
     /// were taken), and the least change that matters.
     looks: Vec<(f64, f64, f64)>,
-    /// The least p-value that any values could have had.
+    /// The least p-value that any order of the values' ranks could have had.
     possible: f64,
 }
 
@@ -148,9 +150,9 @@ impl Evidence {
             p_value <= cutoff && (change >= 1.0 + least || change <= 1.0 / (1.0 + least))
         });
         self.comparison.verdict = match found {
-            _ if self.possible > alpha => Verdict::Insufficient,
             Some((change, ..)) if *change > 1.0 => Verdict::Regressed,
             Some(_) => Verdict::Improved,
+            None if self.possible > alpha => Verdict::Insufficient,
             None => Verdict::Unchanged,
         };
         self.comparison
@@ -177,7 +179,7 @@ pub fn compare_many(pairs: &[(Values, Values)], settings: &Settings) -> Vec<Comp
         .collect();
     let mut p_values: Vec<f64> = evidence.iter().map(|e| e.comparison.p_value).collect();
     p_values.sort_unstable_by(f64::total_cmp);
-    let alpha = settings.alpha / (1.0 + TAIL_SHARE);
+    let alpha = settings.alpha / JUDGED;
     let allowed = |rank: usize| alpha * rank as f64 / pairs.len() as f64;
     let cutoff = (1..=p_values.len())
         .rev()
@@ -218,17 +220,19 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     } else {
         Scale::Linear
     };
-    let (inflated_x, inflated_y) = if fewest < SHORT && apart(&x, &y) {
-        (1.0, 1.0)
+    let (run_x, run_y) = if fewest < SHORT && apart(&x, &y) {
+        (LongRun::INDEPENDENT, LongRun::INDEPENDENT)
     } else {
-        (long_run(&x.ranks), long_run(&y.ranks))
+        (LongRun::of(&x.ranks), LongRun::of(&y.ranks))
     };
-    comparison.effective_n = (x.len() / inflated_x).min(y.len() / inflated_y);
-    let inflated = (inflated_x / x.len() + inflated_y / y.len()) / (1.0 / x.len() + 1.0 / y.len());
+    let (worth_x, worth_y) = (x.len() / run_x.inflation, y.len() / run_y.inflation);
+    comparison.effective_n = worth_x.min(worth_y);
+    let inflated = (1.0 / worth_x + 1.0 / worth_y) / (1.0 / x.len() + 1.0 / y.len());
     let rank_sum = RankSum::of(&x.ascending, &y.ascending);
     let mut differences = Differences::new(&x.ascending, &y.ascending);
     comparison.shift = scale.ratio(differences.median(), typical);
-    let freedom = (x.len() / inflated_x + y.len() / inflated_y - 2.0).max(1.0);
+    let freedom =
+        1.0 / (1.0 / (worth_x + worth_y - 2.0).max(1.0) + 1.0 / (run_x.freedom + run_y.freedom));
     let half = student_critical(settings.alpha, freedom) * (rank_sum.variance * inflated).sqrt();
     let (low, high) = differences.interval(half);
     comparison.shift_ci = (scale.ratio(low, typical), scale.ratio(high, typical));
@@ -253,7 +257,15 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
         .filter(|&&(_, needed)| fewest >= needed)
         .map(|&(q, _)| tail(&x, &y, q, scale))
         .collect();
-    let bulk = student_two_sided(rank_sum.z(inflated), freedom);
+    // Ranks of samples wholly apart are the same however far apart they lie.
+    let by_value = if apart(&x, &y) {
+        let inflations = (run_x.inflation, run_y.inflation);
+        Location::of(&x.ascending).z(Location::of(&y.ascending), inflations, 0.0)
+    } else {
+        0.0
+    };
+    let t = rank_sum.z(inflated).abs().max(by_value.abs());
+    let bulk = student_two_sided(t, freedom);
     let mut looks = vec![(comparison.shift, bulk, settings.min_effect)];
     looks.extend(
         tails
@@ -262,7 +274,7 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
             .map(|(tail, _)| (tail.change, tail.p_value, settings.tail_min_effect)),
     );
     #[expect(clippy::cast_precision_loss, reason = "at most three")]
-    let taken = (looks.len() - 1) as f64 / TAIL_SHARE;
+    let taken = (looks.len() - 1) as f64;
     for look in &mut looks[1..] {
         look.1 = (look.1 * taken).min(1.0);
     }
@@ -271,22 +283,27 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     Evidence {
         comparison,
         looks,
-        possible: 0.0,
+        possible: if fewest < SHORT {
+            0.0
+        } else {
+            let farthest = RankSum::wholly_apart(x.len(), y.len());
+            student_two_sided(farthest.z(inflated), freedom)
+        },
     }
 }
 
 /// A tail quantile of both samples; and whether enough independent values lie beyond it in each to judge it.
 fn tail(x: &Sample, y: &Sample, q: f64, scale: Scale) -> (QuantileChange, bool) {
     let (before, after) = (quantile(&x.ascending, q), quantile(&y.ascending, q));
-    let mut enough = true;
+    let mut fewest = f64::INFINITY;
     let mut variance = |sample: &Sample, at: f64| {
         let beyond: Vec<f64> = sample
             .in_time
             .iter()
             .map(|&v| f64::from(u8::from(v > at)))
             .collect();
-        let inflated = long_run(&beyond);
-        enough &= sample.len() * (1.0 - q) / inflated >= BEYOND;
+        let inflated = LongRun::of(&beyond).inflation;
+        fewest = fewest.min(sample.len() * (1.0 - q) / inflated);
         maritz_jarrett(&sample.ascending, q).powi(2) * inflated
     };
     let sd = (variance(x, before) + variance(y, after)).sqrt();
@@ -299,9 +316,9 @@ fn tail(x: &Sample, y: &Sample, q: f64, scale: Scale) -> (QuantileChange, bool) 
     let change = QuantileChange {
         q,
         change: scale.ratio(difference, before),
-        p_value: two_sided(z),
+        p_value: student_two_sided(z, 2.0 * fewest),
     };
-    (change, enough)
+    (change, fewest >= BEYOND)
 }
 
 /// The two-sided p-value of the smaller sample's median, and the least that was possible.

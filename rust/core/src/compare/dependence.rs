@@ -11,6 +11,10 @@ const FARTHEST: usize = 256;
 const BATCHES: usize = 5;
 const SCATTERED: f64 = 5.0;
 
+/// By how many of its standard errors the sum of autocorrelations is discounted, and to what share the scatter of batches.
+const SUMMED_DOUBT: f64 = 1.5;
+const BATCHED_TRUST: f64 = 0.5;
+
 /// How many standard errors the sum of two autocorrelations must exceed to be taken for more than chance.
 const CHANCE: f64 = 1.5;
 
@@ -33,40 +37,65 @@ pub(super) fn inflation(rho: f64) -> f64 {
     (1.0 + rho) / (1.0 - rho)
 }
 
-/// How much the variance of the mean of `series` exceeds that of as many independent values; at least 1.
-///
-/// The largest of three estimates, each of which misses what another sees:
-/// - that of an autoregressive process with the series' lag-1 correlation;
-/// - the sum of the autocorrelations as long as they stand out, taken two at a time, which would be positive for
-///   ever in a Markov chain (Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992), with the
-///   first-order correction for the mean being estimated too: correlation that is weak but lasts, as of
-///   values with measurement noise on top;
-/// - the scatter of overlapping batch means (Meketon and Schmeiser, "Overlapping batch means: something for
-///   nothing?", Winter Simulation Conference, 1984): episodes of a fifth of the series and more.
-#[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
-pub(super) fn long_run(series: &[f64]) -> f64 {
-    let (centred, squares) = centred(series);
-    let n = series.len() as f64;
-    if squares == 0.0 {
-        return 1.0;
-    }
-    let chance = CHANCE * (2.0 / n).sqrt();
-    let (mut sum, mut lag) = (1.0 + 2.0 * product(&centred, 1) / squares, 2);
-    while lag + 1 < (series.len() / 4).min(FARTHEST) {
-        let pair = (product(&centred, lag) + product(&centred, lag + 1)) / squares;
-        if pair < chance {
-            break;
+/// How much less than its count a series is worth, and how surely.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LongRun {
+    /// How much the variance of the mean exceeds that of as many independent values; at least 1.
+    pub inflation: f64,
+    /// How many degrees of freedom that estimate has.
+    pub freedom: f64,
+}
+
+impl LongRun {
+    /// Of independent values.
+    pub(super) const INDEPENDENT: Self = Self {
+        inflation: 1.0,
+        freedom: f64::INFINITY,
+    };
+
+    /// Of values in the order of time.
+    ///
+    /// The largest of three estimates, each of which misses what another sees:
+    /// - that of an autoregressive process with the series' lag-1 correlation;
+    /// - the sum of the autocorrelations as long as they stand out, taken two at a time, which would be positive for
+    ///   ever in a Markov chain (Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992), with the
+    ///   first-order correction for the mean being estimated too: correlation that is weak but lasts, as of
+    ///   values with measurement noise on top;
+    /// - the scatter of overlapping batch means (Meketon and Schmeiser, "Overlapping batch means: something for
+    ///   nothing?", Winter Simulation Conference, 1984): episodes of a fifth of the series and more.
+    ///
+    /// The largest of noisy estimates is too large on average, so the second and third, the noisier ones,
+    /// are discounted. An estimate over a window of L lags has about n / 2L degrees of freedom (Priestley,
+    /// "Spectral Analysis and Time Series", 1981, section 6.2.4).
+    #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
+    pub(super) fn of(series: &[f64]) -> Self {
+        let (centred, squares) = centred(series);
+        let n = series.len() as f64;
+        if squares == 0.0 {
+            return Self::INDEPENDENT;
         }
-        sum += 2.0 * pair;
-        lag += 2;
+        let chance = CHANCE * (2.0 / n).sqrt();
+        let (mut sum, mut lag) = (1.0 + 2.0 * product(&centred, 1) / squares, 2);
+        while lag + 1 < (series.len() / 4).min(FARTHEST) {
+            let pair = (product(&centred, lag) + product(&centred, lag + 1)) / squares;
+            if pair < chance {
+                break;
+            }
+            sum += 2.0 * pair;
+            lag += 2;
+        }
+        let freedom = n / (2.0 * lag as f64);
+        let summed = sum * (1.0 + 1.0 / freedom) / (1.0 + SUMMED_DOUBT * (2.0 / freedom).sqrt());
+        let batched = batched(&centred, squares);
+        let scattered = if batched < SCATTERED { 1.0 } else { batched };
+        Self {
+            inflation: inflation(lag_one(n, product(&centred, 1), squares))
+                .max(summed)
+                .max(scattered * BATCHED_TRUST)
+                .min((n / 2.0).max(1.0)),
+            freedom,
+        }
     }
-    let summed = sum * (1.0 + 2.0 * lag as f64 / n);
-    let batched = batched(&centred, squares);
-    let most = (n / 2.0).max(1.0);
-    inflation(lag_one(n, product(&centred, 1), squares))
-        .max(summed)
-        .max(if batched < SCATTERED { 1.0 } else { batched })
-        .min(most)
 }
 
 /// The deviations from the mean, and the sum of their squares.

@@ -2,7 +2,8 @@
 
 use super::{
     Values,
-    normal::{critical, two_sided},
+    location::Location,
+    normal::{critical, student_two_sided, two_sided},
     partition::partition,
     quantiles::quantile,
     ranks::RankSum,
@@ -74,8 +75,7 @@ pub fn change_points(history: &Values, settings: &HistorySettings) -> Vec<Change
             _ => break,
         }
     }
-    let inflation = noise.inflation;
-    describe(history, &series, inflation, logarithmic, &starts)
+    describe(history, &series, noise, logarithmic, &starts)
 }
 
 fn windows(series: &[f64], settings: &HistorySettings, inflation: f64) -> Vec<usize> {
@@ -119,6 +119,7 @@ fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
         evidence(
             &series[before..starts[at]],
             &series[starts[at]..after],
+            1.0,
             inflation,
         )
         .abs()
@@ -143,14 +144,36 @@ fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
     }
 }
 
-/// The standardised difference of two neighbouring levels.
-fn evidence(before: &[f64], after: &[f64], inflation: f64) -> f64 {
+/// What the standardised difference of winsorised values counts for: some stretches of noise lie apart as levels do.
+const BY_VALUE: f64 = 0.75;
+
+/// Levels shorter than this are told by their ranks alone.
+const LEVEL: usize = 24;
+
+/// The standardised difference of two neighbouring levels: of ranks, or of winsorised values where that is the more.
+///
+/// Ranks of levels wholly apart are the same however far apart they lie, which is too little for values that depend
+/// on one another.
+#[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
+fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> f64 {
     let sorted = |values: &[f64]| {
         let mut sorted = values.to_vec();
         sorted.sort_unstable_by(f64::total_cmp);
         sorted
     };
-    RankSum::of(&sorted(before), &sorted(after)).z(inflation)
+    let (x, y) = (sorted(before), sorted(after));
+    let by_rank = RankSum::of(&x, &y).z(inflation);
+    if x.len().min(y.len()) < LEVEL {
+        return by_rank;
+    }
+    let t = Location::of(&x).z(Location::of(&y), (inflation, inflation), sd);
+    let freedom = ((x.len() + y.len()) as f64 / inflation - 2.0).max(1.0);
+    let by_value = BY_VALUE * critical(student_two_sided(t, freedom)).copysign(t);
+    if by_value.abs() > by_rank.abs() {
+        by_value
+    } else {
+        by_rank
+    }
 }
 
 /// What the values do about their level.
@@ -244,10 +267,11 @@ impl Noise {
 fn describe(
     history: &Values,
     series: &[f64],
-    inflation: f64,
+    noise: Noise,
     logarithmic: bool,
     starts: &[usize],
 ) -> Vec<ChangePoint> {
+    let Noise { sd, inflation } = noise;
     let bounds: Vec<usize> = std::iter::once(0)
         .chain(starts.iter().copied())
         .chain(std::iter::once(series.len()))
@@ -286,6 +310,7 @@ fn describe(
                 p_value: two_sided(evidence(
                     &series[begin..index],
                     &series[index..end],
+                    sd,
                     inflation,
                 )),
             }

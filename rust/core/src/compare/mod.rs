@@ -7,6 +7,7 @@ mod comparison;
 mod dependence;
 mod few;
 mod history;
+mod location;
 mod normal;
 mod online;
 mod partition;

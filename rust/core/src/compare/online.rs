@@ -12,7 +12,8 @@ pub struct OnlineSettings {
     pub warmup: usize,
     /// How many values are averaged before they are judged.
     pub batch: usize,
-    /// The deviation that is tolerated for ever, in standard deviations of a batch's mean.
+    /// The deviation that is tolerated for ever, in standard deviations of a batch's mean; the standard
+    /// error of the level is tolerated on top.
     pub k: f64,
     /// The sum of deviations beyond `k` that raises an alarm, in the same unit.
     pub h: f64,
@@ -23,8 +24,8 @@ impl Default for OnlineSettings {
         Self {
             warmup: 400,
             batch: 10,
-            k: 0.75,
-            h: 6.0,
+            k: 0.3,
+            h: 13.0,
         }
     }
 }
@@ -57,8 +58,8 @@ pub struct OnlineDetector {
     learning: Vec<f64>,
     level: Option<Level>,
     batch: Batch,
-    up: Run,
-    down: Run,
+    up: Side,
+    down: Side,
     /// The means of batches since either run began, which are learned from once it is made up for.
     pending: Moments,
     seen: u64,
@@ -80,6 +81,8 @@ struct Level {
     last: f64,
     /// One over the long-run standard deviation of a batch's mean.
     scale: f64,
+    /// The standard error of the centre, in that unit.
+    doubt: f64,
     /// The mean of the values as they are.
     mean: f64,
 }
@@ -122,7 +125,7 @@ struct Batch {
     count: usize,
 }
 
-/// Deviations to one side that have not been made up for.
+/// Deviations that have not been made up for.
 #[derive(Debug, Clone, Copy, Default)]
 struct Run {
     excess: f64,
@@ -145,6 +148,33 @@ impl Run {
     }
 }
 
+/// A deviation this far beyond what is tolerated is hardly chance, in standard deviations of a batch's mean.
+const CLEAR: f64 = 1.0;
+
+/// Deviations to one side.
+#[derive(Debug, Clone, Copy, Default)]
+struct Side {
+    run: Run,
+    /// Those that are clear: where the change is large, they begin with it, and the run some time before.
+    clear: Run,
+}
+
+impl Side {
+    fn add(&mut self, deviation: f64, batch: Batch, start: u64) {
+        self.run.add(deviation, batch, start);
+        self.clear.add(deviation - CLEAR, batch, start);
+    }
+
+    /// The run that tells best when the level changed and to what.
+    fn clearest(&self) -> Run {
+        if self.clear.excess > 0.0 {
+            self.clear
+        } else {
+            self.run
+        }
+    }
+}
+
 impl OnlineDetector {
     /// One that has seen nothing. `warmup` is at least four batches, a batch at least one value.
     #[must_use]
@@ -154,8 +184,8 @@ impl OnlineDetector {
             learning: Vec::with_capacity(settings.warmup),
             level: None,
             batch: Batch::default(),
-            up: Run::default(),
-            down: Run::default(),
+            up: Side::default(),
+            down: Side::default(),
             pending: Moments::default(),
             seen: 0,
         }
@@ -187,21 +217,23 @@ impl OnlineDetector {
         let start = index + 1 - batch.count as u64;
         let mean = batch.winsorised / batch.count as f64;
         let deviation = (mean - level.centre) * level.scale;
-        self.up.add(deviation - self.settings.k, batch, start);
-        self.down.add(-deviation - self.settings.k, batch, start);
+        let tolerated = self.settings.k + level.doubt;
+        self.up.add(deviation - tolerated, batch, start);
+        self.down.add(-deviation - tolerated, batch, start);
         self.pending.add(mean - level.origin, level.last);
         let alarmed = [self.up, self.down]
             .into_iter()
-            .find(|run| run.excess > self.settings.h);
-        let Some(run) = alarmed else {
+            .find(|side| side.run.excess > self.settings.h);
+        let Some(side) = alarmed else {
             if let Some(level) = &mut self.level {
                 level.last = mean - level.origin;
-                if self.up.excess == 0.0 && self.down.excess == 0.0 {
+                if self.up.run.excess == 0.0 && self.down.run.excess == 0.0 {
                     level.learn(std::mem::take(&mut self.pending));
                 }
             }
             return None;
         };
+        let run = side.clearest();
         let after = run.plain / run.count as f64;
         let alarm = Alarm {
             index,
@@ -211,7 +243,7 @@ impl OnlineDetector {
             ratio: level.ratio(after),
         };
         self.level = None;
-        (self.up, self.down) = (Run::default(), Run::default());
+        (self.up, self.down) = (Side::default(), Side::default());
         self.pending = Moments::default();
         Some(alarm)
     }
@@ -283,6 +315,7 @@ impl Level {
             moments: Moments::default(),
             last,
             scale: 0.0,
+            doubt: 0.0,
             mean,
         };
         level.learn(moments);
@@ -305,7 +338,10 @@ impl Level {
         }
         let (centre, variance) = moments.long_run();
         self.centre = self.origin + centre;
-        self.scale = 1.0 / variance.sqrt().max(rounding(self.origin, self.logarithmic));
+        self.doubt = 1.0 / self.moments.count.sqrt();
+        // The standard deviation is as unsure as the centre; to take it for too small raises false alarms.
+        let sd = variance.sqrt() * (1.0 + self.doubt);
+        self.scale = 1.0 / sd.max(rounding(self.origin, self.logarithmic));
     }
 
     fn scaled(&self, value: f64) -> f64 {

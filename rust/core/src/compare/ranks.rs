@@ -71,6 +71,14 @@ impl RankSum {
         }
     }
 
+    /// Of `n` values and of `m` that are all larger.
+    pub(super) fn wholly_apart(n: f64, m: f64) -> Self {
+        Self {
+            excess: n * m / 2.0,
+            variance: n * m * (n + m + 1.0) / 12.0,
+        }
+    }
+
     /// The standardised statistic when the variance is `inflation` times that of independent values; with
     /// the continuity correction of one half towards zero.
     pub(super) fn z(self, inflation: f64) -> f64 {

@@ -1,0 +1,60 @@
+//! Where a sample lies, outliers aside.
+
+use super::quantiles::quantile;
+
+/// How far from the median a value may lie, in robust standard deviations, before it is winsorised.
+const WINSORISED_AT: f64 = 3.0;
+
+/// The winsorised mean of a sample.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Location {
+    count: f64,
+    mean: f64,
+    variance: f64,
+}
+
+impl Location {
+    /// Of at least two ascending values.
+    #[expect(clippy::cast_precision_loss, reason = "a count of values in memory")]
+    pub(super) fn of(ascending: &[f64]) -> Self {
+        let median = quantile(ascending, 0.5);
+        let mut away: Vec<f64> = ascending
+            .iter()
+            .map(|value| (value - median).abs())
+            .collect();
+        let middle = away.len() / 2;
+        let typical = 1.4826 * *away.select_nth_unstable_by(middle, f64::total_cmp).1;
+        // Where most values are equal, every other one would be an outlier.
+        let reach = if typical > 0.0 {
+            WINSORISED_AT * typical
+        } else {
+            f64::INFINITY
+        };
+        let count = ascending.len() as f64;
+        let winsorised = || {
+            ascending
+                .iter()
+                .map(|value| (value - median).clamp(-reach, reach))
+        };
+        let mean = winsorised().sum::<f64>() / count;
+        let squares = winsorised()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>();
+        Self {
+            count,
+            mean: median + mean,
+            variance: squares / (count - 1.0),
+        }
+    }
+
+    /// By how many standard errors `other` lies above, if the means' variances exceed those of independent
+    /// values as `inflated` says of each; their standard deviations are taken to be `least` at the least.
+    pub(super) fn z(self, other: Self, inflated: (f64, f64), least: f64) -> f64 {
+        let variance = self.variance.max(least * least) * inflated.0 / self.count
+            + other.variance.max(least * least) * inflated.1 / other.count;
+        if self.mean == other.mean {
+            return 0.0;
+        }
+        (other.mean - self.mean) / variance.sqrt()
+    }
+}
