@@ -27,7 +27,7 @@ class Source:
 
     Attributes:
         name: What they are.
-        kind: ``"independent"``, ``"correlated"`` or ``"recorded"``.
+        kind: ``"independent"``, ``"correlated"``, ``"bursty"`` or ``"recorded"``.
         values: Draws a stretch of them.
     """
 
@@ -107,7 +107,7 @@ def correlated_bursts(rho: float) -> Source:
         late = begins | np.roll(begins, 1) | (np.roll(begins, 2) & (random.random(n) < 0.5))
         return body * np.where(late, 2 + random.exponential(2, n), 1.0)
 
-    return Source(f"AR(1) {rho} with bursts", "correlated", values)
+    return Source(f"AR(1) {rho} with bursts", "bursty", values)
 
 
 def steadied(taken: Array, window: int = 201) -> Array:

@@ -95,7 +95,7 @@ def test_correlated_values_without_a_change_are_left_alone(rho: float, most: int
 
 
 def test_a_trend_alone_is_too_little_to_tell() -> None:
-    """Two straight lines are worth a value or two each: nothing can be said of what lies between."""
+    """Two straight lines are worth a value or two each, which says nothing."""
     line = [1 + at / 100 for at in range(50)]
     assert compare(line, [2 * value for value in line]).verdict == "insufficient"
 

@@ -144,9 +144,6 @@ fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
     }
 }
 
-/// What the standardised difference of winsorised values counts for: some stretches of noise lie apart as levels do.
-const BY_VALUE: f64 = 0.75;
-
 /// Levels shorter than this are told by their ranks alone.
 const LEVEL: usize = 24;
 
@@ -168,7 +165,7 @@ fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> f64 {
     }
     let t = Location::of(&x).z(Location::of(&y), (inflation, inflation), sd);
     let freedom = ((x.len() + y.len()) as f64 / inflation - 2.0).max(1.0);
-    let by_value = BY_VALUE * critical(student_two_sided(t, freedom)).copysign(t);
+    let by_value = critical(student_two_sided(t, freedom)).copysign(t);
     if by_value.abs() > by_rank.abs() {
         by_value
     } else {
@@ -193,7 +190,7 @@ const SHARE: usize = 60;
 
 /// By how much more than `z` levels of values that depend on one another must differ, at most, as a share of it: how
 /// much they depend is itself only an estimate.
-const DOUBT: f64 = 0.35;
+const DOUBT: f64 = 0.6;
 
 /// How many standard errors of a correlation are taken for chance.
 const CHANCE: f64 = 1.5;
