@@ -28,7 +28,7 @@ class Comparison:
     Attributes:
         verdict: ``"regressed"`` or ``"improved"`` for a difference that is both significant and
             large enough to matter, ``"unchanged"`` otherwise; ``"insufficient"`` where there are
-            too few values for any difference to be significant.
+            too few independent values for any difference to be significant.
         p_value: How probable a difference like the clearest one found is when nothing differs,
             in the bulk of the values or in their tails, 0 to 1.
         shift: The typical value now as a multiple of the baseline's: 1.2 is 20 % slower. NaN where
