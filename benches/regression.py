@@ -222,7 +222,7 @@ def history(random: Random, sources: list[Source], scale: float) -> Iterator[Row
     for group, kinds in GROUPS.items():
         right = points = steps = 0
         for source in (s for s in sources if s.kind in kinds):
-            for _ in range(max(1, int(12 * scale))):
+            for _ in range(max(1, int(60 * scale))):
                 values, places = stepped(random, source.values(random, 500))
                 marked = [point.index for point in change_points(values)]
                 right += matched(marked, places)
