@@ -316,6 +316,28 @@ async def test_fork(manager: GlobalConnectionManager, bare_database: str) -> Non
     await assert_sound(manager, pool, bare_database)
 
 
+async def test_trust_in_a_pool_ends_with_the_health_check_interval(
+    manager: GlobalConnectionManager, database: str
+) -> None:
+    """The server is asked once an interval, however often the pool is asked for."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=0.3)
+    pool = await manager.get_connection_pool(database, config)
+    await pool.wait(LIMIT)
+
+    async def given_until_asked() -> int:
+        monitor = get_performance_monitor()
+        monitor.clear_metrics("pool_health_check")
+        for given in range(1000):
+            assert await manager.get_connection_pool(database) is pool
+            if monitor.get_stats("pool_health_check") is not None:
+                return given
+            await asyncio.sleep(0.01)
+        return 1000
+
+    for _ in range(3):
+        assert 0 < await given_until_asked() < 1000
+
+
 async def test_closing_during_a_health_check(
     manager: GlobalConnectionManager, database: str
 ) -> None:

@@ -78,7 +78,7 @@ class GlobalConnectionManager:
         monitor = get_performance_monitor()
         monitor.add_source(REGISTRY.measurements)
         self._track_access = monitor.operation("connection_pool_access").track
-        self._by_loop = REGISTRY.by_loop
+        self._warm = REGISTRY.warm
         if "pgvector_registration" not in monitor.thresholds:
             monitor.set_threshold("pgvector_registration", REGISTRATION_THRESHOLD)
 
@@ -118,14 +118,10 @@ class GlobalConnectionManager:
         """
         with self._track_access():
             try:
-                shared = self._by_loop[get_running_loop()][db_url]
+                shared = self._warm[get_running_loop()][db_url]
             except KeyError:
                 shared = None
-            if (
-                shared is None
-                or monotonic() >= shared.healthy_until
-                or (config is not None and config is not shared.config)
-            ):
+            if shared is None or (config is not None and config is not shared.config):
                 shared = await self._open_or_check(db_url, config)
             if store_ref is not None:
                 shared.references.add(store_ref)
@@ -291,7 +287,8 @@ class GlobalConnectionManager:
                 break
         if config is not None:
             shared.compare(config)
-        REGISTRY.by_loop.setdefault(loop, {})[db_url] = shared
+        if monotonic() < shared.healthy_until:
+            REGISTRY.warm.setdefault(loop, {})[db_url] = shared
         return shared
 
     async def _open(
@@ -301,7 +298,7 @@ class GlobalConnectionManager:
         await reach_server_async(shared.policy, shared.config.connection_timeout)
         shared.pool = (VectorNullPool if shared.config.null_pool else VectorPool)(shared.policy)
         await shared.pool.open()
-        shared.trust()
+        shared.trust(key[1])
         REGISTRY.pools[key] = shared
         return shared
 
@@ -358,10 +355,10 @@ class _SharedLease(Lease):
             self.owner = task = asyncio.current_task()
             loop = get_running_loop() if task is None else task.get_loop()  # the latter is cheaper
             try:
-                shared = manager._by_loop[loop][self._url]  # noqa: SLF001
+                shared = manager._warm[loop][self._url]  # noqa: SLF001
             except KeyError:
                 shared = None
-            if shared is None or monotonic() >= shared.healthy_until or self._config is not None:
+            if shared is None or self._config is not None:
                 began = monotonic()
                 try:
                     shared = await manager._open_or_check(  # noqa: SLF001
@@ -369,6 +366,7 @@ class _SharedLease(Lease):
                     )
                 except PoolOpenError:
                     # A pool that is open comes back by itself: in the lease's time, or too late.
+                    shared = REGISTRY.pools.get((Target.parse(self._url).key, loop))
                     if shared is None or shared.pool.closed:
                         raise
                 if self._timeout is not None:
@@ -379,7 +377,7 @@ class _SharedLease(Lease):
 
 async def _check_health(shared: SharedPool[VectorPool]) -> None:
     await shared.pool.check_health(shared.config.connection_timeout)
-    shared.trust()
+    shared.trust(get_running_loop())
 
 
 async def _close_in_its_loop(pool: VectorPool, loop: asyncio.AbstractEventLoop | None) -> None:

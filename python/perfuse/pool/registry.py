@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from perfuse.pool.config import ConnectionPoolConfig
@@ -31,15 +32,15 @@ class PoolRegistry:
 
     Attributes:
         pools: Every pool.
-        by_loop: The same, for each event loop under the very strings callers pass, so that a warm
-            call parses nothing and builds no key.
+        warm: Those that are believed to be healthy, for each event loop under the very strings
+            callers pass, so that a warm call parses nothing, builds no key and reads no clock.
         types: What is known of each database.
     """
 
     def __init__(self) -> None:
         """Begins empty; in a forked child, too."""
         self.pools: dict[PoolKey, SharedPool[Any]] = {}
-        self.by_loop: dict[asyncio.AbstractEventLoop | None, dict[str, SharedPool[Any]]] = {}
+        self.warm: dict[asyncio.AbstractEventLoop | None, dict[str, SharedPool[Any]]] = {}
         self.types = TypeCache()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._leave_to_parent)
@@ -49,7 +50,7 @@ class PoolRegistry:
         for shared in self.pools.values():
             shared.pool.disown()
         self.pools.clear()
-        self.by_loop.clear()
+        self.warm.clear()
         self.types = TypeCache()  # a look-up may have been under way
 
     def prepare(
@@ -57,20 +58,24 @@ class PoolRegistry:
     ) -> SharedPool[Any]:
         """All that a new pool needs; a closed one that it replaces leaves its users to it."""
         types = self.types.of(target.database, target.masked)
-        shared: SharedPool[Any] = SharedPool(target, config or ConnectionPoolConfig(), types)
+        cool = partial(self._cool, key[1])
+        shared: SharedPool[Any] = SharedPool(target, config or ConnectionPoolConfig(), types, cool)
         if (closed := self.pools.get(key)) is not None:  # by someone who got it from us
             shared.references = closed.references
         return shared
 
-    def forget(self, key: PoolKey) -> None:
-        """Removes a pool under all its names."""
-        shared = self.pools.pop(key, None)
-        named = self.by_loop.get(key[1], {})
+    def _cool(self, loop: asyncio.AbstractEventLoop | None, shared: SharedPool[Any]) -> None:
+        named = self.warm.get(loop, {})
         for alias, other in list(named.items()):
             if other is shared:
                 named.pop(alias, None)
         if not named:
-            self.by_loop.pop(key[1], None)
+            self.warm.pop(loop, None)
+
+    def forget(self, key: PoolKey) -> None:
+        """Removes a pool under all its names."""
+        if (shared := self.pools.pop(key, None)) is not None:
+            self._cool(key[1], shared)
 
     def drop_dead_loops(self) -> None:
         """Removes the pools of event loops that are closed, and closes their connections."""

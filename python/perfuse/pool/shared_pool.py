@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -10,6 +11,9 @@ from perfuse.pool.policy import PoolPolicy
 from perfuse.pool.references import References
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
     from perfuse.pool.config import ConnectionPoolConfig
     from perfuse.pool.conninfo import Target
     from perfuse.pool.sync_vector_pool import SyncVectorPool
@@ -53,22 +57,49 @@ class SharedPool(Generic[P]):
 
     pool: P
 
-    def __init__(self, target: Target, config: ConnectionPoolConfig, types: DatabaseTypes) -> None:
-        """Prepares the pool's policy; the manager makes the pool."""
+    def __init__(
+        self,
+        target: Target,
+        config: ConnectionPoolConfig,
+        types: DatabaseTypes,
+        cool: Callable[[SharedPool[P]], None],
+    ) -> None:
+        """Prepares the pool's policy; the manager makes the pool.
+
+        Args:
+            target: The database.
+            config: The pool's settings.
+            types: What is known of the database's types.
+            cool: Called when the pool is no longer believed to be healthy.
+        """
+        self._cool = cool
         self.config = config
         self.references = References()
         self.healthy_until = 0.0
+        self._expiry: asyncio.TimerHandle | None = None
         self.policy = PoolPolicy(target, config, types, self.distrust)
         self._warned_of_config = False
 
     def distrust(self) -> None:
         """Makes the next use check the health."""
         self.healthy_until = 0.0
+        self._cool(self)
 
-    def trust(self) -> None:
-        """Notes that the pool was healthy just now, unless it was closed meanwhile."""
-        if not self.pool.closed:
-            self.healthy_until = monotonic() + self.config.health_check_interval
+    def trust(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Notes that the pool was healthy just now, unless it was closed meanwhile.
+
+        Args:
+            loop: The running event loop, which ends the trust in time; without one, who asks looks
+                at `healthy_until`.
+        """
+        if self.pool.closed:
+            return
+        self.healthy_until = monotonic() + self.config.health_check_interval
+        if loop is not None:
+            if self._expiry is not None:
+                self._expiry.cancel()
+            interval = self.config.health_check_interval
+            self._expiry = loop.call_later(interval, _expire, weakref.ref(self))
 
     def compare(self, config: ConnectionPoolConfig) -> None:
         """Warns, once, if `config` differs from the settings the pool was opened with."""
@@ -100,3 +131,8 @@ class SharedPool(Generic[P]):
             "waiting": counts["requests_waiting"],
             **self.policy.figures(),
         }
+
+
+def _expire(reference: weakref.ref[SharedPool[Any]]) -> None:
+    if (shared := reference()) is not None:
+        shared.distrust()

@@ -164,7 +164,7 @@ class SyncConnectionManager:
     def _shared(
         self, db_url: str, config: ConnectionPoolConfig | None
     ) -> SharedPool[SyncVectorPool]:
-        shared = REGISTRY.by_loop.get(None, {}).get(db_url)
+        shared = REGISTRY.warm.get(None, {}).get(db_url)
         if (
             shared is None
             or monotonic() >= shared.healthy_until
@@ -191,7 +191,7 @@ class SyncConnectionManager:
                     shared.trust()
         if config is not None:
             shared.compare(config)
-        REGISTRY.by_loop.setdefault(None, {})[db_url] = shared
+        REGISTRY.warm.setdefault(None, {})[db_url] = shared
         return shared
 
     def _open(
