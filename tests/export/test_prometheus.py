@@ -182,6 +182,18 @@ def test_pieces_make_the_whole_once(filled):
     assert gzip.decompress(b"".join(compressed(exposition.encode()))) == exposition.render()
 
 
+def test_a_closed_exposition_has_nothing_left(monitor):
+    """Closing it half-way ends the iteration; its length is what it was."""
+    monitor.record_metric("x" * 100_000, 0.1)
+    chunks = Exposition(monitor).encode()
+    length = len(chunks)
+    assert len(next(chunks)) == 65536
+    chunks.close()
+    chunks.close()
+    assert list(chunks) == []
+    assert len(chunks) == length
+
+
 def test_measurements_follow_the_naming_rules(monitor):
     """Dots become underscores, units are spelled out, counters end in _total."""
     monitor.record_metric("wait", 0.5)

@@ -9,6 +9,7 @@ import http.client
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import urllib.error
@@ -27,12 +28,14 @@ OPENMETRICS = {"Accept": "application/openmetrics-text"}
 
 
 class Watched(Exposition):
-    """Knows which thread took the snapshot."""
+    """Knows which thread took the snapshot, and how nice it was."""
 
     thread: int | None = None
+    niceness: int | None = None
 
     def sources(self):
         self.thread = threading.get_ident()
+        self.niceness = os.getpriority(os.PRIO_PROCESS, 0)
         return super().sources()
 
 
@@ -82,6 +85,36 @@ class TestASGI:
         assert int(headers["content-length"]) == len(body)
         assert b'operation="op"' in body
         assert exposition.thread not in {None, threading.get_ident()}
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
+    async def test_a_scrape_lets_the_other_threads_go_first(self, exposition):
+        """Its thread has a lower priority, and no other thread's is changed."""
+        usual = os.getpriority(os.PRIO_PROCESS, 0)
+        await _request(metrics_app(exposition))
+        assert exposition.niceness > usual
+        assert os.getpriority(os.PRIO_PROCESS, 0) == usual
+        assert await asyncio.to_thread(os.getpriority, os.PRIO_PROCESS, 0) == usual
+
+    async def test_no_thread_outlives_its_scrape(self, exposition):
+        """Answered or cancelled half-way, a scrape ends its thread."""
+
+        async def never(message):
+            await asyncio.Event().wait()
+
+        app = metrics_app(exposition)
+        await _request(app)
+        scope = {"type": "http", "method": "GET", "path": "/metrics", "headers": []}
+        stuck = asyncio.create_task(app(scope, None, never))
+        await asyncio.sleep(0.05)
+        stuck.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stuck
+        for _ in range(1000):
+            if not [t for t in threading.enumerate() if t.name.startswith("perfuse-scrape")]:
+                break
+            await asyncio.sleep(0.01)
+        else:
+            pytest.fail("a thread is left")
 
     async def test_accept_and_accept_encoding_are_honoured(self, exposition):
         """Format and coding are what the client asked for."""

@@ -1,6 +1,9 @@
 //! Expositions for Prometheus, encoded without the GIL.
 
-use std::{borrow::Cow, sync::Mutex};
+use std::{
+    borrow::Cow,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use perfuse_core::prometheus::{
     Family, Format, Head, Kind, Options, Sample, Series, Source, Value, encode, samples,
@@ -168,16 +171,35 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// An exposition may have megabytes: to copy them in one go would hold the GIL for milliseconds.
 #[pyclass(frozen, module = "perfuse._core")]
 pub struct Chunks {
+    length: usize,
+    left: Mutex<Left>,
+}
+
+/// What was not handed out yet.
+struct Left {
     bytes: Unheld<Vec<u8>>,
-    next: Mutex<usize>,
+    next: usize,
 }
 
 impl Chunks {
     fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            length: bytes.len(),
+            left: Mutex::new(Left::of(bytes)),
+        }
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Left {
+    fn of(bytes: Vec<u8>) -> Self {
         let is_large = bytes.len() >= 1 << 20;
         Self {
             bytes: Unheld::new(bytes, is_large),
-            next: Mutex::new(0),
+            next: 0,
         }
     }
 }
@@ -186,7 +208,7 @@ impl Chunks {
 impl Chunks {
     /// How many bytes there are in all.
     fn __len__(&self) -> usize {
-        self.bytes.len()
+        self.length
     }
 
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -194,12 +216,16 @@ impl Chunks {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let chunk = {
-            let mut next = self.next.lock().unwrap_or_else(|e| e.into_inner());
-            let start = *next;
-            *next = self.bytes.len().min(start + CHUNK_BYTES);
-            &self.bytes[start..*next]
-        };
+        let mut left = self.left();
+        let start = left.next;
+        left.next = left.bytes.len().min(start + CHUNK_BYTES);
+        let chunk = &left.bytes[start..left.next];
         (!chunk.is_empty()).then(|| PyBytes::new(py, chunk))
+    }
+
+    /// Ends the iteration and gives the memory back, which takes milliseconds of the calling thread's time.
+    fn close(&self) {
+        let left = std::mem::replace(&mut *self.left(), Left::of(Vec::new()));
+        drop(left);
     }
 }
