@@ -155,7 +155,7 @@ def test_a_baseline_is_compared_with(budget, tmp_path):
 def test_too_few_samples_to_tell_are_no_success(budget):
     """A budget that cannot be checked says so."""
     with (
-        pytest.raises(BudgetExceededError, match="too few samples to compare"),
+        pytest.raises(BudgetExceededError, match="too few independent samples"),
         budget("a", baseline=Baseline.from_samples({"a": [0.1]})),
     ):
         _record("a", 0.1)
@@ -166,6 +166,7 @@ def test_too_few_samples_to_tell_are_no_success(budget):
     [
         ({}, "the budget of 'a' has neither a limit nor a baseline"),
         ({"p95": 0}, "the budget of 'a': p95 is a number of seconds over 0, got 0"),
+        ({"p95": "1"}, "p95 is a number of seconds over 0, got '1'"),
         ({"mean": -1}, "mean is a number of seconds over 0, got -1"),
         ({"max": float("nan")}, "max is a number of seconds over 0, got nan"),
         ({"p50": 1, "max_increase": 0.1}, "got 0.1 without a baseline"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Compare the durations of every operation in CURRENT with those in BASELINE, and print a verdict for
 each: regressed or improved where the difference is both significant and large enough to matter,
-unchanged where it is not, insufficient where there are too few values to tell.
+unchanged where it is not, insufficient where too few independent values tell.
 
 Either file is a baseline that perfuse saved, pytest-benchmark's JSON (of --benchmark-json), a JSON
 list of durations, a JSON object of such lists by operation, or a CSV file of one column; durations

@@ -78,7 +78,7 @@ class PerfBudget:
 
         Raises:
             BudgetExceededError: After the block, if a limit is exceeded, the operation regressed,
-                or there are too few samples to tell. An `AssertionError`.
+                or there are too few independent samples to tell. An `AssertionError`.
             ValueError: If there is neither a limit nor a baseline, a limit is no number over zero,
                 or the baseline cannot be used; before the block.
             OSError: If the file cannot be read or written.
@@ -158,9 +158,9 @@ class _Recording:
 def _checked(operation: str, limits: dict[str, float | None]) -> dict[str, float]:
     given = {name: limit for name, limit in limits.items() if limit is not None}
     for name, limit in given.items():
-        if not 0 < limit < math.inf:
+        if not isinstance(limit, (int, float)) or not 0 < limit < math.inf:
             raise ValueError(
-                f"the budget of {operation!r}: {name} is a number of seconds over 0, got {limit}"
+                f"the budget of {operation!r}: {name} is a number of seconds over 0, got {limit!r}"
             )
     return given
 
@@ -191,7 +191,7 @@ def _regression(
     if comparison.verdict == "regressed":
         yield f"it regressed from the baseline by more than {max_increase:.0%}: {comparison!r}"
     elif comparison.verdict == "insufficient":
-        yield f"there are too few samples to compare with the baseline: {comparison!r}"
+        yield f"there are too few independent samples to compare with the baseline: {comparison!r}"
 
 
 def _save(file: Path, operation: str, samples: array[float]) -> None:

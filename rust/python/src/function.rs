@@ -82,15 +82,8 @@ unsafe extern "C" fn call(
         guarded(|py| {
             let tracked = &*object.cast::<TrackedFunction>();
             let source = tracked.source(py);
-            let found;
-            let operation = match source.known(py) {
-                Some(known) => known,
-                None => {
-                    found = source.operation(py)?;
-                    &found
-                }
-            };
-            let operation = operation.get();
+            let mut found = None;
+            let operation = source.current(py, &mut found)?.get();
             let start = operation.begin();
             let result = ffi::PyObject_Vectorcall(tracked.function, args, count, keywords);
             if result.is_null() {
@@ -118,14 +111,8 @@ unsafe extern "C" fn call_for_coroutine(
         guarded(|py| {
             let tracked = &*object.cast::<TrackedFunction>();
             let source = tracked.source(py);
-            let found;
-            let operation = match source.known(py) {
-                Some(known) => known,
-                None => {
-                    found = source.operation(py)?;
-                    &found
-                }
-            };
+            let mut found = None;
+            let operation = source.current(py, &mut found)?;
             let made = ffi::PyObject_Vectorcall(tracked.function, args, count, keywords);
             let made = Bound::from_owned_ptr_or_err(py, made)?;
             coroutine::new(py, made, operation, tracked.source)

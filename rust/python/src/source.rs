@@ -111,9 +111,23 @@ impl Source {
         }
     }
 
+    /// As [`operation`](Self::operation), without a reference of its own to an operation that the source keeps; any
+    /// other is kept by `found`.
+    #[inline]
+    pub fn current<'a, 'py>(
+        &'a self,
+        py: Python<'py>,
+        found: &'a mut Option<Bound<'py, Operation>>,
+    ) -> PyResult<&'a Bound<'py, Operation>> {
+        match self.known(py) {
+            Some(known) => Ok(known),
+            None => Ok(found.insert(self.look_up(py)?)),
+        }
+    }
+
     /// The operation to record into now, if it needs no look-up; it lives as long as the source.
     #[inline]
-    pub fn known<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Operation>> {
+    fn known<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Operation>> {
         let (generation, operation) = self.found.get()?;
         // Acquire: pairs with the Release in set_process_monitor.
         let current = self.name.is_none() || *generation == GENERATION.load(Ordering::Acquire);
