@@ -323,6 +323,29 @@ def test_names_signature_and_docstring_stay():
     assert inspect.signature(tracked) == inspect.signature(original)
 
 
+def test_the_first_call_of_a_process_looks_up_its_monitor_for_all_others(monkeypatch):
+    """The call that makes the process-wide monitor knows it from then on, like any other."""
+    asked = []
+
+    def ask():
+        asked.append(get_performance_monitor())
+        return asked[-1]
+
+    monkeypatch.setattr("perfuse.monitor.get_performance_monitor", ask)
+    before = _core.process_monitor()
+    _core.set_process_monitor(None)
+    try:
+        tracked = track_performance("op")(lambda: None)
+        tracked()
+        known = len(asked)
+        for _ in range(10):
+            tracked()
+        assert len(asked) == known
+        assert asked[0].get_stats("op").count == 11
+    finally:
+        _core.set_process_monitor(before)
+
+
 def test_the_monitor_is_found_when_called(process_monitor):
     """A monitor that replaces the process-wide one later gets the samples."""
 

@@ -136,11 +136,19 @@ impl Source {
 
     #[cold]
     fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
-        let generation = GENERATION.load(Ordering::Acquire);
-        let monitor = py
-            .import(intern!(py, "perfuse.monitor"))?
-            .call_method0(intern!(py, "get_performance_monitor"))?
-            .cast_into::<Monitor>()?;
+        let ask = || -> PyResult<_> {
+            let generation = GENERATION.load(Ordering::Acquire);
+            let monitor = py
+                .import(intern!(py, "perfuse.monitor"))?
+                .call_method0(intern!(py, "get_performance_monitor"))?
+                .cast_into::<Monitor>()?;
+            Ok((generation, monitor))
+        };
+        let (mut generation, mut monitor) = ask()?;
+        if generation != GENERATION.load(Ordering::Acquire) {
+            // The first to ask makes the monitor, and would look it up for ever.
+            (generation, monitor) = ask()?;
+        }
         let name = self.name.as_ref();
         let name = name.map_or_else(|| PyString::new(py, ""), |name| name.bind(py).clone());
         let operation = monitor.get().operation_of(&name)?;
