@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,6 +63,18 @@ def test_an_alarm_tells_what_changed() -> None:
     assert 900 <= alarm.since <= alarm.index
     assert alarm.ratio == pytest.approx(2.0, rel=0.25)
     assert alarm.after / alarm.before == pytest.approx(alarm.ratio, rel=1e-6)
+
+
+def test_an_alarm_tells_a_small_change_for_what_it_is() -> None:
+    """Of a level a tenth higher, the median alarm says about that, from about where it began."""
+    found = []
+    for seed in range(60):
+        source = random.Random(seed)
+        values = [source.lognormvariate(0, 0.2) * (1.1 if at >= 1000 else 1) for at in range(2000)]
+        found += [alarm for alarm in alarms(values) if alarm.index >= 1000][:1]
+    assert len(found) >= 55
+    assert statistics.median(alarm.ratio for alarm in found) == pytest.approx(1.1, abs=0.025)
+    assert abs(statistics.median(alarm.since for alarm in found) - 1000) <= 50
 
 
 def test_the_new_level_is_learned() -> None:

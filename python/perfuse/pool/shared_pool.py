@@ -52,7 +52,8 @@ class SharedPool(Generic[P]):
         config: Settings equal to the pool's own; the object that was last compared with them.
         references: The objects that use it.
         healthy_until: Moment of the monotonic clock up to which no health check is needed;
-            0 once the pool is closed.
+            0 once the pool is closed. An event loop that was blocked then may give the pool once
+            more before its timer ends the trust; leases check their connections themselves.
     """
 
     pool: P

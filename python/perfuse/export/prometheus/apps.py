@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -49,13 +50,14 @@ def metrics_app(
 
 
 NICENESS = 10
-"""By how much a scrape's priority is lowered: it still gets a tenth of a processor at least."""
+"""By how much a scrape's priority is lowered: to a tenth of a processor beside one busy thread."""
 
 
 def _step_back() -> None:
     """Let the other threads go first, so that those that wake need not wait for a time slice."""
     if sys.platform == "linux":  # elsewhere this would be about the whole process
-        os.nice(NICENESS)
+        with contextlib.suppress(OSError):  # a sandbox may refuse it
+            os.nice(NICENESS)
 
 
 class MetricsApp:

@@ -41,7 +41,7 @@ class Response:
         status: The status line.
         headers: Names and values.
         body: In pieces, to be iterated over once.
-        close: Gives the body's memory back, which may take milliseconds.
+        close: Gives the memory of what was encoded back, which may take milliseconds.
     """
 
     status: str

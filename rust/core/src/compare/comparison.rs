@@ -28,6 +28,11 @@ const BEYOND: f64 = 1.5;
 /// less exact it is.
 const JUDGED: f64 = 3.0;
 
+/// Squares of larger values than this, and differences of the largest, are infinite; such samples are shrunk. The verdict
+/// does not depend on the unit.
+const HUGE: f64 = 1e100;
+const SHRINK: f64 = 1e-200;
+
 /// What to conclude.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -152,7 +157,9 @@ impl Evidence {
         self.comparison.verdict = match found {
             Some((change, ..)) if *change > 1.0 => Verdict::Regressed,
             Some(_) => Verdict::Improved,
-            None if self.possible > alpha => Verdict::Insufficient,
+            None if self.possible > alpha && self.comparison.p_value > alpha => {
+                Verdict::Insufficient
+            }
             None => Verdict::Unchanged,
         };
         self.comparison
@@ -194,8 +201,14 @@ pub fn compare_many(pairs: &[(Values, Values)], settings: &Settings) -> Vec<Comp
 
 fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence {
     let logarithmic = baseline.all_positive() && current.all_positive();
-    let x = Sample::new(baseline.scaled(logarithmic));
-    let y = Sample::new(current.scaled(logarithmic));
+    let mut scaled = [baseline.scaled(logarithmic), current.scaled(logarithmic)];
+    if scaled.iter().flatten().any(|value| value.abs() > HUGE) {
+        scaled
+            .iter_mut()
+            .flatten()
+            .for_each(|value| *value *= SHRINK);
+    }
+    let [x, y] = scaled.map(Sample::new);
     let mut comparison = Comparison {
         verdict: Verdict::Insufficient,
         p_value: 1.0,
@@ -252,10 +265,16 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
         };
     }
 
+    let possible = if fewest < SHORT {
+        0.0
+    } else {
+        let farthest = RankSum::wholly_apart(x.len(), y.len());
+        student_two_sided(farthest.z(inflated), freedom)
+    };
     let tails: Vec<(QuantileChange, bool)> = TAILS
         .iter()
         .filter(|&&(_, needed)| fewest >= needed)
-        .map(|&(q, _)| tail(&x, &y, q, scale))
+        .map(|&(q, _)| tail((&x, run_x), (&y, run_y), q, scale))
         .collect();
     // Ranks of samples wholly apart are the same however far apart they lie.
     let by_value = if apart(&x, &y) {
@@ -270,7 +289,8 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     looks.extend(
         tails
             .iter()
-            .filter(|(_, enough)| *enough)
+            // Where the level itself wanders off, the tails go with it.
+            .filter(|(_, enough)| *enough && possible <= settings.alpha)
             .map(|(tail, _)| (tail.change, tail.p_value, settings.tail_min_effect)),
     );
     #[expect(clippy::cast_precision_loss, reason = "at most three")]
@@ -283,26 +303,31 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     Evidence {
         comparison,
         looks,
-        possible: if fewest < SHORT {
-            0.0
-        } else {
-            let farthest = RankSum::wholly_apart(x.len(), y.len());
-            student_two_sided(farthest.z(inflated), freedom)
-        },
+        possible,
     }
 }
 
 /// A tail quantile of both samples; and whether enough independent values lie beyond it in each to judge it.
-fn tail(x: &Sample, y: &Sample, q: f64, scale: Scale) -> (QuantileChange, bool) {
-    let (before, after) = (quantile(&x.ascending, q), quantile(&y.ascending, q));
+///
+/// Where the level wanders, the tails go with it, the further out the less: what is seen beyond the quantile may be too little to
+/// show that, so a share of the whole sample's dependence is taken for granted.
+fn tail(
+    x: (&Sample, LongRun),
+    y: (&Sample, LongRun),
+    q: f64,
+    scale: Scale,
+) -> (QuantileChange, bool) {
+    let before = quantile(&x.0.ascending, q);
+    let after = quantile(&y.0.ascending, q);
     let mut fewest = f64::INFINITY;
-    let mut variance = |sample: &Sample, at: f64| {
+    let mut variance = |(sample, run): (&Sample, LongRun), at: f64| {
         let beyond: Vec<f64> = sample
             .in_time
             .iter()
             .map(|&v| f64::from(u8::from(v > at)))
             .collect();
-        let inflated = LongRun::of(&beyond).inflation;
+        let seen = LongRun::of(&beyond).inflation;
+        let inflated = seen.max(run.inflation * (1.0 - q).sqrt());
         fewest = fewest.min(sample.len() * (1.0 - q) / inflated);
         maritz_jarrett(&sample.ascending, q).powi(2) * inflated
     };

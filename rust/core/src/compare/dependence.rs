@@ -1,7 +1,7 @@
 //! How much less than its count a series in time order is worth.
 
 /// No series is taken to be more dependent than this: beyond it, its correlation says nothing.
-const MOST: f64 = 0.98;
+const MOST: f64 = 0.995;
 
 /// How far the autocorrelations are followed.
 const FARTHEST: usize = 256;
@@ -19,7 +19,7 @@ const BATCHED_TRUST: f64 = 0.5;
 const CHANCE: f64 = 1.5;
 
 /// The lag-1 correlation of `count` values, from the sum of the products of neighbours and that of the squares of their
-/// deviations from the mean, its bias for short series corrected; at least 0, at most 0.98.
+/// deviations from the mean, its bias for short series corrected; at least 0, at most 0.995.
 ///
 /// The usual estimate r, the ratio of the sums, has the expectation rho - (1 + 4 rho) / n for an autoregressive
 /// process (Kendall, "Note on bias in the estimation of autocorrelation", Biometrika 41, 1954); this solves for rho.

@@ -52,8 +52,8 @@ impl Location {
     pub(super) fn z(self, other: Self, inflated: (f64, f64), least: f64) -> f64 {
         let variance = self.variance.max(least * least) * inflated.0 / self.count
             + other.variance.max(least * least) * inflated.1 / other.count;
-        if self.mean == other.mean {
-            return 0.0;
+        if variance == 0.0 || self.mean == other.mean {
+            return 0.0; // rounded values tell their spread, or a difference, no better than their ranks do
         }
         (other.mean - self.mean) / variance.sqrt()
     }

@@ -11,6 +11,9 @@ use statrs::function::{
 /// From so many degrees of freedom on, Student's distribution is the normal one as far as it matters here.
 const NORMAL: f64 = 1e4;
 
+/// Below it the inverse of Student's distribution is not worked out any more.
+const LEAST: f64 = 1e-50;
+
 /// The probability of a normal value at least as far from zero as `z`, on either side.
 pub(super) fn two_sided(z: f64) -> f64 {
     erfc(z.abs() / SQRT_2)
@@ -35,6 +38,6 @@ pub(super) fn student_critical(p: f64, freedom: f64) -> f64 {
     if freedom >= NORMAL {
         return critical(p);
     }
-    let x = inv_beta_reg(freedom / 2.0, 0.5, p);
+    let x = inv_beta_reg(freedom / 2.0, 0.5, p.max(LEAST));
     (freedom * (1.0 - x) / x).sqrt()
 }

@@ -35,7 +35,7 @@ impl Default for OnlineSettings {
 pub struct Alarm {
     /// The value that raised it, from 0.
     pub index: u64,
-    /// The first value of the run of deviations that raised it.
+    /// About where the change began: the first value of the run of deviations that tells most of it.
     pub since: u64,
     /// The level that was learned.
     pub before: f64,
@@ -165,9 +165,9 @@ impl Side {
         self.clear.add(deviation - CLEAR, batch, start);
     }
 
-    /// The run that tells best when the level changed and to what.
+    /// The run that tells best when the level changed and to what: the clear one if it is most of the evidence.
     fn clearest(&self) -> Run {
-        if self.clear.excess > 0.0 {
+        if self.clear.excess > self.run.excess / 2.0 {
             self.clear
         } else {
             self.run
@@ -176,7 +176,7 @@ impl Side {
 }
 
 impl OnlineDetector {
-    /// One that has seen nothing. `warmup` is at least four batches, a batch at least one value.
+    /// One that has seen nothing. `warmup` is at least eight batches, a batch at least one value.
     #[must_use]
     pub fn new(settings: OnlineSettings) -> Self {
         Self {
