@@ -189,8 +189,12 @@ class _Server(ThreadingMixIn, TCPServer):
     def handle_error(self, _request: Any, client_address: Any) -> None:
         # A scraper that went away is no fault of the program's.
         error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            logger.error("the scrape of %s failed", client_address[0], exc_info=error)
+        if error is not None and not isinstance(error, OSError):
+            self.log_failure(client_address[0], error)
+
+    def log_failure(self, client: str, error: BaseException) -> None:
+        """Say in the program's log why a scrape failed."""
+        logger.error("the scrape of %s failed", client, exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -217,9 +221,10 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(self.command, place, accept, accept_encoding)
         try:
             response = respond(self.server.exposition, METRICS_PATH, request)
-        except Exception:
+        except Exception as exc:  # noqa: BLE001 - whatever it is
+            self.server.log_failure(self.client_address[0], exc)
             self.send_error(500, "the exposition failed; the program's log says why")
-            raise
+            return
         self.send_response(int(response.status[:3]))
         for name, value in response.headers:
             self.send_header(name, value)
