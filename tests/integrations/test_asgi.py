@@ -1,217 +1,19 @@
-"""Requests become operations: names, outcomes, times, and what is left alone."""
+"""Requests become samples: outcomes, times, and what is left alone."""
 
 import asyncio
 import contextlib
 import json
-import logging
 import sys
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from asgi_requests import answer, counts, http_scope, middleware, only_sample, request
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 
-from perfuse.integrations import asgi
 from perfuse.integrations.asgi import PerfuseMiddleware
-
-
-def http_scope(path, method="GET", root_path=""):
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": root_path + path,
-        "raw_path": (root_path + path).encode(),
-        "query_string": b"",
-        "root_path": root_path,
-        "headers": [(b"host", b"eu.example.org")],
-        "client": ("127.0.0.1", 50000),
-        "server": ("127.0.0.1", 80),
-    }
-
-
-async def request(app, path, method="GET", root_path=""):
-    """Send one request to an ASGI application and return status and body."""
-    sent = []
-    incoming = [{"type": "http.request", "body": b"", "more_body": False}]
-    answered = asyncio.Event()
-
-    async def receive():
-        if incoming:
-            return incoming.pop()
-        await answered.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message):
-        sent.append(message)
-        if message["type"] == "http.response.body" and not message.get("more_body"):
-            answered.set()
-
-    await app(http_scope(path, method, root_path), receive, send)
-    body = b"".join(m.get("body", b"") for m in sent if m["type"] == "http.response.body")
-    return sent[0]["status"], body
-
-
-def answer(_request):
-    return PlainTextResponse("answer")
-
-
-def middleware(monitor, **options):
-    return [Middleware(PerfuseMiddleware, monitor, **options)]
-
-
-def counts(monitor):
-    return {operation: stats.count for operation, stats in monitor.get_all_stats().items()}
-
-
-def only_sample(monitor, operation):
-    [sample] = monitor.export_metrics(operation)[operation]
-    return sample
-
-
-async def test_starlette_requests_are_named_after_their_route(monitor):
-    """Requests of one route are one operation, whatever their parameters; methods are apart."""
-    routes = [Route("/users/{id:int}", answer, methods=["GET", "DELETE"]), Route("/", answer)]
-    app = Starlette(routes=routes, middleware=middleware(monitor))
-    for path, method in [
-        ("/users/1", "GET"),
-        ("/users/2", "GET"),
-        ("/users/1", "DELETE"),
-        ("/", "GET"),
-    ]:
-        assert (await request(app, path, method)) == (200, b"answer")
-    assert counts(monitor) == {"GET /users/{id}": 2, "DELETE /users/{id}": 1, "GET /": 1}
-    assert only_sample(monitor, "GET /")["metadata"] == {"status_class": "2xx"}
-
-
-async def test_fastapi_requests_are_named_after_their_route(monitor):
-    """Included routers count with their prefixes, each inclusion apart, nested ones too."""
-    users, teams = APIRouter(), APIRouter(prefix="/teams/{team}")
-
-    @users.get("/users/{id}")
-    async def user(id: int):  # noqa: A002
-        return id
-
-    teams.include_router(users)
-    app = FastAPI()
-    app.include_router(users)
-    app.include_router(users, prefix="/v2")
-    app.include_router(teams, prefix="/v2")
-
-    @app.get("/plain")
-    def plain():
-        return "plain"
-
-    app.add_middleware(PerfuseMiddleware, monitor)
-    for path in ["/users/1", "/users/2", "/v2/users/1", "/v2/teams/red/users/1", "/plain"]:
-        status, _ = await request(app, path)
-        assert status == 200
-    assert counts(monitor) == {
-        "GET /users/{id}": 2,
-        "GET /v2/users/{id}": 1,
-        "GET /v2/teams/{team}/users/{id}": 1,
-        "GET /plain": 1,
-    }
-
-
-async def test_mounted_applications_count_with_the_template_of_their_place(monitor):
-    """Parameters of a mount stay parameters; one application in two places is two operations."""
-    users = Starlette(routes=[Route("/users/{id}", answer), Route("/", answer)])
-    routes = [
-        Mount("/old", users),
-        Mount("/teams/{team:int}", routes=[Mount("/eu", users), Mount("/us", users)]),
-        Host("eu.example.org", Router([Mount("/host", users)])),
-    ]
-    app = Starlette(routes=routes, middleware=middleware(monitor))
-    for path in [
-        "/old/users/1",
-        "/old/users/2",
-        "/old/",
-        "/teams/007/eu/users/1",
-        "/teams/8/eu/users/1",
-        "/teams/7/us/users/1",
-        "/host/users/1",
-    ]:
-        assert (await request(app, path))[0] == 200, path
-    assert counts(monitor) == {
-        "GET /old/users/{id}": 2,
-        "GET /old/": 1,
-        "GET /teams/{team}/eu/users/{id}": 2,
-        "GET /teams/{team}/us/users/{id}": 1,
-        "GET /host/users/{id}": 1,
-    }
-
-
-async def test_a_fastapi_application_mounted_in_another(monitor):
-    """Routes of the inner application carry the outer one's path, and its own inclusions."""
-    router = APIRouter(prefix="/things")
-
-    @router.get("/{id}")
-    async def thing(id: str):  # noqa: A002
-        return id
-
-    inner, outer = FastAPI(), FastAPI()
-    inner.include_router(router)
-    outer.mount("/inner", inner)
-    outer.add_middleware(PerfuseMiddleware, monitor)
-    assert (await request(outer, "/inner/things/1"))[0] == 200
-    assert (await request(outer, "/inner/things/1", root_path="/behind/proxy"))[0] == 200
-    assert counts(monitor) == {"GET /inner/things/{id}": 2}
-
-
-async def test_an_application_without_routes_counts_as_its_mount(monitor):
-    """What is mounted and is no router has one operation for all its paths."""
-
-    async def files(scope, receive, send):
-        await PlainTextResponse("file")(scope, receive, send)
-
-    app = Starlette(routes=[Mount("/static", files)], middleware=middleware(monitor))
-    for path in ["/static/a.css", "/static/b/c.js"]:
-        await request(app, path)
-    assert counts(monitor) == {"GET /static/{path}": 2}
-
-
-async def test_the_endpoint_names_the_route_where_the_scope_lacks_it(monitor):
-    """With routers that only tell the endpoint, the route is looked for among the router's."""
-
-    class Older:
-        def __init__(self, app):
-            self.app = app
-
-        async def __call__(self, scope, receive, send):
-            await self.app(scope, receive, send)
-            del scope["route"]
-
-    routes = [Mount("/api", routes=[Route("/users/{id}", answer)])]
-    app = Starlette(routes=routes, middleware=[*middleware(monitor), Middleware(Older)])
-    await request(app, "/api/users/1")
-    assert counts(monitor) == {"GET /api/users/{id}": 1}
-
-
-async def test_clients_cannot_make_names_up(monitor):
-    """Unknown paths and methods share a few operations."""
-    app = Starlette(routes=[Route("/known", answer)], middleware=middleware(monitor))
-    for i in range(20):
-        assert (await request(app, f"/unknown/{i}"))[0] == 404
-        assert (await request(app, "/known", f"METHOD{i}"))[0] == 405
-    assert counts(monitor) == {"GET (unmatched)": 20, "_OTHER /known": 20}
-
-
-async def test_memory_for_mounts_with_parameters_is_bounded(monitor, monkeypatch):
-    """However many values a mount's parameter takes, the middleware remembers a bounded number."""
-    monkeypatch.setattr(asgi, "MAX_HANDLES", 10)
-    inner = Starlette(routes=[Route("/", answer)])
-    app = PerfuseMiddleware(Starlette(routes=[Mount("/teams/{team}", inner)]), monitor)
-    for i in range(35):
-        await request(app, f"/teams/{i}/")
-    assert len(app._handles) <= 10
-    assert counts(monitor) == {"GET /teams/{team}/": 35}
 
 
 @pytest.mark.parametrize(
@@ -444,26 +246,6 @@ async def test_excluded_paths_are_served_and_not_recorded(monitor):
         assert (await request(app, path))[0] == 200
         assert (await request(app, path, root_path="/behind/proxy"))[0] == 200
     assert counts(monitor) == {"GET /metricsx": 2}
-
-
-async def test_a_route_that_breaks_breaks_nothing_else(monitor, caplog):
-    """A route whose template cannot be read is logged once, and its requests are answered."""
-
-    class Odd(Route):
-        @property
-        def path_format(self):
-            raise RuntimeError("odd")
-
-        @path_format.setter
-        def path_format(self, value):
-            pass
-
-    app = Starlette(routes=[Odd("/", answer)], middleware=middleware(monitor))
-    with caplog.at_level(logging.ERROR, "perfuse"):
-        assert await request(app, "/") == (200, b"answer")
-        assert await request(app, "/") == (200, b"answer")
-    assert len(caplog.records) == 1
-    assert counts(monitor) == {"GET (unmatched)": 2}
 
 
 async def test_without_a_monitor_the_processs_one_records():

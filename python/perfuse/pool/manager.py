@@ -16,10 +16,11 @@ from perfuse import get_performance_monitor
 from perfuse.pool.conninfo import Target
 from perfuse.pool.errors import PoolOpenError
 from perfuse.pool.lease import Lease
+from perfuse.pool.null_pools import VectorNullPool
 from perfuse.pool.opening import reach_server_async
 from perfuse.pool.registry import REGISTRY, PoolKey, check_config
 from perfuse.pool.single_flight import SingleFlight
-from perfuse.pool.vector_pool import VectorNullPool, VectorPool
+from perfuse.pool.vector_pool import VectorPool
 from perfuse.pool.warmup import WarmupReport, check_urls, conclude, display_name
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ import psycopg
 from perfuse import get_performance_monitor
 from perfuse.pool.conninfo import Target
 from perfuse.pool.lease import SyncLease
+from perfuse.pool.null_pools import SyncVectorNullPool
 from perfuse.pool.opening import reach_server
 from perfuse.pool.registry import REGISTRY, PoolKey, check_config
-from perfuse.pool.sync_vector_pool import SyncVectorNullPool, SyncVectorPool
+from perfuse.pool.sync_vector_pool import SyncVectorPool
 from perfuse.pool.warmup import WarmupReport, check_urls, conclude, display_name
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-from psycopg_pool import ConnectionPool, NullConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 from psycopg_pool.pool import AddConnection
 
 from perfuse import get_performance_monitor
@@ -18,14 +17,14 @@ from perfuse.pool.health import ask
 from perfuse.pool.lease import SyncLease
 from perfuse.pool.leases import Holder
 from perfuse.pool.maintenance import Sweep
-from perfuse.pool.opening import open_error, reach_server
+from perfuse.pool.opening import reach_server
 from perfuse.pool.policy import Fitness, PoolPolicy, Reconnection
 from perfuse.pool.pool_base import PolicyPool, pool_arguments
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-__all__ = ["SyncVectorNullPool", "SyncVectorPool"]
+__all__ = ["SyncVectorPool"]
 
 logger = logging.getLogger("perfuse.pool")
 
@@ -291,49 +290,3 @@ class SyncVectorPool(PolicyPool, ConnectionPool[SyncVectorConnection]):
             raise
         self._replace(connection)
         return False
-
-
-class _MayConnect(Exception):  # noqa: N818 - not an error
-    """A lease of a null pool may open a connection, which is counted already."""
-
-
-class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection]):
-    """The same for a server behind a pooler such as PgBouncer: connects for each lease."""
-
-    def _getconn_unchecked(self, timeout: float) -> SyncVectorConnection:
-        """Connects, or waits for who connected; unlike psycopg_pool's, without the pool's lock."""
-        try:
-            return super()._getconn_unchecked(timeout)
-        except _MayConnect:
-            pass
-        try:
-            return self._connect(timeout)
-        except BaseException as exc:
-            with self._lock:
-                if self._claim_replacement():  # others began to wait for this one
-                    self.run_task(AddConnection(self))
-            if isinstance(exc, psycopg.errors.ConnectionTimeout):
-                self._stats[self._REQUESTS_ERRORS] += 1
-                raise PoolTimeout from None
-            raise
-
-    def _get_ready_connection(self, timeout: float | None) -> SyncVectorConnection | None:
-        if self._nconns >= self._max_size or (timeout is not None and timeout <= 0):
-            return super()._get_ready_connection(timeout)
-        self._nconns += 1
-        raise _MayConnect
-
-    def _connect(self, timeout: float | None = None) -> SyncVectorConnection:
-        try:
-            return super()._connect(timeout)
-        except psycopg.errors.ConnectionTimeout:
-            raise
-        except (psycopg.Error, OSError) as exc:
-            error = open_error(self.policy, exc)
-        raise error  # outside the handler, so that it does not lead to the connection's password
-
-    def _maybe_grow_pool(self) -> None:
-        """Connects when a lease begins, never in advance."""
-
-    def _add_to_pool(self, conn: SyncVectorConnection) -> None:
-        NullConnectionPool._add_to_pool(self, conn)  # noqa: SLF001 - keeps none

@@ -9,10 +9,8 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
-import psycopg
 from psycopg_pool import (
     AsyncConnectionPool,
-    AsyncNullConnectionPool,
     PoolClosed,
     PoolTimeout,
     TooManyRequests,
@@ -21,12 +19,11 @@ from psycopg_pool.pool_async import AddConnection, ReturnConnection
 
 from perfuse import get_performance_monitor
 from perfuse.pool.connections import IDLE, VectorConnection, hang_up
-from perfuse.pool.deadline import within
 from perfuse.pool.health import ask_async
 from perfuse.pool.lease import Lease
 from perfuse.pool.leases import Holder
 from perfuse.pool.maintenance import AsyncSweep, until_cancelled
-from perfuse.pool.opening import open_error, reach_server_async
+from perfuse.pool.opening import reach_server_async
 from perfuse.pool.policy import Fitness, PoolPolicy, Reconnection
 from perfuse.pool.pool_base import PolicyPool, pool_arguments
 from perfuse.pool.queueing import WaitingLease
@@ -34,7 +31,7 @@ from perfuse.pool.queueing import WaitingLease
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["VectorNullPool", "VectorPool"]
+__all__ = ["VectorPool"]
 
 logger = logging.getLogger("perfuse.pool")
 
@@ -426,41 +423,3 @@ class VectorPool(PolicyPool, AsyncConnectionPool[VectorConnection]):
             raise
         self._replace(connection)
         return False
-
-
-class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
-    """The same for a server behind a pooler such as PgBouncer: connects for each lease.
-
-    The types are shared all the same, so that connecting asks the server nothing more.
-    """
-
-    async def _getconn_unchecked(self, timeout: float) -> VectorConnection:
-        """Connects, or waits for who connected; unlike psycopg_pool's, not one after another."""
-        if self._nconns >= self._max_size or timeout <= 0:
-            return await super()._getconn_unchecked(timeout)
-        self._nconns += 1
-        try:
-            return await within(timeout, self._connect())
-        except BaseException as exc:
-            if self._claim_replacement():  # others began to wait for this one
-                self.run_task(AddConnection(self))
-            if isinstance(exc, (asyncio.TimeoutError, psycopg.errors.ConnectionTimeout)):
-                self._stats[self._REQUESTS_ERRORS] += 1
-                raise PoolTimeout from None
-            raise
-
-    async def _connect(self, timeout: float | None = None) -> VectorConnection:
-        try:
-            return await super()._connect(timeout)
-        except (psycopg.Error, OSError) as exc:
-            if isinstance(exc, psycopg.errors.ConnectionTimeout):
-                raise
-            error = open_error(self.policy, exc)
-        raise error  # outside the handler, so that it does not lead to the connection's password
-
-    def _maybe_grow_pool(self) -> None:
-        """Connects when a lease begins, never in advance."""
-
-    def _keep(self, connection: VectorConnection) -> None:
-        connection.drop()
-        self._nconns -= 1

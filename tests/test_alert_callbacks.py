@@ -1,0 +1,144 @@
+"""What callbacks of threshold violations see, and what they cannot break."""
+
+import logging
+import time
+
+import pytest
+
+from perfuse import PerformanceMetric
+
+
+def test_a_violation_is_reported_before_the_record_returns(monitor):
+    """Each callback gets the event's name and the metric, on the recording thread."""
+    seen = []
+    monitor.add_alert_callback(lambda event, metric: seen.append((event, metric)))
+    monitor.set_threshold("op", 0.1)
+    before = time.time()
+    monitor.record_metric("op", 0.2, metadata={"k": 1})
+    [(event, metric)] = seen
+    assert event == "threshold_violation"
+    assert before - 0.1 <= metric.timestamp <= time.time() + 0.1
+    expected = PerformanceMetric("op", 0.2, metric.timestamp, success=True, metadata={"k": 1})
+    assert metric == expected
+
+
+def test_a_span_reports_before_its_block_is_left(monitor):
+    """The callback has run when the statement after the block runs."""
+    seen = []
+    monitor.add_alert_callback(lambda _event, metric: seen.append(metric.operation))
+    monitor.set_threshold("op", 0)
+    with monitor.track_operation("op"):
+        time.sleep(0.001)
+    assert seen == ["op"]
+
+
+def test_the_sample_is_readable_from_the_callback(monitor):
+    """A callback may ask the monitor, which holds no lock while it runs."""
+    seen = []
+    monitor.add_alert_callback(lambda *_: seen.append(monitor.get_stats("op").count))
+    monitor.set_threshold("op", 0.1)
+    monitor.record_metric("op", 0.2)
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3)])
+def test_a_broken_callback_is_logged_and_the_others_run(monitor, caplog, error):
+    """What a callback raises is logged, not propagated."""
+
+    def broken(_event, _metric):
+        raise error
+
+    seen = []
+    monitor.add_alert_callback(broken)
+    monitor.add_alert_callback(lambda *arguments: seen.append(arguments))
+    monitor.set_threshold("op", 0.1)
+    monitor.record_metric("op", 0.2)
+    assert len(seen) == 1
+    [record] = caplog.records
+    assert "alert callback" in record.message
+    assert record.exc_info[1] is error
+
+
+def test_callbacks_cannot_spoil_each_others_metric(monitor):
+    """Each callback gets a metric of its own, apart from the window's metadata."""
+    seen = []
+
+    def spoil(_event, metric):
+        metric.metadata["spoilt"] = True
+
+    monitor.add_alert_callback(spoil)
+    monitor.add_alert_callback(lambda _event, metric: seen.append(metric.metadata))
+    monitor.set_threshold("op", 0.1)
+    monitor.record_metric("op", 0.2, metadata={"k": 1})
+    assert seen == [{"k": 1}]
+    assert monitor.export_metrics("op")["op"][0]["metadata"] == {"k": 1}
+
+
+def test_a_removed_callback_is_silent(monitor):
+    """remove_alert_callback takes one registration back and ignores strangers."""
+    seen = []
+
+    def callback(*arguments):
+        seen.append(arguments)
+
+    monitor.add_alert_callback(callback)
+    monitor.add_alert_callback(callback)
+    monitor.remove_alert_callback(callback)
+    monitor.remove_alert_callback(print)
+    monitor.set_threshold("op", 0.1)
+    monitor.record_metric("op", 0.2)
+    assert len(seen) == 1
+
+
+def test_a_callback_may_remove_itself(monitor):
+    """Callbacks may change the list of callbacks."""
+    seen = []
+
+    def once(*arguments):
+        monitor.remove_alert_callback(once)
+        seen.append(arguments)
+
+    monitor.add_alert_callback(once)
+    monitor.set_threshold("op", 0.1)
+    monitor.record_metric("op", 0.2)
+    monitor.record_metric("op", 0.2)
+    assert len(seen) == 1
+
+
+def test_ctrl_c_in_a_callback_is_not_swallowed(monitor):
+    """A KeyboardInterrupt is the user's, not the callback's."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monitor.add_alert_callback(interrupted)
+    monitor.set_threshold("op", 0.1)
+    with pytest.raises(KeyboardInterrupt):
+        monitor.record_metric("op", 0.2)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_not_even_broken_logging_reaches_the_program(monitor):
+    """If reporting itself fails, the block's own exception still arrives."""
+
+    def broken(_):
+        raise RuntimeError
+
+    def fails(*_):
+        raise ValueError
+
+    monitor.add_alert_callback(fails)
+    monitor.set_threshold("op", 0)
+    logger = logging.getLogger("perfuse")
+    logger.addFilter(broken)
+    try:
+        with pytest.raises(KeyError), monitor.track_operation("op"):
+            raise KeyError
+    finally:
+        logger.removeFilter(broken)
+
+
+def test_only_callables_are_taken(monitor):
+    """What cannot be called is refused when it is added."""
+    with pytest.raises(TypeError, match="callable, got 5"):
+        monitor.add_alert_callback(5)
