@@ -3,18 +3,22 @@
 Beside `prometheus_client`, whose histograms have the same operations, outcomes, bounds and
 durations, so that both expositions have the same lines. Times are medians over rounds taken in
 turn. Then a task on an event loop ticks every millisecond while each side's ASGI application
-answers scrapes on it: shown are the longest gaps between two ticks, and those of a loop that is not
-scraped, which is what the machine gives at best.
+answers scrapes on it: shown are the longest gaps between two ticks, and what the machine gives at
+best: those of a loop that is not scraped, and those beside a thread of low priority that only
+hashes, for about as long as a scrape takes and without the GIL.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import platform
 import random
 import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
@@ -39,6 +43,8 @@ ROUNDS = 7
 SCRAPES = 15  # while the loop ticks
 TICK = 0.001  # seconds
 LIMIT = 0.005
+BUSY = 0.04  # seconds that the hashing thread takes
+BLOCK = bytes(1 << 20)  # what it hashes, again and again
 
 
 def write(line: str) -> None:
@@ -111,6 +117,19 @@ async def scrape(app: Any) -> int:
     return size
 
 
+async def hashing_app(_scope: Any, _receive: Any, send: Any) -> None:
+    """An application that does nothing which could hold its event loop up."""
+
+    def work() -> None:
+        end = time.perf_counter() + BUSY
+        while time.perf_counter() < end:
+            hashlib.sha256(BLOCK).digest()
+
+    with ThreadPoolExecutor(1, initializer=os.nice, initargs=(10,)) as executor:
+        await asyncio.get_running_loop().run_in_executor(executor, work)
+    await send({"type": "http.response.body", "body": BLOCK})
+
+
 async def gaps(app: Any | None) -> list[float]:
     """The gaps between ticks in each of so many scrapes, or in as many equal times without."""
     found = []
@@ -167,6 +186,7 @@ def main() -> None:
     write(f"\n{'longest gap of a 1 ms tick':36}{'median ms':>12}{'worst ms':>14}{'over 5 ms':>14}")
     for subject, app in {
         "not scraped": None,
+        "a thread that hashes": hashing_app,
         "perfuse.metrics_app": metrics_app(exposition),
         "prometheus_client.make_asgi_app": make_asgi_app(registry),
     }.items():
