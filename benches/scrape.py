@@ -32,6 +32,7 @@ from prometheus_client import (
 
 from perfuse import PerformanceMonitor
 from perfuse.export.prometheus import DEFAULT_BUCKETS, Exposition, metrics_app
+from perfuse.export.prometheus.apps import NICENESS
 from perfuse.export.prometheus.exposition import compressed
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ async def hashing_app(_scope: Any, _receive: Any, send: Any) -> None:
         while time.perf_counter() < end:
             hashlib.sha256(BLOCK).digest()
 
-    with ThreadPoolExecutor(1, initializer=os.nice, initargs=(10,)) as executor:
+    with ThreadPoolExecutor(1, initializer=os.nice, initargs=(NICENESS,)) as executor:
         await asyncio.get_running_loop().run_in_executor(executor, work)
     await send({"type": "http.response.body", "body": BLOCK})
 

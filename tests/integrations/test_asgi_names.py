@@ -33,7 +33,7 @@ async def test_fastapi_requests_are_named_after_their_route(monitor):
     users, teams = APIRouter(), APIRouter(prefix="/teams/{team}")
 
     @users.get("/users/{id}")
-    async def user(id: int):  # noqa: A002
+    async def user(id: int):  # noqa: A002 - the name in the path
         return id
 
     teams.include_router(users)
@@ -91,7 +91,7 @@ async def test_a_fastapi_application_mounted_in_another(monitor):
     router = APIRouter(prefix="/things")
 
     @router.get("/{id}")
-    async def thing(id: str):  # noqa: A002
+    async def thing(id: str):  # noqa: A002 - the name in the path
         return id
 
     inner, outer = FastAPI(), FastAPI()
