@@ -276,18 +276,19 @@ class TestCoroutines:
         made.close()
         assert (closed, stats().cancelled_count) == ([True], 1)
 
-    def test_a_coroutine_that_is_dropped_was_cancelled(self, stats):
-        """Losing the last reference to a started coroutine is a cancellation."""
+    def test_every_coroutine_that_is_dropped_was_cancelled(self, stats):
+        """Losing the last reference to a started coroutine is a cancellation, one after the other."""
 
         @track_performance("op")
         async def work():
             await Suspend()
 
-        made = work()
-        made.send(None)
-        del made
-        gc.collect()
-        assert stats().cancelled_count == 1
+        for _ in range(3):
+            made = work()
+            made.send(None)
+            del made
+            gc.collect()
+        assert stats().cancelled_count == 3
 
     def test_a_coroutine_in_a_cycle_is_collected(self, stats):
         """A suspended coroutine that refers to itself is garbage, and was cancelled."""

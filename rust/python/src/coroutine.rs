@@ -8,7 +8,7 @@
 use std::{
     ffi::{c_int, c_void},
     ptr,
-    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use pyo3::{
@@ -41,6 +41,8 @@ struct TrackedCoroutine {
     weak_references: *mut ffi::PyObject,
     start: AtomicU64,
     state: AtomicU8,
+    // Whether its finaliser ran, which its header remembers for good: no other execution can use it.
+    finalised: AtomicBool,
 }
 
 const NEW: u8 = 0;
@@ -56,7 +58,7 @@ const ENDED: u8 = 2;
 pub unsafe fn new(
     py: Python<'_>,
     coroutine: Bound<'_, PyAny>,
-    operation: &Bound<'_, Operation>,
+    operation: Bound<'_, Operation>,
     source: *mut ffi::PyObject,
 ) -> PyResult<*mut ffi::PyObject> {
     // SAFETY: the object is not seen by anybody, the garbage collector included, before all its fields
@@ -72,11 +74,12 @@ pub unsafe fn new(
         let tracked = object.cast::<TrackedCoroutine>();
         ffi::Py_INCREF(source);
         (&raw mut (*tracked).coroutine).write(coroutine.into_ptr());
-        (&raw mut (*tracked).operation).write(operation.clone().into_ptr());
+        (&raw mut (*tracked).operation).write(operation.into_ptr());
         (&raw mut (*tracked).source).write(source);
         (&raw mut (*tracked).weak_references).write(ptr::null_mut());
         (&raw mut (*tracked).start).write(AtomicU64::new(0));
         (&raw mut (*tracked).state).write(AtomicU8::new(NEW));
+        (&raw mut (*tracked).finalised).write(AtomicBool::new(false));
         ffi::PyObject_GC_Track(object.cast());
         Ok(object)
     }
@@ -127,7 +130,7 @@ impl TrackedCoroutine {
         under_way
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(&self, py: Python<'_>) -> PyResult<()> {
         if !self.ends() {
             return Ok(());
@@ -335,6 +338,7 @@ unsafe extern "C" fn finalise(object: *mut ffi::PyObject) {
     unsafe {
         let py = Python::assume_attached();
         let tracked = TrackedCoroutine::of(object);
+        tracked.finalised.store(true, Ordering::Relaxed);
         if tracked.state.load(Ordering::Relaxed) != STARTED {
             return;
         }
@@ -356,7 +360,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         if abandoned && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;
         }
-        let finalised = ffi::PyObject_GC_IsFinalized(object) != 0;
+        let finalised = (*tracked).finalised.load(Ordering::Relaxed);
         ffi::PyObject_GC_UnTrack(object.cast());
         if !(*tracked).weak_references.is_null() {
             ffi::PyObject_ClearWeakRefs(object);
@@ -365,7 +369,6 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         ffi::Py_DECREF((*tracked).operation);
         ffi::Py_DECREF((*tracked).source);
         if finalised {
-            // Its header remembers that, for good.
             let class = ffi::Py_TYPE(object);
             ffi::PyObject_GC_Del(object.cast());
             ffi::Py_DECREF(class.cast());

@@ -25,6 +25,8 @@ static TYPE: RawType = RawType::new();
 struct TrackedFunction {
     head: ffi::PyObject,
     vectorcall: ffi::vectorcallfunc,
+    // How `function` is called.
+    inner: ffi::vectorcallfunc,
     // Owned: what is decorated, and a Source.
     function: *mut ffi::PyObject,
     source: *mut ffi::PyObject,
@@ -58,6 +60,7 @@ pub fn tracked_function<'py>(
             true => call_for_coroutine,
             false => call,
         });
+        (&raw mut (*tracked).inner).write(vectorcall_of(function));
         (&raw mut (*tracked).function).write(function.clone().into_ptr());
         (&raw mut (*tracked).source).write(source.clone().into_ptr());
         (&raw mut (*tracked).dict).write(ptr::null_mut());
@@ -65,6 +68,17 @@ pub fn tracked_function<'py>(
         ffi::PyObject_GC_Track(object.cast());
         Ok(made)
     }
+}
+
+/// How to call `function`: a Python function through what it has had from its beginning, which spares a
+/// look-up and a check of the result at each call. The interpreter checks the wrapper's result as well.
+fn vectorcall_of(function: &Bound<'_, PyAny>) -> ffi::vectorcallfunc {
+    // SAFETY: a live object.
+    let own = unsafe {
+        (ffi::PyFunction_Check(function.as_ptr()) != 0)
+            .then(|| ffi::PyVectorcall_Function(function.as_ptr()))
+    };
+    own.flatten().unwrap_or(ffi::PyObject_Vectorcall)
 }
 
 // Every function below is called by CPython, attached, with a TrackedFunction as first argument and what
@@ -85,7 +99,7 @@ unsafe extern "C" fn call(
             let mut found = None;
             let operation = source.current(py, &mut found)?.get();
             let start = operation.begin();
-            let result = ffi::PyObject_Vectorcall(tracked.function, args, count, keywords);
+            let result = (tracked.inner)(tracked.function, args, count, keywords);
             if result.is_null() {
                 source.record_raised(py, operation, start)?;
                 return Ok(result);
@@ -110,10 +124,8 @@ unsafe extern "C" fn call_for_coroutine(
     unsafe {
         guarded(|py| {
             let tracked = &*object.cast::<TrackedFunction>();
-            let source = tracked.source(py);
-            let mut found = None;
-            let operation = source.current(py, &mut found)?;
-            let made = ffi::PyObject_Vectorcall(tracked.function, args, count, keywords);
+            let operation = tracked.source(py).operation(py)?;
+            let made = (tracked.inner)(tracked.function, args, count, keywords);
             let made = Bound::from_owned_ptr_or_err(py, made)?;
             coroutine::new(py, made, operation, tracked.source)
         })
