@@ -57,8 +57,9 @@ $(FREE_THREADED)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES) $(wild
 
 test-free-threaded: $(FREE_THREADED)/.installed ## unit and stress tests on CPython without a GIL
 	$(FREE_THREADED)/bin/python -m pytest --override-ini addopts='--strict-markers --import-mode=importlib' \
-		tests/free_threaded tests/test_monitor.py tests/test_span.py tests/test_tracking.py tests/test_process.py \
-		tests/test_alert_callbacks.py
+		tests/free_threaded tests/test_monitor.py tests/test_monitor_snapshot.py tests/test_operation.py \
+		tests/test_span.py tests/test_tracking.py tests/test_native_wrappers.py tests/test_snapshot.py \
+		tests/test_measurements.py tests/test_process.py tests/test_alert_callbacks.py
 
 lint: $(VENV)/.installed ## formatting, lints, types, import directions
 	$(BIN)/ruff check
