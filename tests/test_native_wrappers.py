@@ -277,7 +277,7 @@ class TestCoroutines:
         assert (closed, stats().cancelled_count) == ([True], 1)
 
     def test_every_coroutine_that_is_dropped_was_cancelled(self, stats):
-        """Losing the last reference to a started coroutine is a cancellation, one after the other."""
+        """Losing the last reference to a started coroutine is a cancellation, every time."""
 
         @track_performance("op")
         async def work():
