@@ -57,6 +57,9 @@ impl Summary {
 pub(crate) struct Tally {
     // Bits of the durations in seconds: those of floats >= 0 are ordered as the floats are.
     keys: Vec<u64>,
+    // The extremes of the keys: found here, they need no pass of their own.
+    lowest: u64,
+    highest: u64,
     errors: usize,
     cancelled: usize,
     last_end: u64,
@@ -66,6 +69,8 @@ impl Tally {
     pub(crate) fn with_capacity(samples: usize) -> Self {
         Self {
             keys: Vec::with_capacity(samples),
+            lowest: u64::MAX,
+            highest: 0,
             errors: 0,
             cancelled: 0,
             last_end: 0,
@@ -75,7 +80,10 @@ impl Tally {
     #[inline]
     pub(crate) fn add(&mut self, sample: Sample) {
         // `+ 0.0` makes -0.0, whose bits would be the largest of all, plain zero.
-        self.keys.push((sample.duration.seconds() + 0.0).to_bits());
+        let key = (sample.duration.seconds() + 0.0).to_bits();
+        self.keys.push(key);
+        self.lowest = self.lowest.min(key);
+        self.highest = self.highest.max(key);
         self.errors += usize::from(sample.outcome == Outcome::Error);
         self.cancelled += usize::from(sample.outcome == Outcome::Cancelled);
         self.last_end = self.last_end.max(sample.end);
@@ -83,7 +91,10 @@ impl Tally {
 
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^24")]
     pub(crate) fn finish(self) -> Option<Summary> {
-        let (&lowest, &highest) = (self.keys.iter().min()?, self.keys.iter().max()?);
+        if self.keys.is_empty() {
+            return None;
+        }
+        let (lowest, highest) = (self.lowest, self.highest);
         let (min, max) = (f64::from_bits(lowest), f64::from_bits(highest));
         let count = self.keys.len();
         // Only sums near the end of the range need scaling, and only powers of two scale exactly.
