@@ -74,11 +74,12 @@ format: $(VENV)/.installed ## put every source into shape
 	$(BIN)/ruff format
 	cargo fmt --all
 
-# Several short runs, as a machine's speed changes from one to the next, and with it all of a run.
+# Several runs, so that each subject has some rounds on a machine that nobody else slows down.
 BENCH_RUNS := 1 2 3 4 5 6 7
 RESULTS := $(BENCH_RUNS:%=benches/results/overhead-%.json)
 
 bench: $(VENV)/.installed ## benchmarks beside the peers; the table goes to benches/results
+	rm -f $(RESULTS)
 	set -e; for results in $(RESULTS); do \
 		$(BIN)/python -m pytest benches --benchmark-enable --benchmark-json=$$results \
 			--benchmark-columns=median,iqr,rounds --benchmark-sort=name -p no:randomly; done

@@ -2,9 +2,9 @@
 
 python benches/report.py RESULTS.json ... [--output TABLE.md] [--readme]
 
-A ratio is the median of those within each run, where the two subjects were measured seconds apart:
-a machine that changes its speed between runs, or amid one, moves times far more than ratios. A time
-is that of the subject's fastest run.
+A time is that of a subject's fastest round in all the runs, and a ratio that of two such times. The
+speed of a machine that others share changes amid a run, and medians fall into the slow moments of one
+subject and the fast ones of another; the fastest rounds of several runs repeat far better.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import argparse
 import json
 import re
 import sys
-from collections import defaultdict
 from pathlib import Path
-from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKERS = re.compile(r"(<!-- overhead -->\n).*?(<!-- /overhead -->)", re.DOTALL)
@@ -30,17 +28,22 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="write the table there, too")
     parser.add_argument("--readme", action="store_true", help="replace the README's table")
     arguments = parser.parse_args()
-    runs = []
+    fastest: dict[tuple[str, str], float] = {}
     for path in arguments.results:
         try:
-            runs.append(json.loads(path.read_text()))
-            times(runs[-1])
+            results = json.loads(path.read_text())
+            times = times_of(results)
+            made_by = machine(results)
         except (OSError, ValueError, KeyError, TypeError) as error:
             parser.error(f"{path} holds no benchmark results: {error!r}")
+        if fastest and times.keys() != fastest.keys():
+            parser.error(f"{path} measures other subjects than the files before it")
+        fastest = {key: min(ns, fastest.get(key, ns)) for key, ns in times.items()}
+    said = f"Fastest rounds of {len(arguments.results)} runs by `make bench` on {made_by}."
     try:
-        text = table(runs)
-    except ValueError as error:
-        parser.error(str(error))
+        text = f"{table(fastest)}\n{said}\n"
+    except KeyError as error:
+        parser.error(f"nothing to compare with: no time of {error}")
     sys.stdout.write(text)
     if arguments.output:
         arguments.output.write_text(text)
@@ -53,49 +56,40 @@ def main() -> int:
     return 0
 
 
-def times(run: dict) -> dict[str, dict[str, float]]:
-    """The nanoseconds per call of one run, by group and subject."""
-    groups: dict[str, dict[str, float]] = defaultdict(dict)
-    for bench in run["benchmarks"]:
+def times_of(results: dict) -> dict[tuple[str, str], float]:
+    """The nanoseconds per call in one run, by group and subject."""
+    times = {}
+    for bench in results["benchmarks"]:
         info = bench["extra_info"]
         if "subject" in info:
-            groups[bench["group"]][info["subject"]] = bench["stats"]["median"] / info["calls"] * 1e9
-    return groups
+            ns = bench["stats"]["min"] / info["calls"] * 1e9
+            times[bench["group"], info["subject"]] = ns
+    return times
 
 
-def table(runs: list[dict]) -> str:
-    """The runs as one Markdown table, each group compared with perfuse.
+def machine(results: dict) -> str:
+    """What the run was made on."""
+    info = results["machine_info"]
+    cpu = info["cpu"]
+    return (
+        f"{cpu.get('brand_raw', 'an unknown CPU')}, {cpu.get('count', '?')} cores, "
+        f"{info['python_implementation']} {info['python_version']}, {info['system']}"
+    )
 
-    Raises ValueError if they do not measure the same subjects.
-    """
-    measured = [times(run) for run in runs]
-    if len({frozenset((group, *of) for group, of in groups.items()) for groups in measured}) != 1:
-        raise ValueError("the runs measure different subjects: give runs of the same benches")
+
+def table(times: dict[tuple[str, str], float]) -> str:
+    """The times as a Markdown table, each group compared with perfuse."""
     lines = [
         "| what | subject | time per call | beside perfuse |",
         "| --- | --- | ---: | ---: |",
     ]
-    for group, subjects in measured[0].items():
-        rows = []
-        for subject in subjects:
-            ns = min(groups[group][subject] for groups in measured)
-            beside = median(of[group][subject] / of[group]["perfuse"] for of in measured)
-            rows.append((beside, subject, ns))
-        for beside, subject, ns in sorted(rows):
-            ratio = "" if subject == "perfuse" else f"{beside:.2f} x"
+    for group in dict.fromkeys(group for group, _ in times):
+        ours = times[group, "perfuse"]
+        rows = [(ns, subject) for (of, subject), ns in times.items() if of == group]
+        for ns, subject in sorted(rows):
+            ratio = "" if subject == "perfuse" else f"{ns / ours:.2f} x"
             lines.append(f"| {group} | {subject} | {duration(ns)} | {ratio} |")
-    machine = runs[0]["machine_info"]
-    cpu = machine["cpu"]
-    lines += [
-        "",
-        (
-            f"{len(runs)} runs by `make bench`: medians of the ratios within each, times of the "
-            f"fastest, on {cpu.get('brand_raw', 'an unknown CPU')}, {cpu.get('count', '?')} cores, "
-            f"{machine['python_implementation']} {machine['python_version']}, {machine['system']}."
-        ),
-        "",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 def duration(ns: float) -> str:

@@ -41,7 +41,7 @@ struct TrackedCoroutine {
     weak_references: *mut ffi::PyObject,
     start: AtomicU64,
     state: AtomicU8,
-    // Whether its finaliser ran, which its header remembers for good: no other execution can use it.
+    // Whether its finaliser ran, which its header remembers for good: so it is not kept for another execution.
     finalised: AtomicBool,
 }
 

@@ -25,8 +25,6 @@ static TYPE: RawType = RawType::new();
 struct TrackedFunction {
     head: ffi::PyObject,
     vectorcall: ffi::vectorcallfunc,
-    // How `function` is called.
-    inner: ffi::vectorcallfunc,
     // Owned: what is decorated, and a Source.
     function: *mut ffi::PyObject,
     source: *mut ffi::PyObject,
@@ -60,7 +58,6 @@ pub fn tracked_function<'py>(
             true => call_for_coroutine,
             false => call,
         });
-        (&raw mut (*tracked).inner).write(vectorcall_of(function));
         (&raw mut (*tracked).function).write(function.clone().into_ptr());
         (&raw mut (*tracked).source).write(source.clone().into_ptr());
         (&raw mut (*tracked).dict).write(ptr::null_mut());
@@ -70,19 +67,29 @@ pub fn tracked_function<'py>(
     }
 }
 
-/// How to call `function`: a Python function through what it has had from its beginning, which spares a
-/// look-up and a check of the result at each call. The interpreter checks the wrapper's result as well.
-fn vectorcall_of(function: &Bound<'_, PyAny>) -> ffi::vectorcallfunc {
-    // SAFETY: a live object.
-    let own = unsafe {
-        (ffi::PyFunction_Check(function.as_ptr()) != 0)
-            .then(|| ffi::PyVectorcall_Function(function.as_ptr()))
-    };
-    own.flatten().unwrap_or(ffi::PyObject_Vectorcall)
-}
-
 // Every function below is called by CPython, attached, with a TrackedFunction as first argument and what
 // its slot promises as the others: that is what the SAFETY arguments refer to.
+
+/// Calls what is decorated: a Python function directly, which spares `PyObject_Vectorcall`'s look-up and its
+/// check of the result. Whoever calls the wrapper checks that result.
+#[inline(always)]
+unsafe fn call_inner(
+    function: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: usize,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the arguments are the caller's, and the type says how `function` is laid out.
+    unsafe {
+        if ffi::PyFunction_Check(function) != 0 {
+            let vectorcall = (*function.cast::<ffi::PyFunctionObject>()).vectorcall;
+            if let Some(vectorcall) = vectorcall {
+                return vectorcall(function, args, count, keywords);
+            }
+        }
+        ffi::PyObject_Vectorcall(function, args, count, keywords)
+    }
+}
 
 /// A call of a plain function.
 unsafe extern "C" fn call(
@@ -99,7 +106,7 @@ unsafe extern "C" fn call(
             let mut found = None;
             let operation = source.current(py, &mut found)?.get();
             let start = operation.begin();
-            let result = (tracked.inner)(tracked.function, args, count, keywords);
+            let result = call_inner(tracked.function, args, count, keywords);
             if result.is_null() {
                 source.record_raised(py, operation, start)?;
                 return Ok(result);
@@ -125,7 +132,7 @@ unsafe extern "C" fn call_for_coroutine(
         guarded(|py| {
             let tracked = &*object.cast::<TrackedFunction>();
             let operation = tracked.source(py).operation(py)?;
-            let made = (tracked.inner)(tracked.function, args, count, keywords);
+            let made = call_inner(tracked.function, args, count, keywords);
             let made = Bound::from_owned_ptr_or_err(py, made)?;
             coroutine::new(py, made, operation, tracked.source)
         })
