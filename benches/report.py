@@ -3,8 +3,8 @@
 python benches/report.py RESULTS.json ... [--output TABLE.md] [--readme]
 
 A time is that of a subject's fastest round in all the runs, and a ratio that of two such times. The
-speed of a machine that others share changes amid a run, and medians fall into the slow moments of one
-subject and the fast ones of another; the fastest rounds of several runs repeat far better.
+speed of a machine that others share changes amid a run: medians fall into the slow moments of one
+subject and the fast ones of another, while the fastest rounds of several runs repeat far better.
 """
 
 from __future__ import annotations
