@@ -82,7 +82,7 @@ bench: $(VENV)/.installed ## benchmarks beside the peers; the table goes to benc
 	rm -f $(RESULTS)
 	set -e; for results in $(RESULTS); do \
 		$(BIN)/python -m pytest benches --benchmark-enable --benchmark-json=$$results \
-			--benchmark-columns=median,iqr,rounds --benchmark-sort=name -p no:randomly; done
+			--benchmark-columns=min,median,iqr,rounds --benchmark-sort=name -p no:randomly; done
 	cargo bench --package perfuse-benches
 	$(BIN)/python benches/report.py $(RESULTS) --output benches/results/overhead.md
 

@@ -67,11 +67,12 @@ pub fn tracked_function<'py>(
     }
 }
 
-// Every function below is called by CPython, attached, with a TrackedFunction as first argument and what
-// its slot promises as the others: that is what the SAFETY arguments refer to.
-
 /// Calls what is decorated: a Python function directly, which spares `PyObject_Vectorcall`'s look-up and its
 /// check of the result. Whoever calls the wrapper checks that result.
+///
+/// # Safety
+///
+/// The thread is attached, `function` stays alive during the call, and the rest is a vectorcall's.
 #[inline(always)]
 unsafe fn call_inner(
     function: *mut ffi::PyObject,
@@ -79,17 +80,19 @@ unsafe fn call_inner(
     count: usize,
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: the arguments are the caller's, and the type says how `function` is laid out.
+    // SAFETY: the caller vouches for the arguments; what is exactly a function is laid out as one.
     unsafe {
-        if ffi::PyFunction_Check(function) != 0 {
-            let vectorcall = (*function.cast::<ffi::PyFunctionObject>()).vectorcall;
-            if let Some(vectorcall) = vectorcall {
-                return vectorcall(function, args, count, keywords);
-            }
+        if ffi::PyFunction_Check(function) != 0
+            && let Some(vectorcall) = (*function.cast::<ffi::PyFunctionObject>()).vectorcall
+        {
+            return vectorcall(function, args, count, keywords);
         }
         ffi::PyObject_Vectorcall(function, args, count, keywords)
     }
 }
+
+// Every function below is called by CPython, attached, with a TrackedFunction as first argument and what
+// its slot promises as the others: that is what the SAFETY arguments refer to.
 
 /// A call of a plain function.
 unsafe extern "C" fn call(
