@@ -28,19 +28,19 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml $(RUST_SOURCES)
 	$(BIN)/pip install --quiet --editable '.[pool,demo]'
 	@touch $@
 
-install: $(VENV)/.installed ## create .venv and install perfuse with everything into it
+install: $(VENV)/.installed ## create .venv and install nanospan with everything into it
 
 demo: $(VENV)/.demo ## the main job on real text, on an embedded PostgreSQL
-	$(BIN)/perfuse demo
+	$(BIN)/nanospan demo
 
 test: test-rust test-loom test-python ## all tests
 
 test-rust: ## unit and property tests of the core
-	cargo test --release --package perfuse-core
+	cargo test --release --package nanospan-core
 
 # A target folder of its own, as the flag would rebuild everything in the common one.
 test-loom: ## every interleaving of small programs on the ring and the record path
-	RUSTFLAGS="--cfg loom" cargo test --profile loom --package perfuse-core --target-dir target/loom
+	RUSTFLAGS="--cfg loom" cargo test --profile loom --package nanospan-core --target-dir target/loom
 
 # Tests whose program could not be fetched are skipped, except in CI, where they fail.
 test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL and other real servers
@@ -48,7 +48,7 @@ test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL 
 	$(BIN)/python -m pytest
 
 # The package as users get it, in a venv of its own; a target folder of its own keeps the other builds.
-$(FREE_THREADED)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES) $(wildcard python/perfuse/*.py)
+$(FREE_THREADED)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES) $(wildcard python/nanospan/*.py)
 	python=$$(tools/free-threaded) && "$$python" -m venv --clear --without-pip $(FREE_THREADED)
 	$(BIN)/pip --python $(FREE_THREADED)/bin/python install --quiet --only-binary :all: --group core
 	CARGO_TARGET_DIR=target/free-threaded \
@@ -83,7 +83,7 @@ bench: $(VENV)/.installed ## benchmarks beside the peers; the table goes to benc
 	set -e; for results in $(RESULTS); do \
 		$(BIN)/python -m pytest benches --benchmark-enable --benchmark-json=$$results \
 			--benchmark-columns=min,median,iqr,rounds --benchmark-sort=name -p no:randomly; done
-	cargo bench --package perfuse-benches
+	cargo bench --package nanospan-benches
 	$(BIN)/python benches/report.py $(RESULTS) --output benches/results/overhead.md
 
 bench-readme: ## put the last benchmarks' table into the README

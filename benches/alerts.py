@@ -13,9 +13,9 @@ import time
 from itertools import cycle, islice
 from typing import get_args
 
-from perfuse import PerformanceMonitor
-from perfuse.alerts import StatisticRule
-from perfuse.alerts.rules import Statistic
+from nanospan import PerformanceMonitor
+from nanospan.alerts import StatisticRule
+from nanospan.alerts.rules import Statistic
 
 RUNS = 5
 ROUNDS = 10

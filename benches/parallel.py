@@ -3,7 +3,7 @@
 Throughput of one thread, of two threads in two operations, and of two threads in the same one, as
 medians over rounds taken in turn in one process. The first row does no recording: what the machine
 gives at best. Where its ratio, or the cores that two threads had, are not near 2, the machine is
-busy (or there is a GIL) and the ratios say nothing about perfuse.
+busy (or there is a GIL) and the ratios say nothing about nanospan.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from perfuse import PerformanceMonitor
+from nanospan import PerformanceMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def handle_records(monitor: PerformanceMonitor, name: str) -> None:
 
 
 SUBJECTS = {
-    "arithmetic, no perfuse": nothing,
+    "arithmetic, no nanospan": nothing,
     "with monitor.track_operation(name)": spans,
     "monitor.record_metric(name, ...)": records,
     "with operation.track()": handle_spans,

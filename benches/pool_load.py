@@ -29,9 +29,9 @@ import psycopg
 from pgvector.psycopg import register_vector_async
 from psycopg_pool import AsyncConnectionPool
 
-from perfuse import PerformanceMonitor
-from perfuse.demo.database import EmbeddedServer
-from perfuse.pool import ConnectionPoolConfig, get_global_connection_manager
+from nanospan import PerformanceMonitor
+from nanospan.demo.database import EmbeddedServer
+from nanospan.pool import ConnectionPoolConfig, get_global_connection_manager
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 from slow_proxy import SlowProxy
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 @asynccontextmanager
-async def perfuse_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
+async def nanospan_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
     """Leases of the shared pool."""
     manager = get_global_connection_manager()
     config = ConnectionPoolConfig(
@@ -132,7 +132,7 @@ async def ask_asyncpg(connection: Any) -> None:
 
 
 SUBJECTS = {
-    "perfuse": (perfuse_pool, ask_psycopg),
+    "nanospan": (nanospan_pool, ask_psycopg),
     "psycopg_pool": (bare_pool, ask_psycopg),
     "asyncpg": (asyncpg_pool, ask_asyncpg),
 }
@@ -151,7 +151,7 @@ async def lease(url: str, _seconds: float) -> bool:
         return (perf_counter() - began) / calls
 
     async with (
-        perfuse_pool(url, 4) as ours,
+        nanospan_pool(url, 4) as ours,
         bare_pool(url, 4) as bare,
         asyncpg_pool(url, 4) as theirs,
     ):
@@ -161,7 +161,7 @@ async def lease(url: str, _seconds: float) -> bool:
     print(f"\nAn empty lease, {rounds} rounds of {calls}\n")
     for name, seconds in times.items():
         print(f"  {name:14}{statistics.median(seconds) * 1e6:8.2f} µs")
-    ratios = [a / b for a, b in zip(times["perfuse"], times["psycopg_pool"], strict=True)]
+    ratios = [a / b for a, b in zip(times["nanospan"], times["psycopg_pool"], strict=True)]
     ratio = statistics.median(ratios)
     return verdict(f"{ratio:.2f} x psycopg_pool's connection()", ratio <= LEASE_MARK, "1.15")
 
@@ -182,8 +182,8 @@ async def load(url: str, seconds: float) -> bool:
             wait = total.wait.snapshot()
             waits = "".join(f"{wait.quantile(q) * 1e3:9.1f} ms" for q in (0.5, 0.95, 0.99))
             print(f"  {name:14}{total.requests / total.seconds:11,.0f}{waits}{total.errors:8}")
-        failed += totals["perfuse"].errors
-    return verdict(f"{failed} requests of perfuse failed", failed == 0, "0")
+        failed += totals["nanospan"].errors
+    return verdict(f"{failed} requests of nanospan failed", failed == 0, "0")
 
 
 class Load:
@@ -223,12 +223,12 @@ async def burst(url: str, _seconds: float) -> bool:
     """Sixteen requests at once on a pool with one connection, the server being 5 ms away."""
     rounds = 5
     port = int(url.rpartition(":")[2].partition("/")[0])
-    waits: dict[str, list[float]] = {"perfuse": [], "register_vector_async": []}
+    waits: dict[str, list[float]] = {"nanospan": [], "register_vector_async": []}
     with SlowProxy(port, ROUND_TRIP) as proxy:
         far = url.replace(f":{port}/", f":{proxy.port}/")
         for _ in range(rounds):
             for name, open_pool in (
-                ("perfuse", perfuse_pool),
+                ("nanospan", nanospan_pool),
                 ("register_vector_async", bare_pool),
             ):
                 async with open_pool(far, BURST, 1) as acquire:
@@ -271,7 +271,7 @@ async def memory(url: str, _seconds: float) -> bool:
         finished = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603, ASYNC221
         grown[name] = float(finished.stdout)
         print(f"  {name:24}{grown[name]:8.2f} MB")
-    ours = grown["perfuse"]
+    ours = grown["nanospan"]
     return verdict(f"{ours:.2f} MB of resident memory stay", ours < MEMORY_MARK_MB, "below 1")
 
 
@@ -284,7 +284,7 @@ async def grow(way: str, url: str) -> None:
     print(resident_mb() - before)
 
 
-async def grow_perfuse(url: str, count: int) -> None:
+async def grow_nanospan(url: str, count: int) -> None:
     """Connections of a null pool, which opens one for each lease."""
     manager = get_global_connection_manager()
     config = ConnectionPoolConfig(null_pool=True)
@@ -317,7 +317,7 @@ def verdict(text: str, met: bool, mark: str) -> bool:
 
 
 PARTS = {"lease": lease, "load": load, "burst": burst, "memory": memory}
-GROWERS = {"perfuse": grow_perfuse, "register_vector_async": grow_register}
+GROWERS = {"nanospan": grow_nanospan, "register_vector_async": grow_register}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""How often the verdicts of perfuse.regression are right, and how often the usual rule is.
+"""How often the verdicts of nanospan.regression are right, and how often the usual rule is.
 
 python benches/regression.py [--seeds 101 102 103] [--scale 1.0] [--only NAME]
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from latencies import RECORDED, models, recorded
-from perfuse.regression import OnlineDetector, change_points, compare, compare_many
+from nanospan.regression import OnlineDetector, change_points, compare, compare_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

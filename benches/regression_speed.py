@@ -1,4 +1,4 @@
-"""How long the verdicts of perfuse.regression take, in turn with scipy, apache-otava and ruptures.
+"""How long the verdicts of nanospan.regression take, in turn with scipy, apache-otava and ruptures.
 
 python -m venv peers
 peers/bin/pip install . apache-otava ruptures
@@ -19,7 +19,7 @@ import ruptures
 from otava.analysis import compute_change_points
 from scipy.stats import mannwhitneyu
 
-from perfuse.regression import OnlineDetector, change_points, compare
+from nanospan.regression import OnlineDetector, change_points, compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -78,16 +78,16 @@ def machine(results: dict) -> str:
 
 
 def table(times: dict[tuple[str, str], float]) -> str:
-    """The times as a Markdown table, each group compared with perfuse."""
+    """The times as a Markdown table, each group compared with nanospan."""
     lines = [
-        "| what | subject | time per call | beside perfuse |",
+        "| what | subject | time per call | beside nanospan |",
         "| --- | --- | ---: | ---: |",
     ]
     for group in dict.fromkeys(group for group, _ in times):
-        ours = times[group, "perfuse"]
+        ours = times[group, "nanospan"]
         rows = [(ns, subject) for (of, subject), ns in times.items() if of == group]
         for ns, subject in sorted(rows):
-            ratio = "" if subject == "perfuse" else f"{ns / ours:.2f} x"
+            ratio = "" if subject == "nanospan" else f"{ns / ours:.2f} x"
             lines.append(f"| {group} | {subject} | {duration(ns)} | {ratio} |")
     return "\n".join([*lines, ""])
 

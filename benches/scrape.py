@@ -30,10 +30,10 @@ from prometheus_client import (
     make_asgi_app,
 )
 
-from perfuse import PerformanceMonitor
-from perfuse.export.prometheus import DEFAULT_BUCKETS, Exposition, metrics_app
-from perfuse.export.prometheus.apps import NICENESS
-from perfuse.export.prometheus.exposition import compressed
+from nanospan import PerformanceMonitor
+from nanospan.export.prometheus import DEFAULT_BUCKETS, Exposition, metrics_app
+from nanospan.export.prometheus.apps import NICENESS
+from nanospan.export.prometheus.exposition import compressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +60,13 @@ def fill() -> tuple[PerformanceMonitor, CollectorRegistry]:
     registry = CollectorRegistry()
     labels = ["operation"]
     histogram = Histogram(
-        "perfuse_operation_duration_seconds",
+        "nanospan_operation_duration_seconds",
         "How long executions of an operation took.",
         [*labels, "outcome"],
         buckets=DEFAULT_BUCKETS,
         registry=registry,
     )
-    in_flight = Gauge("perfuse_operation_in_flight", "Under way.", labels, registry=registry)
+    in_flight = Gauge("nanospan_operation_in_flight", "Under way.", labels, registry=registry)
     draw = random.Random(3)  # noqa: S311 - durations are no secret
     for number in range(OPERATIONS):
         name = f"operation {number}"
@@ -171,10 +171,10 @@ def main() -> None:
 
     subjects: dict[str, Callable[[], Any]] = {
         "prometheus_client.generate_latest": lambda: generate_latest(registry),
-        "perfuse, text": lambda: exposition.render("text"),
-        "perfuse, OpenMetrics": lambda: exposition.render("openmetrics"),
-        "perfuse, protobuf": lambda: exposition.render("protobuf"),
-        "perfuse, text and gzip": lambda: compressed(exposition.encode("text")),
+        "nanospan, text": lambda: exposition.render("text"),
+        "nanospan, OpenMetrics": lambda: exposition.render("openmetrics"),
+        "nanospan, protobuf": lambda: exposition.render("protobuf"),
+        "nanospan, text and gzip": lambda: compressed(exposition.encode("text")),
     }
     rounds = [[timed(work) for work in subjects.values()] for _ in range(ROUNDS)]
     peer, *_ = medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
@@ -188,7 +188,7 @@ def main() -> None:
     for subject, app in {
         "not scraped": None,
         "a thread that hashes": hashing_app,
-        "perfuse.metrics_app": metrics_app(exposition),
+        "nanospan.metrics_app": metrics_app(exposition),
         "prometheus_client.make_asgi_app": make_asgi_app(registry),
     }.items():
         found = asyncio.run(gaps(app))

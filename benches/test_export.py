@@ -8,9 +8,9 @@ from itertools import count
 
 import pytest
 
-from perfuse import PerformanceMonitor
-from perfuse.export.files import FORMATS, write
-from perfuse.export.report import write_report
+from nanospan import PerformanceMonitor
+from nanospan.export.files import FORMATS, write
+from nanospan.export.report import write_report
 
 SAMPLES = 1_000_000
 

@@ -21,7 +21,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry, Histogram
 
-from perfuse import PerformanceMonitor, get_performance_monitor, track_performance
+from nanospan import PerformanceMonitor, get_performance_monitor, track_performance
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -144,13 +144,13 @@ class TestWith:
 
         measure(benchmark, "with", subject, work)
 
-    def test_perfuse(self, benchmark, monitor) -> None:
-        self.run(benchmark, "perfuse", monitor.track_operation)
+    def test_nanospan(self, benchmark, monitor) -> None:
+        self.run(benchmark, "nanospan", monitor.track_operation)
         assert monitor.get_stats("op").total_count >= BATCH
 
-    def test_perfuse_disabled(self, benchmark, monitor) -> None:
+    def test_nanospan_disabled(self, benchmark, monitor) -> None:
         monitor.disable()
-        self.run(benchmark, "perfuse, disabled", monitor.track_operation)
+        self.run(benchmark, "nanospan, disabled", monitor.track_operation)
         assert monitor.get_stats("op") is None
 
     def test_prometheus_client(self, benchmark, prometheus) -> None:
@@ -179,8 +179,8 @@ class TestAsyncWith:
 
         measure(benchmark, "async with", subject, lambda n: loop.run_until_complete(batch(n)))
 
-    def test_perfuse(self, benchmark, loop, monitor) -> None:
-        self.run(benchmark, loop, "perfuse", monitor.track_operation)
+    def test_nanospan(self, benchmark, loop, monitor) -> None:
+        self.run(benchmark, loop, "nanospan", monitor.track_operation)
         assert monitor.get_stats("op").total_count >= BATCH
 
     def test_pure_python(self, benchmark, loop) -> None:
@@ -202,9 +202,9 @@ class TestDecorator:
     def test_undecorated(self, benchmark) -> None:
         self.run(benchmark, "undecorated", lambda: None)
 
-    def test_perfuse(self, benchmark) -> None:
+    def test_nanospan(self, benchmark) -> None:
         get_performance_monitor().clear_metrics("decorated")
-        self.run(benchmark, "perfuse", track_performance("decorated")(lambda: None))
+        self.run(benchmark, "nanospan", track_performance("decorated")(lambda: None))
         assert get_performance_monitor().get_stats("decorated").total_count >= BATCH
 
     def test_prometheus_client(self, benchmark, prometheus) -> None:
@@ -235,9 +235,9 @@ class TestAsyncDecorator:
     def test_undecorated(self, benchmark, loop) -> None:
         self.run(benchmark, loop, "undecorated", self.nothing)
 
-    def test_perfuse(self, benchmark, loop) -> None:
+    def test_nanospan(self, benchmark, loop) -> None:
         get_performance_monitor().clear_metrics("decorated")
-        self.run(benchmark, loop, "perfuse", track_performance("decorated")(self.nothing))
+        self.run(benchmark, loop, "nanospan", track_performance("decorated")(self.nothing))
         assert get_performance_monitor().get_stats("decorated").total_count >= BATCH
 
     def test_pure_python(self, benchmark, loop) -> None:
@@ -256,8 +256,8 @@ class TestRecord:
 
         measure(benchmark, "record", subject, work)
 
-    def test_perfuse(self, benchmark, monitor) -> None:
-        self.run(benchmark, "perfuse", lambda: monitor.record_metric("op", 0.001))
+    def test_nanospan(self, benchmark, monitor) -> None:
+        self.run(benchmark, "nanospan", lambda: monitor.record_metric("op", 0.001))
         assert monitor.get_stats("op").total_count >= BATCH
 
     def test_prometheus_client(self, benchmark, prometheus) -> None:
@@ -294,8 +294,8 @@ class TestGetStats:
         benchmark.extra_info.update(subject=subject, calls=1)
         benchmark.pedantic(get_stats, args=("op",), rounds=300, warmup_rounds=5)
 
-    def test_perfuse(self, benchmark, monitor) -> None:
-        self.run(benchmark, "perfuse", monitor.record_metric, monitor.get_stats)
+    def test_nanospan(self, benchmark, monitor) -> None:
+        self.run(benchmark, "nanospan", monitor.record_metric, monitor.get_stats)
         assert monitor.get_stats("op").count == WINDOW
 
     def test_pure_python(self, benchmark) -> None:

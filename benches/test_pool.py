@@ -19,8 +19,8 @@ from pgvector import Vector
 from pgvector.psycopg import register_vector_async
 from psycopg_pool import AsyncConnectionPool
 
-from perfuse.demo.database import EmbeddedServer
-from perfuse.pool import ConnectionPoolConfig, get_global_connection_manager
+from nanospan.demo.database import EmbeddedServer
+from nanospan.pool import ConnectionPoolConfig, get_global_connection_manager
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -74,7 +74,7 @@ def test_warm_get_connection_pool(
 
     assert run(batch()) is first
     benchmark(lambda: run(batch()))
-    subject = "perfuse, with a store_ref" if with_store else "perfuse"
+    subject = "nanospan, with a store_ref" if with_store else "nanospan"
     benchmark.extra_info.update(subject=subject, calls=BATCH)
 
 
@@ -123,18 +123,18 @@ def test_connect_with_types(benchmark: BenchmarkFixture, url: str, run: Run, way
         context = run(leased_adapters())
     assert run(read_vector(url, context, register=register)) == (Vector([1, 2]),)
     benchmark(lambda: run(read_vector(url, context, register=register)))
-    benchmark.extra_info.update(subject=way if register else "perfuse", calls=1)
+    benchmark.extra_info.update(subject=way if register else "nanospan", calls=1)
 
 
 @pytest.mark.benchmark(group="an empty lease")
-@pytest.mark.parametrize("subject", ["perfuse", "psycopg_pool"])
+@pytest.mark.parametrize("subject", ["nanospan", "psycopg_pool"])
 def test_empty_lease(benchmark: BenchmarkFixture, url: str, run: Run, subject: str) -> None:
     """A lease with an idle connection at hand; nothing is done with it."""
     manager = get_global_connection_manager()
     bare = AsyncConnectionPool(url, min_size=1, open=False)
 
     def lease() -> AbstractAsyncContextManager[Any]:
-        return manager.lease(url) if subject == "perfuse" else bare.connection()
+        return manager.lease(url) if subject == "nanospan" else bare.connection()
 
     async def batch() -> object:
         for _ in itertools.repeat(None, BATCH):

@@ -1,6 +1,6 @@
 """A small service that measures itself: its requests, what they do inside, and /metrics.
 
-    pip install 'perfuse[otlp]' fastapi uvicorn
+    pip install 'nanospan[otlp]' fastapi uvicorn
     python examples/notes_service.py
 
     curl --json '{"text": "tea at noon"}' http://127.0.0.1:8000/notes
@@ -23,9 +23,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.routing import Route
 
-from perfuse import get_performance_monitor, track_performance
-from perfuse.export.prometheus import metrics_app
-from perfuse.integrations.asgi import PerfuseMiddleware
+from nanospan import get_performance_monitor, track_performance
+from nanospan.export.prometheus import metrics_app
+from nanospan.integrations.asgi import NanospanMiddleware
 
 monitor = get_performance_monitor()
 monitor.set_threshold("GET /search", 0.050)
@@ -38,7 +38,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     if "OTEL_EXPORTER_OTLP_ENDPOINT" not in os.environ:
         yield
         return
-    from perfuse.export.otlp import start_otlp_export  # noqa: PLC0415 - only then is it needed
+    from nanospan.export.otlp import start_otlp_export  # noqa: PLC0415 - only then is it needed
 
     export = start_otlp_export()
     yield
@@ -47,7 +47,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-app.add_middleware(PerfuseMiddleware, exclude=["/metrics"])
+app.add_middleware(NanospanMiddleware, exclude=["/metrics"])
 app.router.routes.append(Route("/metrics", metrics_app()))
 
 

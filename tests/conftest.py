@@ -2,7 +2,7 @@
 
 import pytest
 
-from perfuse import PerformanceMonitor
+from nanospan import PerformanceMonitor
 
 
 @pytest.fixture

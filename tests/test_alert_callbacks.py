@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from perfuse import PerformanceMetric
+from nanospan import PerformanceMetric
 
 
 def test_a_violation_is_reported_before_the_record_returns(monitor):
@@ -129,7 +129,7 @@ def test_not_even_broken_logging_reaches_the_program(monitor):
 
     monitor.add_alert_callback(fails)
     monitor.set_threshold("op", 0)
-    logger = logging.getLogger("perfuse")
+    logger = logging.getLogger("nanospan")
     logger.addFilter(broken)
     try:
         with pytest.raises(KeyError), monitor.track_operation("op"):

@@ -14,7 +14,7 @@ from alerting import make_alert
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "alerts.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
-UNSET = {"HOOK_URL", "HOOK_TOKEN", "PERFUSE_ALERTS"}
+UNSET = {"HOOK_URL", "HOOK_TOKEN", "NANOSPAN_ALERTS"}
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if name not in UNSET},
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -66,11 +66,11 @@ def test_commands_print_what_is_shown(tmp_path):
 
 
 def test_every_file_but_the_wrong_one_can_be_used(tmp_path):
-    """`perfuse alerts check` accepts the others."""
+    """`nanospan alerts check` accepts the others."""
     for kind, block in BLOCKS:
         if kind == "toml" and "wrong.toml" not in block:
             (tmp_path / "file.toml").write_text(block)
-            done = run(["perfuse", "alerts", "check", "file.toml"], tmp_path)
+            done = run(["nanospan", "alerts", "check", "file.toml"], tmp_path)
             assert done.returncode == 0, done.stdout
 
 

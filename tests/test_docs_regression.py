@@ -90,7 +90,7 @@ def test_the_gate_for_pull_requests_closes(tmp_path):
 
 
 def test_ab_prints_what_is_shown(tmp_path):
-    """`perfuse ab`, whose figures differ from run to run, prints the same lines."""
+    """`nanospan ab`, whose figures differ from run to run, prints the same lines."""
     [ab] = [block for kind, block in BLOCKS if kind == "text"]
     [(command, shown)] = _session(ab)
     done = _shell(command, tmp_path)
@@ -100,12 +100,12 @@ def test_ab_prints_what_is_shown(tmp_path):
 
 
 def test_the_benches_write_files_like_those_shown(tmp_path):
-    """The benches still write what `perfuse compare` reads, with the benchmarks on the page."""
-    bench = f"pytest {ROOT / 'benches' / 'test_overhead.py'} -q -k perfuse --benchmark-enable"
+    """The benches still write what `nanospan compare` reads, with the benchmarks on the page."""
+    bench = f"pytest {ROOT / 'benches' / 'test_overhead.py'} -q -k nanospan --benchmark-enable"
     options = f"--rootdir {ROOT} --benchmark-json=now.json -p no:cacheprovider"
     done = _shell(f"{bench} {options}", tmp_path)
     assert done.returncode == 0, done.stdout
-    done = _shell(f"perfuse compare --format json {EXAMPLES / 'before.json'} now.json", tmp_path)
+    done = _shell(f"nanospan compare --format json {EXAMPLES / 'before.json'} now.json", tmp_path)
     assert done.returncode in (0, 1), done.stderr
     report = json.loads(done.stdout)
     assert len(report["operations"]) >= 7

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from perfuse import Measurement, Snapshot
+from nanospan import Measurement, Snapshot
 
 
 def gauge(value):
@@ -31,7 +31,7 @@ def test_a_failing_source_does_not_silence_the_others(monitor, caplog):
 
     monitor.add_source(broken)
     monitor.add_source(lambda: [gauge(2)])
-    with caplog.at_level(logging.ERROR, logger="perfuse"):
+    with caplog.at_level(logging.ERROR, logger="nanospan"):
         assert gauge(2) in monitor.measurements()
     assert "no figures today" in caplog.text
 

@@ -9,8 +9,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-import perfuse
-from perfuse import PerformanceMetric, PerformanceMonitor, PerformanceStats
+import nanospan
+from nanospan import PerformanceMetric, PerformanceMonitor, PerformanceStats
 
 
 def durations(monitor, operation):
@@ -424,10 +424,10 @@ class TestSubclassing:
 
 
 def test_the_version_has_one_source():
-    """perfuse.__version__ is the installed distribution's version."""
+    """nanospan.__version__ is the installed distribution's version."""
     from importlib.metadata import version
 
-    assert perfuse.__version__ == version("perfuse")
+    assert nanospan.__version__ == version("nanospan")
 
 
 def test_a_monitors_repr_says_what_it_holds(monitor):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from perfuse import MonitorSnapshot, PerformanceMonitor
+from nanospan import MonitorSnapshot, PerformanceMonitor
 
 
 def in_flight(monitor, operation="op"):
@@ -176,7 +176,7 @@ def test_it_travels_as_bytes_and_by_pickle(monitor):
     assert "lone \ud800 surrogate" in snapshot.operations
 
 
-@pytest.mark.parametrize("data", [b"", b"PFM", b"PFH\x01", b"\xff" * 100])
+@pytest.mark.parametrize("data", [b"", b"NSM", b"NSH\x01", b"\xff" * 100])
 def test_foreign_bytes_are_refused(data):
     """What is no snapshot gives a ValueError."""
     with pytest.raises(ValueError, match="not a monitor's snapshot"):

@@ -15,7 +15,7 @@ import weakref
 
 import pytest
 
-from perfuse import get_performance_monitor, track_performance
+from nanospan import get_performance_monitor, track_performance
 
 
 @pytest.fixture(autouse=True)
@@ -364,9 +364,9 @@ def test_a_process_full_of_names_stays_small():
     """A million names end in 10,000 operations and __overflow__, one warning, under 200 MB more."""
     code = """
 import json, logging, os
-from perfuse import PerformanceMonitor
+from nanospan import PerformanceMonitor
 warnings = []
-logging.getLogger("perfuse").addHandler(type("Keep", (logging.Handler,), {
+logging.getLogger("nanospan").addHandler(type("Keep", (logging.Handler,), {
     "emit": lambda self, record: warnings.append(record.getMessage())})())
 def resident():
     with open("/proc/self/statm") as statm:

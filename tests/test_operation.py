@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from perfuse import PerformanceMonitor
+from nanospan import PerformanceMonitor
 
 
 def test_a_handle_records_into_its_operation(monitor):

@@ -27,32 +27,32 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     """Core, stub, marker, demo text and licences are in it; tests and sources are not."""
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
-        "perfuse/__init__.py",
-        "perfuse/_core.pyi",
-        "perfuse/py.typed",
-        "perfuse/demo/data/shakespeare.txt.xz",
+        "nanospan/__init__.py",
+        "nanospan/_core.pyi",
+        "nanospan/py.typed",
+        "nanospan/demo/data/shakespeare.txt.xz",
     } <= names
-    assert sum(name.startswith("perfuse/_core.") and name.endswith(".so") for name in names) == 1
+    assert sum(name.startswith("nanospan/_core.") and name.endswith(".so") for name in names) == 1
     assert {n.rsplit("/")[-1] for n in names if "/licenses/" in n} >= {
         "LICENSE-APACHE",
         "LICENSE-MIT",
     }
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"perfuse"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"nanospan"}
     assert not [name for name in names if name.endswith((".rs", ".toml"))]
 
 
 def test_the_wheel_works_by_itself(wheel, tmp_path):
-    """In an environment without any other package, the monitor records and `perfuse` runs."""
+    """In an environment without any other package, the monitor records and `nanospan` runs."""
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"
     install = [python, "-m", "pip", "install", "--quiet", "--no-index", wheel]
     subprocess.run(install, check=True)
     code = (
-        "import perfuse\n"
-        "with perfuse.get_performance_monitor().track_operation('op'): pass\n"
-        "print(perfuse.get_performance_monitor().get_stats('op').count, perfuse.__file__)"
+        "import nanospan\n"
+        "with nanospan.get_performance_monitor().track_operation('op'): pass\n"
+        "print(nanospan.get_performance_monitor().get_stats('op').count, nanospan.__file__)"
     )
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     ran = subprocess.run(
@@ -62,11 +62,11 @@ def test_the_wheel_works_by_itself(wheel, tmp_path):
     assert count == "1"
     assert Path(place).is_relative_to(environment)
     version = subprocess.run(
-        [environment / "bin" / "perfuse", "version"], capture_output=True, text=True, check=True
+        [environment / "bin" / "nanospan", "version"], capture_output=True, text=True, check=True
     )
-    assert "perfuse" in version.stdout
+    assert "nanospan" in version.stdout
     demo = subprocess.run(
-        [environment / "bin" / "perfuse", "demo"], capture_output=True, text=True, check=False
+        [environment / "bin" / "nanospan", "demo"], capture_output=True, text=True, check=False
     )
     assert demo.returncode != 0
-    assert "perfuse[demo]" in demo.stderr
+    assert "nanospan[demo]" in demo.stderr

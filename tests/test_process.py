@@ -11,7 +11,7 @@ import weakref
 
 import pytest
 
-from perfuse import PerformanceMonitor, get_performance_monitor
+from nanospan import PerformanceMonitor, get_performance_monitor
 
 
 def run(code, **options):
@@ -26,7 +26,7 @@ def test_all_threads_get_one_process_monitor():
     """Whichever thread asks first, there is one monitor."""
     code = """
 import json, threading
-from perfuse import get_performance_monitor
+from nanospan import get_performance_monitor
 barrier, found = threading.Barrier(16), []
 def ask():
     barrier.wait()
@@ -39,11 +39,11 @@ print(json.dumps([len(found), len(set(found))]))
     assert get_performance_monitor() is get_performance_monitor()
 
 
-def test_importing_perfuse_imports_nothing_optional():
-    """`import perfuse` pulls in neither drivers nor extras, nor asyncio."""
+def test_importing_nanospan_imports_nothing_optional():
+    """`import nanospan` pulls in neither drivers nor extras, nor asyncio."""
     code = """
 import json, sys
-import perfuse
+import nanospan
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
     loaded = set(run(code))
@@ -81,7 +81,7 @@ def test_a_fork_during_snapshots_leaves_no_lock_behind():
     """A child can record new operations though another thread was taking a snapshot at the fork."""
     code = """
 import json, os, signal, threading, warnings
-from perfuse import PerformanceMonitor
+from nanospan import PerformanceMonitor
 warnings.simplefilter("ignore", DeprecationWarning)
 monitor = PerformanceMonitor()
 for i in range(50):
@@ -178,7 +178,7 @@ def test_a_span_outlives_its_monitor():
 
 MEMORY = """
 import json, os
-from perfuse import PerformanceMonitor
+from nanospan import PerformanceMonitor
 def resident():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -206,7 +206,7 @@ def test_recording_in_a_thread_while_the_interpreter_ends():
     """A daemon thread that records until the very end does not disturb the exit."""
     code = """
 import threading, time
-from perfuse import get_performance_monitor
+from nanospan import get_performance_monitor
 monitor = get_performance_monitor()
 def work():
     while True:

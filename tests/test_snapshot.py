@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from perfuse import PerformanceMonitor, Snapshot
+from nanospan import PerformanceMonitor, Snapshot
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import traceback
 
 import pytest
 
-from perfuse import Span
+from nanospan import Span
 
 
 def only_sample(monitor, operation="op"):

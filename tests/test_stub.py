@@ -7,7 +7,7 @@ import sys
 def test_the_stub_describes_the_binary():
     """Stubtest finds no difference between _core.pyi and the built module."""
     finished = subprocess.run(
-        [sys.executable, "-m", "mypy.stubtest", "perfuse._core"],
+        [sys.executable, "-m", "mypy.stubtest", "nanospan._core"],
         capture_output=True,
         text=True,
         check=False,

@@ -9,8 +9,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-import perfuse
-from perfuse import _core, get_performance_monitor, track_performance
+import nanospan
+from nanospan import _core, get_performance_monitor, track_performance
 
 
 @pytest.fixture(autouse=True)
@@ -331,7 +331,7 @@ def test_the_first_call_of_a_process_looks_up_its_monitor_for_all_others(monkeyp
         asked.append(get_performance_monitor())
         return asked[-1]
 
-    monkeypatch.setattr("perfuse.monitor.get_performance_monitor", ask)
+    monkeypatch.setattr("nanospan.monitor.get_performance_monitor", ask)
     before = _core.process_monitor()
     _core.set_process_monitor(None)
     try:
@@ -354,7 +354,7 @@ def test_the_monitor_is_found_when_called(process_monitor):
         pass
 
     work()
-    other = perfuse.PerformanceMonitor()
+    other = nanospan.PerformanceMonitor()
     _core.set_process_monitor(other)
     try:
         assert get_performance_monitor() is other

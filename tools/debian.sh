@@ -4,7 +4,7 @@
 
 # Every release's keyring also knows the keys of the next, which sign testing and unstable.
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/perfuse
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/nanospan
 
 say() { printf '%s: %s\n' "$tool" "$*" >&2; }
 fail() { say "$@"; exit 1; }

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psycopg
 
-from perfuse.demo.database import EmbeddedServer
+from nanospan.demo.database import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from perfuse import regression
-from perfuse.alerts.engine import Clock, Engine
-from perfuse.alerts.source import MonitorSource
+from nanospan import regression
+from nanospan.alerts.engine import Clock, Engine
+from nanospan.alerts.source import MonitorSource
 
 
 class _SetClock(MonitorSource):

@@ -7,8 +7,8 @@ import time
 import pytest
 from alerting import PATIENCE, make_alert, wait_until
 
-from perfuse.alerts import DeliveryError, Sink, StatisticRule
-from perfuse.alerts.delivery import Courier
+from nanospan.alerts import DeliveryError, Sink, StatisticRule
+from nanospan.alerts.delivery import Courier
 
 
 class Held(Sink):
@@ -221,7 +221,7 @@ def test_a_slow_sink_delays_no_other(monitor):
 
 def test_without_a_sink_alerts_go_to_the_log(monitor, caplog):
     """Whoever adds a rule and nothing else hears of it all the same."""
-    with caplog.at_level(logging.INFO, "perfuse.alerts"):
+    with caplog.at_level(logging.INFO, "nanospan.alerts"):
         monitor.alerts._publish(make_alert(), True)
         assert monitor.alerts.flush(PATIENCE)
     assert "firing: slow: op is slow" in caplog.messages

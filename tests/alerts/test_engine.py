@@ -8,9 +8,9 @@ import weakref
 import pytest
 from alerting import wait_until
 
-from perfuse import PerformanceMonitor
-from perfuse.alerts import Alerts, Silence, StatisticRule
-from perfuse.alerts.engine import Engine
+from nanospan import PerformanceMonitor
+from nanospan.alerts import Alerts, Silence, StatisticRule
+from nanospan.alerts.engine import Engine
 
 SLOW = StatisticRule(
     name="slow",
@@ -141,7 +141,7 @@ def test_no_thread_without_rules(monitor):
     assert set(threading.enumerate()) == before
     alerts.add(SLOW)
     [thread] = set(threading.enumerate()) - before
-    assert (thread.name, thread.daemon) == ("perfuse-alerts", True)
+    assert (thread.name, thread.daemon) == ("nanospan-alerts", True)
     alerts.close()
     assert set(threading.enumerate()) == before
 

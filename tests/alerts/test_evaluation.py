@@ -5,8 +5,8 @@ import contextlib
 
 import pytest
 
-from perfuse.alerts import StatisticRule
-from perfuse.alerts.rules import Rule
+from nanospan.alerts import StatisticRule
+from nanospan.alerts.rules import Rule
 
 
 def rule(**fields):

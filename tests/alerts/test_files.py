@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfuse.alerts import (
+from nanospan.alerts import (
     AlertmanagerSink,
     AlertsFileError,
     ChangeRule,
@@ -17,8 +17,8 @@ from perfuse.alerts import (
     WebhookSink,
     load,
 )
-from perfuse.alerts.files import _toml_parser
-from perfuse.alerts.toml_lines import locate
+from nanospan.alerts.files import _toml_parser
+from nanospan.alerts.toml_lines import locate
 
 tomllib = _toml_parser()
 

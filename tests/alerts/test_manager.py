@@ -5,8 +5,8 @@ import datetime as dt
 import pytest
 from alerting import wait_until
 
-from perfuse import PerformanceMonitor
-from perfuse.alerts import AlertsFileError, JsonLinesSink, LogSink, Sink, StatisticRule
+from nanospan import PerformanceMonitor
+from nanospan.alerts import AlertsFileError, JsonLinesSink, LogSink, Sink, StatisticRule
 
 
 def rule(name="r", **fields):

@@ -45,34 +45,34 @@ def wait(condition):
 """
 
 
-def test_importing_perfuse_imports_no_alerts(tmp_path):
+def test_importing_nanospan_imports_no_alerts(tmp_path):
     """Neither does asking for the process's monitor; alerts themselves need no third party."""
     code = """
 import sys
-import perfuse
-perfuse.get_performance_monitor()
-assert "perfuse.alerts" not in sys.modules
-perfuse.get_performance_monitor().alerts
+import nanospan
+nanospan.get_performance_monitor()
+assert "nanospan.alerts" not in sys.modules
+nanospan.get_performance_monitor().alerts
 assert not {"httpx", "tomllib", "psycopg", "rich"} & set(sys.modules)
 """
     assert run(code, tmp_path) == ("", "")
 
 
-def test_perfuse_alerts_is_loaded_with_the_process_monitor(tmp_path):
+def test_nanospan_alerts_is_loaded_with_the_process_monitor(tmp_path):
     """The variable is all it takes: the program does not mention alerts."""
     (tmp_path / "alerts.toml").write_text(RULES)
     code = (
         WAIT
         + """
-import os, perfuse
-monitor = perfuse.get_performance_monitor()
+import os, nanospan
+monitor = nanospan.get_performance_monitor()
 def told():
     monitor.record_metric("op", 1.0)
     return os.path.exists("alerts.jsonl")
 wait(told)
 """
     )
-    run(code, tmp_path, PERFUSE_ALERTS="alerts.toml")
+    run(code, tmp_path, NANOSPAN_ALERTS="alerts.toml")
     [line] = (tmp_path / "alerts.jsonl").read_text().splitlines()
     assert json.loads(line)["state"] == "firing"
 
@@ -88,10 +88,10 @@ def test_a_broken_file_is_logged_and_breaks_nothing(tmp_path, text, message):
     """The program runs on without alerts."""
     if text is not None:
         (tmp_path / "alerts.toml").write_text(text)
-    code = "import perfuse; print(perfuse.get_performance_monitor().alerts.rules())"
-    out, err = run(code, tmp_path, PERFUSE_ALERTS="alerts.toml")
+    code = "import nanospan; print(nanospan.get_performance_monitor().alerts.rules())"
+    out, err = run(code, tmp_path, NANOSPAN_ALERTS="alerts.toml")
     assert out == "[]\n"
-    assert err.startswith("PERFUSE_ALERTS: no alerts are loaded: ")
+    assert err.startswith("NANOSPAN_ALERTS: no alerts are loaded: ")
     assert message in err
 
 
@@ -102,8 +102,8 @@ def test_a_forked_child_has_alerts_of_its_own(tmp_path):
     code = (
         WAIT
         + """
-import os, perfuse
-monitor = perfuse.get_performance_monitor()
+import os, nanospan
+monitor = nanospan.get_performance_monitor()
 alerts = monitor.alerts
 def fired():
     monitor.record_metric("op", 1.0)
@@ -124,7 +124,7 @@ for _ in range(5):
 assert [a.state for a in alerts.history()][:1] == ["firing"]
 """
     )
-    run(code, tmp_path, PERFUSE_ALERTS="alerts.toml")
+    run(code, tmp_path, NANOSPAN_ALERTS="alerts.toml")
     lines = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
     fired = [line["instance"] for line in lines if line["state"] == "firing"]
     assert len(set(fired)) == 6
@@ -134,9 +134,9 @@ assert [a.state for a in alerts.history()][:1] == ["firing"]
 def test_a_fork_waits_for_what_another_thread_creates(tmp_path):
     """The lock under which monitors and alerts are made is free in the child."""
     code = """
-import os, signal, threading, perfuse.monitor
-monitor = perfuse.get_performance_monitor()
-held, lock = threading.Event(), perfuse.monitor._creation
+import os, signal, threading, nanospan.monitor
+monitor = nanospan.get_performance_monitor()
+held, lock = threading.Event(), nanospan.monitor._creation
 def hold():
     with lock:
         held.set()
@@ -158,9 +158,9 @@ assert os.waitpid(child, 0)[1] == 0
 def test_what_waits_is_delivered_at_exit(tmp_path):
     """An alert that fires just before the end still arrives."""
     code = """
-import time, perfuse
-from perfuse.alerts import StatisticRule
-monitor = perfuse.get_performance_monitor()
+import time, nanospan
+from nanospan.alerts import StatisticRule
+monitor = nanospan.get_performance_monitor()
 def slow(alert):
     time.sleep(0.3)
     print(alert.state, flush=True)
@@ -177,9 +177,9 @@ with monitor.track_operation("op"):
 def test_exit_does_not_wait_for_a_sink_that_hangs(tmp_path):
     """After two seconds the program ends, and says what is lost."""
     code = """
-import threading, perfuse
-from perfuse.alerts import StatisticRule
-monitor = perfuse.get_performance_monitor()
+import threading, nanospan
+from nanospan.alerts import StatisticRule
+monitor = nanospan.get_performance_monitor()
 entered = threading.Event()
 def hang(alert):
     entered.set()

@@ -1,11 +1,11 @@
-"""Rules that ask perfuse.regression: whether something regressed, and whether it changes."""
+"""Rules that ask nanospan.regression: whether something regressed, and whether it changes."""
 
 import random
 
 import pytest
 from alerting import wait_until
 
-from perfuse.alerts import ChangeRule, RegressionRule
+from nanospan.alerts import ChangeRule, RegressionRule
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_baseline_is_read_from_its_file(looking, serve, baseline, tmp_path, ca
     path = tmp_path / "baseline.json"
     path.write_text("{}")
     serve(1000, 0.012)
-    caplog.set_level("INFO", "perfuse.alerts")
+    caplog.set_level("INFO", "nanospan.alerts")
     looking.rules(rule(path))
     looking.look(15, times=4)  # between two comparisons nothing works again
     assert looking.states == []

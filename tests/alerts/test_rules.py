@@ -2,7 +2,7 @@
 
 import pytest
 
-from perfuse.alerts import ChangeRule, RegressionRule, RuleError, Silence, StatisticRule
+from nanospan.alerts import ChangeRule, RegressionRule, RuleError, Silence, StatisticRule
 
 
 def rule(**fields):

@@ -9,7 +9,7 @@ import time
 import pytest
 from alerting import make_alert
 
-from perfuse.alerts import (
+from nanospan.alerts import (
     AlertmanagerSink,
     DeliveryError,
     FunctionSink,
@@ -29,7 +29,7 @@ def never(_seconds):
 def test_the_log_has_one_line_for_each_alert(caplog):
     """At the severity's level if it fires, else as INFO; the record has the alert."""
     sink = LogSink()
-    with caplog.at_level(logging.DEBUG, "perfuse.alerts"):
+    with caplog.at_level(logging.DEBUG, "nanospan.alerts"):
         sink.deliver(make_alert(severity="critical"), never)
         sink.deliver(make_alert(state="resolved", severity="critical"), never)
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
@@ -207,7 +207,7 @@ def test_an_alertmanager_repeats_at_least_every_second():
 def test_a_missing_httpx_is_told_when_the_sink_is_made(monkeypatch):
     """With the command that brings it."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(ImportError, match=r"pip install 'perfuse\[alerts\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'nanospan\[alerts\]'"):
         WebhookSink("http://127.0.0.1:9")
 
 

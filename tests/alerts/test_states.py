@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfuse.alerts.states import Finding, Track, step
+from nanospan.alerts.states import Finding, Track, step
 
 OVER = Finding(breached=True, cleared=False, value=2.0)
 BETWEEN = Finding(breached=False, cleared=False, value=1.0)

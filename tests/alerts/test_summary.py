@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfuse.alerts import StatisticRule
-from perfuse.alerts.alert import describe
-from perfuse.alerts.summary import Quantity, check_template, render
+from nanospan.alerts import StatisticRule
+from nanospan.alerts.alert import describe
+from nanospan.alerts.summary import Quantity, check_template, render
 
 
 @pytest.mark.parametrize(

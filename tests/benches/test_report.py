@@ -44,17 +44,17 @@ def report(tmp_path):
 def test_each_subject_counts_by_its_fastest_run(report, tmp_path):
     """A machine that is slow in some of the runs moves neither times nor ratios."""
     runs = [
-        {"perfuse": 200, "peer": 620},
-        {"perfuse": 100, "peer": 350},
-        {"perfuse": 300, "peer": 320},
+        {"nanospan": 200, "peer": 620},
+        {"nanospan": 100, "peer": 350},
+        {"nanospan": 300, "peer": 320},
     ]
     table = tmp_path / "table.md"
     result = report(*runs, options=["--output", table])
     *rows, empty, said = result.stdout.splitlines()
     assert rows == [
-        "| what | subject | time per call | beside perfuse |",
+        "| what | subject | time per call | beside nanospan |",
         "| --- | --- | ---: | ---: |",
-        "| with | perfuse | 100 ns |  |",
+        "| with | nanospan | 100 ns |  |",
         "| with | peer | 320 ns | 3.20 x |",
     ]
     assert not empty
@@ -66,16 +66,16 @@ def test_each_subject_counts_by_its_fastest_run(report, tmp_path):
 
 def test_runs_of_different_subjects_are_refused(report):
     """What only some runs measured had fewer chances to be fast."""
-    result = report({"perfuse": 100, "peer": 300}, {"perfuse": 100})
+    result = report({"nanospan": 100, "peer": 300}, {"nanospan": 100})
     assert result.returncode == 2
     assert "1.json measures other subjects than the files before it" in result.stderr
 
 
 def test_peers_alone_are_refused(report):
-    """Without a time of perfuse there is no ratio."""
+    """Without a time of nanospan there is no ratio."""
     result = report({"peer": 300})
     assert (result.returncode, result.stdout) == (2, "")
-    assert "no time of ('with', 'perfuse')" in result.stderr
+    assert "no time of ('with', 'nanospan')" in result.stderr
 
 
 def test_a_file_that_holds_no_results_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""`perfuse ab`, on real commands."""
+"""`nanospan ab`, on real commands."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from perfuse.cli import main
-from perfuse.regression import Baseline
+from nanospan.cli import main
+from nanospan.regression import Baseline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PERFUSE = [sys.executable, "-m", "perfuse", "ab"]
+NANOSPAN = [sys.executable, "-m", "nanospan", "ab"]
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_failing_command_ends_it_with_its_last_words(
     assert main(["ab", "--", "true", "--", "sh", "-c", script]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("perfuse: command B ")
+    assert captured.err.startswith("nanospan: command B ")
     assert message in captured.err
     assert captured.err.endswith("the reason\n")
     assert "\x1b" not in captured.err
@@ -214,7 +214,7 @@ def test_a_program_that_cannot_be_started(
     broken.write_bytes(b"\x7fELF, but only as far as that")
     broken.chmod(0o700)
     assert main(["ab", "--", "true", "--", str(broken)]) == 2
-    assert "perfuse: command B does not start: [Errno 8] Exec format error" in (
+    assert "nanospan: command B does not start: [Errno 8] Exec format error" in (
         capsys.readouterr().err
     )
 
@@ -230,7 +230,7 @@ def test_ctrl_c_ends_the_command_and_all_it_started(
     pids = tmp_path / "pids"
     script = 'echo $$ >> "$0"; sleep 600 & echo $! >> "$0"; wait'
     with subprocess.Popen(
-        [*PERFUSE, "--save", "ab.json", "--", "sh", "-c", script, str(pids), "--", "true"],
+        [*NANOSPAN, "--save", "ab.json", "--", "sh", "-c", script, str(pids), "--", "true"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -240,7 +240,7 @@ def test_ctrl_c_ends_the_command_and_all_it_started(
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == status
-    assert (out, err) == ("", f"perfuse: {word}\n")
+    assert (out, err) == ("", f"nanospan: {word}\n")
     for pid in map(int, pids.read_text().split()):
         _until(lambda pid=pid: not psutil.pid_exists(pid), f"{pid} is gone")
     assert [path.name for path in tmp_path.iterdir()] == ["pids"]
@@ -250,7 +250,7 @@ def test_hanging_up_ends_the_command(tmp_path: Path) -> None:
     """When the terminal goes, so does the command under way."""
     pid = tmp_path / "pid"
     command = ["sh", "-c", 'echo $$ > "$0"; exec sleep 600', str(pid)]
-    with subprocess.Popen([*PERFUSE, "--", *command, "--", "true"]) as process:
+    with subprocess.Popen([*NANOSPAN, "--", *command, "--", "true"]) as process:
         _until(lambda: pid.exists() and pid.read_text(), "it runs")
         process.send_signal(signal.SIGHUP)
     assert process.returncode == -signal.SIGHUP
@@ -263,7 +263,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     command = ["sh", "-c", 'echo > "$0.runs"; until test -e "$0"; do sleep 0.01; done', str(go)]
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        process = subprocess.Popen([*PERFUSE, "--runs", "1", "--", *command, "--", "true"])
+        process = subprocess.Popen([*NANOSPAN, "--runs", "1", "--", *command, "--", "true"])
     finally:
         signal.signal(signal.SIGHUP, before)
     with process:
@@ -277,7 +277,7 @@ def test_progress_is_shown_on_a_terminal() -> None:
     """One line changes there, and is gone at the end."""
     reader, writer = pty.openpty()
     done = subprocess.run(
-        [*PERFUSE, "--runs", "2", "--", "sleep", "0.2", "--", "sleep", "0.2"],
+        [*NANOSPAN, "--runs", "2", "--", "sleep", "0.2", "--", "sleep", "0.2"],
         stderr=writer,
         stdout=subprocess.PIPE,
         check=False,
@@ -296,23 +296,23 @@ def test_progress_is_told_elsewhere_only_if_it_takes_long(
 ) -> None:
     """A log gets lines now and then, and none for what is over soon."""
     arguments = ["ab", "--runs", "1", "--warmup", "0", "--", "true", "--", "true"]
-    monkeypatch.setattr("perfuse.cli.status.Status.FIRST", 3600)
+    monkeypatch.setattr("nanospan.cli.status.Status.FIRST", 3600)
     main(arguments)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("perfuse.cli.status.Status.FIRST", 0)
+    monkeypatch.setattr("nanospan.cli.status.Status.FIRST", 0)
     main(arguments)
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("perfuse: 1 of 2 runs, A ")
+    assert line.startswith("nanospan: 1 of 2 runs, A ")
 
 
 def test_a_long_run_shows_that_it_goes_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits for the first run to end is told so, though there is no time to go by yet."""
-    monkeypatch.setattr("perfuse.cli.status.Status.FIRST", 0)
-    monkeypatch.setattr("perfuse.cli.child.WATCH", 0.01)
+    monkeypatch.setattr("nanospan.cli.status.Status.FIRST", 0)
+    monkeypatch.setattr("nanospan.cli.child.WATCH", 0.01)
     main(["ab", "--runs", "1", "--warmup", "0", "--", "sleep", "0.5", "--", "true"])
-    assert capsys.readouterr().err == "perfuse: 0 of 2 runs, 0 s into the first\n"
+    assert capsys.readouterr().err == "nanospan: 0 of 2 runs, 0 s into the first\n"
 
 
 def test_handlers_and_descriptors_are_as_before() -> None:

@@ -1,8 +1,8 @@
-"""`perfuse alerts check`."""
+"""`nanospan alerts check`."""
 
 import pytest
 
-from perfuse.cli import main
+from nanospan.cli import main
 
 GOOD = """
 [[rule]]
@@ -61,17 +61,17 @@ def test_a_file_that_cannot_be_read_ends_with_2(tmp_path, capsys, name):
     """The reason is one line."""
     status, out, err = check(tmp_path / name, capsys)
     assert (status, out) == (2, "")
-    assert err.startswith("perfuse: ")
+    assert err.startswith("nanospan: ")
     assert err.count("\n") == 1
 
 
 def test_help_says_what_it_does(capsys):
-    """`perfuse alerts check --help` has the exit status and the variable."""
+    """`nanospan alerts check --help` has the exit status and the variable."""
     with pytest.raises(SystemExit) as exit_:
         main(["alerts", "check", "--help"])
     assert exit_.value.code == 0
     output = capsys.readouterr().out
-    for word in ("PERFUSE_ALERTS", "Exit status", "FILE"):
+    for word in ("NANOSPAN_ALERTS", "Exit status", "FILE"):
         assert word in output
     with pytest.raises(SystemExit) as exit_:
         main(["alerts"])

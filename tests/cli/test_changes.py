@@ -1,4 +1,4 @@
-"""`perfuse changes`."""
+"""`nanospan changes`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perfuse.cli import main
-from perfuse.cli.sparkline import sparkline
-from perfuse.regression import Baseline
+from nanospan.cli import main
+from nanospan.cli.sparkline import sparkline
+from nanospan.regression import Baseline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,7 +94,7 @@ def test_operations_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["changes", str(tmp_path / "b.json"), "--operation", "b"]) == 0
     assert capsys.readouterr().out.startswith("b: 2 values")
     assert main(["changes", str(tmp_path / "b.json"), "--operation", "c"]) == 2
-    assert capsys.readouterr().err == "perfuse: there is no operation c; there are a, b\n"
+    assert capsys.readouterr().err == "nanospan: there is no operation c; there are a, b\n"
 
 
 def test_a_picture_is_drawn(history: str, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
     (tmp_path / "h.json").write_text(json.dumps({name: _levels(1, 2)}))
     arguments = [str(tmp_path / "h.json"), "--plot", str(tmp_path / "h.png")]
     done = subprocess.run(
-        [sys.executable, "-m", "perfuse", "changes", *arguments], capture_output=True, check=False
+        [sys.executable, "-m", "nanospan", "changes", *arguments], capture_output=True, check=False
     )
     assert done.returncode == 0
     assert (tmp_path / "h.png").stat().st_size > 1000
@@ -141,7 +141,7 @@ def test_a_missing_extra_is_one_line(
     assert main(["changes", history, "--plot", "never.png"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "perfuse: --plot needs matplotlib: pip install 'perfuse[plot]'\n"
+    assert captured.err == "nanospan: --plot needs matplotlib: pip install 'nanospan[plot]'\n"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_bad_input_ends_with_2(
     assert main(["changes", str(tmp_path / "wrong")]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"perfuse: {tmp_path / 'wrong'}: ")
+    assert captured.err.startswith(f"nanospan: {tmp_path / 'wrong'}: ")
     assert message in captured.err
 
 

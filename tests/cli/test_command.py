@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-import perfuse
-from perfuse.cli import main
+import nanospan
+from nanospan.cli import main
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "perfuse", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "nanospan", *arguments], capture_output=True, text=True, check=False
     )
 
 
 def test_no_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """`perfuse` alone shows what there is."""
+    """`nanospan` alone shows what there is."""
     assert main([]) == 0
     output = capsys.readouterr().out
     assert "demo" in output
@@ -28,7 +28,7 @@ def test_no_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_of_the_demo_documents_its_options(capsys: pytest.CaptureFixture[str]) -> None:
-    """`perfuse demo --help` names every option and how to reach a served database."""
+    """`nanospan demo --help` names every option and how to reach a served database."""
     with pytest.raises(SystemExit) as exit_:
         main(["demo", "--help"])
     assert exit_.value.code == 0
@@ -38,18 +38,18 @@ def test_help_of_the_demo_documents_its_options(capsys: pytest.CaptureFixture[st
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """`perfuse version` prints the package's version and Python's."""
+    """`nanospan version` prints the package's version and Python's."""
     assert main(["version"]) == 0
     output = capsys.readouterr().out
-    assert output.startswith(f"perfuse {perfuse.__version__}\n")
+    assert output.startswith(f"nanospan {nanospan.__version__}\n")
     assert ".".join(map(str, sys.version_info[:3])) in output
 
 
 def test_module_is_the_command() -> None:
-    """`python -m perfuse` does the same."""
+    """`python -m nanospan` does the same."""
     done = _run("version")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"perfuse {perfuse.__version__}\n")
+    assert done.stdout.startswith(f"nanospan {nanospan.__version__}\n")
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_missing_extra_is_one_line(
     assert main(["demo"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "perfuse: the demo needs rich: pip install 'perfuse[demo]'\n"
+    assert captured.err == "nanospan: the demo needs rich: pip install 'nanospan[demo]'\n"
 
 
 def test_command_needs_no_extra_to_start() -> None:
     """Neither psycopg nor rich is imported for what does not use them."""
     code = (
-        "import sys; from perfuse.cli import main; main(['version']); "
+        "import sys; from nanospan.cli import main; main(['version']); "
         "sys.exit(any(name in sys.modules for name in ('psycopg', 'rich', 'pgvector')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

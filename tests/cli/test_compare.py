@@ -1,4 +1,4 @@
-"""`perfuse compare`."""
+"""`nanospan compare`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perfuse.cli import main
-from perfuse.regression import Baseline
+from nanospan.cli import main
+from nanospan.regression import Baseline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +155,7 @@ def test_different_machines_are_pointed_out(
     [
         (None, "wrong.json: No such file or directory"),
         ("", "wrong.json: the file is empty"),
-        ('{"format": "perfuse-baseline", "version": 9}', "wrong.json: version: 9 is newer than 1"),
+        ('{"format": "nanospan-baseline", "version": 9}', "wrong.json: version: 9 is newer than 1"),
         ("[1, -1]", "wrong.json: [1]: expected a number of seconds, zero or more, found -1"),
         ("[1, 2]", "no operation is in both files: "),
     ],
@@ -177,7 +177,7 @@ def test_bad_input_ends_with_2(  # noqa: PLR0913, PLR0917 - what pytest hands in
     assert main(["compare", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("perfuse: ")
+    assert captured.err.startswith("nanospan: ")
     assert message in captured.err
     assert captured.err.count("\n") == 1
 
@@ -206,7 +206,7 @@ def _on_a_terminal(arguments: list[str], **environment: str) -> str:
     """What the command prints on a terminal."""
     reader, writer = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "perfuse", *arguments],
+        [sys.executable, "-m", "nanospan", *arguments],
         stdout=writer,
         env={**os.environ, "TERM": "xterm", **environment},
     ):
@@ -236,9 +236,9 @@ def test_colours_are_for_terminals_only(
 
 
 def test_a_reader_that_stops_is_no_error(files: tuple[str, str]) -> None:
-    """`perfuse compare ... | head -1` ends without a traceback, and with its verdict."""
+    """`nanospan compare ... | head -1` ends without a traceback, and with its verdict."""
     with subprocess.Popen(
-        [sys.executable, "-m", "perfuse", "compare", *files],
+        [sys.executable, "-m", "nanospan", "compare", *files],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
@@ -252,7 +252,7 @@ def test_a_reader_that_stops_is_no_error(files: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("redirection", "status", "message"),
     [
-        (">/dev/full", 2, "perfuse: standard output: No space left on device\n"),
+        (">/dev/full", 2, "nanospan: standard output: No space left on device\n"),
         (">&-", 1, ""),
         (">&- 2>&-", 1, ""),
         (">/dev/full 2>&-", 2, ""),
@@ -270,7 +270,7 @@ def test_output_that_cannot_be_written_is_not_a_verdict(
             "sh",
             sys.executable,
             "-m",
-            "perfuse",
+            "nanospan",
             "compare",
             *files,
         ],
@@ -294,7 +294,7 @@ def test_factors_beyond_reading_are_powers_of_ten(
 def test_any_encoding_will_do(files: tuple[str, str]) -> None:
     """What the output's encoding lacks is replaced."""
     done = subprocess.run(
-        [sys.executable, "-m", "perfuse", "compare", *files],
+        [sys.executable, "-m", "nanospan", "compare", *files],
         capture_output=True,
         check=False,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
@@ -306,7 +306,7 @@ def test_any_encoding_will_do(files: tuple[str, str]) -> None:
 def test_the_commands_load_nothing_optional(files: tuple[str, str]) -> None:
     """Comparing needs the package alone."""
     code = (
-        f"import sys; from perfuse.cli import main; main(['compare', *{files!r}]); "
+        f"import sys; from nanospan.cli import main; main(['compare', *{files!r}]); "
         "sys.exit(any(name in sys.modules for name in ('rich', 'matplotlib', 'psycopg')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""`perfuse export` and `perfuse report` on files, as a shell user meets them."""
+"""`nanospan export` and `nanospan report` on files, as a shell user meets them."""
 
 import csv
 import io
@@ -10,9 +10,9 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from perfuse import MonitorSnapshot, PerformanceMonitor
-from perfuse.cli import main
-from perfuse.export.files import write
+from nanospan import MonitorSnapshot, PerformanceMonitor
+from nanospan.cli import main
+from nanospan.export.files import write
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_trace_from_samples(samples, tmp_path):
     ("content", "words"),
     [
         (b"", "expected a snapshot"),
-        (b"PFM garbage", "snapshot"),
+        (b"NSM garbage", "snapshot"),
         (b'{"operation": "a", "duration": -1}\n', "line 1: 'duration' is a number of seconds"),
         (b'{"operation": "a", "duration": 1}\n{"duration": 2}\n', "line 2: expected an object"),
         (b'{"operation": "a", "duration": 1, "outcome": "fine"}\n', "'outcome' is one of ok"),
@@ -108,7 +108,7 @@ def test_a_file_that_is_not_there(tmp_path, capsys):
 
 def test_a_reader_that_closes_the_pipe(samples):
     """The command ends as commands do that nobody reads, without a traceback."""
-    command = f"{sys.executable} -m perfuse export jsonl --from {samples}"
+    command = f"{sys.executable} -m nanospan export jsonl --from {samples}"
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -130,7 +130,7 @@ def test_a_report_with_a_baseline(samples, tmp_path, capsys):
     base = ["--baseline", str(tmp_path / "base.json")]
     assert main(["report", str(page), "--from", str(samples), *base]) == 0
     assert "since baseline" in page.read_text()
-    assert "<h1>perfuse report</h1>" in page.read_text()
+    assert "<h1>nanospan report</h1>" in page.read_text()
     other = PerformanceMonitor()
     other.record_metric("other", 0.01)
     other.baseline().save(tmp_path / "base.json")

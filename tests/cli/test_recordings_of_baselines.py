@@ -1,4 +1,4 @@
-"""A baseline is a recording like others: `perfuse export` and `perfuse report` read its file."""
+"""A baseline is a recording like others: `nanospan export` and `nanospan report` read its file."""
 
 import csv
 import io
@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from perfuse.cli import main
-from perfuse.cli.recordings import RecordingFileError, read_recording
+from nanospan.cli import main
+from nanospan.cli.recordings import RecordingFileError, read_recording
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_reformatted_baseline_is_one_still(baseline):
 
 
 def test_a_damaged_baseline_says_where(baseline):
-    """The error names the file and the place in it, as it does for `perfuse compare`."""
+    """The error names the file and the place in it, as it does for `nanospan compare`."""
     baseline.write_text(baseline.read_text().replace("0.25]", "-0.25]"))
     with pytest.raises(RecordingFileError, match=r"baseline\.json: .*store\.samples\[0\]"):
         read_recording(baseline)

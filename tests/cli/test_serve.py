@@ -1,4 +1,4 @@
-"""`perfuse serve` and `perfuse grafana`."""
+"""`nanospan serve` and `nanospan grafana`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import urllib.request
 
 import pytest
 
-from perfuse import PerformanceMonitor
-from perfuse.cli import main
-from perfuse.export.prometheus.saved import SavedExposition
+from nanospan import PerformanceMonitor
+from nanospan.cli import main
+from nanospan.export.prometheus.saved import SavedExposition
 
 PROGRAM = """
-import sys, perfuse
-with perfuse.get_performance_monitor().track_operation("in the program"):
+import sys, nanospan
+with nanospan.get_performance_monitor().track_operation("in the program"):
     print("running", *sys.argv, __name__, flush=True)
 sys.stdin.readline()
 {end}
@@ -29,9 +29,9 @@ sys.stdin.readline()
 
 @contextlib.contextmanager
 def _serving(*arguments, **options):
-    """Run `perfuse serve` and yield the process and its URL."""
+    """Run `nanospan serve` and yield the process and its URL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "perfuse", "serve", "--port", "0", *map(str, arguments)],
+        [sys.executable, "-m", "nanospan", "serve", "--port", "0", *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -41,7 +41,7 @@ def _serving(*arguments, **options):
     with process:
         try:
             line = process.stderr.readline()
-            url = re.fullmatch(r"perfuse: serving (http://127\.0\.0\.1:\d+/metrics)\n", line)
+            url = re.fullmatch(r"nanospan: serving (http://127\.0\.0\.1:\d+/metrics)\n", line)
             assert url, line + process.stderr.read()
             yield process, url[1]
         finally:
@@ -112,11 +112,11 @@ def test_saved_snapshots_are_served_and_read_again(tmp_path):
             'duration_seconds_count{snapshot="nightly",operation="backup",outcome="ok"} 1' in text
         )
         assert 'duration_seconds_count{snapshot="weekly",operation="report",outcome="ok"} 1' in text
-        assert 'perfuse_snapshot_timestamp_seconds{snapshot="weekly"} 1' in text
+        assert 'nanospan_snapshot_timestamp_seconds{snapshot="weekly"} 1' in text
         _save(first, "backup", "verify")
         assert 'snapshot="nightly",operation="verify"' in _scrape(url)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30)[1] == "perfuse: interrupted\n"
+        assert process.communicate(timeout=30)[1] == "nanospan: interrupted\n"
         assert process.returncode == 130
 
 
@@ -134,7 +134,7 @@ def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
     _save(path, "backup")
     exposition = SavedExposition([path])
     path.write_bytes(b"garbage")
-    with caplog.at_level(logging.WARNING, "perfuse"):
+    with caplog.at_level(logging.WARNING, "nanospan"):
         for _ in range(3):
             assert 'operation="backup"' in exposition.render().decode()
         path.unlink()
@@ -187,11 +187,11 @@ def test_a_taken_port_ends_with_1(tmp_path, capsys):
     with _serving(path) as (_, url):
         port = url.split(":")[2].split("/")[0]
         assert main(["serve", "--port", port, str(path)]) == 1
-    assert capsys.readouterr().err.startswith(f"perfuse: cannot listen on 127.0.0.1 port {port}: ")
+    assert capsys.readouterr().err.startswith(f"nanospan: cannot listen on 127.0.0.1 port {port}: ")
 
 
 def test_help_shows_both_ways(capsys):
-    """`perfuse serve --help` explains programs and files."""
+    """`nanospan serve --help` explains programs and files."""
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     output = capsys.readouterr().out
@@ -203,7 +203,7 @@ def test_grafana_prints_a_dashboard(capsys):
     """What is printed is JSON with panels, all of which ask the data source of the dashboard."""
     assert main(["grafana"]) == 0
     dashboard = json.loads(capsys.readouterr().out)
-    assert dashboard["title"] == "perfuse"
+    assert dashboard["title"] == "nanospan"
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     targets = [target for panel in panels for target in panel["targets"]]
@@ -211,11 +211,11 @@ def test_grafana_prints_a_dashboard(capsys):
 
 
 def test_grafana_ends_well_when_its_reader_has_gone():
-    """`perfuse grafana | head -1` prints no traceback."""
+    """`nanospan grafana | head -1` prints no traceback."""
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-m", "perfuse", "grafana"],
+        [sys.executable, "-m", "nanospan", "grafana"],
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,

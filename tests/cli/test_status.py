@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from perfuse.cli.status import Status, patiently
+from nanospan.cli.status import Status, patiently
 
 
 class _Terminal(io.StringIO):
@@ -33,7 +33,7 @@ def test_short_work_is_silent(capsys):
 @pytest.mark.parametrize(
     ("stream", "begin", "end"),
     [
-        (io.StringIO, "perfuse: working, 0 s so far\n", "so far\n"),
+        (io.StringIO, "nanospan: working, 0 s so far\n", "so far\n"),
         (_Terminal, "\r\x1b[Kworking, 0 s so far", "so far\r\x1b[K"),
     ],
 )
@@ -56,12 +56,12 @@ def test_ctrl_c_is_heard_during_a_native_call():
     """A call that does not return for an hour is left at once."""
     program = (
         "import ctypes\n"
-        "from perfuse.cli.status import Status, patiently\n"
+        "from nanospan.cli.status import Status, patiently\n"
         "Status.FIRST = 0.0\n"
         "patiently('working', lambda: ctypes.CDLL(None).sleep(3600))\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
-        assert process.stderr.readline().startswith(b"perfuse: working")
+        assert process.stderr.readline().startswith(b"nanospan: working")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perfuse.demo.corpus import FEWEST_TURNS, Turn, load_turns, parse_turns, take_turns
+from nanospan.demo.corpus import FEWEST_TURNS, Turn, load_turns, parse_turns, take_turns
 
 
 def test_reads_speakers_and_lines() -> None:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from perfuse.demo.embedding import DIMENSIONS, embed
+from nanospan.demo.embedding import DIMENSIONS, embed
 
 
 def _cosine(one: list[float], other: list[float]) -> float:
@@ -28,7 +28,7 @@ def test_golden_values() -> None:
 
 def test_same_in_another_process() -> None:
     """Python's randomised `hash` has no part in it."""
-    code = "from perfuse.demo.embedding import embed; print(embed('Good night'))"
+    code = "from nanospan.demo.embedding import embed; print(embed('Good night'))"
     other = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout

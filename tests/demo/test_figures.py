@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from perfuse import PerformanceMonitor
-from perfuse.demo.figures import gain_figures, operation_figures
-from perfuse.demo.workload import Measurement
+from nanospan import PerformanceMonitor
+from nanospan.demo.figures import gain_figures, operation_figures
+from nanospan.demo.workload import Measurement
 
 
 def test_verdict_compares_p95_with_the_threshold() -> None:
@@ -42,12 +42,12 @@ def test_operation_without_threshold_is_not_judged() -> None:
 def test_gains() -> None:
     """Latencies are reductions of the mean, throughput a ratio of requests per second."""
     naive = Measurement([0.010, 0.030], [0.1, 0.3], 100, 10.0)
-    perfuse = Measurement([0.001], [0.05], 100, 2.5)
-    latency, throughput, acquisition = gain_figures(naive, perfuse)
-    assert (latency.naive, latency.perfuse) == pytest.approx((0.2, 0.05))
+    nanospan = Measurement([0.001], [0.05], 100, 2.5)
+    latency, throughput, acquisition = gain_figures(naive, nanospan)
+    assert (latency.naive, latency.nanospan) == pytest.approx((0.2, 0.05))
     assert latency.gain == pytest.approx(0.75)
     assert latency.beaten
-    assert (throughput.naive, throughput.perfuse) == (10.0, 40.0)
+    assert (throughput.naive, throughput.nanospan) == (10.0, 40.0)
     assert throughput.gain == pytest.approx(4.0)
     assert throughput.beaten
     assert acquisition.gain == pytest.approx(0.95)
@@ -55,9 +55,9 @@ def test_gains() -> None:
 
 
 def test_a_loss_is_shown_as_one() -> None:
-    """When perfuse is slower the reduction is negative and the mark not beaten."""
-    naive, perfuse = Measurement([0.1], [0.1], 1, 1.0), Measurement([0.2], [0.2], 1, 4.0)
-    latency, throughput, acquisition = gain_figures(naive, perfuse)
+    """When nanospan is slower the reduction is negative and the mark not beaten."""
+    naive, nanospan = Measurement([0.1], [0.1], 1, 1.0), Measurement([0.2], [0.2], 1, 4.0)
+    latency, throughput, acquisition = gain_figures(naive, nanospan)
     assert latency.gain == pytest.approx(-1.0)
     assert throughput.gain == pytest.approx(0.25)
     assert not any(row.beaten for row in (latency, throughput, acquisition))

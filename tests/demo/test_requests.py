@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from perfuse.demo.corpus import Turn
-from perfuse.demo.layers import chunk_body, embed_facts
-from perfuse.demo.workload import (
+from nanospan.demo.corpus import Turn
+from nanospan.demo.layers import chunk_body, embed_facts
+from nanospan.demo.workload import (
     TURNS_PER_CONVERSATION,
     TURNS_PER_REQUEST,
     conversations,

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from perfuse import PerformanceMonitor
+from nanospan import PerformanceMonitor
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfuse.export.axes import LogAxis, TimeAxis
+from nanospan.export.axes import LogAxis, TimeAxis
 
 DURATIONS = st.floats(1e-9, 1e6)
 TIMES = st.floats(1e9, 2e9)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from perfuse import PerformanceMonitor
-from perfuse.export.files import write
-from perfuse.export.safe_json import clean, to_json
+from nanospan import PerformanceMonitor
+from nanospan.export.files import write
+from nanospan.export.safe_json import clean, to_json
 
 NAMES = st.text(min_size=1) | st.sampled_from(['a"b,c', "a\nb\r\n", "'", "\ud800", "=1+1", "\0"])
 METADATA = st.none() | st.dictionaries(st.text(), st.text() | st.integers() | st.floats())
@@ -195,7 +195,7 @@ def test_what_cannot_be_written_is_a_clear_error(recorded, tmp_path):
 def test_parquet_without_pyarrow_says_how_to_get_it(recorded, tmp_path, monkeypatch):
     """A missing extra is one line, and leaves no file."""
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'perfuse\[arrow\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'nanospan\[arrow\]'"):
         write(recorded, tmp_path / "a.parquet")
     assert not list(tmp_path.iterdir())
 

@@ -23,7 +23,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from servers import free_port
 
-from perfuse.export.otlp import OtlpExporter, OtlpExportError, WithPerfuse, start_otlp_export
+from nanospan.export.otlp import OtlpExporter, OtlpExportError, WithNanospan, start_otlp_export
 
 DELTAS = {
     Histogram: AggregationTemporality.DELTA,
@@ -59,7 +59,7 @@ class Sink(MetricExporter):
             for resource in self.given[i].resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
-            if metric.name == "perfuse.operation.duration"
+            if metric.name == "nanospan.operation.duration"
             for point in metric.data.data_points
             if point.count
         }
@@ -80,7 +80,7 @@ def test_what_is_sent_carries_resource_scope_and_mark(monitor, sink, monkeypatch
     attributes = resource.resource.attributes
     assert (attributes["service.name"], attributes["team"]) == ("memory", "red")
     assert attributes["service.instance.id"]
-    assert resource.scope_metrics[0].scope.name == "perfuse"
+    assert resource.scope_metrics[0].scope.name == "nanospan"
     assert sink.marks == [True]
     assert context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY) is None
 
@@ -234,7 +234,7 @@ def test_bad_settings_are_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("missing", "hint"),
     [
-        ("opentelemetry.sdk", "perfuse[otlp]"),
+        ("opentelemetry.sdk", "nanospan[otlp]"),
         ("opentelemetry.exporter.otlp.proto.grpc", "opentelemetry-exporter-otlp-proto-grpc"),
     ],
 )
@@ -243,7 +243,7 @@ def test_missing_packages_are_named(missing, hint):
     code = f"""
 import sys
 sys.modules[{missing!r}] = None
-from perfuse.export.otlp import OtlpExporter
+from nanospan.export.otlp import OtlpExporter
 OtlpExporter()
 """
     environment = os.environ | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
@@ -258,7 +258,7 @@ def test_an_existing_pipeline_takes_the_monitor_along(monitor):
     """A reader's exports hold its application's metrics and ours, under one resource."""
     sink = Sink({**DELTAS, UpDownCounter: AggregationTemporality.CUMULATIVE})
     reader = PeriodicExportingMetricReader(
-        WithPerfuse(sink, monitor), export_interval_millis=3_600_000
+        WithNanospan(sink, monitor), export_interval_millis=3_600_000
     )
     provider = MeterProvider([reader], resource=Resource({"service.name": "theirs"}))
     provider.get_meter("app").create_histogram("app.duration").record(1.0)
@@ -266,7 +266,7 @@ def test_an_existing_pipeline_takes_the_monitor_along(monitor):
     provider.force_flush()
     [resource] = sink.given[-1].resource_metrics
     assert resource.resource.attributes["service.name"] == "theirs"
-    assert [scope.scope.name for scope in resource.scope_metrics] == ["app", "perfuse"]
+    assert [scope.scope.name for scope in resource.scope_metrics] == ["app", "nanospan"]
     assert sink.counts() == {("op", "ok"): 1}
     # The preference of the exporter inside holds for both.
     assert resource.scope_metrics[0].metrics[0].data.aggregation_temporality == DELTAS[Histogram]
@@ -288,11 +288,11 @@ def test_instrumentation_of_ours_never_fails_their_export(monitor, caplog):
     monitor.snapshot = lambda: 1 / 0
     sink = Sink()
     reader = PeriodicExportingMetricReader(
-        WithPerfuse(sink, monitor), export_interval_millis=3_600_000
+        WithNanospan(sink, monitor), export_interval_millis=3_600_000
     )
     provider = MeterProvider([reader])
     provider.get_meter("app").create_counter("app.count").add(1)
-    with caplog.at_level(logging.ERROR, "perfuse"):
+    with caplog.at_level(logging.ERROR, "nanospan"):
         provider.shutdown()
     [resource] = sink.given[-1].resource_metrics
     assert [scope.scope.name for scope in resource.scope_metrics] == ["app"]
@@ -303,7 +303,7 @@ def test_what_was_missing_from_an_export_is_in_the_next_difference(monitor, monk
     """An export that arrived without our part says nothing of what failed before it."""
     sink = Sink(DELTAS)
     reader = PeriodicExportingMetricReader(
-        WithPerfuse(sink, monitor), export_interval_millis=3_600_000
+        WithNanospan(sink, monitor), export_interval_millis=3_600_000
     )
     provider = MeterProvider([reader])
     counter = provider.get_meter("app").create_counter("app.count")
@@ -315,7 +315,7 @@ def test_what_was_missing_from_an_export_is_in_the_next_difference(monitor, monk
 
     monitor.record_metric("op", 0.1)
     export(MetricExportResult.FAILURE)
-    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "perfuse"):
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "nanospan"):
         patch.setattr(monitor, "snapshot", lambda: 1 / 0)
         export(MetricExportResult.SUCCESS)
     export(MetricExportResult.SUCCESS)

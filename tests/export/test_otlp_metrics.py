@@ -13,9 +13,9 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 
-from perfuse import PerformanceMonitor
-from perfuse.export.otlp.metrics import MetricsBuilder
-from perfuse.measurements import Measurement
+from nanospan import PerformanceMonitor
+from nanospan.export.otlp.metrics import MetricsBuilder
+from nanospan.measurements import Measurement
 
 DELTA, CUMULATIVE = AggregationTemporality.DELTA, AggregationTemporality.CUMULATIVE
 DELTAS = {Histogram: DELTA, ObservableCounter: DELTA}
@@ -40,7 +40,7 @@ def points(metrics, name):
 
 
 def durations(metrics):
-    return points(metrics, "perfuse.operation.duration")
+    return points(metrics, "nanospan.operation.duration")
 
 
 def bounds(scale, index):
@@ -114,12 +114,12 @@ def test_violations_thresholds_and_executions_under_way(monitor):
     monitor.record_metric("op", 0.01)
     with monitor.track_operation("other"):
         metrics = build(builder(), monitor)
-    violations = metrics["perfuse.operation.violations"]
+    violations = metrics["nanospan.operation.violations"]
     assert points(metrics, violations.name)["op",].value == 1
     assert list(points(metrics, violations.name)) == [("op",)]
     assert (violations.unit, violations.data.is_monotonic) == ("{violation}", True)
-    assert points(metrics, "perfuse.operation.threshold")["op",].value == 0.05
-    in_flight = metrics["perfuse.operation.in_flight"]
+    assert points(metrics, "nanospan.operation.threshold")["op",].value == 0.05
+    in_flight = metrics["nanospan.operation.in_flight"]
     assert {k: p.value for k, p in points(metrics, in_flight.name).items()} == {
         ("op",): 0,
         ("other",): 1,
@@ -147,7 +147,7 @@ def test_differences_follow_one_another_without_gap(monitor):
     monitor.record_metric("op", 0.1)
     metrics = build(built, monitor)
     first = durations(metrics)["op", "ok"]
-    assert metrics["perfuse.operation.duration"].data.aggregation_temporality is DELTA
+    assert metrics["nanospan.operation.duration"].data.aggregation_temporality is DELTA
     built.arrived()
     monitor.record_metric("op", 0.2)
     monitor.record_metric("op", 0.2)
@@ -157,7 +157,7 @@ def test_differences_follow_one_another_without_gap(monitor):
     assert (first.count, second.count, durations(metrics)["new", "ok"].count) == (1, 2, 1)
     assert second.sum == pytest.approx(0.4)
     assert second.start_time_unix_nano == first.time_unix_nano
-    assert points(metrics, "perfuse.operation.violations")["op",].value == 2
+    assert points(metrics, "nanospan.operation.violations")["op",].value == 2
     # What a difference does not know exactly it does not say.
     assert (second.min, second.max) == (None, None)
     built.arrived()

@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from perfuse.export import periodic
-from perfuse.export.periodic import export_periodically
-from perfuse.measurements import Measurement
+from nanospan.export import periodic
+from nanospan.export.periodic import export_periodically
+from nanospan.measurements import Measurement
 
 PATIENCE = 30  # seconds, generous: machines are shared
 SELDOM = 3600.0
@@ -54,7 +54,7 @@ def leaves_no_thread():
     """Once all exports are closed, no thread of theirs is left."""
     yield
     deadline = time.monotonic() + PATIENCE
-    while left := [t.name for t in threading.enumerate() if t.name.startswith("perfuse-export")]:
+    while left := [t.name for t in threading.enumerate() if t.name.startswith("nanospan-export")]:
         assert time.monotonic() < deadline, left
         time.sleep(0.01)
 
@@ -103,9 +103,9 @@ def test_one_thread_keeps_the_schedule_of_all(monitor):
     with contextlib.ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(export_periodically(Sink(), monitor, interval=SELDOM))
-        names = [t.name for t in threading.enumerate() if t.name.startswith("perfuse-export")]
-        assert names == ["perfuse-export"]
-        [thread] = [t for t in threading.enumerate() if t.name == "perfuse-export"]
+        names = [t.name for t in threading.enumerate() if t.name.startswith("nanospan-export")]
+        assert names == ["nanospan-export"]
+        [thread] = [t for t in threading.enumerate() if t.name == "nanospan-export"]
         assert thread.daemon
 
 
@@ -175,7 +175,7 @@ def test_failures_are_counted_and_logged_once_per_cause(monitor, caplog):
             assert not export.flush()
         assert len(caplog.records) == 2
         failing = False
-        with caplog.at_level(logging.INFO, "perfuse"):
+        with caplog.at_level(logging.INFO, "nanospan"):
             assert export.flush()
         assert caplog.records[-1].getMessage().endswith("succeeded again after 10 failures")
         failing = True
@@ -265,8 +265,8 @@ def test_signal_handlers_stay_as_they_are(monitor):
 
 PROGRAM = """
 import json, os, sys, threading, time
-from perfuse import get_performance_monitor
-from perfuse.export.periodic import export_periodically
+from nanospan import get_performance_monitor
+from nanospan.export.periodic import export_periodically
 monitor = get_performance_monitor()
 def report(who):
     def export(snapshot, measurements):

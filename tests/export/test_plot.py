@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from perfuse import PerformanceMonitor
+from nanospan import PerformanceMonitor
 
 
 def texts_of(axes):
@@ -75,8 +75,8 @@ def test_matplotlib_is_imported_when_asked_for():
     program = """
 import io, sys
 sys.modules["matplotlib"] = None
-from perfuse import PerformanceMonitor
-from perfuse.export.report import write_report
+from nanospan import PerformanceMonitor
+from nanospan.export.report import write_report
 monitor = PerformanceMonitor()
 monitor.record_metric("op", 0.1)
 write_report(monitor, io.BytesIO())
@@ -88,7 +88,7 @@ except ModuleNotFoundError as missing:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert "perfuse[plot]" in done.stdout
+    assert "nanospan[plot]" in done.stdout
 
 
 def test_a_notebook_draws_a_snapshot(recorded):

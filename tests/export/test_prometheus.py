@@ -12,15 +12,15 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-import perfuse
-from perfuse import PerformanceMonitor
-from perfuse.export.prometheus import DEFAULT_BUCKETS, Exposition
-from perfuse.export.prometheus.exposition import compressed
-from perfuse.export.prometheus.naming import family_name, label_pairs
-from perfuse.export.prometheus.negotiation import accepts_gzip, choose_format
-from perfuse.measurements import Measurement
+import nanospan
+from nanospan import PerformanceMonitor
+from nanospan.export.prometheus import DEFAULT_BUCKETS, Exposition
+from nanospan.export.prometheus.exposition import compressed
+from nanospan.export.prometheus.naming import family_name, label_pairs
+from nanospan.export.prometheus.negotiation import accepts_gzip, choose_format
+from nanospan.measurements import Measurement
 
-DURATION = "perfuse_operation_duration_seconds"
+DURATION = "nanospan_operation_duration_seconds"
 NAMES = ("op", 'quotes " and \\ and\nnewline\r', "süß 🦀", "lone \ud800", "lone \ud801", "a\0b")
 
 
@@ -60,11 +60,13 @@ def test_the_official_parser_reads_it(filled, parse):
             assert counts[labels] == getattr(recorded, outcome).count
             assert _values(families, f"{DURATION}_sum")[labels] == getattr(recorded, outcome).sum
     assert len(counts) == 2 * len(NAMES)
-    assert _values(families, "perfuse_operation_violations_total") == {(("operation", "op"),): 1}
-    assert _values(families, "perfuse_operation_threshold_seconds") == {(("operation", "op"),): 1.0}
-    assert set(_values(families, "perfuse_operation_in_flight").values()) == {0}
-    [build] = _values(families, "perfuse_build_info")
-    assert dict(build)["version"] == perfuse.__version__
+    assert _values(families, "nanospan_operation_violations_total") == {(("operation", "op"),): 1}
+    assert _values(families, "nanospan_operation_threshold_seconds") == {
+        (("operation", "op"),): 1.0
+    }
+    assert set(_values(families, "nanospan_operation_in_flight").values()) == {0}
+    [build] = _values(families, "nanospan_build_info")
+    assert dict(build)["version"] == nanospan.__version__
 
 
 def test_classic_buckets_are_cumulative_and_end_in_the_count(filled):
@@ -104,16 +106,16 @@ def test_cancellations_have_series_once_there_are_some(monitor):
 def test_executions_under_way_are_counted(monitor):
     """The gauge is up while a span is open."""
     with monitor.track_operation("op"):
-        assert b'perfuse_operation_in_flight{operation="op"} 1\n' in Exposition(monitor).render()
-    assert b'perfuse_operation_in_flight{operation="op"} 0\n' in Exposition(monitor).render()
+        assert b'nanospan_operation_in_flight{operation="op"} 1\n' in Exposition(monitor).render()
+    assert b'nanospan_operation_in_flight{operation="op"} 0\n' in Exposition(monitor).render()
 
 
 def test_an_empty_monitor_is_a_valid_exposition(monitor):
     """Without operations there is the build information, and in OpenMetrics the end mark."""
     for form in ("text", "openmetrics"):
         text = Exposition(monitor).render(form)
-        assert b"perfuse_operation" not in text
-        assert b"perfuse_build_info" in text
+        assert b"nanospan_operation" not in text
+        assert b"nanospan_build_info" in text
     assert text.endswith(b"# EOF\n")
     assert Exposition(monitor).render("protobuf")
 
@@ -121,11 +123,11 @@ def test_an_empty_monitor_is_a_valid_exposition(monitor):
 def test_the_monitor_of_the_process_is_the_default():
     """Without a monitor it is the process-wide one, found when asked."""
     exposition = Exposition()
-    perfuse.get_performance_monitor().record_metric("of the process", 0.1)
+    nanospan.get_performance_monitor().record_metric("of the process", 0.1)
     try:
         assert b'operation="of the process"' in exposition.render()
     finally:
-        perfuse.get_performance_monitor().clear_metrics("of the process")
+        nanospan.get_performance_monitor().clear_metrics("of the process")
 
 
 @pytest.mark.parametrize(
@@ -275,12 +277,12 @@ def test_contradictory_measurements_are_left_out_and_logged_once(monitor, caplog
             Measurement("a.b", "gauge", 1.0),
             Measurement("a_b", "counter", 2.0),
             Measurement("a.b", "gauge", 3.0),
-            Measurement("perfuse.operation.in_flight", "gauge", 4.0),
+            Measurement("nanospan.operation.in_flight", "gauge", 4.0),
             Measurement("still.there", "gauge", float("inf")),
         ]
     )
     exposition = Exposition(monitor)
-    with caplog.at_level(logging.WARNING, "perfuse"):
+    with caplog.at_level(logging.WARNING, "nanospan"):
         for _ in range(3):
             text = exposition.render().decode()
     assert [line for line in text.splitlines() if line[:1] != "#"][:2] == [
@@ -350,7 +352,7 @@ def test_the_exporter_needs_no_third_party_package():
     """Neither importing nor rendering loads anything but the standard library."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('prometheus_client', 'starlette', 'rich')));"
-        "from perfuse.export.prometheus import Exposition, metrics_app;"
+        "from nanospan.export.prometheus import Exposition, metrics_app;"
         "metrics_app(); print(len(Exposition().render()) > 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

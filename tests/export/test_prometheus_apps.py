@@ -20,9 +20,9 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from perfuse.export.prometheus import Exposition, metrics_app, metrics_wsgi_app, start_http_server
-from perfuse.export.prometheus import server as server_module
-from perfuse.export.prometheus.server import MAX_CONNECTIONS
+from nanospan.export.prometheus import Exposition, metrics_app, metrics_wsgi_app, start_http_server
+from nanospan.export.prometheus import server as server_module
+from nanospan.export.prometheus.server import MAX_CONNECTIONS
 
 OPENMETRICS = {"Accept": "application/openmetrics-text"}
 
@@ -112,7 +112,7 @@ class TestASGI:
         with pytest.raises(asyncio.CancelledError):
             await stuck
         for _ in range(1000):
-            if not [t for t in threading.enumerate() if t.name.startswith("perfuse-scrape")]:
+            if not [t for t in threading.enumerate() if t.name.startswith("nanospan-scrape")]:
                 break
             await asyncio.sleep(0.01)
         else:
@@ -252,12 +252,12 @@ class TestServer:
         with start_http_server(0, source=exposition) as server:
             assert server.url == f"http://127.0.0.1:{server.port}/metrics"
             status, headers, body = _fetch(server.url, **{"Accept-Encoding": "gzip"})
-            assert (status, headers["Server"]) == (200, "perfuse ")
+            assert (status, headers["Server"]) == (200, "nanospan ")
             assert b'operation="op"' in gzip.decompress(body)
             assert "serving" in repr(server)
         server.close()
         assert "closed" in repr(server)
-        assert not [t for t in threading.enumerate() if t.name == "perfuse-metrics"]
+        assert not [t for t in threading.enumerate() if t.name == "nanospan-metrics"]
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", server.port)) != 0
 
@@ -352,7 +352,7 @@ class TestServer:
 
         with (
             start_http_server(0, source=Failing(monitor)) as server,
-            caplog.at_level(logging.ERROR, "perfuse"),
+            caplog.at_level(logging.ERROR, "nanospan"),
         ):
             assert _fetch(server.url)[0] == 500
             assert _fetch(server.url)[0] == 500

@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-import perfuse.export.prometheus
-from perfuse.export.prometheus import Exposition, PerfuseCollector
-from perfuse.measurements import Measurement
+import nanospan.export.prometheus
+from nanospan.export.prometheus import Exposition, NanospanCollector
+from nanospan.measurements import Measurement
 
 
 @pytest.fixture
@@ -35,20 +35,20 @@ def _samples(text):
 def test_a_registry_shows_what_the_exposition_does(exposition):
     """Through `prometheus_client` the same samples appear as from the own encoder."""
     registry = CollectorRegistry()
-    registry.register(PerfuseCollector(exposition))
+    registry.register(NanospanCollector(exposition))
     assert _samples(generate_latest(registry).decode()) == _samples(exposition.render().decode())
     openmetrics = generate_openmetrics(registry).decode()
-    assert "# UNIT perfuse_operation_duration_seconds seconds" in openmetrics
+    assert "# UNIT nanospan_operation_duration_seconds seconds" in openmetrics
     assert 'le="+Inf"' in openmetrics
 
 
 def test_names_are_registered_and_given_back(exposition):
     """A name taken twice is refused; unregistering frees the names."""
     registry = CollectorRegistry()
-    collector = PerfuseCollector(exposition)
+    collector = NanospanCollector(exposition)
     registry.register(collector)
     with pytest.raises(ValueError, match="Duplicated"):
-        registry.register(PerfuseCollector(exposition))
+        registry.register(NanospanCollector(exposition))
     with pytest.raises(ValueError, match="Duplicated"):
         Gauge("pool_size", "Taken.", registry=registry)
     registry.unregister(collector)
@@ -58,10 +58,10 @@ def test_names_are_registered_and_given_back(exposition):
 
 def test_without_the_client_the_error_names_the_extra(monkeypatch):
     """Who lacks prometheus_client is told what to install."""
-    monkeypatch.delitem(sys.modules, "perfuse.export.prometheus.collector", raising=False)
-    monkeypatch.delattr(perfuse.export.prometheus, "collector", raising=False)
+    monkeypatch.delitem(sys.modules, "nanospan.export.prometheus.collector", raising=False)
+    monkeypatch.delattr(nanospan.export.prometheus, "collector", raising=False)
     monkeypatch.setitem(sys.modules, "prometheus_client.core", None)
-    with pytest.raises(ImportError, match=r"pip install 'perfuse\[prometheus\]'"):
-        _ = perfuse.export.prometheus.PerfuseCollector
+    with pytest.raises(ImportError, match=r"pip install 'nanospan\[prometheus\]'"):
+        _ = nanospan.export.prometheus.NanospanCollector
     with pytest.raises(AttributeError, match="nothing"):
-        _ = perfuse.export.prometheus.nothing
+        _ = nanospan.export.prometheus.nothing

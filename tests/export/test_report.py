@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from perfuse import PerformanceMonitor
-from perfuse.export.recording import record_of
-from perfuse.export.report import ABSENT, write_report
+from nanospan import PerformanceMonitor
+from nanospan.export.recording import record_of
+from nanospan.export.report import ABSENT, write_report
 
 HOSTILE = "</script><b onclick=\"x\">&amp; 'é'"
 
@@ -130,7 +130,7 @@ def test_the_file_appears_whole(recorded, tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
 
 
-@pytest.mark.parametrize("wrong", [None, "perfuse", 3])
+@pytest.mark.parametrize("wrong", [None, "nanospan", 3])
 def test_other_sources_are_refused(wrong):
     """The error says what can be exported."""
     with pytest.raises(TypeError, match="a PerformanceMonitor, a MonitorSnapshot or a Recording"):

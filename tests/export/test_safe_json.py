@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfuse import _core
-from perfuse.export.safe_json import MAX_DEPTH, clean, to_json
+from nanospan import _core
+from nanospan.export.safe_json import MAX_DEPTH, clean, to_json
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
 VALUES = st.recursive(

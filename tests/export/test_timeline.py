@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfuse import PerformanceMonitor
-from perfuse._core import lanes
-from perfuse.export.files import write
-from perfuse.export.timeline import NoTimesError
+from nanospan import PerformanceMonitor
+from nanospan._core import lanes
+from nanospan.export.files import write
+from nanospan.export.timeline import NoTimesError
 
 COLOURS = {"good", "bad", "terrible", "grey"}  # of the format's reserved names
 

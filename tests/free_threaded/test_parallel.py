@@ -13,7 +13,7 @@ from functools import partial
 
 import pytest
 
-from perfuse import PerformanceMonitor, get_performance_monitor, track_performance
+from nanospan import PerformanceMonitor, get_performance_monitor, track_performance
 
 FREE_THREADED = sysconfig.get_config_var("Py_GIL_DISABLED") == 1
 THREADS = 4
@@ -73,10 +73,10 @@ def seconds(thread, i):
 
 
 def test_the_gil_is_off():
-    """Importing perfuse does not switch the GIL back on, and warns of nothing."""
+    """Importing nanospan does not switch the GIL back on, and warns of nothing."""
     if not FREE_THREADED:
         pytest.skip("this interpreter is built with a GIL")
-    code = "import sys, perfuse; sys.exit(sys._is_gil_enabled())"
+    code = "import sys, nanospan; sys.exit(sys._is_gil_enabled())"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
     assert sys._is_gil_enabled() is False  # nor did anything in this process
 

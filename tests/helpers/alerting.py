@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from perfuse.alerts import Alert
+from nanospan.alerts import Alert
 
 if TYPE_CHECKING:
     from collections.abc import Callable

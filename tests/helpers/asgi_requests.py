@@ -5,7 +5,7 @@ import asyncio
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
-from perfuse.integrations.asgi import PerfuseMiddleware
+from nanospan.integrations.asgi import NanospanMiddleware
 
 
 def http_scope(path, method="GET", root_path=""):
@@ -52,7 +52,7 @@ def answer(_request):
 
 
 def middleware(monitor, **options):
-    return [Middleware(PerfuseMiddleware, monitor, **options)]
+    return [Middleware(NanospanMiddleware, monitor, **options)]
 
 
 def counts(monitor):

@@ -11,7 +11,7 @@ import psycopg
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from perfuse.pool import GlobalConnectionManager
+    from nanospan.pool import GlobalConnectionManager
 
 LIMIT = 20.0
 """Seconds a loaded machine may take for what is nearly immediate."""

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from psycopg import sql
 
-from perfuse.demo.database import EmbeddedServer
-from perfuse.pool import (
+from nanospan.demo.database import EmbeddedServer
+from nanospan.pool import (
     GlobalConnectionManager,
     SyncConnectionManager,
     get_global_connection_manager,

@@ -12,8 +12,8 @@ import pytest
 from alerting import PATIENCE, make_alert, wait_until
 from servers import free_port, running, server_path
 
-from perfuse.alerts import AlertmanagerSink, StatisticRule
-from perfuse.alerts.delivery import Courier
+from nanospan.alerts import AlertmanagerSink, StatisticRule
+from nanospan.alerts.delivery import Courier
 
 CONFIGURATION = """
 route:

@@ -15,8 +15,8 @@ import pytest
 from alerting import PATIENCE, make_alert, wait_until
 from servers import free_port
 
-from perfuse.alerts import AlertmanagerSink, StatisticRule, WebhookSink
-from perfuse.alerts.delivery import Courier
+from nanospan.alerts import AlertmanagerSink, StatisticRule, WebhookSink
+from nanospan.alerts.delivery import Courier
 
 SECRET = "s3cret"
 

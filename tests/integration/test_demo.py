@@ -1,4 +1,4 @@
-"""`perfuse demo` as a user runs it, in a process of its own."""
+"""`nanospan demo` as a user runs it, in a process of its own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPERATIONS = (
     "m2_operation",
     "query",
 )
-DEMO = [sys.executable, "-u", "-m", "perfuse", "demo"]
+DEMO = [sys.executable, "-u", "-m", "nanospan", "demo"]
 PATIENCE = 60.0
 
 
@@ -138,9 +138,9 @@ def test_prints_both_tables_and_writes_them_as_json(temporary: Path, place: Path
     ):
         (line,) = (text for text in done.stdout.splitlines() if text.strip().startswith(beginning))
         expected = (
-            row["perfuse"] / row["naive"]
+            row["nanospan"] / row["naive"]
             if row["kind"] == "ratio"
-            else 1 - row["perfuse"] / row["naive"]
+            else 1 - row["nanospan"] / row["naive"]
         )
         assert row["gain"] == pytest.approx(expected)
         shown = f"{row['gain']:.2f} x" if row["kind"] == "ratio" else f"{-row['gain']:+.1%}"
@@ -151,8 +151,8 @@ def test_prints_both_tables_and_writes_them_as_json(temporary: Path, place: Path
 @pytest.mark.parametrize(
     ("number", "status", "message"),
     [
-        (signal.SIGINT, 130, "perfuse: interrupted\n"),
-        (signal.SIGTERM, 143, "perfuse: terminated\n"),
+        (signal.SIGINT, 130, "nanospan: interrupted\n"),
+        (signal.SIGTERM, 143, "nanospan: terminated\n"),
     ],
 )
 def test_signal_amid_the_work(
@@ -177,15 +177,15 @@ def test_interrupt_while_the_server_starts(temporary: Path, times: int) -> None:
         time.sleep(0.05)
     _, errors = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 130
-    assert errors == "perfuse: interrupted\n"
+    assert errors == "nanospan: interrupted\n"
 
 
 def test_failure_amid_the_work(temporary: Path) -> None:
     """An exception in the service ends the demo with an error and nothing left behind."""
     code = """
 import sys
-from perfuse.cli import main
-from perfuse.demo.service import MemoryService
+from nanospan.cli import main
+from nanospan.demo.service import MemoryService
 
 asked = 0
 recall = MemoryService.recall

@@ -16,8 +16,8 @@ import psutil
 import psycopg
 import pytest
 
-from perfuse.demo import database
-from perfuse.demo.database import EmbeddedServer, EmbeddedServerError, check_directory
+from nanospan.demo import database
+from nanospan.demo.database import EmbeddedServer, EmbeddedServerError, check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,8 +194,8 @@ def test_killed_process_leaves_nothing_behind(number: signal.Signals) -> None:
     """The server does not outlive its process, even one that had no chance to clean up."""
     code = """
 import time
-from perfuse.demo import database
-from perfuse.demo.database import EmbeddedServer
+from nanospan.demo import database
+from nanospan.demo.database import EmbeddedServer
 with EmbeddedServer() as server:
     print(server.pid, server.data_path.parent, flush=True)
     time.sleep(60)

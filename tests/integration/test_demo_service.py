@@ -7,13 +7,13 @@ import asyncio
 import psycopg
 import pytest
 
-from perfuse import get_performance_monitor
-from perfuse.demo import layers
-from perfuse.demo.corpus import Turn, take_turns
-from perfuse.demo.naive import NaiveMemory
-from perfuse.demo.service import MemoryService, ServiceRegistry
-from perfuse.demo.workload import conversations
-from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager
+from nanospan import get_performance_monitor
+from nanospan.demo import layers
+from nanospan.demo.corpus import Turn, take_turns
+from nanospan.demo.naive import NaiveMemory
+from nanospan.demo.service import MemoryService, ServiceRegistry
+from nanospan.demo.workload import conversations
+from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager
 
 CONFIG = ConnectionPoolConfig(min_size=2, max_size=4)
 

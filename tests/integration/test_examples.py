@@ -54,7 +54,7 @@ def test_the_notes_service_counts_what_it_does(service):
         (sample.labels["operation"], sample.labels["outcome"]): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.name == "perfuse_operation_duration_seconds_count" and sample.value
+        if sample.name == "nanospan_operation_duration_seconds_count" and sample.value
     }
     assert counts == {
         ("POST /notes", "ok"): 2,

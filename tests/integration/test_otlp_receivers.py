@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 from servers import free_port, running, server_path
 
-from perfuse import get_performance_monitor
-from perfuse.export.otlp import OtlpExporter
-from perfuse.measurements import Measurement
-from perfuse.pool import ConnectionPoolConfig
+from nanospan import get_performance_monitor
+from nanospan.export.otlp import OtlpExporter
+from nanospan.measurements import Measurement
+from nanospan.pool import ConnectionPoolConfig
 
 PATIENCE = 60.0
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -181,7 +181,7 @@ def test_a_collector_receives_what_was_recorded(monitor, collector, monkeypatch,
     assert resource["team"] == "red"
     assert len(resource["service.instance.id"]) == 36
     for key, durations in recorded.items():
-        point = points[("perfuse.operation.duration", *key)]
+        point = points[("nanospan.operation.duration", *key)]
         assert int(point["Count"]) == len(durations)
         assert float(point["Sum"]) == pytest.approx(sum(durations))
         assert (point["unit"], point["temporality"]) == ("s", "CUMULATIVE")
@@ -195,8 +195,8 @@ def test_a_collector_receives_what_was_recorded(monitor, collector, monkeypatch,
             error = quantile(point["buckets"], q) - exact(durations, q)
             assert abs(error) <= exact(durations, q) * (width - 1) / (width + 1) * 1.0001
     slow = [d for (name, _), each in recorded.items() if name == "fetch" for d in each if d > 0.002]
-    assert int(points["perfuse.operation.violations", "fetch"]["Value"]) == len(slow) > 0
-    assert float(points["perfuse.operation.threshold", "fetch"]["Value"]) == 0.002
+    assert int(points["nanospan.operation.violations", "fetch"]["Value"]) == len(slow) > 0
+    assert float(points["nanospan.operation.threshold", "fetch"]["Value"]) == 0.002
     assert int(points["db.client.connection.count", "idle"]["Value"]) == 3
 
 
@@ -213,12 +213,12 @@ def test_a_collector_receives_differences(monitor, collector, monkeypatch):
     exporter(monitor.snapshot(), monitor.measurements())
     exporter.close()
     first, second = [points for _, points in collector.received(exports=2)]
-    key = ("perfuse.operation.duration", "fetch", "ok")
+    key = ("nanospan.operation.duration", "fetch", "ok")
     assert int(first[key]["Count"]) == len(recorded["fetch", "ok"])
     assert int(second[key]["Count"]) == 7
     assert second[key]["temporality"] == "DELTA"
     assert second[key]["StartTimestamp"] == first[key]["Timestamp"]
-    assert ("perfuse.operation.duration", "store", "ok") not in second
+    assert ("nanospan.operation.duration", "store", "ok") not in second
 
 
 async def test_a_collector_receives_the_state_of_pools(manager, database, collector, monkeypatch):
@@ -252,9 +252,9 @@ async def test_a_collector_receives_the_state_of_pools(manager, database, collec
 
 
 PROGRAM = """
-from perfuse import get_performance_monitor
-from perfuse.export.otlp import start_otlp_export
-from perfuse.measurements import Measurement
+from nanospan import get_performance_monitor
+from nanospan.export.otlp import start_otlp_export
+from nanospan.measurements import Measurement
 start_otlp_export()
 monitor = get_performance_monitor()
 monitor.add_source(lambda: [Measurement("db.client.connection.count", "up_down_counter", 1)])
@@ -274,7 +274,7 @@ def test_a_program_that_ends_has_sent_everything(collector, protocol):
     subprocess.run([sys.executable, "-W", "error", "-c", PROGRAM], env=environment, check=True)
     [(resource, points)] = collector.received()
     assert resource["service.name"] == "short-lived"
-    assert points["perfuse.operation.duration", "op", "ok"]["Count"] == "100"
+    assert points["nanospan.operation.duration", "op", "ok"]["Count"] == "100"
 
 
 def test_a_service_that_is_terminated_has_sent_everything(collector, tmp_path):
@@ -289,8 +289,8 @@ def test_a_service_that_is_terminated_has_sent_everything(collector, tmp_path):
             assert response.read() == b"[]"
         process.terminate()
         process.wait(PATIENCE)
-    [(_, points)] = collector.received(last="perfuse.operation.in_flight")
-    assert points["perfuse.operation.duration", "GET /search", "ok"]["Count"] == "1"
+    [(_, points)] = collector.received(last="nanospan.operation.in_flight")
+    assert points["nanospan.operation.duration", "GET /search", "ok"]["Count"] == "1"
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def test_victoria_metrics_agrees(monitor, victoria_metrics, monkeypatch):
     exporter = OtlpExporter()
     exporter(monitor.snapshot(), monitor.measurements())
     exporter.close()
-    name = "perfuse.operation.duration"
+    name = "nanospan.operation.duration"
     counts = wait_until(lambda: ask(victoria_metrics, f'{{__name__="{name}_count"}}'))
     assert {key: count for key, count in counts.items() if count} == {
         key: len(durations) for key, durations in recorded.items()
@@ -344,6 +344,6 @@ def test_victoria_metrics_agrees(monitor, victoria_metrics, monkeypatch):
             print(key, q, f"{error:+.3%}")
             # Its buckets' bounds are those sent, to four digits; it interpolates in between.
             assert abs(error) <= base(monitor, *key) - 1 + 0.0005
-    [violations] = ask(victoria_metrics, '{__name__="perfuse.operation.violations"}').values()
+    [violations] = ask(victoria_metrics, '{__name__="nanospan.operation.violations"}').values()
     slow = [d for (name, _), each in recorded.items() if name == "fetch" for d in each if d > 0.002]
     assert violations == len(slow)

@@ -13,9 +13,9 @@ from pgvector import Vector
 from pool_checks import LIMIT, assert_sound, backend, backends, kill_backends, run, settles
 from slow_proxy import SlowProxy
 
-from perfuse.demo.database import EmbeddedServer
-from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
-from perfuse.pool.connections import VectorConnection
+from nanospan.demo.database import EmbeddedServer
+from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
+from nanospan.pool.connections import VectorConnection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,9 @@ from pool_checks import LIMIT, ask, assert_sound, backend, run, settles
 from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from perfuse import get_performance_monitor
-from perfuse.export.files import write
-from perfuse.pool import (
+from nanospan import get_performance_monitor
+from nanospan.export.files import write
+from nanospan.pool import (
     ConnectionPoolConfig,
     GlobalConnectionManager,
     PoolExhausted,
@@ -173,7 +173,7 @@ async def test_stacks(manager: GlobalConnectionManager, database: str) -> None:
         ) as caught:
             await (await manager.get_connection_pool(database)).getconn()
     assert "test_stacks" in statistics["holders"][0]["stack"][-1]
-    assert "perfuse/pool" not in str(caught.value)
+    assert "nanospan/pool" not in str(caught.value)
 
 
 async def test_overload(manager: GlobalConnectionManager, database: str) -> None:

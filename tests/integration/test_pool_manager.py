@@ -14,8 +14,8 @@ import pytest
 from pool_checks import LIMIT, assert_sound, backend, backends, settles
 from psycopg.conninfo import conninfo_to_dict
 
-from perfuse import get_performance_monitor
-from perfuse.pool import (
+from nanospan import get_performance_monitor
+from nanospan.pool import (
     ConnectionPoolConfig,
     GlobalConnectionManager,
     get_global_connection_manager,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from pool_checks import LIMIT, settles
 
-from perfuse import Snapshot, get_performance_monitor
-from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
+from nanospan import Snapshot, get_performance_monitor
+from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
 
 if TYPE_CHECKING:
-    from perfuse.measurements import Measurement
+    from nanospan.measurements import Measurement
 
 PREFIX = "db.client.connection."
 

@@ -17,8 +17,8 @@ import pytest
 from pool_checks import LIMIT, settles
 from slow_proxy import SlowProxy
 
-from perfuse.demo.database import EmbeddedServer
-from perfuse.pool import (
+from nanospan.demo.database import EmbeddedServer
+from nanospan.pool import (
     ConnectionPoolConfig,
     ConninfoError,
     GlobalConnectionManager,
@@ -238,7 +238,7 @@ def test_a_loop_that_ends_right_after_opening_ends(
     """A program whose event loop ends while its pool is still starting is not held up."""
     code = f"""
 import asyncio
-from perfuse.pool import ConnectionPoolConfig, get_global_connection_manager
+from nanospan.pool import ConnectionPoolConfig, get_global_connection_manager
 async def main():
     config = ConnectionPoolConfig(min_size={min_size}, max_size=5)
     await get_global_connection_manager().get_connection_pool({bare_database!r}, config)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pool_checks import LIMIT, assert_sound, backend, backends, settles
 
-from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager
+from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager
 
 
 async def test_growing(manager: GlobalConnectionManager, database: str) -> None:

@@ -11,8 +11,8 @@ import psycopg_pool
 import pytest
 from pool_checks import LIMIT
 
-from perfuse import get_performance_monitor
-from perfuse.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
+from nanospan import get_performance_monitor
+from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
 
 
 async def pid(pool: Any) -> int:

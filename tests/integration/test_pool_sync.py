@@ -19,9 +19,9 @@ from pgvector import Vector
 from pool_checks import LIMIT, backends, kill_backends, run, settles_here
 from slow_proxy import SlowProxy
 
-from perfuse import get_performance_monitor
-from perfuse.demo.database import EmbeddedServer
-from perfuse.pool import (
+from nanospan import get_performance_monitor
+from nanospan.demo.database import EmbeddedServer
+from nanospan.pool import (
     ConnectionPoolConfig,
     GlobalConnectionManager,
     PoolExhausted,
@@ -32,7 +32,7 @@ from perfuse.pool import (
 )
 
 if TYPE_CHECKING:
-    from perfuse.pool.sync_vector_pool import SyncVectorPool
+    from nanospan.pool.sync_vector_pool import SyncVectorPool
 
 TWO = ConnectionPoolConfig(min_size=2, max_size=2, timeout=LIMIT)
 
@@ -303,13 +303,13 @@ def test_interpreter_exit(database: str, kind: str) -> None:
     """A program that leaves its pools open ends at once, silently."""
     code = {
         "sync": """
-from perfuse.pool import get_sync_connection_manager
+from nanospan.pool import get_sync_connection_manager
 with get_sync_connection_manager().lease(URL) as connection:
     connection.execute("SELECT 1")
 """,
         "async": """
 import asyncio
-from perfuse.pool import get_global_connection_manager
+from nanospan.pool import get_global_connection_manager
 async def main():
     async with get_global_connection_manager().lease(URL) as connection:
         await connection.execute("SELECT 1")
@@ -317,7 +317,7 @@ asyncio.run(main())
 """,
         "async, closed at exit": """
 import asyncio, atexit
-from perfuse.pool import get_global_connection_manager
+from nanospan.pool import get_global_connection_manager
 manager = get_global_connection_manager()
 async def main():
     async with manager.lease(URL) as connection:

@@ -15,8 +15,8 @@ from pool_checks import LIMIT, backend, backends, run, settles
 from psycopg_pool import AsyncConnectionPool
 from slow_proxy import SlowProxy
 
-from perfuse import get_performance_monitor
-from perfuse.pool import (
+from nanospan import get_performance_monitor
+from nanospan.pool import (
     ConnectionPoolConfig,
     GlobalConnectionManager,
     PoolExhausted,
@@ -26,11 +26,11 @@ from perfuse.pool import (
     vector_context,
     vector_context_async,
 )
-from perfuse.pool.lookup import look_up_async
-from perfuse.pool.vector_types import DatabaseTypes
+from nanospan.pool.lookup import look_up_async
+from nanospan.pool.vector_types import DatabaseTypes
 
 if TYPE_CHECKING:
-    from perfuse.demo.database import EmbeddedServer
+    from nanospan.demo.database import EmbeddedServer
 
 READ = "SELECT '[1,2]'::vector, '[1]'::halfvec, '{1:2}/3'::sparsevec, ARRAY['[3]'::vector]"
 EAGER = ConnectionPoolConfig(min_size=3, max_size=3, health_check_interval=0.0)
@@ -332,7 +332,7 @@ async def test_null_pools_name_no_password(
 
 
 async def test_context_for_pools_of_others(database: str, server: EmbeddedServer) -> None:
-    """`vector_context` prepares connections and pools that perfuse does not manage."""
+    """`vector_context` prepares connections and pools that nanospan does not manage."""
     before = server.log_path.stat().st_size
     with psycopg.connect(database, context=vector_context(database)) as connection:
         assert connection.execute("SELECT '[1]'::vector").fetchone() == (Vector([1]),)

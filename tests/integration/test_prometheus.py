@@ -14,12 +14,12 @@ from importlib.resources import files
 import pytest
 from servers import free_port, running, server_path
 
-from perfuse import PerformanceMonitor
-from perfuse.export.prometheus import Exposition, start_http_server
-from perfuse.measurements import Measurement
+from nanospan import PerformanceMonitor
+from nanospan.export.prometheus import Exposition, start_http_server
+from nanospan.measurements import Measurement
 
 WAIT = 60.0  # seconds: what a loaded machine may take
-DURATION = "perfuse_operation_duration_seconds"
+DURATION = "nanospan_operation_duration_seconds"
 ODD_NAMES = ('quotes " and \\ and\nnewline', "süß 🦀", "lone \ud800", "{x=~`y`}")
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
@@ -195,7 +195,7 @@ def test_classic_counts_are_those_recorded(prometheus, still, protocol):
                     # A value less than a bucket below the bound may first count at the next one.
                     least = histogram.count_below(bound / 2 ** (1 / 64))
                     assert least <= found <= histogram.count_below(bound)
-    assert len(prometheus.query(f'perfuse_operation_in_flight{{job="{protocol}-still"}}')) == len(
+    assert len(prometheus.query(f'nanospan_operation_in_flight{{job="{protocol}-still"}}')) == len(
         still.snapshot()
     )
 
@@ -256,7 +256,7 @@ def test_promtool_has_nothing_to_say(still, busy):
 
 
 def _dashboard_queries():
-    text = (files("perfuse.export.prometheus") / "dashboard.json").read_text()
+    text = (files("nanospan.export.prometheus") / "dashboard.json").read_text()
     for panel in json.loads(text)["panels"]:
         for target in panel.get("targets", ()):
             yield pytest.param(target["expr"], id=f"{panel['title']}-{target['refId']}")
@@ -288,7 +288,7 @@ def test_every_query_of_the_dashboard_gets_data(prometheus, expression, protocol
 
 def test_the_dashboards_variables_have_values(prometheus):
     """What the variables are filled from exists, with the labels they take."""
-    text = (files("perfuse.export.prometheus") / "dashboard.json").read_text()
+    text = (files("nanospan.export.prometheus") / "dashboard.json").read_text()
     for variable in json.loads(text)["templating"]["list"]:
         if variable["type"] == "query":
             metric, label = (

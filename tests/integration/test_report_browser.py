@@ -4,7 +4,7 @@ import pytest
 from browser import browsing
 from servers import server_path
 
-from perfuse import PerformanceMonitor
+from nanospan import PerformanceMonitor
 
 HOSTILE = "</script><img src=http://192.0.2.1/x onerror=alert(1)>\u2028\N{BELL}"
 NAMES = [*(f"operation {number}" for number in range(12)), HOSTILE]

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 
-from perfuse.integrations.asgi import PerfuseMiddleware
+from nanospan.integrations.asgi import NanospanMiddleware
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ async def test_an_exception_is_an_error_and_goes_on(monitor, outside):
 
     app = Starlette(routes=[Route("/", broken)], middleware=[] if outside else middleware(monitor))
     if outside:
-        app = PerfuseMiddleware(app, monitor)
+        app = NanospanMiddleware(app, monitor)
     with pytest.raises(LookupError, match="no such thing"):
         await request(app, "/")
     sample = only_sample(monitor, "GET /")
@@ -65,7 +65,7 @@ async def test_returning_without_an_answer_is_an_error(monitor):
     async def receive():
         raise AssertionError
 
-    await PerfuseMiddleware(silent, monitor)(http_scope("/"), receive, receive)
+    await NanospanMiddleware(silent, monitor)(http_scope("/"), receive, receive)
     assert monitor.get_stats("GET (unmatched)").error_count == 1
 
 
@@ -151,7 +151,7 @@ async def test_the_end_of_the_response_is_no_leaving_of_the_client(monitor):
             ended.set()
             await heard.wait()
 
-    await PerfuseMiddleware(app, monitor)(http_scope("/"), receive, send)
+    await NanospanMiddleware(app, monitor)(http_scope("/"), receive, send)
     stats = monitor.get_stats("GET (unmatched)")
     assert (stats.count, stats.cancelled_count) == (1, 0)
 
@@ -195,7 +195,7 @@ async def test_files_sent_by_the_server_end_the_body(monitor, kind):
     async def ignore(*_message):
         pass
 
-    await PerfuseMiddleware(app, monitor)(http_scope("/"), ignore, ignore)
+    await NanospanMiddleware(app, monitor)(http_scope("/"), ignore, ignore)
     assert recorded == [{"GET (unmatched)": 1}]
     assert counts(monitor) == {"GET (unmatched)": 1}
 
@@ -209,7 +209,7 @@ async def test_other_scopes_pass_untouched(monitor, kind):
     async def app(*arguments):
         called.append(arguments)
 
-    await PerfuseMiddleware(app, monitor)(*given)
+    await NanospanMiddleware(app, monitor)(*given)
     assert [id(argument) for argument in called[0]] == [id(argument) for argument in given]
     assert counts(monitor) == {}
 
@@ -257,11 +257,11 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from perfuse import get_performance_monitor
-from perfuse.integrations.asgi import PerfuseMiddleware
+from nanospan import get_performance_monitor
+from nanospan.integrations.asgi import NanospanMiddleware
 app = Starlette(
     routes=[Route("/", lambda request: PlainTextResponse(""))],
-    middleware=[Middleware(PerfuseMiddleware)],
+    middleware=[Middleware(NanospanMiddleware)],
 )
 async def receive(): return {"type": "http.request"}
 async def send(message): pass
@@ -279,8 +279,8 @@ print(json.dumps(list(get_performance_monitor().get_all_stats())))
 def test_bad_arguments_are_refused(monitor):
     """What cannot work is refused when the application is built."""
     with pytest.raises(TypeError, match="callable"):
-        PerfuseMiddleware("app", monitor)
+        NanospanMiddleware("app", monitor)
     with pytest.raises(TypeError, match="the string '/metrics'"):
-        PerfuseMiddleware(answer, monitor, exclude="/metrics")
+        NanospanMiddleware(answer, monitor, exclude="/metrics")
     with pytest.raises(ValueError, match="'metrics'"):
-        PerfuseMiddleware(answer, monitor, exclude=["metrics"])
+        NanospanMiddleware(answer, monitor, exclude=["metrics"])

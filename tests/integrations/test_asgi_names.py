@@ -9,8 +9,8 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route, Router
 
-from perfuse.integrations import asgi
-from perfuse.integrations.asgi import PerfuseMiddleware
+from nanospan.integrations import asgi
+from nanospan.integrations.asgi import NanospanMiddleware
 
 
 async def test_starlette_requests_are_named_after_their_route(monitor):
@@ -46,7 +46,7 @@ async def test_fastapi_requests_are_named_after_their_route(monitor):
     def plain():
         return "plain"
 
-    app.add_middleware(PerfuseMiddleware, monitor)
+    app.add_middleware(NanospanMiddleware, monitor)
     for path in ["/users/1", "/users/2", "/v2/users/1", "/v2/teams/red/users/1", "/plain"]:
         status, _ = await request(app, path)
         assert status == 200
@@ -97,7 +97,7 @@ async def test_a_fastapi_application_mounted_in_another(monitor):
     inner, outer = FastAPI(), FastAPI()
     inner.include_router(router)
     outer.mount("/inner", inner)
-    outer.add_middleware(PerfuseMiddleware, monitor)
+    outer.add_middleware(NanospanMiddleware, monitor)
     assert (await request(outer, "/inner/things/1"))[0] == 200
     assert (await request(outer, "/inner/things/1", root_path="/behind/proxy"))[0] == 200
     assert counts(monitor) == {"GET /inner/things/{id}": 2}
@@ -145,7 +145,7 @@ async def test_memory_for_mounts_with_parameters_is_bounded(monitor, monkeypatch
     """However many values a mount's parameter takes, the middleware remembers a bounded number."""
     monkeypatch.setattr(asgi, "MAX_HANDLES", 10)
     inner = Starlette(routes=[Route("/", answer)])
-    app = PerfuseMiddleware(Starlette(routes=[Mount("/teams/{team}", inner)]), monitor)
+    app = NanospanMiddleware(Starlette(routes=[Mount("/teams/{team}", inner)]), monitor)
     for i in range(35):
         await request(app, f"/teams/{i}/")
     assert len(app._handles) <= 10
@@ -165,7 +165,7 @@ async def test_a_route_that_breaks_breaks_nothing_else(monitor, caplog):
             pass
 
     app = Starlette(routes=[Odd("/", answer)], middleware=middleware(monitor))
-    with caplog.at_level(logging.ERROR, "perfuse"):
+    with caplog.at_level(logging.ERROR, "nanospan"):
         assert await request(app, "/") == (200, b"answer")
         assert await request(app, "/") == (200, b"answer")
     assert len(caplog.records) == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perfuse.pool import ConnectionPoolConfig
+from nanospan.pool import ConnectionPoolConfig
 
 VARIABLES = (
     "POSTGRES_POOL_SIZE",

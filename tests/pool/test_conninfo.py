@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfuse.pool import ConninfoError, mask_conninfo
-from perfuse.pool.conninfo import UNREADABLE, Target
+from nanospan.pool import ConninfoError, mask_conninfo
+from nanospan.pool.conninfo import UNREADABLE, Target
 
 MARK = "S3cr3tM4rk"
 passwords = st.text(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perfuse.pool.policy import Reconnection
+from nanospan.pool.policy import Reconnection
 
 
 def test_delays_double_up_to_a_limit_and_differ() -> None:

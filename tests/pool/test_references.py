@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from perfuse.pool.references import References
+from nanospan.pool.references import References
 
 
 @dataclass

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from perfuse.pool.deadline import within
-from perfuse.pool.single_flight import SingleFlight
+from nanospan.pool.deadline import within
+from nanospan.pool.single_flight import SingleFlight
 
 
 class Work:

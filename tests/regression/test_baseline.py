@@ -9,11 +9,11 @@ from array import array
 
 import pytest
 
-import perfuse
-from perfuse import PerformanceMonitor, Snapshot
-from perfuse.regression import Baseline, DataFileError, OperationBaseline
+import nanospan
+from nanospan import PerformanceMonitor, Snapshot
+from nanospan.regression import Baseline, DataFileError, OperationBaseline
 
-TEXT_FIELDS = ["host", "python", "perfuse"]
+TEXT_FIELDS = ["host", "python", "nanospan"]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_baseline_holds_what_the_monitor_saw(monitor):
     assert before <= baseline.time <= time.time()
     assert baseline.host == platform.node()
     assert baseline.python == f"CPython {platform.python_version()}"
-    assert baseline.perfuse == perfuse.__version__
+    assert baseline.nanospan == nanospan.__version__
     assert baseline.labels == {"commit": "4f2a91c", "branch": "main"}
 
 
@@ -81,7 +81,7 @@ def test_the_file_can_be_read_by_people(tmp_path):
     """It is JSON that says what it is, with a line for each operation's samples."""
     Baseline.from_samples({"a": [0.1, 0.25], "b": [1.0]}, {"commit": "x"}).save(tmp_path / "b.json")
     lines = (tmp_path / "b.json").read_text().splitlines()
-    assert lines[1:3] == ['  "format": "perfuse-baseline",', '  "version": 1,']
+    assert lines[1:3] == ['  "format": "nanospan-baseline",', '  "version": 1,']
     assert '      "samples": [0.1, 0.25],' in lines
     assert '      "samples": [1.0],' in lines
 
@@ -132,7 +132,7 @@ def test_labels_are_texts(monitor):
 
 def test_too_much_to_load_is_not_saved(tmp_path, monkeypatch):
     """What could not be loaded again is refused when it is saved."""
-    monkeypatch.setattr("perfuse.regression.baseline.MAX_BYTES", 100)
+    monkeypatch.setattr("nanospan.regression.baseline.MAX_BYTES", 100)
     with pytest.raises(ValueError, match="at most 100 can be loaded again"):
         Baseline.from_samples({"a": [0.1] * 1000}).save(tmp_path / "b.json")
     assert list(tmp_path.iterdir()) == []
@@ -191,7 +191,7 @@ HISTOGRAM = "operations/parse/histogram"
         (HISTOGRAM, 12, "operations.parse.histogram: expected a string, found 12"),
         (HISTOGRAM, "?", "operations.parse.histogram: expected a histogram in base64: "),
         (HISTOGRAM, "ÿ", "operations.parse.histogram: expected a histogram in base64: "),
-        (HISTOGRAM, base64.b64encode(b"PFH").decode(), "expected a histogram in base64: "),
+        (HISTOGRAM, base64.b64encode(b"NSH").decode(), "expected a histogram in base64: "),
     ],
 )
 def test_a_damaged_file_is_named_with_the_place(document, load, place, value, message):
@@ -232,7 +232,7 @@ def test_every_truncated_file_is_refused(document, load):
 
 def test_huge_files_are_not_read(load, document, monkeypatch):
     """A limit keeps a wrong file from filling the memory."""
-    monkeypatch.setattr("perfuse.regression.documents.MAX_BYTES", 64)
+    monkeypatch.setattr("nanospan.regression.documents.MAX_BYTES", 64)
     with pytest.raises(DataFileError, match="longer than 64 bytes"):
         load(document)
 
@@ -249,7 +249,7 @@ def test_control_characters_of_a_foreign_file_do_not_reach_the_terminal(document
 def test_texts_of_a_wrong_file_are_not_repeated(load):
     """If it was the wrong file, what it held stays in it."""
     with pytest.raises(DataFileError) as caught:
-        load({"format": "perfuse-baseline", "version": "hunter2"})
+        load({"format": "nanospan-baseline", "version": "hunter2"})
     assert "hunter2" not in str(caught.value)
 
 

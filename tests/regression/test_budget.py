@@ -9,9 +9,9 @@ import threading
 
 import pytest
 
-from perfuse import _core, get_performance_monitor
-from perfuse.regression import Baseline
-from perfuse.regression.budget import BudgetExceededError, PerfBudget
+from nanospan import _core, get_performance_monitor
+from nanospan.regression import Baseline
+from nanospan.regression.budget import BudgetExceededError, PerfBudget
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_an_update_writes_the_baseline(tmp_path, process_monitor):
 
 
 SUITE = """
-from perfuse import get_performance_monitor
+from nanospan import get_performance_monitor
 
 def _record(scale):
     for number in range(100):
@@ -237,9 +237,9 @@ def pytest_run(tmp_path):
 
     def run(*arguments, limit=0.002, scale=0.001):
         (tmp_path / "test_it.py").write_text(SUITE.format(limit=limit, scale=scale))
-        # Of the plug-ins that are installed, perfuse's alone.
+        # Of the plug-ins that are installed, nanospan's alone.
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "perfuse.pytest_plugin", *arguments],
+            [sys.executable, "-m", "pytest", "-p", "nanospan.pytest_plugin", *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -263,18 +263,18 @@ def test_the_fixture_in_a_project(pytest_run, tmp_path):
     assert "op is over its budget (100 samples recorded in the block):" in failed.stdout
     assert "p95 is 1.09 ms, the limit 500 µs" in failed.stdout
     assert "<Comparison regressed: shift +100.0 %" in failed.stdout
-    # The traceback ends in the test; what perfuse is made of is not shown.
+    # The traceback ends in the test; what nanospan is made of is not shown.
     assert "budget.py" not in failed.stdout
 
 
 def test_the_plugin_is_found_and_off_unless_used(tmp_path):
-    """An installed perfuse adds the fixture to every run, and loads nothing for it before."""
+    """An installed nanospan adds the fixture to every run, and loads nothing for it before."""
     (tmp_path / "test_it.py").write_text(
         "import sys\n"
         "def test_it(pytestconfig):\n"
-        "    assert pytestconfig.pluginmanager.has_plugin('perfuse')\n"
-        "    assert 'perfuse.pytest_plugin' in sys.modules\n"
-        "    assert 'perfuse.regression' not in sys.modules\n"
+        "    assert pytestconfig.pluginmanager.has_plugin('nanospan')\n"
+        "    assert 'nanospan.pytest_plugin' in sys.modules\n"
+        "    assert 'nanospan.regression' not in sys.modules\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q"],

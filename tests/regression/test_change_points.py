@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from perfuse.regression import change_points
+from nanospan.regression import change_points
 
 
 def noise(seed: int, count: int, sigma: float = 0.1) -> list[float]:

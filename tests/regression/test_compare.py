@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 
-from perfuse.regression import compare, compare_many
+from nanospan.regression import compare, compare_many
 
 
 def lognormal(source: random.Random, count: int, median: float = 1.0) -> list[float]:

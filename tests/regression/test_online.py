@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perfuse.regression import OnlineDetector
+from nanospan.regression import OnlineDetector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from perfuse.regression import Alarm
+    from nanospan.regression import Alarm
 
 
 def alarms(values: Iterable[float]) -> list[Alarm]:

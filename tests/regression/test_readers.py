@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfuse.regression import Baseline, DataFileError, read_histories, read_samples
+from nanospan.regression import Baseline, DataFileError, read_histories, read_samples
 
 
 def _benchmark(name: str, **stats: object) -> dict:
@@ -111,7 +111,7 @@ def test_an_object_of_lists_has_an_operation_for_each(put):
     [
         ("", "the file is empty"),
         ("[]", "expected a list of numbers, found a list of 0"),
-        ("{}", "expected a perfuse baseline, .*; found another JSON object"),
+        ("{}", "expected a nanospan baseline, .*; found another JSON object"),
         ({"coverage": {"lines": 3}}, "found another JSON object"),
         ([1, "2"], r"\[1\]: expected a finite number, found a string of 1 characters"),
         ([1, -2], r"\[1\]: expected a number of seconds, zero or more, found -2"),
@@ -119,7 +119,7 @@ def test_an_object_of_lists_has_an_operation_for_each(put):
         ("[1, 1e999]", r"\[1\]: expected a finite number, found inf"),
         ("[1, 2", "line 1, column 6: expected JSON: .*; is the file complete?"),
         ({"a": [1], "b": []}, "b: expected a list of numbers, found a list of 0"),
-        ("seconds\n", "expected a perfuse baseline, .*; found no number"),
+        ("seconds\n", "expected a nanospan baseline, .*; found no number"),
         ("1\n\nfast\n", "line 3: expected one column of numbers, found text of 4 characters"),
         ("first\nsecond\n1\n", "line 2: expected one column of numbers, found text of 6"),
         ("time,value\n1,2\n", "line 1: expected one column of numbers, found 2 columns"),
@@ -164,7 +164,7 @@ known_keys = st.sampled_from(
 
 
 objects = st.dictionaries(known_keys, json_values, max_size=4)
-baselines = objects.map(lambda keys: {"format": "perfuse-baseline", "version": 1, **keys})
+baselines = objects.map(lambda keys: {"format": "nanospan-baseline", "version": 1, **keys})
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-from perfuse import (
+from nanospan import (
     PerformanceMetric,
     PerformanceMonitor,
     PerformanceStats,
@@ -12,8 +12,8 @@ from perfuse import (
     get_performance_monitor,
     track_performance,
 )
-from perfuse.alerts import Alert, Alerts, Sink, StatisticRule, WebhookSink
-from perfuse.regression import Comparison
+from nanospan.alerts import Alert, Alerts, Sink, StatisticRule, WebhookSink
+from nanospan.regression import Comparison
 
 monitor: PerformanceMonitor = get_performance_monitor()
 own = PerformanceMonitor(500, max_operations=10)

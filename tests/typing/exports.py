@@ -13,11 +13,11 @@ from opentelemetry.sdk.resources import Resource
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from perfuse import MonitorSnapshot, PerformanceMonitor
-from perfuse.export.otlp import OtlpExporter, WithPerfuse, start_otlp_export
-from perfuse.export.periodic import PeriodicExport, export_periodically
-from perfuse.integrations.asgi import PerfuseMiddleware
-from perfuse.measurements import Measurement
+from nanospan import MonitorSnapshot, PerformanceMonitor
+from nanospan.export.otlp import OtlpExporter, WithNanospan, start_otlp_export
+from nanospan.export.periodic import PeriodicExport, export_periodically
+from nanospan.integrations.asgi import NanospanMiddleware
+from nanospan.measurements import Measurement
 
 monitor = PerformanceMonitor()
 
@@ -37,11 +37,11 @@ with export_periodically(export, monitor, interval=10.0) as periodic:
 sending: PeriodicExport = start_otlp_export()
 own = OtlpExporter(to_collector, resource=Resource({"service.name": "memory"}), max_buckets=320)
 closed: bool = export_periodically(own).close(timeout=1.0)
-provider = MeterProvider([PeriodicExportingMetricReader(WithPerfuse(OTLPMetricExporter()))])
+provider = MeterProvider([PeriodicExportingMetricReader(WithNanospan(OTLPMetricExporter()))])
 
-starlette = Starlette(middleware=[Middleware(PerfuseMiddleware, monitor, exclude=["/metrics"])])
+starlette = Starlette(middleware=[Middleware(NanospanMiddleware, monitor, exclude=["/metrics"])])
 fastapi = FastAPI()
-fastapi.add_middleware(PerfuseMiddleware, error_status=400)
+fastapi.add_middleware(NanospanMiddleware, error_status=400)
 
 
 async def plain(
@@ -52,4 +52,4 @@ async def plain(
     await send({"type": "http.response.start", "status": 204})
 
 
-wrapped = PerfuseMiddleware(plain)
+wrapped = NanospanMiddleware(plain)

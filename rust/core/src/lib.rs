@@ -1,4 +1,4 @@
-//! The recording core of perfuse. It knows nothing of Python.
+//! The recording core of nanospan. It knows nothing of Python.
 //!
 //! A *sample* is one finished execution of an *operation*. Recording one costs a handful of relaxed
 //! atomic operations on three cache lines and never blocks, allocates or fails:

@@ -53,7 +53,7 @@ pub enum Outcome {
 pub const OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Error, Outcome::Cancelled];
 
 impl Outcome {
-    /// Its name, in every text that perfuse writes.
+    /// Its name, in every text that nanospan writes.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

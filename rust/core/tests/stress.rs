@@ -1,4 +1,4 @@
-//! Many threads on one operation. `PERFUSE_STRESS_RECORDS` sets how many records each thread makes.
+//! Many threads on one operation. `NANOSPAN_STRESS_RECORDS` sets how many records each thread makes.
 #![cfg(not(loom))]
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use perfuse_core::{Clock, Measured, Operation, Outcome, Sample, Writers};
+use nanospan_core::{Clock, Measured, Operation, Outcome, Sample, Writers};
 
 const WRITERS: u64 = 4;
 
@@ -19,7 +19,7 @@ fn records() -> u64 {
     } else {
         500_000
     };
-    std::env::var("PERFUSE_STRESS_RECORDS").map_or(fast, |n| n.parse().expect("a number"))
+    std::env::var("NANOSPAN_STRESS_RECORDS").map_or(fast, |n| n.parse().expect("a number"))
 }
 
 /// The `i`th duration of writer `writer`: of all magnitudes, small ones often, 0 among them.
@@ -170,7 +170,7 @@ fn readers_beside_writers_never_see_a_torn_sample() {
                     assert_eq!(histogram.min_ns().is_some(), histogram.count() > 0);
                     let bytes = histogram.to_bytes();
                     assert_eq!(
-                        perfuse_core::histogram::Snapshot::from_bytes(&bytes).as_ref(),
+                        nanospan_core::histogram::Snapshot::from_bytes(&bytes).as_ref(),
                         Ok(&histogram),
                         "a snapshot that contradicts itself"
                     );

@@ -408,7 +408,7 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
     unsafe {
         TYPE.make(
             py,
-            c"perfuse._core.TrackedCoroutine",
+            c"nanospan._core.TrackedCoroutine",
             size_of::<TrackedCoroutine>(),
             ffi::Py_TPFLAGS_HAVE_GC,
             &mut [

@@ -51,7 +51,7 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
     unsafe {
         TYPE.make(
             py,
-            c"perfuse._core._Done",
+            c"nanospan._core._Done",
             size_of::<ffi::PyObject>(),
             0,
             &mut [

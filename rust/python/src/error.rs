@@ -1,6 +1,6 @@
 //! Core errors as Python exceptions: the only place that maps them.
 
-use perfuse_core::Error;
+use nanospan_core::Error;
 use pyo3::{
     PyErr,
     exceptions::{PyMemoryError, PyValueError},

@@ -40,7 +40,7 @@ impl TrackedFunction {
     }
 }
 
-/// A callable that calls `function` and records each call; see `perfuse.tracking`.
+/// A callable that calls `function` and records each call; see `nanospan.tracking`.
 #[pyfunction]
 pub fn tracked_function<'py>(
     function: &Bound<'py, PyAny>,
@@ -301,7 +301,7 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
     unsafe {
         TYPE.make(
             py,
-            c"perfuse._core.TrackedFunction",
+            c"nanospan._core.TrackedFunction",
             size_of::<TrackedFunction>(),
             ffi::Py_TPFLAGS_HAVE_GC
                 | ffi::Py_TPFLAGS_HAVE_VECTORCALL

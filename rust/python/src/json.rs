@@ -7,7 +7,7 @@ use pyo3::{
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
-/// How deep values are followed here; `perfuse.export.safe_json` has its own limit.
+/// How deep values are followed here; `nanospan.export.safe_json` has its own limit.
 const MAX_DEPTH: usize = 16;
 
 /// Each row's metadata as JSON in UTF-8, None where there is none; what consecutive rows share is encoded

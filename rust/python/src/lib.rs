@@ -1,4 +1,4 @@
-//! `perfuse._core`: the Python face of `perfuse-core`. Translation only; whatever decides lives in the
+//! `nanospan._core`: the Python face of `nanospan-core`. Translation only; whatever decides lives in the
 //! core or in the Python package.
 
 #![deny(unsafe_code)]
@@ -32,7 +32,7 @@ mod stop;
 mod unheld;
 mod values;
 
-/// The compiled core of perfuse. Use the names that `perfuse` exports.
+/// The compiled core of nanospan. Use the names that `nanospan` exports.
 // Everything behind the module is atomics or locked: it needs no GIL.
 #[pymodule(gil_used = false)]
 mod _core {
@@ -52,14 +52,14 @@ mod _core {
         source::{Source, process_monitor, set_process_monitor},
     };
 
-    /// The version of perfuse, of which Cargo.toml holds the only copy.
+    /// The version of nanospan, of which Cargo.toml holds the only copy.
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 
     /// The operation that takes the samples of names past `max_operations`.
     #[pymodule_export]
-    const OVERFLOW_OPERATION: &str = match std::str::from_utf8(perfuse_core::registry::OVERFLOW) {
+    const OVERFLOW_OPERATION: &str = match std::str::from_utf8(nanospan_core::registry::OVERFLOW) {
         Ok(name) => name,
         Err(_) => unreachable!(),
     };

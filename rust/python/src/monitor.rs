@@ -1,8 +1,8 @@
-//! The monitor's recording side; `perfuse.PerformanceMonitor` derives from it.
+//! The monitor's recording side; `nanospan.PerformanceMonitor` derives from it.
 
 use std::sync::{Arc, OnceLock};
 
-use perfuse_core::{Lookup, Outcome, Registry, registry::OVERFLOW};
+use nanospan_core::{Lookup, Outcome, Registry, registry::OVERFLOW};
 use pyo3::{
     PyTraverseError, PyVisit,
     exceptions::{PyOverflowError, PyRuntimeError, PyTypeError, PyValueError},
@@ -20,8 +20,8 @@ use crate::{
     operation::{Operation, Shared, events_failed},
 };
 
-/// Records operations. Use `perfuse.PerformanceMonitor`.
-#[pyclass(frozen, subclass, module = "perfuse._core")]
+/// Records operations. Use `nanospan.PerformanceMonitor`.
+#[pyclass(frozen, subclass, module = "nanospan._core")]
 pub struct Monitor {
     // Set by __init__ and not by __new__, so that subclasses may take what arguments they like.
     inner: OnceLock<Inner>,

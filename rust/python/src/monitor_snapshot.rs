@@ -1,6 +1,6 @@
 //! All operations of a monitor at rest, as Python sees them.
 
-use perfuse_core::{MonitorSnapshot as Core, OperationSnapshot as CoreOperation};
+use nanospan_core::{MonitorSnapshot as Core, OperationSnapshot as CoreOperation};
 use pyo3::{
     exceptions::PyValueError,
     intern,
@@ -19,7 +19,7 @@ use crate::{
 /// It is an immutable value that outlives its monitor and travels as `to_bytes()` or by pickle. The operations
 /// were copied one after another while recording went on: each is consistent in itself to within the
 /// samples that were being recorded at that moment; there is no common instant for all of them.
-#[pyclass(frozen, eq, module = "perfuse")]
+#[pyclass(frozen, eq, module = "nanospan")]
 pub struct MonitorSnapshot(Unheld<Core>);
 
 impl MonitorSnapshot {
@@ -130,7 +130,7 @@ impl MonitorSnapshot {
 }
 
 /// What one operation had counted since `created`, by outcome.
-#[pyclass(frozen, eq, module = "perfuse")]
+#[pyclass(frozen, eq, module = "nanospan")]
 #[derive(PartialEq)]
 pub struct OperationSnapshot(CoreOperation);
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use perfuse_core::{
+use nanospan_core::{
     Columns, Measured, Outcome, Recorded, Registry, Sample, Summary, Window, Writers,
     error::check_seconds,
 };
@@ -35,7 +35,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// `events` is told of violations and refused names; see `perfuse.monitor`.
+    /// `events` is told of violations and refused names; see `nanospan.monitor`.
     pub fn new(registry: Registry, events: Py<PyAny>) -> Self {
         Self {
             registry,
@@ -80,9 +80,9 @@ impl Shared {
 /// One operation of a monitor: what `monitor.operation(name)` returns.
 ///
 /// Recording through it skips the look-up of the name. All methods may be called from any thread.
-#[pyclass(frozen, weakref, module = "perfuse")]
+#[pyclass(frozen, weakref, module = "nanospan")]
 pub struct Operation {
-    core: Arc<perfuse_core::Operation>,
+    core: Arc<nanospan_core::Operation>,
     name: Py<PyString>,
     metadata: MetadataTable,
     shared: Arc<Shared>,
@@ -90,7 +90,7 @@ pub struct Operation {
 
 impl Operation {
     pub fn new(
-        core: Arc<perfuse_core::Operation>,
+        core: Arc<nanospan_core::Operation>,
         name: Py<PyString>,
         shared: Arc<Shared>,
     ) -> Self {
@@ -103,7 +103,7 @@ impl Operation {
     }
 
     #[inline]
-    pub fn core(&self) -> &perfuse_core::Operation {
+    pub fn core(&self) -> &nanospan_core::Operation {
         &self.core
     }
 
@@ -314,7 +314,7 @@ impl Operation {
             return Ok(None);
         };
         let totals = self.core.totals();
-        let class = CLASS.import(py, "perfuse.metrics", "PerformanceStats")?;
+        let class = CLASS.import(py, "nanospan.metrics", "PerformanceStats")?;
         let updated = self
             .shared
             .registry
@@ -379,7 +379,7 @@ impl Operation {
         Snapshot::new(self.core.histogram())
     }
 
-    /// The window as columns, for `perfuse.export`, which leaves the metadata as they are.
+    /// The window as columns, for `nanospan.export`, which leaves the metadata as they are.
     fn _columns<'py>(&self, py: Python<'py>) -> PyResult<rows::ExportedColumns<'py>> {
         let (columns, metadata) = self.columns(py);
         rows::export(py, &columns, metadata)

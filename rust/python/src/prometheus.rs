@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use perfuse_core::prometheus::{
+use nanospan_core::prometheus::{
     Family, Format, Head, Kind, Options, Sample, Series, Source, Value, encode, samples,
 };
 use pyo3::{
@@ -46,8 +46,8 @@ enum GivenValue<'py> {
     Number(f64),
 }
 
-/// Encodes expositions. Use `perfuse.export.prometheus.Exposition`.
-#[pyclass(frozen, module = "perfuse._core")]
+/// Encodes expositions. Use `nanospan.export.prometheus.Exposition`.
+#[pyclass(frozen, module = "nanospan._core")]
 pub struct PrometheusEncoder(Options);
 
 #[pymethods]
@@ -169,7 +169,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes in pieces of at most 64 KiB, each of which is handed out once.
 ///
 /// An exposition may have megabytes: to copy them in one go would hold the GIL for milliseconds.
-#[pyclass(frozen, module = "perfuse._core")]
+#[pyclass(frozen, module = "nanospan._core")]
 pub struct Chunks {
     length: usize,
     left: Mutex<Left>,

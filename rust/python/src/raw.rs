@@ -34,7 +34,7 @@ pub unsafe fn guarded(
     // The error is raised inside, so that no more than a pointer has to come out through memory.
     let body = || body(py).unwrap_or_else(|error| raise(py, error));
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        let error = PyRuntimeError::new_err("a bug in perfuse; please report it");
+        let error = PyRuntimeError::new_err("a bug in nanospan; please report it");
         raise(py, error)
     })
 }

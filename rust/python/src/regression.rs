@@ -1,6 +1,6 @@
-//! Comparisons as Python calls them; see `perfuse.regression`.
+//! Comparisons as Python calls them; see `nanospan.regression`.
 
-use perfuse_core::compare::{self as maths, HistorySettings, OnlineSettings, Settings, Verdict};
+use nanospan_core::compare::{self as maths, HistorySettings, OnlineSettings, Settings, Verdict};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
@@ -84,13 +84,13 @@ fn effect(name: &str, value: f64) -> PyResult<f64> {
 fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bound<'py, PyAny>> {
     static COMPARISON: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static QUANTILE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let change = QUANTILE.import(py, "perfuse.regression.results", "QuantileChange")?;
+    let change = QUANTILE.import(py, "nanospan.regression.results", "QuantileChange")?;
     let quantiles = PyDict::new(py);
     for tail in &compared.quantiles {
         quantiles.set_item(tail.q, change.call1((tail.change, tail.p_value))?)?;
     }
     COMPARISON
-        .import(py, "perfuse.regression.results", "Comparison")?
+        .import(py, "nanospan.regression.results", "Comparison")?
         .call1((
             match compared.verdict {
                 Verdict::Regressed => "regressed",
@@ -210,7 +210,7 @@ pub fn change_points<'py>(
         let history = gathered("values", &values)?;
         Ok::<_, PyErr>(maths::change_points(&history, &settings))
     })?;
-    let class = CLASS.import(py, "perfuse.regression.results", "ChangePoint")?;
+    let class = CLASS.import(py, "nanospan.regression.results", "ChangePoint")?;
     found
         .into_iter()
         .map(|p| class.call1((p.index, p.before, p.after, p.ratio, p.ci, p.p_value)))
@@ -231,7 +231,7 @@ pub fn change_points<'py>(
 ///
 /// It keeps to a fixed amount of memory, and learns the new level after an alarm. Calls from several threads are
 /// taken one after another.
-#[pyclass(frozen, module = "perfuse.regression")]
+#[pyclass(frozen, module = "nanospan.regression")]
 pub struct OnlineDetector(Exclusive<maths::OnlineDetector>);
 
 #[pymethods]
@@ -271,7 +271,7 @@ impl OnlineDetector {
         let Some(alarm) = self.0.with(py, |detector| detector.update(value)) else {
             return Ok(None);
         };
-        let class = CLASS.import(py, "perfuse.regression.results", "Alarm")?;
+        let class = CLASS.import(py, "nanospan.regression.results", "Alarm")?;
         let (index, since) = (alarm.index, alarm.since);
         class
             .call1((index, since, alarm.before, alarm.after, alarm.ratio))

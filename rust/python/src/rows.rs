@@ -1,9 +1,9 @@
-//! Samples as text, written with the GIL released; see `perfuse.export`.
+//! Samples as text, written with the GIL released; see `nanospan.export`.
 //!
 //! Columns come and go as bytes: ends as native `uint64` nanoseconds of Unix time, durations as native
 //! `float64` seconds, outcomes as `uint8`, lanes as native `uint32`.
 
-use perfuse_core::{
+use nanospan_core::{
     columns::{Columns, EventRow, Lanes, TableRow},
     scatter::{Extent, Grid},
 };

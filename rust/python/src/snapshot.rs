@@ -1,6 +1,6 @@
 //! A histogram at rest, as Python sees it: durations are seconds.
 
-use perfuse_core::{Measured, error::check_seconds, histogram};
+use nanospan_core::{Measured, error::check_seconds, histogram};
 use pyo3::{
     intern,
     prelude::*,
@@ -15,7 +15,7 @@ use crate::error;
 /// `to_bytes()` or by pickle, and merges with any other. Quantiles are within 0.55 % of the true ones;
 /// count, sum, minimum and maximum are exact. Buckets are those of an OpenTelemetry exponential
 /// histogram of seconds at scale 6.
-#[pyclass(frozen, eq, module = "perfuse")]
+#[pyclass(frozen, eq, module = "nanospan")]
 #[derive(PartialEq)]
 pub struct Snapshot(histogram::Snapshot);
 
@@ -193,7 +193,7 @@ impl Snapshot {
     /// The distribution as a picture, for notebooks.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py()
-            .import(intern!(slf.py(), "perfuse.export.svg"))?
+            .import(intern!(slf.py(), "nanospan.export.svg"))?
             .call_method1(intern!(slf.py(), "snapshot_html"), (slf,))
     }
 

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use perfuse_core::{Measured, Outcome};
+use nanospan_core::{Measured, Outcome};
 use pyo3::{
     PyTraverseError, PyVisit, intern,
     prelude::*,
@@ -44,7 +44,7 @@ pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {
 }
 
 /// Where executions of a decorated function are recorded.
-#[pyclass(frozen, module = "perfuse._core")]
+#[pyclass(frozen, module = "nanospan._core")]
 pub struct Source {
     // A name to look up in the process-wide monitor; without one, `found` is set from the start.
     name: Option<Py<PyString>>,
@@ -139,7 +139,7 @@ impl Source {
         let ask = || -> PyResult<_> {
             let generation = GENERATION.load(Ordering::Acquire);
             let monitor = py
-                .import(intern!(py, "perfuse.monitor"))?
+                .import(intern!(py, "nanospan.monitor"))?
                 .call_method0(intern!(py, "get_performance_monitor"))?
                 .cast_into::<Monitor>()?;
             Ok((generation, monitor))

@@ -253,7 +253,7 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
     unsafe {
         STEP.make(
             py,
-            c"perfuse._core._Step",
+            c"nanospan._core._Step",
             size_of::<Step>(),
             ffi::Py_TPFLAGS_HAVE_VECTORCALL | ffi::Py_TPFLAGS_METHOD_DESCRIPTOR,
             &mut [
@@ -266,7 +266,7 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
         )?;
         BOUND.make(
             py,
-            c"perfuse._core._BoundStep",
+            c"nanospan._core._BoundStep",
             size_of::<Bound>(),
             ffi::Py_TPFLAGS_HAVE_VECTORCALL,
             &mut [

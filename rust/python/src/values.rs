@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use perfuse_core::compare;
+use nanospan_core::compare;
 use pyo3::{
     buffer::{PyBuffer, PyUntypedBuffer},
     exceptions::{PyTypeError, PyValueError},

@@ -1,7 +1,7 @@
 //! A snapshot as bytes, to be kept or sent.
 //!
 //! ```text
-//! magic       3 bytes   "PFH"
+//! magic       3 bytes   "NSH"
 //! version     1 byte    1
 //! scale       1 byte    two's complement
 //! zeros       varint    values that were exactly 0
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::error::Error;
 
-const MAGIC: [u8; 3] = *b"PFH";
+const MAGIC: [u8; 3] = *b"NSH";
 const VERSION: u8 = 1;
 pub(crate) const CHECKSUM_BYTES: usize = 4;
 
@@ -61,7 +61,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated => f.write_str("the bytes end too early"),
-            Self::Magic => f.write_str("it does not start with \"PFH\""),
+            Self::Magic => f.write_str("it does not start with \"NSH\""),
             Self::Version(given) => write!(f, "version {given} is not {VERSION}"),
             Self::Checksum => f.write_str("the checksum differs: the bytes were changed"),
             Self::Trailing => f.write_str("bytes are left over"),

@@ -6,25 +6,25 @@ use super::family::{Head, Kind, Writer};
 use crate::snapshot::{MonitorSnapshot, OperationSnapshot};
 
 const DURATION: Head = Head::fixed(
-    "perfuse_operation_duration_seconds",
+    "nanospan_operation_duration_seconds",
     "How long executions of an operation took.",
     "seconds",
     Kind::Histogram,
 );
 const VIOLATIONS: Head = Head::fixed(
-    "perfuse_operation_violations",
+    "nanospan_operation_violations",
     "Executions that took longer than the operation's threshold.",
     "",
     Kind::Counter,
 );
 const THRESHOLD: Head = Head::fixed(
-    "perfuse_operation_threshold_seconds",
+    "nanospan_operation_threshold_seconds",
     "The duration over which an execution is a violation.",
     "seconds",
     Kind::Gauge,
 );
 const IN_FLIGHT: Head = Head::fixed(
-    "perfuse_operation_in_flight",
+    "nanospan_operation_in_flight",
     "Executions under way.",
     "",
     Kind::Gauge,

@@ -1,7 +1,7 @@
 //! A monitor's snapshot as bytes.
 //!
 //! ```text
-//! magic        3 bytes   "PFM"
+//! magic        3 bytes   "NSM"
 //! version      1 byte    1
 //! time         8 bytes   f64, little-endian, like every f64 here
 //! operations   varint    how many, then for each:
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-const MAGIC: [u8; 3] = *b"PFM";
+const MAGIC: [u8; 3] = *b"NSM";
 const VERSION: u8 = 1;
 
 /// What is wrong with bytes that should have been a monitor's snapshot.
@@ -57,7 +57,7 @@ impl From<histogram::Damage> for Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Magic => f.write_str("it does not start with \"PFM\""),
+            Self::Magic => f.write_str("it does not start with \"NSM\""),
             Self::Version(given) => write!(f, "version {given} is not {VERSION}"),
             Self::Seconds => f.write_str("a time or threshold is no finite number >= 0"),
             Self::Name => f.write_str("a name is empty, or there twice"),

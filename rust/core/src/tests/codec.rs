@@ -1,7 +1,7 @@
 //! Properties: a snapshot comes back equal at any scale and has one encoding; bytes that are anything else
 //! are refused with the reason, never with a panic, and what is accepted can be used without one.
 //!
-//! `PERFUSE_FUZZ_CASES` sets how many hostile inputs are tried.
+//! `NANOSPAN_FUZZ_CASES` sets how many hostile inputs are tried.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -18,7 +18,7 @@ fn sealed(content: &[u8]) -> Vec<u8> {
 
 /// A snapshot's bytes from the fields behind the version.
 fn fields(fields: &[u8]) -> Vec<u8> {
-    sealed(&[b"PFH\x01", fields].concat())
+    sealed(&[b"NSH\x01", fields].concat())
 }
 
 fn damage(bytes: &[u8]) -> Damage {
@@ -42,7 +42,7 @@ fn each_kind_of_damage_has_its_own_name() {
     let content = &good[..good.len() - 4];
     assert_eq!(damage(&[]), Damage::Truncated);
     assert_eq!(damage(b"PFX\x01\x06\0\0????"), Damage::Magic);
-    assert_eq!(damage(b"PFH\x02\x06\0\0????"), Damage::Version(2));
+    assert_eq!(damage(b"NSH\x02\x06\0\0????"), Damage::Version(2));
     assert_eq!(damage(&good[..good.len() - 1]), Damage::Checksum);
     assert_eq!(
         damage(&sealed(&content[..content.len() - 1])),
@@ -218,7 +218,7 @@ fn hostile_bytes_are_refused_or_harmless() {
     } else {
         1_000_000
     };
-    let cases = std::env::var("PERFUSE_FUZZ_CASES").map_or(fast, |n| n.parse().expect("a number"));
+    let cases = std::env::var("NANOSPAN_FUZZ_CASES").map_or(fast, |n| n.parse().expect("a number"));
     let mut random = Random(20_260_101);
     let seeds: Vec<Snapshot> = (0..64)
         .map(|_| {

@@ -48,23 +48,23 @@ fn text_has_one_series_set_for_each_outcome_that_counts() {
         vec![operation(b"op", &[400_000_000, 500_000_000], &[])],
         Format::Text,
     );
-    let expected = r#"# HELP perfuse_operation_duration_seconds How long executions of an operation took.
-# TYPE perfuse_operation_duration_seconds histogram
-perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1e-06"} 0
-perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="0.5"} 2
-perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1"} 2
-perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="+Inf"} 2
-perfuse_operation_duration_seconds_sum{operation="op",outcome="ok"} 0.9
-perfuse_operation_duration_seconds_count{operation="op",outcome="ok"} 2
-perfuse_operation_duration_seconds_bucket{operation="op",outcome="error",le="1e-06"} 0
-perfuse_operation_duration_seconds_bucket{operation="op",outcome="error",le="0.5"} 0
-perfuse_operation_duration_seconds_bucket{operation="op",outcome="error",le="1"} 0
-perfuse_operation_duration_seconds_bucket{operation="op",outcome="error",le="+Inf"} 0
-perfuse_operation_duration_seconds_sum{operation="op",outcome="error"} 0
-perfuse_operation_duration_seconds_count{operation="op",outcome="error"} 0
-# HELP perfuse_operation_in_flight Executions under way.
-# TYPE perfuse_operation_in_flight gauge
-perfuse_operation_in_flight{operation="op"} 2
+    let expected = r#"# HELP nanospan_operation_duration_seconds How long executions of an operation took.
+# TYPE nanospan_operation_duration_seconds histogram
+nanospan_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1e-06"} 0
+nanospan_operation_duration_seconds_bucket{operation="op",outcome="ok",le="0.5"} 2
+nanospan_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1"} 2
+nanospan_operation_duration_seconds_bucket{operation="op",outcome="ok",le="+Inf"} 2
+nanospan_operation_duration_seconds_sum{operation="op",outcome="ok"} 0.9
+nanospan_operation_duration_seconds_count{operation="op",outcome="ok"} 2
+nanospan_operation_duration_seconds_bucket{operation="op",outcome="error",le="1e-06"} 0
+nanospan_operation_duration_seconds_bucket{operation="op",outcome="error",le="0.5"} 0
+nanospan_operation_duration_seconds_bucket{operation="op",outcome="error",le="1"} 0
+nanospan_operation_duration_seconds_bucket{operation="op",outcome="error",le="+Inf"} 0
+nanospan_operation_duration_seconds_sum{operation="op",outcome="error"} 0
+nanospan_operation_duration_seconds_count{operation="op",outcome="error"} 0
+# HELP nanospan_operation_in_flight Executions under way.
+# TYPE nanospan_operation_in_flight gauge
+nanospan_operation_in_flight{operation="op"} 2
 "#;
     assert_eq!(text, expected);
 }
@@ -76,15 +76,15 @@ fn open_metrics_says_unit_creation_and_end() {
     op.cancelled = recorded(&[7]);
     let text = shown(vec![op], Format::OpenMetrics);
     for line in [
-        "# UNIT perfuse_operation_duration_seconds seconds",
-        r#"perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1.0"} 1"#,
-        r#"perfuse_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1e-06"} 1"#,
-        r#"perfuse_operation_duration_seconds_count{operation="op",outcome="cancelled"} 1"#,
-        r#"perfuse_operation_duration_seconds_created{operation="op",outcome="ok"} 1700000000.25"#,
-        "# TYPE perfuse_operation_violations counter",
-        r#"perfuse_operation_violations_total{operation="op"} 3"#,
-        r#"perfuse_operation_violations_created{operation="op"} 1700000000.25"#,
-        r#"perfuse_operation_threshold_seconds{operation="op"} 0.25"#,
+        "# UNIT nanospan_operation_duration_seconds seconds",
+        r#"nanospan_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1.0"} 1"#,
+        r#"nanospan_operation_duration_seconds_bucket{operation="op",outcome="ok",le="1e-06"} 1"#,
+        r#"nanospan_operation_duration_seconds_count{operation="op",outcome="cancelled"} 1"#,
+        r#"nanospan_operation_duration_seconds_created{operation="op",outcome="ok"} 1700000000.25"#,
+        "# TYPE nanospan_operation_violations counter",
+        r#"nanospan_operation_violations_total{operation="op"} 3"#,
+        r#"nanospan_operation_violations_created{operation="op"} 1700000000.25"#,
+        r#"nanospan_operation_threshold_seconds{operation="op"} 0.25"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }

@@ -139,7 +139,7 @@ fn each_kind_of_damage_has_its_own_name() {
     let bytes = good.to_bytes();
     assert_eq!(of(b"PF"), Damage::Part(histogram::Damage::Truncated));
     assert_eq!(of(&recorded(&[1]).to_bytes()), Damage::Magic);
-    assert_eq!(of(b"PFM\x02????"), Damage::Version(2));
+    assert_eq!(of(b"NSM\x02????"), Damage::Version(2));
     let checksum = Damage::Part(histogram::Damage::Checksum);
     assert_eq!(of(&bytes[..bytes.len() - 1]), checksum);
     assert_eq!(

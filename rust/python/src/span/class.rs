@@ -3,7 +3,7 @@
 
 use std::{ffi::c_void, ptr};
 
-use perfuse_core::Measured;
+use nanospan_core::Measured;
 use pyo3::{
     exceptions::PyTypeError,
     ffi, intern,
@@ -189,7 +189,7 @@ unsafe extern "C" fn decorate(
             let metadata = (!given.is_null()).then(|| borrowed(py, &given).clone());
             let source = source::Source::fixed(borrowed(py, &span.operation), metadata)?;
             let decorated = py
-                .import(intern!(py, "perfuse.tracking"))?
+                .import(intern!(py, "nanospan.tracking"))?
                 .call_method1(intern!(py, "decorate"), (arguments.get_item(0)?, source))?;
             Ok(decorated.into_ptr())
         })
@@ -279,7 +279,7 @@ pub fn initialise(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = unsafe {
         TYPE.make(
             py,
-            c"perfuse.Span",
+            c"nanospan.Span",
             size_of::<Span>(),
             0,
             &mut [

@@ -1,0 +1,57 @@
+"""Online change: a detector for each rule and operation, fed with what is new in the window."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nanospan.alerts.states import Finding
+
+if TYPE_CHECKING:
+    from nanospan.alerts.evaluation import Source
+    from nanospan.alerts.rules import ChangeRule
+
+__all__ = ["Changes"]
+
+
+@dataclass(slots=True)
+class _Watch:
+    detector: Any
+    latest: int = 0  # the moment of the source from which samples are new
+    fired_at: float | None = None  # on the engine's clock
+    ratio: float | None = None
+
+
+class Changes:
+    """The detectors. Not thread-safe: they belong to the engine's thread."""
+
+    def __init__(self) -> None:
+        self._watches: dict[tuple[str, str], _Watch] = {}
+
+    def keep(self, rules: set[str]) -> None:
+        """Forget the detectors of all rules but these."""
+        self._watches = {key: watch for key, watch in self._watches.items() if key[0] in rules}
+
+    def look(self, rule: ChangeRule, operation: str, source: Source, now: float) -> Finding:
+        """Feed the samples that are new, and say whether a change is being reported."""
+        key = (rule.name, operation)
+        watch = self._watches.get(key)
+        if watch is None:
+            watch = self._watches[key] = _Watch(source.detector(rule))
+        durations, watch.latest = source.durations_since(operation, watch.latest)
+        for duration in durations:
+            alarm = watch.detector.update(duration)
+            if alarm is not None and _counts(rule, alarm):
+                watch.fired_at = now
+                watch.ratio = alarm.ratio if math.isfinite(alarm.ratio) else None
+        if watch.fired_at is not None and now - watch.fired_at >= rule.hold_seconds:
+            watch.fired_at = None
+        is_reported = watch.fired_at is not None
+        return Finding(is_reported, not is_reported, watch.ratio)
+
+
+def _counts(rule: ChangeRule, alarm: Any) -> bool:
+    if rule.direction == "any":
+        return True
+    return bool(alarm.ratio > 1) == (rule.direction == "up")

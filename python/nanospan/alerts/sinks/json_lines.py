@@ -1,0 +1,45 @@
+"""Alerts in a file, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanospan.alerts.sinks.base import Sink
+
+if TYPE_CHECKING:
+    from nanospan.alerts.alert import Alert
+    from nanospan.alerts.sinks.base import Pause
+
+__all__ = ["JsonLinesSink"]
+
+
+class JsonLinesSink(Sink):
+    """Appends alerts to a file as JSON lines (``Alert.to_dict``).
+
+    The file is opened for each alert, so that it may be rotated at any time, and written to in one
+    piece, so that several processes may share it. It is readable by its owner only if it is made.
+
+    Args:
+        path: The file.
+        **filters: ``states`` and ``min_severity``, as every :class:`Sink` has them.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], **filters: Any) -> None:
+        super().__init__(**filters)
+        # The working directory may be another one by the first alert.
+        self._path = Path(path).absolute()
+
+    def deliver(self, alert: Alert, _pause: Pause) -> None:
+        """Append one line."""
+        line = json.dumps(alert.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line.encode("utf-8", "backslashreplace"))
+        finally:
+            os.close(descriptor)
+
+    def __str__(self) -> str:
+        return f"JsonLinesSink({str(self._path)!r})"

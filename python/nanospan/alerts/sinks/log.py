@@ -1,0 +1,38 @@
+"""Alerts in the log."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from nanospan.alerts.sinks.base import Sink
+
+if TYPE_CHECKING:
+    from nanospan.alerts.alert import Alert
+    from nanospan.alerts.sinks.base import Pause
+
+__all__ = ["LogSink"]
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
+
+
+class LogSink(Sink):
+    """Writes alerts to a logger: firing ones at their severity's level, others as INFO.
+
+    The record's attribute ``alert`` holds the :class:`Alert`, for structured logs.
+
+    Args:
+        logger: The logger, ``nanospan.alerts`` by default, or its name.
+        **filters: ``states`` and ``min_severity``, as every :class:`Sink` has them.
+    """
+
+    def __init__(self, logger: logging.Logger | str = "nanospan.alerts", **filters: Any) -> None:
+        super().__init__(**filters)
+        self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
+
+    def deliver(self, alert: Alert, _pause: Pause) -> None:
+        """Write one line."""
+        level = _LEVELS[alert.severity] if alert.state == "firing" else logging.INFO
+        self._logger.log(
+            level, "%s: %s: %s", alert.state, alert.rule, alert.summary, extra={"alert": alert}
+        )

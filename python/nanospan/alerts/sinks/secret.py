@@ -1,0 +1,134 @@
+"""Settings that may be secret: named by environment variables, never shown."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+from nanospan.alerts.fields import RuleError
+
+__all__ = ["HIDDEN", "Origin", "Secret", "is_secret_header", "take_headers", "take_url"]
+
+Origin = Literal["program", "file", "unchecked file"]
+
+HIDDEN = "***"
+
+_VARIABLE = re.compile(r"\benv:([A-Za-z_][A-Za-z0-9_]*)")
+_SECRET_WORDS = ("auth", "cookie", "token", "key", "secret", "password", "signature")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+
+
+class Secret:
+    """A text that is never shown.
+
+    Args:
+        template: The text; ``env:NAME`` in it stands for the value of an environment variable, read
+            when it is needed.
+        shown: What `str` and `repr` show.
+    """
+
+    __slots__ = ("_shown", "_template", "variables")
+
+    def __init__(self, template: str, shown: str = HIDDEN) -> None:
+        self._template = template
+        self._shown = shown
+        self.variables = tuple(_VARIABLE.findall(template))
+
+    def reveal(self) -> str:
+        """Return the text itself.
+
+        Raises:
+            KeyError: If a variable is not set.
+        """
+        return _VARIABLE.sub(lambda match: os.environ[match[1]], self._template)
+
+    def unset(self) -> list[str]:
+        """The variables in it that are not set, or empty."""
+        return [name for name in self.variables if not os.environ.get(name)]
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def __repr__(self) -> str:
+        return f"<secret {self._shown}>"
+
+
+def is_secret_header(name: str) -> bool:
+    """Whether a header's value authenticates, judging by its name."""
+    return any(word in name.lower() for word in _SECRET_WORDS)
+
+
+def take_url(name: str, value: object, origin: Origin) -> Secret:
+    """Return a URL whose path, query and user are not shown, as they may let whoever knows them in.
+
+    Args:
+        name: The setting's name, for the error.
+        value: A URL with ``http`` or ``https``; ``env:NAME`` in it stands for a variable.
+        origin: Where it stands.
+
+    Raises:
+        RuleError: (a `ValueError`) If it is no such URL; does not show it.
+    """
+    if not isinstance(value, str):
+        raise RuleError(name, HIDDEN, "must be a string")
+    secret = Secret(value)
+    unset = secret.unset()
+    if unset and origin == "unchecked file":
+        return Secret(value, _show_template(value))
+    _refuse_unset(name, unset)
+    try:
+        parts = urlsplit(secret.reveal())
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise RuleError(name, _show_template(value), "must be a URL with http:// or https://")
+    rest = "/" + HIDDEN if (parts.path.strip("/") or parts.query) else ""
+    return Secret(value, f"{parts.scheme}://{parts.hostname}{port}{rest}")
+
+
+def take_headers(name: str, value: object, origin: Origin) -> dict[str, Secret]:
+    """Return headers whose values are not shown.
+
+    Args:
+        name: The setting's name, for the error.
+        value: A mapping of names to values; ``env:NAME`` in a value stands for a variable.
+        origin: Where they stand; in a file no secret may stand itself.
+
+    Raises:
+        RuleError: (a `ValueError`) If it is no such mapping; does not show values.
+    """
+    if not isinstance(value, Mapping):
+        raise RuleError(name, HIDDEN, "must be a table of strings")
+    headers = {}
+    for header, text in value.items():
+        if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
+            raise RuleError(name, header, "is not a header's name")
+        if not isinstance(text, str):
+            raise RuleError(f"{name}.{header}", HIDDEN, "must be a string")
+        secret = Secret(text)
+        if origin != "program" and is_secret_header(header) and not secret.variables:
+            advice = 'may be a secret: put it into the environment and write "env:NAME" here'
+            raise RuleError(f"{name}.{header}", HIDDEN, advice)
+        if origin != "unchecked file":
+            _refuse_unset(f"{name}.{header}", secret.unset())
+            if not secret.reveal().isprintable():
+                raise RuleError(f"{name}.{header}", HIDDEN, "has a line break or the like in it")
+        headers[header] = secret
+    return headers
+
+
+def _refuse_unset(name: str, variables: list[str]) -> None:
+    if variables:
+        shown = ", ".join(f"env:{variable}" for variable in variables)
+        raise RuleError(name, shown, "the environment variable is not set")
+
+
+def _show_template(value: str) -> str:
+    """A URL of which only the names of variables are known to be harmless."""
+    variables = _VARIABLE.findall(value)
+    return ", ".join(f"env:{name}" for name in variables) or HIDDEN

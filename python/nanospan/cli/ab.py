@@ -1,0 +1,191 @@
+"""`nanospan ab`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import statistics
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanospan.cli import options, text
+from nanospan.cli.child import deferred_interrupts
+from nanospan.cli.series import NAMES, FailedError, Series
+from nanospan.regression import Baseline, compare, wording
+from nanospan.regression.effects import tail_min_effect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nanospan.regression import Comparison
+
+DESCRIPTION = """\
+Run two commands in turn, again and again, and tell whether B takes longer than A.
+
+The same code differs by a quarter from one machine to the next, and by the hour on one. So a job
+that asks whether a change made something slower runs the old and the new side by side: A B, B A,
+A B ... What they print is thrown away, and they get no input. A command that itself contains "--"
+goes through a shell: sh -c 'COMMAND'.
+"""
+
+EPILOG = """\
+exit status: 0 B is no slower, 1 B is slower, 2 bad input, or a command that failed
+"""
+
+USAGE = "nanospan ab [OPTIONS] -- CMD_A -- CMD_B"
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "ab",
+        help="tell whether one command takes longer than another, running them in turn",
+        usage=USAGE,
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--runs",
+        type=options.whole(1, 100_000),
+        default=30,
+        metavar="N",
+        help="how often to run each (default: 30)",
+    )
+    parser.add_argument(
+        "--warmup",
+        type=options.whole(0, 100_000),
+        default=1,
+        metavar="N",
+        help="how often to run each before, without counting (default: 1)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=options.positive,
+        default=600.0,
+        metavar="SECONDS",
+        help="how long one run may take (default: 600)",
+    )
+    parser.add_argument(
+        "--alpha",
+        type=options.share,
+        default=0.01,
+        metavar="SHARE",
+        help="how often equal commands may be told apart (default: 0.01)",
+    )
+    options.add_min_effect(parser)
+    options.add_format(parser)
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="write the times to FILE, a baseline with the operations A and B",
+    )
+    parser.add_argument("commands", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the commands, compare their times and return the exit status."""
+    commands = _split(arguments)
+    if arguments.save is not None and not arguments.save.absolute().parent.is_dir():
+        arguments.parser.error(f"the folder of {arguments.save} does not exist")
+    try:
+        with deferred_interrupts() as interrupts:
+            times = Series(
+                commands,
+                runs=arguments.runs,
+                warmup=arguments.warmup,
+                timeout=arguments.timeout,
+                interrupts=interrupts,
+            ).run()
+    except FailedError as exc:
+        return text.complain(str(exc))
+    except OSError as exc:
+        return text.complain(exc)
+    comparison = compare(
+        *times,
+        alpha=arguments.alpha,
+        min_effect=arguments.min_effect,
+        tail_min_effect=tail_min_effect(arguments.min_effect),
+    )
+    if arguments.format == "json":
+        text.say_json(_to_dict(arguments, commands, times, comparison))
+    else:
+        text.say(_report(arguments, commands, times, comparison))
+    if arguments.save is not None:
+        # Last, so that what took so long is not lost where it cannot be saved.
+        try:
+            Baseline.from_samples(dict(zip(NAMES, times, strict=True))).save(arguments.save)
+        except OSError as exc:
+            return text.complain(exc)
+    return 1 if comparison.verdict == "regressed" else 0
+
+
+def _split(arguments: argparse.Namespace) -> list[list[str]]:
+    """Return the two commands; end the program if there are not two, or one does not exist."""
+    commands: list[list[str]] = [[]]
+    for word in arguments.commands:
+        if word == "--":
+            commands.append([])
+        else:
+            commands[-1].append(word)
+    # The first "--" ends the options; it is there or not, depending on the version of argparse.
+    commands = commands if commands[0] else commands[1:]
+    if len(commands) != len(NAMES) or not all(commands):
+        arguments.parser.error(f"expected two commands, each after a --, got {len(commands)}")
+    for name, command in zip(NAMES, commands, strict=True):
+        if shutil.which(command[0]) is None:
+            arguments.parser.error(f"command {name}: there is no program {command[0]!r}")
+    return commands
+
+
+def _report(
+    arguments: argparse.Namespace,
+    commands: Sequence[list[str]],
+    times: Sequence[list[float]],
+    comparison: Comparison,
+) -> list[str]:
+    headings = ("", "command", "median", "least", "most")
+    figures = [
+        [wording.seconds(each) for each in (statistics.median(values), min(values), max(values))]
+        for values in times
+    ]
+    shift = f"{wording.change(comparison.shift)} ({wording.interval(comparison.shift_ci)})"
+    verdict: str = comparison.verdict
+    runs = text.counted(arguments.runs, "run")
+    closing = (
+        f"B against A: {{}}, {shift}, p = {comparison.p_value:.2g}; {runs} of each, in turn, after "
+        f"{text.counted(arguments.warmup, 'warm-up')}"
+    )
+    words = [wording.shown(shlex.join(command)) for command in commands]
+    if arguments.format == "markdown":
+        code = [text.markdown_name(shlex.join(command)) for command in commands]
+        rows = [[n, word, *f] for n, word, f in zip(NAMES, code, figures, strict=True)]
+        return [*text.markdown_table(headings, rows, words=2), "", closing.format(f"**{verdict}**")]
+    rows = [[n, word, *f] for n, word, f in zip(NAMES, words, figures, strict=True)]
+    if text.coloured(sys.stdout):
+        verdict = text.paint(verdict, verdict)
+    return [*text.plain_table(headings, rows, words=2), "", closing.format(verdict)]
+
+
+def _to_dict(
+    arguments: argparse.Namespace,
+    commands: Sequence[list[str]],
+    times: Sequence[list[float]],
+    comparison: Comparison,
+) -> dict[str, Any]:
+    return {
+        "verdict": comparison.verdict,
+        "runs": arguments.runs,
+        "warmup": arguments.warmup,
+        "alpha": arguments.alpha,
+        "min_effect": arguments.min_effect,
+        "comparison": comparison.to_dict(),
+        "commands": {
+            name: {"command": command, "median": statistics.median(values), "seconds": values}
+            for name, command, values in zip(NAMES, commands, times, strict=True)
+        },
+    }

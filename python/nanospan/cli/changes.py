@@ -1,0 +1,205 @@
+"""`nanospan changes`."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanospan.cli import options, text
+from nanospan.cli.sparkline import sparkline
+from nanospan.cli.status import patiently
+from nanospan.files import write_atomically
+from nanospan.regression import change_points, read_histories, wording
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nanospan.regression import ChangePoint, History
+
+Changes = dict[str, list["ChangePoint"]]
+
+PLAIN_WIDTH = 80
+"""Columns for what goes to a file or a pipe, which has no width of its own."""
+
+DESCRIPTION = """\
+Find where the level of a history changed: of the times of a benchmark over many commits, say.
+
+One FILE is a history as it stands: a JSON list of numbers, a JSON object of such lists, a CSV file
+of one column, a baseline that nanospan saved, or pytest-benchmark's JSON. Of several, each is one
+moment, with the medians in it: nanospan changes .benchmarks/*/*.json
+"""
+
+EPILOG = """\
+exit status: 0 whether there are changes or not, 2 bad input
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "changes",
+        help="find where a history changed",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a history, or several runs")
+    parser.add_argument(
+        "--operation",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this operation; may be given more than once",
+    )
+    parser.add_argument(
+        "--penalty",
+        type=options.non_negative,
+        default=3.0,
+        metavar="P",
+        help="how much a further change must explain; more finds fewer (default: 3.0)",
+    )
+    parser.add_argument(
+        "--min-size",
+        type=options.whole(1, 1_000_000),
+        default=3,
+        metavar="N",
+        help="least values between two changes (default: 3)",
+    )
+    options.add_format(parser)
+    parser.add_argument(
+        "--plot", type=Path, metavar="PNG", help="draw the histories, too (needs nanospan[plot])"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Find the changes and return the exit status."""
+    if arguments.plot is not None and importlib.util.find_spec("matplotlib") is None:
+        return text.complain("--plot needs matplotlib: pip install 'nanospan[plot]'")
+    try:
+        histories = patiently(
+            f"reading {text.counted(len(arguments.files), 'file')}",
+            functools.partial(read_histories, arguments.files),
+        )
+        histories = _selected(histories, arguments.operation)
+        changes = patiently(
+            f"looking for changes in {text.counted(_length(histories), 'value')}",
+            functools.partial(_find, histories, arguments.penalty, arguments.min_size),
+        )
+        if arguments.plot is not None:
+            _plot(arguments.plot, histories, changes)
+    except (OSError, ValueError) as exc:
+        return text.complain(exc)
+    if arguments.format == "json":
+        text.say_json(_to_dict(histories, changes))
+    else:
+        write = _markdown if arguments.format == "markdown" else _plain
+        for number, (name, history) in enumerate(histories.items()):
+            block = write(name, history, changes[name])
+            text.say(["", *block] if number else block)
+    return 0
+
+
+def _length(histories: Mapping[str, History]) -> int:
+    return sum(len(history.values) for history in histories.values())
+
+
+def _find(histories: Mapping[str, History], penalty: float, min_size: int) -> Changes:
+    return {
+        name: change_points(history.values, penalty=penalty, min_size=min_size)
+        for name, history in histories.items()
+    }
+
+
+def _selected(histories: dict[str, History], operations: Sequence[str]) -> dict[str, History]:
+    missing = [name for name in operations if name not in histories]
+    if missing:
+        known = ", ".join(map(wording.shown, list(histories)[:5]))
+        raise ValueError(f"there is no operation {wording.shown(missing[0])}; there are {known}")
+    return {name: histories[name] for name in operations} if operations else histories
+
+
+def _plot(path: Path, histories: Mapping[str, History], changes: Changes) -> None:
+    from nanospan.cli import plot  # noqa: PLC0415 - needs the extra, which is known to be there
+
+    if len(histories) > plot.MOST_PLOTS:
+        raise ValueError(
+            f"{len(histories)} histories do not fit into one picture, which holds "
+            f"{plot.MOST_PLOTS}; choose some with --operation"
+        )
+    draw = functools.partial(plot.plot_histories, histories, changes)
+    write_atomically(path, patiently("drawing", draw))
+
+
+def _plain(name: str, history: History, points: Sequence[ChangePoint]) -> list[str]:
+    columns = shutil.get_terminal_size((PLAIN_WIDTH, 0)).columns if sys.stdout.isatty() else 0
+    bars, marks = sparkline(history.values, [p.index for p in points], columns or PLAIN_WIDTH)
+    lines = [_heading(wording.shown(name), history, points), bars, *([marks] if points else [])]
+    if points:
+        words = 2 if history.files else 0
+        table = text.plain_table(*_table(history, points), words=words)
+        # Of a figure with an unknown unit nobody knows what is better, either.
+        if history.in_seconds and text.coloured(sys.stdout):
+            verdicts = ["regressed" if p.after > p.before else "improved" for p in points]
+            painted = [text.paint(v, line) for v, line in zip(verdicts, table[1:], strict=True)]
+            table = [table[0], *painted]
+        lines += table
+    return lines
+
+
+def _markdown(name: str, history: History, points: Sequence[ChangePoint]) -> list[str]:
+    lines = [_heading(text.markdown_name(name), history, points)]
+    if points:
+        words = 2 if history.files else 0
+        lines += ["", *text.markdown_table(*_table(history, points), words=words)]
+    return lines
+
+
+def _heading(name: str, history: History, points: Sequence[ChangePoint]) -> str:
+    count = text.counted(len(points), "change") if points else "no change"
+    return f"{name}: {text.counted(len(history.values), 'value')}, {count}"
+
+
+def _table(
+    history: History, points: Sequence[ChangePoint]
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    """The change points, one a row, under their headings."""
+    figure = wording.seconds if history.in_seconds else wording.number
+    headings = ("from", *(["file"] if history.files else []), "before", "after", "change")
+    rows = [
+        [
+            str(point.index),
+            *([wording.shown(history.files[point.index].name)] if history.files else []),
+            figure(point.before),
+            figure(point.after),
+            wording.change(point.ratio),
+            wording.interval(point.ci),
+            f"{point.p_value:.1g}",
+        ]
+        for point in points
+    ]
+    return (*headings, "interval", "p"), rows
+
+
+def _to_dict(histories: Mapping[str, History], changes: Changes) -> dict[str, Any]:
+    return {
+        "operations": {
+            name: {
+                "values": len(history.values),
+                "in_seconds": history.in_seconds,
+                "changes": [
+                    {
+                        **point.to_dict(),
+                        **({"file": str(history.files[point.index])} if history.files else {}),
+                    }
+                    for point in changes[name]
+                ],
+            }
+            for name, history in histories.items()
+        }
+    }

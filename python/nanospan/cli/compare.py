@@ -1,0 +1,196 @@
+"""`nanospan compare`."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nanospan.cli import options, text
+from nanospan.cli.status import patiently
+from nanospan.regression import compare_many, read_samples, wording
+from nanospan.regression.effects import tail_min_effect
+
+if TYPE_CHECKING:
+    from nanospan.regression import Comparison, SampleFile
+
+DESCRIPTION = """\
+Compare the durations of every operation in CURRENT with those in BASELINE, and print a verdict for
+each: regressed or improved where the difference is both significant and large enough to matter,
+unchanged where it is not, insufficient where too few independent values tell.
+
+Either file is a baseline that nanospan saved, pytest-benchmark's JSON (of --benchmark-json), a JSON
+list of durations, a JSON object of such lists by operation, or a CSV file of one column; durations
+stand in the order in which they were measured.
+"""
+
+EPILOG = """\
+exit status: 0 nothing regressed, 1 at least one operation regressed, 2 bad input
+"""
+
+ORDER = ("regressed", "insufficient", "improved", "unchanged")
+"""What needs attention comes first."""
+
+HEADINGS = ("operation", "verdict", "baseline", "current", "shift", "interval", "p95", "p99")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "compare",
+        help="tell whether operations became slower since a baseline",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("baseline", metavar="BASELINE", help="the durations to compare with")
+    parser.add_argument("current", metavar="CURRENT", help="the durations to judge")
+    parser.add_argument(
+        "--fdr",
+        type=options.share,
+        default=0.05,
+        metavar="SHARE",
+        help="unchanged operations among those called changed, on average, at most (default: 0.05)",
+    )
+    options.add_min_effect(parser)
+    options.add_format(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare the files and return the exit status."""
+    try:
+        baseline, current = (
+            patiently(f"reading {wording.shown(file)}", functools.partial(read_samples, file))
+            for file in (arguments.baseline, arguments.current)
+        )
+    except (OSError, ValueError) as exc:
+        return text.complain(exc)
+    common = [name for name in baseline.operations if name in current.operations]
+    if not common:
+        return text.complain(
+            f"no operation is in both files: {baseline.path} has {_some(baseline)}; "
+            f"{current.path} has {_some(current)}"
+        )
+    comparisons = patiently(
+        f"comparing {text.counted(len(common), 'operation')}",
+        functools.partial(
+            compare_many,
+            {name: (baseline.operations[name], current.operations[name]) for name in common},
+            fdr=arguments.fdr,
+            min_effect=arguments.min_effect,
+            tail_min_effect=tail_min_effect(arguments.min_effect),
+        ),
+    )
+    ordered = sorted(comparisons.items(), key=lambda item: ORDER.index(item[1].verdict))
+    report = _Report(baseline, current, dict(ordered), arguments.fdr, arguments.min_effect)
+    if arguments.format == "json":
+        text.say_json(report.to_dict())
+    else:
+        text.say(report.markdown() if arguments.format == "markdown" else report.plain())
+    return 1 if any(c.verdict == "regressed" for c in comparisons.values()) else 0
+
+
+def _some(file: SampleFile) -> str:
+    names = [wording.shown(operation) for operation in file.operations]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004
+    return (", ".join(names[:5]) or "none") + more
+
+
+@dataclass(frozen=True)
+class _Report:
+    baseline: SampleFile
+    current: SampleFile
+    comparisons: dict[str, Comparison]
+    fdr: float
+    min_effect: float
+
+    def plain(self) -> list[str]:
+        rows = [
+            [wording.shown(name), *self._figures(name, comparison)]
+            for name, comparison in self.comparisons.items()
+        ]
+        lines = text.plain_table(HEADINGS, rows, words=2)
+        if text.coloured(sys.stdout):
+            verdicts = [comparison.verdict for comparison in self.comparisons.values()]
+            painted = [text.paint(v, line) for v, line in zip(verdicts, lines[1:], strict=True)]
+            lines = [lines[0], *painted]
+        return [*lines, "", *self._closing(wording.shown)]
+
+    def markdown(self) -> list[str]:
+        rows = []
+        for name, comparison in self.comparisons.items():
+            verdict, *figures = self._figures(name, comparison)
+            bold = f"**{verdict}**" if verdict in ("regressed", "improved") else verdict
+            rows.append([text.markdown_name(name), bold, *figures])
+        closing = [f"{line}  " for line in self._closing(text.markdown_name)]
+        return [*text.markdown_table(HEADINGS, rows, words=2), "", *closing]
+
+    def _figures(self, name: str, comparison: Comparison) -> list[str]:
+        known = "numbers" not in (self.baseline.kind, self.current.kind)
+        figure = wording.seconds if known else wording.number
+        tails = [comparison.quantiles.get(q) for q in (0.95, 0.99)]
+        return [
+            comparison.verdict,
+            *(figure(median) for median in self._medians(name)),
+            wording.change(comparison.shift),
+            wording.interval(comparison.shift_ci),
+            *(wording.NOTHING if tail is None else wording.change(tail.change) for tail in tails),
+        ]
+
+    def _medians(self, name: str) -> list[float]:
+        return [statistics.median(file.operations[name]) for file in (self.baseline, self.current)]
+
+    def _closing(self, show: Any) -> list[str]:
+        """The lines under the table: what it counts, and what it leaves out."""
+        counts = self._counts()
+        verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
+        lines = [
+            f"{text.counted(len(self.comparisons), 'operation')}: {verdicts}",
+            f"Medians, and the shift with its {100 * (1 - self.fdr):g} % interval.",
+        ]
+        for side, names in (("baseline", self._only(0)), ("current", self._only(1))):
+            if names:
+                lines.append(f"Only in {side}: {', '.join(map(show, names))}")
+        hosts = self.baseline.host, self.current.host
+        if None not in hosts and hosts[0] != hosts[1]:
+            before, now = (wording.shown(str(host)) for host in hosts)
+            lines.append(
+                f"The files come from different machines, {before} and {now}, and so may the "
+                "differences; `nanospan ab` compares on one."
+            )
+        return lines
+
+    def _counts(self) -> Counter[str]:
+        return Counter(comparison.verdict for comparison in self.comparisons.values())
+
+    def _only(self, side: int) -> list[str]:
+        one = (self.baseline, self.current)[side].operations
+        return [name for name in one if name not in self.comparisons]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "verdict": "regressed" if self._counts()["regressed"] else "passed",
+            "verdicts": {verdict: self._counts()[verdict] for verdict in ORDER},
+            "fdr": self.fdr,
+            "min_effect": self.min_effect,
+            **{
+                side: {
+                    "file": str(file.path),
+                    "kind": file.kind,
+                    "time": file.time,
+                    "host": file.host,
+                }
+                for side, file in (("baseline", self.baseline), ("current", self.current))
+            },
+            "operations": {
+                name: {**comparison.to_dict(), "medians": self._medians(name)}
+                for name, comparison in self.comparisons.items()
+            },
+            "only_in_baseline": self._only(0),
+            "only_in_current": self._only(1),
+        }

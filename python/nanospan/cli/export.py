@@ -1,0 +1,110 @@
+"""`nanospan export`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanospan.cli.recordings import KINDS, read_recording
+from nanospan.export.files import FORMATS, write
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from nanospan.export.recording import Recording
+
+PIPE_CLOSED = 128 + signal.SIGPIPE
+"""What a shell says of a program that such a pipe ended."""
+
+DESCRIPTION = """\
+Turn a saved recording into a file that other programs open: JSON lines, CSV and Parquet hold a
+row for each sample (Unix time of its end, duration in seconds, outcome, metadata) or, of a
+snapshot, a row for each operation (counts, extremes, quantiles). A trace is a time line for
+https://ui.perfetto.dev and chrome://tracing.
+"""
+
+EPILOG = """\
+Save a recording in the monitored program, with nanospan.export.files.write(monitor,
+"samples.jsonl") or with monitor.snapshot().to_bytes(). The output file is replaced at the end: it
+is at no moment half written. Exit status 141: whoever read the output has closed it.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "export",
+        help="write a saved recording as JSON lines, CSV, Parquet, or a trace for Perfetto",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+    )
+    parser.add_argument("format", choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
+    add_source(parser)
+    parser.add_argument(
+        "--output",
+        "-o",
+        default="-",
+        metavar="FILE",
+        help="where to, - for the standard output (default: -)",
+    )
+    parser.add_argument(
+        "--summaries",
+        action="store_true",
+        help="a row for each operation, instead of its samples; a snapshot has nothing else",
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add `--from`."""
+    parser.add_argument(
+        "--from", dest="source", type=Path, required=True, metavar="SOURCE", help=KINDS
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file and return the exit status."""
+    if arguments.format == "parquet" and arguments.output == "-" and sys.stdout.isatty():
+        arguments.parser.error("Parquet is no text for a terminal: say --output FILE")
+    if arguments.format == "trace" and arguments.summaries:
+        arguments.parser.error("a trace is drawn from samples, not from --summaries")
+
+    def export(recording: Recording, target: Any) -> None:
+        has_samples = any(each.samples() is not None for each in recording.operations)
+        summaries = arguments.summaries or (arguments.format != "trace" and not has_samples)
+        write(recording, target, arguments.format, "summaries" if summaries else "samples")
+
+    return convert(arguments.source, arguments.output, export)
+
+
+def convert(source: Path, output: str, writer: Callable[[Recording, Any], None]) -> int:
+    """Read a recording and have it written.
+
+    Args:
+        source: The recording's file.
+        output: The path of the output, or `-`.
+        writer: Writes a recording to a path or a binary file.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        writer(read_recording(source), sys.stdout.buffer if output == "-" else output)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except OSError as failed:
+        print(
+            f"nanospan: {failed.filename or output}: {failed.strerror or failed}", file=sys.stderr
+        )
+        return 1
+    except (ValueError, ModuleNotFoundError) as failed:
+        print(f"nanospan: {failed}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,44 @@
+"""`nanospan grafana`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib.resources import files
+
+DESCRIPTION = """\
+Print a Grafana dashboard for what nanospan exposes to Prometheus: rates, errors, percentiles,
+violations and executions under way by operation, and the state of connection pools. Percentiles
+come from native histograms where the server scrapes them, and from classic ones elsewhere.
+"""
+
+EPILOG = """\
+In Grafana: Dashboards, New, Import, upload the file. It asks for nothing; the data source is
+chosen at the top of the dashboard.
+
+  nanospan grafana > dashboard.json
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "grafana",
+        help="print a Grafana dashboard",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+
+
+def run(_arguments: argparse.Namespace) -> int:
+    """Print the dashboard and return the exit status."""
+    dashboard = files("nanospan.export.prometheus") / "dashboard.json"
+    try:
+        print(dashboard.read_text(encoding="utf-8"), end="", flush=True)
+    except BrokenPipeError:
+        # The reader had enough. What is left must not be written at exit, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

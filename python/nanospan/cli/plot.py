@@ -1,0 +1,50 @@
+"""Histories as a picture. Imported only where one is asked for: it needs matplotlib."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+from nanospan.regression import wording
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nanospan.regression import ChangePoint, History
+
+MOST_PLOTS = 50
+"""More do not fit into a picture that programs still show."""
+
+
+def plot_histories(
+    histories: Mapping[str, History], changes: Mapping[str, Sequence[ChangePoint]]
+) -> bytes:
+    """Draw each history with its levels and the places where they change.
+
+    Args:
+        histories: What to draw, from one to `MOST_PLOTS` histories.
+        changes: The change points of each.
+
+    Returns:
+        The picture as PNG.
+    """
+    figure = Figure(figsize=(10, 3 * len(histories)), layout="constrained")
+    axes = figure.subplots(len(histories), squeeze=False)[:, 0]
+    for axis, (name, history) in zip(axes, histories.items(), strict=True):
+        axis.plot(history.values, ".", markersize=3, color="tab:gray")
+        points = changes[name]
+        edges = [0, *(point.index for point in points), len(history.values)]
+        levels = [points[0].before, *(point.after for point in points)] if points else []
+        for begin, end, level in zip(edges, edges[1:], levels, strict=False):
+            axis.hlines(level, begin, end - 1, color="tab:blue")
+        for point in points:
+            axis.axvline(point.index, color="tab:red", linestyle="--")
+        # Not a formula, whatever characters it has.
+        axis.set_title(wording.shown(name), parse_math=False)
+        axis.set_ylabel("seconds" if history.in_seconds else "value")
+    axes[-1].set_xlabel("file" if next(iter(histories.values())).files else "number")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=100)
+    return picture.getvalue()

@@ -1,0 +1,204 @@
+"""Files that hold what a monitor saw, whichever kind they are."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+import sys
+import time
+from array import array
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from nanospan import MonitorSnapshot, PerformanceMonitor
+from nanospan.export.recording import OUTCOMES, RecordedOperation, Recording, Samples, record_of
+from nanospan.regression import Baseline
+from nanospan.regression.baseline import FORMAT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KINDS = (
+    "a snapshot (MonitorSnapshot.to_bytes), a baseline (Baseline.save), or a file of samples in "
+    "JSON lines (nanospan export)"
+)
+
+SNAPSHOT_MAGIC = b"NSM"
+
+BASELINE_HEAD = re.compile(rf'\s*{{\s*"format"\s*:\s*"{FORMAT}"'.encode())
+"""How a baseline begins: lines of samples have no such key."""
+
+LONGEST_HEAD = 256
+"""Bytes that show what kind a file is."""
+
+LATEST = 2**63 - 1
+"""Nanoseconds of Unix time: the year 2262."""
+
+
+class RecordingFileError(ValueError):
+    """A file holds nothing that can be exported; the message says where it goes wrong."""
+
+
+def read_recording(path: Path) -> Recording:
+    """Read a recording from a file, whose content says what kind it is.
+
+    Raises:
+        OSError: If the file cannot be read.
+        RecordingFileError: If it is of no known kind, or damaged.
+    """
+    with path.open("rb") as file:
+        head = file.read(LONGEST_HEAD)
+        file.seek(0)
+        if head.startswith(SNAPSHOT_MAGIC):
+            return _read_snapshot(path, file)
+        if BASELINE_HEAD.match(head):
+            return _read_baseline(path)
+        if head.lstrip()[:1] == b"{":
+            return _read_samples(path, file)
+    raise RecordingFileError(f"{path}: expected {KINDS}")
+
+
+def _read_snapshot(path: Path, file: IO[bytes]) -> Recording:
+    try:
+        return record_of(MonitorSnapshot.from_bytes(file.read()))
+    except ValueError as damaged:
+        raise RecordingFileError(f"{path}: {damaged}") from None
+
+
+def _read_baseline(path: Path) -> Recording:
+    try:
+        baseline = Baseline.load(path)
+    except ValueError as damaged:  # which names the file and the place in it
+        raise RecordingFileError(str(damaged)) from None
+    return Recording(
+        baseline.time,
+        [
+            RecordedOperation(
+                name,
+                operation.histogram,
+                functools.partial(_itself, Samples(operation.samples.tobytes())),
+            )
+            for name, operation in baseline.operations.items()
+        ],
+    )
+
+
+class _Exact(float):
+    """A number that keeps the digits it was written with: times need more than a float has."""
+
+    def __init__(self, digits: str) -> None:
+        self.digits = digits
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The samples of one operation, as far as they were read."""
+
+    ends: array[int] = field(default_factory=lambda: array("Q"))
+    durations: array[float] = field(default_factory=lambda: array("d"))
+    outcomes: array[int] = field(default_factory=lambda: array("B"))
+    metadata: list[dict[str, Any] | None] = field(default_factory=list)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Take in a sample; raises `ValueError` with what was expected."""
+        duration = _number(row, "duration")
+        if duration is None:
+            raise ValueError("'duration' is missing")
+        end, outcome = _number(row, "timestamp"), row.get("outcome")
+        if outcome is not None and outcome not in OUTCOMES:
+            raise ValueError(f"'outcome' is one of {', '.join(OUTCOMES)}, got {outcome!r}")
+        metadata = row.get("metadata") or {}
+        if not isinstance(metadata, dict):
+            raise ValueError(f"'metadata' is an object, got {metadata!r}")  # noqa: TRY004
+        self.metadata.append(metadata or None)
+        self.durations.append(duration)
+        # Time lines need both of every sample.
+        if end is not None and outcome is not None:
+            self.ends.append(_nanoseconds(end))
+            self.outcomes.append(OUTCOMES.index(outcome))
+
+    def recorded(self, operation: str) -> RecordedOperation:
+        """What was read, as an operation of a recording."""
+        counted = PerformanceMonitor(1).operation(operation)
+        for duration in self.durations:
+            counted.record(duration)
+        timed = len(self.ends) == len(self.durations)
+        samples = Samples(
+            self.durations.tobytes(),
+            self.ends.tobytes() if timed else None,
+            self.outcomes.tobytes() if timed else None,
+            self.metadata if any(self.metadata) else (),
+        )
+        return RecordedOperation(
+            operation,
+            counted.snapshot(),
+            functools.partial(_itself, samples),
+            error_count=self.outcomes.count(1) if timed else None,
+            cancelled_count=self.outcomes.count(2) if timed else None,
+        )
+
+
+def _itself(samples: Samples) -> Samples:
+    return samples
+
+
+def _read_samples(path: Path, file: IO[bytes]) -> Recording:
+    operations: dict[str, _Columns] = {}
+    # One decoder for all lines; `json.loads` would make one for each.
+    decode = json.JSONDecoder(parse_float=_Exact).decode
+    for number, line in enumerate(_lines(path, file), start=1):
+        try:
+            row = decode(line.decode("utf-8"))
+            operation = row.get("operation") if isinstance(row, dict) else None
+            if not isinstance(operation, str) or not operation:
+                raise ValueError("expected an object with the name of an operation")  # noqa: TRY301
+            operations.setdefault(operation, _Columns()).add(row)
+        except (ValueError, RecursionError) as wrong:
+            raise RecordingFileError(f"{path}, line {number}: {wrong}; expected {KINDS}") from None
+    latest = max((end for columns in operations.values() for end in columns.ends), default=None)
+    return Recording(
+        path.stat().st_mtime if latest is None else latest / 1e9,
+        [columns.recorded(operation) for operation, columns in operations.items()],
+    )
+
+
+def _lines(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file; from a second on, a person in front of a terminal sees how far it is."""
+    size, read = max(path.stat().st_size, 1), 0
+    next_note = time.monotonic() + 1 if sys.stderr.isatty() else math.inf
+    shown = False
+    for line in file:
+        read += len(line)
+        if time.monotonic() >= next_note:
+            print(f"\rreading {path}: {read / size:4.0%}", end="", file=sys.stderr, flush=True)
+            next_note, shown = time.monotonic() + 0.2, True
+        yield line
+    if shown:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _number(row: dict[str, Any], key: str) -> float | int | None:
+    """A finite number of at least 0, if there is one."""
+    value = row.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{key!r} is a number of seconds, got {value!r}")  # noqa: TRY004
+    if not 0 <= value <= LATEST or math.isnan(value):
+        raise ValueError(f"{key!r} is a number of seconds, 0 or more, got {value!r}")
+    return value
+
+
+def _nanoseconds(time: float) -> int:
+    """Unix time in whole nanoseconds, exact if it was written so."""
+    if isinstance(time, _Exact) and "e" not in time.digits.lower():
+        whole, _, fraction = time.digits.partition(".")
+        nanoseconds = int(whole) * 10**9 + int(fraction[:9].ljust(9, "0") or 0)
+    else:
+        nanoseconds = round(time * 10**9)
+    if nanoseconds > LATEST:
+        raise ValueError(f"'timestamp' is Unix time in seconds, got {time!r}")
+    return nanoseconds

@@ -1,0 +1,70 @@
+"""`nanospan report`."""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanospan.cli.export import add_source, convert
+from nanospan.export.report import write_report
+from nanospan.regression import compare_many, read_samples
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nanospan.export.recording import Recording
+    from nanospan.regression import Comparison
+    from nanospan.regression.readers import SampleFile
+
+DESCRIPTION = """\
+Write one HTML page on a saved recording: a table, and for each operation its distribution, its
+samples over time, its threshold and the verdict. The page is complete in itself and loads nothing
+from anywhere. A running program writes the same with monitor.report("report.html").
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "report", help="write a page on a saved recording", description=DESCRIPTION
+    )
+    parser.add_argument("output", metavar="FILE.html", help="where to, - for the standard output")
+    add_source(parser)
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="BASELINE",
+        help="show how each operation compares with this file, as nanospan compare does",
+    )
+    parser.add_argument(
+        "--title",
+        default="nanospan report",
+        help="the page's heading (default: %(default)s)",
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the page and return the exit status."""
+
+    def report(recording: Recording, target: Any) -> None:
+        comparisons = None
+        if arguments.baseline is not None:
+            comparisons = _compare(read_samples(arguments.baseline), recording)
+        write_report(recording, target, arguments.title, comparisons)
+
+    return convert(arguments.source, arguments.output, report)
+
+
+def _compare(baseline: SampleFile, recording: Recording) -> dict[str, Comparison]:
+    pairs = {}
+    for recorded in recording.operations:
+        if recorded.operation in baseline.operations and (samples := recorded.samples()):
+            durations = array("d", samples.durations)
+            pairs[recorded.operation] = (baseline.operations[recorded.operation], durations)
+    if not pairs:
+        raise ValueError(
+            f"no operation of {baseline.path} has samples in the recording; a snapshot has none"
+        )
+    return compare_many(pairs)

@@ -1,0 +1,128 @@
+"""`nanospan serve`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import runpy
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from nanospan.export.prometheus.saved import SavedExposition
+from nanospan.export.prometheus.server import DEFAULT_HOST, DEFAULT_PORT, start_http_server
+
+DESCRIPTION = """\
+Serve /metrics for Prometheus: of a Python program that is run here, unchanged, with the endpoint
+beside it; or of snapshots that programs have saved, such as jobs that are over when a scrape comes.
+"""
+
+EPILOG = """\
+Everything after --run is the program's: a script and its arguments, or -m, a module and its
+arguments. The endpoint shows what the program records with get_performance_monitor() and
+track_performance, and ends with it; the exit status is the program's.
+
+A FILE holds what Path(FILE).write_bytes(monitor.snapshot().to_bytes()) wrote. It is read again when
+it changes, and its series carry its name, without suffix, as label "snapshot". Serve files until
+Ctrl-C.
+
+  nanospan serve --run -m uvicorn shop:app
+  nanospan serve --port 9465 nightly.snapshot weekly.snapshot
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "serve",
+        help="serve metrics to Prometheus",
+        usage="nanospan serve [--host HOST] [--port PORT] (--run PROGRAM [ARG ...] | FILE ...)",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--host",
+        default=DEFAULT_HOST,
+        help="address to listen on; who reaches it can read the metrics (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=DEFAULT_PORT,
+        help="port to listen on, 0 for a free one (default: %(default)s)",
+    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a saved snapshot")
+    parser.add_argument(
+        "--run",
+        nargs=argparse.REMAINDER,
+        dest="program",
+        metavar="PROGRAM",
+        help="run a script, or -m and a module, with the rest of the line as its arguments",
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until the program ends or Ctrl-C comes; return the exit status."""
+    program: list[str] | None = arguments.program
+    if bool(program) == bool(arguments.files):
+        arguments.parser.error("name either snapshot files or, after --run, a program")
+    exposition = None
+    try:
+        if program:
+            _check_program(program)
+        else:
+            exposition = SavedExposition(arguments.files)
+    except (OSError, ValueError) as exc:
+        arguments.parser.error(str(exc))
+    try:
+        server = start_http_server(arguments.port, arguments.host, exposition)
+    except ValueError as exc:
+        arguments.parser.error(str(exc))
+    except OSError as exc:
+        print(f"nanospan: {exc.strerror}", file=sys.stderr)
+        return 1
+    with server:
+        print(f"nanospan: serving {server.url}", file=sys.stderr, flush=True)
+        if program:
+            _run_program(program)
+        else:
+            threading.Event().wait()
+    return 0
+
+
+def _check_program(program: list[str]) -> None:
+    """Raise `ValueError` unless there is a program of that name."""
+    if program[0] != "-m":
+        if not Path(program[0]).is_file():
+            raise ValueError(f"there is no script {program[0]}")
+        return
+    if len(program) == 1:
+        raise ValueError("-m needs the name of a module")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.util.find_spec(program[1])
+    except ImportError:
+        found = None
+    if found is None:
+        raise ValueError(f"there is no module {program[1]}")
+
+
+def _run_program(program: list[str]) -> None:
+    """Run a program as Python would, in this process; its exceptions and exit are passed on."""
+    # The program finds signals as it would alone.
+    for number, default in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, default)
+    if program[0] == "-m":
+        sys.argv = program[1:]
+        runpy.run_module(program[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = program
+        sys.path.insert(0, str(Path(program[0]).resolve().parent))
+        runpy.run_path(program[0], run_name="__main__")

@@ -1,0 +1,24 @@
+"""`nanospan version`."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+from nanospan import __version__
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("version", help="print the version of nanospan and of Python")
+    parser.set_defaults(run=run)
+
+
+def run(_arguments: argparse.Namespace) -> int:
+    """Print the versions and return the exit status."""
+    print(f"nanospan {__version__}")
+    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.platform()}")
+    return 0

@@ -1,0 +1,150 @@
+"""The three memory layers as SQL: turns (M0), embedded chunks (M1), embedded facts (M2), search.
+
+Both ways of the comparison run these very functions, so that they differ in nothing but how they
+come by a connection and in which order they use it. Every layer is one statement, and with
+autocommit one round trip.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from pgvector import Vector
+
+from nanospan.demo.embedding import DIMENSIONS, embed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg import AsyncConnection
+
+    from nanospan.demo.corpus import Turn
+
+NEIGHBOURS = 5
+"""Chunks a query returns."""
+
+SCHEMA = f"""
+CREATE EXTENSION IF NOT EXISTS vector;
+DROP TABLE IF EXISTS m0_turn, m1_chunk, m2_fact;
+CREATE TABLE m0_turn (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    conversation integer NOT NULL,
+    speaker text NOT NULL,
+    body text NOT NULL
+);
+CREATE TABLE m1_chunk (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    conversation integer NOT NULL,
+    first_turn bigint NOT NULL,
+    last_turn bigint NOT NULL,
+    body text NOT NULL,
+    embedding vector({DIMENSIONS}) NOT NULL
+);
+CREATE INDEX ON m1_chunk USING hnsw (embedding vector_cosine_ops);
+CREATE TABLE m2_fact (
+    speaker text,
+    fact text,
+    source_turn bigint NOT NULL,
+    embedding vector({DIMENSIONS}) NOT NULL,
+    PRIMARY KEY (speaker, fact)
+);
+CREATE INDEX ON m2_fact USING hnsw (embedding vector_cosine_ops);
+"""
+
+TABLES = ("m0_turn", "m1_chunk", "m2_fact")
+
+_INSERT_TURNS = """
+INSERT INTO m0_turn (conversation, speaker, body)
+SELECT %s, speaker, body
+FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS turn (speaker, body, place)
+ORDER BY place
+RETURNING id
+"""
+
+_INSERT_CHUNK = """
+INSERT INTO m1_chunk (conversation, first_turn, last_turn, body, embedding)
+VALUES (%s, %s, %s, %s, %s)
+"""
+
+_INSERT_FACTS = """
+INSERT INTO m2_fact (speaker, fact, source_turn, embedding)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::vector[])
+ON CONFLICT DO NOTHING
+"""
+
+_NEAREST_CHUNKS = """
+SELECT body, embedding <=> %s AS distance FROM m1_chunk ORDER BY distance LIMIT %s
+"""
+
+# A capital inside a sentence: a person, a place or a god.
+_NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}")
+
+
+async def store_turns(
+    connection: AsyncConnection[Any], conversation: int, turns: Sequence[Turn]
+) -> list[int]:
+    """M0: store the turns as they were said and return their ids, in the same order."""
+    cursor = await connection.execute(
+        _INSERT_TURNS, (conversation, [turn.speaker for turn in turns], [t.text for t in turns])
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def store_chunk(
+    connection: AsyncConnection[Any],
+    conversation: int,
+    ids: Sequence[int],
+    body: str,
+    embedding: Vector,
+) -> None:
+    """M1: store the turns with these ids as one searchable chunk."""
+    await connection.execute(_INSERT_CHUNK, (conversation, ids[0], ids[-1], body, embedding))
+
+
+async def store_facts(
+    connection: AsyncConnection[Any], facts: Sequence[tuple[str, str, int, Vector]]
+) -> None:
+    """M2: store facts of speaker, statement, source turn and embedding; known ones are kept.
+
+    Facts are to be sorted, as `embed_facts` gives them: inserters that meet in the same order wait
+    for each other instead of dead-locking.
+    """
+    if facts:
+        await connection.execute(
+            _INSERT_FACTS, [list(column) for column in zip(*facts, strict=True)]
+        )
+
+
+async def nearest_chunks(
+    connection: AsyncConnection[Any], embedding: Vector
+) -> list[tuple[str, float]]:
+    """Return body and cosine distance of the `NEIGHBOURS` nearest chunks."""
+    cursor = await connection.execute(_NEAREST_CHUNKS, (embedding, NEIGHBOURS))
+    return await cursor.fetchall()
+
+
+def embed_text(text: str) -> Vector:
+    """Embed a chunk or a question for a `vector` column."""
+    return Vector(embed(text))
+
+
+def chunk_body(turns: Sequence[Turn]) -> str:
+    """Join turns to the text of a chunk."""
+    return "\n".join(f"{turn.speaker}: {turn.text}" for turn in turns)
+
+
+def embed_facts(turns: Sequence[Turn], ids: Sequence[int]) -> list[tuple[str, str, int, Vector]]:
+    """Draw the facts from `turns`: who answers whom, and whom or what they name."""
+    found: dict[tuple[str, str], int] = {}
+    previous = None
+    for turn, turn_id in zip(turns, ids, strict=True):
+        if previous is not None and previous != turn.speaker:
+            found.setdefault((turn.speaker, f"answers {previous}"), turn_id)
+        for name in _NAME.findall(turn.text):
+            found.setdefault((turn.speaker, f"speaks of {name}"), turn_id)
+        previous = turn.speaker
+    return [
+        (speaker, statement, turn_id, embed_text(f"{speaker} {statement}"))
+        for (speaker, statement), turn_id in sorted(found.items())
+    ]

@@ -1,0 +1,43 @@
+"""The naive way of the same work: a connection per request, one layer after another.
+
+Nothing is done worse on purpose. The connection opens, learns the vector types, serves the whole
+request with the service's statements, each its own transaction as there, and closes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pgvector.psycopg import register_vector_async
+from psycopg import AsyncConnection
+
+from nanospan.demo import layers
+
+if TYPE_CHECKING:
+    from nanospan.demo.workload import Request
+
+
+class NaiveMemory:
+    """Serves requests without a pool; `acquisitions` holds the seconds each connection took."""
+
+    def __init__(self, url: str) -> None:
+        self.acquisitions: list[float] = []
+        self._url = url
+
+    async def serve(self, request: Request) -> None:
+        """Write the turns of `request` to all layers and answer its question."""
+        started = time.perf_counter()
+        async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
+            await register_vector_async(connection)
+            self.acquisitions.append(time.perf_counter() - started)
+
+            ids = await layers.store_turns(connection, request.conversation, request.turns)
+
+            body = layers.chunk_body(request.turns)
+            embedding = layers.embed_text(body)
+            await layers.store_chunk(connection, request.conversation, ids, body, embedding)
+
+            await layers.store_facts(connection, layers.embed_facts(request.turns, ids))
+
+            await layers.nearest_chunks(connection, layers.embed_text(request.question))

@@ -1,0 +1,158 @@
+"""The small memory service: what an application on nanospan looks like.
+
+A conversation's turns go into a write buffer; a full buffer is flushed to M0, then to M1 and M2
+side by side, each on a lease of its own. Questions are answered from M1 by nearest neighbours.
+Everything is timed by the process-wide monitor, and every connection comes from `nanospan.pool`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from psycopg.pq import TransactionStatus
+
+from nanospan import get_performance_monitor, track_performance
+from nanospan.demo import layers
+from nanospan.pool import get_global_connection_manager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from psycopg import AsyncConnection
+
+    from nanospan.demo.corpus import Turn
+    from nanospan.pool import ConnectionPoolConfig
+
+THRESHOLDS = {"query": 0.050, "pool_health_check": 0.020}
+"""Seconds, for the operations that have no threshold by default."""
+
+
+class MemoryService:
+    """The memory of one conversation; for use by tasks of one event loop.
+
+    Args:
+        url: Connection URL of the database.
+        config: Size and time-outs of the pool that all services of this URL share.
+        conversation: Number of the conversation.
+        buffer_size: Turns that are collected before they are written.
+        acquisitions: Receives the seconds each lease took to get.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        config: ConnectionPoolConfig,
+        conversation: int,
+        buffer_size: int,
+        acquisitions: list[float],
+    ) -> None:
+        self._url = url
+        self._config = config
+        self._conversation = conversation
+        self._buffer_size = buffer_size
+        self._buffer: list[Turn] = []
+        self._acquisitions = acquisitions
+
+    async def add(self, turn: Turn) -> None:
+        """Remember `turn`, writing the buffer out when it is full."""
+        self._buffer.append(turn)
+        if len(self._buffer) >= self._buffer_size:
+            await self.flush()
+
+    @track_performance("buffer_flush")
+    async def flush(self) -> None:
+        """Write the buffered turns to all layers."""
+        # Taken before the first await: turns added meanwhile belong to the next flush.
+        turns, self._buffer = self._buffer, []
+        if turns:
+            ids = await self._write_turns(turns)
+            await asyncio.gather(self._write_facts(turns, ids), self._write_chunk(turns, ids))
+
+    @track_performance("query")
+    async def recall(self, question: str) -> list[tuple[str, float]]:
+        """Find the chunks nearest to `question`: body and cosine distance."""
+        embedding = layers.embed_text(question)
+        async with self._lease() as connection:
+            return await layers.nearest_chunks(connection, embedding)
+
+    @track_performance("m0_operation")
+    async def _write_turns(self, turns: Sequence[Turn]) -> list[int]:
+        async with self._lease() as connection:
+            return await layers.store_turns(connection, self._conversation, turns)
+
+    @track_performance("m1_operation")
+    async def _write_chunk(self, turns: Sequence[Turn], ids: Sequence[int]) -> None:
+        body = layers.chunk_body(turns)
+        embedding = layers.embed_text(body)
+        async with self._lease() as connection:
+            await layers.store_chunk(connection, self._conversation, ids, body, embedding)
+
+    @track_performance("m2_operation")
+    async def _write_facts(self, turns: Sequence[Turn], ids: Sequence[int]) -> None:
+        facts = layers.embed_facts(turns, ids)
+        async with self._lease() as connection:
+            await layers.store_facts(connection, facts)
+
+    @asynccontextmanager
+    async def _lease(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lease a connection on which every statement is a transaction of its own.
+
+        Each layer is one statement: it needs no round trips to begin and to commit.
+        """
+        started = time.perf_counter()
+        manager = get_global_connection_manager()
+        pool = await manager.get_connection_pool(self._url, self._config, store_ref=self)
+        async with pool.connection() as connection:
+            self._acquisitions.append(time.perf_counter() - started)
+            await connection.set_autocommit(True)
+            try:
+                yield connection
+            finally:
+                # The pool's other users expect transactions; a connection that is not idle is
+                # broken or busy, and the pool discards it.
+                if connection.info.transaction_status == TransactionStatus.IDLE:
+                    await connection.set_autocommit(False)
+
+
+class ServiceRegistry:
+    """Hands out the one `MemoryService` of each conversation; for one event loop.
+
+    Args:
+        url: Connection URL of the database.
+        config: Size and time-outs of the shared pool.
+        buffer_size: Turns a service collects before it writes them.
+    """
+
+    def __init__(self, url: str, config: ConnectionPoolConfig, buffer_size: int) -> None:
+        self.acquisitions: list[float] = []
+        self._url = url
+        self._config = config
+        self._buffer_size = buffer_size
+        self._services: dict[int, MemoryService] = {}
+        monitor = get_performance_monitor()
+        for operation, seconds in THRESHOLDS.items():
+            if operation not in monitor.thresholds:
+                monitor.set_threshold(operation, seconds)
+
+    @track_performance("service_access")
+    async def access(self, conversation: int) -> MemoryService:
+        """Return the service of `conversation`, once its database is known to answer.
+
+        Raises:
+            ConnectionError: The health check of the pool failed.
+        """
+        service = self._services.get(conversation)
+        if service is None:
+            service = MemoryService(
+                self._url, self._config, conversation, self._buffer_size, self.acquisitions
+            )
+            self._services[conversation] = service
+        manager = get_global_connection_manager()
+        pool = await manager.get_connection_pool(self._url, self._config, store_ref=service)
+        if not await manager.is_pool_healthy(pool, self._url):
+            msg = "the database does not answer"
+            raise ConnectionError(msg)
+        return service

@@ -1,0 +1,123 @@
+"""One run of the demo, from the start of the server to the closing tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from typing import TYPE_CHECKING, Any
+
+from psycopg import AsyncConnection, sql
+
+from nanospan import __version__, get_performance_monitor
+from nanospan.demo.database import VOLATILE_SETTINGS, EmbeddedServer
+from nanospan.demo.figures import Report, gain_figures, operation_figures
+from nanospan.demo.interrupt import run_cancellable
+from nanospan.demo.report import print_report, write_json
+from nanospan.demo.screen import Screen
+from nanospan.demo.workload import CLIENTS, compare, conversations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from nanospan.demo.corpus import Turn
+    from nanospan.demo.workload import Measurement, Progress
+
+NAIVE_DATABASE = "naive"
+NANOSPAN_DATABASE = "nanospan"
+
+
+def run(
+    turns: Sequence[Turn], serve_db: Path | None = None, json_path: Path | None = None
+) -> Report:
+    """Run the demo, printing its progress and closing tables to the standard output.
+
+    It has its own event loop, so it is not to be called from one. The server it starts is stopped,
+    and what is temporary deleted, however it ends.
+
+    Args:
+        turns: The dialogue to remember, at least `nanospan.demo.corpus.FEWEST_TURNS`.
+        serve_db: Keep the database in this folder and, after the tables, serve it until
+            `KeyboardInterrupt`, which then ends the run as usual.
+        json_path: Write the figures to this file, too.
+
+    Returns:
+        The figures.
+
+    Raises:
+        EmbeddedServerError: The server did not start, or `serve_db` cannot hold its data.
+    """
+    screen = Screen()
+    started = time.perf_counter()
+    with EmbeddedServer(serve_db) as server:
+        place = f"in {server.data_path}, kept" if server.keeps_data else "temporary"
+        screen.say(f"PostgreSQL started in {time.perf_counter() - started:.1f} s; data: {place}")
+        report = _measure(server, turns, screen, started)
+        print_report(screen.console, report, get_performance_monitor().max_metrics_per_operation)
+        if json_path is not None:
+            write_json(json_path, report)
+            screen.say(f"Figures written to {json_path}")
+        if server.keeps_data:
+            _serve(server, screen)
+    return report
+
+
+def _measure(
+    server: EmbeddedServer, turns: Sequence[Turn], screen: Screen, started: float
+) -> Report:
+    """Let both ways work, and gather what they took."""
+    with screen.progress() as progress:
+        version, naive, nanospan = run_cancellable(_work(server, turns, progress))
+    setup: dict[str, Any] = {
+        "nanospan": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "postgresql": f"{version // 10000}.{version % 10000}",
+        "server_settings": {} if server.keeps_data else VOLATILE_SETTINGS,
+        "turns": len(turns),
+        "requests": sum(map(len, conversations(turns))),
+        "clients": CLIENTS,
+    }
+    return Report(
+        setup=setup,
+        operations=operation_figures(get_performance_monitor()),
+        gains=gain_figures(naive, nanospan),
+        rows=nanospan.rows,
+        seconds=time.perf_counter() - started,
+    )
+
+
+async def _work(
+    server: EmbeddedServer, turns: Sequence[Turn], progress: Progress
+) -> tuple[int, Measurement, Measurement]:
+    """Create the two databases where they are missing, and compare.
+
+    Returns:
+        The server's version as a number, the naive way's measurement and the service's.
+    """
+    names = (NAIVE_DATABASE, NANOSPAN_DATABASE)
+    async with await AsyncConnection.connect(server.url, autocommit=True) as connection:
+        version = connection.info.server_version
+        cursor = await connection.execute("SELECT datname FROM pg_database")
+        known = {row[0] for row in await cursor.fetchall()}
+        for name in names:
+            if name not in known:
+                query = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+                await connection.execute(query)
+    naive_url, nanospan_url = map(server.database_url, names)
+    return version, *await compare(naive_url, nanospan_url, turns, progress)
+
+
+def _serve(server: EmbeddedServer, screen: Screen) -> None:
+    """Keep the server running until Ctrl-C."""
+    url = server.database_url(NANOSPAN_DATABASE)
+    try:
+        screen.say(f"\nServing {url}")
+        screen.say(f"  psql '{url}' -c 'TABLE m0_turn LIMIT 5'")
+        screen.say(f"Ctrl-C stops the server; the data stays in {server.data_path}.")
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        screen.say("Stopped.")

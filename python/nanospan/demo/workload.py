@@ -1,0 +1,227 @@
+"""Runs the same requests through the service and through the naive way, and keeps the times.
+
+Each way has an empty database of its own on the same server. The conversations are halved; the
+first half goes through the naive way first, the second half through the service first, so that
+neither always meets the warmer machine. Of each half, one third is served by a single
+client (latency), the rest by `CLIENTS` clients at once (throughput); a client serves whole
+conversations, request after request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psycopg
+from psycopg import sql
+
+from nanospan.demo import layers
+from nanospan.demo.naive import NaiveMemory
+from nanospan.demo.service import ServiceRegistry
+from nanospan.pool import ConnectionPoolConfig, get_global_connection_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nanospan.demo.corpus import Turn
+
+CLIENTS = 8
+CONNECTIONS = 8
+"""Size of the service's pool. The clients could hold twice as many, as M1 and M2 take one each, but
+on few cores a short wait for a connection is cheaper than more of them at once."""
+TURNS_PER_REQUEST = 2
+"""An exchange: one speaks, another answers."""
+TURNS_PER_CONVERSATION = 20
+HEALTH_CHECK_INTERVAL = 0.1
+"""Seconds; by default the pool checks once in five minutes, and a short run would show no check."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: remember an exchange of a conversation, then answer a question."""
+
+    conversation: int
+    turns: tuple[Turn, ...]
+    question: str
+
+
+@dataclass
+class Measurement:
+    """What one way took; all in seconds.
+
+    Attributes:
+        latencies: One per request of the single client.
+        acquisitions: One per connection got, by any client.
+        concurrent_requests: Requests served by `CLIENTS` clients at once.
+        concurrent_seconds: Wall time these took.
+        rows: Rows in each table at the end.
+    """
+
+    acquisitions: list[float]
+    latencies: list[float] = field(default_factory=list)
+    concurrent_requests: int = 0
+    concurrent_seconds: float = 0.0
+    rows: dict[str, int] = field(default_factory=dict)
+
+
+class Progress(Protocol):
+    """Told of each stretch of work; what it returns is called after every request."""
+
+    def __call__(self, name: str, steps: int, /) -> Callable[[], None]:
+        """Begin a stretch of `steps` requests."""
+
+
+class Way(Protocol):
+    """A way of serving requests."""
+
+    async def serve(self, request: Request) -> None:
+        """Serve one request."""
+
+
+class PooledMemory:
+    """Serves requests through the memory service."""
+
+    def __init__(self, registry: ServiceRegistry) -> None:
+        self._registry = registry
+
+    async def serve(self, request: Request) -> None:
+        """Write the turns of `request` to all layers and answer its question."""
+        service = await self._registry.access(request.conversation)
+        for turn in request.turns:
+            await service.add(turn)
+        await service.recall(request.question)
+
+
+def conversations(turns: Sequence[Turn]) -> list[list[Request]]:
+    """Cut dialogue into conversations, and these into requests.
+
+    Args:
+        turns: Turns in order.
+
+    Returns:
+        The requests of each conversation. Every request has `TURNS_PER_REQUEST` turns (a rest of
+        fewer at the very end is left out) and asks for what was said last.
+    """
+    result = []
+    for number, start in enumerate(range(0, len(turns), TURNS_PER_CONVERSATION)):
+        part = turns[start : start + TURNS_PER_CONVERSATION]
+        batches = (
+            tuple(part[i : i + TURNS_PER_REQUEST]) for i in range(0, len(part), TURNS_PER_REQUEST)
+        )
+        requests = [
+            Request(number, batch, batch[-1].text)
+            for batch in batches
+            if len(batch) == TURNS_PER_REQUEST
+        ]
+        if requests:
+            result.append(requests)
+    return result
+
+
+async def compare(
+    naive_url: str,
+    nanospan_url: str,
+    turns: Sequence[Turn],
+    progress: Progress,
+) -> tuple[Measurement, Measurement]:
+    """Serve `turns` both ways.
+
+    Closes all pools before it ends, however it ends.
+
+    Args:
+        naive_url: An existing database for the naive way; the demo's tables in it are replaced.
+        nanospan_url: Another one for the service.
+        turns: What is said; enough for at least four conversations.
+        progress: Told of the requests served.
+
+    Returns:
+        The measurements of the naive way and of the service.
+
+    Raises:
+        RuntimeError: The two databases do not hold the same number of rows at the end.
+    """
+    talks = conversations(turns)
+    half = len(talks) // 2
+    config = ConnectionPoolConfig(
+        min_size=CONNECTIONS,
+        max_size=CONNECTIONS,
+        health_check_interval=HEALTH_CHECK_INTERVAL,
+    )
+    manager = get_global_connection_manager()
+    try:
+        for url in (naive_url, nanospan_url):
+            await _create_tables(url)
+        pool = await manager.get_connection_pool(nanospan_url, config)
+        await pool.wait()
+        registry = ServiceRegistry(nanospan_url, config, TURNS_PER_REQUEST)
+        naive_way, nanospan_way = NaiveMemory(naive_url), PooledMemory(registry)
+        naive = Measurement(naive_way.acquisitions)
+        nanospan = Measurement(registry.acquisitions)
+
+        ways: list[tuple[str, Way, Measurement]]
+        ways = [("naive way", naive_way, naive), ("nanospan", nanospan_way, nanospan)]
+        for part, order in ((talks[:half], ways), (talks[half:], ways[::-1])):
+            for name, way, measurement in order:
+                step = progress(name, sum(map(len, part)))
+                await _serve_all(way, part, measurement, step)
+
+        naive.rows, nanospan.rows = await _count_rows(naive_url), await _count_rows(nanospan_url)
+        if naive.rows != nanospan.rows:
+            msg = f"the two ways stored different rows: {naive.rows} and {nanospan.rows}"
+            raise RuntimeError(msg)
+        return naive, nanospan
+    finally:
+        await manager.close_all_pools(force=True)
+
+
+async def _serve_all(
+    way: Way,
+    talks: Sequence[Sequence[Request]],
+    measurement: Measurement,
+    step: Callable[[], None],
+) -> None:
+    """Serve a third of the conversations with one client, the others with `CLIENTS`."""
+    alone = max(1, len(talks) // 3)
+    for request in chain.from_iterable(talks[:alone]):
+        started = time.perf_counter()
+        await way.serve(request)
+        measurement.latencies.append(time.perf_counter() - started)
+        step()
+
+    waiting = iter(talks[alone:])
+
+    async def client() -> None:
+        for talk in waiting:
+            for request in talk:
+                await way.serve(request)
+                step()
+
+    started = time.perf_counter()
+    clients = [asyncio.create_task(client()) for _ in range(CLIENTS)]
+    try:
+        await asyncio.gather(*clients)
+    finally:
+        # The first failure ends the others before the pools below them close.
+        for task in clients:
+            task.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+    measurement.concurrent_seconds += time.perf_counter() - started
+    measurement.concurrent_requests += sum(map(len, talks[alone:]))
+
+
+async def _create_tables(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute(layers.SCHEMA)
+
+
+async def _count_rows(url: str) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        for table in layers.TABLES:
+            query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
+            row: Any = await (await connection.execute(query)).fetchone()
+            counts[table] = row[0]
+    return counts

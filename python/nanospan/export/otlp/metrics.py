@@ -1,0 +1,240 @@
+"""What a monitor counted, in OpenTelemetry's data model.
+
+The instruments, all with the attribute ``operation``:
+
+- ``nanospan.operation.duration`` (``s``): an exponential histogram for each ``outcome``, ``ok``,
+  ``error`` or ``cancelled``;
+- ``nanospan.operation.violations`` (``{violation}``): a counter, for operations with a threshold;
+- ``nanospan.operation.threshold`` (``s``): a gauge, for the same;
+- ``nanospan.operation.in_flight`` (``{execution}``): an up-down counter.
+
+Measurements of the monitor's sources keep their names, units and attributes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.metrics import Histogram, ObservableCounter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    DataT,
+    ExponentialHistogram,
+    ExponentialHistogramDataPoint,
+    Gauge,
+    Metric,
+    NumberDataPoint,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from nanospan import Snapshot, __version__
+from nanospan.export.otlp.points import histogram_point, nanoseconds, sendable, text, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from nanospan import MonitorSnapshot, OperationSnapshot
+    from nanospan.measurements import Measurement
+
+DELTA = AggregationTemporality.DELTA
+CUMULATIVE = AggregationTemporality.CUMULATIVE
+
+OUTCOMES = ("ok", "error", "cancelled")
+
+SAME_START = 100_000_000
+"""Nanoseconds by which readings of one start may differ: the wall clock is set now and then."""
+
+UNKNOWN = 0
+"""A start that is not known, in OTLP."""
+
+
+class MetricsBuilder:
+    """Turns snapshots into metrics: cumulative, or differences from what arrived last.
+
+    Not to be used by two threads at a time.
+
+    Args:
+        temporality: What the receiver wants, by class of instrument; cumulative where it is silent.
+        max_buckets: How many buckets a histogram keeps, empty ones not counted.
+    """
+
+    def __init__(
+        self, temporality: Mapping[type, AggregationTemporality], max_buckets: int
+    ) -> None:
+        self._histograms = temporality.get(Histogram, CUMULATIVE)
+        # Like OpenTelemetry's observable counters, ours are read and not added to.
+        self._counters = temporality.get(ObservableCounter, CUMULATIVE)
+        self._max_buckets = max_buckets
+        self._starts: dict[str, int] = {}
+        self._arrived: _State | None = None
+        self._built: _State | None = None
+
+    def build(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> ScopeMetrics:
+        """Return what to send now."""
+        self._built = _State(snapshot, measurements)
+        metrics = [*self._operations(snapshot), *self._measured(snapshot, measurements)]
+        # Some receivers refuse a metric without points.
+        metrics = [metric for metric in metrics if metric.data.data_points]
+        return ScopeMetrics(InstrumentationScope("nanospan", __version__), metrics, schema_url="")
+
+    def arrived(self) -> None:
+        """Take note that what was built last has arrived: the next difference begins there."""
+        self._arrived = self._built
+
+    def _operations(self, snapshot: MonitorSnapshot) -> Iterator[Metric]:
+        recent = snapshot.since(self._arrived.snapshot) if self._arrived else snapshot
+        time = nanoseconds(snapshot.time)
+
+        def numbers(
+            value: Callable[[OperationSnapshot], float | None],
+            temporality: AggregationTemporality = CUMULATIVE,
+        ) -> list[NumberDataPoint]:
+            source = recent if temporality is DELTA else snapshot
+            return [
+                NumberDataPoint(
+                    {"operation": text(name)}, self._start(operation, temporality), time, number
+                )
+                for name, operation in source.operations.items()
+                if (number := value(operation)) is not None
+            ]
+
+        durations = self._durations(recent if self._histograms is DELTA else snapshot, time)
+        yield Metric(
+            "nanospan.operation.duration",
+            "How long executions of an operation took.",
+            "s",
+            ExponentialHistogram(durations, self._histograms),
+        )
+        yield Metric(
+            "nanospan.operation.violations",
+            "Executions that took longer than the operation's threshold.",
+            "{violation}",
+            Sum(numbers(_violations, self._counters), self._counters, is_monotonic=True),
+        )
+        yield Metric(
+            "nanospan.operation.threshold",
+            "The duration over which an execution is a violation.",
+            "s",
+            Gauge(numbers(lambda operation: operation.threshold)),
+        )
+        in_flight = numbers(lambda operation: operation.in_flight)
+        yield Metric(
+            "nanospan.operation.in_flight",
+            "Executions under way.",
+            "{execution}",
+            Sum(in_flight, CUMULATIVE, is_monotonic=False),
+        )
+
+    def _durations(
+        self, snapshot: MonitorSnapshot, time: int
+    ) -> list[ExponentialHistogramDataPoint]:
+        return [
+            histogram_point(
+                histogram,
+                {"operation": text(name), "outcome": outcome},
+                (self._start(operation, self._histograms), time),
+                self._max_buckets,
+                knows_extremes=self._histograms is CUMULATIVE,
+            )
+            for name, operation in snapshot.operations.items()
+            for outcome in OUTCOMES
+            if self._is_sent(outcome, histogram := getattr(operation, outcome))
+        ]
+
+    def _is_sent(self, outcome: str, histogram: Snapshot) -> bool:
+        # A rate misses what a series is born with: were errors absent until the first, it would
+        # never be seen. Differences begin at zero, and cancellations are rarely watched.
+        return histogram.count > 0 or (self._histograms is CUMULATIVE and outcome != "cancelled")
+
+    def _start(self, operation: OperationSnapshot, temporality: AggregationTemporality) -> int:
+        """When an operation began to count; of a cumulative one the same in each export."""
+        start = nanoseconds(operation.created)
+        if temporality is DELTA:
+            return start
+        known = self._starts.get(operation.operation, UNKNOWN)
+        if abs(start - known) >= SAME_START:
+            known = self._starts[operation.operation] = start
+        return known
+
+    def _measured(
+        self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]
+    ) -> Iterator[Metric]:
+        time = nanoseconds(snapshot.time)
+        families: dict[tuple[str, str], list[Measurement]] = {}
+        for measurement in measurements:
+            families.setdefault((measurement.name, measurement.kind), []).append(measurement)
+        for (name, kind), family in families.items():
+            yield Metric(
+                text(name),
+                text(family[0].description),
+                text(family[0].unit),
+                self._data(kind, family, time),
+            )
+
+    def _data(self, kind: str, family: Sequence[Measurement], time: int) -> DataT:
+        if kind == "histogram":
+            histograms = [self._measured_histogram(measurement, time) for measurement in family]
+            return ExponentialHistogram(histograms, self._histograms)
+        temporality = self._counters if kind == "counter" else CUMULATIVE
+        points = [self._measured_number(measurement, temporality, time) for measurement in family]
+        if kind == "gauge":
+            return Gauge(points)
+        return Sum(points, temporality, is_monotonic=kind == "counter")
+
+    def _measured_histogram(
+        self, measurement: Measurement, time: int
+    ) -> ExponentialHistogramDataPoint:
+        value = measurement.value
+        assert isinstance(value, Snapshot)  # noqa: S101 - a Measurement makes sure
+        before, start = self._before(measurement, self._histograms)
+        if isinstance(before, Snapshot):
+            with contextlib.suppress(ValueError):  # if the source has begun anew
+                value = value.since(before)
+        return histogram_point(
+            value,
+            texts(measurement.attributes),
+            (start, time),
+            self._max_buckets,
+            knows_extremes=self._histograms is CUMULATIVE,
+        )
+
+    def _measured_number(
+        self, measurement: Measurement, temporality: AggregationTemporality, time: int
+    ) -> NumberDataPoint:
+        value = measurement.value
+        assert not isinstance(value, Snapshot)  # noqa: S101 - a Measurement makes sure
+        before, start = self._before(measurement, temporality)
+        # If it is lower than before, the source has begun anew.
+        if isinstance(before, (int, float)) and before <= value:
+            value -= before
+        return NumberDataPoint(texts(measurement.attributes), start, time, sendable(value))
+
+    def _before(
+        self, measurement: Measurement, temporality: AggregationTemporality
+    ) -> tuple[float | Snapshot | None, int]:
+        """What a difference begins with, and when; nothing for what is cumulative."""
+        if temporality is CUMULATIVE or self._arrived is None:
+            return None, UNKNOWN
+        start = nanoseconds(self._arrived.snapshot.time)
+        return self._arrived.measured.get(_key(measurement)), start
+
+
+class _State:
+    """What a difference begins with."""
+
+    def __init__(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> None:
+        self.snapshot = snapshot
+        self.measured = {_key(measurement): measurement.value for measurement in measurements}
+
+
+def _key(measurement: Measurement) -> object:
+    return measurement.name, frozenset(measurement.attributes.items())
+
+
+def _violations(operation: OperationSnapshot) -> int | None:
+    # Without a threshold nothing can violate it.
+    is_possible = operation.threshold is not None or operation.violation_count > 0
+    return operation.violation_count if is_possible else None

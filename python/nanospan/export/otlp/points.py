@@ -1,0 +1,77 @@
+"""Single values in OpenTelemetry's data model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.metrics.export import Buckets, ExponentialHistogramDataPoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nanospan import Snapshot
+
+
+def histogram_point(
+    histogram: Snapshot,
+    attributes: Mapping[str, str],
+    times: tuple[int, int],
+    max_buckets: int,
+    *,
+    knows_extremes: bool,
+) -> ExponentialHistogramDataPoint:
+    """Return a histogram with the buckets that were recorded: OpenTelemetry's have the same bounds.
+
+    Args:
+        histogram: Durations.
+        attributes: What tells the point from others.
+        times: When counting began and ended, in Unix nanoseconds.
+        max_buckets: How many buckets to keep, empty ones not counted; one with more is brought to
+            the first coarser scale that fits.
+        knows_extremes: Whether minimum and maximum are exact; if not, they are left out.
+    """
+    coarse = histogram.with_at_most(max_buckets)
+    buckets = coarse.buckets()
+    first, last = (buckets[0][0], buckets[-1][0]) if buckets else (0, -1)
+    counts = [0] * (last - first + 1)
+    for index, count in buckets:
+        counts[index - first] = count
+    return ExponentialHistogramDataPoint(
+        attributes=attributes,
+        start_time_unix_nano=times[0],
+        time_unix_nano=times[1],
+        count=histogram.count,
+        sum=histogram.sum,
+        scale=coarse.scale,
+        zero_count=histogram.zeros,
+        positive=Buckets(first, counts),
+        negative=Buckets(0, []),
+        flags=0,
+        min=histogram.min if knows_extremes else None,  # type: ignore[arg-type] # optional in OTLP
+        max=histogram.max if knows_extremes else None,  # type: ignore[arg-type]
+    )
+
+
+def nanoseconds(seconds: float) -> int:
+    """Return a Unix time as OTLP has it."""
+    return int(seconds * 1e9)
+
+
+def sendable(value: float) -> float:
+    """Return a number as OTLP has it, whose integers have 64 bits."""
+    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else float(value)
+
+
+def text(value: object) -> str:
+    r"""Return a value as text that can be sent: a lone surrogate becomes ``\xed\xa0\x80``."""
+    value = str(value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode(errors="surrogatepass").decode(errors="backslashreplace")
+    return value
+
+
+def texts(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Return attributes that can be sent."""
+    return {text(key): text(value) for key, value in attributes.items()}

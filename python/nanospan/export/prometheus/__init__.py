@@ -1,0 +1,46 @@
+"""Prometheus: what it scrapes, encoded in Rust without the GIL, and where it finds it.
+
+```python
+from nanospan.export.prometheus import start_http_server
+
+server = start_http_server()  # http://127.0.0.1:9464/metrics
+server.close()
+```
+
+Importing it needs no third-party package; only ``NanospanCollector`` needs
+``prometheus_client``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nanospan.export.prometheus.apps import metrics_app, metrics_wsgi_app
+from nanospan.export.prometheus.exposition import DEFAULT_BUCKETS, Exposition, Format
+from nanospan.export.prometheus.server import MetricsServer, start_http_server
+
+if TYPE_CHECKING:
+    from nanospan.export.prometheus.collector import NanospanCollector
+
+__all__ = [
+    "DEFAULT_BUCKETS",
+    "Exposition",
+    "Format",
+    "MetricsServer",
+    "NanospanCollector",
+    "metrics_app",
+    "metrics_wsgi_app",
+    "start_http_server",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "NanospanCollector":
+        try:
+            from nanospan.export.prometheus.collector import NanospanCollector  # noqa: PLC0415
+        except ModuleNotFoundError as exc:
+            raise ImportError(
+                f"NanospanCollector needs {exc.name}: pip install 'nanospan[prometheus]'"
+            ) from exc
+        return NanospanCollector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,90 @@
+"""Which format and coding a scraper wants.
+
+Section 12.5 of RFC 9110 has the rules for `Accept` and `Accept-Encoding`. Prometheus adds
+parameters: the `version` of a text format, `proto` and `encoding` of protobuf, and `escaping` for
+names beyond ASCII, which none of ours has, so that every escaping leaves them as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nanospan.export.prometheus.exposition import Format
+
+CONTENT_TYPES: dict[Format, str] = {
+    "text": "text/plain; version=0.0.4; charset=utf-8",
+    "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    "protobuf": (
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; "
+        "encoding=delimited"
+    ),
+}
+
+_WILDCARDS: dict[str, tuple[Format, ...]] = {
+    "*/*": ("text", "openmetrics", "protobuf"),
+    "text/*": ("text",),
+    "application/*": ("openmetrics", "protobuf"),
+}
+
+
+def choose_format(accept: str) -> Format:
+    """Return the format that an ``Accept`` header likes best.
+
+    Of equally liked ones the first named wins, as in the other official clients. Where none is
+    acceptable it is text, which a person can at least read.
+    """
+    ranges = [
+        (quality, _formats(name, parameters)) for name, parameters, quality in _ranges(accept)
+    ]
+    refused = {formats[0] for quality, formats in ranges if quality == 0 and len(formats) == 1}
+    # Sorting keeps the order of equals.
+    for quality, formats in sorted(ranges, key=lambda each: -each[0]):
+        acceptable = [each for each in formats if each not in refused]
+        if quality > 0 and acceptable:
+            return acceptable[0]
+    return "text"
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Return whether an ``Accept-Encoding`` header allows gzip."""
+    qualities = {name: quality for name, _, quality in _ranges(accept_encoding)}
+    for name in ("gzip", "x-gzip", "*"):
+        if name in qualities:
+            return qualities[name] > 0
+    return False
+
+
+def _formats(name: str, parameters: dict[str, str]) -> tuple[Format, ...]:
+    """Return the formats in a media range: one, or for a wildcard its best first."""
+    version = parameters.get("version", "")
+    if name == "text/plain" and version in {"", "0.0.4", "1.0.0"}:
+        # 1.0.0 differs in the names it allows, and reads 0.0.4 as it is.
+        return ("text",)
+    if name == "application/openmetrics-text" and version in {"", "1.0.0"}:
+        return ("openmetrics",)
+    if (
+        name == "application/vnd.google.protobuf"
+        and parameters.get("proto") == "io.prometheus.client.MetricFamily"
+        and parameters.get("encoding") == "delimited"
+    ):
+        return ("protobuf",)
+    return _WILDCARDS.get(name, ())
+
+
+def _ranges(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Yield name, parameters and quality of each element; what cannot be read is passed over."""
+    for element in header.split(","):
+        name, *rest = (part.strip() for part in element.split(";"))
+        parameters = {}
+        for parameter in rest:
+            key, _, value = parameter.partition("=")
+            parameters[key.strip().lower()] = value.strip().strip('"')
+        try:
+            quality = float(parameters.pop("q", "1"))
+        except ValueError:
+            continue
+        if name and 0 <= quality <= 1:
+            yield name.lower(), parameters, quality

@@ -1,0 +1,238 @@
+"""A small HTTP server for programs that have none of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import weakref
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer, ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+
+from nanospan.export.prometheus.apps import exposition_of
+from nanospan.export.prometheus.response import METRICS_PATH, Request, respond
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from nanospan.export.prometheus.exposition import Exposition
+    from nanospan.monitor import PerformanceMonitor
+
+logger = logging.getLogger("nanospan")
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 9464
+"""The port that OpenTelemetry's Prometheus exporters listen on."""
+
+REQUEST_TIMEOUT = 10.0
+"""Seconds that a client may take to send all of its request, or to take a piece of the answer."""
+
+MAX_CONNECTIONS = 64
+"""How many clients are served at once, each by a thread; who comes on top is turned away."""
+
+
+def start_http_server(
+    port: int = DEFAULT_PORT,
+    host: str = DEFAULT_HOST,
+    source: PerformanceMonitor | Exposition | None = None,
+) -> MetricsServer:
+    """Serve ``/metrics`` from a daemon thread.
+
+    A child process that is forked later does not serve: it has operations of its own, and may start
+    a server of its own on another port.
+
+    Args:
+        port: Where to listen; 0 takes a free port, which the result's ``port`` tells.
+        host: The address. Beyond loopback everybody who reaches it may read what operations
+            there are and how they fare.
+        source: A monitor, by default that of the process, or an :class:`Exposition` of one.
+
+    Raises:
+        OSError: If it is not possible to listen there; the message names the address.
+        ValueError: If the port is not from 0 to 65535.
+    """
+    if not 0 <= port <= 65535:  # noqa: PLR2004 - ports have 16 bits
+        raise ValueError(f"a port is from 0 to 65535, got {port}")
+    return MetricsServer(_Server(host, port, exposition_of(source)))
+
+
+class MetricsServer:
+    """A server that answers scrapes until :meth:`close`. Also a context manager.
+
+    Attributes:
+        host: The address it listens on.
+        port: The port, also where 0 was asked for.
+        url: Where the metrics are.
+    """
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self.host: str = server.server_address[0]  # type: ignore[assignment]
+        self.port: int = server.server_address[1]
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        self.url = f"http://{shown}:{self.port}{METRICS_PATH}"
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = threading.Thread(
+            target=server.serve_forever,
+            kwargs={"poll_interval": 0.1},
+            name="nanospan-metrics",
+            daemon=True,
+        )
+        self._thread.start()
+        _running.add(self)
+
+    def close(self) -> None:
+        """Stop listening and wait for the thread. Closing again does nothing."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                self._server.shutdown()
+                thread.join()
+                self._server.server_close()
+
+    def _forked(self) -> None:
+        """Leave the port to the parent process: the serving thread is not in this one."""
+        self._lock = threading.Lock()
+        self._thread = None
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._thread is None else "serving"
+        return f"<MetricsServer {self.url}, {state}>"
+
+
+_running: weakref.WeakSet[MetricsServer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for server in list(_running):
+        server._forked()  # noqa: SLF001 - of this module
+    _running.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class _Server(ThreadingMixIn, TCPServer):
+    # Not http.server's, which asks the name service for the host's name before it serves.
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 32
+
+    def __init__(self, host: str, port: int, exposition: Exposition) -> None:
+        self.exposition = exposition
+        self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        # Connections whose request is not complete, and until when it has to be.
+        self._reading: dict[socket.socket, float] = {}
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            self.address_family, _, _, _, address = found[0]
+            super().__init__(address, _Handler)  # type: ignore[arg-type]
+        except OSError as exc:
+            raise OSError(
+                exc.errno, f"cannot listen on {host} port {port}: {exc.strerror}"
+            ) from exc
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            # Threads without end would be worse for the program than a scrape that fails.
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def begin_reading(self, connection: socket.socket) -> None:
+        """Expect the request of a connection."""
+        self._reading[connection] = time.monotonic() + REQUEST_TIMEOUT
+
+    def end_reading(self, connection: socket.socket) -> None:
+        """Take note that the request has come, or will not."""
+        self._reading.pop(connection, None)
+
+    def service_actions(self) -> None:
+        """Turn away who sends too slowly; the serving thread calls it several times a second."""
+        # A socket's own timeout begins anew with every byte.
+        now = time.monotonic()
+        for connection, deadline in list(self._reading.items()):
+            if now >= deadline:
+                self.end_reading(connection)
+                with contextlib.suppress(OSError):  # it has been closed meanwhile
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, _request: Any, client_address: Any) -> None:
+        # A scraper that went away is no fault of the program's.
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, OSError):
+            self.log_failure(client_address[0], error)
+
+    def log_failure(self, client: str, error: BaseException) -> None:
+        """Say in the program's log why a scrape failed."""
+        logger.error("the scrape of %s failed", client, exc_info=error)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    # HTTP/1.0: a connection for each scrape, so that no thread waits for the next.
+    server: _Server
+    timeout = REQUEST_TIMEOUT
+    server_version = "nanospan"
+    sys_version = ""
+
+    def handle(self) -> None:
+        """Answer one request."""
+        self.server.begin_reading(self.connection)
+        try:
+            super().handle()
+        finally:
+            self.server.end_reading(self.connection)
+
+    def _answer(self) -> None:
+        self.server.end_reading(self.connection)
+        accept, accept_encoding = (
+            ",".join(self.headers.get_all(name, ())) for name in ("Accept", "Accept-Encoding")
+        )
+        place = self.path.partition("?")[0]
+        request = Request(self.command, place, accept, accept_encoding)
+        try:
+            response = respond(self.server.exposition, METRICS_PATH, request)
+        except Exception as exc:  # noqa: BLE001 - whatever it is
+            self.server.log_failure(self.client_address[0], exc)
+            self.send_error(500, "the exposition failed; the program's log says why")
+            return
+        self.send_response(int(response.status[:3]))
+        for name, value in response.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        for piece in response.body:
+            self.wfile.write(piece)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - overridden
+        """Say nothing: the program's output is its own."""

@@ -1,0 +1,291 @@
+"""The report: one page on everything a monitor saw, which needs nothing but a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+from datetime import datetime, timezone
+from html import escape
+from importlib import resources
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+
+from nanospan._core import __version__
+from nanospan.export.recording import record_of
+from nanospan.export.safe_json import clean
+from nanospan.export.summary import Summary, summarise
+from nanospan.export.svg import STYLE, distribution, time_line
+from nanospan.export.units import count_text, duration_text
+from nanospan.files import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from nanospan.export.recording import RecordedOperation, Recording, Source
+
+Verdict = Literal["within", "over", "none"]
+
+
+class Compared(Protocol):
+    """How an operation compares with its baseline: a :class:`nanospan.regression.Comparison`."""
+
+    @property
+    def verdict(self) -> str:
+        """``regressed``, ``improved``, ``unchanged`` or ``insufficient``."""
+
+    @property
+    def shift(self) -> float:
+        """The typical duration now as a multiple of the baseline's."""
+
+
+MARKS = {"regressed": "\N{BLACK UP-POINTING TRIANGLE} ", "improved": "\N{CHECK MARK} "}
+
+NOTE = (
+    "Counts, mean and extremes are exact and of everything since start or the last clear; "
+    "quantiles are within 0.55 %. Recent samples are those of the operation's window. Verdict: the "
+    "95th percentile against the threshold."
+)
+
+COMPARED_NOTE = (
+    "Since baseline: whether the durations differ from the baseline's by more than chance and "
+    "enough to matter, and the typical change."
+)
+
+ABSENT = "\N{EN DASH}"
+"""Where there is no figure."""
+
+FIGURES = (
+    "samples",
+    "errors",
+    "cancelled",
+    "mean",
+    "p50",
+    "p95",
+    "p99",
+    "max",
+    "threshold",
+    "violations",
+)
+
+
+def write_report(
+    source: Source,
+    target: str | os.PathLike[str] | IO[bytes],
+    title: str = "nanospan report",
+    comparisons: Mapping[str, Compared] | None = None,
+) -> None:
+    """Write a report on what a monitor saw: a single HTML page that loads nothing from anywhere.
+
+    It has a table, and for each operation its distribution, its samples over time, its threshold
+    and the verdict; operations over their threshold first, then those that took most time.
+
+    Args:
+        source: A monitor, a snapshot of one (which has no samples for the time lines) or a
+            recording.
+        target: The file's path, replaced at the end, or a binary file.
+        title: The page's heading.
+        comparisons: How operations compare with a baseline, from ``monitor.compare(baseline)``; it
+            is shown, and what regressed comes first.
+
+    Raises:
+        OSError: If the file cannot be written; what was there before still is.
+        TypeError: If `source` is none.
+    """
+    page = _page(record_of(source), title, comparisons)
+    if isinstance(target, (str, os.PathLike)):
+        with replacing(target) as file:
+            file.writelines(part.encode("utf-8") for part in page)
+    else:
+        target.writelines(part.encode("utf-8") for part in page)
+
+
+def verdict_of(summary: Summary) -> Verdict:
+    """Judge an operation: whether its 95th percentile is within its threshold."""
+    if summary.threshold is None or summary.p95 is None:
+        return "none"
+    return "within" if summary.p95 <= summary.threshold else "over"
+
+
+def _page(
+    recording: Recording, title: str, comparisons: Mapping[str, Compared] | None
+) -> Iterator[str]:
+    known = comparisons or {}
+
+    def urgency(pair: tuple[RecordedOperation, Summary]) -> tuple[bool, bool, float]:
+        _, summary = pair
+        compared = known.get(summary.operation)
+        regressed = compared is not None and compared.verdict == "regressed"
+        return not regressed, verdict_of(summary) != "over", -summary.sum
+
+    judged = [(each, summarise(each)) for each in recording.operations]
+    judged.sort(key=urgency)
+    summaries = [summary for _, summary in judged]
+    style = _asset("report.css") + STYLE
+    script = _asset("report.js")
+    # Whatever a name might smuggle in, the browser runs this script only, and loads nothing.
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    heading = escape(clean(title))
+    yield (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="generator" content="nanospan {__version__}">\n'
+        f'<title>{heading}</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>{style}</style>\n</head>\n<body>\n<main>\n<h1>{heading}</h1>\n"
+        f'<p class="about">{_about(recording, summaries, known)}</p>\n'
+    )
+    if summaries:
+        yield from _table(summaries, comparisons)
+    for number, (recorded, summary) in enumerate(judged, start=1):
+        yield _section(number, recorded, summary, known.get(summary.operation))
+    note = NOTE if comparisons is None else f"{NOTE} {COMPARED_NOTE}"
+    yield f'<p class="note">{note}</p>\n</main>\n'
+    if summaries:
+        yield f"<script>{script}</script>\n"
+    yield "</body>\n</html>\n"
+
+
+def _asset(name: str) -> str:
+    return resources.files("nanospan.export").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+    return f"'sha256-{digest}'"
+
+
+def _about(
+    recording: Recording, summaries: Sequence[Summary], known: Mapping[str, Compared]
+) -> str:
+    taken = datetime.fromtimestamp(recording.time, timezone.utc)
+    samples = sum(summary.count for summary in summaries)
+    over = sum(verdict_of(summary) == "over" for summary in summaries)
+    operations = len(summaries)
+    parts = [
+        f'<time datetime="{taken:%Y-%m-%dT%H:%M:%SZ}">{taken:%Y-%m-%d %H:%M:%S} UTC</time>',
+        f"{operations:,} operation{'s' * (operations != 1)}",
+        f"{samples:,} sample{'s' * (samples != 1)}",
+    ]
+    if any(summary.threshold is not None for summary in summaries):
+        parts.append(
+            f'<span class="over">{over:,} over threshold</span>' if over else "none over threshold"
+        )
+    if known:
+        regressed = sum(compared.verdict == "regressed" for compared in known.values())
+        text = f"{regressed:,} regressed" if regressed else "none regressed"
+        parts.append(f'<span class="over">{text}</span>' if regressed else text)
+    return " · ".join(parts)
+
+
+def _table(
+    summaries: Sequence[Summary], comparisons: Mapping[str, Compared] | None
+) -> Iterator[str]:
+    judgements = ["verdict"] if comparisons is None else ["verdict", "since baseline"]
+    headings = '<th scope="col">operation</th>'
+    headings += "".join(f'<th scope="col" class="word">{each}</th>' for each in judgements)
+    headings += "".join(f'<th scope="col">{figure}</th>' for figure in FIGURES)
+    yield (
+        '<div class="table" tabindex="0" role="region" aria-label="Operations">'
+        "<table>\n<caption>Operations: durations, thresholds and verdicts</caption>\n"
+        f"<thead><tr>{headings}</tr></thead>\n<tbody>\n"
+    )
+    for number, summary in enumerate(summaries, start=1):
+        cells = [
+            *(
+                _cell(count, count_text)
+                for count in (summary.count, summary.error_count, summary.cancelled_count)
+            ),
+            *(
+                _cell(seconds, duration_text)
+                for seconds in (
+                    summary.mean,
+                    summary.p50,
+                    summary.p95,
+                    summary.p99,
+                    summary.max,
+                    summary.threshold,
+                )
+            ),
+            _cell(summary.violation_count, count_text),
+        ]
+        words = [_verdict(summary, none=ABSENT)]
+        if comparisons is not None:
+            compared = comparisons.get(summary.operation)
+            words.append(ABSENT if compared is None else _compared(compared))
+        said = "".join(f'<td class="word">{word}</td>' for word in words)
+        yield (
+            f'<tr><th scope="row"><a href="#operation-{number}">{_name(summary)}</a></th>'
+            f"{said}{''.join(cells)}</tr>\n"
+        )
+    yield "</tbody>\n</table></div>\n"
+
+
+def _cell(value: float | None, text_of: Callable[[Any], str]) -> str:
+    if value is None:
+        return f'<td class="none" data-v="">{ABSENT}</td>'
+    none = ' class="none"' if value == 0 else ""
+    return f'<td{none} data-v="{value!r}">{text_of(value)}</td>'
+
+
+def _name(summary: Summary) -> str:
+    return escape(clean(summary.operation))
+
+
+def _verdict(summary: Summary, none: str = "no threshold") -> str:
+    verdict = verdict_of(summary)
+    text = {"within": "✓ within", "over": "▲ over", "none": none}[verdict]
+    return f'<span class="{verdict}">{text}</span>'
+
+
+def _compared(compared: Compared) -> str:
+    verdict = escape(compared.verdict)
+    kind = {"regressed": "over", "improved": "within"}.get(compared.verdict, "none")
+    told = math.isfinite(compared.shift) and compared.verdict != "insufficient"
+    change = f" {compared.shift - 1:+.1%}".replace("-0.0%", "+0.0%") if told else ""
+    change = change.replace("-", "\N{MINUS SIGN}").replace("%", "\N{NO-BREAK SPACE}%")
+    return f'<span class="{kind}">{MARKS.get(compared.verdict, "")}{verdict}{change}</span>'
+
+
+def _section(
+    number: int, recorded: RecordedOperation, summary: Summary, compared: Compared | None
+) -> str:
+    facts = [("samples", f"{summary.count:,}")]
+    facts += [
+        (name, f"{count:,}")
+        for name, count in (
+            ("errors", summary.error_count),
+            ("cancelled", summary.cancelled_count),
+            ("violations", summary.violation_count),
+        )
+        if count
+    ]
+    facts += [
+        (name, duration_text(seconds))
+        for name, seconds in (
+            ("min", summary.min),
+            ("mean", summary.mean),
+            ("p99.9", summary.p999),
+            ("max", summary.max),
+            ("in all", summary.sum if summary.count else None),
+        )
+        if seconds is not None
+    ]
+    listed = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in facts)
+    verdicts = _verdict(summary)
+    if compared is not None:
+        verdicts += f" · {_compared(compared)}"
+    threshold = recorded.threshold
+    pictures = (
+        f"<figure><figcaption>Distribution</figcaption>"
+        f"{distribution(recorded.histogram, threshold, recorded.operation)}</figure>"
+        f"<figure><figcaption>Recent samples, in UTC</figcaption>"
+        f"{time_line(recorded.samples(), threshold, recorded.operation)}</figure>"
+    )
+    return (
+        f'<section id="operation-{number}"><header><h2>{_name(summary)}</h2><p>{verdicts}</p>'
+        f'</header>\n<dl>{listed}</dl>\n<div class="pictures">{pictures}</div></section>\n'
+    )

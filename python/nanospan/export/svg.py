@@ -1,0 +1,293 @@
+"""Pictures as inline SVG: the distribution of an operation, and its samples over time.
+
+They carry their own style, take the text colour of what is around them, and so suit light and dark
+pages alike. Colours are of Okabe and Ito's palette ("Color Universal Design", 2008), which people
+with any kind of colour vision tell apart; outcomes differ in shape, too.
+"""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import TYPE_CHECKING
+
+from nanospan import _core
+from nanospan.export.axes import LogAxis, TimeAxis
+from nanospan.export.bars import bars_of
+from nanospan.export.recording import OUTCOMES
+from nanospan.export.safe_json import clean
+from nanospan.export.units import count_text, counted, duration_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from nanospan._core import Snapshot
+    from nanospan.export.bars import Bar
+    from nanospan.export.recording import Samples
+
+WIDTH, HEIGHT = 520, 190
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 34, 26
+"""Room around the plot for axis labels, and above it for the labels of marks."""
+
+INSET = 5
+"""From the ends of the time axis to the first and the last sample."""
+
+CHARACTER = 6.5
+"""Width of a character at the labels' size, in the widest of the usual fonts."""
+
+QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+
+MARKS = {
+    # Zero-length strokes with round ends are dots.
+    "ok": "h0",
+    "error": "m-3-3l6 6m0-6l-6 6",
+    "cancelled": "m-3.5 0l3.5-3.5l3.5 3.5l-3.5 3.5z",
+}
+"""The shape of each outcome, drawn from its middle."""
+
+STYLE = (
+    ".pf{font:11px system-ui,sans-serif;font-variant-numeric:tabular-nums;overflow:visible}"
+    ".pf text{fill:currentColor}"
+    ".pf .grid{stroke:currentColor;stroke-opacity:.14}"
+    ".pf .axis{stroke:currentColor;stroke-opacity:.45}"
+    ".pf .tick{fill-opacity:.72}"
+    ".pf .mark{stroke:currentColor;fill:none;stroke-opacity:.75}"
+    ".pf .limit{stroke:#d55e00;fill:none;stroke-dasharray:5 3;stroke-width:1.5}"
+    ".pf .bar{fill:#3a87bd}.pf .over{fill:#e69f00}"
+    ".pf .ok{stroke:#3a87bd;stroke-width:3.2;stroke-linecap:round;stroke-opacity:.7}"
+    ".pf .error{stroke:#d55e00;stroke-width:1.6;fill:none}"
+    ".pf .cancelled{stroke:#8c8c8c;stroke-width:1.4;fill:none}"
+)
+"""What every picture needs; once on a page."""
+
+
+def distribution(histogram: Snapshot, threshold: float | None = None, name: str = "") -> str:
+    """Draw how often an operation took how long, on a logarithmic axis.
+
+    Args:
+        histogram: The durations.
+        threshold: Seconds; what is over it has another colour.
+        name: The operation's, for those who hear the picture.
+
+    Returns:
+        An ``<svg>`` element that needs :data:`STYLE`.
+    """
+    bars = bars_of(histogram)
+    if not bars:
+        return _empty("no samples", name)
+    ends = [bars[0].low, bars[-1].high, *([threshold] if threshold else [])]
+    axis = LogAxis.around(min(ends), max(ends))
+    highest = max(bar.count for bar in bars)
+    plot = HEIGHT - TOP - BOTTOM
+
+    def x(seconds: float) -> float:
+        return LEFT + axis.share(seconds) * (WIDTH - LEFT - RIGHT)
+
+    quantiles = _quantiles(histogram)
+    marks = [
+        (x(max(at, bars[0].low)), f"{label} {duration_text(at)}", "mark") for at, label in quantiles
+    ]
+    if threshold is not None:
+        marks.append((x(threshold), f"threshold {duration_text(threshold)}", "limit"))
+    parts = [
+        _horizontal_grid(_count_ticks(highest), lambda at: HEIGHT - BOTTOM - plot * at / highest),
+        *_bars(bars, x, plot / highest, threshold),
+        _bottom_axis([(x(at), text) for at, text in axis.ticks(7)]),
+        *_top_marks(marks),
+    ]
+    spoken = f"{_of(name)}: {counted(histogram.count)}, " + ", ".join(
+        f"{label} {duration_text(at)}" for at, label in quantiles
+    )
+    return _svg("Distribution", spoken, parts)
+
+
+def snapshot_html(histogram: Snapshot) -> str:
+    """Return a distribution with its figures, for notebooks."""
+    dot = " \N{MIDDLE DOT} "
+    facts = [counted(histogram.count)]
+    if histogram.count and histogram.min is not None and histogram.max is not None:
+        facts += [
+            f"mean {duration_text(histogram.sum / histogram.count)}",
+            f"min {duration_text(histogram.min)}",
+            f"max {duration_text(histogram.max)}",
+        ]
+    return (
+        f'<div style="max-width:{WIDTH + 80}px"><style>{STYLE}</style>'
+        f'<div style="opacity:.75;margin:4px 0 8px">{dot.join(facts)}</div>'
+        f"{distribution(histogram)}</div>"
+    )
+
+
+def _bars(
+    bars: Sequence[Bar],
+    x: Callable[[float], float],
+    pixels_per_sample: float,
+    threshold: float | None,
+) -> Iterator[str]:
+    """The bars, as one path within the threshold and one over it."""
+    paths: dict[str, list[str]] = {"bar": [], "over": []}
+    for bar in bars:
+        left, right = x(bar.low), x(bar.high)
+        gap = min(0.6, (right - left) / 4)
+        # Whatever was seen even once is seen.
+        tall = max(pixels_per_sample * bar.count, 1.2)
+        over = threshold is not None and bar.low >= threshold
+        path = f"M{_n(left + gap / 2)} {HEIGHT - BOTTOM}v{_n(-tall)}h{_n(right - left - gap)}"
+        paths["over" if over else "bar"].append(f"{path}v{_n(tall)}z")
+    for kind, path_of in paths.items():
+        if path_of:
+            yield f'<path class="{kind}" d="{"".join(path_of)}"/>'
+
+
+def time_line(samples: Samples | None, threshold: float | None = None, name: str = "") -> str:
+    """Draw samples over time: when they ended, how long they took, and how they ended.
+
+    Samples of one outcome that share a pixel are drawn once.
+
+    Args:
+        samples: The samples; without any whose time is known, the picture says so.
+        threshold: Seconds.
+        name: The operation's, for those who hear the picture.
+
+    Returns:
+        An ``<svg>`` element that needs :data:`STYLE`.
+    """
+    columns = None if samples is None else samples.columns
+    extent = None if columns is None else _core.extent(columns)
+    if columns is None or extent is None:
+        return _empty("no samples with their times in this source", name)
+    (first, last), durations = extent
+    shown = [seconds for seconds in (*durations, threshold) if seconds]
+    vertical = LogAxis.around(min(shown, default=1e-9), max(shown, default=1e-9))
+    horizontal = TimeAxis(first / 1e9, last / 1e9)
+    wide, tall = WIDTH - LEFT - RIGHT - 2 * INSET, HEIGHT - TOP - BOTTOM
+
+    def x(time: float) -> float:
+        return LEFT + INSET + horizontal.share(time) * wide
+
+    def y(seconds: float) -> float:
+        return HEIGHT - BOTTOM - vertical.share(seconds) * tall
+
+    edges = (vertical.low, vertical.high)
+    pixels = _core.pixels(columns, (wide, tall), (first, last), edges)
+    parts = [_horizontal_grid(vertical.ticks(5), y)]
+    for outcome, of_outcome in zip(OUTCOMES, pixels, strict=True):
+        if of_outcome:
+            path = "".join(
+                f"M{LEFT + INSET + column} {HEIGHT - BOTTOM - height}{MARKS[outcome]}"
+                for column, height in of_outcome
+            )
+            parts.append(f'<path class="{outcome}" d="{path}"/>')
+    parts.append(_bottom_axis([(x(at), text) for at, text in _time_ticks(horizontal, wide)]))
+    if threshold is not None:
+        height = _n(y(threshold))
+        parts.append(f'<path class="limit" d="M{LEFT} {height}H{WIDTH - RIGHT}"/>')
+    _, _, outcomes = columns
+    counts = [outcomes.count(number) for number in range(len(OUTCOMES))]
+    parts.append(_legend(counts, threshold))
+    spoken = f"{_of(name)}: " + ", ".join(
+        f"{count_text(count)} {outcome}" for outcome, count in zip(OUTCOMES, counts, strict=True)
+    )
+    return _svg("Samples over time", spoken, parts)
+
+
+def _quantiles(histogram: Snapshot) -> list[tuple[float, str]]:
+    found = [(histogram.quantile(q), label) for q, label in QUANTILES]
+    return [(value, label) for value, label in found if value is not None]
+
+
+def _count_ticks(highest: int) -> list[tuple[float, str]]:
+    """Two or three round counts."""
+    step = 10 ** math.floor(math.log10(highest))
+    step = next((each for each in (step, step // 2, step // 5) if each and highest / each >= 2), 1)  # noqa: PLR2004
+    step *= max(1, math.ceil(highest / step / 4))
+    return [(float(count), count_text(count)) for count in range(step, highest + 1, step)]
+
+
+def _time_ticks(axis: TimeAxis, wide: float) -> list[tuple[float, str]]:
+    """As many ticks as find room for their texts, which are the longer the shorter the time."""
+    for most in (5, 4, 3, 2):
+        ticks = axis.ticks(most)
+        longest = max((len(text) for _, text in ticks), default=0)
+        if len(ticks) * (longest * CHARACTER + 10) <= wide:
+            break
+    return ticks
+
+
+def _horizontal_grid(ticks: Sequence[tuple[float, str]], y: Callable[[float], float]) -> str:
+    lines = "".join(f"M{LEFT} {_n(y(at))}H{WIDTH - RIGHT}" for at, _ in ticks)
+    texts = "".join(
+        f'<text class="tick" x="{LEFT - 6}" y="{_n(y(at) + 3.5)}" text-anchor="end">{label}</text>'
+        for at, label in ticks
+    )
+    return f'<path class="grid" d="{lines}"/>{texts}'
+
+
+def _bottom_axis(ticks: Sequence[tuple[float, str]]) -> str:
+    base = HEIGHT - BOTTOM
+    small = "".join(f"M{_n(at)} {base}v4" for at, _ in ticks)
+    texts = "".join(
+        f'<text class="tick" x="{_n(at)}" y="{base + 17}" text-anchor="middle">{label}</text>'
+        for at, label in ticks
+    )
+    return f'<path class="axis" d="M{LEFT} {base}H{WIDTH - RIGHT}{small}"/>{texts}'
+
+
+def _top_marks(marks: list[tuple[float, str, str]]) -> list[str]:
+    """Vertical lines with labels above the plot, moved apart where they would overlap."""
+    marks.sort()
+    widths = [len(text) * CHARACTER + 8 for _, text, _ in marks]
+    middles = [at for at, _, _ in marks]
+    # Pushed to the right of their neighbours, then back from the right edge.
+    edge = 0.0
+    for i, width in enumerate(widths):
+        middles[i] = max(middles[i], edge + width / 2)
+        edge = middles[i] + width / 2
+    edge = float(WIDTH)
+    for i in reversed(range(len(widths))):
+        middles[i] = min(middles[i], edge - widths[i] / 2)
+        edge = middles[i] - widths[i] / 2
+    return [
+        f'<path class="{kind}" d="M{_n(middle)} 15L{_n(at)} {TOP - 6}V{HEIGHT - BOTTOM}"/>'
+        f'<text x="{_n(middle)}" y="11" text-anchor="middle">{text}</text>'
+        for (at, text, kind), middle in zip(marks, middles, strict=True)
+    ]
+
+
+def _legend(counts: list[int], threshold: float | None) -> str:
+    """What the shapes mean, for the outcomes that occur."""
+    parts = []
+    at = float(LEFT)
+    for outcome, count in zip(OUTCOMES, counts, strict=True):
+        if not count:
+            continue
+        text = f"{outcome} {count_text(count)}"
+        parts.append(f'<path class="{outcome}" d="M{_n(at + 4)} 8{MARKS[outcome]}"/>')
+        parts.append(f'<text x="{_n(at + 13)}" y="11">{text}</text>')
+        at += 13 + len(text) * CHARACTER + 16
+    if threshold is not None:
+        parts.append(f'<path class="limit" d="M{_n(at)} 8h16"/>')
+        parts.append(f'<text x="{_n(at + 22)}" y="11">threshold {duration_text(threshold)}</text>')
+    return "".join(parts)
+
+
+def _of(name: str) -> str:
+    return clean(name) or "durations"
+
+
+def _empty(note: str, name: str) -> str:
+    text = f'<text class="tick" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">{note}</text>'
+    return _svg("Empty picture", f"{_of(name)}: {note}", [text])
+
+
+def _svg(title: str, spoken: str, parts: list[str]) -> str:
+    label = escape(f"{title} of {spoken}")
+    return (
+        f'<svg class="pf" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _n(number: float) -> str:
+    """A coordinate: a tenth of a pixel is finer than anybody sees."""
+    return f"{number:.1f}".removesuffix(".0")

@@ -1,0 +1,108 @@
+"""JSON lines and CSV: a row for each sample, or one for each operation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import IO, TYPE_CHECKING
+
+from nanospan import _core
+from nanospan.export.safe_json import clean, to_json
+from nanospan.export.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nanospan.export.recording import Recording, Samples
+
+SAMPLE_FIELDS = ("operation", "timestamp", "duration", "outcome", "metadata")
+
+SPECIAL = frozenset('",\r\n')
+"""Characters that a field of CSV holds only between quotes."""
+
+CHUNK_ROWS = 65_536
+"""Samples turned into text at once: some megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What a row of one operation looks like.
+
+    Attributes:
+        pieces: What stands before time stamp, duration, outcome and metadata, and at the end.
+        untimed: What stands around the duration where that is all there is.
+        nothing: What stands for no metadata.
+        quoted: Whether metadata are quoted.
+    """
+
+    pieces: list[bytes]
+    untimed: tuple[bytes, bytes]
+    nothing: bytes
+    quoted: bool
+
+
+def write_jsonl(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
+    """Write JSON lines: an object for each sample, or for each operation."""
+    for recorded in recording.operations:
+        if not samples:
+            file.write(to_json(asdict(summarise(recorded))) + b"\n")
+            continue
+        begin = b'{"operation":' + to_json(recorded.operation) + b',"timestamp":'
+        row = _Row(
+            pieces=[begin, b',"duration":', b',"outcome":"', b'","metadata":', b"}\n"],
+            untimed=(begin + b'null,"duration":', b',"outcome":null,"metadata":{}}\n'),
+            nothing=b"{}",
+            quoted=False,
+        )
+        _write_samples(recorded.samples(), file, row)
+
+
+def write_csv(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
+    """Write CSV (RFC 4180, with lines that end in a line feed): a heading, then rows."""
+    names = SAMPLE_FIELDS if samples else [field.name for field in fields(Summary)]
+    file.write(_csv_line(names))
+    for recorded in recording.operations:
+        if not samples:
+            figures = asdict(summarise(recorded))
+            file.write(_csv_line([clean(figures.pop("operation")), *figures.values()]))
+            continue
+        begin = _csv_line([clean(recorded.operation), ""]).removesuffix(b"\n")
+        row = _Row(
+            pieces=[begin, b",", b",", b",", b"\n"],
+            untimed=(begin + b",", b",,\n"),
+            nothing=b"",
+            quoted=True,
+        )
+        _write_samples(recorded.samples(), file, row)
+
+
+def _write_samples(samples: Samples | None, file: IO[bytes], row: _Row) -> None:
+    for chunk in samples.chunks(CHUNK_ROWS) if samples is not None else ():
+        columns = chunk.columns
+        if columns is None:
+            before, after = (piece.decode() for piece in row.untimed)
+            durations = memoryview(chunk.durations).cast("d")
+            file.write("".join(f"{before}{each!r}{after}" for each in durations).encode())
+        else:
+            attached = encoded_metadata(chunk)
+            fields_ = _quoted(attached) if row.quoted else attached
+            file.write(_core.table_rows(columns, fields_, row.pieces, row.nothing))
+
+
+def encoded_metadata(samples: Samples) -> list[bytes | None]:
+    """Return the metadata of each sample as JSON; an empty list if none has any."""
+    return _core.metadata_json(samples.metadata, to_json)
+
+
+def _quoted(texts: list[bytes | None]) -> list[bytes | None]:
+    """JSON, which is full of quotes, as fields of CSV."""
+    return [text and b'"' + text.replace(b'"', b'""') + b'"' for text in texts]
+
+
+def _csv_line(values: Sequence[object]) -> bytes:
+    return ",".join(map(_csv_field, values)).encode("utf-8") + b"\n"
+
+
+def _csv_field(value: object) -> str:
+    # Not the csv module, whose writer leaves a carriage return bare when lines end in a line feed.
+    text = "" if value is None else str(value)
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if set(text) & SPECIAL else text

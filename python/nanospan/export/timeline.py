@@ -1,0 +1,163 @@
+"""Time lines: Chrome trace-event JSON, which Perfetto and chrome://tracing open.
+
+Format: "Trace Event Format", Google, sections "Complete Events" and "Metadata Events".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import IO, TYPE_CHECKING
+
+from nanospan import _core
+from nanospan.export.recording import OUTCOMES
+from nanospan.export.safe_json import clean, to_json
+from nanospan.export.tables import CHUNK_ROWS, encoded_metadata
+from nanospan.export.units import duration_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nanospan.export.recording import RecordedOperation, Recording, Samples
+
+LEASE_OPERATION = "connection_lease"
+"""The operation of the pool manager whose samples are leases of connections."""
+
+OPERATIONS, POOLS = 1, 2
+GROUPS = {OPERATIONS: b"operations", POOLS: b"connection pools"}
+"""The groups of tracks, which are processes in the format's words."""
+
+COLOURS = {"ok": "good", "error": "terrible", "cancelled": "grey"}
+"""Reserved colour names of the format; a violation is "bad"."""
+
+
+class NoTimesError(ValueError):
+    """What was to be drawn on a time line holds no sample whose time is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """The lanes of one operation, or of one pool."""
+
+    name: str
+    group: int
+    recorded: RecordedOperation
+    samples: Samples
+    starts: bytes
+    lanes: bytes
+
+    @property
+    def first(self) -> int:
+        """When the earliest of the samples began."""
+        return min(memoryview(self.starts).cast("Q"))
+
+    @property
+    def lane_count(self) -> int:
+        return max(memoryview(self.lanes).cast("I")) + 1
+
+
+def write_trace(recording: Recording, file: IO[bytes]) -> None:
+    """Write the samples as a time line.
+
+    Every operation is a track; samples that overlap lie on further lanes of it, as many as needed.
+    Leases of pooled connections form a group of their own, a track for each pool. A sample's name
+    says whether it failed, was cancelled or took longer than the threshold; its arguments hold
+    outcome and metadata. Times are microseconds since the first sample began.
+
+    Raises:
+        NoTimesError: If there is no sample, or none whose time is known.
+    """
+    tracks = [track for recorded in recording.operations for track in _tracks(recorded)]
+    if not tracks:
+        raise NoTimesError(
+            "no sample to draw: a time line needs a monitor's windows, or a file of samples with "
+            "their times; snapshots and baselines hold none"
+        )
+    origin = min(track.first for track in tracks)
+    start = datetime.fromtimestamp(origin / 1e9, timezone.utc).isoformat()
+    head = {"displayTimeUnit": "ms", "otherData": {"start": start, "nanospan": _core.__version__}}
+    file.write(json.dumps(head).removesuffix("}").encode() + b', "traceEvents": [\n')
+    thread = 1
+    for track in tracks:
+        file.writelines(label + b",\n" for label in _labels(track, thread))
+        _write_samples(track, file, origin, thread)
+        thread += track.lane_count
+    groups = [group for group in GROUPS if any(track.group == group for track in tracks)]
+    names = [_label(b"process_name", group, 0, b'"name":"%s"' % GROUPS[group]) for group in groups]
+    file.write(b",\n".join(names) + b"\n]}\n")
+
+
+def _tracks(recorded: RecordedOperation) -> Iterator[_Track]:
+    samples = recorded.samples()
+    if samples is None:
+        return
+    named = {recorded.operation: samples}
+    group = OPERATIONS
+    if recorded.operation == LEASE_OPERATION:
+        named, group = _by_pool(samples), POOLS
+    for name, of_name in named.items():
+        if (columns := of_name.columns) is not None and len(of_name):
+            starts, lanes = _core.lanes(columns)
+            yield _Track(clean(name), group, recorded, of_name, starts, lanes)
+
+
+def _by_pool(samples: Samples) -> dict[str, Samples]:
+    """Leases of each pool, which their metadata name."""
+    rows: dict[str, list[int]] = {}
+    for row, metadata in enumerate(samples.metadata or [None] * len(samples)):
+        rows.setdefault(str((metadata or {}).get("pool", LEASE_OPERATION)), []).append(row)
+    return {pool: samples.take(of_pool) for pool, of_pool in rows.items()}
+
+
+def _labels(track: _Track, thread: int) -> Iterator[bytes]:
+    """The names of a track's lanes, which stand below one another."""
+    name = to_json(track.name).removesuffix(b'"')
+    for lane in range(track.lane_count):
+        further = b"" if lane == 0 else b" (%d)" % (lane + 1)
+        yield _label(b"thread_name", track.group, thread + lane, b'"name":' + name + further + b'"')
+        order = b'"sort_index":%d' % (thread + lane)
+        yield _label(b"thread_sort_index", track.group, thread + lane, order)
+
+
+def _label(kind: bytes, group: int, thread: int, argument: bytes) -> bytes:
+    return b'{"name":"%s","ph":"M","pid":%d,"tid":%d,"args":{%s}}' % (kind, group, thread, argument)
+
+
+def _write_samples(track: _Track, file: IO[bytes], origin: int, thread: int) -> None:
+    heads = [[_head(track, outcome, over=over) for over in (False, True)] for outcome in OUTCOMES]
+    threshold = track.recorded.threshold
+    limit = math.inf if threshold is None else threshold
+    at = 0
+    for chunk in track.samples.chunks(CHUNK_ROWS):
+        stop = at + len(chunk)
+        placed = (track.starts[at * 8 : stop * 8], track.lanes[at * 4 : stop * 4])
+        metadata = encoded_metadata(chunk)
+        if (columns := chunk.columns) is not None:
+            file.write(_core.event_rows(columns, placed, metadata, heads, limit, origin, thread))
+        at = stop
+
+
+def _head(track: _Track, outcome: str, *, over: bool) -> bytes:
+    """What begins an event, up to the last of its arguments."""
+    name, category = track.name, "lease" if track.group == POOLS else "operation"
+    threshold = track.recorded.threshold
+    marks = [outcome] if outcome != "ok" else []
+    if over and threshold is not None:
+        marks.append(f"over {duration_text(threshold)}")
+    arguments: dict[str, object] = {
+        "operation": clean(track.recorded.operation),
+        "outcome": outcome,
+    }
+    if over:
+        arguments |= {"violation": True, "threshold": threshold}
+    event = {
+        "name": f"{name}: {', '.join(marks)}" if marks else name,
+        "cat": ",".join([category, outcome, *(["violation"] if over else [])]),
+        "ph": "X",
+        "pid": track.group,
+        "cname": "bad" if over and outcome == "ok" else COLOURS[outcome],
+        "args": arguments,
+    }
+    return to_json(event).removesuffix(b"}}")

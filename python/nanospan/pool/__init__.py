@@ -1,0 +1,45 @@
+"""PostgreSQL pools, shared by a whole process, whose every connection speaks pgvector.
+
+```python
+from nanospan.pool import get_global_connection_manager
+
+manager = get_global_connection_manager()
+async with manager.lease("postgresql://me@localhost/memory", "recall") as connection:
+    ...
+```
+"""
+
+from __future__ import annotations
+
+from nanospan.pool.config import ConnectionPoolConfig
+from nanospan.pool.conninfo import mask_conninfo
+from nanospan.pool.context import vector_context, vector_context_async
+from nanospan.pool.errors import ConninfoError, PoolExhausted, PoolOpenError, PoolOverloaded
+from nanospan.pool.leases import LeaseHolder
+from nanospan.pool.manager import (
+    GlobalConnectionManager,
+    get_global_connection_manager,
+    reset_global_connection_pools,
+    warmup_global_connection_pools,
+)
+from nanospan.pool.sync_manager import SyncConnectionManager, get_sync_connection_manager
+from nanospan.pool.warmup import WarmupReport
+
+__all__ = [
+    "ConnectionPoolConfig",
+    "ConninfoError",
+    "GlobalConnectionManager",
+    "LeaseHolder",
+    "PoolExhausted",
+    "PoolOpenError",
+    "PoolOverloaded",
+    "SyncConnectionManager",
+    "WarmupReport",
+    "get_global_connection_manager",
+    "get_sync_connection_manager",
+    "mask_conninfo",
+    "reset_global_connection_pools",
+    "vector_context",
+    "vector_context_async",
+    "warmup_global_connection_pools",
+]

@@ -1,0 +1,194 @@
+"""Connection strings: reading them, comparing them, and showing them without their secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from urllib.parse import unquote
+
+from psycopg import OperationalError, pq
+
+from nanospan.pool.errors import ConninfoError
+
+__all__ = ["HIDDEN", "UNREADABLE", "Target", "mask_conninfo"]
+
+HIDDEN = "***"
+UNREADABLE = "<unreadable connection string>"
+
+# libpq marks what a password prompt should hide ("*"); the rest it regards as harmless or as a
+# debugging aid, though it authenticates (SCRAM keys) or leads to what does (files).
+_SECRET = frozenset(
+    {"passfile", "scram_client_key", "scram_server_key", "sslkeylogfile"}
+    | {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
+)
+_KEYWORDS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
+_SCHEMES = ("postgresql://", "postgres://")
+
+# Digests of connection strings cannot be reversed by guessing passwords outside this process.
+_DIGEST_KEY = os.urandom(16)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a connection string points at.
+
+    Immutable and safe to share between threads. `repr` shows the masked form only.
+    """
+
+    conninfo: str = field(repr=False)
+    params: dict[str, str] = field(repr=False, compare=False, hash=False)
+    masked: str
+
+    @classmethod
+    def parse(cls, conninfo: str) -> Target:
+        """Reads a connection string, a URL or `key=value` pairs.
+
+        Args:
+            conninfo: What libpq accepts as connection string.
+
+        Returns:
+            The target.
+
+        Raises:
+            TypeError: If `conninfo` is not a `str`.
+            ConninfoError: If libpq cannot read it, or a password in a URL contains reserved
+                characters that would make libpq take a part of it for a host name.
+        """
+        if not isinstance(conninfo, str):
+            msg = f"a connection string is a str, not {type(conninfo).__name__}"  # type: ignore[unreachable]
+            raise TypeError(msg)
+        return _parse(conninfo)
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for equal parameters however they are spelled; reveals none of them.
+
+        libpq's defaults and environment are filled in: naming the port 5432 changes nothing.
+        """
+        canonical = "\0".join(f"{name}={value}" for name, value in sorted(self._effective.items()))
+        return hashlib.blake2b(canonical.encode(), key=_DIGEST_KEY, digest_size=16).hexdigest()
+
+    @cached_property
+    def database(self) -> tuple[str, ...]:
+        """The cluster, database and role, with libpq's defaults and environment filled in."""
+        values = self._effective
+        names = ("service", "host", "hostaddr", "port", "dbname", "user")
+        return tuple(values.get(name, "") for name in names)
+
+    @cached_property
+    def _effective(self) -> dict[str, str]:
+        """The parameters, with libpq's defaults and environment where they say nothing."""
+        values = {
+            option.keyword.decode(): option.val.decode()
+            for option in pq.Conninfo.get_defaults()
+            if option.val is not None
+        }
+        values.update(self.params)
+        values.setdefault("dbname", values.get("user", ""))
+        return values
+
+    def redact(self, text: str) -> str:
+        """`text` without any secret of this target.
+
+        A secret that is also a part of a visible parameter stays: replacing it would mark the
+        very places that reveal it.
+        """
+        visible = [value for name, value in self.params.items() if name not in _SECRET]
+        for name in _SECRET & self.params.keys():
+            secret = self.params[name]
+            if secret and not any(secret in value for value in visible):
+                text = text.replace(secret, HIDDEN)
+        return text
+
+
+def mask_conninfo(conninfo: str) -> str:
+    """A connection string as it may be shown: without password, key, or path to either.
+
+    Args:
+        conninfo: A URL or `key=value` pairs.
+
+    Returns:
+        The masked form; a fixed text if `conninfo` cannot be read.
+    """
+    try:
+        return Target.parse(conninfo).masked
+    except ConninfoError:
+        return UNREADABLE
+
+
+@lru_cache(maxsize=256)
+def _parse(conninfo: str) -> Target:
+    is_url = conninfo.startswith(_SCHEMES)
+    params: dict[str, str] | None
+    try:
+        options = pq.Conninfo.parse(conninfo.encode())
+        params = {o.keyword.decode(): o.val.decode() for o in options if o.val is not None}
+    except (OperationalError, UnicodeError):
+        params = None
+    if params is None:
+        # Raised outside the handler, so that libpq's text is not in the exception's context.
+        msg = (
+            "libpq cannot read the connection string (not shown, it may hold a password); in a URL "
+            "percent-encode reserved characters, in key=value pairs quote values with spaces"
+        )
+        raise ConninfoError(msg)
+    # libpq ends the credentials at the first "@" or "/": the rest of such a password would become
+    # host, port or database, and be shown and looked up as such.
+    if is_url and _is_misread(conninfo, params):
+        msg = (
+            "the URL has an unescaped '@' or '/' in its password, or a port that is no number (not "
+            "shown, it may be a part of the password); write '@' as %40 and '/' as %2F"
+        )
+        raise ConninfoError(msg)
+    return Target(conninfo, params, _mask_url(conninfo) if is_url else _mask_pairs(params))
+
+
+def _is_misread(url: str, params: dict[str, str]) -> bool:
+    """Whether libpq took a part of the password for something else, or the query for a password."""
+    _, credentials, address, _ = _split_url(url)
+    query = credentials.partition("?")[2].split("&")
+    swallowed = any(unquote(pair.partition("=")[0]) in _KEYWORDS for pair in query if "=" in pair)
+    return "@" in address or swallowed or not _is_port(params.get("port", ""))
+
+
+def _is_port(port: str) -> bool:
+    return all(part.isdecimal() or not part for part in port.split(","))
+
+
+def _split_url(url: str) -> tuple[str, str, str, str]:
+    """Scheme, credentials with their "@", address, and query with its "?", as libpq sees them."""
+    scheme, rest = url.split("://", 1)
+    credentials, at, remainder = rest.partition("@")
+    if not at or "/" in credentials:
+        credentials, at, remainder = "", "", rest
+    address, has_query, query = remainder.partition("?")
+    return scheme, credentials + at, address, has_query + query
+
+
+def _mask_url(url: str) -> str:
+    scheme, credentials, address, query = _split_url(url)
+    user, colon, _ = credentials.partition(":")
+    if colon:
+        credentials = f"{user}:{HIDDEN}@"
+    pairs = (pair.partition("=") for pair in query[1:].split("&"))
+    shown = "&".join(
+        f"{name}{eq}{HIDDEN if unquote(name) in _SECRET else value}" for name, eq, value in pairs
+    )
+    return f"{scheme}://{credentials}{address}{query[:1]}{shown}"
+
+
+def _mask_pairs(params: dict[str, str]) -> str:
+    # A value that is itself a URL (libpq takes one as dbname) has credentials of its own.
+    return " ".join(
+        f"{name}={HIDDEN if name in _SECRET or '://' in value else _quoted(value)}"
+        for name, value in sorted(params.items())
+    )
+
+
+def _quoted(value: str) -> str:
+    if value and not any(character.isspace() or character in "'\\" for character in value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,100 @@
+"""Pools that keep no idle connection, for servers behind a pooler such as PgBouncer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+from psycopg_pool import AsyncNullConnectionPool, NullConnectionPool, PoolTimeout, pool, pool_async
+
+from nanospan.pool.connections import SyncVectorConnection, VectorConnection
+from nanospan.pool.deadline import within
+from nanospan.pool.opening import open_error
+from nanospan.pool.sync_vector_pool import SyncVectorPool
+from nanospan.pool.vector_pool import VectorPool
+
+__all__ = ["SyncVectorNullPool", "VectorNullPool"]
+
+
+class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
+    """A `VectorPool` that connects for each lease.
+
+    The types are shared all the same, so that connecting asks the server nothing more.
+    """
+
+    async def _getconn_unchecked(self, timeout: float) -> VectorConnection:
+        """Connects, or waits for who connected; unlike psycopg_pool's, not one after another."""
+        if self._nconns >= self._max_size or timeout <= 0:
+            return await super()._getconn_unchecked(timeout)
+        self._nconns += 1
+        try:
+            return await within(timeout, self._connect())
+        except BaseException as exc:
+            if self._claim_replacement():  # others began to wait for this one
+                self.run_task(pool_async.AddConnection(self))
+            if isinstance(exc, (asyncio.TimeoutError, psycopg.errors.ConnectionTimeout)):
+                self._stats[self._REQUESTS_ERRORS] += 1
+                raise PoolTimeout from None
+            raise
+
+    async def _connect(self, timeout: float | None = None) -> VectorConnection:
+        try:
+            return await super()._connect(timeout)
+        except (psycopg.Error, OSError) as exc:
+            if isinstance(exc, psycopg.errors.ConnectionTimeout):
+                raise
+            error = open_error(self.policy, exc)
+        raise error  # outside the handler, so that it does not lead to the connection's password
+
+    def _maybe_grow_pool(self) -> None:
+        """Connects when a lease begins, never in advance."""
+
+    def _keep(self, connection: VectorConnection) -> None:
+        connection.drop()
+        self._nconns -= 1
+
+
+class _MayConnect(Exception):  # noqa: N818 - not an error
+    """A lease of a null pool may open a connection, which is counted already."""
+
+
+class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection]):
+    """The synchronous twin of `VectorNullPool`."""
+
+    def _getconn_unchecked(self, timeout: float) -> SyncVectorConnection:
+        """Connects, or waits for who connected; unlike psycopg_pool's, without the pool's lock."""
+        try:
+            return super()._getconn_unchecked(timeout)
+        except _MayConnect:
+            pass
+        try:
+            return self._connect(timeout)
+        except BaseException as exc:
+            with self._lock:
+                if self._claim_replacement():  # others began to wait for this one
+                    self.run_task(pool.AddConnection(self))
+            if isinstance(exc, psycopg.errors.ConnectionTimeout):
+                self._stats[self._REQUESTS_ERRORS] += 1
+                raise PoolTimeout from None
+            raise
+
+    def _get_ready_connection(self, timeout: float | None) -> SyncVectorConnection | None:
+        if self._nconns >= self._max_size or (timeout is not None and timeout <= 0):
+            return super()._get_ready_connection(timeout)
+        self._nconns += 1
+        raise _MayConnect
+
+    def _connect(self, timeout: float | None = None) -> SyncVectorConnection:
+        try:
+            return super()._connect(timeout)
+        except psycopg.errors.ConnectionTimeout:
+            raise
+        except (psycopg.Error, OSError) as exc:
+            error = open_error(self.policy, exc)
+        raise error  # outside the handler, so that it does not lead to the connection's password
+
+    def _maybe_grow_pool(self) -> None:
+        """Connects when a lease begins, never in advance."""
+
+    def _add_to_pool(self, conn: SyncVectorConnection) -> None:
+        NullConnectionPool._add_to_pool(self, conn)  # noqa: SLF001 - keeps none

@@ -1,0 +1,242 @@
+"""Baselines: what a monitor saw, saved for later runs to be compared with."""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+import time
+from array import array
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanospan._core import Snapshot, __version__
+from nanospan.files import write_atomically
+from nanospan.monitor import PerformanceMonitor
+from nanospan.regression.documents import MAX_BYTES, DataFileError, Node, parse_json, read_text
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping
+
+FORMAT = "nanospan-baseline"
+VERSION = 1
+
+YEAR_10000 = 253_402_300_800
+"""The Unix time from which on the calendar of Python ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationBaseline:
+    """One operation of a baseline.
+
+    Attributes:
+        samples: The durations in the operation's window, in seconds, oldest first; at least one.
+            Failed and cancelled executions are among them, as they are in the window.
+        histogram: All durations since start, or the last clear, in exponential buckets.
+    """
+
+    samples: array[float]
+    histogram: Snapshot
+
+
+@dataclass(frozen=True, repr=False)
+class Baseline:
+    """What a monitor saw at one time, and where.
+
+    ```python
+    monitor.baseline({"commit": "4f2a91c"}).save("baseline.json")
+    ...
+    for operation, comparison in monitor.compare(Baseline.load("baseline.json")).items():
+        print(operation, comparison.verdict)
+    ```
+
+    A baseline holds no metadata of samples, so that nothing of what was worked on leaves with it.
+    It never changes, and may be used from any thread.
+
+    Attributes:
+        operations: What is known of each operation, in the order first seen.
+        time: When it was taken, as Unix time in seconds.
+        host: The machine's name.
+        python: The interpreter and its version, such as ``CPython 3.13.1``.
+        nanospan: The version of nanospan.
+        labels: What the user attached: commit, branch, and the like.
+    """
+
+    operations: Mapping[str, OperationBaseline]
+    time: float = field(default_factory=time.time)
+    host: str = field(default_factory=platform.node)
+    python: str = field(
+        default_factory=lambda: f"{platform.python_implementation()} {platform.python_version()}"
+    )
+    nanospan: str = __version__
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for label in self.labels.items():
+            if not all(isinstance(text, str) for text in label):
+                raise TypeError(f"a label has a text as its name and as its value, got {label!r}")
+
+    @classmethod
+    def from_monitor(
+        cls, monitor: PerformanceMonitor, labels: Mapping[str, str] | None = None
+    ) -> Baseline:
+        """Take a baseline of every operation that has samples.
+
+        Recording goes on meanwhile: samples recorded during the call may be in or not.
+
+        Args:
+            monitor: Where to look.
+            labels: Texts to keep with it, by name.
+
+        Raises:
+            TypeError: If a label is no text.
+        """
+        snapshot = monitor.snapshot()
+        return cls(
+            {
+                name: OperationBaseline(window, operation.all)
+                for name, operation in snapshot.operations.items()
+                if (window := monitor._window(name))  # noqa: SLF001
+            },
+            time=snapshot.time,
+            labels=dict(labels or {}),
+        )
+
+    @classmethod
+    def from_samples(
+        cls,
+        samples: Mapping[str, Iterable[float]],
+        labels: Mapping[str, str] | None = None,
+    ) -> Baseline:
+        """Make a baseline of durations that were measured elsewhere.
+
+        Args:
+            samples: The durations of each operation, in seconds and in the order of time; an
+                operation without any is left out.
+            labels: As for :meth:`from_monitor`.
+
+        Raises:
+            TypeError: If a name or label is no text, or a duration no number.
+            ValueError: If a duration is negative or not finite, or a name empty.
+        """
+        operations = {}
+        for name, values in samples.items():
+            # A monitor of its own makes the histogram, with its checks and messages.
+            operation = PerformanceMonitor(1).operation(name)
+            durations = array("d", values)
+            for duration in durations:
+                operation.record(duration)
+            if durations:
+                operations[name] = OperationBaseline(durations, operation.snapshot())
+        return cls(operations, labels=dict(labels or {}))
+
+    def samples(self) -> dict[str, array[float]]:
+        """Return the durations of each operation, as ``compare_many`` takes them."""
+        return {name: operation.samples for name, operation in self.operations.items()}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the baseline to a JSON file, which is at no moment half written.
+
+        Args:
+            path: The file, replaced if it exists.
+
+        Raises:
+            OSError: If it cannot be written; what was there before still is.
+            ValueError: If it would be too long to load, which takes millions of samples.
+        """
+        text = self._to_json()
+        if len(text) > MAX_BYTES:
+            raise ValueError(
+                f"a baseline of {len(self.operations):,} operations would take {len(text):,} "
+                f"bytes; at most {MAX_BYTES:,} can be loaded again. Use shorter windows"
+            )
+        write_atomically(Path(path), text)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Baseline:
+        """Read a baseline that was saved.
+
+        Nothing in the file is trusted: its size, types, numbers and histograms are checked.
+
+        Args:
+            path: The file.
+
+        Raises:
+            OSError: If it cannot be read.
+            DataFileError: If it is no baseline, is damaged, or of a newer version of the format. A
+                `ValueError` that names the file, the place in it, and what is expected there.
+        """
+        path = Path(path)
+        return cls.from_document(parse_json(path, read_text(path)))
+
+    @classmethod
+    def from_document(cls, root: Node) -> Baseline:
+        """Read a baseline from a parsed file; see :meth:`load`."""
+        if not root.has("format") or root["format"].value != FORMAT:
+            raise DataFileError(root.path, "", f'expected a baseline, with "format": "{FORMAT}"')
+        version = root["version"].whole_number()
+        if version > VERSION:
+            raise DataFileError(
+                root.path,
+                "version",
+                f"{version} is newer than {VERSION}, which this nanospan reads; "
+                "update nanospan, or take the baseline again",
+            )
+        if version < 1:
+            root["version"].fail(f"a version from 1 to {VERSION}")
+        return cls(
+            operations={
+                name: _read_operation(name, node) for name, node in root["operations"].items()
+            },
+            time=_read_time(root["time"]),
+            host=root["host"].text(),
+            python=root["python"].text(),
+            nanospan=root["nanospan"].text(),
+            labels={name: node.text() for name, node in root["labels"].items()},
+        )
+
+    def _to_json(self) -> str:
+        """The file's text: one line for each operation's samples, so that people can read it."""
+        head = {
+            "format": FORMAT,
+            "version": VERSION,
+            "time": self.time,
+            "host": self.host,
+            "python": self.python,
+            "nanospan": self.nanospan,
+            "labels": dict(self.labels),
+        }
+        operations = ",\n".join(
+            f"    {json.dumps(name)}: {{\n"
+            f'      "samples": {json.dumps(operation.samples.tolist(), allow_nan=False)},\n'
+            f'      "histogram": "{base64.b64encode(operation.histogram.to_bytes()).decode()}"\n'
+            "    }"
+            for name, operation in self.operations.items()
+        )
+        members = json.dumps(head, indent=2, allow_nan=False).removesuffix("\n}")
+        return f'{members},\n  "operations": {{\n{operations}\n  }}\n}}\n'
+
+    def __repr__(self) -> str:
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.time))
+        return f"<Baseline of {len(self.operations)} operations, {when}>"
+
+
+def _read_time(node: Node) -> float:
+    if (seconds := node.seconds()) >= YEAR_10000:
+        node.fail("a Unix time before the year 10000")
+    return seconds
+
+
+def _read_operation(name: str, node: Node) -> OperationBaseline:
+    if not name:
+        node.fail("an operation with a name")
+    samples = node["samples"].numbers(non_negative=True)
+    encoded = node["histogram"].text()
+    try:
+        histogram = Snapshot.from_bytes(base64.b64decode(encoded, validate=True))
+    except ValueError as exc:  # of which binascii's is one
+        problem = f"expected a histogram in base64: {exc}"
+        raise DataFileError(node.path, node["histogram"].place, problem) from None
+    return OperationBaseline(samples, histogram)

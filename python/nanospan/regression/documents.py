@@ -1,0 +1,200 @@
+"""Files that others wrote: read with limits, and checked value by value."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nanospan.regression.wording import shown
+
+if TYPE_CHECKING:
+    import os
+
+MAX_BYTES = 256 * 1024 * 1024
+"""The longest file that is read or saved; ten thousand operations with full windows take half."""
+
+LONGEST_SHOWN = 80
+"""How many characters of a key a message repeats."""
+
+
+class DataFileError(ValueError):
+    """A file does not hold what it should.
+
+    The message gives the file, the place in it, what is expected there and what was found.
+
+    Attributes:
+        path: The file.
+        place: Where in it, such as ``operations.parse.samples[3]`` or ``line 7``; empty for the
+            file as a whole.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], place: str, problem: str) -> None:
+        self.path = Path(path)
+        self.place = place
+        super().__init__(": ".join(part for part in (str(path), place, problem) if part))
+
+
+def read_text(path: Path) -> str:
+    """Return what a file holds.
+
+    Raises:
+        OSError: If it cannot be read.
+        DataFileError: If it is too long, empty, or not UTF-8.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise DataFileError(path, "", f"longer than {MAX_BYTES:,} bytes, the most that is read")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise DataFileError(path, f"byte {exc.start}", "expected UTF-8 text") from None
+    if not text.strip():
+        raise DataFileError(path, "", "the file is empty")
+    return text
+
+
+def parse_json(path: Path, text: str) -> Node:
+    """Return the root of a JSON file's values.
+
+    Raises:
+        DataFileError: If the text is no JSON, or holds one key of an object twice.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_object_without_duplicates)
+    except json.JSONDecodeError as exc:
+        hint = "; is the file complete?" if exc.pos >= len(text.rstrip()) else ""
+        place = f"line {exc.lineno}, column {exc.colno}"
+        raise DataFileError(path, place, f"expected JSON: {exc.msg}{hint}") from None
+    except RecursionError:
+        raise DataFileError(path, "", "expected a baseline, not JSON nested this deep") from None
+    except ValueError as exc:
+        raise DataFileError(path, "", str(exc)) from None
+    return Node(path, "", value)
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        twice = shown(counts.most_common(1)[0][0][:LONGEST_SHOWN])
+        raise ValueError(f"expected each key of an object once, found {twice!r} again")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value in a JSON file, and where it stands.
+
+    Every method that asks for a kind of value raises `DataFileError` where there is another one.
+    """
+
+    path: Path
+    place: str
+    value: Any
+
+    def fail(self, expected: str) -> NoReturn:
+        """Say what is expected here instead of what is."""
+        raise DataFileError(
+            self.path, self.place, f"expected {expected}, found {_found(self.value)}"
+        )
+
+    def has(self, key: str) -> bool:
+        """Whether this is an object with that key."""
+        return isinstance(self.value, dict) and key in self.value
+
+    def __getitem__(self, key: str) -> Node:
+        if not isinstance(self.value, dict):
+            self.fail(f"an object with the key {key!r}")
+        if key not in self.value:
+            raise DataFileError(self.path, self.place, f"the key {key!r} is missing")
+        return self._child(key, self.value[key])
+
+    def _child(self, key: str, value: Any) -> Node:
+        name = shown(key[:LONGEST_SHOWN])
+        return Node(self.path, f"{self.place}.{name}" if self.place else name, value)
+
+    def items(self) -> list[tuple[str, Node]]:
+        """The members of an object."""
+        if not isinstance(self.value, dict):
+            self.fail("an object")
+        return [(key, self._child(key, value)) for key, value in self.value.items()]
+
+    def elements(self) -> list[Node]:
+        """The elements of a list."""
+        if not isinstance(self.value, list):
+            self.fail("a list")
+        return [
+            Node(self.path, f"{self.place}[{number}]", value)
+            for number, value in enumerate(self.value)
+        ]
+
+    def text(self) -> str:
+        """A string."""
+        if not isinstance(self.value, str):
+            self.fail("a string")
+        return self.value
+
+    def whole_number(self) -> int:
+        """An integer."""
+        if type(self.value) is not int:
+            self.fail("a whole number")
+        return self.value
+
+    def number(self) -> float:
+        """A finite number."""
+        if type(self.value) not in (int, float) or not _is_finite(self.value):
+            self.fail("a finite number")
+        return float(self.value)
+
+    def seconds(self) -> float:
+        """A finite number, zero or more."""
+        if (number := self.number()) < 0:
+            self.fail("a number of seconds, zero or more")
+        return number
+
+    def numbers(self, *, non_negative: bool) -> array[float]:
+        """A list of finite numbers, which has at least one."""
+        if not isinstance(self.value, list) or not self.value:
+            self.fail("a list of numbers")
+        # Sound lists are the rule, and long: they are checked without a step of Python per value.
+        if set(map(type, self.value)) <= {int, float}:
+            with contextlib.suppress(OverflowError):
+                values = array("d", self.value)
+                if all(map(math.isfinite, values)) and (not non_negative or min(values) >= 0):
+                    return values
+        for element in self.elements():
+            if non_negative:
+                element.seconds()
+            else:
+                element.number()
+        raise AssertionError("unreachable: one of the elements is wrong")
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer beyond all floats
+        return False
+
+
+def _found(value: Any) -> str:
+    """What kind of thing a value is. Of texts not the content: the file may be any file."""
+    if isinstance(value, dict):
+        return f"an object with {len(value):,} members"
+    if isinstance(value, list):
+        return f"a list of {len(value):,}"
+    if isinstance(value, str):
+        return f"a string of {len(value):,} characters"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    try:
+        return str(value)[:40]
+    except ValueError:  # an integer of more digits than Python prints
+        return "a huge number"

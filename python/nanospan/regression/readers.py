@@ -1,0 +1,206 @@
+"""Files of measurements, whoever wrote them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from array import array
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from nanospan.regression.baseline import FORMAT, Baseline
+from nanospan.regression.documents import DataFileError, Node, parse_json, read_text
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+Kind = Literal["baseline", "pytest-benchmark", "numbers"]
+
+UNNAMED = "values"
+"""What the only operation of a file is called that gives it no name."""
+
+KINDS = (
+    "a nanospan baseline, pytest-benchmark's JSON, a JSON list of numbers, a JSON object of such "
+    "lists, or a CSV file of one column"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFile:
+    """What a file of measurements holds.
+
+    Attributes:
+        path: The file.
+        kind: What wrote it. Of ``numbers`` nobody knows whether they are seconds.
+        operations: The values of each operation in the order of time, at least one; in seconds
+            unless ``kind`` is ``numbers``.
+        time: When they were taken, as Unix time in seconds, if the file says so.
+        host: The machine they were taken on, if the file says so.
+    """
+
+    path: Path
+    kind: Kind
+    operations: dict[str, array[float]]
+    time: float | None = None
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How a figure went.
+
+    Attributes:
+        values: The figure, in the order of time.
+        in_seconds: Whether it is a duration; otherwise nobody knows its unit.
+        files: For each value the file it comes from, if they come from several.
+    """
+
+    values: array[float]
+    in_seconds: bool
+    files: list[Path]
+
+
+def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History]:
+    """Read how the operations of some files went.
+
+    Of one file, the history of an operation are its values. Of several, each file is one moment,
+    and its value the median of the operation there: saved runs of pytest-benchmark, of which the
+    summaries do, or baselines. They are put in the order of their times, or stay in the order given
+    if one of them has none.
+
+    Args:
+        paths: The files, at least one.
+
+    Returns:
+        The histories by operation, in the order first seen. A file that lacks an operation has no
+        place in its history.
+
+    Raises:
+        OSError: If a file cannot be read.
+        DataFileError: As for :func:`read_samples`; numbers may be negative here.
+    """
+    if len(paths) == 1:
+        file = read_samples(paths[0], non_negative=False)
+        return {
+            name: History(values, file.kind != "numbers", [])
+            for name, values in file.operations.items()
+        }
+    files = [read_samples(path, non_negative=False, summaries=True) for path in paths]
+    if all(file.time is not None for file in files):
+        files.sort(key=lambda file: file.time or 0.0)
+    histories: dict[str, History] = {}
+    for file in files:
+        for name, values in file.operations.items():
+            history = histories.setdefault(
+                name, History(array("d"), all(file.kind != "numbers" for file in files), [])
+            )
+            history.values.append(statistics.median(values))
+            history.files.append(file.path)
+    return histories
+
+
+def read_samples(
+    path: str | os.PathLike[str], *, non_negative: bool = True, summaries: bool = False
+) -> SampleFile:
+    """Read measurements: of a nanospan baseline, pytest-benchmark, or lists of numbers.
+
+    What a file is follows from its content. A benchmark's name is pytest-benchmark's ``fullname``;
+    each of its values is the mean of one round's iterations. A JSON list and a CSV file of one
+    column, with or without a heading, hold one operation, called ``values``; a JSON object has a
+    list for each.
+
+    Args:
+        path: The file.
+        non_negative: Whether negative numbers are refused, as durations are never negative.
+        summaries: Whether the median alone does for a benchmark whose rounds were not saved.
+
+    Raises:
+        OSError: If it cannot be read.
+        DataFileError: If it is of no known kind, damaged, or holds no values. A `ValueError` that
+            names the file, the place in it, and what is expected there.
+    """
+    path = Path(path)
+    text = read_text(path)
+    if text.lstrip()[0] not in "{[":
+        return SampleFile(path, "numbers", {UNNAMED: _read_column(path, text, non_negative)})
+    root = parse_json(path, text)
+    if isinstance(root.value, list):
+        return SampleFile(path, "numbers", {UNNAMED: root.numbers(non_negative=non_negative)})
+    if root.has("format") and root["format"].value == FORMAT:
+        baseline = Baseline.from_document(root)
+        return SampleFile(path, "baseline", baseline.samples(), baseline.time, baseline.host)
+    if root.has("benchmarks"):
+        return _read_benchmarks(root, summaries)
+    if not root.value or not all(isinstance(value, list) for value in root.value.values()):
+        raise DataFileError(path, "", f"expected {KINDS}; found another JSON object")
+    lists = {name: node.numbers(non_negative=non_negative) for name, node in root.items()}
+    return SampleFile(path, "numbers", lists)
+
+
+def _read_benchmarks(root: Node, summaries: bool) -> SampleFile:
+    operations = {}
+    for benchmark in root["benchmarks"].elements():
+        name = benchmark["fullname"].text()
+        if name in operations:
+            benchmark["fullname"].fail("a name that no other benchmark of the file has")
+        stats = benchmark["stats"]
+        if stats.has("data"):
+            operations[name] = stats["data"].numbers(non_negative=True)
+        elif summaries:
+            operations[name] = array("d", [stats["median"].seconds()])
+        else:
+            raise DataFileError(
+                root.path,
+                stats.place,
+                "expected the rounds' data, found only their summary; "
+                "run pytest with --benchmark-json=FILE, or with --benchmark-save-data",
+            )
+    if not operations:
+        root["benchmarks"].fail("at least one benchmark")
+    machine = root["machine_info"] if root.has("machine_info") else None
+    host = machine["node"].text() if machine is not None and machine.has("node") else None
+    return SampleFile(root.path, "pytest-benchmark", operations, _read_datetime(root), host)
+
+
+def _read_datetime(root: Node) -> float | None:
+    if not root.has("datetime"):
+        return None
+    text = root["datetime"].text()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        root["datetime"].fail("a date and time in ISO 8601")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp()
+
+
+def _read_column(path: Path, text: str, non_negative: bool) -> array[float]:
+    values: array[float] = array("d")
+    may_be_heading = True
+    for number, line in enumerate(text.splitlines(), 1):
+        cell = line.strip().strip('"').strip()
+        if not cell:
+            continue
+        try:
+            value = float(cell)
+        except ValueError:
+            if may_be_heading and "," not in cell:
+                may_be_heading = False
+                continue
+            columns = cell.count(",") + 1
+            found = f"{columns} columns" if columns > 1 else f"text of {len(cell)} characters"
+            raise DataFileError(
+                path, f"line {number}", f"expected one column of numbers, found {found}"
+            ) from None
+        may_be_heading = False
+        if not math.isfinite(value) or (non_negative and value < 0):
+            wanted = "a finite number" + (", zero or more" if non_negative else "")
+            raise DataFileError(path, f"line {number}", f"expected {wanted}, found {cell[:40]}")
+        values.append(value)
+    if not values:
+        raise DataFileError(path, "", f"expected {KINDS}; found no number")
+    return values

@@ -1,0 +1,101 @@
+"""Decorating functions of every kind, so that each execution is one span."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from nanospan import _core
+
+if TYPE_CHECKING:
+    from nanospan._core import Source
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def decorate(function: F, source: Source) -> F:
+    """Return ``function`` with each execution recorded.
+
+    Functions and coroutine functions get a native wrapper; generators keep their type, and are
+    timed by a span inside a generator around them.
+
+    A generator's execution lasts from its first step until it returns, raises or is closed; one
+    that is never started is never recorded. Closing a generator early is a cancellation.
+
+    Args:
+        function: A function, coroutine function, generator function or async generator function,
+            any other callable, or a ``classmethod`` or ``staticmethod`` of one.
+        source: Where executions are recorded.
+
+    Raises:
+        TypeError: If ``function`` cannot be called.
+    """
+    if isinstance(function, (classmethod, staticmethod)):
+        return cast("F", type(function)(decorate(function.__func__, source)))
+    if not callable(function):
+        raise TypeError(f"only a callable can be tracked, got {function!r}")
+    wrapper: Callable[..., Any]
+    if _is(inspect.isasyncgenfunction, function):
+        wrapper = _async_generator_function(function, source)
+    elif _is(inspect.isgeneratorfunction, function):
+        wrapper = _generator_function(function, source)
+        if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            wrapper = types.coroutine(wrapper)
+    else:
+        is_coroutine_function = _is(inspect.iscoroutinefunction, function)
+        wrapper = _core.tracked_function(function, source, is_coroutine_function)
+        if is_coroutine_function and not inspect.iscoroutinefunction(wrapper):
+            # Neither a partial nor a callable object has the code object that tells what it is.
+            wrapper = _awaiting(wrapper)
+    return cast("F", functools.wraps(function)(wrapper))
+
+
+def _is(kind: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
+    """Whether `function`, or its `__call__` if it is an object with one, is of a kind."""
+    return kind(function) or (
+        not isinstance(function, type) and kind(getattr(type(function), "__call__", None))  # noqa: B004
+    )
+
+
+def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def tracked(*args: Any, **kwargs: Any) -> Any:
+        return await function(*args, **kwargs)
+
+    return tracked
+
+
+def _generator_function(function: Callable[..., Any], source: Source) -> Callable[..., Any]:
+    def tracked(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        with source.span():
+            return (yield from function(*args, **kwargs))
+
+    return tracked
+
+
+def _async_generator_function(function: Callable[..., Any], source: Source) -> Callable[..., Any]:
+    async def tracked(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        with source.span():
+            inner = function(*args, **kwargs)
+            try:
+                step = inner.asend(None)
+                while True:
+                    try:
+                        value = await step
+                    except StopAsyncIteration:
+                        return
+                    # What `yield from` does, which async generators lack.
+                    try:
+                        sent = yield value
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - the generator decides
+                        step = inner.athrow(error)
+                    else:
+                        step = inner.asend(sent)
+            finally:
+                await inner.aclose()
+
+    return tracked
