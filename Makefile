@@ -35,12 +35,12 @@ demo: $(VENV)/.demo ## the main job on real text, on an embedded PostgreSQL
 
 test: test-rust test-loom test-python ## all tests
 
-test-rust: ## unit and property tests of the core
-	cargo test --release --package nanospan-core
+test-rust: ## unit and property tests of the crates that know nothing of Python
+	cargo test --release --package nanospan-record --package nanospan-stats --package nanospan-format
 
 # A target folder of its own, as the flag would rebuild everything in the common one.
 test-loom: ## every interleaving of small programs on the ring and the record path
-	RUSTFLAGS="--cfg loom" cargo test --profile loom --package nanospan-core --target-dir target/loom
+	RUSTFLAGS="--cfg loom" cargo test --profile loom --package nanospan-record --target-dir target/loom
 
 # Tests whose program could not be fetched are skipped, except in CI, where they fail.
 test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL and other real servers

@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use nanospan_benches::{Random, full_operation};
-use nanospan_core::{Clock, Measured, Outcome, Summary, Writers, histogram::config::index_of};
+use nanospan_record::{Clock, Measured, Outcome, Summary, Writers, histogram::config::index_of};
 
 /// How many different values a bench goes through, so that no branch is predicted by heart.
 const VALUES: usize = 4_096;

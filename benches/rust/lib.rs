@@ -1,6 +1,6 @@
 //! Durations as services show them, for the benchmarks beside this file.
 
-use nanospan_core::{Clock, Measured, Operation, Outcome, Writers};
+use nanospan_record::{Clock, Measured, Operation, Outcome, Writers};
 
 /// Small and quick, and the same in every run: splitmix64 (Steele et al., "Fast Splittable Pseudorandom
 /// Number Generators", 2014).

@@ -1,6 +1,6 @@
 //! Core errors as Python exceptions: the only place that maps them.
 
-use nanospan_core::Error;
+use nanospan_record::Error;
 use pyo3::{
     PyErr,
     exceptions::{PyMemoryError, PyValueError},
@@ -13,4 +13,9 @@ pub fn to_python(asked: &str, error: &Error) -> PyErr {
         Error::OutOfMemory(_) => PyMemoryError::new_err(text),
         _ => PyValueError::new_err(text),
     }
+}
+
+/// A ValueError for any other rejected argument, its text led by what was being asked for.
+pub fn to_value_error(asked: &str, error: &impl std::error::Error) -> PyErr {
+    PyValueError::new_err(format!("{asked}: {error}"))
 }

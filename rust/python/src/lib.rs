@@ -1,5 +1,5 @@
-//! `nanospan._core`: the Python face of `nanospan-core`. Translation only; whatever decides lives in the
-//! core or in the Python package.
+//! `nanospan._core`: the Python face of `nanospan-record`, `nanospan-stats` and `nanospan-format`. Translation only:
+//! every decision is made in those crates or in the Python package.
 
 #![deny(unsafe_code)]
 
@@ -59,7 +59,8 @@ mod _core {
 
     /// The operation that takes the samples of names past `max_operations`.
     #[pymodule_export]
-    const OVERFLOW_OPERATION: &str = match std::str::from_utf8(nanospan_core::registry::OVERFLOW) {
+    const OVERFLOW_OPERATION: &str = match std::str::from_utf8(nanospan_record::registry::OVERFLOW)
+    {
         Ok(name) => name,
         Err(_) => unreachable!(),
     };

@@ -7,7 +7,7 @@
     reason = "compares two dicts by identity, without running Python code"
 )]
 
-use nanospan_core::ring::Ring;
+use nanospan_record::ring::Ring;
 use pyo3::{
     PyTraverseError, PyVisit,
     exceptions::PyTypeError,

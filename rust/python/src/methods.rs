@@ -5,7 +5,7 @@
 //! `monitor` and `operation`; these functions are added to the same classes as method descriptors.
 #![allow(unsafe_code, reason = "raw functions, see `raw`")]
 
-use nanospan_core::{Measured, Outcome, error::check_seconds};
+use nanospan_record::{Measured, Outcome, error::check_seconds};
 use pyo3::{
     exceptions::{PyOverflowError, PyTypeError, PyValueError},
     ffi, intern,

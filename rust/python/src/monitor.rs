@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use nanospan_core::{Lookup, Outcome, Registry, registry::OVERFLOW};
+use nanospan_record::{Lookup, Outcome, Registry, registry::OVERFLOW};
 use pyo3::{
     PyTraverseError, PyVisit,
     exceptions::{PyOverflowError, PyRuntimeError, PyTypeError, PyValueError},

@@ -1,6 +1,6 @@
 //! All operations of a monitor at rest, as Python sees them.
 
-use nanospan_core::{MonitorSnapshot as Core, OperationSnapshot as CoreOperation};
+use nanospan_record::{MonitorSnapshot as Core, OperationSnapshot as CoreOperation};
 use pyo3::{
     exceptions::PyValueError,
     intern,

@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use nanospan_core::{
-    Columns, Measured, Outcome, Recorded, Registry, Sample, Summary, Window, Writers,
-    error::check_seconds,
+use nanospan_format::Columns;
+use nanospan_record::{
+    Measured, Outcome, Recorded, Registry, Sample, Summary, Window, Writers, error::check_seconds,
 };
 use pyo3::{
     PyTraverseError, PyVisit,
@@ -82,7 +82,7 @@ impl Shared {
 /// Recording through it skips the look-up of the name. All methods may be called from any thread.
 #[pyclass(frozen, weakref, module = "nanospan")]
 pub struct Operation {
-    core: Arc<nanospan_core::Operation>,
+    core: Arc<nanospan_record::Operation>,
     name: Py<PyString>,
     metadata: MetadataTable,
     shared: Arc<Shared>,
@@ -90,7 +90,7 @@ pub struct Operation {
 
 impl Operation {
     pub fn new(
-        core: Arc<nanospan_core::Operation>,
+        core: Arc<nanospan_record::Operation>,
         name: Py<PyString>,
         shared: Arc<Shared>,
     ) -> Self {
@@ -103,7 +103,7 @@ impl Operation {
     }
 
     #[inline]
-    pub fn core(&self) -> &nanospan_core::Operation {
+    pub fn core(&self) -> &nanospan_record::Operation {
         &self.core
     }
 

@@ -1,6 +1,6 @@
 //! What an exception that leaves a tracked execution says about it.
 
-use nanospan_core::Outcome;
+use nanospan_record::Outcome;
 use pyo3::{
     exceptions::PyException,
     intern,

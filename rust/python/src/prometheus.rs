@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use nanospan_core::prometheus::{
+use nanospan_format::prometheus::{
     Family, Format, Head, Kind, Options, Sample, Series, Source, Value, encode, samples,
 };
 use pyo3::{
@@ -56,7 +56,7 @@ impl PrometheusEncoder {
     fn new(bounds: Vec<f64>, max_native_buckets: usize) -> PyResult<Self> {
         match Options::new(&bounds, max_native_buckets) {
             Ok(options) => Ok(Self(options)),
-            Err(refused) => Err(error::to_python("buckets", &refused)),
+            Err(refused) => Err(error::to_value_error("buckets", &refused)),
         }
     }
 

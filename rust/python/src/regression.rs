@@ -1,6 +1,6 @@
 //! Comparisons as Python calls them; see `nanospan.regression`.
 
-use nanospan_core::compare::{self as maths, HistorySettings, OnlineSettings, Settings, Verdict};
+use nanospan_stats::{self as maths, HistorySettings, OnlineSettings, Settings, Verdict};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,

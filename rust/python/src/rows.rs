@@ -3,7 +3,7 @@
 //! Columns come and go as bytes: ends as native `uint64` nanoseconds of Unix time, durations as native
 //! `float64` seconds, outcomes as `uint8`, lanes as native `uint32`.
 
-use nanospan_core::{
+use nanospan_format::{
     columns::{Columns, EventRow, Lanes, TableRow},
     scatter::{Extent, Grid},
 };

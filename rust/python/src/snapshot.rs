@@ -1,6 +1,6 @@
 //! A histogram at rest, as Python sees it: durations are seconds.
 
-use nanospan_core::{Measured, error::check_seconds, histogram};
+use nanospan_record::{Measured, error::check_seconds, histogram};
 use pyo3::{
     intern,
     prelude::*,

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use nanospan_core::{Measured, Outcome};
+use nanospan_record::{Measured, Outcome};
 use pyo3::{
     PyTraverseError, PyVisit, intern,
     prelude::*,

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nanospan_core::compare;
+use nanospan_stats as compare;
 use pyo3::{
     buffer::{PyBuffer, PyUntypedBuffer},
     exceptions::{PyTypeError, PyValueError},

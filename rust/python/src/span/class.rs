@@ -3,7 +3,7 @@
 
 use std::{ffi::c_void, ptr};
 
-use nanospan_core::Measured;
+use nanospan_record::Measured;
 use pyo3::{
     exceptions::PyTypeError,
     ffi, intern,

@@ -22,7 +22,7 @@ mod class;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use nanospan_core::{Measured, Outcome};
+use nanospan_record::{Measured, Outcome};
 use pyo3::{exceptions::PyRuntimeError, ffi, prelude::*, types::PyDict};
 
 pub use self::class::initialise;

@@ -1,6 +1,6 @@
 //! Two samples: did the operation become slower?
 
-use super::{
+use crate::{
     Values,
     dependence::LongRun,
     few::median_above,

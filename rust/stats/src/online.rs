@@ -1,6 +1,6 @@
 //! A stream of values: did the level change just now?
 
-use super::{
+use crate::{
     dependence::{inflation, lag_one},
     quantiles::quantile,
 };

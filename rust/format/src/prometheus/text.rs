@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
+use nanospan_record::histogram::Snapshot;
+
 use super::{
-    Options,
     family::{Head, Kind, Labels, Writer},
+    options::Options,
 };
-use crate::histogram::Snapshot;
 
 pub(super) struct Text<'a> {
     out: String,
@@ -25,7 +26,7 @@ pub(super) struct Text<'a> {
 
 impl<'a> Text<'a> {
     pub(super) fn new(options: &'a Options, open_metrics: bool) -> Self {
-        let bounds = options.bounds.seconds().iter();
+        let bounds = options.bounds().seconds().iter();
         let mut ends: Vec<String> = bounds
             .map(|&bound| format!("{}\"}} ", canonical(bound, open_metrics)))
             .collect();
@@ -132,7 +133,7 @@ impl Writer for Text<'_> {
             self.name, self.labels
         );
         // Most of an exposition is written here.
-        let counts = self.options.bounds.cumulative(histogram);
+        let counts = self.options.bounds().cumulative(histogram);
         let mut digits = itoa::Buffer::new();
         for (end, count) in self.ends.iter().zip(counts.chain([histogram.count()])) {
             self.out.push_str(&self.prefix);
@@ -193,7 +194,7 @@ fn push_number(value: f64, out: &mut String) {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -5,10 +5,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, io::Write};
 
-use crate::{
-    clock::Anchor,
-    ring::{Measured, Outcome, Sample},
-};
+use nanospan_record::{Measured, Outcome, Sample, clock::Anchor};
 
 /// Samples as columns of equal length.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -206,7 +203,7 @@ fn text(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
     out.write_fmt(arguments).expect("memory takes any text");
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -11,8 +11,6 @@ mod histogram;
 #[cfg(loom)]
 mod models;
 #[cfg(not(loom))]
-mod prometheus;
-#[cfg(not(loom))]
 mod snapshot;
 #[cfg(not(loom))]
 mod summary;

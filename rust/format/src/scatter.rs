@@ -1,6 +1,8 @@
 //! Samples as marks on a grid of pixels: time to the right, the logarithm of the duration upwards.
 
-use crate::{columns::Columns, ring::OUTCOMES};
+use nanospan_record::OUTCOMES;
+
+use crate::columns::Columns;
 
 /// Where the samples of a window lie.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,7 +77,7 @@ impl Grid {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

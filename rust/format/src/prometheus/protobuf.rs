@@ -1,15 +1,15 @@
 //! Length-delimited `io.prometheus.client.MetricFamily` messages, with native histograms.
 
+use nanospan_record::histogram::Snapshot;
 use prost::{
     Message,
     encoding::{encode_varint, message},
 };
 
 use super::{
-    Options,
     family::{Head, Kind, Labels, Writer},
+    options::Options,
 };
-use crate::histogram::Snapshot;
 
 /// Durations that were exactly 0 ns are counted as at most this many seconds. It is what the official clients
 /// use, so that histograms of several programs add up without widening the zero bucket; every recorded bucket
@@ -203,7 +203,7 @@ fn pairs(labels: &Labels<'_>) -> Vec<LabelPair> {
 }
 
 fn message_of(histogram: &Snapshot, options: &Options, created: Option<f64>) -> Histogram {
-    let bounds = &options.bounds;
+    let bounds = options.bounds();
     let classic = bounds.seconds().iter().zip(bounds.cumulative(histogram));
     let mut message = Histogram {
         sample_count: histogram.count(),
@@ -252,7 +252,7 @@ fn timestamp(unix: f64) -> Timestamp {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
@@ -279,7 +279,7 @@ mod tests {
         let one = |&value: &u64| match value {
             0 => Snapshot::new(1, 0, Vec::new(), 0, 0, 0),
             _ => {
-                let index = crate::histogram::config::index_of(value);
+                let index = nanospan_record::histogram::config::index_of(value);
                 Snapshot::new(0, index, vec![1], value.into(), value, value)
             }
         };
@@ -309,7 +309,7 @@ mod tests {
             prop_assert_eq!(read.zero_count, snapshot.zeros());
             prop_assert_eq!(read.sample_count, values.len() as u64);
             let counts: Vec<_> = read.bucket.iter().map(|b| b.cumulative_count).collect();
-            prop_assert_eq!(counts, options.bounds.cumulative(&snapshot).collect::<Vec<_>>());
+            prop_assert_eq!(counts, options.bounds().cumulative(&snapshot).collect::<Vec<_>>());
             let created = Timestamp { seconds: 12, nanos: 500_000_000 };
             prop_assert_eq!(read.created_timestamp, Some(created));
         }

@@ -2,8 +2,9 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
+use nanospan_record::snapshot::{MonitorSnapshot, OperationSnapshot};
+
 use super::family::{Head, Kind, Writer};
-use crate::snapshot::{MonitorSnapshot, OperationSnapshot};
 
 const DURATION: Head = Head::fixed(
     "nanospan_operation_duration_seconds",
@@ -30,7 +31,7 @@ const IN_FLIGHT: Head = Head::fixed(
     Kind::Gauge,
 );
 
-/// The values of the label `outcome`, in the order of [`OUTCOMES`](crate::OUTCOMES).
+/// The values of the label `outcome`, in the order of [`OUTCOMES`](nanospan_record::OUTCOMES).
 const OUTCOME_LABELS: [&str; 3] = ["ok", "error", "cancelled"];
 
 /// A monitor's snapshot, and labels that tell it from others beside it.

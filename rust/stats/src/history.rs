@@ -1,6 +1,6 @@
 //! A history: where did the level change?
 
-use super::{
+use crate::{
     Values,
     location::Location,
     normal::{critical, student_two_sided, two_sided},

@@ -1,6 +1,6 @@
 //! Where a sample lies, outliers aside.
 
-use super::quantiles::quantile;
+use crate::quantiles::quantile;
 
 /// How far from the median a value may lie, in robust standard deviations, before it is winsorised.
 const WINSORISED_AT: f64 = 3.0;

@@ -3,6 +3,8 @@
 //!
 //! Everything here is deterministic: no resampling, no random numbers.
 
+#![deny(unsafe_code)]
+
 mod comparison;
 mod dependence;
 mod few;

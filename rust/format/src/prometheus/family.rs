@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::histogram::Snapshot;
+use nanospan_record::histogram::Snapshot;
 
 /// What a family's values mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,14 +3,28 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::recorded;
-use crate::{
-    Error, MonitorSnapshot, OperationSnapshot,
+use nanospan_record::{
+    Clock, Measured, MonitorSnapshot, Operation, OperationSnapshot, Outcome, Writers,
     histogram::Snapshot,
-    prometheus::{
-        Bounds, Family, Format, Head, Kind, Options, Series, Source, Value, encode, samples,
-    },
 };
+
+use super::{Bounds, Family, Format, Head, Kind, Options, Series, Source, Value, encode, samples};
+use crate::Error;
+
+/// The histogram of `values`.
+fn recorded(values: &[u64]) -> Snapshot {
+    let operation = Operation::new(b"op", 1, Clock::get()).unwrap();
+    for &ns in values {
+        operation.record(
+            0,
+            Measured::Nanos(ns),
+            Outcome::Ok,
+            Writers::Serialised,
+            |_| false,
+        );
+    }
+    operation.histogram_of(Outcome::Ok)
+}
 
 fn operation(name: &[u8], ok: &[u64], error: &[u64]) -> OperationSnapshot {
     OperationSnapshot {
@@ -206,7 +220,10 @@ fn options_out_of_range_are_refused() {
     ] {
         assert!(matches!(Options::new(bounds, 160), Err(Error::Bound(_))));
     }
-    assert_eq!(Options::new(&[], 4), Err(Error::NativeBuckets(4)));
+    assert_eq!(
+        Options::new(&[], 4),
+        Err(Error::NativeBuckets { given: 4, least: 5 })
+    );
 }
 
 proptest! {

@@ -1,13 +1,14 @@
 //! Classic histograms: cumulative counts at fixed bounds, derived from exponential buckets.
 
-use crate::{
-    error::Error,
+use nanospan_record::{
+    Measured,
     histogram::{
         Snapshot,
         config::{SCALE, index_of},
     },
-    ring::Measured,
 };
+
+use crate::error::Error;
 
 /// Upper bounds of classic buckets, in seconds.
 ///

@@ -19,16 +19,12 @@ compile_error!("loom models need the core's assertions: run them with --profile 
 
 pub mod block;
 pub mod clock;
-pub mod columns;
-pub mod compare;
 pub mod error;
 pub mod histogram;
 mod memory;
 pub mod operation;
-pub mod prometheus;
 pub mod registry;
 pub mod ring;
-pub mod scatter;
 pub mod snapshot;
 pub mod summary;
 mod sync;
@@ -37,7 +33,6 @@ mod tests;
 
 pub use block::Totals;
 pub use clock::{Clock, WallClock};
-pub use columns::Columns;
 pub use error::Error;
 pub use operation::{Measured, Operation, Recorded, Window};
 pub use registry::{BegunSnapshot, Lookup, Registry};

@@ -16,10 +16,6 @@ pub enum Error {
     Seconds(f64),
     /// A quantile outside 0 to 1, or not a number.
     Quantile(f64),
-    /// A classic bucket's bound in seconds that is not positive and finite, or not larger than the one before.
-    Bound(f64),
-    /// Fewer native buckets than the coarsest schema needs.
-    NativeBuckets(usize),
     /// Bytes that are no histogram snapshot.
     Snapshot(Damage),
     /// A snapshot that should be earlier holds values that the later one does not.
@@ -47,15 +43,6 @@ impl fmt::Display for Error {
                 write!(f, "must be a finite number of seconds >= 0, got {given}")
             }
             Self::Quantile(given) => write!(f, "a quantile lies between 0 and 1, got {given}"),
-            Self::Bound(given) => write!(
-                f,
-                "bounds are finite numbers of seconds > 0, each larger than the one before, got {given}"
-            ),
-            Self::NativeBuckets(given) => write!(
-                f,
-                "a native histogram needs at least {} buckets, got {given}",
-                crate::prometheus::LEAST_NATIVE_BUCKETS
-            ),
             Self::Snapshot(damage) => write!(f, "not a histogram snapshot: {damage}"),
             Self::NotEarlier => f.write_str(
                 "the earlier snapshot holds values that the later one does not; it is of another \

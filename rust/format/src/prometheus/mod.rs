@@ -10,17 +10,20 @@
 mod classic;
 mod family;
 mod operations;
+mod options;
 mod protobuf;
 mod samples;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use classic::Bounds;
 pub use family::{Family, Head, Kind, Series, Value};
 pub use operations::Source;
+pub use options::{LEAST_NATIVE_BUCKETS, Options};
 pub use samples::Sample;
 
 use self::{family::Writer, protobuf::Protobuf, samples::Samples, text::Text};
-use crate::{error::Error, histogram::Snapshot};
 
 /// An exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,45 +34,6 @@ pub enum Format {
     OpenMetrics,
     /// `application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited`.
     Protobuf,
-}
-
-/// How histograms are shown.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Options {
-    bounds: Bounds,
-    max_native_buckets: usize, // at least LEAST_NATIVE_BUCKETS
-}
-
-/// Prometheus' coarsest schema is -4, at which what can be recorded takes five buckets.
-pub const LEAST_NATIVE_BUCKETS: usize = 5;
-
-impl Options {
-    /// Options with classic buckets at `bounds` seconds, none if there are none, and native histograms of at
-    /// most `max_native_buckets`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Bound`] if the bounds are not positive, finite and ascending, [`Error::NativeBuckets`] if the
-    /// limit is below [`LEAST_NATIVE_BUCKETS`].
-    pub fn new(bounds: &[f64], max_native_buckets: usize) -> Result<Self, Error> {
-        if max_native_buckets < LEAST_NATIVE_BUCKETS {
-            return Err(Error::NativeBuckets(max_native_buckets));
-        }
-        Ok(Self {
-            bounds: Bounds::new(bounds)?,
-            max_native_buckets,
-        })
-    }
-
-    /// The bounds of classic buckets.
-    #[must_use]
-    pub fn bounds(&self) -> &Bounds {
-        &self.bounds
-    }
-
-    fn native(&self, histogram: &Snapshot) -> Snapshot {
-        histogram.with_at_most(self.max_native_buckets)
-    }
 }
 
 /// Everything in `sources` and `families` as one exposition in `format`.

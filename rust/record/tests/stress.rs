@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use nanospan_core::{Clock, Measured, Operation, Outcome, Sample, Writers};
+use nanospan_record::{Clock, Measured, Operation, Outcome, Sample, Writers};
 
 const WRITERS: u64 = 4;
 
@@ -170,7 +170,7 @@ fn readers_beside_writers_never_see_a_torn_sample() {
                     assert_eq!(histogram.min_ns().is_some(), histogram.count() > 0);
                     let bytes = histogram.to_bytes();
                     assert_eq!(
-                        nanospan_core::histogram::Snapshot::from_bytes(&bytes).as_ref(),
+                        nanospan_record::histogram::Snapshot::from_bytes(&bytes).as_ref(),
                         Ok(&histogram),
                         "a snapshot that contradicts itself"
                     );

@@ -1,11 +1,12 @@
 //! Samples as values, for programs that expose them themselves.
 
+use nanospan_record::histogram::Snapshot;
+
 use super::{
-    Options,
     family::{Head, Labels, Writer},
+    options::Options,
     text::canonical,
 };
-use crate::histogram::Snapshot;
 
 /// One line of a text exposition.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +62,7 @@ impl Writer for Samples<'_> {
     }
 
     fn histogram(&mut self, labels: &Labels<'_>, histogram: &Snapshot, created: Option<f64>) {
-        let bounds = &self.options.bounds;
+        let bounds = self.options.bounds();
         let ends = bounds.seconds().iter().map(|&bound| canonical(bound, true));
         let counts = bounds.cumulative(histogram).chain([histogram.count()]);
         for (end, count) in ends.chain(["+Inf".to_owned()]).zip(counts) {

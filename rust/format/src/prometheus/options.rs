@@ -1,0 +1,48 @@
+//! How histograms are shown.
+
+use nanospan_record::histogram::Snapshot;
+
+use super::classic::Bounds;
+use crate::error::Error;
+
+/// How histograms are shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    bounds: Bounds,
+    max_native_buckets: usize, // at least LEAST_NATIVE_BUCKETS
+}
+
+/// Prometheus' coarsest schema is -4, at which the range that can be recorded takes five buckets.
+pub const LEAST_NATIVE_BUCKETS: usize = 5;
+
+impl Options {
+    /// Options with classic buckets at `bounds` seconds (no classic buckets if `bounds` is empty), and native
+    /// histograms of at most `max_native_buckets`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bound`] if the bounds are not positive, finite and ascending, [`Error::NativeBuckets`] if the
+    /// limit is below [`LEAST_NATIVE_BUCKETS`].
+    pub fn new(bounds: &[f64], max_native_buckets: usize) -> Result<Self, Error> {
+        if max_native_buckets < LEAST_NATIVE_BUCKETS {
+            return Err(Error::NativeBuckets {
+                given: max_native_buckets,
+                least: LEAST_NATIVE_BUCKETS,
+            });
+        }
+        Ok(Self {
+            bounds: Bounds::new(bounds)?,
+            max_native_buckets,
+        })
+    }
+
+    /// The bounds of classic buckets.
+    #[must_use]
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    pub(super) fn native(&self, histogram: &Snapshot) -> Snapshot {
+        histogram.with_at_most(self.max_native_buckets)
+    }
+}
