@@ -9,8 +9,8 @@ from itertools import count
 import pytest
 
 from nanospan import PerformanceMonitor
-from nanospan.export.files import FORMATS, write
 from nanospan.export.report import write_report
+from nanospan.export.write import FORMATS, write
 
 SAMPLES = 1_000_000
 

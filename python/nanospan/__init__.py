@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nanospan import wiring as _wiring  # noqa: F401 - connects the layers
 from nanospan._core import (
     MonitorSnapshot,
     Operation,
@@ -10,9 +11,11 @@ from nanospan._core import (
     Span,
     __version__,
 )
-from nanospan.measurements import Measurement
-from nanospan.metrics import PerformanceMetric, PerformanceStats
-from nanospan.monitor import PerformanceMonitor, get_performance_monitor, track_performance
+from nanospan.monitor import PerformanceMonitor, get_performance_monitor
+from nanospan.tracking import track_performance
+from nanospan.values.measurements import Measurement
+from nanospan.values.samples import PerformanceMetric
+from nanospan.values.statistics import PerformanceStats
 
 __all__ = [
     "Measurement",

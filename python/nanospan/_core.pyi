@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar, final
 
 from typing_extensions import Buffer, disjoint_base
 
-from nanospan.metrics import PerformanceStats
-from nanospan.regression.results import Alarm, ChangePoint, Comparison
+from nanospan.values.comparisons import Alarm, ChangePoint, Comparison
+from nanospan.values.statistics import PerformanceStats
 
 __all__ = [
     "OVERFLOW_OPERATION",
@@ -269,7 +269,7 @@ class OnlineDetector:
 class Monitor:
     def __new__(cls: type[_Self], *_args: Any, **_kwargs: Any) -> _Self: ...  # noqa: PYI019 - 3.10
     def __init__(
-        self, max_metrics_per_operation: int, max_operations: int, events: _Events
+        self, max_metrics_per_operation: int, max_operations: int, events: _Events | None
     ) -> None: ...
     def track_operation(
         self, operation: str, metadata: Mapping[str, Any] | None = None

@@ -4,13 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from nanospan import regression
 from nanospan.alerts.engine import Clock, Engine
-from nanospan.alerts.source import MonitorSource
+from nanospan.alerts.observations import MonitorObservations
 
 
-class _SetClock(MonitorSource):
-    """A source whose Unix times are off, as they are once the clock was set."""
+class _SetClock(MonitorObservations):
+    """Observations whose Unix times are off, as they are once the clock was set."""
 
     step = 0.0
 
@@ -39,8 +38,8 @@ class Looking:
         self.recorded = []
         self.monitor = monitor
         clock = Clock(lambda: self.now, lambda: self.wall)
-        self._source = _SetClock(monitor, lambda: regression)
-        self.engine = Engine(self._source, self._publish, clock)
+        self._observations = _SetClock(monitor)
+        self.engine = Engine(self._observations, self._publish, clock)
 
     def _publish(self, alert, announce):
         self.recorded.append(alert)
@@ -49,7 +48,7 @@ class Looking:
 
     def set_clock(self, step):
         """Set the system's clock by so many seconds."""
-        self._source.step += step
+        self._observations.step += step
 
     def rules(self, *rules):
         self.engine.set_rules(rules)

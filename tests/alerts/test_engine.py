@@ -113,16 +113,16 @@ def test_alerts_that_are_over_take_no_memory(looking, monitor):
     assert looking.engine._entries == {}
 
 
-def test_the_thread_survives_a_source_that_raises(caplog):
+def test_the_thread_survives_observations_that_raise(caplog):
     """It logs the trouble once, goes on, and finds what there is afterwards."""
     looked = []
 
-    class Source:
+    class Observations:
         def snapshot(self):
             looked.append(1)
             raise SystemExit("no snapshot")
 
-    engine = Engine(Source(), lambda *_: None)
+    engine = Engine(Observations(), lambda *_: None)
     engine.set_rules((StatisticRule(name="r", operation="op", statistic="absent", window=0.1),))
     engine.start()
     wait_until(lambda: len(looked) >= 3)

@@ -134,9 +134,9 @@ assert [a.state for a in alerts.history()][:1] == ["firing"]
 def test_a_fork_waits_for_what_another_thread_creates(tmp_path):
     """The lock under which monitors and alerts are made is free in the child."""
     code = """
-import os, signal, threading, nanospan.monitor
+import os, signal, threading, nanospan.recorder
 monitor = nanospan.get_performance_monitor()
-held, lock = threading.Event(), nanospan.monitor._creation
+held, lock = threading.Event(), nanospan.recorder.creation
 def hold():
     with lock:
         held.set()

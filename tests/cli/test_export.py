@@ -12,7 +12,7 @@ import pytest
 
 from nanospan import MonitorSnapshot, PerformanceMonitor
 from nanospan.cli import main
-from nanospan.export.files import write
+from nanospan.export.write import write
 
 
 @pytest.fixture

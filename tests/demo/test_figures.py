@@ -6,7 +6,7 @@ import pytest
 
 from nanospan import PerformanceMonitor
 from nanospan.demo.figures import gain_figures, operation_figures
-from nanospan.demo.workload import Measurement
+from nanospan.demo.workload import Timings
 
 
 def test_verdict_compares_p95_with_the_threshold() -> None:
@@ -41,8 +41,8 @@ def test_operation_without_threshold_is_not_judged() -> None:
 
 def test_gains() -> None:
     """Latencies are reductions of the mean, throughput a ratio of requests per second."""
-    naive = Measurement([0.010, 0.030], [0.1, 0.3], 100, 10.0)
-    nanospan = Measurement([0.001], [0.05], 100, 2.5)
+    naive = Timings([0.010, 0.030], [0.1, 0.3], 100, 10.0)
+    nanospan = Timings([0.001], [0.05], 100, 2.5)
     latency, throughput, acquisition = gain_figures(naive, nanospan)
     assert (latency.naive, latency.nanospan) == pytest.approx((0.2, 0.05))
     assert latency.gain == pytest.approx(0.75)
@@ -56,7 +56,7 @@ def test_gains() -> None:
 
 def test_a_loss_is_shown_as_one() -> None:
     """When nanospan is slower the reduction is negative and the mark not beaten."""
-    naive, nanospan = Measurement([0.1], [0.1], 1, 1.0), Measurement([0.2], [0.2], 1, 4.0)
+    naive, nanospan = Timings([0.1], [0.1], 1, 1.0), Timings([0.2], [0.2], 1, 4.0)
     latency, throughput, acquisition = gain_figures(naive, nanospan)
     assert latency.gain == pytest.approx(-1.0)
     assert throughput.gain == pytest.approx(0.25)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nanospan.demo.corpus import Turn
 from nanospan.demo.layers import chunk_body, embed_facts
-from nanospan.demo.workload import (
+from nanospan.demo.requests import (
     TURNS_PER_CONVERSATION,
     TURNS_PER_REQUEST,
     conversations,

@@ -15,7 +15,7 @@ from opentelemetry.sdk.resources import Resource
 
 from nanospan import PerformanceMonitor
 from nanospan.export.otlp.metrics import MetricsBuilder
-from nanospan.measurements import Measurement
+from nanospan.values.measurements import Measurement
 
 DELTA, CUMULATIVE = AggregationTemporality.DELTA, AggregationTemporality.CUMULATIVE
 DELTAS = {Histogram: DELTA, ObservableCounter: DELTA}

@@ -14,7 +14,7 @@ import pytest
 
 from nanospan.export import periodic
 from nanospan.export.periodic import export_periodically
-from nanospan.measurements import Measurement
+from nanospan.values.measurements import Measurement
 
 PATIENCE = 30  # seconds, generous: machines are shared
 SELDOM = 3600.0

@@ -18,7 +18,7 @@ from nanospan.export.prometheus import DEFAULT_BUCKETS, Exposition
 from nanospan.export.prometheus.exposition import compressed
 from nanospan.export.prometheus.naming import family_name, label_pairs
 from nanospan.export.prometheus.negotiation import accepts_gzip, choose_format
-from nanospan.measurements import Measurement
+from nanospan.values.measurements import Measurement
 
 DURATION = "nanospan_operation_duration_seconds"
 NAMES = ("op", 'quotes " and \\ and\nnewline\r', "süß 🦀", "lone \ud800", "lone \ud801", "a\0b")

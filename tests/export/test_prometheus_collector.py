@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 import nanospan.export.prometheus
 from nanospan.export.prometheus import Exposition, NanospanCollector
-from nanospan.measurements import Measurement
+from nanospan.values.measurements import Measurement
 
 
 @pytest.fixture

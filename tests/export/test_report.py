@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 from nanospan import PerformanceMonitor
-from nanospan.export.recording import record_of
 from nanospan.export.report import ABSENT, write_report
+from nanospan.values.recordings import record_of
 
 HOSTILE = "</script><b onclick=\"x\">&amp; 'é'"
 
@@ -133,5 +133,7 @@ def test_the_file_appears_whole(recorded, tmp_path):
 @pytest.mark.parametrize("wrong", [None, "nanospan", 3])
 def test_other_sources_are_refused(wrong):
     """The error says what can be exported."""
-    with pytest.raises(TypeError, match="a PerformanceMonitor, a MonitorSnapshot or a Recording"):
+    with pytest.raises(
+        TypeError, match="must be a PerformanceMonitor, MonitorSnapshot or Recording, got"
+    ):
         page_of(wrong)

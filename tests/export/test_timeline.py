@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from nanospan import PerformanceMonitor
 from nanospan._core import lanes
-from nanospan.export.files import write
 from nanospan.export.timeline import NoTimesError
+from nanospan.export.write import write
 
 COLOURS = {"good", "bad", "terrible", "grey"}  # of the format's reserved names
 

@@ -11,8 +11,8 @@ from nanospan import get_performance_monitor
 from nanospan.demo import layers
 from nanospan.demo.corpus import Turn, take_turns
 from nanospan.demo.naive import NaiveMemory
+from nanospan.demo.requests import conversations
 from nanospan.demo.service import MemoryService, ServiceRegistry
-from nanospan.demo.workload import conversations
 from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager
 
 CONFIG = ConnectionPoolConfig(min_size=2, max_size=4)

@@ -21,8 +21,8 @@ from servers import free_port, running, server_path
 
 from nanospan import get_performance_monitor
 from nanospan.export.otlp import OtlpExporter
-from nanospan.measurements import Measurement
 from nanospan.pool import ConnectionPoolConfig
+from nanospan.values.measurements import Measurement
 
 PATIENCE = 60.0
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
@@ -254,7 +254,7 @@ async def test_a_collector_receives_the_state_of_pools(manager, database, collec
 PROGRAM = """
 from nanospan import get_performance_monitor
 from nanospan.export.otlp import start_otlp_export
-from nanospan.measurements import Measurement
+from nanospan.values.measurements import Measurement
 start_otlp_export()
 monitor = get_performance_monitor()
 monitor.add_source(lambda: [Measurement("db.client.connection.count", "up_down_counter", 1)])

@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from nanospan import get_performance_monitor
-from nanospan.export.files import write
+from nanospan.export.write import write
 from nanospan.pool import (
     ConnectionPoolConfig,
     GlobalConnectionManager,

@@ -12,7 +12,7 @@ from nanospan import Snapshot, get_performance_monitor
 from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
 
 if TYPE_CHECKING:
-    from nanospan.measurements import Measurement
+    from nanospan.values.measurements import Measurement
 
 PREFIX = "db.client.connection."
 

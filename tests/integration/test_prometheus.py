@@ -16,7 +16,7 @@ from servers import free_port, running, server_path
 
 from nanospan import PerformanceMonitor
 from nanospan.export.prometheus import Exposition, start_http_server
-from nanospan.measurements import Measurement
+from nanospan.values.measurements import Measurement
 
 WAIT = 60.0  # seconds: what a loaded machine may take
 DURATION = "nanospan_operation_duration_seconds"

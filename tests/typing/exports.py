@@ -17,7 +17,7 @@ from nanospan import MonitorSnapshot, PerformanceMonitor
 from nanospan.export.otlp import OtlpExporter, WithNanospan, start_otlp_export
 from nanospan.export.periodic import PeriodicExport, export_periodically
 from nanospan.integrations.asgi import NanospanMiddleware
-from nanospan.measurements import Measurement
+from nanospan.values.measurements import Measurement
 
 monitor = PerformanceMonitor()
 

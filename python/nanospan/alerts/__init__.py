@@ -4,9 +4,9 @@
 """
 
 from nanospan.alerts.alert import Alert
+from nanospan.alerts.alerts_file import AlertsFile, AlertsFileError, Problem, load
 from nanospan.alerts.delivery import Delivery
 from nanospan.alerts.fields import RuleError
-from nanospan.alerts.files import AlertsFile, AlertsFileError, Problem, load
 from nanospan.alerts.manager import Alerts
 from nanospan.alerts.rules import ChangeRule, RegressionRule, Rule, StatisticRule
 from nanospan.alerts.silences import Silence

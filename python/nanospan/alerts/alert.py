@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from nanospan.alerts.summary import Quantity, render, unit_of
+from nanospan.alerts.templates import Quantity, render, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nanospan.alerts.states import Finding
 
 if TYPE_CHECKING:
-    from nanospan.alerts.evaluation import Source
+    from nanospan.alerts.observations import Observations
     from nanospan.alerts.rules import ChangeRule
+    from nanospan.regression import Alarm, OnlineDetector
 
 __all__ = ["Changes"]
 
 
 @dataclass(slots=True)
 class _Watch:
-    detector: Any
-    latest: int = 0  # the moment of the source from which samples are new
+    detector: OnlineDetector
+    latest: int = 0  # the moment from which samples are new
     fired_at: float | None = None  # on the engine's clock
     ratio: float | None = None
 
@@ -33,13 +34,15 @@ class Changes:
         """Forget the detectors of all rules but these."""
         self._watches = {key: watch for key, watch in self._watches.items() if key[0] in rules}
 
-    def look(self, rule: ChangeRule, operation: str, source: Source, now: float) -> Finding:
+    def look(
+        self, rule: ChangeRule, operation: str, observations: Observations, now: float
+    ) -> Finding:
         """Feed the samples that are new, and say whether a change is being reported."""
         key = (rule.name, operation)
         watch = self._watches.get(key)
         if watch is None:
-            watch = self._watches[key] = _Watch(source.detector(rule))
-        durations, watch.latest = source.durations_since(operation, watch.latest)
+            watch = self._watches[key] = _Watch(observations.detector(rule))
+        durations, watch.latest = observations.durations_since(operation, watch.latest)
         for duration in durations:
             alarm = watch.detector.update(duration)
             if alarm is not None and _counts(rule, alarm):
@@ -51,7 +54,7 @@ class Changes:
         return Finding(is_reported, not is_reported, watch.ratio)
 
 
-def _counts(rule: ChangeRule, alarm: Any) -> bool:
+def _counts(rule: ChangeRule, alarm: Alarm) -> bool:
     if rule.direction == "any":
         return True
-    return bool(alarm.ratio > 1) == (rule.direction == "up")
+    return (alarm.ratio > 1) == (rule.direction == "up")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nanospan.alerts.alert import Alert, describe, instance_name
-from nanospan.alerts.evaluation import Evaluator, Source
+from nanospan.alerts.evaluation import Evaluator
+from nanospan.alerts.observations import MonitorGoneError, Observations
 from nanospan.alerts.states import Change, Finding, Track, step
 
 if TYPE_CHECKING:
@@ -18,17 +19,13 @@ if TYPE_CHECKING:
     from nanospan.alerts.rules import Rule
     from nanospan.alerts.silences import Silence
 
-__all__ = ["Clock", "Engine", "SourceGoneError"]
+__all__ = ["Clock", "Engine"]
 
 logger = logging.getLogger("nanospan.alerts")
 
 # After each look the thread rests so many times as long as it took: however many operations there
 # are, it uses at most a twentieth of a core.
 REST = 19
-
-
-class SourceGoneError(Exception):
-    """There is nothing left to look at, and never will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +73,21 @@ class Engine:
     rules. `tick` belongs to one thread at a time; everything else may be called from any.
 
     Args:
-        source: Where the state of the operations comes from.
+        observations: What the rules are evaluated on.
         publish: Called with every change, and whether the sinks are to be told. Must be quick.
         clock: What time it is.
-        gone: Called by the thread, as the last thing it does, when the source has gone.
+        gone: Called by the thread, as the last thing it does, when the monitor is gone.
     """
 
     def __init__(
         self,
-        source: Source,
+        observations: Observations,
         publish: Callable[[Alert, bool], None],
         clock: Clock | None = None,
         *,
         gone: Callable[[], None] = lambda: None,
     ) -> None:
-        self._source = source
+        self._observations = observations
         self._publish = publish
         self._clock = clock or Clock()
         self._gone = gone
@@ -128,13 +125,13 @@ class Engine:
         """Look once, and publish what changed.
 
         Raises:
-            SourceGoneError: If the source says so.
+            MonitorGoneError: If the monitor no longer exists.
         """
         moment = _Moment(self._clock.monotonic(), self._clock.time(), self._silences)
         rules = self._rules
         self._end_removed(rules, moment)
         if rules:
-            found = self._evaluator.findings(rules, self._source, moment.now)
+            found = self._evaluator.findings(rules, self._observations, moment.now)
             for rule, operation, finding in found:
                 self._advance(rule, operation, finding, moment)
         self._active = tuple(
@@ -226,7 +223,7 @@ class Engine:
             try:
                 self.tick()
                 self._trouble = ""
-            except SourceGoneError:
+            except MonitorGoneError:
                 self._gone()
                 return
             except BaseException as exc:

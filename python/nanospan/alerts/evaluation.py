@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from nanospan.alerts.changes import Changes
 from nanospan.alerts.rules import ChangeRule, RegressionRule, Rule, StatisticRule
@@ -12,11 +12,12 @@ from nanospan.alerts.states import Finding
 from nanospan.alerts.windows import Window, Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-    from nanospan import MonitorSnapshot
+    from nanospan.alerts.observations import Observations
+    from nanospan.regression import Comparison
 
-__all__ = ["Evaluator", "Source"]
+__all__ = ["Evaluator"]
 
 logger = logging.getLogger("nanospan.alerts")
 
@@ -26,31 +27,12 @@ NOTHING = Finding(breached=False, cleared=True)
 UNDECIDED = Finding(breached=False, cleared=False)
 
 
-class Source(Protocol):
-    """Where the state comes from; all of it may be asked from any thread."""
-
-    def snapshot(self) -> MonitorSnapshot:
-        """The state of all operations."""
-
-    def durations_since(self, operation: str, moment: int) -> tuple[list[float], int]:
-        """What is new in an operation's window since a moment, in seconds, and its own moment.
-
-        The first moment is 0; no setting of the clock moves those that follow.
-        """
-
-    def detector(self, rule: ChangeRule) -> Any:
-        """A new ``nanospan.regression.OnlineDetector`` with a rule's settings."""
-
-    def compare(self, baseline: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Comparisons by operation: what ``monitor.compare(baseline, **options)`` gives."""
-
-
 class _NotTriedError(Exception):
     """The rule failed, and it is not yet time to try again."""
 
 
 class Evaluator:
-    """Looks at a source for a set of rules. Not thread-safe: it belongs to the engine's thread."""
+    """Evaluates a set of rules. Not thread-safe: it belongs to the engine's thread."""
 
     def __init__(self) -> None:
         self._windows = Windows()
@@ -63,7 +45,7 @@ class Evaluator:
         self._troubles: dict[str, str] = {}
 
     def findings(
-        self, rules: tuple[Rule, ...], source: Source, now: float
+        self, rules: tuple[Rule, ...], observations: Observations, now: float
     ) -> Iterator[tuple[Rule, str, Finding]]:
         """Look once.
 
@@ -72,18 +54,18 @@ class Evaluator:
 
         Args:
             rules: The rules that there are.
-            source: Where to look.
+            observations: What the rules are evaluated on.
             now: The time in seconds, on a clock that never goes back.
 
         Yields:
             A rule, the name of an operation, and what was found.
         """
-        snapshot = source.snapshot()
+        snapshot = observations.snapshot()
         self._windows.advance(snapshot, now)
         self._match(rules, snapshot.operations)
         for rule in rules:
             try:
-                found = list(self._look(rule, source, now))
+                found = list(self._look(rule, observations, now))
             except _NotTriedError:
                 continue
             except Exception as exc:  # noqa: BLE001 - a rule must not end the others
@@ -111,7 +93,9 @@ class Evaluator:
                     if rule.matches(operation):
                         self._matching[rule.name].append(operation)
 
-    def _look(self, rule: Rule, source: Source, now: float) -> Iterator[tuple[str, Finding]]:
+    def _look(
+        self, rule: Rule, observations: Observations, now: float
+    ) -> Iterator[tuple[str, Finding]]:
         operations = self._matching[rule.name]
         if isinstance(rule, StatisticRule):
             # Silence is found even where there never was anything to hear.
@@ -122,23 +106,22 @@ class Evaluator:
             if rule.statistic == "absent" and rule.operation not in operations:
                 yield rule.operation, NOTHING  # the pattern itself is no longer without a match
         elif isinstance(rule, RegressionRule):
-            yield from self._compare(rule, operations, source, now).items()
+            yield from self._compare(rule, operations, observations, now).items()
         elif isinstance(rule, ChangeRule):
             for operation in operations:
-                yield operation, self._changes.look(rule, operation, source, now)
+                yield operation, self._changes.look(rule, operation, observations, now)
         else:
             raise TypeError(f"no rule of a known kind: {type(rule).__name__}")
 
     def _compare(
-        self, rule: RegressionRule, operations: list[str], source: Source, now: float
+        self, rule: RegressionRule, operations: list[str], observations: Observations, now: float
     ) -> dict[str, Finding]:
         """The findings of the last comparison; a new one where it is time."""
         due, findings = self._regressions.get(rule.name, (now, {}))
         if now >= due:
             # Before the comparison: one that fails is not tried again at once either.
             self._regressions[rule.name] = (now + rule.every, None)
-            options = {"fdr": rule.fdr, "min_effect": rule.min_effect}
-            comparisons = source.compare(rule.baseline, options)
+            comparisons = observations.compare(rule)
             findings = {
                 operation: _weigh(rule, comparisons[operation])
                 for operation in operations
@@ -190,8 +173,7 @@ def _statistic(statistic: str, window: Window) -> float | None:
     return durations.quantile(_QUANTILES[statistic])
 
 
-def _weigh(rule: RegressionRule, comparison: Any) -> Finding:
-    """What a `nanospan.regression.Comparison` says."""
+def _weigh(rule: RegressionRule, comparison: Comparison) -> Finding:
     if comparison.counts[1] < rule.min_count:
         return UNDECIDED
     verdict, ratio = comparison.verdict, comparison.shift

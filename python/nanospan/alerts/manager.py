@@ -12,21 +12,21 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanospan.alerts import files
+from nanospan.alerts.alerts_file import AlertsFile, AlertsFileError, Problem, load
 from nanospan.alerts.delivery import Courier, Delivery
 from nanospan.alerts.engine import Clock, Engine
 from nanospan.alerts.fields import check_seconds
+from nanospan.alerts.observations import MonitorObservations
 from nanospan.alerts.rules import Rule
 from nanospan.alerts.silences import Silence
 from nanospan.alerts.sinks import FunctionSink, LogSink, Sink
-from nanospan.alerts.source import MonitorSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from nanospan import PerformanceMonitor
     from nanospan.alerts.alert import Alert
+    from nanospan.recorder import Recorder
 
 __all__ = ["Alerts"]
 
@@ -54,24 +54,22 @@ class Alerts:
 
     Args:
         monitor: What is looked at. It is not kept alive: the thread ends with it.
-        regression: Imports :mod:`nanospan.regression`, which rules on regressions and changes ask.
         clock: What time it is.
     """
 
     def __init__(
         self,
-        monitor: PerformanceMonitor,
+        monitor: Recorder,
         *,
-        regression: Callable[[], Any] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._source = MonitorSource(monitor, regression)
+        self._observations = MonitorObservations(monitor)
         self._clock = clock or Clock()
         # Replaced, never changed: a fork in the middle of a change finds the one or the other.
         self._rules: dict[str, Rule] = {}
         self._silences: tuple[Silence, ...] = ()
         self._sinks: tuple[Sink, ...] = ()
-        self._files: dict[Path, files.AlertsFile] = {}
+        self._files: dict[Path, AlertsFile] = {}
         self._closed = False
         self._begin()
         _every.add(self)
@@ -84,7 +82,7 @@ class Alerts:
         self._standing: dict[tuple[str, str], Alert] = {}
         self._default = Courier(LogSink())
         self._couriers = tuple(Courier(sink) for sink in self._sinks)
-        self._engine = Engine(self._source, self._publish, self._clock, gone=self.close)
+        self._engine = Engine(self._observations, self._publish, self._clock, gone=self.close)
 
     def _publish(self, alert: Alert, announce: bool) -> None:
         self._history.append(alert)
@@ -147,7 +145,7 @@ class Alerts:
             OSError: If it cannot be read.
             RuntimeError: If the alerts are closed.
         """
-        loaded = files.load(path)
+        loaded = load(path)
         key = Path(path).absolute()
         with self._lock:
             self._refuse_closed()
@@ -159,8 +157,8 @@ class Alerts:
                     self._refuse_name(rule, rules)
                     rules[rule.name] = rule
             except ValueError as exc:
-                problem = files.Problem(0, "", str(exc))
-                raise files.AlertsFileError(loaded.path, [problem]) from None
+                problem = Problem(0, "", str(exc))
+                raise AlertsFileError(loaded.path, [problem]) from None
             self._files = {**self._files, key: loaded}
             old_silences = before.silences if before else ()
             kept = (each for each in self._silences if each not in old_silences)

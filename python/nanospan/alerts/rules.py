@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from nanospan.alerts.fields import (
     RuleError,
@@ -17,7 +17,9 @@ from nanospan.alerts.fields import (
     check_seconds,
     check_text,
 )
-from nanospan.alerts.summary import PLACEHOLDERS, check_template
+from nanospan.alerts.templates import PLACEHOLDERS, check_template
+from nanospan.regression import Baseline
+from nanospan.regression.effects import MIN_EFFECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,11 +119,6 @@ class Rule:
     def default_summary(self) -> str:
         """The text of a rule without a `summary`, with placeholders."""
         raise NotImplementedError
-
-    @property
-    def is_pattern(self) -> bool:
-        """Whether `operation` may match several names."""
-        return any(character in self.operation for character in "*?[")
 
     def matches(self, operation: str) -> bool:
         """Whether the rule watches the operation of this name."""
@@ -271,10 +268,10 @@ class RegressionRule(Rule):
             start are slow for reasons of their own.
     """
 
-    baseline: Any = field(hash=False)
+    baseline: Baseline | str | os.PathLike[str] = field(hash=False)
     every: float = 30.0
     fdr: float = 0.001
-    min_effect: float = 0.03
+    min_effect: float = MIN_EFFECT
     min_count: int = 100
 
     statistic_name: ClassVar[str] = "regression"
@@ -285,8 +282,7 @@ class RegressionRule(Rule):
         is_path = isinstance(self.baseline, os.PathLike) or (
             isinstance(self.baseline, str) and self.baseline != ""
         )
-        # The class itself is another layer's.
-        if not is_path and not hasattr(self.baseline, "operations"):
+        if not is_path and not isinstance(self.baseline, Baseline):
             raise RuleError("baseline", self.baseline, "must be a baseline or a file's path")
         if not 0 < check_number("fdr", self.fdr) < 1:
             raise RuleError("fdr", self.fdr, "must be a share: over 0 and under 1")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nanospan.alerts.rules import SLICES
 
 if TYPE_CHECKING:
-    from nanospan import MonitorSnapshot, OperationSnapshot, Snapshot
+    from nanospan._core import MonitorSnapshot, OperationSnapshot, Snapshot
 
 __all__ = ["Window", "Windows"]
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from nanospan.cli import options, text
 from nanospan.cli.child import deferred_interrupts
 from nanospan.cli.series import NAMES, FailedError, Series
-from nanospan.regression import Baseline, compare, wording
-from nanospan.regression.effects import tail_min_effect
+from nanospan.regression import Baseline, compare
+from nanospan.regression.effects import tail_min_effect_beside
+from nanospan.values.units import change_text, counted, interval_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
         *times,
         alpha=arguments.alpha,
         min_effect=arguments.min_effect,
-        tail_min_effect=tail_min_effect(arguments.min_effect),
+        tail_min_effect=tail_min_effect_beside(arguments.min_effect),
     )
     if arguments.format == "json":
         text.say_json(_to_dict(arguments, commands, times, comparison))
@@ -150,17 +151,20 @@ def _report(
 ) -> list[str]:
     headings = ("", "command", "median", "least", "most")
     figures = [
-        [wording.seconds(each) for each in (statistics.median(values), min(values), max(values))]
+        [
+            text.fixed_duration(each)
+            for each in (statistics.median(values), min(values), max(values))
+        ]
         for values in times
     ]
-    shift = f"{wording.change(comparison.shift)} ({wording.interval(comparison.shift_ci)})"
+    shift = f"{change_text(comparison.shift)} ({interval_text(comparison.shift_ci)})"
     verdict: str = comparison.verdict
-    runs = text.counted(arguments.runs, "run")
+    runs = counted(arguments.runs, "run")
     closing = (
         f"B against A: {{}}, {shift}, p = {comparison.p_value:.2g}; {runs} of each, in turn, after "
-        f"{text.counted(arguments.warmup, 'warm-up')}"
+        f"{counted(arguments.warmup, 'warm-up')}"
     )
-    words = [wording.shown(shlex.join(command)) for command in commands]
+    words = [printable(shlex.join(command)) for command in commands]
     if arguments.format == "markdown":
         code = [text.markdown_name(shlex.join(command)) for command in commands]
         rows = [[n, word, *f] for n, word, f in zip(NAMES, code, figures, strict=True)]

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 from nanospan.cli import options, text
 from nanospan.cli.sparkline import sparkline
 from nanospan.cli.status import patiently
-from nanospan.files import write_atomically
-from nanospan.regression import change_points, read_histories, wording
+from nanospan.export.sample_files import read_histories
+from nanospan.regression import change_points
+from nanospan.values.files import write_atomically
+from nanospan.values.units import change_text, counted, figure_text, interval_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nanospan.regression import ChangePoint, History
+    from nanospan.export.sample_files import History
+    from nanospan.regression import ChangePoint
 
 Changes = dict[str, list["ChangePoint"]]
 
@@ -83,12 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
         return text.complain("--plot needs matplotlib: pip install 'nanospan[plot]'")
     try:
         histories = patiently(
-            f"reading {text.counted(len(arguments.files), 'file')}",
+            f"reading {counted(len(arguments.files), 'file')}",
             functools.partial(read_histories, arguments.files),
         )
         histories = _selected(histories, arguments.operation)
         changes = patiently(
-            f"looking for changes in {text.counted(_length(histories), 'value')}",
+            f"looking for changes in {counted(_length(histories), 'value')}",
             functools.partial(_find, histories, arguments.penalty, arguments.min_size),
         )
         if arguments.plot is not None:
@@ -119,8 +122,8 @@ def _find(histories: Mapping[str, History], penalty: float, min_size: int) -> Ch
 def _selected(histories: dict[str, History], operations: Sequence[str]) -> dict[str, History]:
     missing = [name for name in operations if name not in histories]
     if missing:
-        known = ", ".join(map(wording.shown, list(histories)[:5]))
-        raise ValueError(f"there is no operation {wording.shown(missing[0])}; there are {known}")
+        known = ", ".join(map(printable, list(histories)[:5]))
+        raise ValueError(f"there is no operation {printable(missing[0])}; there are {known}")
     return {name: histories[name] for name in operations} if operations else histories
 
 
@@ -139,7 +142,7 @@ def _plot(path: Path, histories: Mapping[str, History], changes: Changes) -> Non
 def _plain(name: str, history: History, points: Sequence[ChangePoint]) -> list[str]:
     columns = shutil.get_terminal_size((PLAIN_WIDTH, 0)).columns if sys.stdout.isatty() else 0
     bars, marks = sparkline(history.values, [p.index for p in points], columns or PLAIN_WIDTH)
-    lines = [_heading(wording.shown(name), history, points), bars, *([marks] if points else [])]
+    lines = [_heading(printable(name), history, points), bars, *([marks] if points else [])]
     if points:
         words = 2 if history.files else 0
         table = text.plain_table(*_table(history, points), words=words)
@@ -161,24 +164,24 @@ def _markdown(name: str, history: History, points: Sequence[ChangePoint]) -> lis
 
 
 def _heading(name: str, history: History, points: Sequence[ChangePoint]) -> str:
-    count = text.counted(len(points), "change") if points else "no change"
-    return f"{name}: {text.counted(len(history.values), 'value')}, {count}"
+    count = counted(len(points), "change") if points else "no change"
+    return f"{name}: {counted(len(history.values), 'value')}, {count}"
 
 
 def _table(
     history: History, points: Sequence[ChangePoint]
 ) -> tuple[tuple[str, ...], list[list[str]]]:
     """The change points, one a row, under their headings."""
-    figure = wording.seconds if history.in_seconds else wording.number
+    figure = text.fixed_duration if history.in_seconds else figure_text
     headings = ("from", *(["file"] if history.files else []), "before", "after", "change")
     rows = [
         [
             str(point.index),
-            *([wording.shown(history.files[point.index].name)] if history.files else []),
+            *([printable(history.files[point.index].name)] if history.files else []),
             figure(point.before),
             figure(point.after),
-            wording.change(point.ratio),
-            wording.interval(point.ci),
+            change_text(point.ratio),
+            interval_text(point.ci),
             f"{point.p_value:.1g}",
         ]
         for point in points

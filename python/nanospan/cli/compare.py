@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from nanospan.cli import options, text
 from nanospan.cli.status import patiently
-from nanospan.regression import compare_many, read_samples, wording
-from nanospan.regression.effects import tail_min_effect
+from nanospan.export.sample_files import read_samples
+from nanospan.regression import compare_many
+from nanospan.regression.effects import tail_min_effect_beside
+from nanospan.values.units import (
+    NO_FIGURE,
+    change_text,
+    counted,
+    figure_text,
+    interval_text,
+    printable,
+)
 
 if TYPE_CHECKING:
-    from nanospan.regression import Comparison, SampleFile
+    from nanospan.export.sample_files import SampleFile
+    from nanospan.regression import Comparison
 
 DESCRIPTION = """\
 Compare the durations of every operation in CURRENT with those in BASELINE, and print a verdict for
@@ -65,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare the files and return the exit status."""
     try:
         baseline, current = (
-            patiently(f"reading {wording.shown(file)}", functools.partial(read_samples, file))
+            patiently(f"reading {printable(file)}", functools.partial(read_samples, file))
             for file in (arguments.baseline, arguments.current)
         )
     except (OSError, ValueError) as exc:
@@ -77,13 +87,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"{current.path} has {_some(current)}"
         )
     comparisons = patiently(
-        f"comparing {text.counted(len(common), 'operation')}",
+        f"comparing {counted(len(common), 'operation')}",
         functools.partial(
             compare_many,
             {name: (baseline.operations[name], current.operations[name]) for name in common},
             fdr=arguments.fdr,
             min_effect=arguments.min_effect,
-            tail_min_effect=tail_min_effect(arguments.min_effect),
+            tail_min_effect=tail_min_effect_beside(arguments.min_effect),
         ),
     )
     ordered = sorted(comparisons.items(), key=lambda item: ORDER.index(item[1].verdict))
@@ -96,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _some(file: SampleFile) -> str:
-    names = [wording.shown(operation) for operation in file.operations]
+    names = [printable(operation) for operation in file.operations]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004
     return (", ".join(names[:5]) or "none") + more
 
@@ -111,7 +121,7 @@ class _Report:
 
     def plain(self) -> list[str]:
         rows = [
-            [wording.shown(name), *self._figures(name, comparison)]
+            [printable(name), *self._figures(name, comparison)]
             for name, comparison in self.comparisons.items()
         ]
         lines = text.plain_table(HEADINGS, rows, words=2)
@@ -119,7 +129,7 @@ class _Report:
             verdicts = [comparison.verdict for comparison in self.comparisons.values()]
             painted = [text.paint(v, line) for v, line in zip(verdicts, lines[1:], strict=True)]
             lines = [lines[0], *painted]
-        return [*lines, "", *self._closing(wording.shown)]
+        return [*lines, "", *self._closing(printable)]
 
     def markdown(self) -> list[str]:
         rows = []
@@ -132,14 +142,14 @@ class _Report:
 
     def _figures(self, name: str, comparison: Comparison) -> list[str]:
         known = "numbers" not in (self.baseline.kind, self.current.kind)
-        figure = wording.seconds if known else wording.number
+        figure = text.fixed_duration if known else figure_text
         tails = [comparison.quantiles.get(q) for q in (0.95, 0.99)]
         return [
             comparison.verdict,
             *(figure(median) for median in self._medians(name)),
-            wording.change(comparison.shift),
-            wording.interval(comparison.shift_ci),
-            *(wording.NOTHING if tail is None else wording.change(tail.change) for tail in tails),
+            change_text(comparison.shift),
+            interval_text(comparison.shift_ci),
+            *(NO_FIGURE if tail is None else change_text(tail.change) for tail in tails),
         ]
 
     def _medians(self, name: str) -> list[float]:
@@ -150,7 +160,7 @@ class _Report:
         counts = self._counts()
         verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
         lines = [
-            f"{text.counted(len(self.comparisons), 'operation')}: {verdicts}",
+            f"{counted(len(self.comparisons), 'operation')}: {verdicts}",
             f"Medians, and the shift with its {100 * (1 - self.fdr):g} % interval.",
         ]
         for side, names in (("baseline", self._only(0)), ("current", self._only(1))):
@@ -158,7 +168,7 @@ class _Report:
                 lines.append(f"Only in {side}: {', '.join(map(show, names))}")
         hosts = self.baseline.host, self.current.host
         if None not in hosts and hosts[0] != hosts[1]:
-            before, now = (wording.shown(str(host)) for host in hosts)
+            before, now = (printable(str(host)) for host in hosts)
             lines.append(
                 f"The files come from different machines, {before} and {now}, and so may the "
                 "differences; `nanospan ab` compares on one."

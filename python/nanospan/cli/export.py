@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanospan.cli.recordings import KINDS, read_recording
-from nanospan.export.files import FORMATS, write
+from nanospan.cli.status import patiently
+from nanospan.export.recording_files import KINDS, read_recording
+from nanospan.export.write import FORMATS, write
+from nanospan.values.units import printable
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from nanospan.export.recording import Recording
+    from nanospan.values.recordings import Recording
 
 PIPE_CLOSED = 128 + signal.SIGPIPE
 """What a shell says of a program that such a pipe ended."""
@@ -28,7 +31,7 @@ https://ui.perfetto.dev and chrome://tracing.
 """
 
 EPILOG = """\
-Save a recording in the monitored program, with nanospan.export.files.write(monitor,
+Save a recording in the monitored program, with nanospan.export.write.write(monitor,
 "samples.jsonl") or with monitor.snapshot().to_bytes(). The output file is replaced at the end: it
 is at no moment half written. Exit status 141: whoever read the output has closed it.
 """
@@ -93,7 +96,9 @@ def convert(source: Path, output: str, writer: Callable[[Recording, Any], None])
         The exit status.
     """
     try:
-        writer(read_recording(source), sys.stdout.buffer if output == "-" else output)
+        reading = functools.partial(read_recording, source)
+        recording = patiently(f"reading {printable(str(source))}", reading)
+        writer(recording, sys.stdout.buffer if output == "-" else output)
         sys.stdout.flush()
     except BrokenPipeError:
         # What is still buffered must not fail again when the interpreter ends.

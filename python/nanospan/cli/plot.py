@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from nanospan.regression import wording
+from nanospan.values.units import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nanospan.regression import ChangePoint, History
+    from nanospan.export.sample_files import History
+    from nanospan.regression import ChangePoint
 
 MOST_PLOTS = 50
 """More do not fit into a picture that programs still show."""
@@ -42,7 +43,7 @@ def plot_histories(
         for point in points:
             axis.axvline(point.index, color="tab:red", linestyle="--")
         # Not a formula, whatever characters it has.
-        axis.set_title(wording.shown(name), parse_math=False)
+        axis.set_title(printable(name), parse_math=False)
         axis.set_ylabel("seconds" if history.in_seconds else "value")
     axes[-1].set_xlabel("file" if next(iter(histories.values())).files else "number")
     picture = io.BytesIO()

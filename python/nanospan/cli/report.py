@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from nanospan.cli.export import add_source, convert
 from nanospan.export.report import write_report
-from nanospan.regression import compare_many, read_samples
+from nanospan.export.sample_files import read_samples
+from nanospan.regression import compare_many
 
 if TYPE_CHECKING:
     import argparse
 
-    from nanospan.export.recording import Recording
+    from nanospan.export.sample_files import SampleFile
     from nanospan.regression import Comparison
-    from nanospan.regression.readers import SampleFile
+    from nanospan.values.recordings import Recording
 
 DESCRIPTION = """\
 Write one HTML page on a saved recording: a table, and for each operation its distribution, its

@@ -7,9 +7,10 @@ import signal
 import statistics
 from typing import TYPE_CHECKING
 
+from nanospan.cli import text
 from nanospan.cli.child import Execution, Interrupts, execute
 from nanospan.cli.status import Status
-from nanospan.regression import wording
+from nanospan.values.units import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +97,7 @@ def _last_words(execution: Execution) -> str:
     if not lines:
         return "\nIt wrote nothing to its standard error output."
     return "\nThe end of its standard error output:\n" + "\n".join(
-        f"  {wording.shown(line)}" for line in lines
+        f"  {printable(line)}" for line in lines
     )
 
 
@@ -118,7 +119,7 @@ class _Progress:
 
     def _text(self) -> str:
         medians = "".join(
-            f", {name} {wording.seconds(statistics.median(each))}"
+            f", {name} {text.fixed_duration(statistics.median(each))}"
             for name, each in zip(NAMES, self.times, strict=True)
             if each
         )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
-from nanospan.regression.wording import shown
+from nanospan.values.units import duration_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BAD_INPUT = 2
 """Exit status where the input does not allow an answer."""
+
+fixed_duration = functools.partial(duration_text, trim=False)
+"""Three digits of a duration, zeros included, so that figures of a column line up."""
 
 COLOURS = {"regressed": "31", "improved": "32", "insufficient": "33"}
 """How verdicts look on a terminal: red, green, yellow."""
@@ -49,11 +53,6 @@ def say(lines: Sequence[str]) -> None:
 def say_json(document: object) -> None:
     """Print a JSON document."""
     say([json.dumps(document, indent=2, allow_nan=False)])
-
-
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: ``1 operation``, ``1,200 operations``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def coloured(stream: TextIO) -> bool:
@@ -93,7 +92,7 @@ def markdown_table(
 def markdown_name(operation: str) -> str:
     """An operation's name as code; a bar would end the table's cell."""
     fence = "``" if "`" in operation else "`"
-    return f"{fence}{shown(operation)}{fence}".replace("|", "\\|")
+    return f"{fence}{printable(operation)}{fence}".replace("|", "\\|")
 
 
 def _width(text: str) -> int:

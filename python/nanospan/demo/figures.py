@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nanospan import PerformanceMonitor
-    from nanospan.demo.workload import Measurement
+    from nanospan.demo.workload import Timings
 
 KNOWN_MARKS: Mapping[str, float | None] = {
     "connection_pool_access": 0.005,
@@ -108,7 +108,7 @@ def operation_figures(monitor: PerformanceMonitor) -> list[OperationFigures]:
     return figures
 
 
-def gain_figures(naive: Measurement, nanospan: Measurement) -> list[GainFigures]:
+def gain_figures(naive: Timings, nanospan: Timings) -> list[GainFigures]:
     """Compare the two measurements."""
     return [
         _reduction("request latency, mean", naive.latencies, nanospan.latencies, LATENCY_MARK),
@@ -126,7 +126,7 @@ def _reduction(
     return GainFigures(figure, "seconds", before, after, "reduction", 1 - after / before, mark)
 
 
-def _throughput(naive: Measurement, nanospan: Measurement) -> GainFigures:
+def _throughput(naive: Timings, nanospan: Timings) -> GainFigures:
     before, after = (way.concurrent_requests / way.concurrent_seconds for way in (naive, nanospan))
     return GainFigures(
         "throughput", "requests per second", before, after, "ratio", after / before, THROUGHPUT_MARK

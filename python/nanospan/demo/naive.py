@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from nanospan.demo import layers
 
 if TYPE_CHECKING:
-    from nanospan.demo.workload import Request
+    from nanospan.demo.requests import Request
 
 
 class NaiveMemory:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from nanospan.files import write_atomically
+from nanospan.values.files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,15 +14,16 @@ from nanospan.demo.database import VOLATILE_SETTINGS, EmbeddedServer
 from nanospan.demo.figures import Report, gain_figures, operation_figures
 from nanospan.demo.interrupt import run_cancellable
 from nanospan.demo.report import print_report, write_json
+from nanospan.demo.requests import conversations
 from nanospan.demo.screen import Screen
-from nanospan.demo.workload import CLIENTS, compare, conversations
+from nanospan.demo.workload import CLIENTS, compare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from nanospan.demo.corpus import Turn
-    from nanospan.demo.workload import Measurement, Progress
+    from nanospan.demo.workload import Progress, Timings
 
 NAIVE_DATABASE = "naive"
 NANOSPAN_DATABASE = "nanospan"
@@ -91,7 +92,7 @@ def _measure(
 
 async def _work(
     server: EmbeddedServer, turns: Sequence[Turn], progress: Progress
-) -> tuple[int, Measurement, Measurement]:
+) -> tuple[int, Timings, Timings]:
     """Create the two databases where they are missing, and compare.
 
     Returns:

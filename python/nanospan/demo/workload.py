@@ -20,6 +20,7 @@ from psycopg import sql
 
 from nanospan.demo import layers
 from nanospan.demo.naive import NaiveMemory
+from nanospan.demo.requests import TURNS_PER_REQUEST, Request, conversations
 from nanospan.demo.service import ServiceRegistry
 from nanospan.pool import ConnectionPoolConfig, get_global_connection_manager
 
@@ -32,25 +33,13 @@ CLIENTS = 8
 CONNECTIONS = 8
 """Size of the service's pool. The clients could hold twice as many, as M1 and M2 take one each, but
 on few cores a short wait for a connection is cheaper than more of them at once."""
-TURNS_PER_REQUEST = 2
-"""An exchange: one speaks, another answers."""
-TURNS_PER_CONVERSATION = 20
 HEALTH_CHECK_INTERVAL = 0.1
 """Seconds; by default the pool checks once in five minutes, and a short run would show no check."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """One request: remember an exchange of a conversation, then answer a question."""
-
-    conversation: int
-    turns: tuple[Turn, ...]
-    question: str
-
-
 @dataclass
-class Measurement:
-    """What one way took; all in seconds.
+class Timings:
+    """How long one way took; all in seconds.
 
     Attributes:
         latencies: One per request of the single client.
@@ -95,38 +84,12 @@ class PooledMemory:
         await service.recall(request.question)
 
 
-def conversations(turns: Sequence[Turn]) -> list[list[Request]]:
-    """Cut dialogue into conversations, and these into requests.
-
-    Args:
-        turns: Turns in order.
-
-    Returns:
-        The requests of each conversation. Every request has `TURNS_PER_REQUEST` turns (a rest of
-        fewer at the very end is left out) and asks for what was said last.
-    """
-    result = []
-    for number, start in enumerate(range(0, len(turns), TURNS_PER_CONVERSATION)):
-        part = turns[start : start + TURNS_PER_CONVERSATION]
-        batches = (
-            tuple(part[i : i + TURNS_PER_REQUEST]) for i in range(0, len(part), TURNS_PER_REQUEST)
-        )
-        requests = [
-            Request(number, batch, batch[-1].text)
-            for batch in batches
-            if len(batch) == TURNS_PER_REQUEST
-        ]
-        if requests:
-            result.append(requests)
-    return result
-
-
 async def compare(
     naive_url: str,
     nanospan_url: str,
     turns: Sequence[Turn],
     progress: Progress,
-) -> tuple[Measurement, Measurement]:
+) -> tuple[Timings, Timings]:
     """Serve `turns` both ways.
 
     Closes all pools before it ends, however it ends.
@@ -138,7 +101,7 @@ async def compare(
         progress: Told of the requests served.
 
     Returns:
-        The measurements of the naive way and of the service.
+        The timingss of the naive way and of the service.
 
     Raises:
         RuntimeError: The two databases do not hold the same number of rows at the end.
@@ -158,15 +121,15 @@ async def compare(
         await pool.wait()
         registry = ServiceRegistry(nanospan_url, config, TURNS_PER_REQUEST)
         naive_way, nanospan_way = NaiveMemory(naive_url), PooledMemory(registry)
-        naive = Measurement(naive_way.acquisitions)
-        nanospan = Measurement(registry.acquisitions)
+        naive = Timings(naive_way.acquisitions)
+        nanospan = Timings(registry.acquisitions)
 
-        ways: list[tuple[str, Way, Measurement]]
+        ways: list[tuple[str, Way, Timings]]
         ways = [("naive way", naive_way, naive), ("nanospan", nanospan_way, nanospan)]
         for part, order in ((talks[:half], ways), (talks[half:], ways[::-1])):
-            for name, way, measurement in order:
+            for name, way, timings in order:
                 step = progress(name, sum(map(len, part)))
-                await _serve_all(way, part, measurement, step)
+                await _serve_all(way, part, timings, step)
 
         naive.rows, nanospan.rows = await _count_rows(naive_url), await _count_rows(nanospan_url)
         if naive.rows != nanospan.rows:
@@ -180,7 +143,7 @@ async def compare(
 async def _serve_all(
     way: Way,
     talks: Sequence[Sequence[Request]],
-    measurement: Measurement,
+    timings: Timings,
     step: Callable[[], None],
 ) -> None:
     """Serve a third of the conversations with one client, the others with `CLIENTS`."""
@@ -188,7 +151,7 @@ async def _serve_all(
     for request in chain.from_iterable(talks[:alone]):
         started = time.perf_counter()
         await way.serve(request)
-        measurement.latencies.append(time.perf_counter() - started)
+        timings.latencies.append(time.perf_counter() - started)
         step()
 
     waiting = iter(talks[alone:])
@@ -208,8 +171,8 @@ async def _serve_all(
         for task in clients:
             task.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
-    measurement.concurrent_seconds += time.perf_counter() - started
-    measurement.concurrent_requests += sum(map(len, talks[alone:]))
+    timings.concurrent_seconds += time.perf_counter() - started
+    timings.concurrent_requests += sum(map(len, talks[alone:]))
 
 
 async def _create_tables(url: str) -> None:

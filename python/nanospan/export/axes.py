@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from nanospan.export.units import duration_text
+from nanospan.values.units import duration_text
 
 TIME_STEPS = (
     *(10.0**exponent * each for exponent in range(-6, 0) for each in (1, 2, 5)),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import IO, TYPE_CHECKING, Any
 
-from nanospan.export.recording import OUTCOMES
 from nanospan.export.safe_json import clean
 from nanospan.export.summary import Summary, summarise
 from nanospan.export.tables import CHUNK_ROWS, encoded_metadata
+from nanospan.values.outcomes import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from nanospan.export.recording import Recording
+    from nanospan.values.recordings import Recording
 
 ROW_GROUP_ROWS = 262_144
 """Rows after which a new group begins: what readers can skip or spread over cores."""

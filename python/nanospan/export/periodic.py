@@ -11,7 +11,7 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING, TypeAlias
 
 from nanospan.export.schedule import schedule, seconds_until
-from nanospan.monitor import PerformanceMonitor, get_performance_monitor
+from nanospan.recorder import Recorder, process_recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from nanospan import MonitorSnapshot
-    from nanospan.measurements import Measurement
+    from nanospan._core import MonitorSnapshot
+    from nanospan.values.measurements import Measurement
 
 logger = logging.getLogger("nanospan")
 
@@ -36,7 +36,7 @@ MAX_CAUSES = 16
 
 def export_periodically(
     export: Exporter,
-    monitor: PerformanceMonitor | None = None,
+    monitor: Recorder | None = None,
     *,
     interval: float = 60.0,
     timeout: float = 30.0,
@@ -56,8 +56,8 @@ def export_periodically(
 
     Args:
         export: Called with a :class:`nanospan.MonitorSnapshot` and a list of
-            :class:`nanospan.measurements.Measurement`, on a background thread, never twice at a
-            time. If it has a method ``close()``, that is called after the last export.
+            :class:`nanospan.Measurement`, on a background thread, never twice at a time. If it has
+            a method ``close()``, that is called after the last export.
         monitor: What to export; the process's monitor if None. It is kept alive until closed.
         interval: Seconds between two exports, each time varied by up to 10 %.
         timeout: Seconds after which an export counts as hanging.
@@ -79,7 +79,7 @@ def export_periodically(
     ]:
         _check_seconds(what, seconds)
     if monitor is None:
-        monitor = get_performance_monitor()
+        monitor = process_recorder()
     periodic = PeriodicExport(export, monitor, interval, timeout, exit_timeout)
     schedule.add(periodic)
     return periodic
@@ -122,7 +122,7 @@ class PeriodicExport:
     def __init__(
         self,
         export: Exporter,
-        monitor: PerformanceMonitor,
+        monitor: Recorder,
         interval: float,
         timeout: float,
         exit_timeout: float,
@@ -301,13 +301,17 @@ class PeriodicExport:
         run = self._run
         return min(self._due, run.overdue_at if run and not run.done.is_set() else inf)
 
-    def finish(self, run: _Run | None, start: float) -> None:
-        """Wait for the last export, as long as an exit of the interpreter at `start` may."""
+    def begin_last(self) -> bool:
+        """Begin the export that the interpreter's exit waits for; False if one is under way."""
+        return self.begin(is_last=True) is not None
+
+    def finish(self, start: float, *, begun: bool) -> None:
+        """Wait for the last export as long as an exit that began at ``start`` may."""
         deadline = start + self._exit_timeout
-        if run is None:  # there was one before, which may not hold what was recorded last
+        if begun and self._run is not None:
+            self._run.wait(deadline)
+        else:  # the one under way may not hold what was recorded last
             self._flush_until(deadline, is_last=True)
-        else:
-            run.wait(deadline)
         if self._run and not self._run.done.is_set():
             logger.warning(
                 "export by %s was not done %g s after the interpreter began to exit; what was "

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from nanospan.export.axes import LogAxis
 from nanospan.export.bars import bars_of
-from nanospan.export.recording import OUTCOMES, RecordedOperation, Source, record_of
 from nanospan.export.safe_json import clean
-from nanospan.export.units import count_text, counted, duration_text
+from nanospan.values.outcomes import OUTCOMES
+from nanospan.values.recordings import Recordable, RecordedOperation, record_of
+from nanospan.values.units import count_text, counted, duration_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ MARKERS: dict[str, dict[str, Any]] = {
 }
 
 
-def plot(source: Source, operation: str) -> Figure:
+def plot(source: Recordable, operation: str) -> Figure:
     """Draw the distribution of an operation and its samples over time.
 
     ```python

@@ -12,17 +12,17 @@ from importlib import resources
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 from nanospan._core import __version__
-from nanospan.export.recording import record_of
 from nanospan.export.safe_json import clean
 from nanospan.export.summary import Summary, summarise
 from nanospan.export.svg import STYLE, distribution, time_line
-from nanospan.export.units import count_text, duration_text
-from nanospan.files import replacing
+from nanospan.values.files import replacing
+from nanospan.values.recordings import record_of
+from nanospan.values.units import count_text, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from nanospan.export.recording import RecordedOperation, Recording, Source
+    from nanospan.values.recordings import Recordable, RecordedOperation, Recording
 
 Verdict = Literal["within", "over", "none"]
 
@@ -70,7 +70,7 @@ FIGURES = (
 
 
 def write_report(
-    source: Source,
+    source: Recordable,
     target: str | os.PathLike[str] | IO[bytes],
     title: str = "nanospan report",
     comparisons: Mapping[str, Compared] | None = None,

@@ -6,10 +6,23 @@ import atexit
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from nanospan.export.periodic import PeriodicExport
+
+class Scheduled(Protocol):
+    """An export that the schedule keeps."""
+
+    def step(self, now: float) -> float:
+        """Do what is due at ``now``, and return when to come back, both of `time.monotonic`."""
+
+    def begin_last(self) -> bool:
+        """Begin the export that the interpreter's exit waits for; False if one is under way."""
+
+    def finish(self, start: float, *, begun: bool) -> None:
+        """Wait for the last export as long as an exit that began at ``start`` may."""
+
+    def forked(self) -> None:
+        """Become the child's after a fork."""
 
 
 def seconds_until(deadline: float) -> float:
@@ -24,7 +37,7 @@ class Schedule:
     """
 
     def __init__(self) -> None:
-        self._exports: tuple[PeriodicExport, ...] = ()  # replaced, never changed
+        self._exports: tuple[Scheduled, ...] = ()  # replaced, never changed
         self._has_hooks = False
         self._renew()
 
@@ -32,7 +45,7 @@ class Schedule:
         self._changed = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
 
-    def add(self, export: PeriodicExport) -> None:
+    def add(self, export: Scheduled) -> None:
         """Begin to call `export` when it is due."""
         with self._changed:
             if not self._has_hooks:
@@ -44,7 +57,7 @@ class Schedule:
             self._exports = (*self._exports, export)
             self._changed.notify()
 
-    def remove(self, export: PeriodicExport) -> bool:
+    def remove(self, export: Scheduled) -> bool:
         """Take `export` off, and say whether it was on."""
         with self._changed:
             if export not in self._exports:
@@ -77,9 +90,9 @@ class Schedule:
             self._changed.notify()
         start = time.monotonic()
         # All are begun before any is waited for. One that was under way is begun again below.
-        runs = [(export, export.begin(is_last=True)) for export in exports]
-        for export, run in runs:
-            export.finish(run, start)
+        begun = [(export, export.begin_last()) for export in exports]
+        for export, is_begun in begun:
+            export.finish(start, begun=is_begun)
 
     def _after_fork(self) -> None:
         self._renew()

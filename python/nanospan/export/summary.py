@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nanospan.export.recording import RecordedOperation
+    from nanospan.values.recordings import RecordedOperation
 
 
 @dataclass(frozen=True, slots=True)

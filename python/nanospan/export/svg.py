@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 from nanospan import _core
 from nanospan.export.axes import LogAxis, TimeAxis
 from nanospan.export.bars import bars_of
-from nanospan.export.recording import OUTCOMES
 from nanospan.export.safe_json import clean
-from nanospan.export.units import count_text, counted, duration_text
+from nanospan.values.outcomes import OUTCOMES
+from nanospan.values.units import count_text, counted, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from nanospan._core import Snapshot
     from nanospan.export.bars import Bar
-    from nanospan.export.recording import Samples
+    from nanospan.values.samples import Samples
 
 WIDTH, HEIGHT = 520, 190
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 34, 26

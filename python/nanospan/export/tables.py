@@ -12,7 +12,8 @@ from nanospan.export.summary import Summary, summarise
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nanospan.export.recording import Recording, Samples
+    from nanospan.values.recordings import Recording
+    from nanospan.values.samples import Samples
 
 SAMPLE_FIELDS = ("operation", "timestamp", "duration", "outcome", "metadata")
 

@@ -12,15 +12,16 @@ from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING
 
 from nanospan import _core
-from nanospan.export.recording import OUTCOMES
 from nanospan.export.safe_json import clean, to_json
 from nanospan.export.tables import CHUNK_ROWS, encoded_metadata
-from nanospan.export.units import duration_text
+from nanospan.values.outcomes import OUTCOMES
+from nanospan.values.units import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nanospan.export.recording import RecordedOperation, Recording, Samples
+    from nanospan.values.recordings import RecordedOperation, Recording
+    from nanospan.values.samples import Samples
 
 LEASE_OPERATION = "connection_lease"
 """The operation of the pool manager whose samples are leases of connections."""

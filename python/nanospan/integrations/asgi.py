@@ -8,10 +8,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nanospan.integrations.routes import inclusion_of, template_of
-from nanospan.monitor import PerformanceMonitor, get_performance_monitor
+from nanospan.recorder import Recorder, process_recorder
 
 if TYPE_CHECKING:
-    from nanospan import Operation
+    from nanospan._core import Operation
 
 logger = logging.getLogger("nanospan")
 
@@ -65,7 +65,7 @@ class NanospanMiddleware:
     def __init__(
         self,
         app: Application,
-        monitor: PerformanceMonitor | None = None,
+        monitor: Recorder | None = None,
         *,
         error_status: int = 500,
         exclude: Iterable[str] = (),
@@ -79,7 +79,7 @@ class NanospanMiddleware:
             if not path.startswith("/"):
                 raise ValueError(f"an excluded path begins with '/', got {path!r}")
         self.app = app
-        self._monitor = get_performance_monitor() if monitor is None else monitor
+        self._monitor = process_recorder() if monitor is None else monitor
         self.error_status = error_status
         self._exclude = frozenset(path.rstrip("/") for path in exclude)
         self._exclude_below = tuple(path.rstrip("/") + "/" for path in exclude)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nanospan.measurements import Measurement
+from nanospan.values.measurements import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-    from nanospan.measurements import Measurement
     from nanospan.pool.conninfo import Target
+    from nanospan.values.measurements import Measurement
 
 PoolKey: TypeAlias = "tuple[str, asyncio.AbstractEventLoop | None]"
 """Which database, and in which event loop; no loop for synchronous pools."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from nanospan._core import OnlineDetector, change_points, compare, compare_many
-from nanospan.regression.baseline import Baseline, OperationBaseline
-from nanospan.regression.documents import DataFileError
-from nanospan.regression.readers import History, SampleFile, read_histories, read_samples
-from nanospan.regression.results import Alarm, ChangePoint, Comparison, QuantileChange, Verdict
+from nanospan.values.baselines import Baseline, OperationBaseline
+from nanospan.values.comparisons import Alarm, ChangePoint, Comparison, QuantileChange, Verdict
+from nanospan.values.documents import DataFileError
 
 __all__ = [
     "Alarm",
@@ -14,15 +13,11 @@ __all__ = [
     "ChangePoint",
     "Comparison",
     "DataFileError",
-    "History",
     "OnlineDetector",
     "OperationBaseline",
     "QuantileChange",
-    "SampleFile",
     "Verdict",
     "change_points",
     "compare",
     "compare_many",
-    "read_histories",
-    "read_samples",
 ]

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nanospan._core import compare
-from nanospan.monitor import PerformanceMonitor, get_performance_monitor
-from nanospan.regression import wording
-from nanospan.regression.baseline import Baseline
-from nanospan.regression.effects import tail_min_effect
+from nanospan.recorder import Recorder, process_recorder
+from nanospan.regression.effects import tail_min_effect_beside
+from nanospan.values.baselines import Baseline
+from nanospan.values.units import duration_text
 
 if TYPE_CHECKING:
     import os
@@ -130,7 +130,7 @@ class _Recording:
 
     def __init__(self, operation: str) -> None:
         self.operation = operation
-        self._monitor = get_performance_monitor()
+        self._monitor = process_recorder()
         self._handle = self._monitor.operation(operation)
         self._count_before = self._handle.snapshot().count
         self.whole = False
@@ -143,7 +143,7 @@ class _Recording:
         # After a clear, all there is was recorded since.
         recorded = now - self._count_before if now >= self._count_before else now
         if recorded:
-            return self._monitor._window(self.operation)[-recorded:]  # noqa: SLF001
+            return self._monitor.durations(self.operation)[-recorded:]
         self.whole = True
         self._handle.record(elapsed)
         return array("d", [elapsed])
@@ -167,7 +167,7 @@ def _checked(operation: str, limits: dict[str, float | None]) -> dict[str, float
 
 def _over(limits: dict[str, float], samples: array[float]) -> Iterator[str]:
     """Say which limits the samples exceed."""
-    monitor = PerformanceMonitor(len(samples))
+    monitor = Recorder(len(samples))
     judged = monitor.operation("judged")
     for sample in samples:
         judged.record(sample)
@@ -175,7 +175,7 @@ def _over(limits: dict[str, float], samples: array[float]) -> Iterator[str]:
     for name, limit in limits.items():
         value = getattr(stats, "avg_duration" if name == "mean" else f"{name}_duration")
         if value > limit:
-            yield f"{name} is {wording.seconds(value)}, the limit {wording.seconds(limit)}"
+            yield f"{name} is {duration_text(value)}, the limit {duration_text(limit)}"
 
 
 def _regression(
@@ -186,7 +186,7 @@ def _regression(
         baseline.operations[operation].samples,
         samples,
         min_effect=max_increase,
-        tail_min_effect=tail_min_effect(max_increase),
+        tail_min_effect=tail_min_effect_beside(max_increase),
     )
     if comparison.verdict == "regressed":
         yield f"it regressed from the baseline by more than {max_increase:.0%}: {comparison!r}"

@@ -1,6 +1,12 @@
-"""How large a change must be to matter, unless the user says otherwise."""
+"""How large a change must be to matter, and how often chance may be mistaken for one."""
 
 from __future__ import annotations
+
+FDR = 0.05
+"""The expected share of false positives among the reported changes of many operations."""
+
+ALPHA = 0.01
+"""The probability of reporting a change of one operation where nothing differs."""
 
 MIN_EFFECT = 0.03
 """The least change of the median that counts, as a share of it."""
@@ -9,9 +15,9 @@ TAIL_MIN_EFFECT = 0.10
 """The least change of a tail quantile that counts, as a share of it: tails vary more."""
 
 
-def tail_min_effect(min_effect: float) -> float:
-    """Return the least change of a tail quantile that counts beside one of the median.
+def tail_min_effect_beside(min_effect: float) -> float:
+    """Return the least change of a tail quantile that counts beside ``min_effect`` for the median.
 
-    Whoever lets the median change by a half does not want to hear of a tenth in the tails.
+    Tolerating 50 % in the median implies as much in the tail.
     """
     return max(min_effect, TAIL_MIN_EFFECT)

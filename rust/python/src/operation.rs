@@ -314,7 +314,7 @@ impl Operation {
             return Ok(None);
         };
         let totals = self.core.totals();
-        let class = CLASS.import(py, "nanospan.metrics", "PerformanceStats")?;
+        let class = CLASS.import(py, "nanospan.values.statistics", "PerformanceStats")?;
         let updated = self
             .shared
             .registry

@@ -84,13 +84,13 @@ fn effect(name: &str, value: f64) -> PyResult<f64> {
 fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bound<'py, PyAny>> {
     static COMPARISON: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static QUANTILE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let change = QUANTILE.import(py, "nanospan.regression.results", "QuantileChange")?;
+    let change = QUANTILE.import(py, "nanospan.values.comparisons", "QuantileChange")?;
     let quantiles = PyDict::new(py);
     for tail in &compared.quantiles {
         quantiles.set_item(tail.q, change.call1((tail.change, tail.p_value))?)?;
     }
     COMPARISON
-        .import(py, "nanospan.regression.results", "Comparison")?
+        .import(py, "nanospan.values.comparisons", "Comparison")?
         .call1((
             match compared.verdict {
                 Verdict::Regressed => "regressed",
@@ -210,7 +210,7 @@ pub fn change_points<'py>(
         let history = gathered("values", &values)?;
         Ok::<_, PyErr>(maths::change_points(&history, &settings))
     })?;
-    let class = CLASS.import(py, "nanospan.regression.results", "ChangePoint")?;
+    let class = CLASS.import(py, "nanospan.values.comparisons", "ChangePoint")?;
     found
         .into_iter()
         .map(|p| class.call1((p.index, p.before, p.after, p.ratio, p.ci, p.p_value)))
@@ -271,7 +271,7 @@ impl OnlineDetector {
         let Some(alarm) = self.0.with(py, |detector| detector.update(value)) else {
             return Ok(None);
         };
-        let class = CLASS.import(py, "nanospan.regression.results", "Alarm")?;
+        let class = CLASS.import(py, "nanospan.values.comparisons", "Alarm")?;
         let (index, since) = (alarm.index, alarm.since);
         class
             .call1((index, since, alarm.before, alarm.after, alarm.ratio))

@@ -25,8 +25,9 @@ from nanospan.export.periodic import PeriodicExport, export_periodically
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nanospan import MonitorSnapshot, PerformanceMonitor
-    from nanospan.measurements import Measurement
+    from nanospan._core import MonitorSnapshot
+    from nanospan.recorder import Recorder
+    from nanospan.values.measurements import Measurement
 
 logger = logging.getLogger("nanospan")
 
@@ -44,7 +45,7 @@ class OtlpExportError(Exception):
 
 
 def start_otlp_export(
-    monitor: PerformanceMonitor | None = None,
+    monitor: Recorder | None = None,
     *,
     connect: Connect | None = None,
     resource: Resource | None = None,

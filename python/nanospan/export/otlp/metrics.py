@@ -30,14 +30,14 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from nanospan import Snapshot, __version__
+from nanospan._core import Snapshot, __version__
 from nanospan.export.otlp.points import histogram_point, nanoseconds, sendable, text, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from nanospan import MonitorSnapshot, OperationSnapshot
-    from nanospan.measurements import Measurement
+    from nanospan._core import MonitorSnapshot, OperationSnapshot
+    from nanospan.values.measurements import Measurement
 
 DELTA = AggregationTemporality.DELTA
 CUMULATIVE = AggregationTemporality.CUMULATIVE

@@ -10,10 +10,10 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 
 from nanospan.export.otlp.exporter import MAX_BUCKETS, temporality_of
 from nanospan.export.otlp.metrics import MetricsBuilder
-from nanospan.monitor import get_performance_monitor
+from nanospan.recorder import process_recorder
 
 if TYPE_CHECKING:
-    from nanospan import PerformanceMonitor
+    from nanospan.recorder import Recorder
 
 
 logger = logging.getLogger("nanospan")
@@ -39,7 +39,7 @@ class WithNanospan(MetricExporter):
     def __init__(
         self,
         exporter: MetricExporter,
-        monitor: PerformanceMonitor | None = None,
+        monitor: Recorder | None = None,
         *,
         max_buckets: int = MAX_BUCKETS,
     ) -> None:
@@ -48,7 +48,7 @@ class WithNanospan(MetricExporter):
             preferred_aggregation=exporter._preferred_aggregation,  # noqa: SLF001 - as the temporality
         )
         self._exporter = exporter
-        self._monitor = get_performance_monitor() if monitor is None else monitor
+        self._monitor = process_recorder() if monitor is None else monitor
         self._builder = MetricsBuilder(temporality_of(exporter), max_buckets)
 
     def export(

@@ -9,7 +9,7 @@ from opentelemetry.sdk.metrics.export import Buckets, ExponentialHistogramDataPo
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nanospan import Snapshot
+    from nanospan._core import Snapshot
 
 
 def histogram_point(

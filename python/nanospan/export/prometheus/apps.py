@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from nanospan.export.prometheus.response import Response
-    from nanospan.monitor import PerformanceMonitor
+    from nanospan.recorder import Recorder
 
     Message: TypeAlias = MutableMapping[str, Any]
     Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def metrics_app(
-    source: PerformanceMonitor | Exposition | None = None, *, path: str = METRICS_PATH
+    source: Recorder | Exposition | None = None, *, path: str = METRICS_PATH
 ) -> MetricsApp:
     """Return an ASGI application that answers scrapes.
 
@@ -111,7 +111,7 @@ async def _send(response: Response, send: Send) -> None:
 
 
 def metrics_wsgi_app(
-    source: PerformanceMonitor | Exposition | None = None, *, path: str = METRICS_PATH
+    source: Recorder | Exposition | None = None, *, path: str = METRICS_PATH
 ) -> WSGIApplication:
     """Return a WSGI application that answers scrapes, encoding without the GIL.
 
@@ -135,7 +135,7 @@ def metrics_wsgi_app(
     return app
 
 
-def exposition_of(source: PerformanceMonitor | Exposition | None) -> Exposition:
+def exposition_of(source: Recorder | Exposition | None) -> Exposition:
     """Return ``source`` if it is an exposition, or that of the monitor it is."""
     return source if isinstance(source, Exposition) else Exposition(source)
 

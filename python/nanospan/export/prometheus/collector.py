@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nanospan.export.prometheus.exposition import Exposition
-    from nanospan.monitor import PerformanceMonitor
+    from nanospan.recorder import Recorder
 
 
 class NanospanCollector(Collector):
@@ -33,7 +33,7 @@ class NanospanCollector(Collector):
         source: A monitor, by default that of the process, or an :class:`Exposition` of one.
     """
 
-    def __init__(self, source: PerformanceMonitor | Exposition | None = None) -> None:
+    def __init__(self, source: Recorder | Exposition | None = None) -> None:
         self._exposition = exposition_of(source)
 
     def describe(self) -> Iterator[Metric]:

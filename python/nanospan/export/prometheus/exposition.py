@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nanospan import _core
 from nanospan.export.prometheus.naming import family_name, label_pairs, readable
-from nanospan.monitor import get_performance_monitor
+from nanospan.recorder import process_recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from nanospan._core import MonitorSnapshot, Snapshot
-    from nanospan.measurements import Measurement
-    from nanospan.monitor import PerformanceMonitor
+    from nanospan.recorder import Recorder
+    from nanospan.values.measurements import Measurement
 
 logger = logging.getLogger("nanospan")
 
@@ -67,7 +67,7 @@ class Exposition:
 
     def __init__(
         self,
-        monitor: PerformanceMonitor | None = None,
+        monitor: Recorder | None = None,
         *,
         buckets: Iterable[float] = DEFAULT_BUCKETS,
         max_native_buckets: int = MAX_NATIVE_BUCKETS,
@@ -86,8 +86,8 @@ class Exposition:
         """Return what is shown beside operations."""
         return self._watched().measurements()
 
-    def _watched(self) -> PerformanceMonitor:
-        return get_performance_monitor() if self._monitor is None else self._monitor
+    def _watched(self) -> Recorder:
+        return process_recorder() if self._monitor is None else self._monitor
 
     def families(self) -> list[Family]:
         """Return the metric families beside those of operations.

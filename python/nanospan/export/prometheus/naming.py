@@ -46,7 +46,7 @@ def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
     Args:
         name: A dotted name such as ``db.client.connection.wait_time``.
         unit: In UCUM's notation. What stands in braces is a remark and no unit.
-        kind: A :class:`nanospan.measurements.Measurement`'s.
+        kind: A :class:`nanospan.values.measurements.Measurement`'s.
 
     Returns:
         The name without the suffix ``_total``, which a counter's series have, and the unit in full

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nanospan._core import MonitorSnapshot
 from nanospan.export.prometheus.exposition import Exposition
 from nanospan.export.prometheus.naming import readable
-from nanospan.measurements import Measurement
+from nanospan.values.measurements import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

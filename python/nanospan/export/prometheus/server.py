@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from nanospan.export.prometheus.exposition import Exposition
-    from nanospan.monitor import PerformanceMonitor
+    from nanospan.recorder import Recorder
 
 logger = logging.getLogger("nanospan")
 
@@ -41,7 +41,7 @@ MAX_CONNECTIONS = 64
 def start_http_server(
     port: int = DEFAULT_PORT,
     host: str = DEFAULT_HOST,
-    source: PerformanceMonitor | Exposition | None = None,
+    source: Recorder | Exposition | None = None,
 ) -> MetricsServer:
     """Serve ``/metrics`` from a daemon thread.
 

@@ -132,7 +132,7 @@ def test_labels_are_texts(monitor):
 
 def test_too_much_to_load_is_not_saved(tmp_path, monkeypatch):
     """What could not be loaded again is refused when it is saved."""
-    monkeypatch.setattr("nanospan.regression.baseline.MAX_BYTES", 100)
+    monkeypatch.setattr("nanospan.values.baselines.MAX_BYTES", 100)
     with pytest.raises(ValueError, match="at most 100 can be loaded again"):
         Baseline.from_samples({"a": [0.1] * 1000}).save(tmp_path / "b.json")
     assert list(tmp_path.iterdir()) == []
@@ -232,7 +232,7 @@ def test_every_truncated_file_is_refused(document, load):
 
 def test_huge_files_are_not_read(load, document, monkeypatch):
     """A limit keeps a wrong file from filling the memory."""
-    monkeypatch.setattr("nanospan.regression.documents.MAX_BYTES", 64)
+    monkeypatch.setattr("nanospan.values.documents.MAX_BYTES", 64)
     with pytest.raises(DataFileError, match="longer than 64 bytes"):
         load(document)
 
@@ -300,7 +300,7 @@ def test_tails_follow_the_least_effect_unless_they_have_their_own(monitor):
 @pytest.mark.parametrize("other", ["before.json", {"search": None}, None])
 def test_only_baselines_are_compared_with(monitor, other):
     """A path, or the statistics that `detect_regressions` takes, is an error that says so."""
-    with pytest.raises(TypeError, match=r"expected a Baseline, got a \w+; Baseline\.load reads"):
+    with pytest.raises(TypeError, match=r"must be a Baseline, got \w+; Baseline\.load\(\) reads"):
         monitor.compare(other)
 
 

@@ -6,19 +6,17 @@ import functools
 import json
 import math
 import re
-import sys
-import time
 from array import array
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from nanospan import MonitorSnapshot, PerformanceMonitor
-from nanospan.export.recording import OUTCOMES, RecordedOperation, Recording, Samples, record_of
-from nanospan.regression import Baseline
-from nanospan.regression.baseline import FORMAT
+from nanospan._core import MonitorSnapshot
+from nanospan.values.baselines import FORMAT, Baseline
+from nanospan.values.outcomes import OUTCOMES
+from nanospan.values.recordings import RecordedOperation, Recording, histogram_of, record_of
+from nanospan.values.samples import Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 KINDS = (
@@ -122,9 +120,6 @@ class _Columns:
 
     def recorded(self, operation: str) -> RecordedOperation:
         """What was read, as an operation of a recording."""
-        counted = PerformanceMonitor(1).operation(operation)
-        for duration in self.durations:
-            counted.record(duration)
         timed = len(self.ends) == len(self.durations)
         samples = Samples(
             self.durations.tobytes(),
@@ -134,7 +129,7 @@ class _Columns:
         )
         return RecordedOperation(
             operation,
-            counted.snapshot(),
+            histogram_of(operation, self.durations),
             functools.partial(_itself, samples),
             error_count=self.outcomes.count(1) if timed else None,
             cancelled_count=self.outcomes.count(2) if timed else None,
@@ -149,7 +144,7 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
     operations: dict[str, _Columns] = {}
     # One decoder for all lines; `json.loads` would make one for each.
     decode = json.JSONDecoder(parse_float=_Exact).decode
-    for number, line in enumerate(_lines(path, file), start=1):
+    for number, line in enumerate(file, start=1):
         try:
             row = decode(line.decode("utf-8"))
             operation = row.get("operation") if isinstance(row, dict) else None
@@ -163,21 +158,6 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
         path.stat().st_mtime if latest is None else latest / 1e9,
         [columns.recorded(operation) for operation, columns in operations.items()],
     )
-
-
-def _lines(path: Path, file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file; from a second on, a person in front of a terminal sees how far it is."""
-    size, read = max(path.stat().st_size, 1), 0
-    next_note = time.monotonic() + 1 if sys.stderr.isatty() else math.inf
-    shown = False
-    for line in file:
-        read += len(line)
-        if time.monotonic() >= next_note:
-            print(f"\rreading {path}: {read / size:4.0%}", end="", file=sys.stderr, flush=True)
-            next_note, shown = time.monotonic() + 0.2, True
-        yield line
-    if shown:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _number(row: dict[str, Any], key: str) -> float | int | None:

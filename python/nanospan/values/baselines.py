@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanospan._core import Snapshot, __version__
-from nanospan.files import write_atomically
-from nanospan.monitor import PerformanceMonitor
-from nanospan.regression.documents import MAX_BYTES, DataFileError, Node, parse_json, read_text
+from nanospan._core import Monitor, Snapshot, __version__
+from nanospan.values.documents import MAX_BYTES, DataFileError, Node, parse_json, read_text
+from nanospan.values.files import write_atomically
+from nanospan.values.recordings import histogram_of, window
 
 if TYPE_CHECKING:
     import os
@@ -79,9 +79,7 @@ class Baseline:
                 raise TypeError(f"a label has a text as its name and as its value, got {label!r}")
 
     @classmethod
-    def from_monitor(
-        cls, monitor: PerformanceMonitor, labels: Mapping[str, str] | None = None
-    ) -> Baseline:
+    def from_monitor(cls, monitor: Monitor, labels: Mapping[str, str] | None = None) -> Baseline:
         """Take a baseline of every operation that has samples.
 
         Recording goes on meanwhile: samples recorded during the call may be in or not.
@@ -96,9 +94,9 @@ class Baseline:
         snapshot = monitor.snapshot()
         return cls(
             {
-                name: OperationBaseline(window, operation.all)
+                name: OperationBaseline(durations, operation.all)
                 for name, operation in snapshot.operations.items()
-                if (window := monitor._window(name))  # noqa: SLF001
+                if (durations := array("d", window(monitor, name).durations))
             },
             time=snapshot.time,
             labels=dict(labels or {}),
@@ -123,13 +121,10 @@ class Baseline:
         """
         operations = {}
         for name, values in samples.items():
-            # A monitor of its own makes the histogram, with its checks and messages.
-            operation = PerformanceMonitor(1).operation(name)
             durations = array("d", values)
-            for duration in durations:
-                operation.record(duration)
+            histogram = histogram_of(name, durations)
             if durations:
-                operations[name] = OperationBaseline(durations, operation.snapshot())
+                operations[name] = OperationBaseline(durations, histogram)
         return cls(operations, labels=dict(labels or {}))
 
     def samples(self) -> dict[str, array[float]]:

@@ -17,7 +17,7 @@ from nanospan.alerts import (
     WebhookSink,
     load,
 )
-from nanospan.alerts.files import _toml_parser
+from nanospan.alerts.alerts_file import _toml_parser
 from nanospan.alerts.toml_lines import locate
 
 tomllib = _toml_parser()

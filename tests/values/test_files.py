@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nanospan.files import replacing, write_atomically
+from nanospan.values.files import replacing, write_atomically
 
 
 def test_the_file_appears_at_the_end(tmp_path):

@@ -6,6 +6,8 @@ import re
 import string
 from typing import TYPE_CHECKING, Any, Literal
 
+from nanospan.values.units import duration_text
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
@@ -56,10 +58,7 @@ class Quantity(float):
             return f"{_three_digits(number)} x"
         if self.unit == "count":
             return f"{number:g}"
-        for size, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
-            if number >= size or number == 0:
-                return f"{_three_digits(number / size)} {unit}"
-        return f"{_three_digits(number / 1e-9)} ns"
+        return duration_text(number)
 
     def __format__(self, spec: str) -> str:
         return format(float(self), spec) if spec else str(self)

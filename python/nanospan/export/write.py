@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from nanospan.export.parquet import write_parquet
-from nanospan.export.recording import record_of
 from nanospan.export.tables import write_csv, write_jsonl
 from nanospan.export.timeline import write_trace
-from nanospan.files import replacing
+from nanospan.values.files import replacing
+from nanospan.values.recordings import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nanospan.export.recording import Recording, Source
+    from nanospan.values.recordings import Recordable, Recording
 
 Format: TypeAlias = Literal["jsonl", "csv", "parquet", "trace"]
 Content: TypeAlias = Literal["samples", "summaries"]
@@ -39,7 +39,7 @@ TABLES: dict[str, Callable[..., None]] = {
 
 
 def write(
-    source: Source,
+    source: Recordable,
     target: str | os.PathLike[str] | IO[bytes],
     format: Format | None = None,  # noqa: A002 - what it is
     content: Content = "samples",

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from nanospan import PerformanceMonitor
-from nanospan.export.files import write
 from nanospan.export.safe_json import clean, to_json
+from nanospan.export.write import write
 
 NAMES = st.text(min_size=1) | st.sampled_from(['a"b,c', "a\nb\r\n", "'", "\ud800", "=1+1", "\0"])
 METADATA = st.none() | st.dictionaries(st.text(), st.text() | st.integers() | st.floats())

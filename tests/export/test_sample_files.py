@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanospan.regression import Baseline, DataFileError, read_histories, read_samples
+from nanospan.export.sample_files import read_histories, read_samples
+from nanospan.regression import Baseline, DataFileError
 
 
 def _benchmark(name: str, **stats: object) -> dict:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nanospan.cli import main
-from nanospan.cli.recordings import RecordingFileError, read_recording
+from nanospan.export.recording_files import RecordingFileError, read_recording
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from nanospan.alerts import StatisticRule
 from nanospan.alerts.alert import describe
-from nanospan.alerts.summary import Quantity, check_template, render
+from nanospan.alerts.templates import Quantity, check_template, render
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,9 @@ from nanospan.alerts.summary import Quantity, check_template, render
     [
         (0.0123, "s", "12.3 ms"),
         (1.5, "s", "1.5 s"),
-        (1500, "s", "1500 s"),
+        (1500, "s", "1,500 s"),
+        (0.9996, "s", "1 s"),
+        (0.0009996, "s", "1 ms"),
         (2.5e-5, "s", "25 µs"),
         (3e-9, "s", "3 ns"),
         (0.0, "s", "0 s"),

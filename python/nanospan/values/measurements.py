@@ -68,5 +68,5 @@ class Measurement:
             ) from None
 
 
-Source: TypeAlias = Callable[[], Iterable[Measurement]]
+MeasurementSource: TypeAlias = Callable[[], Iterable[Measurement]]
 """Reports its measurements when called: quickly, from any thread."""

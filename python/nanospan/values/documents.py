@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nanospan.regression.wording import shown
+from nanospan.values.units import printable
 
 if TYPE_CHECKING:
     import os
@@ -83,7 +83,7 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         counts = Counter(key for key, _ in pairs)
-        twice = shown(counts.most_common(1)[0][0][:LONGEST_SHOWN])
+        twice = printable(counts.most_common(1)[0][0][:LONGEST_SHOWN])
         raise ValueError(f"expected each key of an object once, found {twice!r} again")
     return found
 
@@ -117,7 +117,7 @@ class Node:
         return self._child(key, self.value[key])
 
     def _child(self, key: str, value: Any) -> Node:
-        name = shown(key[:LONGEST_SHOWN])
+        name = printable(key[:LONGEST_SHOWN])
         return Node(self.path, f"{self.place}.{name}" if self.place else name, value)
 
     def items(self) -> list[tuple[str, Node]]:

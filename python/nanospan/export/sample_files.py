@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from nanospan.regression.baseline import FORMAT, Baseline
-from nanospan.regression.documents import DataFileError, Node, parse_json, read_text
+from nanospan.values.baselines import FORMAT, Baseline
+from nanospan.values.documents import DataFileError, Node, parse_json, read_text
 
 if TYPE_CHECKING:
     import os

@@ -1,0 +1,50 @@
+"""Requests of the demo: dialogue cut into conversations, and these into requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nanospan.demo.corpus import Turn
+
+TURNS_PER_REQUEST = 2
+"""An exchange: one speaks, another answers."""
+TURNS_PER_CONVERSATION = 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: remember an exchange of a conversation, then answer a question."""
+
+    conversation: int
+    turns: tuple[Turn, ...]
+    question: str
+
+
+def conversations(turns: Sequence[Turn]) -> list[list[Request]]:
+    """Cut dialogue into conversations, and these into requests.
+
+    Args:
+        turns: Turns in order.
+
+    Returns:
+        The requests of each conversation. Every request has `TURNS_PER_REQUEST` turns (a rest of
+        fewer at the very end is left out) and asks for what was said last.
+    """
+    result = []
+    for number, start in enumerate(range(0, len(turns), TURNS_PER_CONVERSATION)):
+        part = turns[start : start + TURNS_PER_CONVERSATION]
+        batches = (
+            tuple(part[i : i + TURNS_PER_REQUEST]) for i in range(0, len(part), TURNS_PER_REQUEST)
+        )
+        requests = [
+            Request(number, batch, batch[-1].text)
+            for batch in batches
+            if len(batch) == TURNS_PER_REQUEST
+        ]
+        if requests:
+            result.append(requests)
+    return result

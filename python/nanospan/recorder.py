@@ -1,0 +1,230 @@
+"""Recording: the native core with callbacks and sources, and the recorder of the process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from nanospan import _core
+from nanospan.values.samples import PerformanceMetric
+
+if TYPE_CHECKING:
+    from nanospan.values.measurements import Measurement, MeasurementSource
+    from nanospan.values.statistics import PerformanceStats
+
+logger = logging.getLogger("nanospan")
+
+AlertCallback: TypeAlias = Callable[[str, PerformanceMetric], object]
+
+DEFAULT_THRESHOLDS = {
+    "connection_pool_access": 0.010,
+    "m0_operation": 0.100,
+    "m1_operation": 0.150,
+    "m2_operation": 0.150,
+    "buffer_flush": 0.050,
+    "service_access": 0.010,
+}
+"""Seconds over which a sample of these operations is a violation, unless set otherwise."""
+
+
+class Recorder(_core.Monitor):
+    """Records how long operations take, and knows their statistics.
+
+    :class:`nanospan.PerformanceMonitor` derives from it, and documents its arguments.
+    """
+
+    def __init__(
+        self, max_metrics_per_operation: int = 1000, *, max_operations: int = 10_000
+    ) -> None:
+        events = _Events()
+        super().__init__(max_metrics_per_operation, max_operations, events)
+        self._events = events
+        self._sources: tuple[MeasurementSource, ...] = ()
+        self._sources_lock = threading.Lock()
+        for operation, seconds in DEFAULT_THRESHOLDS.items():
+            self.set_threshold(operation, seconds)
+
+    def get_all_stats(self) -> dict[str, PerformanceStats]:
+        """Return the statistics of every operation that has samples, by name."""
+        every = {operation: self.get_stats(operation) for operation in self._names()}
+        return {operation: stats for operation, stats in every.items() if stats is not None}
+
+    def add_alert_callback(self, callback: AlertCallback) -> None:
+        """Have ``callback("threshold_violation", metric)`` called for every violation.
+
+        It runs on the recording thread, before the record call or the span's exit returns. What
+        it raises is logged, and the other callbacks still run.
+
+        Raises:
+            TypeError: If ``callback`` cannot be called.
+        """
+        if not callable(callback):
+            raise TypeError(f"an alert callback is callable, got {callback!r}")
+        self._events.add(callback)
+
+    def remove_alert_callback(self, callback: AlertCallback) -> None:
+        """Take back one :meth:`add_alert_callback`; unknown callbacks are ignored."""
+        self._events.remove(callback)
+
+    def durations(self, operation: str) -> array[float]:
+        """Return the durations in an operation's window, in seconds, oldest first."""
+        return array("d", (sample[0] for sample in self._samples(operation)))
+
+    def export_metrics(self, operation: str | None = None) -> dict[str, list[dict[str, Any]]]:
+        """Return the window's samples as plain dicts, oldest first, by operation.
+
+        Args:
+            operation: Only this one; an unknown name gives ``{}``.
+
+        Returns:
+            ``{operation: [{"operation", "duration", "timestamp", "success", "metadata"}, ...]}``
+            with durations in seconds and Unix timestamps. The dicts are copies.
+        """
+        names = self._names() if operation is None else [operation]
+        exported = {
+            name: [
+                {
+                    "operation": name,
+                    "duration": duration,
+                    "timestamp": timestamp,
+                    "success": success,
+                    "metadata": metadata,
+                }
+                for duration, timestamp, success, metadata in self._samples(name)
+            ]
+            for name in names
+        }
+        return {name: samples for name, samples in exported.items() if samples}
+
+    def add_source(self, source: MeasurementSource) -> None:
+        """Have :meth:`measurements` ask ``source``; adding one again changes nothing.
+
+        Args:
+            source: Called without arguments from whichever thread exports, it returns measurements
+                quickly, without waiting for anything.
+
+        Raises:
+            TypeError: If ``source`` cannot be called.
+        """
+        if not callable(source):
+            raise TypeError(f"a source is callable, got {source!r}")
+        with self._sources_lock:
+            if source not in self._sources:
+                self._sources = (*self._sources, source)
+
+    def remove_source(self, source: MeasurementSource) -> None:
+        """Take back :meth:`add_source`; an unknown source is ignored."""
+        with self._sources_lock:
+            self._sources = tuple(known for known in self._sources if known != source)
+
+    def measurements(self) -> list[Measurement]:
+        """Return what all sources report now; what one of them raises is logged."""
+        measurements: list[Measurement] = []
+        for source in self._sources:
+            try:
+                measurements.extend(source())
+            except Exception:
+                logger.exception("source %r of measurements failed", source)
+        return measurements
+
+    def _became_process_recorder(self) -> None:
+        """Prepare for being the recorder of the process; called once, by no lock's holder."""
+
+    def __repr__(self) -> str:
+        state = "enabled" if self.enabled else "disabled"
+        return f"<{type(self).__name__} of {len(self._names())} operations, {state}>"
+
+
+class _Events:
+    """What the native side reports: violations, to the callbacks, and refused names.
+
+    It does not refer to the monitor, so that a monitor without cyclic callbacks is freed at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # Replaced, never changed, so that a callback may add and remove callbacks.
+        self._callbacks: tuple[AlertCallback, ...] = ()
+
+    def add(self, callback: AlertCallback) -> None:
+        with self._lock:
+            self._callbacks = (*self._callbacks, callback)
+
+    def remove(self, callback: AlertCallback) -> None:
+        with self._lock:
+            callbacks = list(self._callbacks)
+            if callback in callbacks:
+                callbacks.remove(callback)
+            self._callbacks = tuple(callbacks)
+
+    def violation(
+        self,
+        operation: str,
+        duration: float,
+        timestamp: float,
+        success: bool,
+        metadata: dict[str, Any] | None,
+    ) -> None:
+        for callback in self._callbacks:
+            try:
+                # One metric each: what a callback does to it must not reach the others.
+                metric = PerformanceMetric(
+                    operation, duration, timestamp, success, dict(metadata or {})
+                )
+                callback("threshold_violation", metric)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                # SystemExit included: no monitoring callback may end the monitored program.
+                logger.exception("alert callback %r failed for operation %r", callback, operation)
+
+    def overflow(self, operation: str, max_operations: int) -> None:
+        logger.warning(
+            "operation %r is one more than max_operations=%d; its samples and those of further new "
+            "names go to %r. Names should not hold identifiers; put those into metadata",
+            operation,
+            max_operations,
+            _core.OVERFLOW_OPERATION,
+        )
+
+
+creation = threading.Lock()
+"""Held while something that exists once is made: the process's recorder, a monitor's alerts."""
+
+if hasattr(os, "register_at_fork"):  # held by another thread, it would never be free in the child
+    os.register_at_fork(
+        before=creation.acquire,
+        after_in_parent=creation.release,
+        after_in_child=creation.release,
+    )
+
+_make: Callable[[], Recorder] = Recorder
+
+
+def make_process_recorder_by(make: Callable[[], Recorder]) -> None:
+    """Have the recorder of the process made by ``make`` when it is first asked for."""
+    global _make  # noqa: PLW0603 - there is one process
+    _make = make
+
+
+def process_recorder() -> Recorder:
+    """Return the recorder of this process, the same whichever thread asks first.
+
+    It is the :class:`nanospan.PerformanceMonitor` that ``nanospan.get_performance_monitor()``
+    returns.
+    """
+    recorder: Recorder | None = _core.process_monitor()  # type: ignore[assignment]  # set below
+    if recorder is None:
+        created = None
+        with creation:
+            recorder = _core.process_monitor()  # type: ignore[assignment]
+            if recorder is None:
+                recorder = created = _make()
+                _core.set_process_monitor(recorder)
+        if created is not None:
+            created._became_process_recorder()  # noqa: SLF001 - its own module
+    return recorder

@@ -1,0 +1,89 @@
+"""Verdicts on what a recorder holds now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanospan._core import compare_many
+from nanospan.regression.effects import FDR, MIN_EFFECT, tail_min_effect_beside
+from nanospan.values.baselines import Baseline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nanospan.recorder import Recorder
+    from nanospan.values.comparisons import Comparison
+    from nanospan.values.statistics import PerformanceStats
+
+MEAN_FACTOR = 1.2
+"""A mean over this many times its baseline's is reported: the factor of MemFuse 0.3.1."""
+
+
+def mean_regressions(
+    recorder: Recorder, baseline_stats: Mapping[str, PerformanceStats]
+) -> list[str]:
+    """Return a line for each operation whose mean is over 1.2 times its baseline's.
+
+    Args:
+        recorder: Holds the current samples.
+        baseline_stats: Earlier statistics. Operations without samples now, and baselines whose mean
+            is zero, cannot be compared and are passed over.
+    """
+    lines = []
+    for operation, baseline in baseline_stats.items():
+        current = recorder.get_stats(operation)
+        before = baseline.avg_duration
+        if current is None or before <= 0:
+            continue
+        after = current.avg_duration
+        if after > before * MEAN_FACTOR:
+            increase = (after - before) / before * 100
+            lines.append(
+                f"Performance regression in {operation}: "
+                f"{before:.3f}s -> {after:.3f}s ({increase:.1f}% increase)"
+            )
+    return lines
+
+
+def compare_windows(
+    recorder: Recorder,
+    baseline: Baseline,
+    *,
+    fdr: float = FDR,
+    min_effect: float = MIN_EFFECT,
+    tail_min_effect: float | None = None,
+) -> dict[str, Comparison]:
+    """Compare the durations in a recorder's windows with a baseline.
+
+    Args:
+        recorder: Holds the current samples.
+        baseline: The samples to compare with.
+        fdr: The expected share of false positives among the reported changes, between 0 and 1.
+        min_effect: The least change of the median that counts, as a share of it.
+        tail_min_effect: The least change of a tail quantile that counts, as a share of it; by
+            default 0.10 or ``min_effect``, whichever is more.
+
+    Returns:
+        A comparison for each operation of the baseline that the recorder has samples of.
+
+    Raises:
+        TypeError: If ``baseline`` is not a Baseline.
+        ValueError: If a setting is out of range.
+    """
+    if not isinstance(baseline, Baseline):
+        raise TypeError(
+            f"baseline must be a Baseline, got {type(baseline).__name__}; "
+            "Baseline.load() reads a file"
+        )
+    if tail_min_effect is None:
+        tail_min_effect = tail_min_effect_beside(min_effect)
+    return compare_many(
+        {
+            name: (operation.samples, durations)
+            for name, operation in baseline.operations.items()
+            if (durations := recorder.durations(name))
+        },
+        fdr=fdr,
+        min_effect=min_effect,
+        tail_min_effect=tail_min_effect,
+    )

@@ -1,0 +1,1 @@
+"""Plain values that cross the layers of the package. They import nothing above them."""

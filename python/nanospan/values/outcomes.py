@@ -1,0 +1,4 @@
+"""How executions end."""
+
+OUTCOMES = ("ok", "error", "cancelled")
+"""The outcomes, each at the index that is its number in columns of outcomes."""

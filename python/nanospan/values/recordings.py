@@ -1,0 +1,115 @@
+"""Recordings: operations with their histograms and samples, wherever they come from."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from nanospan._core import Monitor, MonitorSnapshot, Snapshot
+from nanospan.values.samples import Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedOperation:
+    """One operation of a recording.
+
+    Attributes:
+        operation: Its name.
+        histogram: The durations of all outcomes since start or the last clear.
+        samples: Gives the samples that are at hand, of which there may be none.
+        error_count: Failed samples since start; `None` where that is not known, as for the next.
+        cancelled_count: Cancelled samples since start.
+        violation_count: Samples since start that were over the threshold.
+        threshold: Seconds, if there is one.
+    """
+
+    operation: str
+    histogram: Snapshot
+    samples: Callable[[], Samples | None]
+    error_count: int | None = None
+    cancelled_count: int | None = None
+    violation_count: int | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a monitor saw up to one moment.
+
+    Attributes:
+        time: That moment, as Unix time in seconds.
+        operations: In the order first seen.
+    """
+
+    time: float
+    operations: Sequence[RecordedOperation]
+
+
+Recordable: TypeAlias = Monitor | MonitorSnapshot | Recording
+"""Can be exported: a monitor with its windows, a snapshot of one, or a recording as such."""
+
+
+def record_of(source: Recordable) -> Recording:
+    """Return ``source`` as a recording.
+
+    A monitor's histograms are copied now, the samples of an operation when they are asked for: what
+    is recorded in between is in the samples only. Recording is never held up.
+
+    Raises:
+        TypeError: If ``source`` is none of these.
+    """
+    if isinstance(source, Recording):
+        return source
+    if isinstance(source, MonitorSnapshot):
+        return _recording(source, lambda _: None)
+    if isinstance(source, Monitor):
+        return _recording(source.snapshot(), functools.partial(window, source))
+    raise TypeError(
+        "source must be a PerformanceMonitor, MonitorSnapshot or Recording, "
+        f"got {type(source).__name__}"
+    )
+
+
+def window(monitor: Monitor, operation: str) -> Samples:
+    """Return the samples in the window of an operation that was recorded."""
+    ends, durations, outcomes, metadata = monitor.operation(operation)._columns()  # noqa: SLF001
+    return Samples(durations, ends, outcomes, metadata)
+
+
+def histogram_of(operation: str, durations: Iterable[float]) -> Snapshot:
+    """Return the histogram of durations that were measured elsewhere.
+
+    Args:
+        operation: The name to give in errors.
+        durations: The durations, in seconds.
+
+    Raises:
+        TypeError: If ``operation`` is not a str, or a duration not a number.
+        ValueError: If a duration is negative or not finite, or ``operation`` empty.
+    """
+    counted = Monitor(1, 1, None).operation(operation)
+    for duration in durations:
+        counted.record(duration)
+    return counted.snapshot()
+
+
+def _recording(snapshot: MonitorSnapshot, samples_of: Callable[[str], Samples | None]) -> Recording:
+    return Recording(
+        snapshot.time,
+        [
+            RecordedOperation(
+                operation=name,
+                histogram=operation.all,
+                samples=functools.partial(samples_of, name),
+                error_count=operation.error.count,
+                cancelled_count=operation.cancelled.count,
+                violation_count=operation.violation_count,
+                threshold=operation.threshold,
+            )
+            for name, operation in snapshot.operations.items()
+        ],
+    )

@@ -1,0 +1,78 @@
+"""Durations, counts, ratios and names as people read them."""
+
+from __future__ import annotations
+
+import math
+
+NO_FIGURE = "-"
+"""Stands where there is no figure."""
+
+LARGE_RATIO = 1e6
+"""From here on, the power of ten says more than the digits."""
+
+UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+
+
+def duration_text(seconds: float, *, trim: bool = True) -> str:
+    """Return a duration with three significant digits and the unit that suits it: ``1.25 ms``.
+
+    Args:
+        seconds: The duration.
+        trim: Whether to leave out trailing zeros; columns of a table line up better with them.
+    """
+    # Rounded first, so that 0.0009999 s is 1 ms and not 1000 µs.
+    rounded = float(f"{seconds:.2e}")
+    if rounded == 0:
+        return "0 s"
+    size, unit = next((each for each in UNITS if rounded >= each[0]), UNITS[-1])
+    value = rounded / size
+    if value >= 1e6:  # noqa: PLR2004 - nobody counts digits
+        return f"{value:.3g} {unit}"
+    decimals = 0 if value >= 99.95 else 1 if value >= 9.995 else 2  # noqa: PLR2004
+    text = f"{value:,.{decimals}f}"
+    return f"{text.rstrip('0').rstrip('.') if trim and '.' in text else text} {unit}"
+
+
+def counted(count: int, what: str = "sample") -> str:
+    """Return a count with its noun: `1 sample`, `1,250 samples`."""
+    return f"{count_text(count)} {what}{'s' * (count != 1)}"
+
+
+def count_text(count: int) -> str:
+    """Return a count with separators, or from a million on with three digits: `1.25 M`."""
+    for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:,}"
+
+
+def figure_text(value: float) -> str:
+    """Return a figure of unknown unit with four significant digits."""
+    return f"{value:.4g}"
+
+
+def change_text(ratio: float) -> str:
+    """Return a ratio as the change that it is: 1.2 is ``+20.0 %``, 7 is ``x 7.00``."""
+    if not math.isfinite(ratio):
+        return NO_FIGURE
+    # From five times on, the factor says more.
+    if ratio < 5:  # noqa: PLR2004
+        return f"{(ratio - 1) * 100:+.1f} %"
+    return f"x {_three_digits(ratio)}" if ratio < LARGE_RATIO else f"x {ratio:.2e}"
+
+
+def interval_text(bounds: tuple[float, float]) -> str:
+    """Return an interval of ratios as changes."""
+    if not all(map(math.isfinite, bounds)):
+        return NO_FIGURE
+    low, high = map(change_text, bounds)
+    return f"{low.removesuffix(' %') if high.endswith(' %') else low} to {high}"
+
+
+def printable(text: str) -> str:
+    """Return a text of unknown origin on one line, without control characters."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{max(0, 2 - int(math.log10(value)))}f}"
