@@ -6,6 +6,10 @@ FREE_THREADED := .venv-free-threaded
 # pip's resolver and maturin's builds need no network beyond the package registries.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# A worker for each processor, each with its own servers. Fixtures of a module are made about once:
+# neighbours stay together until a worker has nothing left to do.
+PARALLEL := --numprocesses=logical --dist=worksteal
+
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
@@ -45,7 +49,7 @@ test-loom: ## every interleaving of small programs on the ring and the record pa
 # Tests whose program could not be fetched are skipped, except in CI, where they fail.
 test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL and other real servers
 	-tools/servers >/dev/null
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # The package as users get it, in a venv of its own; a target folder of its own keeps the other builds.
 $(FREE_THREADED)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES) $(wildcard python/nanospan/*.py)

@@ -1,8 +1,22 @@
-"""Fixtures of the whole suite."""
+"""What the whole suite shares."""
+
+import os
+import signal
 
 import pytest
 
 from nanospan import PerformanceMonitor
+
+
+def pytest_configure() -> None:
+    """Give the programs that tests start the surroundings they have in a user's terminal.
+
+    A background job of a script ignores SIGINT, and a program that is started with SIGINT ignored
+    keeps ignoring it, Python included. A pytest or pytest-benchmark that finds the name of a
+    pytest-xdist worker in its environment takes itself for that worker.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
 @pytest.fixture

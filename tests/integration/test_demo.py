@@ -67,11 +67,6 @@ def _environment(temporary: Path) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(temporary), "NO_COLOR": "1"}
 
 
-def _heed_interrupts() -> None:
-    # A test run in the background ignores SIGINT, and its children would, too.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def _start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*DEMO, *arguments],
@@ -79,7 +74,6 @@ def _start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - the tests start no threads
     )
 
 
