@@ -5,7 +5,9 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use nanospan_benches::{Random, full_operation};
-use nanospan_record::{Clock, Measured, Outcome, Summary, Writers, histogram::config::index_of};
+use nanospan_record::{
+    Clock, Measured, Outcome, Seconds, Summary, Writers, histogram::config::index_of,
+};
 
 /// How many different values a bench goes through, so that no branch is predicted by heart.
 const VALUES: usize = 4_096;
@@ -16,7 +18,7 @@ fn latencies() -> Vec<u64> {
 }
 
 fn as_seconds(ns: u64) -> Measured {
-    Measured::Seconds(Measured::Nanos(ns).seconds())
+    Measured::Seconds(Seconds::new(Measured::Nanos(ns).seconds()).expect("a finite number"))
 }
 
 fn recording(criterion: &mut Criterion) {

@@ -143,7 +143,7 @@ def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
         _save(path, "backup")
         assert 'operation="backup"' in exposition.render().decode()
     damaged, gone = caplog.messages
-    assert damaged.startswith(f"{path}: snapshot: not a monitor's snapshot")
+    assert damaged.startswith(f"{path}: snapshot: not a monitor snapshot")
     assert gone == f"{path} is gone; its metrics end"
 
 
@@ -157,7 +157,7 @@ def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
         (["--run", "-m"], "-m needs the name of a module"),
         (["--run", "-m", "no.such.module"], "there is no module no.such.module"),
         (["absent.snapshot"], "absent.snapshot"),
-        ([__file__], "not a monitor's snapshot"),
+        ([__file__], "not a monitor snapshot"),
         (["--port", "65536", "--run", __file__], "from 0 to 65535, got 65536"),
         (["--port", "many", "--run", __file__], "invalid int value: 'many'"),
     ],

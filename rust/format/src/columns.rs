@@ -5,7 +5,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, io::Write};
 
-use nanospan_record::{Measured, Outcome, Sample, clock::Anchor};
+use nanospan_record::{Outcome, Sample, clock::Anchor, seconds::nanos};
 
 /// Samples as columns of equal length.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -50,7 +50,7 @@ impl Lanes {
         let mut starts: Vec<u64> = ends
             .iter()
             .zip(durations)
-            .map(|(end, &seconds)| end.saturating_sub(Measured::Seconds(seconds).nanos()))
+            .map(|(end, &seconds)| end.saturating_sub(nanos(seconds)))
             .collect();
         let mut order: Vec<usize> = (0..starts.len()).collect();
         // Of two that begin together the longer takes the lower lane.

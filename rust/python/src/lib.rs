@@ -2,6 +2,10 @@
 //! every decision is made in those crates or in the Python package.
 
 #![deny(unsafe_code)]
+#![expect(
+    clippy::disallowed_types,
+    reason = "objects of the interpreter are shared by its rules, not by those of the recording core"
+)]
 
 use pyo3::prelude::*;
 

@@ -5,7 +5,7 @@
 //! `monitor` and `operation`; these functions are added to the same classes as method descriptors.
 #![allow(unsafe_code, reason = "raw functions, see `raw`")]
 
-use nanospan_record::{Measured, Outcome, error::check_seconds};
+use nanospan_record::{Measured, Outcome, Seconds};
 use pyo3::{
     exceptions::{PyOverflowError, PyTypeError, PyValueError},
     ffi, intern,
@@ -185,7 +185,7 @@ fn truth(value: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// The arguments of a record.
 struct Sample<'py> {
-    seconds: f64,
+    seconds: Seconds,
     outcome: Outcome,
     given: Option<Bound<'py, PyDict>>,
 }
@@ -212,9 +212,10 @@ impl<'py> Sample<'py> {
                 Ok(float) => float.value(),
                 Err(_) => number(duration, asked)?,
             };
-            if let Err(refused) = check_seconds(seconds) {
-                return Err(error::to_python(&asked(), &refused));
-            }
+            let seconds = match Seconds::new(seconds) {
+                Ok(seconds) => seconds,
+                Err(refused) => return Err(error::to_python(&asked(), &refused)),
+            };
             let outcome = if success.is_null() || success == ffi::Py_True() {
                 Outcome::Ok
             } else if success == ffi::Py_False() || !truth(borrowed(py, &success))? {

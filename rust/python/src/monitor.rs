@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use nanospan_record::{Lookup, Outcome, Registry, registry::OVERFLOW};
+use nanospan_record::{Lookup, Outcome, Registry, Seconds, registry::OVERFLOW};
 use pyo3::{
     PyTraverseError, PyVisit,
     exceptions::{PyOverflowError, PyRuntimeError, PyTypeError, PyValueError},
@@ -241,22 +241,25 @@ impl Monitor {
         seconds: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let name = names::check(operation)?;
-        let seconds = seconds
-            .map(|seconds| number(seconds, || format!("threshold of operation {name:?}")))
-            .transpose()?;
-        self.inner()?
-            .shared
-            .registry()
-            .set_threshold(&names::key(name)?, seconds)
-            .map_err(|e| error::to_python(&format!("threshold of operation {name:?}"), &e))
+        let asked = || format!("threshold of operation {name:?}");
+        let threshold = match seconds {
+            None => None,
+            Some(seconds) => Some(
+                Seconds::new(number(seconds, asked)?)
+                    .map_err(|refused| error::to_python(&asked(), &refused))?,
+            ),
+        };
+        let registry = self.inner()?.shared.registry();
+        registry.set_threshold(&names::key(name)?, threshold);
+        Ok(())
     }
 
     /// All thresholds in seconds, by operation: a read-only copy.
     #[getter]
     fn thresholds<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
         let thresholds = PyDict::new(py);
-        for (name, seconds) in self.inner()?.shared.registry().thresholds() {
-            thresholds.set_item(names::from_key(py, &name)?, seconds)?;
+        for (name, threshold) in self.inner()?.shared.registry().thresholds() {
+            thresholds.set_item(names::from_key(py, &name)?, threshold.get())?;
         }
         Ok(PyMappingProxy::new(py, thresholds.as_mapping()))
     }

@@ -1,6 +1,6 @@
 //! All operations of a monitor at rest, as Python sees them.
 
-use nanospan_record::{MonitorSnapshot as Core, OperationSnapshot as CoreOperation};
+use nanospan_record::{MonitorSnapshot as Core, OperationSnapshot as CoreOperation, Seconds};
 use pyo3::{
     exceptions::PyValueError,
     intern,
@@ -143,7 +143,7 @@ impl OperationSnapshot {
     fn dict<'py>(operation: &CoreOperation, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
         dict.set_item("created", operation.created)?;
-        dict.set_item("threshold", operation.threshold)?;
+        dict.set_item("threshold", operation.threshold.map(Seconds::get))?;
         dict.set_item("violation_count", operation.violations)?;
         dict.set_item("in_flight", operation.in_flight)?;
         let [ok, error, cancelled] = operation.parts();
@@ -195,7 +195,7 @@ impl OperationSnapshot {
     /// The threshold in seconds, None without one.
     #[getter]
     fn threshold(&self) -> Option<f64> {
-        self.0.threshold
+        self.0.threshold.map(Seconds::get)
     }
 
     /// Executions under way in this process.

@@ -7,7 +7,7 @@ use std::sync::{
 
 use nanospan_format::Columns;
 use nanospan_record::{
-    Measured, Outcome, Recorded, Registry, Sample, Summary, Window, Writers, error::check_seconds,
+    Measured, Outcome, Recorded, Registry, Sample, Seconds, Summary, Window, Writers,
 };
 use pyo3::{
     PyTraverseError, PyVisit,
@@ -357,8 +357,8 @@ impl Operation {
         metadata: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let asked = || format!("duration of operation {:?}", self.name(py));
-        let seconds = number(duration, asked)?;
-        check_seconds(seconds).map_err(|refused| error::to_python(&asked(), &refused))?;
+        let seconds = Seconds::new(number(duration, asked)?)
+            .map_err(|refused| error::to_python(&asked(), &refused))?;
         let given = metadata.map(metadata::given).transpose()?;
         let kept = outcome::metadata(py, given.as_ref(), None, Outcome::Cancelled, None)?;
         let end = self.core.clock().ticks();

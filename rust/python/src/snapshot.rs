@@ -1,6 +1,6 @@
 //! A histogram at rest, as Python sees it: durations are seconds.
 
-use nanospan_record::{Measured, error::check_seconds, histogram};
+use nanospan_record::{Seconds, histogram};
 use pyo3::{
     intern,
     prelude::*,
@@ -114,8 +114,8 @@ impl Snapshot {
     /// What shares a bucket with `seconds` is not counted, so that the answer is at most 1.1 % of the bound
     /// early. Raises ValueError if `seconds` is negative, infinite or NaN.
     fn count_below(&self, seconds: f64) -> PyResult<u64> {
-        match check_seconds(seconds) {
-            Ok(seconds) => Ok(self.0.count_up_to(Measured::Seconds(seconds).nanos())),
+        match Seconds::new(seconds) {
+            Ok(seconds) => Ok(self.0.count_up_to(seconds.nanos())),
             Err(refused) => Err(error::to_python("count_below", &refused)),
         }
     }

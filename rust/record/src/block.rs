@@ -7,15 +7,17 @@
 use std::ops::Range;
 
 use crate::{
-    error::{Error, check_seconds},
+    error::Error,
     histogram::{
         self, Recorder,
         config::{BUCKETS_PER_OCTAVE, MIN_INDEX},
     },
     memory::Memory,
-    ring::{MAX_WINDOW, Measured, OUTCOMES, Outcome, Ring, SLOT_WORDS, Sample},
+    ring::{MAX_WINDOW, Ring, SLOT_WORDS},
+    sample::{Measured, OUTCOMES, Outcome, Sample},
+    seconds::Seconds,
     summary::{Summary, Tally},
-    sync::{AtomicU64, Ordering, Writers},
+    sync::{Word, Writers},
 };
 
 // Header words. The first cache line is what every successful record touches.
@@ -78,16 +80,22 @@ impl Block {
     /// the operating system gives no memory.
     pub fn new(window: usize) -> Result<Self, Error> {
         if window == 0 || window > MAX_WINDOW {
-            return Err(Error::Window(window));
+            return Err(Error::Window {
+                given: window,
+                most: MAX_WINDOW,
+            });
         }
-        let capacity_log2 = Ring::capacity_for(window).ilog2();
         Ok(Self {
-            memory: Memory::zeroed(
-                HEADER_WORDS + (SLOT_WORDS << capacity_log2) + OUTCOMES.len() * Recorder::WORDS,
-            )?,
+            memory: Memory::zeroed(Self::words(window))?,
             window: window as u64,
-            capacity_log2,
+            capacity_log2: Ring::capacity_for(window).ilog2(),
         })
+    }
+
+    /// Words that a block with a window of `window` samples takes.
+    #[must_use]
+    pub const fn words(window: usize) -> usize {
+        HEADER_WORDS + SLOT_WORDS * Ring::capacity_for(window) + OUTCOMES.len() * Recorder::WORDS
     }
 
     /// The length of the window, in samples.
@@ -98,7 +106,7 @@ impl Block {
 
     /// Header and, behind it, the ring and the histograms.
     #[inline(always)]
-    fn parts(&self) -> (&[AtomicU64; HEADER_WORDS], &[AtomicU64]) {
+    fn parts(&self) -> (&[Word; HEADER_WORDS], &[Word]) {
         self.memory
             .words()
             .split_first_chunk()
@@ -106,14 +114,14 @@ impl Block {
     }
 
     #[inline(always)]
-    fn header(&self, word: usize) -> &AtomicU64 {
+    fn header(&self, word: usize) -> &Word {
         &self.parts().0[word]
     }
 
     /// Reads a header word. Relaxed: every field stands for itself.
     #[inline]
     fn load_relaxed(&self, word: usize) -> u64 {
-        self.header(word).load(Ordering::Relaxed)
+        self.header(word).load_relaxed()
     }
 
     #[inline]
@@ -136,7 +144,7 @@ impl Block {
     #[inline(always)]
     pub fn claim(&self, writers: Writers) -> u64 {
         // Relaxed: tickets only have to differ; slots vouch for themselves (see `ring`).
-        writers.add(self.header(HEAD), 1)
+        writers.add_relaxed(self.header(HEAD), 1)
     }
 
     /// Records `sample` under a claimed ticket. True if it was over the threshold.
@@ -146,11 +154,11 @@ impl Block {
     pub fn record(&self, ticket: u64, sample: Sample, writers: Writers) -> bool {
         // Taken once: after each store the compiler would have to find the words anew.
         let (header, rest) = self.parts();
-        let add = |word: usize, amount| writers.add(&header[word], amount);
+        let add = |word: usize, amount| writers.add_relaxed(&header[word], amount);
         let ns = sample.duration.nanos();
         let sums = sums_of(sample.outcome);
-        writers.raise(&header[sums + MAX], ns);
-        writers.raise(&header[sums + MIN_INVERTED], !ns);
+        writers.raise_relaxed(&header[sums + MAX], ns);
+        writers.raise_relaxed(&header[sums + MIN_INVERTED], !ns);
         Ring::new(rest, self.capacity_log2).write(ticket, sample);
         Recorder::new(&rest[self.recorder_at(sample.outcome)..]).count(ns, writers);
         let before = add(sums + SUM_LOW, ns);
@@ -164,7 +172,7 @@ impl Block {
         }
         // A caller's seconds may lie over the threshold by less than a nanosecond.
         let over = match sample.duration {
-            Measured::Nanos(ns) => ns > !header[LIMIT_INVERTED].load(Ordering::Relaxed),
+            Measured::Nanos(ns) => ns > !header[LIMIT_INVERTED].load_relaxed(),
             Measured::Seconds(seconds) => self.threshold().is_some_and(|limit| seconds > limit),
         };
         if over {
@@ -173,35 +181,26 @@ impl Block {
         over
     }
 
-    /// The threshold in seconds.
+    /// The threshold.
     #[inline]
     #[must_use]
-    pub fn threshold(&self) -> Option<f64> {
+    pub fn threshold(&self) -> Option<Seconds> {
         match self.load_relaxed(THRESHOLD_INVERTED) {
             0 => None,
-            inverted => Some(f64::from_bits(!inverted)),
+            inverted => Some(Seconds::from_bits(!inverted)),
         }
     }
 
-    /// Sets the threshold in seconds, or removes it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Seconds`] if it is negative, infinite or NaN.
-    pub fn set_threshold(&self, seconds: Option<f64>) -> Result<(), Error> {
-        let (limit, bits) = match seconds {
-            None => (0, 0),
-            Some(value) => {
-                // `+ 0.0` makes -0.0, which is a valid threshold, plain zero.
-                let value = check_seconds(value)? + 0.0;
-                (!limit_ns(value), !value.to_bits())
-            }
-        };
+    /// Sets the threshold, or removes it.
+    pub fn set_threshold(&self, threshold: Option<Seconds>) {
+        let (limit, bits) = threshold.map_or((0, 0), |threshold| {
+            // `+ 0.0` turns -0.0, which is a valid threshold, into plain zero.
+            let seconds = threshold.get() + 0.0;
+            (!limit_ns(seconds), !seconds.to_bits())
+        });
         // Relaxed: a record that sees one of the two late only uses the threshold before.
-        self.header(LIMIT_INVERTED).store(limit, Ordering::Relaxed);
-        self.header(THRESHOLD_INVERTED)
-            .store(bits, Ordering::Relaxed);
-        Ok(())
+        self.header(LIMIT_INVERTED).store_relaxed(limit);
+        self.header(THRESHOLD_INVERTED).store_relaxed(bits);
     }
 
     /// The samples of the window, oldest first; `None` for one that is being written or was overtaken.
@@ -273,15 +272,13 @@ impl Block {
 
     /// Forgets every sample; the threshold stays. A record in flight may be forgotten in part.
     pub fn clear(&self) {
-        self.header(CLEARED)
-            .store(self.load_relaxed(HEAD), Ordering::Relaxed);
+        self.header(CLEARED).store_relaxed(self.load_relaxed(HEAD));
         for word in [ERRORS, CANCELLATIONS, VIOLATIONS] {
-            self.header(word).store(0, Ordering::Relaxed);
+            self.header(word).store_relaxed(0);
         }
         for outcome in OUTCOMES {
             for word in 0..SUM_WORDS {
-                self.header(sums_of(outcome) + word)
-                    .store(0, Ordering::Relaxed);
+                self.header(sums_of(outcome) + word).store_relaxed(0);
             }
             self.recorder(outcome).clear();
         }

@@ -1,11 +1,8 @@
 //! Time: a monotonic counter for durations, and its relation to the wall clock for timestamps.
 
-use std::{
-    sync::OnceLock,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, OnceLock};
 
 /// The calibrated clock of this process.
 ///
@@ -71,7 +68,7 @@ impl WallClock {
     /// The anchor to convert a batch of ticks with, renewed first if the clocks have drifted apart.
     pub fn anchor(&self) -> Anchor {
         let now = Anchor::now(self.clock);
-        let mut anchor = lock(&self.anchor);
+        let mut anchor = self.anchor.lock();
         let drift = anchor.unix_ns(now.ticks).abs_diff(now.unix_ns);
         if u128::from(drift) > DRIFT_ALLOWED.as_nanos() {
             *anchor = now;

@@ -1,60 +1,63 @@
-//! What can be refused. Recording itself cannot fail; only names, limits and thresholds can be wrong.
+//! Why a call was rejected. Recording itself cannot fail; only names, limits and thresholds can be wrong.
+//!
+//! Errors hold plain data and know none of the parts that report them.
 
 use std::fmt;
 
-use crate::{histogram::Damage, snapshot};
-
-/// Why a call was refused. The text names the value and what would be right.
+/// Why a call was rejected. The text names the value and what would be right.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The window's length is zero or over [`MAX_WINDOW`](crate::ring::MAX_WINDOW).
-    Window(usize),
-    /// Room for no operation at all was asked for.
+    /// The window's length is out of range.
+    Window {
+        /// The length given, in samples.
+        given: usize,
+        /// The longest window.
+        most: usize,
+    },
+    /// `max_operations` leaves no room for a single operation.
     MaxOperations(usize),
     /// A duration or threshold in seconds is negative, infinite or not a number.
     Seconds(f64),
-    /// A quantile outside 0 to 1, or not a number.
+    /// A quantile is outside 0 to 1, or not a number.
     Quantile(f64),
-    /// Bytes that are no histogram snapshot.
+    /// The bytes are not a histogram snapshot.
     Snapshot(Damage),
-    /// A snapshot that should be earlier holds values that the later one does not.
+    /// The bytes are not a snapshot of a monitor.
+    MonitorSnapshot(Damage),
+    /// The snapshot that should be the earlier one holds values that the later one lacks.
     NotEarlier,
-    /// Bytes that are no snapshot of a monitor.
-    MonitorSnapshot(snapshot::Damage),
-    /// Two histograms hold more than `u64::MAX` values together.
+    /// Two histograms together hold more than `u64::MAX` values.
     TooManyValues,
-    /// The operating system gave no memory for an operation's block of that many bytes.
+    /// The operating system refused the memory for an operation's block of that many bytes.
     OutOfMemory(usize),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Window(given) => write!(
-                f,
-                "a window holds 1 to {} samples, got {given}",
-                crate::ring::MAX_WINDOW
-            ),
+            Self::Window { given, most } => {
+                write!(f, "a window must hold 1 to {most} samples, got {given}")
+            }
             Self::MaxOperations(given) => {
                 write!(f, "max_operations must be at least 1, got {given}")
             }
             Self::Seconds(given) => {
                 write!(f, "must be a finite number of seconds >= 0, got {given}")
             }
-            Self::Quantile(given) => write!(f, "a quantile lies between 0 and 1, got {given}"),
+            Self::Quantile(given) => write!(f, "a quantile must be between 0 and 1, got {given}"),
             Self::Snapshot(damage) => write!(f, "not a histogram snapshot: {damage}"),
+            Self::MonitorSnapshot(damage) => write!(f, "not a monitor snapshot: {damage}"),
             Self::NotEarlier => f.write_str(
-                "the earlier snapshot holds values that the later one does not; it is of another \
+                "the earlier snapshot holds values that the later one lacks; it is of another \
                  histogram, or the histogram was cleared in between",
             ),
-            Self::MonitorSnapshot(damage) => write!(f, "not a monitor's snapshot: {damage}"),
             Self::TooManyValues => {
                 f.write_str("the histograms hold more than 2^64 - 1 values together")
             }
             Self::OutOfMemory(bytes) => write!(
                 f,
-                "no memory for an operation ({bytes} bytes of address space); lower \
+                "out of memory for an operation ({bytes} bytes of address space); lower \
                  max_metrics_per_operation or max_operations"
             ),
         }
@@ -63,15 +66,77 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Checks that `value` can be a duration or a threshold.
-///
-/// # Errors
-///
-/// [`Error::Seconds`] if `value` is negative, infinite or NaN.
-pub fn check_seconds(value: f64) -> Result<f64, Error> {
-    if value.is_finite() && value >= 0.0 {
-        Ok(value)
-    } else {
-        Err(Error::Seconds(value))
+/// What is wrong with bytes that should have been a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Damage {
+    /// They end too early.
+    Truncated,
+    /// They do not start with this magic.
+    Magic(&'static str),
+    /// They are of a version that this one cannot read.
+    Version {
+        /// Their version.
+        given: u8,
+        /// The version that can be read.
+        readable: u8,
+    },
+    /// They were changed since they were written.
+    Checksum,
+    /// There are more of them than the snapshot needs.
+    Trailing,
+    /// A number is too large for its field, or longer than it needs to be.
+    Number,
+    /// The scale is not one that this version records or coarsens to.
+    Scale {
+        /// Their scale.
+        given: i8,
+        /// The coarsest and the finest scale.
+        range: (i32, i32),
+    },
+    /// A bucket is empty, out of range, or too narrow to hold a whole number of nanoseconds.
+    Bucket,
+    /// There are more than `u64::MAX` values.
+    Count,
+    /// The minimum or maximum is outside the first or last bucket.
+    Extremes,
+    /// Values in those buckets cannot add up to the sum.
+    Sum,
+    /// A time or threshold is negative, infinite or not a number.
+    Seconds,
+    /// A name is empty, or occurs twice.
+    Name,
+    /// The mark of a field that may be absent is neither 0 nor 1.
+    Mark,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated => f.write_str("the bytes end too early"),
+            Self::Magic(magic) => write!(f, "it does not start with {magic:?}"),
+            Self::Version { given, readable } => {
+                write!(f, "the version must be {readable}, got {given}")
+            }
+            Self::Checksum => f.write_str("the checksum differs: the bytes were changed"),
+            Self::Trailing => f.write_str("bytes are left over"),
+            Self::Number => f.write_str("a number is too large, or longer than it needs to be"),
+            Self::Scale {
+                given,
+                range: (coarsest, finest),
+            } => write!(
+                f,
+                "the scale must be between {coarsest} and {finest}, got {given}"
+            ),
+            Self::Bucket => f.write_str("a bucket is empty or out of range"),
+            Self::Count => f.write_str("the counts add up to more than 64 bits"),
+            Self::Extremes => {
+                f.write_str("the minimum or maximum is outside the first or last bucket")
+            }
+            Self::Sum => f.write_str("the sum is impossible for these buckets"),
+            Self::Seconds => f.write_str("a time or threshold is not a finite number >= 0"),
+            Self::Name => f.write_str("a name is empty, or occurs twice"),
+            Self::Mark => f.write_str("the mark of an optional field is neither 0 nor 1"),
+        }
     }
 }

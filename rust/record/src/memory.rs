@@ -1,22 +1,22 @@
 //! Zeroed words whose pages cost nothing until they are written.
 //!
-//! An operation's block is some 70 KiB of address space of which a quiet operation touches two pages.
-//! An anonymous mapping is committed page by page; `calloc` would do the same only above glibc's
-//! moving mmap threshold, and would zero (and so commit) recycled heap memory below it.
+//! An operation's block with a window of 1,000 samples is 128 KiB of address space, of which an operation that was
+//! seen once touches two pages. An anonymous mapping is committed page by page; `calloc` would do the same only above
+//! glibc's moving mmap threshold, and would zero (and so commit) recycled heap memory below it.
 #![allow(
     unsafe_code,
     reason = "views mapped bytes as atomic words, once, below"
 )]
 
-use crate::{error::Error, sync::AtomicU64};
+use crate::{error::Error, sync::Word};
 
-/// A fixed number of zeroed [`AtomicU64`], shared by reference.
+/// A fixed number of words, zero at first and shared by reference.
 #[derive(Debug)]
 pub struct Memory {
     #[cfg(not(loom))]
     map: memmap2::MmapRaw,
     #[cfg(loom)]
-    words: Vec<AtomicU64>,
+    words: Vec<Word>,
 }
 
 #[cfg(not(loom))]
@@ -39,14 +39,14 @@ impl Memory {
 
     /// The words, all zero at first.
     #[inline]
-    pub fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is page-aligned (so aligned for AtomicU64), lives as long as `self`, was
-        // zeroed by the kernel, is readable and writable, and every bit pattern is a valid
-        // AtomicU64. The bytes are reached only through this function, so no access to them is ever
+    pub fn words(&self) -> &[Word] {
+        // SAFETY: the mapping is page-aligned (so aligned for Word, which has the layout of u64), lives as
+        // long as `self`, was zeroed by the kernel, is readable and writable, and every bit pattern is a
+        // valid Word. The bytes are reached only through this function, so no access to them is ever
         // non-atomic, and `MmapRaw` hands out a raw pointer without ever making a reference.
         unsafe {
             std::slice::from_raw_parts(
-                self.map.as_mut_ptr().cast::<AtomicU64>(),
+                self.map.as_mut_ptr().cast::<Word>(),
                 self.map.len() / size_of::<u64>(),
             )
         }
@@ -62,12 +62,12 @@ impl Memory {
     /// None; the signature is the mapped version's.
     pub fn zeroed(words: usize) -> Result<Self, Error> {
         Ok(Self {
-            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            words: (0..words).map(|_| Word::new(0)).collect(),
         })
     }
 
     /// The words, all zero at first.
-    pub fn words(&self) -> &[AtomicU64] {
+    pub fn words(&self) -> &[Word] {
         &self.words
     }
 }
@@ -75,20 +75,14 @@ impl Memory {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::sync::Ordering;
 
     #[test]
     fn words_start_at_zero_and_keep_what_is_written() {
         let memory = Memory::zeroed(10_000).unwrap();
         assert_eq!(memory.words().len(), 10_000);
-        assert!(
-            memory
-                .words()
-                .iter()
-                .all(|word| word.load(Ordering::Relaxed) == 0)
-        );
-        memory.words()[9_999].store(7, Ordering::Relaxed);
-        assert_eq!(memory.words()[9_999].load(Ordering::Relaxed), 7);
+        assert!(memory.words().iter().all(|word| word.load_relaxed() == 0));
+        memory.words()[9_999].store_relaxed(7);
+        assert_eq!(memory.words()[9_999].load_relaxed(), 7);
     }
 
     #[test]

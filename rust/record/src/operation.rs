@@ -1,14 +1,13 @@
 //! An operation: its name, its block, and reading both consistently.
 
-pub use crate::ring::Measured;
 use crate::{
     block::{Block, Totals},
     clock::Clock,
     error::Error,
     histogram,
-    ring::{OUTCOMES, Outcome, Sample},
+    sample::{Measured, OUTCOMES, Outcome, Sample},
     summary::Summary,
-    sync::{AtomicU64, Ordering, Writers},
+    sync::{Word, Writers},
 };
 
 /// A named operation. Shared by reference; every method is safe from any thread and none blocks.
@@ -20,9 +19,9 @@ pub struct Operation {
     block: Block,
     clock: Clock,
     // Not in the block: of a process that was killed, nothing is under way any more.
-    in_flight: AtomicU64,
+    in_flight: Word,
     // Ticks.
-    counts_from: AtomicU64,
+    counts_from: Word,
 }
 
 /// What became of a sample.
@@ -52,8 +51,8 @@ impl Operation {
             name: name.into(),
             block: Block::new(window)?,
             clock,
-            in_flight: AtomicU64::new(0),
-            counts_from: AtomicU64::new(clock.ticks()),
+            in_flight: Word::new(0),
+            counts_from: Word::new(clock.ticks()),
         })
     }
 
@@ -147,7 +146,7 @@ impl Operation {
     pub fn begin(&self, writers: Writers) -> u64 {
         // First the reading: some processors hold it up until a store before it is done.
         let now = self.clock.ticks();
-        writers.add(&self.in_flight, 1);
+        writers.add_relaxed(&self.in_flight, 1);
         now
     }
 
@@ -162,27 +161,26 @@ impl Operation {
     /// An execution that began will never be known to have ended.
     #[inline(always)]
     pub fn abandon(&self, writers: Writers) {
-        writers.add(&self.in_flight, u64::MAX);
+        writers.add_relaxed(&self.in_flight, u64::MAX);
     }
 
     /// How many executions are under way.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         // One that ends on another thread may be seen before its beginning.
-        let count = self.in_flight.load(Ordering::Relaxed);
+        let count = self.in_flight.load_relaxed();
         u64::try_from(count.cast_signed()).unwrap_or(0)
     }
 
     /// When counting began: at the creation or the last [`clear`](Self::clear), in [`Clock`] ticks.
     #[must_use]
     pub fn counts_from(&self) -> u64 {
-        self.counts_from.load(Ordering::Relaxed)
+        self.counts_from.load_relaxed()
     }
 
     /// Forgets every sample; the threshold, and what is under way, stay.
     pub fn clear(&self) {
         self.block.clear();
-        self.counts_from
-            .store(self.clock.ticks(), Ordering::Relaxed);
+        self.counts_from.store_relaxed(self.clock.ticks());
     }
 }

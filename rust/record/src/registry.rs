@@ -1,16 +1,14 @@
 //! Operations by name, bounded in number.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     clock::{Anchor, Clock, WallClock},
-    error::{Error, check_seconds},
+    error::Error,
     operation::Operation,
+    seconds::Seconds,
     snapshot::{MonitorSnapshot, OperationSnapshot},
-    sync::{AtomicU64, Ordering, PoisonError, RwLock},
+    sync::{RwLock, Word, Writers},
 };
 
 /// The operation that takes the samples of all names past the bound.
@@ -28,7 +26,7 @@ pub struct Registry {
     wall: WallClock,
     names: RwLock<Names>,
     overflow: Arc<Operation>,
-    refused: AtomicU64,
+    refused: Word,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +34,7 @@ struct Names {
     operations: HashMap<Box<[u8]>, Arc<Operation>>,
     in_order: Vec<Arc<Operation>>,
     // Thresholds outlive clearing and may be set before an operation is first seen.
-    thresholds: HashMap<Box<[u8]>, f64>,
+    thresholds: HashMap<Box<[u8]>, Seconds>,
 }
 
 /// What a name leads to.
@@ -72,7 +70,7 @@ impl Registry {
             wall: WallClock::new(clock),
             names: RwLock::default(),
             overflow: Arc::new(Operation::new(OVERFLOW, window, clock)?),
-            refused: AtomicU64::new(0),
+            refused: Word::new(0),
         })
     }
 
@@ -104,15 +102,7 @@ impl Registry {
     #[must_use]
     pub fn refused(&self) -> u64 {
         // Relaxed: a counter that stands for itself.
-        self.refused.load(Ordering::Relaxed)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Names> {
-        self.names.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Names> {
-        self.names.write().unwrap_or_else(PoisonError::into_inner)
+        self.refused.load_relaxed()
     }
 
     /// The operation called `name`, if it was ever looked up with [`operation`](Self::operation).
@@ -121,7 +111,7 @@ impl Registry {
         if name == OVERFLOW {
             return Some(Arc::clone(&self.overflow));
         }
-        self.read().operations.get(name).map(Arc::clone)
+        self.names.read().operations.get(name).map(Arc::clone)
     }
 
     /// The operation called `name`, created on first use while there is room.
@@ -133,7 +123,7 @@ impl Registry {
         if let Some(operation) = self.get(name) {
             return Lookup::Own(operation);
         }
-        let mut names = self.write();
+        let mut names = self.names.write();
         // Another thread may have created it between the two locks.
         if let Some(operation) = names.operations.get(name) {
             return Lookup::Own(Arc::clone(operation));
@@ -142,9 +132,9 @@ impl Registry {
             && let Ok(operation) = Operation::new(name, self.window, self.clock)
         {
             let operation = Arc::new(operation);
-            if let Some(&seconds) = names.thresholds.get(name) {
-                // Only thresholds that passed the check are kept.
-                let _ = operation.block().set_threshold(Some(seconds));
+            // Without one the block stays unwritten, and costs no memory before the first sample.
+            if let Some(&threshold) = names.thresholds.get(name) {
+                operation.block().set_threshold(Some(threshold));
             }
             names.operations.insert(name.into(), Arc::clone(&operation));
             names.in_order.push(Arc::clone(&operation));
@@ -152,14 +142,14 @@ impl Registry {
         }
         Lookup::Refused {
             overflow: Arc::clone(&self.overflow),
-            first: self.refused.fetch_add(1, Ordering::Relaxed) == 0,
+            first: Writers::Concurrent.add_relaxed(&self.refused, 1) == 0,
         }
     }
 
     /// Every operation in the order they were first seen, the overflow operation last.
     #[must_use]
     pub fn operations(&self) -> Vec<Arc<Operation>> {
-        let names = self.read();
+        let names = self.names.read();
         let own = names.in_order.iter().map(Arc::clone);
         own.chain([Arc::clone(&self.overflow)]).collect()
     }
@@ -185,33 +175,28 @@ impl Registry {
         }
     }
 
-    /// Sets or removes the threshold of `name`, seen already or not.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Seconds`] if `seconds` is negative, infinite or NaN.
-    pub fn set_threshold(&self, name: &[u8], seconds: Option<f64>) -> Result<(), Error> {
-        seconds.map(check_seconds).transpose()?;
-        let mut names = self.write();
-        match seconds {
-            Some(seconds) => names.thresholds.insert(name.into(), seconds),
+    /// Sets or removes the threshold of `name`, whether or not the operation exists yet.
+    pub fn set_threshold(&self, name: &[u8], threshold: Option<Seconds>) {
+        let mut names = self.names.write();
+        match threshold {
+            Some(threshold) => names.thresholds.insert(name.into(), threshold),
             None => names.thresholds.remove(name),
         };
         match names.operations.get(name) {
-            Some(operation) => operation.block().set_threshold(seconds),
-            None if name == OVERFLOW => self.overflow.block().set_threshold(seconds),
-            None => Ok(()),
+            Some(operation) => operation.block().set_threshold(threshold),
+            None if name == OVERFLOW => self.overflow.block().set_threshold(threshold),
+            None => {}
         }
     }
 
-    /// All thresholds in seconds, by name, in no order.
+    /// All thresholds by name, in no particular order.
     #[must_use]
-    pub fn thresholds(&self) -> Vec<(Box<[u8]>, f64)> {
-        let names = self.read();
+    pub fn thresholds(&self) -> Vec<(Box<[u8]>, Seconds)> {
+        let names = self.names.read();
         names
             .thresholds
             .iter()
-            .map(|(name, &seconds)| (name.clone(), seconds))
+            .map(|(name, &threshold)| (name.clone(), threshold))
             .collect()
     }
 }
@@ -244,7 +229,7 @@ impl BegunSnapshot {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{operation::Measured, ring::Outcome, sync::Writers};
+    use crate::sample::{Measured, Outcome};
 
     fn own(lookup: Lookup) -> Arc<Operation> {
         match lookup {
@@ -283,12 +268,12 @@ mod tests {
     #[test]
     fn a_threshold_set_before_the_operation_exists_applies_to_it() {
         let registry = Registry::new(10, 10).unwrap();
-        registry.set_threshold(b"a", Some(0.5)).unwrap();
+        let half = Some(Seconds::new(0.5).unwrap());
+        registry.set_threshold(b"a", half);
         assert!(registry.get(b"a").is_none());
-        assert_eq!(own(registry.operation(b"a")).block().threshold(), Some(0.5));
-        registry.set_threshold(b"a", None).unwrap();
+        assert_eq!(own(registry.operation(b"a")).block().threshold(), half);
+        registry.set_threshold(b"a", None);
         assert_eq!(own(registry.operation(b"a")).block().threshold(), None);
-        assert!(registry.set_threshold(b"a", Some(f64::NAN)).is_err());
         assert!(registry.thresholds().is_empty());
     }
 
@@ -315,6 +300,9 @@ mod tests {
     #[test]
     fn bounds_out_of_range_are_refused() {
         assert_eq!(Registry::new(10, 0).unwrap_err(), Error::MaxOperations(0));
-        assert_eq!(Registry::new(0, 1).unwrap_err(), Error::Window(0));
+        assert!(matches!(
+            Registry::new(0, 1),
+            Err(Error::Window { given: 0, .. })
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! The window: a ring of the most recent samples, written by many and never blocking anybody.
+//! The window: a ring of the most recent samples, with many writers, that blocks no thread.
 //!
 //! A sample's *ticket* (its number since start) names its slot, `ticket % capacity`, and its *lap*,
 //! `ticket / capacity + 1`. A slot is four words, and **every word carries the low 31 bits of the
@@ -13,17 +13,21 @@
 //!
 //! A writer stores the four words; a reader accepts a slot only if all four show the lap it expects. So
 //! there is nothing to lock, to wait for or to order: a word is whole because it is atomic, and a
-//! mixture of two writers' words cannot pass, whoever was interrupted where, killed processes included.
+//! mixture of two writers' words cannot pass, wherever a writer was interrupted or killed.
 //! Two samples could be mistaken for one another only if a writer stopped between two
 //! stores while 2^31 laps of the ring went by, 2.2 * 10^12 samples for the default window: days of
 //! recording at full speed.
 //!
-//! The price of being overtaken: a writer that stalls for a whole lap spoils one slot, which readers
-//! skip and count until its next lap. Its sample still stands in totals and histogram.
+//! The price: a writer that stalls for a whole lap and is overtaken spoils one slot, which readers skip and
+//! count until its next lap. Its sample is still in totals and histogram.
 
 use std::ops::Range;
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::{
+    sample::{Measured, Outcome, Sample},
+    seconds::Seconds,
+    sync::Word,
+};
 
 /// The longest window, in samples: 512 MiB of address space for its ring.
 pub const MAX_WINDOW: usize = 1 << 24;
@@ -37,97 +41,10 @@ const LAP_MASK: u64 = (1 << LAP_BITS) - 1;
 const LOW_BITS: u32 = 64 - LAP_BITS;
 const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
 
-/// How an execution ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Outcome {
-    /// It returned.
-    Ok = 0,
-    /// An error left it, or it was said to have failed.
-    Error = 1,
-    /// It was cancelled, interrupted or closed.
-    Cancelled = 2,
-}
-
-/// Every outcome, in the order of their numbers.
-pub const OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Error, Outcome::Cancelled];
-
-impl Outcome {
-    /// Its name, in every text that nanospan writes.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "error",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// The outcome of that number; only the two lowest bits count.
-    #[must_use]
-    pub fn from_bits(bits: u64) -> Self {
-        match bits & 3 {
-            0 => Self::Ok,
-            1 => Self::Error,
-            _ => Self::Cancelled,
-        }
-    }
-}
-
-/// A duration as it was measured, so that it comes back exactly.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Measured {
-    /// Nanoseconds off our own clock.
-    Nanos(u64),
-    /// Finite seconds >= 0 that the caller measured.
-    Seconds(f64),
-}
-
-impl Measured {
-    /// The duration in seconds; bit for bit the caller's value where the caller gave seconds.
-    #[inline]
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "exact below 104 days")]
-    pub fn seconds(self) -> f64 {
-        match self {
-            Self::Nanos(ns) => ns as f64 / 1e9,
-            Self::Seconds(seconds) => seconds,
-        }
-    }
-
-    /// The duration in whole nanoseconds, rounded; `u64::MAX` for 584 years and more.
-    #[inline]
-    #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "`as` saturates, and negative or NaN durations were refused"
-    )]
-    pub fn nanos(self) -> u64 {
-        match self {
-            Self::Nanos(ns) => ns,
-            Self::Seconds(seconds) => (seconds * 1e9 + 0.5) as u64,
-        }
-    }
-}
-
-/// One finished execution of an operation.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sample {
-    /// When it ended, in [`Clock`](crate::Clock) ticks.
-    pub end: u64,
-    /// How long it took.
-    pub duration: Measured,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Whether metadata was kept for it beside the ring.
-    pub has_metadata: bool,
-}
-
-/// The ring's words inside an operation's block. A capacity is a power of two.
+/// The ring's words inside an operation's block. The capacity is a power of two.
 #[derive(Debug, Clone, Copy)]
 pub struct Ring<'a> {
-    slots: &'a [[AtomicU64; SLOT_WORDS]],
+    slots: &'a [[Word; SLOT_WORDS]],
     capacity_log2: u32,
 }
 
@@ -138,14 +55,14 @@ impl<'a> Ring<'a> {
         window.next_power_of_two()
     }
 
-    /// A ring of 2^`capacity_log2` slots over `words`, of which it uses as many as it needs.
+    /// A ring of 2^`capacity_log2` slots over the first of `words`.
     ///
     /// # Panics
     ///
-    /// Reading and writing panic if there are fewer.
+    /// Reading and writing panic if there are too few words.
     #[inline]
     #[must_use]
-    pub fn new(words: &'a [AtomicU64], capacity_log2: u32) -> Self {
+    pub fn new(words: &'a [Word], capacity_log2: u32) -> Self {
         debug_assert!(words.len() >= SLOT_WORDS << capacity_log2);
         Self {
             slots: words.as_chunks().0,
@@ -154,35 +71,32 @@ impl<'a> Ring<'a> {
     }
 
     #[inline]
-    fn slot_and_lap(&self, ticket: u64) -> (&'a [AtomicU64; SLOT_WORDS], u64) {
+    fn slot_and_lap(&self, ticket: u64) -> (&'a [Word; SLOT_WORDS], u64) {
         let capacity = 1_u64 << self.capacity_log2;
         // Laps count from 1: memory that was never written shows lap 0.
         let lap = ((ticket >> self.capacity_log2) + 1) & LAP_MASK;
         (&self.slots[(ticket & (capacity - 1)) as usize], lap)
     }
 
-    /// Writes `sample` under `ticket`, which the caller has claimed for itself.
+    /// Writes `sample` under `ticket`, which the caller must have claimed.
     #[inline(always)]
     pub fn write(&self, ticket: u64, sample: Sample) {
         let (slot, lap) = self.slot_and_lap(ticket);
         let (duration, is_seconds) = match sample.duration {
             Measured::Nanos(ns) => (ns, 0),
-            Measured::Seconds(seconds) => (seconds.to_bits(), 1),
+            Measured::Seconds(seconds) => (seconds.get().to_bits(), 1),
         };
         let flags = is_seconds << 1 | u64::from(sample.has_metadata);
         let outcome = sample.outcome as u64;
         let word = |payload: u64| payload << LAP_BITS | lap;
-        // Relaxed: each word vouches for itself by its lap, so no order among them is relied on.
-        slot[0].store(word(sample.end & LOW_MASK), Ordering::Relaxed);
-        slot[1].store(
-            word((sample.end >> LOW_BITS) << 2 | outcome),
-            Ordering::Relaxed,
-        );
-        slot[2].store(word(duration & LOW_MASK), Ordering::Relaxed);
-        slot[3].store(word((duration >> LOW_BITS) << 2 | flags), Ordering::Relaxed);
+        // Relaxed: each word is checked by the lap it carries, so their order does not matter.
+        slot[0].store_relaxed(word(sample.end & LOW_MASK));
+        slot[1].store_relaxed(word((sample.end >> LOW_BITS) << 2 | outcome));
+        slot[2].store_relaxed(word(duration & LOW_MASK));
+        slot[3].store_relaxed(word((duration >> LOW_BITS) << 2 | flags));
     }
 
-    /// The sample of `ticket`, or `None` while it is being written, or once it was overwritten.
+    /// The sample of `ticket`; `None` while it is being written and after it was overwritten.
     #[inline]
     #[must_use]
     pub fn read(&self, ticket: u64) -> Option<Sample> {
@@ -190,9 +104,9 @@ impl<'a> Ring<'a> {
         read_slot(slot, lap)
     }
 
-    /// Calls `visit` with every sample of `tickets`, in order, that [`read`](Self::read) would give.
+    /// Calls `visit` with every sample of `tickets`, in order, that [`read`](Self::read) would return.
     ///
-    /// `tickets` are no more than the ring's capacity.
+    /// `tickets` must not outnumber the ring's slots.
     #[inline]
     pub fn for_each(&self, tickets: Range<u64>, mut visit: impl FnMut(Sample)) {
         let capacity = 1 << self.capacity_log2;
@@ -212,11 +126,11 @@ impl<'a> Ring<'a> {
     }
 }
 
-/// What a slot holds, if all of it is of `lap`.
+/// The sample in a slot, if all its words are of `lap`.
 #[inline]
-fn read_slot(slot: &[AtomicU64; SLOT_WORDS], lap: u64) -> Option<Sample> {
-    // Relaxed: see `Ring::write`.
-    let words: [u64; SLOT_WORDS] = std::array::from_fn(|i| slot[i].load(Ordering::Relaxed));
+fn read_slot(slot: &[Word; SLOT_WORDS], lap: u64) -> Option<Sample> {
+    // Relaxed: as in `Ring::write`.
+    let words: [u64; SLOT_WORDS] = std::array::from_fn(|i| slot[i].load_relaxed());
     let differing = words.iter().fold(0, |all, word| all | (word ^ lap));
     if differing & LAP_MASK != 0 {
         return None;
@@ -228,7 +142,7 @@ fn read_slot(slot: &[AtomicU64; SLOT_WORDS], lap: u64) -> Option<Sample> {
         duration: if duration_high & 2 == 0 {
             Measured::Nanos(duration)
         } else {
-            Measured::Seconds(f64::from_bits(duration))
+            Measured::Seconds(Seconds::from_bits(duration))
         },
         outcome: Outcome::from_bits(end_high),
         has_metadata: duration_high & 1 == 1,
@@ -284,7 +198,7 @@ mod tests {
                 .enumerate()
                 .filter_map(|(i, pair)| (mixture >> i & 1 == 1).then_some(pair))
             {
-                word.store(of_b.load(Ordering::Relaxed), Ordering::Relaxed);
+                word.store_relaxed(of_b.load_relaxed());
             }
             let ring = Ring::new(a.words(), 0);
             assert_eq!((ring.read(5), ring.read(6)), (None, None), "{mixture:04b}");
@@ -298,7 +212,7 @@ mod tests {
             ticket in 0..u64::MAX / 2,
             duration in prop_oneof![
                 any::<u64>().prop_map(Measured::Nanos),
-                (0.0..=f64::MAX).prop_map(Measured::Seconds),
+                (0.0..=f64::MAX).prop_map(|s| Measured::Seconds(Seconds::new(s).unwrap())),
             ],
             outcome in prop_oneof![
                 Just(Outcome::Ok), Just(Outcome::Error), Just(Outcome::Cancelled),

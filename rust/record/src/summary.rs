@@ -1,6 +1,6 @@
 //! Statistics of a window, exact.
 
-use crate::ring::{Outcome, Sample};
+use crate::sample::{Outcome, Sample};
 
 /// What a window of samples amounts to. Durations are seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -270,12 +270,12 @@ fn interpolate(a: f64, b: f64, fraction: f64) -> f64 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::ring::Measured;
+    use crate::{sample::Measured, seconds::Seconds};
 
     fn sample(seconds: f64, outcome: Outcome) -> Sample {
         Sample {
             end: (seconds * 1e9) as u64,
-            duration: Measured::Seconds(seconds),
+            duration: Measured::Seconds(Seconds::new(seconds).expect("seconds in range")),
             outcome,
             has_metadata: false,
         }

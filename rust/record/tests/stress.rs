@@ -1,5 +1,10 @@
 //! Many threads on one operation. `NANOSPAN_STRESS_RECORDS` sets how many records each thread makes.
 #![cfg(not(loom))]
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the test starts its own threads"
+)]
 
 use std::{
     sync::{
@@ -9,7 +14,7 @@ use std::{
     thread,
 };
 
-use nanospan_record::{Clock, Measured, Operation, Outcome, Sample, Writers};
+use nanospan_record::{Clock, Measured, Operation, Outcome, Sample, Seconds, Writers};
 
 const WRITERS: u64 = 4;
 
@@ -38,6 +43,10 @@ fn outcome(i: u64) -> Outcome {
     }
 }
 
+fn in_seconds(ns: u64) -> Measured {
+    Measured::Seconds(Seconds::new(ns as f64).expect("a finite number"))
+}
+
 /// Records from all writers at once; the end of a sample is the complement of its duration.
 fn record_all(operation: &Operation, records: u64, seconds: bool) {
     let start = Barrier::new(WRITERS as usize);
@@ -49,7 +58,7 @@ fn record_all(operation: &Operation, records: u64, seconds: bool) {
                 for i in 0..records {
                     let ns = duration(writer, i);
                     let measured = match seconds {
-                        true => Measured::Seconds(ns as f64),
+                        true => in_seconds(ns),
                         false => Measured::Nanos(ns),
                     };
                     operation.record(!ns, measured, outcome(i), Writers::Concurrent, |_| {
@@ -69,7 +78,7 @@ fn all_durations(records: u64) -> impl Iterator<Item = u64> {
 fn is_whole(sample: &Sample) -> bool {
     match sample.duration {
         Measured::Nanos(ns) => sample.end == !ns,
-        Measured::Seconds(seconds) => !sample.end as f64 == seconds,
+        Measured::Seconds(seconds) => !sample.end as f64 == seconds.get(),
     }
 }
 
@@ -78,10 +87,8 @@ fn totals_histogram_and_ring_agree_exactly_once_the_writers_stop() {
     let records = records();
     for (window, seconds) in [(1_000, false), (1_024, true), (1, false)] {
         let operation = Operation::new(b"op", window, Clock::get()).expect("a window in range");
-        operation
-            .block()
-            .set_threshold(Some(1.0))
-            .expect("a valid threshold");
+        let second = Seconds::new(1.0).expect("a valid threshold");
+        operation.block().set_threshold(Some(second));
         record_all(&operation, records, seconds);
 
         let expected = |matching: fn(u64) -> bool| {
@@ -99,7 +106,7 @@ fn totals_histogram_and_ring_agree_exactly_once_the_writers_stop() {
         assert_eq!(totals.violations, violations as u64);
 
         let nanos = |ns: u64| match seconds {
-            true => Measured::Seconds(ns as f64).nanos(),
+            true => in_seconds(ns).nanos(),
             false => ns,
         };
         let histogram = operation.histogram();

@@ -1,11 +1,11 @@
 //! Classic histograms: cumulative counts at fixed bounds, derived from exponential buckets.
 
 use nanospan_record::{
-    Measured,
     histogram::{
         Snapshot,
         config::{SCALE, index_of},
     },
+    seconds::nanos,
 };
 
 use crate::error::Error;
@@ -38,7 +38,7 @@ impl Bounds {
             }
             before = bound;
         }
-        let over = |&bound: &f64| index_of(Measured::Seconds(bound).nanos().saturating_add(1));
+        let over = |&bound: &f64| index_of(nanos(bound).saturating_add(1));
         Ok(Self {
             seconds: seconds.to_vec(),
             over: seconds.iter().map(over).collect(),

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-use nanospan_record::snapshot::{MonitorSnapshot, OperationSnapshot};
+use nanospan_record::{
+    OUTCOMES, Outcome, Seconds,
+    snapshot::{MonitorSnapshot, OperationSnapshot},
+};
 
 use super::family::{Head, Kind, Writer};
 
@@ -30,9 +33,6 @@ const IN_FLIGHT: Head = Head::fixed(
     "",
     Kind::Gauge,
 );
-
-/// The values of the label `outcome`, in the order of [`OUTCOMES`](nanospan_record::OUTCOMES).
-const OUTCOME_LABELS: [&str; 3] = ["ok", "error", "cancelled"];
 
 /// A monitor's snapshot, and labels that tell it from others beside it.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,7 @@ const NUMBERS: [Numbers; 3] = [
         let possible = operation.threshold.is_some() || operation.violations > 0;
         possible.then_some(operation.violations as f64)
     }),
-    (THRESHOLD, |operation| operation.threshold),
+    (THRESHOLD, |operation| operation.threshold.map(Seconds::get)),
     (IN_FLIGHT, |operation| Some(operation.in_flight as f64)),
 ];
 
@@ -86,13 +86,13 @@ pub(super) fn write(sources: &[Source<'_>], writer: &mut impl Writer) {
     writer.begin(&DURATION);
     for (labels, operation) in operations(sources) {
         with_labels(labels, operation, |labels| {
-            for (outcome, histogram) in OUTCOME_LABELS.into_iter().zip(operation.parts()) {
+            for (outcome, histogram) in OUTCOMES.into_iter().zip(operation.parts()) {
                 // A rate misses what a series is born with: were errors absent until the first, it would
                 // never be seen. Cancellations are rarely watched, and a classic histogram is many series.
-                if outcome == "cancelled" && histogram.count() == 0 {
+                if outcome == Outcome::Cancelled && histogram.count() == 0 {
                     continue;
                 }
-                labels.push(("outcome", outcome));
+                labels.push(("outcome", outcome.name()));
                 writer.histogram(labels, histogram, Some(operation.created));
                 labels.pop();
             }

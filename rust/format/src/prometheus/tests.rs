@@ -4,7 +4,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use nanospan_record::{
-    Clock, Measured, MonitorSnapshot, Operation, OperationSnapshot, Outcome, Writers,
+    Clock, Measured, MonitorSnapshot, Operation, OperationSnapshot, Outcome, Seconds, Writers,
     histogram::Snapshot,
 };
 
@@ -86,7 +86,7 @@ nanospan_operation_in_flight{operation="op"} 2
 #[test]
 fn open_metrics_says_unit_creation_and_end() {
     let mut op = operation(b"op", &[1], &[]);
-    (op.violations, op.threshold) = (3, Some(0.25));
+    (op.violations, op.threshold) = (3, Seconds::new(0.25).ok());
     op.cancelled = recorded(&[7]);
     let text = shown(vec![op], Format::OpenMetrics);
     for line in [

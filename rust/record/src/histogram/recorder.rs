@@ -1,12 +1,12 @@
 //! Counting into buckets, lock-free.
 
 use super::config::{BUCKETS, MIN_INDEX, index_of};
-use crate::sync::{AtomicU64, Ordering, Writers};
+use crate::sync::{Word, Writers};
 
 /// The histogram's words inside an operation's block: the count of zeros, then one a bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct Recorder<'a> {
-    words: &'a [AtomicU64],
+    words: &'a [Word],
 }
 
 impl<'a> Recorder<'a> {
@@ -19,7 +19,7 @@ impl<'a> Recorder<'a> {
     ///
     /// If there are fewer.
     #[must_use]
-    pub fn new(words: &'a [AtomicU64]) -> Self {
+    pub fn new(words: &'a [Word]) -> Self {
         Self {
             words: &words[..Self::WORDS],
         }
@@ -35,13 +35,13 @@ impl<'a> Recorder<'a> {
             (index_of(value) - MIN_INDEX + 1).cast_unsigned() as usize
         };
         // Relaxed: each bucket counts for itself; nothing else is published by it.
-        writers.add(&self.words[word], 1);
+        writers.add_relaxed(&self.words[word], 1);
     }
 
     /// How many zeros were counted.
     #[must_use]
     pub fn zeros(&self) -> u64 {
-        self.words[0].load(Ordering::Relaxed)
+        self.words[0].load_relaxed()
     }
 
     /// The counts of the buckets from `first` to `last`, both included.
@@ -51,7 +51,7 @@ impl<'a> Recorder<'a> {
         let word = |index: i32| (index - MIN_INDEX + 1).cast_unsigned() as usize;
         self.words[word(first)..=word(last)]
             .iter()
-            .map(|bucket| bucket.load(Ordering::Relaxed))
+            .map(|bucket| bucket.load_relaxed())
             .collect()
     }
 
@@ -59,8 +59,8 @@ impl<'a> Recorder<'a> {
     pub fn clear(&self) {
         for word in self.words {
             // Reading first keeps pages that were never written from being committed.
-            if word.load(Ordering::Relaxed) != 0 {
-                word.store(0, Ordering::Relaxed);
+            if word.load_relaxed() != 0 {
+                word.store_relaxed(0);
             }
         }
     }

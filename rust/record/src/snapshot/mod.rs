@@ -4,10 +4,9 @@ mod codec;
 
 use std::collections::HashMap;
 
-pub use codec::Damage;
-
 use crate::{
-    clock::Anchor, error::Error, histogram::Snapshot, operation::Operation, ring::OUTCOMES,
+    clock::Anchor, error::Error, histogram::Snapshot, operation::Operation, sample::OUTCOMES,
+    seconds::Seconds,
 };
 
 /// A copy of all operations of a monitor that have samples or are under way.
@@ -32,8 +31,8 @@ pub struct OperationSnapshot {
     pub cancelled: Snapshot,
     /// Samples over the threshold in force when they were recorded.
     pub violations: u64,
-    /// The threshold in seconds.
-    pub threshold: Option<f64>,
+    /// The threshold.
+    pub threshold: Option<Seconds>,
     /// Executions under way.
     pub in_flight: u64,
     /// When counting began, in Unix seconds.

@@ -3,8 +3,9 @@
 
 use proptest::prelude::*;
 
+use super::seconds;
 use crate::{
-    Error, Measured, OUTCOMES, Outcome, Sample, Totals, Writers,
+    Error, Measured, OUTCOMES, Outcome, Sample, Seconds, Totals, Writers,
     block::{Block, limit_ns},
     histogram,
     ring::MAX_WINDOW,
@@ -29,11 +30,25 @@ fn record(block: &Block, duration: Measured) -> bool {
 
 #[test]
 fn windows_out_of_range_are_refused() {
-    assert_eq!(Block::new(0).unwrap_err(), Error::Window(0));
+    assert_eq!(
+        Block::new(0).unwrap_err(),
+        Error::Window {
+            given: 0,
+            most: MAX_WINDOW
+        }
+    );
     assert_eq!(
         Block::new(MAX_WINDOW + 1).unwrap_err(),
-        Error::Window(MAX_WINDOW + 1)
+        Error::Window {
+            given: MAX_WINDOW + 1,
+            most: MAX_WINDOW
+        }
     );
+}
+
+#[test]
+fn a_block_with_the_default_window_takes_128_kib() {
+    assert_eq!(Block::words(1_000) * size_of::<u64>() / 1024, 128);
 }
 
 #[test]
@@ -55,7 +70,7 @@ fn the_window_keeps_exactly_its_length_whatever_the_rings_capacity() {
 #[test]
 fn clearing_forgets_samples_and_keeps_the_threshold() {
     let block = Block::new(10).unwrap();
-    block.set_threshold(Some(1e-9)).unwrap();
+    block.set_threshold(Some(seconds(1e-9)));
     for ns in 0..100 {
         record(&block, Measured::Nanos(ns));
     }
@@ -76,7 +91,7 @@ fn clearing_forgets_samples_and_keeps_the_threshold() {
         violations: 0,
     };
     assert_eq!(block.totals(), empty);
-    assert_eq!(block.threshold(), Some(1e-9));
+    assert_eq!(block.threshold(), Some(seconds(1e-9)));
     record(&block, Measured::Nanos(7));
     assert_eq!(block.histogram(Outcome::Ok).sum_ns(), 7);
     assert_eq!(block.samples().len(), 1);
@@ -112,24 +127,27 @@ fn each_outcome_has_a_histogram_of_its_own() {
 fn only_durations_strictly_over_the_threshold_violate() {
     let block = Block::new(10).unwrap();
     assert!(!record(&block, Measured::Nanos(u64::MAX)));
-    block.set_threshold(Some(0.1)).unwrap();
+    block.set_threshold(Some(seconds(0.1)));
     assert!(!record(&block, Measured::Nanos(100_000_000)));
     assert!(record(&block, Measured::Nanos(100_000_001)));
-    assert!(!record(&block, Measured::Seconds(0.1)));
-    assert!(record(&block, Measured::Seconds(0.1_f64.next_up())));
+    assert!(!record(&block, Measured::Seconds(seconds(0.1))));
+    assert!(record(
+        &block,
+        Measured::Seconds(seconds(0.1_f64.next_up()))
+    ));
     assert_eq!(block.totals().violations, 2);
-    block.set_threshold(Some(0.0)).unwrap();
+    block.set_threshold(Some(seconds(0.0)));
     assert!(!record(&block, Measured::Nanos(0)));
     assert!(record(&block, Measured::Nanos(1)));
-    block.set_threshold(None).unwrap();
-    assert!(!record(&block, Measured::Seconds(f64::MAX)));
+    block.set_threshold(None);
+    assert!(!record(&block, Measured::Seconds(seconds(f64::MAX))));
 }
 
 #[test]
 fn sums_do_not_wrap_at_64_bits() {
     let block = Block::new(1).unwrap();
     for _ in 0..5 {
-        record(&block, Measured::Seconds(1e300));
+        record(&block, Measured::Seconds(seconds(1e300)));
     }
     assert_eq!(
         block.histogram(Outcome::Ok).sum_ns(),
@@ -138,13 +156,14 @@ fn sums_do_not_wrap_at_64_bits() {
 }
 
 #[test]
-fn bad_thresholds_are_refused_and_change_nothing() {
-    let block = Block::new(1).unwrap();
-    block.set_threshold(Some(0.5)).unwrap();
-    for bad in [-1.0, f64::INFINITY, f64::NAN] {
-        assert!(block.set_threshold(Some(bad)).is_err());
+fn seconds_are_finite_and_not_negative() {
+    for bad in [-1.0, -f64::MIN_POSITIVE, f64::INFINITY, f64::NEG_INFINITY] {
+        assert_eq!(Seconds::new(bad), Err(Error::Seconds(bad)));
     }
-    assert_eq!(block.threshold(), Some(0.5));
+    assert!(Seconds::new(f64::NAN).is_err());
+    for good in [0.0, -0.0, f64::MIN_POSITIVE, 0.1, f64::MAX] {
+        assert_eq!(seconds(good).get().to_bits(), good.to_bits());
+    }
 }
 
 proptest! {
@@ -181,7 +200,7 @@ proptest! {
     ) {
         let [concurrent, serialised] = [Writers::Concurrent, Writers::Serialised].map(|writers| {
             let block = Block::new(16).unwrap();
-            block.set_threshold(Some(1e-6)).unwrap();
+            block.set_threshold(Some(seconds(1e-6)));
             let over: Vec<_> = values
                 .iter()
                 .map(|&(ns, o)| put(&block, sample(Measured::Nanos(ns), OUTCOMES[o]), writers))

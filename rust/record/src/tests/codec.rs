@@ -7,8 +7,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::recorded;
 use crate::{
-    Error,
-    histogram::{Damage, Snapshot, config::MAX_INDEX},
+    error::{Damage, Error},
+    histogram::{Snapshot, config::MAX_INDEX},
 };
 
 /// The bytes with the checksum they should have, so that what lies behind the check is reached.
@@ -41,16 +41,34 @@ fn each_kind_of_damage_has_its_own_name() {
     let good = recorded(&[0, 1, 2, 2]).to_bytes();
     let content = &good[..good.len() - 4];
     assert_eq!(damage(&[]), Damage::Truncated);
-    assert_eq!(damage(b"PFX\x01\x06\0\0????"), Damage::Magic);
-    assert_eq!(damage(b"NSH\x02\x06\0\0????"), Damage::Version(2));
+    assert_eq!(damage(b"XYZ\x01\x06\0\0????"), Damage::Magic("NSH"));
+    assert_eq!(
+        damage(b"NSH\x02\x06\0\0????"),
+        Damage::Version {
+            given: 2,
+            readable: 1
+        }
+    );
     assert_eq!(damage(&good[..good.len() - 1]), Damage::Checksum);
     assert_eq!(
         damage(&sealed(&content[..content.len() - 1])),
         Damage::Truncated
     );
     assert_eq!(damage(&sealed(&[content, &[0]].concat())), Damage::Trailing);
-    assert_eq!(damage(&fields(&[7, 0, 0])), Damage::Scale(7));
-    assert_eq!(damage(&fields(&[245, 0, 0])), Damage::Scale(-11));
+    assert_eq!(
+        damage(&fields(&[7, 0, 0])),
+        Damage::Scale {
+            given: 7,
+            range: (-10, 6)
+        }
+    );
+    assert_eq!(
+        damage(&fields(&[245, 0, 0])),
+        Damage::Scale {
+            given: -11,
+            range: (-10, 6)
+        }
+    );
     assert_eq!(damage(&fields(&[6, 0x80, 0, 0])), Damage::Number, "padded");
     let too_wide = [[6].as_slice(), &[0xff; 9], &[2, 0]].concat();
     assert_eq!(damage(&fields(&too_wide)), Damage::Number);
@@ -97,7 +115,7 @@ fn the_text_of_an_error_says_what_is_wrong() {
     );
     assert_eq!(
         text(&fields(&[7, 0, 0])),
-        "not a histogram snapshot: scale 7 is not between -10 and 6"
+        "not a histogram snapshot: the scale must be between -10 and 6, got 7"
     );
 }
 
@@ -174,7 +192,7 @@ impl Random {
 
     /// Fields of a snapshot that are right one by one, but not together.
     fn fields(&mut self) -> Vec<u8> {
-        let mut out = vec![b'P', b'F', b'H', 1, (6 - self.below(18) as i32) as u8];
+        let mut out = vec![b'N', b'S', b'H', 1, (6 - self.below(18) as i32) as u8];
         let mut put = |mut number: u128| {
             while number >= 0x80 {
                 out.push(number as u8 | 0x80);

@@ -21,8 +21,14 @@ use crate::{
         Recorder, Snapshot,
         config::{MAX_INDEX, MIN_INDEX},
     },
+    seconds::Seconds,
     sync::Writers,
 };
+
+#[cfg(not(loom))]
+fn seconds(value: f64) -> Seconds {
+    Seconds::new(value).expect("seconds in range")
+}
 
 /// The snapshot of `values`.
 #[cfg(not(loom))]

@@ -14,8 +14,9 @@ use loom::{model::Builder, sync::Arc, thread};
 use crate::{
     block::Block,
     memory::Memory,
-    ring::{Measured, Outcome, Ring, SLOT_WORDS, Sample},
-    sync::{AtomicU64, Ordering, Writers},
+    ring::{Ring, SLOT_WORDS},
+    sample::{Measured, Outcome, Sample},
+    sync::{Word, Writers},
 };
 
 /// Set bits in every payload part of a sample, and in no two samples' the same.
@@ -32,7 +33,7 @@ fn sample(ticket: u64) -> Sample {
 /// A ring and the counter that its tickets come from.
 struct Shared {
     memory: Memory,
-    head: AtomicU64,
+    head: Word,
     capacity_log2: u32,
 }
 
@@ -40,7 +41,7 @@ impl Shared {
     fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             memory: Memory::zeroed(capacity * SLOT_WORDS).expect("a few words"),
-            head: AtomicU64::new(0),
+            head: Word::new(0),
             capacity_log2: capacity.ilog2(),
         })
     }
@@ -50,7 +51,7 @@ impl Shared {
     }
 
     fn write(&self) {
-        let ticket = self.head.fetch_add(1, Ordering::Relaxed);
+        let ticket = Writers::Concurrent.add_relaxed(&self.head, 1);
         self.ring().write(ticket, sample(ticket));
     }
 
@@ -113,7 +114,7 @@ fn a_snapshot_in_one_go_skips_what_is_being_written() {
             let shared = Arc::clone(&shared);
             move || (0..2).for_each(|_| shared.write())
         });
-        let head = shared.head.load(Ordering::Relaxed);
+        let head = shared.head.load_relaxed();
         let first = head.saturating_sub(2);
         shared.ring().for_each(first..head, |read| {
             let ticket = (read.end & 0xff) - 1;

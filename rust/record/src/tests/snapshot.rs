@@ -5,10 +5,10 @@ use proptest::{collection::vec, prelude::*};
 
 use super::recorded;
 use crate::{
-    Clock, Error, Lookup, Measured, MonitorSnapshot, Operation, OperationSnapshot, Outcome,
-    Registry, Writers,
-    histogram::{self, Snapshot, config::index_of},
-    snapshot::Damage,
+    Clock, Lookup, Measured, MonitorSnapshot, Operation, OperationSnapshot, Outcome, Registry,
+    Seconds, Writers,
+    error::{Damage, Error},
+    histogram::{Snapshot, config::index_of},
 };
 
 fn values() -> impl Strategy<Value = Vec<u64>> {
@@ -48,7 +48,8 @@ fn counts(snapshot: &MonitorSnapshot) -> Vec<Counts<'_>> {
 #[test]
 fn operations_stand_in_the_order_they_were_first_seen_and_quiet_ones_are_left_out() {
     let registry = Registry::new(10, 2).unwrap();
-    registry.set_threshold(b"z", Some(5e-9)).unwrap();
+    let threshold = Some(Seconds::new(5e-9).unwrap());
+    registry.set_threshold(b"z", threshold);
     let (z, a) = (operation(&registry, b"z"), operation(&registry, b"a"));
     assert_eq!(counts(&registry.snapshot()), []);
     a.begin(Writers::Serialised);
@@ -68,7 +69,7 @@ fn operations_stand_in_the_order_they_were_first_seen_and_quiet_ones_are_left_ou
         (b"__overflow__", [1, 0, 0], 0, 0),
     ];
     assert_eq!(counts(&snapshot), expected);
-    assert_eq!(snapshot.operations[0].threshold, Some(5e-9));
+    assert_eq!(snapshot.operations[0].threshold, threshold);
     assert!(snapshot.operations[0].created <= snapshot.time);
     assert_eq!(snapshot.operations[0].all().unwrap(), recorded(&[5, 6, 7]));
 }
@@ -137,14 +138,19 @@ fn each_kind_of_damage_has_its_own_name() {
         other => panic!("{other:?}"),
     };
     let bytes = good.to_bytes();
-    assert_eq!(of(b"PF"), Damage::Part(histogram::Damage::Truncated));
-    assert_eq!(of(&recorded(&[1]).to_bytes()), Damage::Magic);
-    assert_eq!(of(b"NSM\x02????"), Damage::Version(2));
-    let checksum = Damage::Part(histogram::Damage::Checksum);
-    assert_eq!(of(&bytes[..bytes.len() - 1]), checksum);
+    assert_eq!(of(b"NS"), Damage::Truncated);
+    assert_eq!(of(&recorded(&[1]).to_bytes()), Damage::Magic("NSM"));
     assert_eq!(
-        Error::MonitorSnapshot(checksum).to_string(),
-        "not a monitor's snapshot: the checksum differs: the bytes were changed"
+        of(b"NSM\x02????"),
+        Damage::Version {
+            given: 2,
+            readable: 1
+        }
+    );
+    assert_eq!(of(&bytes[..bytes.len() - 1]), Damage::Checksum);
+    assert_eq!(
+        Error::MonitorSnapshot(Damage::Checksum).to_string(),
+        "not a monitor snapshot: the checksum differs: the bytes were changed"
     );
 }
 
@@ -186,7 +192,7 @@ proptest! {
     fn snapshots_come_back_equal(
         parts in vec((vec(any::<u8>(), 1..20), values(), values(), any::<u32>()), 0..5),
         time in 0.0..1e10,
-        threshold in proptest::option::of(0.0..1e3),
+        threshold in proptest::option::of((0.0..1e3).prop_map(|s| Seconds::new(s).unwrap())),
     ) {
         let mut snapshot = MonitorSnapshot { time, operations: Vec::new() };
         for (name, ok, error, count) in parts {

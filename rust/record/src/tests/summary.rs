@@ -4,7 +4,8 @@
 use num_bigint::BigUint;
 use proptest::{collection::vec, prelude::*};
 
-use crate::{Clock, Measured, Operation, Outcome, Summary, Writers, ring::Sample};
+use super::seconds;
+use crate::{Clock, Measured, Operation, Outcome, Sample, Summary, Writers};
 
 fn sample(duration: Measured) -> Sample {
     Sample {
@@ -15,17 +16,21 @@ fn sample(duration: Measured) -> Sample {
     }
 }
 
+fn in_seconds(value: f64) -> Measured {
+    Measured::Seconds(seconds(value))
+}
+
 fn measured() -> impl Strategy<Value = Measured> {
     prop_oneof![
         4 => (any::<u64>(), 0_u32..64).prop_map(|(v, s)| Measured::Nanos(v >> s)),
         4 => (1_000_000_u64..1_100_000).prop_map(Measured::Nanos),
-        4 => (0.0..1e-3).prop_map(Measured::Seconds),
-        4 => (0.0..1e3).prop_map(Measured::Seconds),
-        2 => Just(Measured::Seconds(0.25)),
-        1 => Just(Measured::Seconds(0.0)),
-        1 => Just(Measured::Seconds(-0.0)),
-        1 => Just(Measured::Seconds(f64::MIN_POSITIVE)),
-        1 => (0.0..f64::MAX).prop_map(Measured::Seconds),
+        4 => (0.0..1e-3).prop_map(in_seconds),
+        4 => (0.0..1e3).prop_map(in_seconds),
+        2 => Just(in_seconds(0.25)),
+        1 => Just(in_seconds(0.0)),
+        1 => Just(in_seconds(-0.0)),
+        1 => Just(in_seconds(f64::MIN_POSITIVE)),
+        1 => (0.0..f64::MAX).prop_map(in_seconds),
     ]
 }
 
@@ -101,7 +106,7 @@ fn one_percentile_position_far_from_the_rest_is_still_exact() {
             .map(|i| 1.0 + f64::from(i * 7919 % 999) * 1e-12)
             .collect();
         values.push(outlier);
-        let got = Summary::of(values.iter().map(|&s| sample(Measured::Seconds(s)))).unwrap();
+        let got = Summary::of(values.iter().map(|&s| sample(in_seconds(s)))).unwrap();
         values.sort_by(f64::total_cmp);
         assert_eq!(got.p50, numpy_linear(&values, 0.5));
         assert_eq!(got.p999, numpy_linear(&values, 0.999));

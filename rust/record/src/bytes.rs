@@ -1,0 +1,131 @@
+//! The frame and the numbers that snapshots are written with.
+//!
+//! A frame is a magic of three bytes, a version byte, the content, and the CRC-32 (IEEE) of everything before it in
+//! little-endian order. Numbers are varints (LEB128): seven bits a byte, least first, as few bytes as the number
+//! needs, so that a value has exactly one encoding.
+
+use crate::error::Damage;
+
+const CHECKSUM_BYTES: usize = 4;
+
+/// What a frame begins with.
+#[derive(Debug)]
+pub struct Kind {
+    pub magic: &'static str,
+    pub version: u8,
+}
+
+impl Kind {
+    /// The start of a frame, which [`seal`] completes.
+    pub fn begin(&self, capacity: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(capacity);
+        out.extend(self.magic.as_bytes());
+        out.push(self.version);
+        out
+    }
+
+    /// The content of a frame of this kind.
+    pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<Input<'a>, Damage> {
+        let (content, checksum) = bytes
+            .split_last_chunk::<CHECKSUM_BYTES>()
+            .ok_or(Damage::Truncated)?;
+        let mut input = Input(content);
+        if input.bytes(self.magic.len())? != self.magic.as_bytes() {
+            return Err(Damage::Magic(self.magic));
+        }
+        let (given, readable) = (input.byte()?, self.version);
+        if given != readable {
+            return Err(Damage::Version { given, readable });
+        }
+        if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
+            return Err(Damage::Checksum);
+        }
+        Ok(input)
+    }
+}
+
+/// Appends the checksum to a frame.
+pub fn seal(mut frame: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32fast::hash(&frame);
+    frame.extend(checksum.to_le_bytes());
+    frame
+}
+
+/// Appends `number` as a varint.
+pub fn put(out: &mut Vec<u8>, mut number: u128) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// Appends `bytes` behind their length.
+pub fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
+    put(out, bytes.len() as u128);
+    out.extend(bytes);
+}
+
+/// The bytes not read yet.
+#[derive(Debug)]
+pub struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn bytes(&mut self, length: usize) -> Result<&'a [u8], Damage> {
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Damage::Truncated)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    /// What [`put_sized`] wrote.
+    pub fn sized(&mut self) -> Result<&'a [u8], Damage> {
+        let length = usize::try_from(self.number()?).map_err(|_| Damage::Truncated)?;
+        self.bytes(length)
+    }
+
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(Damage::Truncated)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    pub fn byte(&mut self) -> Result<u8, Damage> {
+        let [byte] = self.array()?;
+        Ok(byte)
+    }
+
+    /// A varint of up to 128 bits.
+    pub fn wide(&mut self) -> Result<u128, Damage> {
+        let mut number = 0;
+        for shift in (0..u128::BITS).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u128::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return Err(Damage::Number);
+            }
+            number |= bits << shift;
+            if byte < 0x80 {
+                // A last byte of zero would add nothing.
+                return if byte == 0 && shift > 0 {
+                    Err(Damage::Number)
+                } else {
+                    Ok(number)
+                };
+            }
+        }
+        Err(Damage::Number)
+    }
+
+    /// A varint of up to 64 bits.
+    pub fn number(&mut self) -> Result<u64, Damage> {
+        u64::try_from(self.wide()?).map_err(|_| Damage::Number)
+    }
+
+    /// Checks that everything was read.
+    pub fn finish(self) -> Result<(), Damage> {
+        match self.0 {
+            [] => Ok(()),
+            _ => Err(Damage::Trailing),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Durations and thresholds in seconds, checked once.
+
+use crate::error::Error;
+
+/// A duration or a threshold in seconds: finite and >= 0.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Seconds(f64);
+
+impl Seconds {
+    /// Checks that `value` can be a duration or a threshold; it is kept bit for bit, -0.0 included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Seconds`] if `value` is negative, infinite or NaN.
+    #[inline]
+    pub fn new(value: f64) -> Result<Self, Error> {
+        if value.is_finite() && value >= 0.0 {
+            Ok(Self(value))
+        } else {
+            Err(Error::Seconds(value))
+        }
+    }
+
+    /// The seconds whose [`get`](Self::get) had these bits.
+    #[inline]
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        let seconds = Self(f64::from_bits(bits));
+        debug_assert_eq!(Self::new(seconds.0), Ok(seconds), "not bits of Seconds");
+        seconds
+    }
+
+    /// The number of seconds.
+    #[inline]
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+
+    /// Whole nanoseconds, rounded; `u64::MAX` for 584 years and more.
+    #[inline]
+    #[must_use]
+    pub fn nanos(self) -> u64 {
+        nanos(self.0)
+    }
+}
+
+/// [`Seconds::nanos`] of a number that was not checked: 0 if it is negative or NaN.
+#[inline]
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates"
+)]
+pub fn nanos(seconds: f64) -> u64 {
+    (seconds * 1e9 + 0.5) as u64
+}
