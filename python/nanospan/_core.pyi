@@ -16,10 +16,10 @@ __all__ = [
     "MonitorSnapshot",
     "OnlineDetector",
     "Operation",
+    "OperationRef",
     "OperationSnapshot",
     "PrometheusEncoder",
     "Snapshot",
-    "Source",
     "Span",
     "__version__",
     "change_points",
@@ -207,8 +207,8 @@ class Chunks:
     def close(self) -> None: ...
 
 @final
-class Source:
-    def __new__(cls, operation: str, metadata: Mapping[str, Any] | None = None) -> Source: ...
+class OperationRef:
+    def __new__(cls, operation: str, metadata: Mapping[str, Any] | None = None) -> OperationRef: ...
     def span(self) -> Span: ...
 
 _Columns: TypeAlias = tuple[bytes, bytes, bytes]
@@ -237,7 +237,7 @@ def table_rows(
 def process_monitor() -> Monitor | None: ...
 def set_process_monitor(monitor: Monitor | None) -> None: ...
 def tracked_function(
-    function: Callable[..., Any], source: Source, is_coroutine_function: bool
+    function: Callable[..., Any], operation_ref: OperationRef, is_coroutine_function: bool
 ) -> Callable[..., Any]: ...
 def compare(
     baseline: _Values,

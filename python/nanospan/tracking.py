@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from nanospan import _core
 
 if TYPE_CHECKING:
-    from nanospan._core import Source
+    from nanospan._core import OperationRef
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,15 +39,15 @@ def track_performance(
             decorated object not callable.
         ValueError: If ``operation`` is empty.
     """
-    source = _core.Source(operation, metadata)
+    operation_ref = _core.OperationRef(operation, metadata)
 
     def decorator(function: F) -> F:
-        return decorate(function, source)
+        return decorate(function, operation_ref)
 
     return decorator
 
 
-def decorate(function: F, source: Source) -> F:
+def decorate(function: F, operation_ref: OperationRef) -> F:
     """Return ``function`` with each execution recorded.
 
     Functions and coroutine functions get a native wrapper; generators keep their type, and are
@@ -59,25 +59,25 @@ def decorate(function: F, source: Source) -> F:
     Args:
         function: A function, coroutine function, generator function or async generator function,
             any other callable, or a ``classmethod`` or ``staticmethod`` of one.
-        source: Where executions are recorded.
+        operation_ref: Where executions are recorded.
 
     Raises:
         TypeError: If ``function`` cannot be called.
     """
     if isinstance(function, (classmethod, staticmethod)):
-        return cast("F", type(function)(decorate(function.__func__, source)))
+        return cast("F", type(function)(decorate(function.__func__, operation_ref)))
     if not callable(function):
         raise TypeError(f"only a callable can be tracked, got {function!r}")
     wrapper: Callable[..., Any]
     if _is(inspect.isasyncgenfunction, function):
-        wrapper = _async_generator_function(function, source)
+        wrapper = _async_generator_function(function, operation_ref)
     elif _is(inspect.isgeneratorfunction, function):
-        wrapper = _generator_function(function, source)
+        wrapper = _generator_function(function, operation_ref)
         if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             wrapper = types.coroutine(wrapper)
     else:
         is_coroutine_function = _is(inspect.iscoroutinefunction, function)
-        wrapper = _core.tracked_function(function, source, is_coroutine_function)
+        wrapper = _core.tracked_function(function, operation_ref, is_coroutine_function)
         if is_coroutine_function and not inspect.iscoroutinefunction(wrapper):
             # Neither a partial nor a callable object has the code object that tells what it is.
             wrapper = _awaiting(wrapper)
@@ -98,17 +98,21 @@ def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:
     return tracked
 
 
-def _generator_function(function: Callable[..., Any], source: Source) -> Callable[..., Any]:
+def _generator_function(
+    function: Callable[..., Any], operation_ref: OperationRef
+) -> Callable[..., Any]:
     def tracked(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        with source.span():
+        with operation_ref.span():
             return (yield from function(*args, **kwargs))
 
     return tracked
 
 
-def _async_generator_function(function: Callable[..., Any], source: Source) -> Callable[..., Any]:
+def _async_generator_function(
+    function: Callable[..., Any], operation_ref: OperationRef
+) -> Callable[..., Any]:
     async def tracked(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        with source.span():
+        with operation_ref.span():
             inner = function(*args, **kwargs)
             try:
                 step = inner.asend(None)

@@ -9,31 +9,24 @@
 
 use pyo3::prelude::*;
 
-mod coroutine;
-mod done;
+mod arguments;
 mod error;
-mod exclusive;
-mod free_list;
-mod function;
-mod json;
+mod export;
+mod gil;
+#[allow(
+    unsafe_code,
+    reason = "types and functions written against the C API, for their speed"
+)]
+mod hot;
 mod metadata;
-mod methods;
 mod monitor;
 mod monitor_snapshot;
-mod name_cache;
 mod names;
 mod operation;
+mod operation_ref;
 mod outcome;
-mod prometheus;
-mod raw;
 mod regression;
-mod rows;
 mod snapshot;
-mod source;
-mod span;
-mod step;
-mod stop;
-mod unheld;
 mod values;
 
 /// The compiled core of nanospan. Use the names that `nanospan` exports.
@@ -44,16 +37,18 @@ mod _core {
 
     #[pymodule_export]
     use super::{
-        function::tracked_function,
-        json::metadata_json,
+        export::{
+            json::metadata_json,
+            prometheus::{Chunks, PrometheusEncoder},
+            rows::{event_rows, extent, lanes, pixels, table_rows},
+        },
+        hot::function::tracked_function,
         monitor::Monitor,
         monitor_snapshot::{MonitorSnapshot, OperationSnapshot},
         operation::Operation,
-        prometheus::{Chunks, PrometheusEncoder},
+        operation_ref::{OperationRef, process_monitor, set_process_monitor},
         regression::{OnlineDetector, change_points, compare, compare_many},
-        rows::{event_rows, extent, lanes, pixels, table_rows},
         snapshot::Snapshot,
-        source::{Source, process_monitor, set_process_monitor},
     };
 
     /// The version of nanospan, of which Cargo.toml holds the only copy.
@@ -71,12 +66,6 @@ mod _core {
 
     #[pymodule_init]
     fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let py = module.py();
-        super::step::initialise(py)?;
-        module.add("Span", super::span::initialise(py)?)?;
-        super::done::initialise(py)?;
-        super::coroutine::initialise(py)?;
-        super::function::initialise(py)?;
-        super::methods::initialise(py)
+        super::hot::initialise(module)
     }
 }

@@ -2,10 +2,6 @@
 //!
 //! What is kept is a copy, made when the sample is recorded, and never changed: consecutive samples whose
 //! metadata hold the very same objects share one.
-#![allow(
-    unsafe_code,
-    reason = "compares two dicts by identity, without running Python code"
-)]
 
 use nanospan_record::ring::Ring;
 use pyo3::{
@@ -15,7 +11,7 @@ use pyo3::{
     types::{PyDict, PyMapping},
 };
 
-use crate::exclusive::Exclusive;
+use crate::hot::{dicts::same_objects, exclusive::Exclusive};
 
 /// The metadata of one operation's window, by ticket.
 #[derive(Default)]
@@ -108,41 +104,6 @@ impl MetadataTable {
         });
         shown.unwrap_or(Ok(()))
     }
-}
-
-/// Whether two dicts hold the same key and value objects in the same order.
-#[cfg(not(Py_GIL_DISABLED))]
-#[inline]
-fn same_objects(a: &Py<PyDict>, b: &Bound<'_, PyDict>) -> bool {
-    use pyo3::ffi;
-
-    /// Above it, copying costs little more than comparing.
-    const FEW: isize = 8;
-
-    // SAFETY: both are dicts that stay alive, and nothing here runs Python code that could change them.
-    unsafe {
-        let (a, b) = (a.as_ptr(), b.as_ptr());
-        let length = ffi::PyDict_Size(a);
-        let mut same = length == ffi::PyDict_Size(b) && length <= FEW;
-        let (mut at_a, mut at_b) = (0, 0);
-        let mut of_a = [std::ptr::null_mut(); 2];
-        let mut of_b = of_a;
-        while same {
-            let [key, value] = &mut of_a;
-            if ffi::PyDict_Next(a, &raw mut at_a, key, value) == 0 {
-                break;
-            }
-            let [key, value] = &mut of_b;
-            same = ffi::PyDict_Next(b, &raw mut at_b, key, value) != 0 && of_a == of_b;
-        }
-        same
-    }
-}
-
-/// Without a GIL another thread might be changing the caller's dict: it is copied in any case.
-#[cfg(Py_GIL_DISABLED)]
-fn same_objects(_: &Py<PyDict>, _: &Bound<'_, PyDict>) -> bool {
-    false
 }
 
 /// The caller's `metadata` argument, not None, as a dict: itself if it is one, a copy of any other

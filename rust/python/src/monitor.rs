@@ -5,17 +5,17 @@ use std::sync::{Arc, OnceLock};
 use nanospan_record::{Lookup, Outcome, Registry, Seconds, registry::OVERFLOW};
 use pyo3::{
     PyTraverseError, PyVisit,
-    exceptions::{PyOverflowError, PyRuntimeError, PyTypeError, PyValueError},
+    exceptions::PyRuntimeError,
     intern,
     prelude::*,
     types::{PyDict, PyMappingProxy, PyString, PyTuple},
 };
 
 use crate::{
+    arguments::{number, whole_number},
     error,
-    methods::number,
+    hot::name_cache::NameCache,
     monitor_snapshot::MonitorSnapshot,
-    name_cache::NameCache,
     names,
     operation::{Operation, Shared, events_failed},
 };
@@ -122,17 +122,6 @@ impl Inner {
     }
 }
 
-/// An integer argument. One that does not fit is as far out of range as any.
-fn bound(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
-    value.extract::<usize>().map_err(|error| {
-        if error.is_instance_of::<PyOverflowError>(value.py()) {
-            PyValueError::new_err(format!("{name} is out of range: {value}"))
-        } else {
-            PyTypeError::new_err(format!("{name} is an int, got {}", value.get_type()))
-        }
-    })
-}
-
 #[pymethods]
 impl Monitor {
     #[new]
@@ -150,8 +139,8 @@ impl Monitor {
         max_operations: &Bound<'_, PyAny>,
         events: Py<PyAny>,
     ) -> PyResult<()> {
-        let window = bound("max_metrics_per_operation", max_metrics_per_operation)?;
-        let operations = bound("max_operations", max_operations)?;
+        let window = whole_number("max_metrics_per_operation", max_metrics_per_operation)?;
+        let operations = whole_number("max_operations", max_operations)?;
         let registry = Registry::new(window, operations)
             .map_err(|e| error::to_python("PerformanceMonitor", &e))?;
         let overflow = registry.get(OVERFLOW);

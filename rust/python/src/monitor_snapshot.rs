@@ -9,9 +9,10 @@ use pyo3::{
 };
 
 use crate::{
-    error, names,
+    error,
+    gil::{DropWithoutGil, Turns},
+    names,
     snapshot::Snapshot,
-    unheld::{Turns, Unheld},
 };
 
 /// All operations of a monitor that had samples or were under way, as they were at one moment.
@@ -20,12 +21,12 @@ use crate::{
 /// were copied one after another while recording went on: each is consistent in itself to within the
 /// samples that were being recorded at that moment; there is no common instant for all of them.
 #[pyclass(frozen, eq, module = "nanospan")]
-pub struct MonitorSnapshot(Unheld<Core>);
+pub struct MonitorSnapshot(DropWithoutGil<Core>);
 
 impl MonitorSnapshot {
     pub fn new(snapshot: Core) -> Self {
         let is_large = snapshot.operations.len() >= 100;
-        Self(Unheld::new(snapshot, is_large))
+        Self(DropWithoutGil::new(snapshot, is_large))
     }
 
     /// What Rust encodes.

@@ -19,11 +19,12 @@ use pyo3::{
 };
 
 use crate::{
+    arguments::number,
     error,
-    exclusive::Exclusive,
+    export::rows,
+    hot::exclusive::Exclusive,
     metadata::{self, MetadataTable},
-    methods::number,
-    outcome, rows,
+    outcome,
     snapshot::Snapshot,
 };
 

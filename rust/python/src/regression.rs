@@ -8,7 +8,7 @@ use pyo3::{
     types::PyDict,
 };
 
-use crate::{exclusive::Exclusive, values::Values};
+use crate::{hot::exclusive::Exclusive, values::Values};
 
 /// Compares two samples of an operation, each in the order in which it was measured.
 ///

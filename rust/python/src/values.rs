@@ -1,7 +1,4 @@
 //! Sequences and buffers of floats as arguments.
-#![allow(unsafe_code, reason = "a buffer's memory is only given as a pointer")]
-
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use nanospan_stats as compare;
 use pyo3::{
@@ -10,6 +7,8 @@ use pyo3::{
     prelude::*,
     types::{PyByteArray, PyBytes, PyDict, PyFrozenSet, PySet, PyString},
 };
+
+use crate::hot::doubles;
 
 /// Floats in order, as a caller handed them over.
 pub enum Values {
@@ -77,27 +76,7 @@ impl Values {
     pub fn gather(&self) -> Result<compare::Values, compare::NotFinite> {
         match self {
             Self::Converted(values) => compare::Values::gather(values.iter().copied()),
-            Self::Buffer(buffer) => {
-                // Relaxed: each value stands for itself; whoever writes to the array meanwhile may be
-                // seen or not.
-                let read = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
-                compare::Values::gather(words(buffer).iter().map(read))
-            }
+            Self::Buffer(buffer) => compare::Values::gather(doubles::read(buffer)),
         }
-    }
-}
-
-/// The memory of a contiguous buffer, which other threads may write to at any time.
-fn words(buffer: &PyBuffer<f64>) -> &[AtomicU64] {
-    match buffer.as_slice_ptr() {
-        None => &[],
-        Some(doubles) if doubles.is_empty() => &[],
-        // SAFETY: PyBuffer::get checked that the items are doubles, of their size and alignment, and the caller of
-        // `take` that they are contiguous; the exporter keeps memory and length as long as the buffer is
-        // held, and the slice borrows it. AtomicU64 has the layout of u64, every bit pattern of which
-        // is one, and is only loaded from, so that neither read-only memory nor writers elsewhere matter.
-        Some(doubles) => unsafe {
-            std::slice::from_raw_parts(doubles.as_ptr().cast::<AtomicU64>(), doubles.len())
-        },
     }
 }

@@ -12,29 +12,27 @@
 //! | the record: ticket, slot, bucket, sum (with locked instructions, as without a GIL) | 8 (12) |
 //!
 //! The parts overlap with one another and with the interpreter's work. That work is what is saved on:
-//! entering and leaving are [`step`](crate::step)s, without which the block would cost 25 more. Blocks are the fastest of
+//! entering and leaving are [`step`](super::step)s, without which the block would cost 25 more. Blocks are the fastest of
 //! 400 bursts of 2,000, the loop around them taken off; counter and record are criterion's
 //! (`benches/rust`), on the machine that the README's table names. `async with` adds two awaits of something
-//! that is already done: the span itself on the way in, [`done`](crate::done) on the way out; neither allocates.
-#![allow(unsafe_code, reason = "a raw type, see `raw`")]
+//! that is already done: the span itself on the way in, [`done`](super::done) on the way out; neither allocates.
 
-mod class;
-
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::{
+    ptr,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};
 
 use nanospan_record::{Measured, Outcome};
 use pyo3::{exceptions::PyRuntimeError, ffi, prelude::*, types::PyDict};
 
-pub use self::class::initialise;
-use crate::{
+use super::{
     exclusive::Exclusive,
     free_list::FreeList,
-    operation::Operation,
-    outcome,
     raw::{RawType, Slot, borrowed},
 };
+use crate::{operation::Operation, outcome};
 
-static TYPE: RawType = RawType::new();
+pub static TYPE: RawType = RawType::new();
 static FREE: FreeList = FreeList::new();
 
 /// A span. Its atomics keep misuse from several threads at once harmless; a span belongs to one
@@ -42,12 +40,12 @@ static FREE: FreeList = FreeList::new();
 // Not tracked by the garbage collector, for speed: a span whose own metadata leads back to it is freed
 // when its sample leaves the window or is cleared, and one that was never finished is not.
 #[repr(C)]
-struct Span {
+pub struct Span {
     head: ffi::PyObject,
     // Owned, an `Operation`.
-    operation: *mut ffi::PyObject,
+    pub operation: *mut ffi::PyObject,
     // The caller's dict, never written to.
-    given: Slot,
+    pub given: Slot,
     // Ticks at the start; from the end on, the duration in nanoseconds.
     time: AtomicU64,
     state: AtomicU8,
@@ -63,33 +61,33 @@ struct Details {
     failed: bool,
 }
 
-const NEW: u8 = 0;
+pub const NEW: u8 = 0;
 const ENTERED: u8 = 1;
-const ENDED: u8 = 2;
+pub const ENDED: u8 = 2;
 /// Entered while the monitor was disabled: not timed, and not recorded.
 const IDLE: u8 = 3;
 
-/// A new span of `operation`. `given` is the caller's metadata, a dict, or null.
-///
-/// # Safety
-///
-/// The thread is attached; `operation` is an `Operation`, both pointers stay valid during the call.
+/// A new span of `operation`. `given` is the caller's metadata.
 #[inline]
-pub unsafe fn new(operation: *mut ffi::PyObject, given: *mut ffi::PyObject) -> *mut ffi::PyObject {
+pub fn new<'py>(
+    operation: &Bound<'py, Operation>,
+    given: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let given = given.map_or(ptr::null_mut(), Bound::as_ptr);
     // SAFETY: the object is fresh or from the free list, in any case without owner; all fields are written
-    // before anybody sees it.
+    // before anybody sees it. Operation and metadata are valid, and their Bounds prove attachment.
     unsafe {
         let mut object = FREE.pop();
         if object.is_null() {
             object = ffi::PyObject_New(TYPE.get());
         }
         if object.is_null() {
-            return object;
+            return Err(PyErr::fetch(operation.py()));
         }
         let span = object.cast::<Span>();
-        ffi::Py_INCREF(operation);
+        ffi::Py_INCREF(operation.as_ptr());
         ffi::Py_XINCREF(given);
-        (&raw mut (*span).operation).write(operation);
+        (&raw mut (*span).operation).write(operation.as_ptr());
         (&raw mut (*span).given).write(Slot::new(given));
         (&raw mut (*span).time).write(AtomicU64::new(0));
         (&raw mut (*span).state).write(AtomicU8::new(NEW));
@@ -98,11 +96,11 @@ pub unsafe fn new(operation: *mut ffi::PyObject, given: *mut ffi::PyObject) -> *
             added: None,
             failed: false,
         }));
-        object
+        Ok(Bound::from_owned_ptr(operation.py(), object))
     }
 }
 
-unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+pub unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: CPython calls this once, with the last reference gone. The thread is attached.
     unsafe {
         let py = Python::assume_attached();
@@ -127,13 +125,13 @@ impl Span {
     ///
     /// `object` is a span and outlives `'a`.
     #[inline]
-    unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
+    pub unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
         // SAFETY: instances of TYPE are made by `new` alone.
         unsafe { &*object.cast() }
     }
 
     #[inline]
-    fn operation<'a>(&'a self, py: Python<'a>) -> &'a Operation {
+    pub fn operation<'a>(&'a self, py: Python<'a>) -> &'a Operation {
         // SAFETY: the span owns a reference to an Operation.
         unsafe {
             borrowed(py, &self.operation)
@@ -142,12 +140,12 @@ impl Span {
         }
     }
 
-    fn state(&self) -> u8 {
+    pub fn state(&self) -> u8 {
         self.state.load(Ordering::Relaxed)
     }
 
     #[inline]
-    fn enter(&self, py: Python<'_>) -> PyResult<()> {
+    pub fn enter(&self, py: Python<'_>) -> PyResult<()> {
         if self.state() != NEW {
             return Err(self.misuse(py, "was already entered; call track_operation for each use"));
         }
@@ -163,7 +161,7 @@ impl Span {
 
     /// Ends the span and records it; `exception` is the type and the value that left the block.
     #[inline]
-    fn leave(&self, py: Python<'_>, exception: [*mut ffi::PyObject; 2]) -> PyResult<()> {
+    pub fn leave(&self, py: Python<'_>, exception: [*mut ffi::PyObject; 2]) -> PyResult<()> {
         if self.state() == IDLE {
             self.state.store(ENDED, Ordering::Relaxed);
             return Ok(());
@@ -236,7 +234,12 @@ impl Span {
         PyRuntimeError::new_err(format!("the span of operation {name:?} {what}"))
     }
 
-    fn add(&self, py: Python<'_>, failed: bool, items: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+    pub fn add(
+        &self,
+        py: Python<'_>,
+        failed: bool,
+        items: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
         if self.state() == ENDED {
             return Err(self.misuse(py, "has ended; set() and fail() work inside the block"));
         }
@@ -261,7 +264,7 @@ impl Span {
         }
     }
 
-    fn elapsed_ns(&self, py: Python<'_>) -> u64 {
+    pub fn elapsed_ns(&self, py: Python<'_>) -> u64 {
         let time = self.time.load(Ordering::Relaxed);
         match self.state() {
             NEW | IDLE => 0,

@@ -1,12 +1,8 @@
 //! Where decorated functions record: an operation, or a name in the process-wide monitor.
-#![allow(unsafe_code, reason = "makes raw spans")]
 
-use std::{
-    ptr,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
 };
 
 use nanospan_record::{Measured, Outcome};
@@ -17,7 +13,12 @@ use pyo3::{
 };
 
 use crate::{
-    exclusive::Exclusive, metadata, monitor::Monitor, names, operation::Operation, outcome, span,
+    hot::{exclusive::Exclusive, span},
+    metadata,
+    monitor::Monitor,
+    names,
+    operation::Operation,
+    outcome,
 };
 
 /// The process-wide monitor, kept here so that decorated calls find it without running Python.
@@ -35,8 +36,8 @@ pub fn process_monitor(py: Python<'_>) -> Option<Py<Monitor>> {
 #[pyfunction]
 pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {
     let before = PROCESS_MONITOR.with(py, |current| {
-        // Release, with the Acquire in Source::operation: whoever sees the number sees the monitor,
-        // or waits for it.
+        // Release, with the Acquires in `known` and `look_up`: a thread that sees the number sees the
+        // monitor, or waits for it.
         GENERATION.fetch_add(1, Ordering::Release);
         std::mem::replace(current, monitor)
     });
@@ -45,7 +46,7 @@ pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {
 
 /// Where executions of a decorated function are recorded.
 #[pyclass(frozen, module = "nanospan._core")]
-pub struct Source {
+pub struct OperationRef {
     // A name to look up in the process-wide monitor; without one, `found` is set from the start.
     name: Option<Py<PyString>>,
     // The operation, and the generation of the process-wide monitor that it belongs to.
@@ -54,7 +55,7 @@ pub struct Source {
 }
 
 #[pymethods]
-impl Source {
+impl OperationRef {
     #[new]
     #[pyo3(signature = (operation, metadata=None))]
     fn new(operation: &Bound<'_, PyAny>, metadata: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
@@ -70,10 +71,8 @@ impl Source {
 
     /// A new span, for what is timed from Python.
     fn span<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let operation = self.operation(py)?;
-        let given = self.metadata.as_ref().map_or(ptr::null_mut(), Py::as_ptr);
-        // SAFETY: an Operation and a dict or null.
-        unsafe { Bound::from_owned_ptr_or_err(py, span::new(operation.as_ptr(), given)) }
+        let given = self.metadata.as_ref().map(|given| given.bind(py));
+        span::new(&self.operation(py)?, given)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -85,7 +84,7 @@ impl Source {
     }
 }
 
-impl Source {
+impl OperationRef {
     /// A source that always leads to `operation`.
     pub fn fixed(
         operation: &Bound<'_, PyAny>,

@@ -3,7 +3,6 @@
 //! A call costs two readings of the time-stamp counter, the record, and one more vectorcall; arguments
 //! are passed on as they come, without a tuple being made. Attributes that are not the wrapper's own
 //! are those of the function, so that `inspect` sees what it sees of the original.
-#![allow(unsafe_code, reason = "a raw type, see `raw`")]
 
 use std::{
     ffi::{c_int, c_void},
@@ -12,11 +11,11 @@ use std::{
 
 use pyo3::{ffi, intern, prelude::*, types::PyString};
 
-use crate::{
+use super::{
     coroutine,
     raw::{self, RawType, Table, borrowed, guarded},
-    source::Source,
 };
+use crate::operation_ref::OperationRef;
 
 static TYPE: RawType = RawType::new();
 
@@ -25,7 +24,7 @@ static TYPE: RawType = RawType::new();
 struct TrackedFunction {
     head: ffi::PyObject,
     vectorcall: ffi::vectorcallfunc,
-    // Owned: what is decorated, and a Source.
+    // Owned: what is decorated, and a OperationRef.
     function: *mut ffi::PyObject,
     source: *mut ffi::PyObject,
     dict: *mut ffi::PyObject,
@@ -34,9 +33,13 @@ struct TrackedFunction {
 
 impl TrackedFunction {
     #[inline]
-    fn source<'a>(&'a self, py: Python<'a>) -> &'a Source {
-        // SAFETY: owned, a Source.
-        unsafe { borrowed(py, &self.source).cast_unchecked::<Source>().get() }
+    fn source<'a>(&'a self, py: Python<'a>) -> &'a OperationRef {
+        // SAFETY: owned, a OperationRef.
+        unsafe {
+            borrowed(py, &self.source)
+                .cast_unchecked::<OperationRef>()
+                .get()
+        }
     }
 }
 
@@ -44,7 +47,7 @@ impl TrackedFunction {
 #[pyfunction]
 pub fn tracked_function<'py>(
     function: &Bound<'py, PyAny>,
-    source: &Bound<'py, Source>,
+    operation_ref: &Bound<'py, OperationRef>,
     is_coroutine_function: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = function.py();
@@ -59,7 +62,7 @@ pub fn tracked_function<'py>(
             false => call,
         });
         (&raw mut (*tracked).function).write(function.clone().into_ptr());
-        (&raw mut (*tracked).source).write(source.clone().into_ptr());
+        (&raw mut (*tracked).source).write(operation_ref.clone().into_ptr());
         (&raw mut (*tracked).dict).write(ptr::null_mut());
         (&raw mut (*tracked).weak_references).write(ptr::null_mut());
         ffi::PyObject_GC_Track(object.cast());

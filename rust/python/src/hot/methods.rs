@@ -3,23 +3,24 @@
 //! The look-up of an operation's name rides on the string's cached hash: the dict compares interned
 //! strings by identity. What PyO3's `#[pymethods]` offer stands on [`Monitor`] and [`Operation`] in
 //! `monitor` and `operation`; these functions are added to the same classes as method descriptors.
-#![allow(unsafe_code, reason = "raw functions, see `raw`")]
 
 use nanospan_record::{Measured, Outcome, Seconds};
 use pyo3::{
-    exceptions::{PyOverflowError, PyTypeError, PyValueError},
     ffi, intern,
     prelude::*,
-    types::{PyDict, PyFloat, PyInt, PyString, PyType},
+    types::{PyDict, PyFloat, PyString, PyType},
 };
 
+use super::{
+    raw::{self, Table, borrowed, guarded},
+    span,
+};
 use crate::{
+    arguments::{number, truth},
     error, metadata,
     monitor::Monitor,
     names,
     operation::Operation,
-    raw::{self, Table, borrowed, guarded},
-    span,
 };
 
 // Every function below is called by CPython, attached, through a method descriptor, which checks
@@ -38,11 +39,11 @@ fn optional(argument: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 /// Calls `then` with the operation called `name`, an object that stays alive meanwhile.
 #[inline]
-unsafe fn with_operation<T>(
-    py: Python<'_>,
+unsafe fn with_operation<'py, T>(
+    py: Python<'py>,
     monitor: *mut ffi::PyObject,
     name: *mut ffi::PyObject,
-    then: impl FnOnce(*mut ffi::PyObject) -> PyResult<T>,
+    then: impl FnOnce(&Bound<'py, Operation>) -> PyResult<T>,
 ) -> PyResult<T> {
     // SAFETY: the caller passes a Monitor and a valid object; what the monitor remembers lives as long
     // as the monitor, which the caller keeps.
@@ -51,10 +52,10 @@ unsafe fn with_operation<T>(
         if let Some(recent) = monitor.recent() {
             let found = recent.find(py, name);
             if !found.is_null() {
-                return then(found);
+                return then(borrowed(py, &found).cast_unchecked());
             }
         }
-        then(monitor.operation_of(borrowed(py, &name))?.as_ptr())
+        then(&monitor.operation_of(borrowed(py, &name))?)
     }
 }
 
@@ -62,18 +63,20 @@ unsafe fn with_operation<T>(
 #[inline]
 unsafe fn span_of(
     py: Python<'_>,
-    operation: *mut ffi::PyObject,
+    operation: &Bound<'_, Operation>,
     given: *mut ffi::PyObject,
 ) -> PyResult<*mut ffi::PyObject> {
     let given = optional(given);
-    // SAFETY: the caller passes an Operation and a valid argument or null.
-    unsafe {
-        if given.is_null() || ffi::PyDict_Check(given) != 0 {
-            return Ok(span::new(operation, given));
-        }
-        let converted = metadata::given(borrowed(py, &given))?;
-        Ok(span::new(operation, converted.as_ptr()))
+    if given.is_null() {
+        return Ok(span::new(operation, None)?.into_ptr());
     }
+    // SAFETY: the caller passes a valid argument or null.
+    let given = unsafe { borrowed(py, &given) };
+    let made = match given.cast::<PyDict>() {
+        Ok(dict) => span::new(operation, Some(dict)),
+        Err(_) => span::new(operation, Some(&metadata::given(given)?)),
+    };
+    Ok(made?.into_ptr())
 }
 
 unsafe extern "C" fn track_operation(
@@ -110,6 +113,7 @@ unsafe extern "C" fn track(
         guarded(|py| {
             let count = usize::try_from(count)?;
             let [given] = raw::arguments(py, "track", ["metadata"], 0, args, count, keywords)?;
+            let operation = borrowed(py, &operation).cast_unchecked::<Operation>();
             span_of(py, operation, given)
         })
     }
@@ -131,7 +135,6 @@ unsafe extern "C" fn record_metric(
             // Bad arguments are refused before a new name is taken in.
             let sample = Sample::checked(py, rest, || names::check(borrowed(py, &name)))?;
             with_operation(py, monitor, name, |operation| {
-                let operation = borrowed(py, &operation).cast_unchecked::<Operation>();
                 sample.record(py, operation.get())
             })?;
             Ok(raw::none())
@@ -157,30 +160,6 @@ unsafe extern "C" fn record(
             Ok(raw::none())
         })
     }
-}
-
-/// A duration as a float; `asked` says what for, in an error.
-pub fn number(value: &Bound<'_, PyAny>, asked: impl FnOnce() -> String) -> PyResult<f64> {
-    let py = value.py();
-    value.extract::<f64>().map_err(|error| {
-        if error.is_instance_of::<PyOverflowError>(py) {
-            PyValueError::new_err(format!("{}: an int too large for a float", asked()))
-        } else if error.is_instance_of::<PyTypeError>(py) {
-            PyTypeError::new_err(format!("{}: seconds, got {}", asked(), value.get_type()))
-        } else {
-            error
-        }
-    })
-}
-
-/// Success as a bool, or as the 0 or 1 that other code has for it.
-fn truth(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if value.is_instance_of::<PyInt>() {
-        return value.is_truthy();
-    }
-    value
-        .extract()
-        .map_err(|_| PyTypeError::new_err(format!("success is a bool, got {}", value.get_type())))
 }
 
 /// The arguments of a record.

@@ -1,5 +1,4 @@
 //! Raising `StopIteration`, which is how `__next__` and `send` return a result.
-#![allow(unsafe_code, reason = "talks to the C API")]
 
 use std::ptr;
 #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
@@ -8,7 +7,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use pyo3::ffi;
 
 #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
-use crate::raw::none;
+use super::raw::none;
 
 /// Raises `StopIteration(value)`: how `__next__` and `send` return a result.
 ///

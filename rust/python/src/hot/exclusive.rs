@@ -1,5 +1,4 @@
 //! Exclusive access for the time of a few moves of pointers.
-#![allow(unsafe_code, reason = "the GIL is the lock where there is one")]
 
 use pyo3::prelude::*;
 

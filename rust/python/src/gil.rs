@@ -8,12 +8,12 @@ use std::{
 use pyo3::prelude::*;
 
 /// A value that is dropped without the GIL if it is large, so that other threads run meanwhile.
-pub struct Unheld<T: Send> {
+pub struct DropWithoutGil<T: Send> {
     value: Option<T>,
     is_large: bool,
 }
 
-impl<T: Send> Unheld<T> {
+impl<T: Send> DropWithoutGil<T> {
     /// `is_large` says that freeing it takes longer than handing the GIL around: that it has megabytes, or
     /// hundreds of allocations.
     pub fn new(value: T, is_large: bool) -> Self {
@@ -24,7 +24,7 @@ impl<T: Send> Unheld<T> {
     }
 }
 
-impl<T: Send> Deref for Unheld<T> {
+impl<T: Send> Deref for DropWithoutGil<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -32,7 +32,7 @@ impl<T: Send> Deref for Unheld<T> {
     }
 }
 
-impl<T: Send> Drop for Unheld<T> {
+impl<T: Send> Drop for DropWithoutGil<T> {
     fn drop(&mut self) {
         if self.is_large {
             let value = self.value.take();

@@ -14,7 +14,7 @@ use pyo3::{
     types::{IntoPyDict, PyBytes, PyDict},
 };
 
-use crate::{error, monitor_snapshot::MonitorSnapshot, snapshot::Snapshot, unheld::Unheld};
+use crate::{error, gil::DropWithoutGil, monitor_snapshot::MonitorSnapshot, snapshot::Snapshot};
 
 /// Label names and values.
 type Labels = Vec<(String, String)>;
@@ -177,7 +177,7 @@ pub struct Chunks {
 
 /// What was not handed out yet.
 struct Left {
-    bytes: Unheld<Vec<u8>>,
+    bytes: DropWithoutGil<Vec<u8>>,
     next: usize,
 }
 
@@ -198,7 +198,7 @@ impl Left {
     fn of(bytes: Vec<u8>) -> Self {
         let is_large = bytes.len() >= 1 << 20;
         Self {
-            bytes: Unheld::new(bytes, is_large),
+            bytes: DropWithoutGil::new(bytes, is_large),
             next: 0,
         }
     }

@@ -4,7 +4,6 @@
 //! hundred nanoseconds that is a third of the whole. The types of `span`, `function` and `coroutine`
 //! and the functions of `methods` are therefore written against the C API, and everything they have
 //! in common is here.
-#![allow(unsafe_code, reason = "talks to the C API")]
 
 use std::{
     ffi::{CStr, c_void},

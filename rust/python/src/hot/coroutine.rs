@@ -3,7 +3,6 @@
 //!
 //! Every step (`send`, `throw`, `close`, and `await`'s own) is passed on to the coroutine, so that
 //! results, exceptions and cancellation reach it and its awaiter exactly as without the wrapper.
-#![allow(unsafe_code, reason = "a raw type, see `raw`")]
 
 use std::{
     ffi::{c_int, c_void},
@@ -18,13 +17,12 @@ use pyo3::{
     types::PyString,
 };
 
-use crate::{
+use super::{
     free_list::FreeList,
-    operation::Operation,
     raw::{self, RawType, Table, borrowed, guarded},
-    source::Source,
     stop,
 };
+use crate::{operation::Operation, operation_ref::OperationRef};
 
 static TYPE: RawType = RawType::new();
 static FREE: FreeList = FreeList::new();
@@ -34,7 +32,7 @@ static FREE: FreeList = FreeList::new();
 #[repr(C)]
 struct TrackedCoroutine {
     head: ffi::PyObject,
-    // Owned: the coroutine, an Operation, a Source.
+    // Owned: the coroutine, an Operation, a OperationRef.
     coroutine: *mut ffi::PyObject,
     operation: *mut ffi::PyObject,
     source: *mut ffi::PyObject,
@@ -53,7 +51,7 @@ const ENDED: u8 = 2;
 ///
 /// # Safety
 ///
-/// `source` is a Source.
+/// `source` is a OperationRef.
 #[inline]
 pub unsafe fn new(
     py: Python<'_>,
@@ -107,9 +105,13 @@ impl TrackedCoroutine {
         }
     }
 
-    fn source<'a>(&'a self, py: Python<'a>) -> &'a Source {
-        // SAFETY: owned, a Source.
-        unsafe { borrowed(py, &self.source).cast_unchecked::<Source>().get() }
+    fn source<'a>(&'a self, py: Python<'a>) -> &'a OperationRef {
+        // SAFETY: owned, a OperationRef.
+        unsafe {
+            borrowed(py, &self.source)
+                .cast_unchecked::<OperationRef>()
+                .get()
+        }
     }
 
     /// Called before each step.

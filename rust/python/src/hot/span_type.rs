@@ -1,5 +1,4 @@
 //! A span's type as the C API wants it: what CPython calls, and the tables that say so.
-#![allow(unsafe_code, reason = "a raw type, see `raw`")]
 
 use std::{ffi::c_void, ptr};
 
@@ -11,14 +10,14 @@ use pyo3::{
     types::{PyDict, PyString, PyType},
 };
 
-use super::{ENDED, NEW, Span, TYPE, dealloc};
-use crate::{
-    done, outcome,
+use super::{
+    done,
     raw::{self, Table, borrowed, guarded},
-    source,
+    span::{ENDED, NEW, Span, TYPE, dealloc},
     step::{self, Definition},
     stop,
 };
+use crate::{operation_ref::OperationRef, outcome};
 
 // Every function below is called by CPython, attached, with a span as first argument and what its
 // slot or flags promise as the others: that is what the SAFETY arguments refer to.
@@ -187,7 +186,7 @@ unsafe extern "C" fn decorate(
             let span = Span::of(object);
             let given = span.given.peek();
             let metadata = (!given.is_null()).then(|| borrowed(py, &given).clone());
-            let source = source::Source::fixed(borrowed(py, &span.operation), metadata)?;
+            let source = OperationRef::fixed(borrowed(py, &span.operation), metadata)?;
             let decorated = py
                 .import(intern!(py, "nanospan.tracking"))?
                 .call_method1(intern!(py, "decorate"), (arguments.get_item(0)?, source))?;

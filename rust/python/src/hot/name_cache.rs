@@ -2,7 +2,6 @@
 //!
 //! Names at call sites are almost always literals, which the interpreter interns: the same object
 //! each time. Comparing its address with that of the operation's own name is cheaper than any dict.
-#![allow(unsafe_code, reason = "compares and hands out borrowed objects")]
 
 use std::{
     ptr,
@@ -11,7 +10,8 @@ use std::{
 
 use pyo3::{ffi, prelude::*};
 
-use crate::{operation::Operation, raw::borrowed};
+use super::raw::borrowed;
+use crate::operation::Operation;
 
 /// Enough that the few dozen names of a hot path rarely share a place; 2 KiB a monitor.
 const PLACES: usize = 256;

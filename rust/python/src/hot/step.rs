@@ -3,13 +3,12 @@
 //! For every block the interpreter binds the methods that enter and leave it. Binding a built-in method makes an
 //! object that the garbage collector tracks, twice a block: a third of what an empty block costs. A
 //! step wraps such a method, binds into an object from a free list, and passes a call on directly.
-#![allow(unsafe_code, reason = "raw types, see `raw`")]
 
 use std::ffi::{CStr, c_char, c_void};
 
 use pyo3::{exceptions::PyTypeError, ffi, prelude::*, types::PyType};
 
-use crate::{
+use super::{
     free_list::FreeList,
     raw::{self, RawType, Table, guarded},
 };

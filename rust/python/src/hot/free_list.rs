@@ -1,5 +1,4 @@
 //! Objects that ended, for those to come. Without a GIL, the allocator's own lists per thread do as well.
-#![allow(unsafe_code, reason = "objects between two lives")]
 
 use pyo3::ffi;
 #[cfg(not(Py_GIL_DISABLED))]

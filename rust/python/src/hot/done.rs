@@ -1,5 +1,4 @@
 //! What `__aexit__` returns: awaitable, and done before it is awaited.
-#![allow(unsafe_code, reason = "a raw type, see `raw`")]
 
 use std::{
     ffi::c_void,
@@ -9,7 +8,7 @@ use std::{
 
 use pyo3::{ffi, prelude::*};
 
-use crate::raw::{self, RawType};
+use super::raw::{self, RawType};
 
 /// The only instance, made when the module is loaded and never freed.
 static DONE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());

@@ -1,0 +1,5 @@
+//! What leaves the process: expositions, and samples as text and pixels.
+
+pub mod json;
+pub mod prometheus;
+pub mod rows;
