@@ -1,10 +1,11 @@
-"""Turns runs of the benchmarks into one table of ratios, and puts it into the README.
+"""Turn several runs of the benchmarks into one table of ratios, and put it into the README.
 
 python benches/report.py RESULTS.json ... [--output TABLE.md] [--readme]
 
-A time is that of a subject's fastest round in all the runs, and a ratio that of two such times. The
-speed of a machine that others share changes amid a run: medians fall into the slow moments of one
-subject and the fast ones of another, while the fastest rounds of several runs repeat far better.
+Each time is that of a subject's fastest round in all the runs, and each ratio is that of two such
+times. A shared machine changes its speed during a run: medians would compare the slow moments of
+one subject with the fast moments of another, while the fastest rounds of several runs are far more
+repeatable.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Show pytest-benchmark results as ratios.")
     parser.add_argument(
-        "results", type=Path, nargs="+", help="what --benchmark-json wrote, a file for each run"
+        "results", type=Path, nargs="+", help="the files that --benchmark-json wrote, one per run"
     )
-    parser.add_argument("--output", type=Path, help="write the table there, too")
-    parser.add_argument("--readme", action="store_true", help="replace the README's table")
+    parser.add_argument("--output", type=Path, help="write the table to this file, too")
+    parser.add_argument("--readme", action="store_true", help="replace the table in the README")
     arguments = parser.parse_args()
     fastest: dict[tuple[str, str], float] = {}
     for path in arguments.results:
@@ -57,7 +58,7 @@ def main() -> int:
 
 
 def times_of(results: dict) -> dict[tuple[str, str], float]:
-    """The nanoseconds per call in one run, by group and subject."""
+    """Return the nanoseconds per call in one run, by group and subject."""
     times = {}
     for bench in results["benchmarks"]:
         info = bench["extra_info"]
@@ -68,7 +69,7 @@ def times_of(results: dict) -> dict[tuple[str, str], float]:
 
 
 def machine(results: dict) -> str:
-    """What the run was made on."""
+    """Return the machine and the interpreter that a run was made on."""
     info = results["machine_info"]
     cpu = info["cpu"]
     return (
@@ -78,9 +79,9 @@ def machine(results: dict) -> str:
 
 
 def table(times: dict[tuple[str, str], float]) -> str:
-    """The times as a Markdown table, each group compared with nanospan."""
+    """Return the times as a Markdown table, each group compared with nanospan."""
     lines = [
-        "| what | subject | time per call | beside nanospan |",
+        "| what | subject | time per call | relative to nanospan |",
         "| --- | --- | ---: | ---: |",
     ]
     for group in dict.fromkeys(group for group, _ in times):
@@ -93,7 +94,7 @@ def table(times: dict[tuple[str, str], float]) -> str:
 
 
 def duration(ns: float) -> str:
-    """Nanoseconds in a unit that reads well."""
+    """Return nanoseconds in a unit that reads well."""
     return f"{ns:.0f} ns" if ns < 10_000 else f"{ns / 1000:.1f} µs"
 
 

@@ -18,7 +18,7 @@ MACHINE = {
 
 @pytest.fixture
 def report(tmp_path):
-    """Runs the report on runs of one group, each given as nanoseconds by subject."""
+    """Run the report on runs of one group, each given as nanoseconds by subject."""
 
     def run(*runs, options=()):
         paths = []
@@ -31,7 +31,7 @@ def report(tmp_path):
                 }
                 for subject, ns in subjects.items()
             ]
-            # Benches without a subject have no place in the table.
+            # Benches without a subject are left out of the table.
             benches.append({"group": "other", "extra_info": {}, "stats": {"min": 1.0}})
             paths.append(tmp_path / f"{number}.json")
             paths[-1].write_text(json.dumps({"benchmarks": benches, "machine_info": MACHINE}))
@@ -42,7 +42,7 @@ def report(tmp_path):
 
 
 def test_each_subject_counts_by_its_fastest_run(report, tmp_path):
-    """A machine that is slow in some of the runs moves neither times nor ratios."""
+    """A machine that is slow in some of the runs changes neither times nor ratios."""
     runs = [
         {"nanospan": 200, "peer": 620},
         {"nanospan": 100, "peer": 350},
@@ -52,7 +52,7 @@ def test_each_subject_counts_by_its_fastest_run(report, tmp_path):
     result = report(*runs, options=["--output", table])
     *rows, empty, said = result.stdout.splitlines()
     assert rows == [
-        "| what | subject | time per call | beside nanospan |",
+        "| what | subject | time per call | relative to nanospan |",
         "| --- | --- | ---: | ---: |",
         "| with | nanospan | 100 ns |  |",
         "| with | peer | 320 ns | 3.20 x |",
@@ -64,22 +64,22 @@ def test_each_subject_counts_by_its_fastest_run(report, tmp_path):
     assert table.read_text() == result.stdout
 
 
-def test_runs_of_different_subjects_are_refused(report):
-    """What only some runs measured had fewer chances to be fast."""
+def test_runs_of_different_subjects_are_rejected(report):
+    """A subject that only some runs measured would have had fewer chances to be fast."""
     result = report({"nanospan": 100, "peer": 300}, {"nanospan": 100})
     assert result.returncode == 2
     assert "1.json measures other subjects than the files before it" in result.stderr
 
 
-def test_peers_alone_are_refused(report):
-    """Without a time of nanospan there is no ratio."""
+def test_peers_alone_are_rejected(report):
+    """Without a time of nanospan no ratio can be given."""
     result = report({"peer": 300})
     assert (result.returncode, result.stdout) == (2, "")
     assert "no time of ('with', 'nanospan')" in result.stderr
 
 
 def test_a_file_that_holds_no_results_is_named(tmp_path):
-    """A file of something else ends the report with its name, and no table."""
+    """A file of another kind is an error that names it, and no table is printed."""
     path = tmp_path / "notes.json"
     path.write_text("[1]")
     command = [sys.executable, REPORT, path]
