@@ -33,8 +33,8 @@ PRESENT = "what the code does as it stands"
 PHRASES = {
     rf"(?<!here\s)\b(?:is|was) no {NOT_A_NOUN}[a-z]+": "is not a ..., has no ...",
     r"\b(?:is|are) none\b": "there is no ..., or: is not a ...",
-    r"\b[Ww]hoever\b": "the one who acts: the caller, the thread, the user",
-    r"\b(?:[Nn]o|[Aa]ny|[Ee]very)body\b": "who or what it is: the caller, a reader, a process",
+    r"(?i:\bwhoever\b)": "the one who acts: the caller, the thread, the user",
+    r"(?i:\b(?:no|any|every)body\b)": "who or what it is: the caller, a reader, a process",
     r"\bof (?:its|their|one's) own\b(?! accord)": '"its own ...", or leave it out',
     r"\bmarks? to beat\b": "whose figure it is",
     r"\b[Tt]he replaced (?:system|monitor|pool|interface)\b": "what it is by its name",
@@ -49,6 +49,7 @@ PHRASES = {
     r"\b[Pp]hase \d": PRESENT,
     r"\b[Tt]he (?:new|old|next) version of this\b": PRESENT,
     r"\b[Ff]ormerly\b": PRESENT,
+    r"\b(?:behavior|neighbor|summariz|rasteriz|serializ|synchroniz)": "the British spelling",  # words: allow
 }
 DOCSTRING_OPENING = re.compile(r"(?:What|Who|Whose|How)\b")
 SINGLE_BACKTICKS = re.compile(r"(?<![`:])`[^`\n]+`(?!`)_?")
