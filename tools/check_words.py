@@ -49,7 +49,7 @@ PHRASES = {
     r"\b[Pp]hase \d": PRESENT,
     r"\b[Tt]he (?:new|old|next) version of this\b": PRESENT,
     r"\b[Ff]ormerly\b": PRESENT,
-    r"\b(?:behavior|neighbor|summariz|rasteriz|serializ|synchroniz)": "the British spelling",  # words: allow
+    r"\b(?:(?:behavi|neighb)or|(?:summar|raster|serial|synchron)iz)": "the British spelling",
 }
 DOCSTRING_OPENING = re.compile(r"(?:What|Who|Whose|How)\b")
 SINGLE_BACKTICKS = re.compile(r"(?<![`:])`[^`\n]+`(?!`)_?")
