@@ -7,6 +7,17 @@ import pytest
 
 from nanospan import PerformanceMonitor
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # not among what the tests without a GIL install
+    pass
+else:
+    # Neither an example nor making one has a time limit: a busy machine takes as long as it takes.
+    settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("patient")
+
 
 def pytest_configure() -> None:
     """Give the programs that tests start the surroundings they have in a user's terminal.

@@ -151,9 +151,10 @@ def test_a_silent_failure_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_command_that_takes_too_long_is_ended(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes, and with it what it started, even if they do not want to."""
+    monkeypatch.setattr("nanospan.cli.child.GRACE", 0.1)
     pid = tmp_path / "pid"
     script = 'trap "" TERM; sh -c \'trap "" TERM; echo $$ > "$0"; sleep 600\' "$0" & wait'
     command = ["sh", "-c", script, str(pid)]
@@ -287,7 +288,7 @@ def test_progress_is_shown_on_a_terminal() -> None:
     os.close(reader)
     assert done.returncode == 0
     assert "1 of 6 runs, about " in shown
-    assert re.search(r"6 of 6 runs, A \d+ ms, B \d+ ms, about 0 s left", shown)
+    assert re.search(r"6 of 6 runs, A [\d.]+ m?s, B [\d.]+ m?s, about 0 s left", shown)
     assert shown.endswith("\r\x1b[K")
 
 

@@ -49,7 +49,7 @@ def _serving(*arguments, **options):
 
 
 def _scrape(url):
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return answer.read().decode()
 
 
@@ -70,7 +70,7 @@ def test_a_script_runs_with_the_endpoint_beside_it(tmp_path):
     with _serving("--run", script, "--flag", "x") as (process, url):
         assert process.stdout.readline() == f"running {script} --flag x __main__\n"
         assert 'operation="in the program",outcome="ok"} 1\n' in _scrape(url)
-        assert process.communicate("\n", timeout=30)[1] == ""
+        assert process.communicate("\n", timeout=60)[1] == ""
         assert process.returncode == 7
 
 
@@ -83,7 +83,7 @@ def test_a_module_of_the_present_folder_runs(tmp_path):
     with _serving("--run", "-m", "shop", "a", cwd=tmp_path) as (process, url):
         assert process.stdout.readline().endswith("__main__.py a __main__\n")
         assert "in the program" in _scrape(url)
-        assert "ValueError: sold out" in process.communicate("\n", timeout=30)[1]
+        assert "ValueError: sold out" in process.communicate("\n", timeout=60)[1]
         assert process.returncode == 1
 
 
@@ -97,7 +97,7 @@ def test_ctrl_c_reaches_the_program(tmp_path):
     with _serving("--run", script) as (process, _):
         assert process.stdout.readline() == "up\n"
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30) == ("tidied up\n", "")
+        assert process.communicate(timeout=60) == ("tidied up\n", "")
         assert process.returncode == 0
 
 
@@ -116,7 +116,7 @@ def test_saved_snapshots_are_served_and_read_again(tmp_path):
         _save(first, "backup", "verify")
         assert 'snapshot="nightly",operation="verify"' in _scrape(url)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30)[1] == "nanospan: interrupted\n"
+        assert process.communicate(timeout=60)[1] == "nanospan: interrupted\n"
         assert process.returncode == 130
 
 

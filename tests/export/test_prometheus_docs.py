@@ -53,5 +53,5 @@ def test_the_commands_of_the_page_print_what_it_shows(tmp_path):
     finally:
         if server is not None:
             server.terminate()
-            server.communicate(timeout=30)
+            server.communicate(timeout=60)
     assert server is not None

@@ -168,7 +168,7 @@ objects = st.dictionaries(known_keys, json_values, max_size=4)
 baselines = objects.map(lambda keys: {"format": "nanospan-baseline", "version": 1, **keys})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=40) | objects | baselines | json_values)
 def test_garbage_is_refused_and_nothing_else(tmp_path_factory, content):
     """Any file gives samples or an error of the one kind."""

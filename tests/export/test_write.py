@@ -107,15 +107,17 @@ def test_times_are_exact_to_the_nanosecond(recorded):
         assert int(text.replace(".", "")) == pytest.approx(whole, abs=2_000_000)
 
 
-def test_more_samples_than_a_chunk_are_written_in_order():
-    """Metadata stay with their samples across the portions in which text is made."""
-    monitor = PerformanceMonitor(150_000)
+def test_more_samples_than_a_chunk_are_written_in_order(monkeypatch):
+    """Metadata stay with their samples across the portions in which files are written."""
+    for module in ("tables", "parquet"):
+        monkeypatch.setattr(f"nanospan.export.{module}.CHUNK_ROWS", 1_000)
+    monitor = PerformanceMonitor(2_500)
     operation = monitor.operation("op")
-    for number in range(150_000):
+    for number in range(2_500):
         operation.record(float(number), True, {"n": number} if number % 7 == 0 else None)
     for format_, read in READERS.items():
         rows = read(written(monitor, format_))
-        assert [row[1] for row in rows] == [float(number) for number in range(150_000)]
+        assert [row[1] for row in rows] == [float(number) for number in range(2_500)]
         assert all(row[3] == ({"n": row[1]} if row[1] % 7 == 0 else {}) for row in rows)
 
 
@@ -202,7 +204,7 @@ def test_parquet_without_pyarrow_says_how_to_get_it(recorded, tmp_path, monkeypa
 
 def test_recording_goes_on_during_an_export(tmp_path):
     """Threads that record while files are written lose nothing and tear no row."""
-    monitor = PerformanceMonitor(20_000)
+    monitor = PerformanceMonitor(5_000)
     stop = threading.Event()
 
     def record():

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from nanospan.pool import GlobalConnectionManager
 
-LIMIT = 20.0
-"""Seconds a loaded machine may take for what is nearly immediate."""
+LIMIT = 60.0
+"""Seconds that only a broken program takes for what is nearly immediate."""
 
 
 def run(url: str, *statements: str) -> None:

@@ -56,7 +56,7 @@ def test_commands_print_what_is_shown(page, program, tmp_path):
     finally:
         if server is not None:
             server.terminate()
-            server.communicate(timeout=30)
+            server.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("page", ["export.md", "report.md"])

@@ -129,6 +129,7 @@ async def test_requests_during_an_outage(
     pool = await manager.get_connection_pool(own_server.url, FOUR)
     await pool.wait(LIMIT)
     await asyncio.to_thread(own_server.stop)
+    assert await settles(lambda: pool.get_stats().get("connections_errors", 0))
     with pytest.raises(PoolExhausted, match="Connection refused"):
         await pool.getconn(timeout=1.0)
     waiting = [asyncio.create_task(backend(pool)) for _ in range(10)]
@@ -164,7 +165,7 @@ async def test_silence(
 ) -> None:
     """A server that goes silent costs a lease its time-out and no more, and is used again after."""
     config = ConnectionPoolConfig(
-        min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=2.0
+        min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)
@@ -174,7 +175,7 @@ async def test_silence(
         began = time.monotonic()
         with pytest.raises(PoolExhausted):
             await pool.getconn(timeout=0.6)
-        assert time.monotonic() - began < 0.6 + 1.0
+        assert time.monotonic() - began < LIMIT
         proxy.resume()
         assert await settles(lambda: pool.idle_connections == 2)
         await assert_sound(manager, pool, database)
@@ -205,7 +206,7 @@ async def test_silence_at_the_look_up(
 ) -> None:
     """A look-up of types that is never answered is bounded by the caller's time-out."""
     config = ConnectionPoolConfig(
-        min_size=1, max_size=1, type_cache_ttl=0.0, connection_timeout=2.0
+        min_size=1, max_size=1, type_cache_ttl=0.0, connection_timeout=3 * LIMIT
     )
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)
@@ -215,7 +216,7 @@ async def test_silence_at_the_look_up(
         began = time.monotonic()
         with pytest.raises(PoolExhausted):
             await pool.getconn(timeout=0.5)
-        assert time.monotonic() - began < 0.5 + 1.0
+        assert time.monotonic() - began < LIMIT
         proxy.resume()
         await assert_sound(manager, pool, database)
 
@@ -224,7 +225,13 @@ async def test_cancelled_while_the_server_is_silent(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
     """A lease that is cancelled while it asks a silent server ends at once."""
-    config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=0.0)
+    config = ConnectionPoolConfig(
+        min_size=1,
+        max_size=1,
+        health_check_interval=0.0,
+        connection_timeout=3 * LIMIT,
+        timeout=3 * LIMIT,
+    )
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)
         pool = await manager.get_connection_pool(url, config)
@@ -236,7 +243,7 @@ async def test_cancelled_while_the_server_is_silent(
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < LIMIT
         proxy.resume()
         await assert_sound(manager, pool, database)
 
@@ -342,7 +349,7 @@ async def test_silence_at_the_health_check(
 ) -> None:
     """The check of a shared pool's health is a part of the time that its lease may take."""
     config = ConnectionPoolConfig(
-        min_size=1, max_size=2, health_check_interval=0.0, connection_timeout=15.0
+        min_size=1, max_size=2, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)
@@ -352,7 +359,7 @@ async def test_silence_at_the_health_check(
         began = time.monotonic()
         with pytest.raises(PoolExhausted):
             await manager.lease(url, timeout=0.5).__aenter__()
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < LIMIT
         proxy.resume()
         await assert_sound(manager, pool, database)
 
@@ -361,7 +368,7 @@ async def test_silence_of_a_null_pool(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
     """Leases that connect to a silent server at once all end in their time, and do no harm."""
-    config = ConnectionPoolConfig(null_pool=True, max_size=8)
+    config = ConnectionPoolConfig(null_pool=True, max_size=8, connection_timeout=3 * LIMIT)
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)
         pool = await manager.get_connection_pool(url, config)
@@ -370,7 +377,7 @@ async def test_silence_of_a_null_pool(
         outcomes = await asyncio.gather(
             *(pool.getconn(timeout=0.5) for _ in range(12)), return_exceptions=True
         )
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < LIMIT
         assert all(isinstance(outcome, PoolExhausted) for outcome in outcomes)
         proxy.resume()
         assert all(await asyncio.gather(*(backend(pool) for _ in range(12))))

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg_pool
 import pytest
-from pool_checks import LIMIT
+from pool_checks import LIMIT, settles
 
 from nanospan import get_performance_monitor
 from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
@@ -69,7 +69,7 @@ async def test_sizes_and_timeout(manager: GlobalConnectionManager, database: str
     """`max_size` connections are leased at once; the next lease waits for `timeout`."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, timeout=0.2)
     pool = await manager.get_connection_pool(database, config)
-    async with pool.connection() as first, pool.connection() as second:
+    async with pool.connection(LIMIT) as first, pool.connection(LIMIT) as second:
         assert first is not second
         with pytest.raises(psycopg_pool.PoolTimeout):
             await pool.getconn()
@@ -81,7 +81,7 @@ async def test_max_waiting(manager: GlobalConnectionManager, database: str) -> N
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection():
         waiting = asyncio.create_task(pid(pool))
-        await asyncio.sleep(0.01)
+        assert await settles(lambda: pool.waiting_leases == 1)
         with pytest.raises(psycopg_pool.TooManyRequests) as caught:
             await pool.getconn()
         assert isinstance(caught.value, PoolExhausted)
@@ -107,11 +107,7 @@ async def test_max_idle(manager: GlobalConnectionManager, database: str) -> None
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection(), pool.connection():
         assert pool.get_stats()["pool_size"] == 2
-    for _ in range(100):
-        if pool.get_stats()["pool_size"] == 1:
-            break
-        await asyncio.sleep(0.05)
-    assert pool.get_stats()["pool_size"] == 1
+    assert await settles(lambda: pool.get_stats()["pool_size"] == 1)
 
 
 @pytest.mark.parametrize(("interval", "questions"), [(300.0, 0), (0.0, 3)])
