@@ -72,6 +72,7 @@ lint: $(VENV)/.installed ## formatting, lints, types, import directions
 	$(BIN)/lint-imports
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	tools/rust_cycles.py
 
 format: $(VENV)/.installed ## put every source into shape
 	$(BIN)/ruff check --fix

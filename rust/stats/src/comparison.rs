@@ -1,7 +1,6 @@
 //! Two samples: did the operation become slower?
 
 use crate::{
-    Values,
     dependence::LongRun,
     few::median_above,
     location::Location,
@@ -9,6 +8,7 @@ use crate::{
     quantiles::{maritz_jarrett, quantile},
     ranks::{RankSum, order, ranks},
     shift::Differences,
+    values::Values,
 };
 
 /// Below so many values in either sample, exact counts take the place of the normal approximation.

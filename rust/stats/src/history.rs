@@ -1,13 +1,13 @@
 //! A history: where did the level change?
 
 use crate::{
-    Values,
     location::Location,
     normal::{critical, student_two_sided, two_sided},
     partition::partition,
     quantiles::quantile,
     ranks::RankSum,
     shift::Differences,
+    values::Values,
 };
 
 /// How many values are partitioned at once, and by how many the windows advance.
