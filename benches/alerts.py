@@ -1,8 +1,8 @@
-"""What fifty alert rules cost the code they watch: `python benches/alerts.py`.
+"""Measure what fifty alert rules cost the code they watch: ``python benches/alerts.py``.
 
-Time of `with monitor.track_operation(name)` without rules and with fifty, which look ten times a
-second at fifty operations that are all in use. A run takes rounds of both in turn and compares
-their medians; the last line is the median of the runs.
+Time ``with monitor.track_operation(name)`` without rules and with fifty, which are evaluated ten
+times a second on fifty operations that are all in use. A run takes rounds of both in turn and
+compares their medians; the last line is the median of the runs.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from nanospan.alerts.rules import Statistic
 
 RUNS = 5
 ROUNDS = 10
-SECONDS = 0.6  # of a round: six looks
+SECONDS = 0.6  # the length of a round: time for six evaluations
 BATCH = 1000
 NAMES = [f"operation_{number}" for number in range(50)]
 PATTERN = list(islice(cycle(NAMES), BATCH))
 
 
 def rules() -> list[StatisticRule]:
-    """Fifty rules on fifty operations: every statistic in turn, and those that can, firing."""
+    """Return fifty rules on fifty operations: every statistic in turn, firing where possible."""
     return [
         StatisticRule(
             name=name,
@@ -40,7 +40,7 @@ def rules() -> list[StatisticRule]:
 
 
 def time_of_a_span(monitor: PerformanceMonitor) -> float:
-    """Nanoseconds that one span takes, over a round."""
+    """Return the nanoseconds that one span takes, averaged over a round."""
     calls = 0
     start = time.perf_counter()
     end = start + SECONDS
@@ -53,25 +53,25 @@ def time_of_a_span(monitor: PerformanceMonitor) -> float:
 
 
 def ratio_of_a_run() -> tuple[float, float]:
-    """Medians over the rounds without rules and with them, in nanoseconds."""
+    """Return the medians over the rounds without rules and with them, in nanoseconds."""
     without, watched = PerformanceMonitor(), PerformanceMonitor()
     plain, with_rules = [], []
     time_of_a_span(without)
     for _ in range(ROUNDS):
         plain.append(time_of_a_span(without))
-        watched.alerts.add_sink(lambda _: None)  # rather than the log
+        watched.alerts.add_sink(lambda _: None)  # instead of the log
         for rule in rules():
             watched.alerts.add(rule)
         with_rules.append(time_of_a_span(watched))
         alerts = watched.alerts
         assert len(alerts.rules()) == len(NAMES)
-        assert alerts.active(), "the rules were not looked at"
+        assert alerts.active(), "the rules were not evaluated"
         alerts.close()
     return statistics.median(plain), statistics.median(with_rules)
 
 
 def main() -> None:
-    """Prints a line for each run, and their median."""
+    """Print a line for each run, and their median."""
     ratios = []
     for number in range(1, RUNS + 1):
         plain, with_rules = ratio_of_a_run()

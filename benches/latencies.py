@@ -1,6 +1,6 @@
-"""Latencies to judge regression tests by: models of many shapes, and recordings of real operations.
+"""Latencies to test verdicts on: models of many shapes, and recordings of real operations.
 
-A source gives `values(random, count)`: positive durations in the order of time, without any change.
+``Source.values(random, count)`` returns positive durations in order of time, without any change.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ RECORDED = Path(__file__).parent / "recorded" / "noise.npz"
 
 @dataclass(frozen=True)
 class Source:
-    """Where latencies come from.
+    """A source of latencies.
 
     Attributes:
-        name: What they are.
+        name: The name to show.
         kind: ``"independent"``, ``"correlated"``, ``"bursty"`` or ``"recorded"``.
-        values: Draws a stretch of them.
+        values: Draws consecutive latencies.
+        in_turn: Draws two samples that were taken in turn; by default two samples are two halves
+            of consecutive latencies.
     """
 
     name: str
@@ -37,7 +39,7 @@ class Source:
     in_turn: Callable[[Random, int], tuple[Array, Array]] | None = None
 
     def pair(self, random: Random, count: int) -> tuple[Array, Array]:
-        """Two samples between which nothing changed."""
+        """Draw two samples of ``count`` values each, between which nothing changed."""
         if self.in_turn is not None:
             return self.in_turn(random, count)
         values = self.values(random, 2 * count)
@@ -45,7 +47,7 @@ class Source:
 
 
 def autoregressive(random: Random, count: int, rho: float) -> Array:
-    """Standard normal values whose neighbours are correlated by `rho`."""
+    """Draw standard normal values whose neighbours have the correlation ``rho``."""
     steps = random.normal(size=count) * np.sqrt(1 - rho * rho)
     values = np.empty(count)
     last = random.normal()
@@ -56,21 +58,21 @@ def autoregressive(random: Random, count: int, rho: float) -> Array:
 
 
 def lognormal(sigma: float) -> Source:
-    """Symmetric on the logarithmic scale, the common shape of latencies."""
+    """Return a lognormal source: the common shape of latencies, symmetric in logarithms."""
     return Source(
         f"lognormal {sigma}", "independent", lambda random, n: random.lognormal(0, sigma, n)
     )
 
 
 def gamma(shape: float) -> Source:
-    """Queueing: a sum of exponential waits."""
+    """Return a source like queueing: each latency is a sum of exponential waits."""
     return Source(
         f"gamma {shape:g}", "independent", lambda random, n: random.gamma(shape, 1 / shape, n)
     )
 
 
 def bimodal(misses: float) -> Source:
-    """Cache hits, and misses that take eight times as long."""
+    """Return a source of cache hits, and misses that take eight times as long."""
 
     def values(random: Random, n: int) -> Array:
         missed = random.random(n) < misses
@@ -80,7 +82,7 @@ def bimodal(misses: float) -> Source:
 
 
 def pareto(share: float, exponent: float) -> Source:
-    """A narrow body and stragglers without any limit."""
+    """Return a source with a narrow body and stragglers without an upper limit."""
 
     def values(random: Random, n: int) -> Array:
         late = random.random(n) < share
@@ -90,7 +92,7 @@ def pareto(share: float, exponent: float) -> Source:
 
 
 def correlated(rho: float, sigma: float = 0.3) -> Source:
-    """Lognormal, each value near the one before."""
+    """Return a lognormal source in which each value is near the one before."""
     return Source(
         f"AR(1) {rho}",
         "correlated",
@@ -99,7 +101,7 @@ def correlated(rho: float, sigma: float = 0.3) -> Source:
 
 
 def correlated_bursts(rho: float) -> Source:
-    """Skewed by a gamma shape, correlated, with stragglers that come in twos and threes."""
+    """Return a skewed, correlated source with stragglers that come in twos and threes."""
 
     def values(random: Random, n: int) -> Array:
         body = np.exp(0.2 * autoregressive(random, n, rho)) * random.gamma(20, 1 / 20, n)
@@ -111,18 +113,18 @@ def correlated_bursts(rho: float) -> Source:
 
 
 def steadied(taken: Array, window: int = 201) -> Array:
-    """Durations as multiples of their running median.
+    """Return durations as multiples of their running median.
 
-    Over seconds the machine itself becomes faster and slower, by a quarter and once tenfold:
-    changes that are real, and that nobody asked for. What is left is the operations' own noise,
-    with its shape, its stragglers and what neighbours have in common.
+    Over seconds the machine itself became faster and slower, by a quarter and once tenfold. Those
+    changes are real but not injected, so they are removed. The noise of the operations is left,
+    with its shape, its stragglers and the correlation of neighbours.
     """
     padded = np.pad(taken, window // 2, mode="reflect")
     return taken / np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
 
 
 def recorded(path: Path = RECORDED) -> list[Source]:
-    """Stretches of the recordings, from anywhere in them, steadied."""
+    """Return a source for each recorded operation, which draws from random places in it."""
 
     def source(name: str, taken: Array) -> Source:
         def values(random: Random, n: int) -> Array:
@@ -141,7 +143,7 @@ def recorded(path: Path = RECORDED) -> list[Source]:
 
 
 def models() -> list[Source]:
-    """Every model."""
+    """Return every model."""
     return [
         *map(lognormal, (0.1, 0.3, 0.6)),
         *map(gamma, (4, 16)),

@@ -1,9 +1,9 @@
-"""What two threads record in the time one thread takes: `python benches/parallel.py`.
+"""Measure how recording scales from one thread to two: ``python benches/parallel.py``.
 
-Throughput of one thread, of two threads in two operations, and of two threads in the same one, as
-medians over rounds taken in turn in one process. The first row does no recording: what the machine
-gives at best. Where its ratio, or the cores that two threads had, are not near 2, the machine is
-busy (or there is a GIL) and the ratios say nothing about nanospan.
+Print the throughput of one thread, of two threads with two operations, and of two threads with the
+same operation, as medians over rounds taken in turn in one process. The first row records nothing
+and shows the best that the machine can do. If its ratio or its number of cores is not near 2, the
+machine is busy (or there is a GIL), and the ratios say nothing about nanospan.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     Work = Callable[[PerformanceMonitor, str], None]
 
 ROUNDS = 15
-CALLS = 500_000  # a thread's, in each round
+CALLS = 500_000  # per thread and round
 
 
 def nothing(_monitor: PerformanceMonitor, _name: str) -> None:
-    """Arithmetic on objects of the thread's own: nothing that threads could share."""
+    """Calculate with objects that no other thread uses."""
     value = 1.0
     for _ in repeat(None, CALLS):
         value = value * 0.5 + 1.0
@@ -37,20 +37,20 @@ def nothing(_monitor: PerformanceMonitor, _name: str) -> None:
 
 
 def spans(monitor: PerformanceMonitor, name: str) -> None:
-    """Spans by name."""
+    """Track blocks by name."""
     for _ in repeat(None, CALLS):
         with monitor.track_operation(name):
             pass
 
 
 def records(monitor: PerformanceMonitor, name: str) -> None:
-    """Durations measured elsewhere, by name."""
+    """Record durations by name."""
     for _ in repeat(None, CALLS):
         monitor.record_metric(name, 0.001)
 
 
 def handle_spans(monitor: PerformanceMonitor, name: str) -> None:
-    """Spans of a handle."""
+    """Track blocks through a handle."""
     operation = monitor.operation(name)
     for _ in repeat(None, CALLS):
         with operation.track():
@@ -58,7 +58,7 @@ def handle_spans(monitor: PerformanceMonitor, name: str) -> None:
 
 
 def handle_records(monitor: PerformanceMonitor, name: str) -> None:
-    """Durations measured elsewhere, by a handle."""
+    """Record durations through a handle."""
     operation = monitor.operation(name)
     for _ in repeat(None, CALLS):
         operation.record(0.001)
@@ -74,10 +74,10 @@ SUBJECTS = {
 
 
 def throughput(pool: ThreadPoolExecutor, work: Work, names: Sequence[str]) -> tuple[float, float]:
-    """Calls a second of one thread for each of `names`, and how many cores they had meanwhile."""
+    """Return calls per second of one thread for each of ``names``, and the cores that they used."""
     monitor = PerformanceMonitor()
     for name in names:
-        monitor.record_metric(name, 0.001)  # being seen first is not what is measured
+        monitor.record_metric(name, 0.001)  # so that creating it is not measured
     barrier = threading.Barrier(len(names))
 
     def run(name: str) -> tuple[float, float, float]:
@@ -92,7 +92,7 @@ def throughput(pool: ThreadPoolExecutor, work: Work, names: Sequence[str]) -> tu
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
 
     def write(line: str) -> None:
         sys.stdout.write(line + "\n")

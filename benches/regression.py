@@ -1,10 +1,10 @@
-"""How often the verdicts of nanospan.regression are right, and how often the usual rule is.
+"""Measure how often the verdicts of nanospan.regression are right, and how often the usual rule is.
 
 python benches/regression.py [--seeds 101 102 103] [--scale 1.0] [--only NAME]
 
-Prints, for each seed, the share of right and wrong answers on latencies without and with an
-injected change, beside what the usual rule, "the mean is over 1.2 times the baseline's", says on
-the same values.
+For each seed, print the share of right and wrong answers on latencies without and with an injected
+change, and the answers of the usual rule, "the mean is over 1.2 times the baseline's", on the same
+values.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ GROUPS = {
     "with bursts": ("bursty",),
     "recorded": ("recorded",),
 }
-"""Where changes are put in. What is found of them is held to a limit on models only: elsewhere
-bursts of the noise hide some and feign others, and how many can be found at all is not known."""
+"""Sources that changes are injected into. Detection has a limit on the models only: elsewhere,
+bursts of noise hide some changes and imitate others, so the number that can be found is unknown."""
 TOLERANCE = 10
-"""How far from an injected step a change point may lie to have found it."""
+"""A change point within so many values of an injected step counts as finding it."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,12 @@ class Row:
     """One measured share.
 
     Attributes:
-        name: What was measured.
-        value: The share, of 1, or the rate that the name says.
-        limit: What it is held to; None if it is only shown.
-        at_least: Whether the limit is a lower one.
-        usual: What "mean over 1.2 times the baseline" says; None where the rule has no answer.
+        name: The name of the measured figure.
+        value: A share from 0 to 1, or the rate that the name describes.
+        limit: The limit for the value; None if the value is only shown.
+        at_least: Whether the limit is a lower limit.
+        usual: The value for the rule "mean over 1.2 times the baseline"; None if the rule has no
+            answer.
         detail: The worst source, and its value.
     """
 
@@ -64,28 +65,28 @@ class Row:
 
     @property
     def bound(self) -> str:
-        """What stands before the limit."""
+        """The sign to show before the limit."""
         if self.limit is None:
             return ""
         return ">= " if self.at_least else "<= "
 
     @property
     def holds(self) -> bool:
-        """Whether the limit, if any, is kept."""
+        """Whether the value is within its limit, if it has one."""
         if self.limit is None:
             return True
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 def slower_by_the_mean(before: Array, after: Array) -> bool:
-    """The usual rule."""
+    """Return the verdict of the usual rule."""
     return bool(after.mean() > 1.2 * before.mean())
 
 
 def grouped(
     sources: list[Source], limit: float
 ) -> Iterator[tuple[str, list[Source], float | None]]:
-    """Each group's name and sources, and the limit it is held to."""
+    """Yield the name and sources of each group, and its limit."""
     for group, kinds in GROUPS.items():
         members = [source for source in sources if source.kind in kinds]
         yield group, members, limit if group == "models" else None
@@ -99,7 +100,7 @@ def summary(
     at_least: bool = False,
     usual: list[bool] | None = None,
 ) -> Row:
-    """The mean of some sources' rates, and the worst of them."""
+    """Return a row with the mean of the sources' rates, and the worst of them."""
     form = ".2f" if " per " in name else ".1%"
     worst = (min if at_least else max)(rates, key=rates.__getitem__)
     return Row(
@@ -113,7 +114,7 @@ def summary(
 
 
 def false_positives(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Pairs without a change that get a verdict, by kind of source; of 50 to 2,000 values."""
+    """Count verdicts on pairs of 50 to 2,000 values without a change, by kind of source."""
     for (kind, kinds), limit in zip(KINDS.items(), (0.015, 0.03, 0.025), strict=True):
         rates, usual = {}, []
         for source in (s for s in sources if s.kind in kinds):
@@ -128,7 +129,7 @@ def false_positives(random: Random, sources: list[Source], scale: float) -> Iter
 
 
 def found(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Slow-downs of everything that are called so, 200 values each."""
+    """Count how many slow-downs of all values are found, with 200 values each."""
     pairs = max(1, int(100 * scale))
     for change, least in ((1.1, 0.5), (1.2, 0.7), (1.5, 0.87)):
         for group, members, limit in grouped(sources, least):
@@ -145,7 +146,7 @@ def found(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
 
 
 def found_tails(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """The slowest fiftieth doubled, so that p99 is and the median is not; 1,000 values each."""
+    """Double the slowest fiftieth of 1,000 values, which doubles p99 but not the median."""
     pairs = max(1, int(60 * scale))
     for group, members, limit in grouped(sources, 0.85):
         rates, usual = {}, []
@@ -162,7 +163,7 @@ def found_tails(random: Random, sources: list[Source], scale: float) -> Iterator
 
 
 def many_operations(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """200 operations of 300 values each, of which 20 become slower by 40 %."""
+    """Compare 200 operations of 300 values each, of which 20 become slower by 40 %."""
     for group, members, most in grouped(sources, 0.05):
         false, hits, usual_false, usual_hits = [], [], [], []
         for _ in range(max(1, int(15 * scale))):
@@ -195,7 +196,11 @@ def many_operations(random: Random, sources: list[Source], scale: float) -> Iter
 
 
 def stepped(random: Random, noise: Array) -> tuple[Array, list[int]]:
-    """Levels of 30 to 150 values, each 0.7 to 6 standard deviations of the noise off the last."""
+    """Add steps of 0.7 to 6 standard deviations, 30 to 150 values apart.
+
+    Returns:
+        The values, and the index of each step.
+    """
     logs = np.log(noise)
     sigma = 1.4826 * np.median(np.abs(logs - np.median(logs)))
     places, at = [], int(random.integers(30, 150))
@@ -207,7 +212,7 @@ def stepped(random: Random, noise: Array) -> tuple[Array, list[int]]:
 
 
 def matched(found: list[int], places: list[int]) -> int:
-    """How many places have a point of their own near."""
+    """Count the places that have a nearby point, using each point once."""
     left, count = list(found), 0
     for place in places:
         near = min(left, key=lambda point: abs(point - place), default=None)
@@ -218,7 +223,7 @@ def matched(found: list[int], places: list[int]) -> int:
 
 
 def history(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Steps put into 500 values, and change points in 1,000 clean ones."""
+    """Find steps injected into 500 values, and count change points in 1,000 clean ones."""
     for group, kinds in GROUPS.items():
         right = points = steps = 0
         for source in (s for s in sources if s.kind in kinds):
@@ -247,14 +252,14 @@ def history(random: Random, sources: list[Source], scale: float) -> Iterator[Row
 
 
 def alarms(values: Array) -> list[int]:
-    """Where a detector with the settings it has by itself raises alarms."""
+    """Return the places where a detector with default settings raises alarms."""
     detector = OnlineDetector()
     raised = (detector.update(value) for value in values.tolist())
     return [alarm.index for alarm in raised if alarm is not None]
 
 
 def online(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """A stream without a change, and streams that become slower after 1,000 values."""
+    """Watch streams without a change, and streams that become slower after 1,000 values."""
     for kind, kinds in KINDS.items():
         rates = {}
         for source in (s for s in sources if s.kind in kinds):
@@ -279,13 +284,13 @@ def online(random: Random, sources: list[Source], scale: float) -> Iterator[Row]
 
 
 def say(*parts: str) -> None:
-    """Writes a line at once."""
+    """Write a line and flush it."""
     sys.stdout.write(" ".join(parts) + "\n")
     sys.stdout.flush()
 
 
 def accuracy(seeds: list[int], scale: float, recording: Path, only: str) -> bool:
-    """Prints the table; whether every row holds."""
+    """Print the table and return whether every row is within its limit."""
     sources = models() + recorded(recording)
     parts = (false_positives, found, found_tails, many_operations, history, online)
     say("| | limit |", " | ".join(f"seed {s}" for s in seeds), "| mean > 1.2 x | |")

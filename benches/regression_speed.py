@@ -1,10 +1,10 @@
-"""How long the verdicts of nanospan.regression take, in turn with scipy, apache-otava and ruptures.
+"""Time the verdicts of nanospan.regression in turn with SciPy, apache-otava and ruptures.
 
 python -m venv peers
 peers/bin/pip install . apache-otava ruptures
 peers/bin/python benches/regression_speed.py
 
-In a venv of its own, as apache-otava asks for versions of NumPy and SciPy that others do not.
+Use a separate venv, because apache-otava requires other versions of NumPy and SciPy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def median_seconds(rounds: int, *subjects: Callable[[], object]) -> list[float]:
-    """The median time of each subject, which take turns."""
+    """Run the subjects in turn and return the median time of each, in seconds."""
     taken: list[list[float]] = [[] for _ in subjects]
     for _ in range(rounds):
         for subject, times in zip(subjects, taken, strict=True):
@@ -37,7 +37,7 @@ def median_seconds(rounds: int, *subjects: Callable[[], object]) -> list[float]:
 
 
 def main() -> None:
-    """Print times beside the peers'; exit code 1 if a limit is missed."""
+    """Print the times and those of the peers; exit with 1 if a limit is missed."""
     random = np.random.default_rng(7)
     values = random.lognormal(0, 0.3, 10_000) * np.repeat((1, 1.3, 0.9, 1.2, 1), 2_000)
     listed = values.tolist()

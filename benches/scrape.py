@@ -1,11 +1,11 @@
-"""What a scrape costs, and how long an event loop waits meanwhile: `python benches/scrape.py`.
+"""Measure the cost of a scrape, and how long it delays an event loop: ``python benches/scrape.py``.
 
-Beside `prometheus_client`, whose histograms have the same operations, outcomes, bounds and
+The peer is ``prometheus_client`` with histograms of the same operations, outcomes, bounds and
 durations, so that both expositions have the same lines. Times are medians over rounds taken in
-turn. Then a task on an event loop ticks every millisecond while each side's ASGI application
-answers scrapes on it: shown are the longest gaps between two ticks, and what the machine gives at
-best: those of a loop that is not scraped, and those beside a thread of low priority that only
-hashes, for about as long as a scrape takes and without the GIL.
+turn. For the second table, a task on an event loop ticks every millisecond while the ASGI
+application of each side answers scrapes on that loop. The table shows the longest gaps between two
+ticks, and for comparison those of a loop that is not scraped, and those of a loop next to a
+low-priority thread that hashes without the GIL for about as long as a scrape takes.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OPERATIONS = 2_000
-DURATIONS = 100  # of each operation
+DURATIONS = 100  # per operation
 ROUNDS = 7
-SCRAPES = 15  # while the loop ticks
+SCRAPES = 15  # scrapes per application while the loop ticks
 TICK = 0.001  # seconds
 LIMIT = 0.005
 BUSY = 0.04  # seconds that the hashing thread takes
-BLOCK = bytes(1 << 20)  # what it hashes, again and again
+BLOCK = bytes(1 << 20)  # the data that it hashes repeatedly
 
 
 def write(line: str) -> None:
-    """Print a line at once."""
+    """Write a line and flush it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def fill() -> tuple[PerformanceMonitor, CollectorRegistry]:
-    """The same durations in both."""
+    """Return a monitor and a registry that hold the same durations."""
     monitor = PerformanceMonitor(max_metrics_per_operation=100)
     registry = CollectorRegistry()
     labels = ["operation"]
@@ -79,7 +79,7 @@ def fill() -> tuple[PerformanceMonitor, CollectorRegistry]:
 
 
 def samples(text: bytes, suffix: bytes = b"") -> dict[bytes, float]:
-    """The lines of an exposition that say something of operations, and their values."""
+    """Return the series of operations in an exposition, and their values."""
     lines = (line.rsplit(b" ", 1) for line in text.splitlines() if line[:1] != b"#")
     return {
         series: float(value)
@@ -89,14 +89,14 @@ def samples(text: bytes, suffix: bytes = b"") -> dict[bytes, float]:
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """How many seconds a call takes."""
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 async def scrape(app: Any) -> int:
-    """How long the answer of an ASGI application is."""
+    """Scrape an ASGI application and return the size of its answer in bytes."""
     size = 0
 
     async def receive() -> dict[str, Any]:
@@ -105,7 +105,7 @@ async def scrape(app: Any) -> int:
     async def send(message: dict[str, Any]) -> None:
         nonlocal size
         size += len(message.get("body", b""))
-        await asyncio.sleep(0)  # as a server that writes to a socket may
+        await asyncio.sleep(0)  # like a server that writes to a socket
 
     scope = {
         "type": "http",
@@ -119,7 +119,7 @@ async def scrape(app: Any) -> int:
 
 
 async def hashing_app(_scope: Any, _receive: Any, send: Any) -> None:
-    """An application that does nothing which could hold its event loop up."""
+    """Answer as an ASGI application that does nothing to delay its event loop."""
 
     def work() -> None:
         end = time.perf_counter() + BUSY
@@ -132,7 +132,7 @@ async def hashing_app(_scope: Any, _receive: Any, send: Any) -> None:
 
 
 async def gaps(app: Any | None) -> list[float]:
-    """The gaps between ticks in each of so many scrapes, or in as many equal times without."""
+    """Return the longest gap between ticks in each scrape, or in each pause if there is no app."""
     found = []
 
     async def tick(longest: list[float]) -> None:

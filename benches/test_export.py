@@ -1,4 +1,4 @@
-"""Files of a million samples: what each format takes."""
+"""The time to write a million samples in each format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAMPLES = 1_000_000
 
 @pytest.fixture(scope="module", params=["plain", "metadata"])
 def monitor(request):
-    """A monitor with a million samples in one window, with and without metadata of their own."""
+    """A monitor with a million samples in one window, with and without metadata."""
     monitor = PerformanceMonitor(SAMPLES)
     operation = monitor.operation("query")
     numbers = count()
@@ -30,19 +30,19 @@ def monitor(request):
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_a_million_samples(benchmark, monitor, format_, tmp_path):
-    """Written to a file and on the disk."""
+    """Write the samples to a file, on the disk."""
     path = tmp_path / "samples"
     benchmark.pedantic(write, (monitor, path, format_), rounds=3)
     assert path.stat().st_size > SAMPLES
 
 
 def test_report_of_a_million_samples(benchmark, monitor):
-    """One operation, whose window is drawn pixel by pixel."""
+    """Write a report on one operation, whose window is drawn pixel by pixel."""
     benchmark.pedantic(lambda: write_report(monitor, io.BytesIO()), rounds=3)
 
 
 def test_report_of_500_operations(benchmark):
-    """Each with a full window of 1,000 samples."""
+    """Write a report on operations with full windows of 1,000 samples."""
     monitor = PerformanceMonitor()
     for name in range(500):
         operation = monitor.operation(f"operation {name}")

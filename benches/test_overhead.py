@@ -1,7 +1,7 @@
-"""What tracking costs, beside what else one would use.
+"""The cost of tracking, compared with other libraries and with a typical hand-written monitor.
 
-Each timed call does its work `BATCH` times, so that the cost of calling it disappears;
-`report.py` divides and compares. Every bench first shows that the subject really records.
+Each timed call does its work ``BATCH`` times, so that the cost of the call itself is negligible;
+``report.py`` divides and compares. Every bench asserts that its subject really recorded.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Metric:
 
 
 class PurePython:
-    """A monitor as it is usually written by hand: a lock, deques of dataclasses, generators."""
+    """A typical hand-written monitor: a lock, deques of dataclasses, generators."""
 
     def __init__(self) -> None:
         self._samples: dict[str, deque[_Metric]] = defaultdict(lambda: deque(maxlen=WINDOW))
@@ -50,7 +50,7 @@ class PurePython:
         self._thresholds = {"op": 10.0}
 
     def record_metric(self, operation: str, duration: float, *, success: bool = True) -> None:
-        """Keeps a sample and compares it with its threshold."""
+        """Keep a sample and compare it with its threshold."""
         metric = _Metric(operation, duration, time.time(), success)
         with self._lock:
             self._samples[operation].append(metric)
@@ -60,7 +60,7 @@ class PurePython:
 
     @contextlib.contextmanager
     def track(self, operation: str) -> Iterator[None]:
-        """Times a block."""
+        """Time a block."""
         start, success = time.perf_counter(), True
         try:
             yield
@@ -72,7 +72,7 @@ class PurePython:
 
     @contextlib.asynccontextmanager
     async def atrack(self, operation: str) -> AsyncIterator[None]:
-        """Times a block of a coroutine."""
+        """Time a block of a coroutine."""
         start, success = time.perf_counter(), True
         try:
             yield
@@ -83,7 +83,7 @@ class PurePython:
             self.record_metric(operation, time.perf_counter() - start, success=success)
 
     def get_stats(self, operation: str) -> tuple[float, ...]:
-        """Statistics of the window."""
+        """Return statistics of the window."""
         with self._lock:
             samples = list(self._samples[operation])
         durations = sorted(sample.duration for sample in samples)
@@ -100,25 +100,25 @@ class PurePython:
 
 @pytest.fixture
 def monitor() -> PerformanceMonitor:
-    """A monitor of the bench's own."""
+    """A new monitor for each bench."""
     return PerformanceMonitor(max_metrics_per_operation=WINDOW)
 
 
 @pytest.fixture
 def prometheus() -> Histogram:
-    """A labelled histogram, as its users have it."""
+    """A histogram with a label, as in typical use."""
     return Histogram("op", "An operation.", ["operation"], registry=CollectorRegistry())
 
 
 def prometheus_count(histogram: Histogram) -> float:
-    """How many samples `histogram` holds."""
+    """Return the number of samples in a histogram."""
     [metric] = histogram.collect()
     return next(s.value for s in metric.samples if s.name.endswith("_count"))
 
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that is closed in the end."""
+    """An event loop that is closed after the bench."""
     loop = asyncio.new_event_loop()
     yield loop
     loop.close()
@@ -127,14 +127,14 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def measure(
     benchmark: BenchmarkFixture, group: str, subject: str, work: Callable[[int], object]
 ) -> None:
-    """Times `work(BATCH)`."""
+    """Time ``work(BATCH)``."""
     benchmark.group = group
     benchmark.extra_info.update(subject=subject, calls=BATCH)
     benchmark.pedantic(work, args=(BATCH,), rounds=200, warmup_rounds=5)
 
 
 class TestWith:
-    """`with`, one labelled operation."""
+    """A ``with`` block of one operation."""
 
     def run(self, benchmark, subject, context) -> None:
         def work(calls: int) -> None:
@@ -169,7 +169,7 @@ class TestWith:
 
 
 class TestAsyncWith:
-    """`async with`, one operation."""
+    """An ``async with`` block of one operation."""
 
     def run(self, benchmark, loop, subject, context) -> None:
         async def batch(calls: int) -> None:
@@ -230,7 +230,7 @@ class TestAsyncDecorator:
 
     @staticmethod
     async def nothing() -> None:
-        """What is decorated."""
+        """Do nothing; this is the function that gets decorated."""
 
     def test_undecorated(self, benchmark, loop) -> None:
         self.run(benchmark, loop, "undecorated", self.nothing)

@@ -1,4 +1,4 @@
-"""A small service that measures itself: its requests, what they do inside, and /metrics.
+"""A small service that measures its requests and the work inside them, and serves /metrics.
 
     pip install 'nanospan[otlp]' fastapi uvicorn
     python examples/notes_service.py
@@ -7,8 +7,8 @@
     curl http://127.0.0.1:8000/search?text=tea
     curl http://127.0.0.1:8000/metrics
 
-PORT chooses another port. With OTEL_EXPORTER_OTLP_ENDPOINT set, the same also goes to an
-OpenTelemetry collector.
+Set PORT to listen on another port. Set OTEL_EXPORTER_OTLP_ENDPOINT to send the same metrics to an
+OpenTelemetry collector as well.
 """
 
 import asyncio
@@ -38,11 +38,11 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     if "OTEL_EXPORTER_OTLP_ENDPOINT" not in os.environ:
         yield
         return
-    from nanospan.export.otlp import start_otlp_export  # noqa: PLC0415 - only then is it needed
+    from nanospan.export.otlp import start_otlp_export  # noqa: PLC0415 - an optional dependency
 
     export = start_otlp_export()
     yield
-    # Not left to the interpreter's exit: uvicorn ends by the signal that stopped it.
+    # uvicorn ends by the signal that stopped it, so exit handlers would not run.
     await asyncio.to_thread(export.close)
 
 
@@ -52,14 +52,14 @@ app.router.routes.append(Route("/metrics", metrics_app()))
 
 
 class Note(BaseModel):
-    """What a client stores."""
+    """A note that a client stores."""
 
     text: str
 
 
 @app.post("/notes", status_code=201)
 async def store(note: Note) -> dict[str, int]:
-    """Store a note; the operation inside is timed apart from the request."""
+    """Store a note; the operation inside is timed separately from the request."""
     async with monitor.track_operation("note_store", {"characters": len(note.text)}):
         notes.append(note.text)
         return {"id": len(notes) - 1}
@@ -67,7 +67,7 @@ async def store(note: Note) -> dict[str, int]:
 
 @app.get("/notes/{number}")
 async def read(number: int) -> str:
-    """Return a note: all of them are one operation, ``GET /notes/{number}``."""
+    """Return a note; all such requests are one operation, ``GET /notes/{number}``."""
     if not 0 <= number < len(notes):
         raise HTTPException(404)
     return notes[number]
@@ -75,7 +75,7 @@ async def read(number: int) -> str:
 
 @app.get("/notes")
 async def stream() -> StreamingResponse:
-    """Send every note in a line of its own: the request lasts until the last one."""
+    """Send one note per line; the request lasts until the last line is sent."""
 
     async def lines() -> AsyncIterator[str]:
         for note in notes:
@@ -87,7 +87,7 @@ async def stream() -> StreamingResponse:
 
 @track_performance("note_search")
 async def matching(text: str) -> list[str]:
-    """Find notes."""
+    """Return the notes that contain a text; track the search as an operation."""
     return [note for note in notes if text in note]
 
 

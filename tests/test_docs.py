@@ -1,4 +1,4 @@
-"""What the documents show is true: their Python runs, their links lead somewhere."""
+"""The pages are correct: their Python blocks run, and their links and commands exist."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ BLOCKS = [
 
 @pytest.mark.parametrize("code", BLOCKS)
 def test_python_blocks_run_as_they_stand(code, tmp_path):
-    """Each Python block of the documents is a program that ends well, warnings included."""
+    """Each Python block in a page is a program that runs without errors and warnings."""
     finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -41,13 +41,13 @@ def test_the_first_example_is_short():
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_to_files(document):
-    """Every relative link in a document names a file that is there."""
+    """Every relative link in a page leads to an existing file."""
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
 
 
-def test_every_make_command_in_the_documents_exists():
-    """`make X` in a document is a target of the Makefile."""
+def test_every_make_command_in_the_pages_exists():
+    """Every `make X` in a page is a target of the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:
         named = set(re.findall(r"`make ([a-z-]+)", document.read_text()))

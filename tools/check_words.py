@@ -32,7 +32,7 @@ OPENING = "Return ..., or name the thing: an imperative or a noun"
 PRESENT = "what the code does as it stands"
 PHRASES = {
     rf"(?<!here\s)\b(?:is|was) no {NOT_A_NOUN}[a-z]+": "is not a ..., has no ...",
-    r"\b(?:is|are) none\b": "there is no ..., or: is not a ...",
+    r"(?<!here\s)\b(?:is|are) none\b": "there is no ..., or: is not a ...",
     r"(?i:\bwhoever\b)": "the one who acts: the caller, the thread, the user",
     r"(?i:\b(?:no|any|every)body\b)": "who or what it is: the caller, a reader, a process",
     r"\bof (?:its|their|one's) own\b(?! accord)": '"its own ...", or leave it out',

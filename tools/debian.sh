@@ -1,15 +1,15 @@
-# Sourced by the tools that fetch packages of newer Debian suites through apt, with lists of their own:
-# apt's configuration and lists stay as they are. `$tool` names the tool in messages, and `$work` is its
-# folder for files and the log.
+# Sourced by the tools that fetch packages from newer Debian suites through apt. They use separate package
+# lists and leave apt's configuration and lists unchanged. `$tool` is the tool's name in messages, and
+# `$work` is its directory for files and the log.
 
-# Every release's keyring also knows the keys of the next, which sign testing and unstable.
+# The keyring of each release also contains the keys of the next one, which sign testing and unstable.
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nanospan
 
 say() { printf '%s: %s\n' "$tool" "$*" >&2; }
 fail() { say "$@"; exit 1; }
 
-# Runs a command with its output in the log, the end of which is shown if it fails.
+# Run a command with its output in the log, and show the end of the log if the command fails.
 logged() {
     "$@" >>"$work/log" 2>&1 && return
     tail -n 30 "$work/log" >&2
@@ -26,7 +26,7 @@ as_root() {
     fi
 }
 
-# Installs what is missing of the named packages of the machine's own release.
+# Install those of the named packages that are missing, from the machine's own release.
 install() {
     local name missing=()
     for name in "$@"; do
@@ -40,17 +40,17 @@ install() {
         apt-get install --yes --no-install-recommends "${missing[@]}"
 }
 
-# The mirror of Debian's main archive that this machine's sources name.
+# Print the mirror of Debian's main archive from this machine's sources.
 mirror() {
     apt-get indextargets --format '$(REPO_URI)' \
         'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1
 }
 
-# Makes apt use a source list and state of its own, in $work: that of the suites $2, of the type $1.
+# Make apt use a separate source list and state in $work, with sources of type $1 and the suites $2.
 configure_apt() {
     local types=$1 suites=$2 uri
     uri=$(mirror)
-    if [[ -z $uri ]]; then # lists that were never fetched name no origin
+    if [[ -z $uri ]]; then # the lists name an origin only after they have been fetched
         logged as_root apt-get update
         uri=$(mirror)
     fi
@@ -74,11 +74,11 @@ END
     export APT_CONFIG=$work/apt/apt.conf
 }
 
-# Makes $work, which is removed when the tool ends, however it ends.
+# Create $work, which is removed whenever and however the tool ends.
 make_work() {
     work=$(mktemp -d "$cache/build.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    chmod 755 "$work" # apt fetches as a user of its own
+    chmod 755 "$work" # apt fetches as a separate user
 }

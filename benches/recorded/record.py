@@ -1,10 +1,10 @@
-"""Records how long real operations took, one after another, as noise for the tests of regression.
+"""Record how long real operations take, one after another, as noise for the tests of regression.
 
 python benches/recorded/record.py OUT.npz [--rounds 8000]
 
 Eight kinds of work take turns, as in a service: statements on a PostgreSQL with pgvector, committed
 writes to SQLite and to a file, JSON, compression, a round trip between threads, an HTTP request.
-Durations are whole nanoseconds.
+The file holds durations in whole nanoseconds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def postgres() -> Iterator[dict[str, Callable[[], object]]]:
-    """A nearest-neighbour query and a committed insert."""
+    """Provide a nearest-neighbour query and a committed insert."""
     random = np.random.default_rng(1)
     with (
         EmbeddedServer(settings={"fsync": "on"}) as server,
@@ -60,7 +60,7 @@ def postgres() -> Iterator[dict[str, Callable[[], object]]]:
 
 @contextmanager
 def files(folder: Path) -> Iterator[dict[str, Callable[[], object]]]:
-    """A transaction of SQLite, and a write that reaches the disk."""
+    """Provide an SQLite transaction, and a write that reaches the disk."""
     database = sqlite3.connect(folder / "sqlite", isolation_level=None)
     database.execute("CREATE TABLE turns (text)")
     log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
@@ -81,7 +81,7 @@ def files(folder: Path) -> Iterator[dict[str, Callable[[], object]]]:
 
 @contextmanager
 def computing() -> Iterator[dict[str, Callable[[], object]]]:
-    """JSON there and back, and compression, of something a little different each time."""
+    """Provide a JSON round trip and a compression, with slightly different data each time."""
     random = np.random.default_rng(2)
     documents = [
         {str(k): list(map(float, random.normal(size=5))) for k in range(random.integers(5, 30))}
@@ -97,7 +97,7 @@ def computing() -> Iterator[dict[str, Callable[[], object]]]:
 
 @contextmanager
 def waiting() -> Iterator[dict[str, Callable[[], object]]]:
-    """A hand-over to another thread and back, and a request to a local HTTP server."""
+    """Provide a round trip between threads, and a request to a local HTTP server."""
     there: queue.SimpleQueue[str] = queue.SimpleQueue()
     back: queue.SimpleQueue[str] = queue.SimpleQueue()
 

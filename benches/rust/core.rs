@@ -9,7 +9,7 @@ use nanospan_record::{
     Clock, Measured, Outcome, Seconds, Summary, Writers, histogram::config::index_of,
 };
 
-/// How many different values a bench goes through, so that no branch is predicted by heart.
+/// The number of different values in a bench: too many for the branch predictor to memorise.
 const VALUES: usize = 4_096;
 
 fn latencies() -> Vec<u64> {

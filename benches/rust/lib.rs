@@ -1,14 +1,14 @@
-//! Durations as services show them, for the benchmarks beside this file.
+//! Durations like those of real services, for the benchmarks in this directory.
 
 use nanospan_record::{Clock, Measured, Operation, Outcome, Writers};
 
-/// Small and quick, and the same in every run: splitmix64 (Steele et al., "Fast Splittable Pseudorandom
+/// A small and fast generator that gives the same values in every run: splitmix64 (Steele et al., "Fast Splittable Pseudorandom
 /// Number Generators", 2014).
 #[derive(Debug, Clone)]
 pub struct Random(pub u64);
 
 impl Random {
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -16,13 +16,13 @@ impl Random {
         z ^ z >> 31
     }
 
-    /// Uniform in [0, 1).
+    /// Returns a number that is uniform in [0, 1).
     #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 * (-53_f64).exp2()
     }
 
-    /// Nanoseconds around 1 ms with a heavy tail: Pareto with shape 1.2.
+    /// Returns nanoseconds of 1 ms and more with a heavy tail: Pareto with shape 1.2.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -33,11 +33,11 @@ impl Random {
     }
 }
 
-/// An operation with a full window of 1,000 latencies, converted by `measured`.
+/// Returns an operation with a full window of 1,000 latencies, converted by `measured`.
 ///
 /// # Panics
 ///
-/// If the system has no memory for it.
+/// If the system runs out of memory.
 #[must_use]
 pub fn full_operation(seed: u64, measured: fn(u64) -> Measured) -> Operation {
     let clock = Clock::get();

@@ -1,4 +1,4 @@
-"""`tools/servers`, and the helper that runs what it finds."""
+"""`tools/servers`, and the helper that runs the programs it finds."""
 
 import subprocess
 import urllib.request
@@ -7,35 +7,35 @@ import pytest
 from servers import TOOL, free_port, running, server_path
 
 
-def test_what_is_present_is_found():
-    """A program that was fetched is printed as a path that can be run."""
+def test_a_present_program_is_found():
+    """The tool prints the path of a program that has been fetched, and the path can be run."""
     answer = subprocess.run([server_path("promtool"), "--version"], capture_output=True, check=True)
     assert b"promtool, version" in answer.stdout + answer.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--present", "fortune"], ["--wrong"]])
-def test_unknown_programs_are_refused(arguments):
-    """A name that the tool does not know is an error that lists those it knows."""
+def test_unknown_programs_are_rejected(arguments):
+    """An unknown name is an error that lists the known ones."""
     answer = subprocess.run([TOOL, *arguments], capture_output=True, text=True, check=False)
     assert answer.returncode == 2
     assert "prometheus-alertmanager" in answer.stderr
 
 
 def test_a_missing_program_skips_here_and_fails_in_ci(monkeypatch, tmp_path):
-    """Without the program a test is skipped, and under CI=true it fails."""
+    """If the program is missing, the test is skipped; with CI=true it fails."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="not there: victoria-metrics"):
+    with pytest.raises(pytest.skip.Exception, match="not installed: victoria-metrics"):
         server_path("victoria-metrics")
     monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="not there: victoria-metrics"):
+    with pytest.raises(pytest.fail.Exception, match="not installed: victoria-metrics"):
         server_path("victoria-metrics")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_server_runs_until_the_block_ends(tmp_path):
-    """The block begins when the server answers, and the process is gone after it."""
+    """The block starts when the server answers, and the process has ended after the block."""
     port = free_port()
     command = ["python3", "-m", "http.server", "--bind", "127.0.0.1", str(port)]
     url = f"http://127.0.0.1:{port}/"
@@ -44,8 +44,8 @@ def test_a_server_runs_until_the_block_ends(tmp_path):
     assert process.returncode is not None
 
 
-def test_a_server_that_ends_early_fails_the_test_with_what_it_printed(tmp_path):
-    """The reason stands in the failure."""
+def test_a_server_that_ends_early_fails_the_test_with_its_output(tmp_path):
+    """The failure shows what the server printed."""
     command = ["sh", "-c", "echo no such luck; exit 3"]
     with (
         pytest.raises(pytest.fail.Exception, match="no such luck"),
