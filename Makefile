@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 FREE_THREADED := .venv-free-threaded
-# pip's resolver and maturin's builds need no network beyond the package registries.
+# pip and maturin use the network only to reach package registries.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # A worker for each processor, each with its own servers. Fixtures of a module are made about once:
@@ -22,36 +22,36 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
 
-# One release build serves every command; it is repeated when a Rust source or the metadata change.
+# All commands share one release build, which is repeated when a Rust source or the metadata changes.
 $(VENV)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES)
 	$(BIN)/pip install --quiet --group dev --editable '.[all,demo]'
 	@touch $@ $(VENV)/.demo
 
-# What the demo needs, without the tools of development.
+# The packages that the demo needs, without development tools.
 $(VENV)/.demo: $(BIN)/python pyproject.toml $(RUST_SOURCES)
 	$(BIN)/pip install --quiet --editable '.[pool,demo]'
 	@touch $@
 
-install: $(VENV)/.installed ## create .venv and install nanospan with everything into it
+install: $(VENV)/.installed ## create .venv and install nanospan with all extras and tools
 
-demo: $(VENV)/.demo ## the main job on real text, on an embedded PostgreSQL
+demo: $(VENV)/.demo ## run the demo: a small memory service on an embedded PostgreSQL
 	$(BIN)/nanospan demo
 
-test: test-rust test-loom test-python ## all tests
+test: test-rust test-loom test-python ## run all tests
 
-test-rust: ## unit and property tests of the crates that know nothing of Python
+test-rust: ## run the unit and property tests of the crates without Python
 	cargo test --release --package nanospan-record --package nanospan-stats --package nanospan-format
 
-# A target folder of its own, as the flag would rebuild everything in the common one.
-test-loom: ## every interleaving of small programs on the ring and the record path
+# A separate target folder, because the flag would rebuild everything in the common one.
+test-loom: ## explore all interleavings of small programs on the ring and the record path
 	RUSTFLAGS="--cfg loom" cargo test --profile loom --package nanospan-record --target-dir target/loom
 
-# Tests whose program could not be fetched are skipped, except in CI, where they fail.
-test-python: $(VENV)/.installed ## tests of the package, with a real PostgreSQL and other real servers
+# Tests whose program could not be fetched are skipped; in CI they fail.
+test-python: $(VENV)/.installed ## test the package, with a real PostgreSQL and other real servers
 	-tools/servers >/dev/null
 	$(BIN)/python -m pytest $(PARALLEL)
 
-# The package as users get it, in a venv of its own; a target folder of its own keeps the other builds.
+# The package as users get it, in a separate venv; a separate target folder keeps the other builds intact.
 $(FREE_THREADED)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES) $(wildcard python/nanospan/*.py)
 	python=$$(tools/free-threaded) && "$$python" -m venv --clear --without-pip $(FREE_THREADED)
 	$(BIN)/pip --python $(FREE_THREADED)/bin/python install --quiet --only-binary :all: --group core
@@ -59,13 +59,13 @@ $(FREE_THREADED)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES) $(wild
 		$(BIN)/pip --python $(FREE_THREADED)/bin/python install --quiet --no-deps .
 	@touch $@
 
-test-free-threaded: $(FREE_THREADED)/.installed ## unit and stress tests on CPython without a GIL
+test-free-threaded: $(FREE_THREADED)/.installed ## run the unit and stress tests on CPython without a GIL
 	$(FREE_THREADED)/bin/python -m pytest --override-ini addopts='--strict-markers --import-mode=importlib' \
 		tests/free_threaded tests/test_monitor.py tests/test_monitor_snapshot.py tests/test_operation.py \
 		tests/test_span.py tests/test_tracking.py tests/test_native_wrappers.py tests/test_snapshot.py \
 		tests/test_measurements.py tests/test_process.py tests/test_alert_callbacks.py
 
-lint: $(VENV)/.installed ## formatting, lints, types, import directions
+lint: $(VENV)/.installed ## check formatting, lints, types, imports, words and spelling
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -74,16 +74,16 @@ lint: $(VENV)/.installed ## formatting, lints, types, import directions
 	cargo clippy --workspace --all-targets -- -D warnings
 	tools/rust_cycles.py
 
-format: $(VENV)/.installed ## put every source into shape
+format: $(VENV)/.installed ## format all sources
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	cargo fmt --all
 
-# Several runs, so that each subject has some rounds on a machine that nobody else slows down.
+# Several runs, so that each subject has some rounds while nothing else slows the machine down.
 BENCH_RUNS := 1 2 3 4 5 6 7
 RESULTS := $(BENCH_RUNS:%=benches/results/overhead-%.json)
 
-bench: $(VENV)/.installed ## benchmarks beside the peers; the table goes to benches/results
+bench: $(VENV)/.installed ## compare with other libraries; the table goes to benches/results
 	rm -f $(RESULTS)
 	set -e; for results in $(RESULTS); do \
 		$(BIN)/python -m pytest benches --benchmark-enable --benchmark-json=$$results \
@@ -91,9 +91,9 @@ bench: $(VENV)/.installed ## benchmarks beside the peers; the table goes to benc
 	cargo bench --package nanospan-benches
 	$(BIN)/python benches/report.py $(RESULTS) --output benches/results/overhead.md
 
-bench-readme: ## put the last benchmarks' table into the README
+bench-readme: ## copy the table of the last benchmarks into the README
 	$(BIN)/python benches/report.py $(RESULTS) --readme
 
-clean: ## remove what the commands made
+clean: ## remove everything that the commands created
 	rm -rf $(VENV) $(FREE_THREADED) target .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
