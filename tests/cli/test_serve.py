@@ -177,7 +177,7 @@ def test_two_files_of_one_name_are_refused(tmp_path, capsys):
         _save(path, "op")
     with pytest.raises(SystemExit):
         main(["serve", *map(str, paths)])
-    assert "have the same name, 'a'" in capsys.readouterr().err
+    assert "the names of snapshot files must differ" in capsys.readouterr().err
 
 
 def test_a_taken_port_ends_with_1(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Sending through OpenTelemetry's exporters: set up by the environment, safe to fail and fork."""
+"""Sending through OpenTelemetry's exporters: configuration, failures and forks."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ DELTAS = {
 
 
 class Sink(MetricExporter):
-    """An official exporter that keeps what it is given."""
+    """An OpenTelemetry exporter that keeps the data it is given."""
 
     def __init__(self, temporality=None):
         super().__init__(preferred_temporality=temporality)
@@ -53,7 +53,7 @@ class Sink(MetricExporter):
         self.is_shut_down = True
 
     def counts(self, i=-1):
-        """How many durations each operation and outcome had in an export."""
+        """Return the number of durations of each operation and outcome in an export."""
         return {
             tuple(point.attributes.values()): point.count
             for resource in self.given[i].resource_metrics
@@ -70,8 +70,8 @@ def sink():
     return Sink()
 
 
-def test_what_is_sent_carries_resource_scope_and_mark(monitor, sink, monkeypatch):
-    """The resource is as the environment says, and HTTP instrumentation leaves the export alone."""
+def test_exports_carry_resource_and_scope_and_are_not_instrumented(monitor, sink, monkeypatch):
+    """The resource comes from the environment, and HTTP instrumentation is suppressed."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "memory")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=red")
     monitor.record_metric("op", 0.1)
@@ -85,22 +85,22 @@ def test_what_is_sent_carries_resource_scope_and_mark(monitor, sink, monkeypatch
     assert context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY) is None
 
 
-def test_a_resource_that_is_given_is_taken_as_it_is(monitor, sink):
-    """A given resource is not mixed with the environment's."""
+def test_a_given_resource_is_used_unchanged(monitor, sink):
+    """A given resource is not merged with the environment's."""
     monitor.record_metric("op", 0.1)
     given = Resource({"service.name": "given"})
     OtlpExporter(lambda: sink, resource=given)(monitor.snapshot(), [])
     assert sink.given[0].resource_metrics[0].resource is given
 
 
-def test_nothing_is_sent_as_long_as_there_is_nothing(monitor, sink):
+def test_an_empty_monitor_sends_nothing(monitor, sink):
     """An empty monitor causes no request."""
     OtlpExporter(lambda: sink)(monitor.snapshot(), [])
     assert sink.given == []
 
 
 def test_a_failed_export_is_an_error_and_loses_nothing(monitor):
-    """What the official exporter gives up is in the next difference."""
+    """Data that the official exporter could not deliver is part of the next difference."""
     sink = Sink(DELTAS)
     exporter = OtlpExporter(lambda: sink)
     monitor.record_metric("op", 0.1)
@@ -117,14 +117,14 @@ def test_a_failed_export_is_an_error_and_loses_nothing(monitor):
 
 
 def test_closing_shuts_the_official_exporter_down(sink):
-    """close() ends the connection."""
+    """close() shuts the wrapped exporter down."""
     OtlpExporter(lambda: sink).close()
     assert sink.is_shut_down
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_connects_by_itself(monitor):
-    """Its connection and identity are other ones, and its differences begin with its own."""
+def test_a_forked_child_has_its_own_connection(monitor):
+    """A child has its own connection, instance id and differences."""
     made = []
 
     def connect():
@@ -143,8 +143,8 @@ def test_a_forked_child_connects_by_itself(monitor):
             monitor.record_metric("op", 0.1)
             exporter(monitor.snapshot().since(base), [])
             exporter.close()
-            told = [len(made), made[-1].counts()["op", "ok"], identity(made[-1]) != instance]
-            os.write(writer, json.dumps([*told, made[0].is_shut_down]).encode())
+            seen = [len(made), made[-1].counts()["op", "ok"], identity(made[-1]) != instance]
+            os.write(writer, json.dumps([*seen, made[0].is_shut_down]).encode())
         finally:
             os._exit(0)
     os.close(writer)
@@ -155,8 +155,8 @@ def test_a_forked_child_connects_by_itself(monitor):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_child_that_cannot_connect_tries_again_and_leaves_the_parents_connection_alone(monitor):
-    """Each of its exports fails until it has a connection of its own."""
+def test_a_child_that_cannot_connect_tries_again(monitor):
+    """A child's exports fail until it connects, and never use the parent's connection."""
     sink, calls = Sink(), []
 
     def connect():
@@ -183,8 +183,8 @@ def identity(sink):
     return sink.given[-1].resource_metrics[0].resource.attributes["service.instance.id"]
 
 
-def test_a_collector_that_is_not_there_is_an_error_in_time(monitor, monkeypatch):
-    """With nobody listening an export fails as soon as OTEL_EXPORTER_OTLP_TIMEOUT allows."""
+def test_an_unreachable_collector_is_an_error_within_the_timeout(monitor, monkeypatch):
+    """Without a collector an export fails as soon as OTEL_EXPORTER_OTLP_TIMEOUT allows."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")
     monitor.record_metric("op", 0.1)
@@ -199,8 +199,8 @@ def test_a_collector_that_is_not_there_is_an_error_in_time(monitor, monkeypatch)
     ("interval", "seconds"),
     [(None, 60), ("", 60), ("1500", 1.5), ("soon", 60), ("-1", 60), ("inf", 60)],
 )
-def test_the_interval_is_what_the_environment_says(monkeypatch, caplog, interval, seconds):
-    """A value that is no positive number of milliseconds is reported, and the default taken."""
+def test_the_environment_sets_the_interval(monkeypatch, caplog, interval, seconds):
+    """A value that is not a positive number of milliseconds is logged and replaced by 60 s."""
     if interval is not None:
         monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", interval)
     with start_otlp_export(connect=Sink) as export:
@@ -211,8 +211,8 @@ def test_the_interval_is_what_the_environment_says(monkeypatch, caplog, interval
 @pytest.mark.parametrize(
     ("variable", "value"), [("OTEL_SDK_DISABLED", "True"), ("OTEL_METRICS_EXPORTER", "none")]
 )
-def test_the_environment_can_switch_it_off(monitor, monkeypatch, variable, value):
-    """Where exports are forbidden none is sent, nothing is connected, and nothing fails."""
+def test_the_environment_can_disable_exports(monitor, monkeypatch, variable, value):
+    """If exports are disabled, nothing is connected or sent, and flush() and close() succeed."""
     monkeypatch.setenv(variable, value)
     monitor.record_metric("op", 0.1)
     made = []
@@ -222,9 +222,9 @@ def test_the_environment_can_switch_it_off(monitor, monkeypatch, variable, value
     assert made == []
 
 
-def test_bad_settings_are_refused(monkeypatch):
-    """An unknown protocol and too few buckets are errors that name them."""
-    with pytest.raises(ValueError, match="max_buckets is at least 2, got 1"):
+def test_invalid_settings_are_rejected(monkeypatch):
+    """The errors for an unknown protocol and too few buckets name the setting."""
+    with pytest.raises(ValueError, match="max_buckets must be at least 2, got 1"):
         OtlpExporter(Sink, max_buckets=1)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")
     with pytest.raises(ValueError, match=r"http/protobuf or grpc, got 'carrier-pigeon'"):
@@ -239,7 +239,7 @@ def test_bad_settings_are_refused(monkeypatch):
     ],
 )
 def test_missing_packages_are_named(missing, hint):
-    """Where a package is missing, the error says what to install."""
+    """If a package is missing, the error says what to install."""
     code = f"""
 import sys
 sys.modules[{missing!r}] = None
@@ -254,8 +254,8 @@ OtlpExporter()
     assert f"pip install {hint!r}" in ran.stderr or f"pip install {hint}" in ran.stderr
 
 
-def test_an_existing_pipeline_takes_the_monitor_along(monitor):
-    """A reader's exports hold its application's metrics and ours, under one resource."""
+def test_an_existing_pipeline_includes_the_monitor(monitor):
+    """A reader's exports hold the application's and the monitor's metrics under one resource."""
     sink = Sink({**DELTAS, UpDownCounter: AggregationTemporality.CUMULATIVE})
     reader = PeriodicExportingMetricReader(
         WithNanospan(sink, monitor), export_interval_millis=3_600_000
@@ -268,7 +268,7 @@ def test_an_existing_pipeline_takes_the_monitor_along(monitor):
     assert resource.resource.attributes["service.name"] == "theirs"
     assert [scope.scope.name for scope in resource.scope_metrics] == ["app", "nanospan"]
     assert sink.counts() == {("op", "ok"): 1}
-    # The preference of the exporter inside holds for both.
+    # The wrapped exporter's preference applies to both.
     assert resource.scope_metrics[0].metrics[0].data.aggregation_temporality == DELTAS[Histogram]
     provider.get_meter("app").create_histogram("app.duration").record(1.0)
     sink.result = MetricExportResult.FAILURE
@@ -283,8 +283,8 @@ def test_an_existing_pipeline_takes_the_monitor_along(monitor):
     assert sink.is_shut_down
 
 
-def test_instrumentation_of_ours_never_fails_their_export(monitor, caplog):
-    """If our part cannot be built, that is logged, and theirs is sent without it."""
+def test_a_failing_monitor_does_not_fail_the_application_export(monitor, caplog):
+    """If the monitor's metrics cannot be built, that is logged and the rest is sent."""
     monitor.snapshot = lambda: 1 / 0
     sink = Sink()
     reader = PeriodicExportingMetricReader(
@@ -299,8 +299,8 @@ def test_instrumentation_of_ours_never_fails_their_export(monitor, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_what_was_missing_from_an_export_is_in_the_next_difference(monitor, monkeypatch, caplog):
-    """An export that arrived without our part says nothing of what failed before it."""
+def test_metrics_missing_from_an_export_are_in_the_next(monitor, monkeypatch, caplog):
+    """An export that arrives without the monitor's metrics does not end its difference."""
     sink = Sink(DELTAS)
     reader = PeriodicExportingMetricReader(
         WithNanospan(sink, monitor), export_interval_millis=3_600_000

@@ -1,4 +1,4 @@
-"""A monitor in OpenTelemetry's data model: totals and differences, nothing lost, nothing twice."""
+"""A monitor in OpenTelemetry's data model: totals and differences without loss or repetition."""
 
 import math
 import random
@@ -26,7 +26,7 @@ def builder(temporality=None, max_buckets=160):
 
 
 def build(builder, monitor):
-    """Build a monitor's metrics, as OTLP would carry them, by name."""
+    """Build a monitor's metrics, in OTLP's encoding and back, by name."""
     scope = builder.build(monitor.snapshot(), monitor.measurements())
     encode_metrics(MetricsData([ResourceMetrics(Resource.create(), [scope], "")]))
     return {metric.name: metric for metric in scope.metrics}
@@ -48,8 +48,8 @@ def bounds(scale, index):
     return base**index, base ** (index + 1)
 
 
-def test_every_bucket_arrives_as_it_was_recorded(monitor):
-    """Count, sum, extremes and zeros are exact, and each duration lies in its bucket."""
+def test_buckets_are_sent_as_recorded(monitor):
+    """Count, sum, extremes and zeros are exact, and each duration is in its bucket."""
     values = [round(1e-6 * 1.01**i, 9) for i in range(100)]
     for value in [0.0, *values]:
         monitor.record_metric("op", value)
@@ -68,7 +68,7 @@ def test_every_bucket_arrives_as_it_was_recorded(monitor):
 
 
 def test_wide_histograms_are_made_coarser(monitor):
-    """At most so many buckets hold something, by merging; what is counted stays."""
+    """Buckets are merged until few enough are non-empty, and the counts are preserved."""
     for i in range(4000):
         monitor.record_metric("op", 1e-9 * 1.006**i)
     whole = monitor.snapshot().operations["op"].ok
@@ -80,8 +80,8 @@ def test_wide_histograms_are_made_coarser(monitor):
         assert point.scale == whole.with_at_most(most).scale < 6
 
 
-def test_outcomes_are_series_of_their_own(monitor):
-    """Successes and errors are there from the start, so that rates see the first of them."""
+def test_each_outcome_is_a_series(monitor):
+    """The series of ok and error exist from the start, so that rates include the first sample."""
     monitor.record_metric("a", 0.1)
     monitor.record_metric("b", 0.2, success=False)
     monitor.operation("b").record_cancelled(0.3)
@@ -108,7 +108,7 @@ def test_outcomes_are_series_of_their_own(monitor):
 
 
 def test_violations_thresholds_and_executions_under_way(monitor):
-    """They are a counter, a gauge and an up-down counter, with units."""
+    """These are sent as a counter, a gauge and an up-down counter, with units."""
     monitor.set_threshold("op", 0.05)
     monitor.record_metric("op", 0.1)
     monitor.record_metric("op", 0.01)
@@ -128,11 +128,11 @@ def test_violations_thresholds_and_executions_under_way(monitor):
 
 
 def test_cumulative_points_keep_their_start(monitor):
-    """Every export has the start of the first, until the operation is cleared."""
+    """The start time stays the same in every export until the operation is cleared."""
     built = builder()
     monitor.record_metric("op", 0.1)
     first = durations(build(built, monitor))["op", "ok"]
-    built.arrived()
+    built.mark_arrived()
     monitor.record_metric("op", 0.1)
     second = durations(build(built, monitor))["op", "ok"]
     assert (first.count, second.count) == (1, 2)
@@ -141,14 +141,14 @@ def test_cumulative_points_keep_their_start(monitor):
 
 
 def test_differences_follow_one_another_without_gap(monitor):
-    """Each begins where the one that arrived before it ended, and holds what is new."""
+    """Each difference begins where the one before it ended, and holds only new samples."""
     built = builder(DELTAS)
     monitor.set_threshold("op", 0.05)
     monitor.record_metric("op", 0.1)
     metrics = build(built, monitor)
     first = durations(metrics)["op", "ok"]
     assert metrics["nanospan.operation.duration"].data.aggregation_temporality is DELTA
-    built.arrived()
+    built.mark_arrived()
     monitor.record_metric("op", 0.2)
     monitor.record_metric("op", 0.2)
     monitor.record_metric("new", 0.2)
@@ -158,36 +158,36 @@ def test_differences_follow_one_another_without_gap(monitor):
     assert second.sum == pytest.approx(0.4)
     assert second.start_time_unix_nano == first.time_unix_nano
     assert points(metrics, "nanospan.operation.violations")["op",].value == 2
-    # What a difference does not know exactly it does not say.
+    # A difference has no exact extremes, so they are left out.
     assert (second.min, second.max) == (None, None)
-    built.arrived()
+    built.mark_arrived()
     assert durations(build(built, monitor)) == {}
 
 
-def test_what_did_not_arrive_is_in_the_next_difference(monitor):
-    """After a failed export the next one covers its time and what it held."""
+def test_a_failed_export_is_part_of_the_next_difference(monitor):
+    """After a failed export the next one covers its time and its samples."""
     built = builder(DELTAS)
     monitor.record_metric("op", 0.1)
     build(built, monitor)
-    built.arrived()
+    built.mark_arrived()
     start = monitor.snapshot().time
     for _ in range(3):
         monitor.record_metric("op", 0.1)
         lost = durations(build(built, monitor))["op", "ok"]
     assert lost.count == 3
     assert lost.start_time_unix_nano <= start * 1e9
-    built.arrived()
+    built.mark_arrived()
     monitor.record_metric("op", 0.1)
     assert durations(build(built, monitor))["op", "ok"].count == 1
 
 
-def test_clearing_begins_anew(monitor):
-    """A cleared operation's difference holds what came after; a cumulative one has a new start."""
+def test_clearing_starts_again(monitor):
+    """After clearing, differences hold only later samples, and totals have a new start."""
     differences, totals = builder(DELTAS), builder()
     for _ in range(5):
         monitor.record_metric("op", 0.1)
     build(differences, monitor)
-    differences.arrived()
+    differences.mark_arrived()
     before = durations(build(totals, monitor))["op", "ok"]
     monitor.clear_metrics("op")
     monitor.record_metric("op", 0.1)
@@ -197,7 +197,7 @@ def test_clearing_begins_anew(monitor):
 
 
 def test_differences_add_up_to_the_whole(monitor):
-    """However exports and failures alternate, what arrives is what was recorded, by bucket."""
+    """With random failures in between, the differences add up to the recorded buckets."""
     chance = random.Random(5)
     built = builder(DELTAS)
     arrived = {}
@@ -206,7 +206,7 @@ def test_differences_add_up_to_the_whole(monitor):
             monitor.record_metric("op", chance.lognormvariate(-7, 0.5), chance.random() < 0.9)
         metrics = durations(build(built, monitor))
         if chance.random() < 0.6:
-            built.arrived()
+            built.mark_arrived()
             for (_, outcome), point in metrics.items():
                 assert point.scale == 6
                 for i, count in enumerate(point.positive.bucket_counts):
@@ -233,7 +233,7 @@ def measured(monitor, *measurements):
 
 
 def test_measurements_keep_their_names_units_and_attributes(monitor):
-    """What sources report is sent as it is, one metric for each name."""
+    """Measurements are sent unchanged, one metric for each name."""
     waits = PerformanceMonitor()
     waits.record_metric("wait", 0.25)
     state = "db.client.connection.state"
@@ -264,8 +264,8 @@ def test_measurements_keep_their_names_units_and_attributes(monitor):
     assert points(metrics, "db.client.connection.wait_time")[()].max == 0.25
 
 
-def test_measurements_hold_only_what_can_be_sent(monitor):
-    """Numbers fit OTLP's, texts are UTF-8: one odd measurement keeps no other from arriving."""
+def test_measurements_are_made_sendable(monitor):
+    """Huge numbers and lone surrogates are converted, so that they do not block other metrics."""
     measured(
         monitor,
         Measurement("lone \ud800", "gauge", 2**70, "\ud800", "\ud800", {"key": 1}),
@@ -283,8 +283,8 @@ def test_measurements_hold_only_what_can_be_sent(monitor):
     assert encode_metrics(MetricsData([given])).SerializeToString()
 
 
-def test_counters_and_histograms_of_sources_have_differences_too(monitor):
-    """They hold what is new, or everything where the source has begun anew; gauges stay."""
+def test_measured_counters_and_histograms_have_differences(monitor):
+    """Differences hold what is new, or everything if the source has restarted; gauges are as is."""
     waits = PerformanceMonitor()
 
     def set_to(count, gauge, *durations):
@@ -298,7 +298,7 @@ def test_counters_and_histograms_of_sources_have_differences_too(monitor):
 
     def values():
         metrics = build(built, monitor)
-        built.arrived()
+        built.mark_arrived()
         return (
             points(metrics, "count")[()].value,
             points(metrics, "gauge")[()].value,
@@ -318,8 +318,8 @@ def test_counters_and_histograms_of_sources_have_differences_too(monitor):
 @pytest.mark.parametrize(
     "name", ['quote " back \\ slash', "new\nline", "naïve 漢字 🦀", "lone \ud800"]
 )
-def test_names_of_any_kind_can_be_sent(monitor, name):
-    """An operation's name arrives as it is; what UTF-8 cannot carry is escaped."""
+def test_any_name_can_be_sent(monitor, name):
+    """An operation's name is sent unchanged, except that lone surrogates are escaped."""
     monitor.record_metric(name, 0.1)
     monitor.record_metric("other", 0.1)
     names = {operation for operation, _ in durations(build(builder(), monitor))}
@@ -327,6 +327,6 @@ def test_names_of_any_kind_can_be_sent(monitor, name):
 
 
 def test_an_empty_monitor_sends_no_metrics(monitor):
-    """Without operations and measurements there is nothing to send."""
+    """Without operations and measurements no metric is built."""
     assert build(builder(), monitor) == {}
     assert math.isfinite(monitor.snapshot().time)

@@ -1,11 +1,8 @@
-"""Exporting in the background: on time, each by itself, to the end."""
+"""Periodic exports in the background: schedule, failures, flush and close."""
 
 import contextlib
-import json
 import logging
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,12 +13,12 @@ from nanospan.export import periodic
 from nanospan.export.periodic import export_periodically
 from nanospan.values.measurements import Measurement
 
-PATIENCE = 30  # seconds, generous: machines are shared
+PATIENCE = 30  # seconds
 SELDOM = 3600.0
 
 
 class Sink:
-    """An exporter that keeps what it is given."""
+    """An exporter that keeps the snapshots and measurements it is given."""
 
     def __init__(self):
         self.given = []
@@ -51,7 +48,7 @@ class Sink:
 
 @pytest.fixture(autouse=True)
 def leaves_no_thread():
-    """Once all exports are closed, no thread of theirs is left."""
+    """Check that no thread is left once all exports are closed."""
     yield
     deadline = time.monotonic() + PATIENCE
     while left := [t.name for t in threading.enumerate() if t.name.startswith("nanospan-export")]:
@@ -59,8 +56,8 @@ def leaves_no_thread():
         time.sleep(0.01)
 
 
-def test_exports_come_by_themselves(monitor):
-    """What was recorded and what sources report arrives again and again, on another thread."""
+def test_exports_run_periodically(monitor):
+    """Snapshots and measurements arrive again and again, on another thread."""
     monitor.record_metric("op", 0.1)
     reported = Measurement("pool.size", "gauge", 3.0)
     monitor.add_source(lambda: [reported])
@@ -78,7 +75,7 @@ def test_exports_come_by_themselves(monitor):
 
 
 def test_closing_exports_for_the_last_time(monitor):
-    """close() exports what came last, closes the exporter, and only once."""
+    """The first close() exports the latest samples and closes the exporter."""
     sink = Sink()
     export = export_periodically(sink, monitor, interval=SELDOM)
     monitor.record_metric("op", 0.1)
@@ -89,7 +86,7 @@ def test_closing_exports_for_the_last_time(monitor):
 
 
 def test_flush_exports_now(monitor):
-    """flush() returns when what was recorded before it has been exported."""
+    """flush() returns once the samples recorded before it have been exported."""
     sink = Sink()
     with export_periodically(sink, monitor, interval=SELDOM) as export:
         monitor.record_metric("op", 0.1)
@@ -99,7 +96,7 @@ def test_flush_exports_now(monitor):
 
 
 def test_one_thread_keeps_the_schedule_of_all(monitor):
-    """However many exporters wait for their time, there is one thread for them."""
+    """Twenty exporters that wait for their next export share one thread."""
     with contextlib.ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(export_periodically(Sink(), monitor, interval=SELDOM))
@@ -109,8 +106,8 @@ def test_one_thread_keeps_the_schedule_of_all(monitor):
         assert thread.daemon
 
 
-def test_an_exporter_that_hangs_stalls_no_other(monitor, caplog):
-    """It is reported once, passed over until it returns, and others go on meanwhile."""
+def test_an_exporter_that_hangs_does_not_stall_others(monitor, caplog):
+    """A hanging exporter is reported once and skipped until it returns; others keep exporting."""
     release, other, calls = threading.Event(), Sink(), []
 
     def hanging(_snapshot, _measurements):
@@ -137,7 +134,7 @@ def test_an_exporter_that_hangs_stalls_no_other(monitor, caplog):
 
 
 def test_closing_an_exporter_that_hangs_does_not_hang(monitor):
-    """close() gives up after its time, and nothing is exported after that."""
+    """close() gives up after its timeout, and nothing is exported after that."""
     release, calls = threading.Event(), []
 
     def hanging(_snapshot, _measurements):
@@ -158,7 +155,7 @@ def test_failures_are_counted_and_logged_once_per_cause(monitor, caplog):
     failing = True
 
     def exporter(_snapshot, _measurements):
-        if failing == "otherwise":
+        if failing == "differently":
             raise OSError(f"cannot reach port {time.monotonic_ns()}")
         if failing:
             raise LookupError(f"at {time.monotonic_ns()}")
@@ -170,7 +167,7 @@ def test_failures_are_counted_and_logged_once_per_cause(monitor, caplog):
         assert export.last_error.startswith("LookupError: at ")
         assert len(caplog.records) == 1
         assert caplog.records[0].exc_info
-        failing = "otherwise"
+        failing = "differently"
         for _ in range(5):
             assert not export.flush()
         assert len(caplog.records) == 2
@@ -185,8 +182,8 @@ def test_failures_are_counted_and_logged_once_per_cause(monitor, caplog):
     assert export.error_count == 11
 
 
-def test_logs_are_bounded_however_many_causes_there_are(monitor, caplog):
-    """Of an exporter with ever new kinds of failure, so many are logged and no more."""
+def test_logged_causes_are_limited(monitor, caplog):
+    """If every failure has another cause, only the first ``MAX_CAUSES`` are logged."""
     classes = iter([type(f"Failure{i}", (Exception,), {}) for i in range(50)])
 
     def exporter(_snapshot, _measurements):
@@ -200,7 +197,7 @@ def test_logs_are_bounded_however_many_causes_there_are(monitor, caplog):
     assert len(caplog.records) == periodic.MAX_CAUSES
 
 
-def test_whatever_an_exporter_raises_the_next_export_comes(monitor):
+def test_exports_continue_after_any_exception(monitor):
     """SystemExit from an exporter ends neither the schedule nor the process."""
 
     def exporter(_snapshot, _measurements):
@@ -211,7 +208,7 @@ def test_whatever_an_exporter_raises_the_next_export_comes(monitor):
 
 
 def test_a_failing_close_is_logged(monitor, caplog):
-    """What an exporter's close() raises is logged; the last export has succeeded all the same."""
+    """An exception from the exporter's close() is logged, and the last export still succeeds."""
     sink = Sink()
     sink.close = lambda: 1 / 0
     assert export_periodically(sink, monitor, interval=SELDOM).close()
@@ -219,7 +216,7 @@ def test_a_failing_close_is_logged(monitor, caplog):
 
 
 def test_waits_vary(monitor, monkeypatch):
-    """Each wait is drawn anew from 10 % around the interval."""
+    """Each wait is drawn from within 10 % of the interval."""
     drawn = []
     monkeypatch.setattr(
         periodic.random, "uniform", lambda low, high: drawn.append((low, high)) or low
@@ -232,8 +229,8 @@ def test_waits_vary(monitor, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["interval", "timeout", "exit_timeout"])
-def test_bad_arguments_are_refused(monitor, option):
-    """A time is a positive, finite number of seconds, and an exporter can be called."""
+def test_invalid_arguments_are_rejected(monitor, option):
+    """Times must be positive, finite numbers of seconds, and the exporter must be callable."""
     for wrong in (0, -1, float("inf"), float("nan")):
         with pytest.raises(ValueError, match=option):
             export_periodically(Sink(), monitor, **{option: wrong})
@@ -245,89 +242,26 @@ def test_bad_arguments_are_refused(monitor, option):
 
 
 def test_an_interval_may_be_longer_than_locks_can_wait(monitor):
-    """Who wants none but the last may say so by any number; no other export stops for it."""
+    """An interval and timeouts beyond the limit of locks work, and do not stop other exports."""
     rare = Sink()
     with export_periodically(rare, monitor, interval=1e12, timeout=1e12) as rarely:
-        for _ in range(3):  # in between, the schedule waits for that one alone
+        for _ in range(3):  # in between, the schedule has only the rare export to wait for
             often = Sink()
             with export_periodically(often, monitor, interval=0.01):
                 often.wait_for(2)
             assert rarely.flush(1e12)
 
 
-def test_signal_handlers_stay_as_they_are(monitor):
-    """No handler is installed or replaced."""
+def test_signal_handlers_are_left_alone(monitor):
+    """Exports neither install nor replace a signal handler."""
     before = [signal.getsignal(number) for number in signal.valid_signals()]
     with export_periodically(Sink(), monitor, interval=0.01) as export:
         export.flush()
         assert [signal.getsignal(number) for number in signal.valid_signals()] == before
 
 
-PROGRAM = """
-import json, os, sys, threading, time
-from nanospan import get_performance_monitor
-from nanospan.export.periodic import export_periodically
-monitor = get_performance_monitor()
-def report(who):
-    def export(snapshot, measurements):
-        counts = {name: each.all.count for name, each in snapshot.operations.items()}
-        os.write(1, (json.dumps([who, counts]) + "\\n").encode())
-    return export
-"""
-
-
-def run(code):
-    """Run the program, and return what it reported, its time, and what it logged."""
-    before = time.monotonic()
-    finished = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM + code],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    reports = [json.loads(line) for line in finished.stdout.splitlines()]
-    return reports, time.monotonic() - before, finished.stderr
-
-
-def test_the_last_export_is_made_when_the_interpreter_exits():
-    """What was recorded last leaves the process, of all exporters, without their being closed."""
-    reports, _, errors = run("""
-export_periodically(report("a"), interval=3600)
-export_periodically(report("b"), interval=3600)
-monitor.record_metric("op", 0.1)
-""")
-    assert sorted(reports) == [["a", {"op": 1}], ["b", {"op": 1}]]
-    assert not errors
-
-
-def test_an_exporter_that_hangs_holds_the_exit_up_for_a_bounded_time():
-    """The exit waits as long as it was told, says so, and the others' last exports are made."""
-    reports, seconds, errors = run("""
-export_periodically(lambda *_: time.sleep(600), interval=3600, exit_timeout=0.2)
-export_periodically(report("other"), interval=3600)
-monitor.record_metric("op", 0.1)
-""")
-    assert reports == [["other", {"op": 1}]]
-    assert seconds < 60
-    assert "not done 0.2 s after the interpreter began to exit" in errors
-
-
-def test_where_the_exiting_interpreter_starts_no_thread_the_last_export_is_made_all_the_same():
-    """CPython 3.12.0 and 3.12.1 refuse new threads then, so the exporter runs where it can."""
-    reports, _, errors = run("""
-export_periodically(report("a"), interval=3600)
-monitor.record_metric("op", 0.1)
-def refuse(thread):
-    raise RuntimeError("can't create new thread at interpreter shutdown")
-threading.Thread.start = refuse
-""")
-    assert reports == [["a", {"op": 1}]]
-    assert not errors
-
-
-def test_an_export_that_gets_no_thread_is_a_failed_one(monitor, monkeypatch, caplog):
-    """A process that may start no more threads goes on, and says so once."""
+def test_an_export_fails_if_its_thread_cannot_start(monitor, monkeypatch, caplog):
+    """If no more threads can be started, exports fail with one warning and work again later."""
     sink = Sink()
     export = export_periodically(sink, monitor, interval=SELDOM)
     with monkeypatch.context() as patch:
@@ -338,81 +272,6 @@ def test_an_export_that_gets_no_thread_is_a_failed_one(monitor, monkeypatch, cap
     assert len(caplog.records) == 1
     assert export.close()
     assert len(sink.given) == 1
-
-
-def test_an_export_under_way_at_exit_is_followed_by_the_last_one():
-    """An export that began before the last samples were recorded does not pass for the last."""
-    reports, _, _ = run("""
-began, go_on = threading.Event(), threading.Event()
-inner = report("a")
-def slow(snapshot, measurements):
-    began.set()
-    go_on.wait(60)
-    inner(snapshot, measurements)
-export_periodically(slow, interval=0.01, exit_timeout=60)
-began.wait(60)
-monitor.record_metric("op", 0.1)
-threading.Timer(0.2, go_on.set).start()
-""")
-    assert reports[-1] == ["a", {"op": 1}]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_exports_by_itself_what_it_recorded():
-    """The child's exports begin with the fork; the parent's go on, and nothing counts twice."""
-    reports, _, errors = run("""
-import warnings
-warnings.simplefilter("ignore", DeprecationWarning)
-who = ["parent"]
-def export(snapshot, measurements):
-    report(who[0])(snapshot, measurements)
-handle = export_periodically(export, interval=0.05)
-monitor.record_metric("op", 0.1)
-handle.flush()
-child = os.fork()
-if child == 0:
-    who[0] = "child"
-    assert handle.export_count == 0
-    monitor.record_metric("op", 0.1)
-    monitor.record_metric("op", 0.1)
-    deadline = time.monotonic() + 60
-    while handle.export_count < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    monitor.record_metric("op", 0.1)
-    sys.exit(0)
-assert os.waitpid(child, 0)[1] == 0
-""")
-    children = [counts for who, counts in reports if who == "child"]
-    parents = [counts for who, counts in reports if who == "parent"]
-    assert children[-1] == {"op": 3}
-    assert parents[-1] == {"op": 1}
-    assert not errors
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_forks_while_exports_are_under_way():
-    """Children forked at any moment of the parent's exports can record, export and end."""
-    reports, _, errors = run("""
-import warnings
-warnings.simplefilter("ignore", DeprecationWarning)
-import signal
-for i in range(50):
-    monitor.record_metric(f"op{i}", 0.1)
-handle = export_periodically(lambda *_: None, interval=0.0001)
-children = []
-for i in range(40):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)  # ends a child that is stuck
-        monitor.record_metric("first seen by the child", 0.1)
-        os._exit(0 if handle.flush(60) and handle.close(60) else 1)
-    children.append(child)
-    time.sleep(0.001)
-assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
-""")
-    assert reports == []
-    assert not errors
 
 
 def wait_until(condition):

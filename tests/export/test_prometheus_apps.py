@@ -1,4 +1,4 @@
-"""The exposition over HTTP: as ASGI and WSGI application, and from the own server."""
+"""The exposition over HTTP: as ASGI and WSGI applications, and from nanospan's server."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from nanospan.export.prometheus.server import MAX_CONNECTIONS
 OPENMETRICS = {"Accept": "application/openmetrics-text"}
 
 
-class Watched(Exposition):
-    """Knows which thread took the snapshot, and how nice it was."""
+class ThreadRecordingExposition(Exposition):
+    """Remembers which thread took the snapshot, and that thread's niceness."""
 
     thread: int | None = None
     niceness: int | None = None
 
-    def sources(self):
+    def snapshots(self):
         self.thread = threading.get_ident()
         self.niceness = os.getpriority(os.PRIO_PROCESS, 0)
-        return super().sources()
+        return super().snapshots()
 
 
 @pytest.fixture
-def exposition(monitor) -> Watched:
+def exposition(monitor) -> ThreadRecordingExposition:
     monitor.record_metric("op", 0.1)
-    return Watched(monitor)
+    return ThreadRecordingExposition(monitor)
 
 
 async def _request(app, method="GET", path="/metrics", root_path="", **headers):
-    """Status, headers and body of one ASGI request."""
+    """Return status, headers and body of one ASGI request."""
     scope = {
         "type": "http",
         "method": method,
@@ -88,7 +88,7 @@ class TestASGI:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
     async def test_a_scrape_lets_the_other_threads_go_first(self, exposition):
-        """Its thread has a lower priority, and no other thread's is changed."""
+        """The scrape's thread has a lower priority, and that of other threads is unchanged."""
         usual = os.getpriority(os.PRIO_PROCESS, 0)
         await _request(metrics_app(exposition))
         assert exposition.niceness > min(usual, 18)
@@ -96,7 +96,7 @@ class TestASGI:
         assert await asyncio.to_thread(os.getpriority, os.PRIO_PROCESS, 0) == usual
 
     async def test_no_thread_outlives_its_scrape(self, exposition):
-        """Answered or cancelled half-way, a scrape ends its thread."""
+        """A scrape's thread ends when the scrape is answered or cancelled half-way."""
         sending = asyncio.Event()
 
         async def never(message):
@@ -119,7 +119,7 @@ class TestASGI:
             pytest.fail("a thread is left")
 
     async def test_accept_and_accept_encoding_are_honoured(self, exposition):
-        """Format and coding are what the client asked for."""
+        """The answer has the format and content coding that the client asked for."""
         status, headers, body = await _request(
             metrics_app(exposition), accept="application/openmetrics-text", accept_encoding="gzip"
         )
@@ -132,8 +132,8 @@ class TestASGI:
         ("path", "root_path"),
         [("/metrics", ""), ("/", ""), ("", ""), ("/m", "/m"), ("/m/", "/m"), ("/m/metrics", "/m")],
     )
-    async def test_it_answers_where_it_is_mounted(self, exposition, path, root_path):
-        """Frameworks that keep the mount's prefix in the path, and those that do not."""
+    async def test_a_mounted_application_answers(self, exposition, path, root_path):
+        """It answers whether or not a framework keeps the mount's prefix in the path."""
         status, *_ = await _request(metrics_app(exposition), path=path, root_path=root_path)
         assert status == 200
 
@@ -144,7 +144,7 @@ class TestASGI:
         assert (await _request(metrics_app(exposition, path="/prom"), path="/prom"))[0] == 200
 
     async def test_only_get_and_head_are_allowed(self, exposition):
-        """POST is refused with what is allowed; HEAD has the headers of GET and no body."""
+        """A 405 names the allowed methods; HEAD gets the headers of GET without a body."""
         status, headers, _ = await _request(metrics_app(exposition), method="POST")
         assert (status, headers["allow"]) == (405, "GET, HEAD")
         status, headers, body = await _request(metrics_app(exposition), method="HEAD")
@@ -152,7 +152,7 @@ class TestASGI:
         assert int(headers["content-length"]) == len((await _request(metrics_app(exposition)))[2])
 
     async def test_the_lifespan_protocol_is_answered(self, exposition):
-        """A server that asks is told that start and stop are complete."""
+        """The application confirms startup and shutdown."""
         events = iter(["lifespan.startup", "lifespan.shutdown"])
         sent = []
 
@@ -166,7 +166,7 @@ class TestASGI:
         assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
     async def test_a_websocket_is_closed(self, exposition):
-        """There is nothing to say on one."""
+        """A WebSocket connection is closed at once."""
         sent = []
 
         async def send(message):
@@ -176,7 +176,7 @@ class TestASGI:
         assert sent == ["websocket.close"]
 
     async def test_a_cancelled_scrape_leaves_the_app_usable(self, exposition):
-        """A client that goes away cancels its request and nothing else."""
+        """A client that goes away cancels only its own request."""
         app = metrics_app(exposition)
         scrape = asyncio.ensure_future(_request(app))
         await asyncio.sleep(0)
@@ -185,8 +185,8 @@ class TestASGI:
             await scrape
         assert (await _request(app))[0] == 200
 
-    async def test_it_is_served_by_uvicorn_inside_fastapi(self, exposition):
-        """Mounted and as a route, behind a real server, with keep-alive."""
+    async def test_it_works_in_fastapi_behind_uvicorn(self, exposition):
+        """Mounted or added as a route in FastAPI, it answers behind a real server."""
         app = FastAPI()
         app.mount("/metrics", metrics_app(exposition))
         app.add_route("/direct", metrics_app(exposition, path="/direct"))
@@ -205,7 +205,7 @@ class TestASGI:
 
 
 def test_wsgi_follows_the_protocol(exposition):
-    """`wsgiref.validate` finds no fault with GET, HEAD and refusals."""
+    """`wsgiref.validate` accepts the answers to GET, HEAD, a wrong path and a wrong method."""
     app = validator(metrics_wsgi_app(exposition))
     for method, path, expected in (
         ("GET", "/metrics", "200 OK"),
@@ -248,7 +248,7 @@ def _environ(method, path):
 
 class TestServer:
     def test_it_serves_until_it_is_closed(self, exposition):
-        """The handle tells port and URL; closed, the port is free and the thread gone."""
+        """The handle has port and URL; closing it frees the port and ends the thread."""
         with start_http_server(0, source=exposition) as server:
             assert server.url == f"http://127.0.0.1:{server.port}/metrics"
             status, headers, body = _fetch(server.url, **{"Accept-Encoding": "gzip"})
@@ -272,15 +272,15 @@ class TestServer:
             ("BREW", "/metrics", 501),
         ],
     )
-    def test_it_refuses_what_is_no_scrape(self, exposition, method, path, status):
-        """As the applications do; an unheard-of method is 501."""
+    def test_only_scrapes_are_answered(self, exposition, method, path, status):
+        """Other paths get a 404, other methods a 405, and unknown methods a 501."""
         with start_http_server(0, source=exposition) as server:
             found, _, body = _fetch(f"http://127.0.0.1:{server.port}{path}", method)
             assert found == status
             assert bool(body) is (method != "HEAD")
 
-    def test_scrapes_run_side_by_side_and_slow_clients_block_none(self, exposition):
-        """A client that says nothing does not keep others waiting."""
+    def test_a_silent_client_does_not_block_concurrent_scrapes(self, exposition):
+        """Concurrent scrapes are answered while another client sends nothing."""
         with start_http_server(0, source=exposition) as server:
             with socket.create_connection(("127.0.0.1", server.port)):
                 results = []
@@ -295,7 +295,7 @@ class TestServer:
             assert results == [200] * 8
 
     def test_clients_beyond_the_limit_are_turned_away(self, exposition):
-        """So many that say nothing take a thread each; one more is closed, until one leaves."""
+        """With silent clients on all threads, one more is closed until one of them leaves."""
         with start_http_server(0, source=exposition) as server, contextlib.ExitStack() as stack:
             address = ("127.0.0.1", server.port)
             silent = [
@@ -313,8 +313,8 @@ class TestServer:
                 except OSError:
                     assert time.monotonic() < deadline
 
-    def test_a_request_that_never_ends_is_given_up(self, exposition, monkeypatch):
-        """Not even by a byte now and then does a client hold its place."""
+    def test_a_request_that_never_ends_is_closed(self, exposition, monkeypatch):
+        """A client that sends a byte now and then is closed once the time limit has passed."""
         monkeypatch.setattr(server_module, "REQUEST_TIMEOUT", 0.5)
         with (
             start_http_server(0, source=exposition) as server,
@@ -336,7 +336,7 @@ class TestServer:
             assert _fetch(server.url)[0] == 200
 
     def test_garbage_is_answered_with_an_error(self, exposition):
-        """What is not HTTP gets a 400, and the server goes on."""
+        """Input that is not HTTP gets a 400, and the server keeps answering."""
         with start_http_server(0, source=exposition) as server:
             with socket.create_connection(("127.0.0.1", server.port)) as client:
                 client.sendall(b"\xff\x00 garbage here\r\n\r\n")
@@ -344,10 +344,10 @@ class TestServer:
             assert _fetch(server.url)[0] == 200
 
     def test_a_failing_exposition_is_a_500_and_logged(self, monitor, caplog):
-        """The scraper sees an error, the log says why, and the program goes on."""
+        """The scraper gets a 500, the log holds the cause, and the server keeps answering."""
 
         class Failing(Exposition):
-            def sources(self):
+            def snapshots(self):
                 raise ZeroDivisionError("broken")
 
         with (
@@ -358,8 +358,8 @@ class TestServer:
             assert _fetch(server.url)[0] == 500
         assert "ZeroDivisionError: broken" in caplog.text
 
-    def test_a_taken_port_is_named(self, exposition):
-        """The error names the address, so that another can be chosen."""
+    def test_an_address_that_cannot_be_used_is_named(self, exposition):
+        """The error names the address and port that are taken, unknown or out of range."""
         with (
             start_http_server(0, source=exposition) as server,
             pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {server.port}: "),
@@ -371,7 +371,7 @@ class TestServer:
             start_http_server(65536)
 
     def test_it_listens_on_ipv6(self, exposition):
-        """An address with colons works, too."""
+        """An IPv6 address appears in the URL in brackets."""
         try:
             server = start_http_server(0, "::1", exposition)
         except OSError as exc:
@@ -382,7 +382,7 @@ class TestServer:
 
     @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
     def test_a_forked_child_leaves_the_port_to_its_parent(self, exposition):
-        """The child neither serves nor keeps the port; it may start a server of its own."""
+        """The child neither serves nor keeps the port, and can start another server."""
         result, report = os.pipe()
         waiting, go_on = os.pipe()
         with start_http_server(0, source=exposition) as server:
@@ -400,7 +400,7 @@ class TestServer:
                 assert _fetch(server.url)[0] == 200
                 port = server.port
                 server.close()
-                # The child lives on; the port is free all the same.
+                # The child still runs here, and the port is free nevertheless.
                 start_http_server(port, source=exposition).close()
             finally:
                 os.write(go_on, b"!")
@@ -409,7 +409,7 @@ class TestServer:
             os.close(end)
 
     def test_a_client_that_goes_away_is_no_error(self, exposition, caplog):
-        """Neither log nor output know of it."""
+        """A connection that the client closes early leaves nothing in the log."""
         with start_http_server(0, source=exposition) as server:
             for _ in range(3):
                 connection = http.client.HTTPConnection("127.0.0.1", server.port)

@@ -1,4 +1,4 @@
-"""The collector for a registry of `prometheus_client`."""
+"""The collector for a registry of ``prometheus_client``."""
 
 import sys
 
@@ -23,7 +23,7 @@ def exposition(monitor):
 
 
 def _samples(text):
-    """Name, labels and value of every sample, apart from the times of creation."""
+    """Return name, labels and value of every sample except the times of creation."""
     samples = [sample for family in parse(text) for sample in family.samples]
     return sorted(
         (name, sorted((k, float(v) if k == "le" else v) for k, v in labels.items()), value)
@@ -32,8 +32,8 @@ def _samples(text):
     )
 
 
-def test_a_registry_shows_what_the_exposition_does(exposition):
-    """Through `prometheus_client` the same samples appear as from the own encoder."""
+def test_a_registry_shows_the_samples_of_the_exposition(exposition):
+    """`prometheus_client` shows the same samples as nanospan's encoder."""
     registry = CollectorRegistry()
     registry.register(NanospanCollector(exposition))
     assert _samples(generate_latest(registry).decode()) == _samples(exposition.render().decode())
@@ -42,8 +42,8 @@ def test_a_registry_shows_what_the_exposition_does(exposition):
     assert 'le="+Inf"' in openmetrics
 
 
-def test_names_are_registered_and_given_back(exposition):
-    """A name taken twice is refused; unregistering frees the names."""
+def test_names_are_registered_and_freed(exposition):
+    """A registry rejects a duplicate name; unregistering the collector frees its names."""
     registry = CollectorRegistry()
     collector = NanospanCollector(exposition)
     registry.register(collector)
@@ -57,7 +57,7 @@ def test_names_are_registered_and_given_back(exposition):
 
 
 def test_without_the_client_the_error_names_the_extra(monkeypatch):
-    """Who lacks prometheus_client is told what to install."""
+    """The ImportError for a missing ``prometheus_client`` says what to install."""
     monkeypatch.delitem(sys.modules, "nanospan.export.prometheus.collector", raising=False)
     monkeypatch.delattr(nanospan.export.prometheus, "collector", raising=False)
     monkeypatch.setitem(sys.modules, "prometheus_client.core", None)

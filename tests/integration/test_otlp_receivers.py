@@ -1,4 +1,4 @@
-"""What real receivers hold after an export is what was recorded."""
+"""Real receivers hold the recorded data after an export."""
 
 import asyncio
 import contextlib
@@ -63,14 +63,14 @@ def exact(durations, q):
 
 
 def base(monitor, operation, outcome):
-    """How many times as high as its lower bound a bucket's upper one is, when it is sent."""
+    """Return the ratio of a bucket's upper to its lower bound in the histogram that is sent."""
     histogram = getattr(monitor.snapshot().operations[operation], outcome)
     return 2 ** (2.0 ** -histogram.with_at_most(160).scale)
 
 
 @pytest.fixture
 def collector(tmp_path):
-    """A rotel collector: its HTTP and gRPC endpoints, and what it has received."""
+    """Yield a running rotel collector."""
     package = importlib.util.find_spec("rotel")
     if package is None:
         pytest.skip("rotel has no wheel for this platform")
@@ -109,7 +109,7 @@ def wait_until(condition):
 
 
 class Collector:
-    """Reads what rotel prints about each export it gets."""
+    """Reads the exports that rotel has received from its log."""
 
     def __init__(self, http, grpc, log):
         self.http = http
@@ -117,9 +117,9 @@ class Collector:
         self.log = log
 
     def received(self, exports=1, last="db.client.connection.count"):
-        """Wait for so many exports, each whole with the value of the metric that is sent last.
+        """Wait for a number of complete exports, which end with the metric called ``last``.
 
-        Return resource and points, by name and attributes, of each.
+        Return the resource and the points, by name and attributes, of each export.
         """
 
         def whole():
@@ -155,7 +155,7 @@ def parse(text):
 
 
 def quantile(buckets, q):
-    """The middle of the bucket that holds the rank, the middle being as far from both ends."""
+    """Return the harmonic mean of the bounds of the bucket that holds the quantile's rank."""
     rank = max(1, math.ceil(q * sum(count for _, _, count in buckets)))
     for low, high, count in buckets:
         rank -= count
@@ -166,7 +166,7 @@ def quantile(buckets, q):
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_collector_receives_what_was_recorded(monitor, collector, monkeypatch, protocol):
-    """Counts, sums and buckets are exact, quantiles in their bounds; the environment is heard."""
+    """Counts, sums and buckets are exact, quantiles within bounds, and the environment is used."""
     recorded = record_requests(monitor)
     endpoint = collector.grpc if protocol == "grpc" else collector.http
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
@@ -201,7 +201,7 @@ def test_a_collector_receives_what_was_recorded(monitor, collector, monkeypatch,
 
 
 def test_a_collector_receives_differences(monitor, collector, monkeypatch):
-    """With the preference for deltas each export holds what is new, and together they hold all."""
+    """With the preference ``delta`` the exports hold only new samples, and together all of them."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
     exporter = OtlpExporter()
@@ -264,8 +264,8 @@ for _ in range(100):
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_a_program_that_ends_has_sent_everything(collector, protocol):
-    """Set up by the environment alone, a program's last samples arrive without being flushed."""
+def test_a_program_that_exits_has_sent_everything(collector, protocol):
+    """A program configured by the environment sends its latest samples without a flush()."""
     environment = os.environ | {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc if protocol == "grpc" else collector.http,
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
@@ -278,7 +278,7 @@ def test_a_program_that_ends_has_sent_everything(collector, protocol):
 
 
 def test_a_service_that_is_terminated_has_sent_everything(collector, tmp_path):
-    """Ended by SIGTERM, as containers are, the example service has closed its export before."""
+    """The example service closes its export when SIGTERM ends it, as in a container."""
     service = Path(__file__).parents[2] / "examples" / "notes_service.py"
     port = free_port()
     variables = [f"PORT={port}", f"OTEL_EXPORTER_OTLP_ENDPOINT={collector.http}"]
@@ -295,7 +295,7 @@ def test_a_service_that_is_terminated_has_sent_everything(collector, tmp_path):
 
 @pytest.fixture
 def victoria_metrics(tmp_path):
-    """The URL of a VictoriaMetrics that has just started."""
+    """Yield the URL of a VictoriaMetrics server that has just started."""
     url = f"http://127.0.0.1:{free_port()}"
     command = [server_path("victoria-metrics"), f"-httpListenAddr={url.removeprefix('http://')}"]
     command += [f"-storageDataPath={tmp_path / 'data'}", "-retentionPeriod=1d"]
@@ -304,9 +304,9 @@ def victoria_metrics(tmp_path):
 
 
 def ask(url, query):
-    """Return what a query gives now, by operation and outcome."""
+    """Return the current values of a query by operation and outcome."""
     with urllib.request.urlopen(f"{url}/internal/force_flush", timeout=PATIENCE):
-        pass  # what was received can be found from now on
+        pass  # makes received data visible to queries
     parameters = urllib.parse.urlencode({"query": query, "nocache": 1, "latency_offset": "1ms"})
     with urllib.request.urlopen(f"{url}/api/v1/query?{parameters}", timeout=PATIENCE) as answer:
         result = json.load(answer)["data"]["result"]
@@ -317,7 +317,7 @@ def ask(url, query):
 
 
 def test_victoria_metrics_agrees(monitor, victoria_metrics, monkeypatch):
-    """Its counts are equal, and its quantiles lie within a bucket's width of the exact ones."""
+    """VictoriaMetrics' counts are exact, and its quantiles within a bucket of the exact ones."""
     recorded = record_requests(monitor)
     monkeypatch.setenv(
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"{victoria_metrics}/opentelemetry/v1/metrics"
@@ -342,7 +342,7 @@ def test_victoria_metrics_agrees(monitor, victoria_metrics, monkeypatch):
         for key, durations in recorded.items():
             error = quantiles[key] / exact(durations, q) - 1
             print(key, q, f"{error:+.3%}")
-            # Its buckets' bounds are those sent, to four digits; it interpolates in between.
+            # VictoriaMetrics keeps bounds to four digits and interpolates between them.
             assert abs(error) <= base(monitor, *key) - 1 + 0.0005
     [violations] = ask(victoria_metrics, '{__name__="nanospan.operation.violations"}').values()
     slow = [d for (name, _), each in recorded.items() if name == "fetch" for d in each if d > 0.002]

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes each format, and is asked what it has got."""
+"""A real Prometheus scrapes each format and is queried for what it stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROTOCOLS = {
 
 
 def _samples():
-    """Durations of several shapes, in seconds."""
+    """Return durations of several shapes, in seconds."""
     draw = random.Random(11)
     return {
         "narrow": [draw.lognormvariate(-6.0, 0.05) for _ in range(20_000)],
@@ -43,20 +43,20 @@ def _samples():
 
 
 def _labels(job, operation, outcome):
-    """The selector of one histogram, whatever the operation is called."""
+    """Return the selector of one histogram, with the operation's name escaped."""
     shown = operation.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
     quoted = json.dumps(shown, ensure_ascii=False)
     return f'{{job="{job}",operation={quoted},outcome="{outcome}"}}'
 
 
 class Prometheus:
-    """Its query interface."""
+    """The query interface of a Prometheus server."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def query(self, promql: str) -> list[dict]:
-        """The result of an instant query, which may not even warn."""
+        """Return the result of an instant query, which must not cause a warning."""
         arguments = urllib.parse.urlencode({"query": promql})
         with urllib.request.urlopen(f"{self.url}/api/v1/query?{arguments}", timeout=30) as answer:
             result = json.load(answer)
@@ -64,12 +64,12 @@ class Prometheus:
         return result["data"]["result"]
 
     def value(self, promql: str) -> float:
-        """The only value of an instant query."""
+        """Return the only value of an instant query."""
         [series] = self.query(promql)
         return float(series["value"][1])
 
     def until(self, promql: str, enough: int) -> list[dict]:
-        """The result of a query once it has so many series."""
+        """Return the result of a query once it has ``enough`` series."""
         deadline = time.monotonic() + WAIT
         while len(result := self.query(promql)) < enough:
             assert time.monotonic() < deadline, (promql, result)
@@ -84,7 +84,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def still(samples) -> PerformanceMonitor:
-    """A monitor that does not change any more."""
+    """Return a monitor that no longer changes."""
     monitor = PerformanceMonitor(max_metrics_per_operation=10)
     for name, durations in samples.items():
         operation = monitor.operation(name)
@@ -120,7 +120,7 @@ def _pool_measurements(wait):
 
 @pytest.fixture(scope="module")
 def busy():
-    """A monitor that goes on recording, with a pool beside its operations."""
+    """Yield a monitor that keeps recording, with a pool beside its operations."""
     monitor = PerformanceMonitor(max_metrics_per_operation=10)
     monitor.set_threshold("request", 0.002)
     monitor.add_source(_pool_measurements(monitor.operation("wait")))
@@ -142,7 +142,7 @@ def busy():
 
 @pytest.fixture(scope="module")
 def prometheus(still, busy, tmp_path_factory):
-    """A server that scrapes both monitors in every format, each second."""
+    """Yield a server that scrapes both monitors in every format, once a second."""
     program = server_path("prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
     with start_http_server(0, source=still) as one, start_http_server(0, source=busy) as two:
@@ -170,13 +170,13 @@ def prometheus(still, busy, tmp_path_factory):
             server.until("up == 1", len(jobs))
             yield server
             log = (folder / "log").read_text()
-        # At this level it tells of every sample that it cannot take, and of nothing else.
+        # At this level Prometheus logs every sample that it rejects, and nothing else.
         assert log == ""
 
 
 @pytest.mark.parametrize("protocol", ["openmetrics", "text", "both"])
 def test_classic_counts_are_those_recorded(prometheus, still, protocol):
-    """Every count and sum arrives, and of every bucket, in each format with classic buckets."""
+    """In each format with classic buckets, every count, sum and bucket arrives."""
     exposed = Exposition(still)
     for name, operation in still.snapshot().operations.items():
         for outcome in ("ok", "error"):
@@ -217,14 +217,14 @@ def test_native_quantiles_are_within_a_hundredth(prometheus, samples, quantile):
     for name, durations in samples.items():
         labels = f'{{job="native-still",operation="{name}",outcome="ok"}}'
         estimate = prometheus.value(f"histogram_quantile({quantile}, {DURATION}{labels})")
-        # Recorded are whole nanoseconds, and a zero beside each shape.
+        # The monitor records whole nanoseconds, and has an extra sample of zero for each shape.
         ordered = sorted([0.0, *(round(duration * 1e9) / 1e9 for duration in durations)])
         exact = ordered[round(quantile * (len(ordered) - 1))]
         assert estimate == pytest.approx(exact, rel=0.01), name
 
 
 def test_native_buckets_are_those_recorded(prometheus, still):
-    """Prometheus has the very buckets: bounds are powers of the base in seconds, counts equal."""
+    """Prometheus stores the same buckets: the same bounds and the same counts."""
     for name in ("narrow", "wide"):
         labels = f'{{job="native-still",operation="{name}",outcome="ok"}}'
         [series] = prometheus.query(f"{DURATION}{labels}")
@@ -243,8 +243,8 @@ def test_native_buckets_are_those_recorded(prometheus, still):
             assert one == pytest.approx(other, rel=1e-12)
 
 
-def test_promtool_has_nothing_to_say(still, busy):
-    """`promtool check metrics` accepts names, types, units and help texts in silence."""
+def test_promtool_finds_no_fault(still, busy):
+    """`promtool check metrics` accepts names, types, units and help texts without a message."""
     for monitor in (still, busy):
         checked = subprocess.run(
             [server_path("promtool"), "check", "metrics"],
@@ -268,7 +268,7 @@ QUERIES = list(_dashboard_queries())
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("expression", QUERIES)
 def test_every_query_of_the_dashboard_gets_data(prometheus, expression, protocol):
-    """Whether histograms are native, classic or both, each panel has figures, and no warning."""
+    """With native histograms, classic ones or both, each panel has figures and no warning."""
     for variable, value in {
         "$job": f"{protocol}-busy",
         "$instance": ".*",
@@ -286,8 +286,8 @@ def test_every_query_of_the_dashboard_gets_data(prometheus, expression, protocol
         assert 0.002 < found["request"] < 0.02
 
 
-def test_the_dashboards_variables_have_values(prometheus):
-    """What the variables are filled from exists, with the labels they take."""
+def test_the_dashboard_variables_have_values(prometheus):
+    """The metrics that the variables are filled from exist and have the labels."""
     text = (files("nanospan.export.prometheus") / "dashboard.json").read_text()
     for variable in json.loads(text)["templating"]["list"]:
         if variable["type"] == "query":

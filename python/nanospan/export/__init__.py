@@ -1,1 +1,1 @@
-"""Export into what people already run: each format is a module of its own."""
+"""Export to files and to the monitoring systems that people already run."""

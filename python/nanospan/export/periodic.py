@@ -1,4 +1,4 @@
-"""Exporting again and again in the background, without ever holding the program up."""
+"""Export periodically in the background, without ever blocking the program."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nanospan")
 
 Exporter: TypeAlias = "Callable[[MonitorSnapshot, Sequence[Measurement]], object]"
-"""Takes what the monitor recorded and its sources report. What it raises is a failed export."""
+"""Takes a snapshot and the sources' measurements. If it raises, the export has failed."""
 
 JITTER = 0.1
-"""By how much of the interval a wait is longer or shorter, so that a fleet spreads its exports."""
+"""The share of the interval by which each wait is varied, so that a fleet spreads its exports."""
 
 MAX_CAUSES = 16
-"""Failures are told apart up to this many causes; more are counted, and not logged."""
+"""Causes of failures that are logged; failures with further causes are only counted."""
 
 
 def export_periodically(
@@ -42,24 +42,26 @@ def export_periodically(
     timeout: float = 30.0,
     exit_timeout: float = 5.0,
 ) -> PeriodicExport:
-    """Have ``export(monitor.snapshot(), monitor.measurements())`` called from now on.
+    """Call ``export(monitor.snapshot(), monitor.measurements())`` periodically from now on.
 
-    One daemon thread keeps the schedule of all exporters of the process, and runs nothing else:
-    each export has a thread of its own for as long as it takes. An export that takes too long is
-    reported and left to finish, and its exporter is passed over until it has; no other waits.
+    One daemon thread keeps the schedule of all exporters of the process and does nothing else: each
+    export runs on its own thread. An export that takes too long is reported and left to finish, and
+    its exporter is skipped until it has; the others do not wait for it.
 
-    The last export is made when the interpreter exits, or at :meth:`PeriodicExport.close`. A
-    process that is killed, or ends by ``os._exit`` as those of ``multiprocessing`` do, makes none.
+    The last export happens when the interpreter exits, or at :meth:`PeriodicExport.close`. It does
+    not happen in a process that is killed, or that ends by ``os._exit``, as processes of
+    ``multiprocessing`` do.
 
-    After ``os.fork`` the child goes on exporting by itself. What it exports begins with the fork;
-    what was recorded before is its parent's.
+    After ``os.fork`` the child exports as well, but only what has been recorded since the fork;
+    earlier samples belong to its parent.
 
     Args:
         export: Called with a :class:`nanospan.MonitorSnapshot` and a list of
-            :class:`nanospan.Measurement`, on a background thread, never twice at a time. If it has
-            a method ``close()``, that is called after the last export.
-        monitor: What to export; the process's monitor if None. It is kept alive until closed.
-        interval: Seconds between two exports, each time varied by up to 10 %.
+            :class:`nanospan.Measurement`, on a background thread, one call at a time. If it has a
+            method ``close()``, that is called after the last export.
+        monitor: The monitor to export; the process-wide one if None. The export keeps it alive
+            until closed.
+        interval: Seconds between two exports, each varied by up to 10 %.
         timeout: Seconds after which an export counts as hanging.
         exit_timeout: Seconds for which the interpreter's exit waits for the last export.
 
@@ -67,17 +69,14 @@ def export_periodically(
         The running export: its counts, ``flush()`` and ``close()``. Also a context manager.
 
     Raises:
-        TypeError: If ``export`` cannot be called, or a time is no number.
+        TypeError: If ``export`` is not callable, or a time is not a number.
         ValueError: If a time is not positive and finite.
     """
     if not callable(export):
-        raise TypeError(f"an exporter is callable, got {export!r}")
-    for what, seconds in [
-        ("interval", interval),
-        ("timeout", timeout),
-        ("exit_timeout", exit_timeout),
-    ]:
-        _check_seconds(what, seconds)
+        raise TypeError(f"export must be callable, got {type(export).__name__}")
+    _check_seconds("interval", interval)
+    _check_seconds("timeout", timeout)
+    _check_seconds("exit_timeout", exit_timeout)
     if monitor is None:
         monitor = process_recorder()
     periodic = PeriodicExport(export, monitor, interval, timeout, exit_timeout)
@@ -85,11 +84,11 @@ def export_periodically(
     return periodic
 
 
-def _check_seconds(what: str, seconds: object) -> None:
+def _check_seconds(name: str, seconds: object) -> None:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise TypeError(f"{what} is a number of seconds, got {seconds!r}")
+        raise TypeError(f"{name} must be a number of seconds, got {type(seconds).__name__}")
     if not (seconds > 0 and isfinite(seconds)):
-        raise ValueError(f"{what} must be positive and finite, got {seconds!r} s")
+        raise ValueError(f"{name} must be positive and finite, got {seconds!r} s")
 
 
 class _Run:
@@ -106,17 +105,17 @@ class _Run:
 
 
 class PeriodicExport:
-    """An exporter that is called again and again; made by :func:`export_periodically`.
+    """An exporter that is called periodically; made by :func:`export_periodically`.
 
     Every method may be called from any thread.
 
     Attributes:
-        name: What logs call the exporter.
+        name: The exporter's name in logs.
         interval: Seconds between exports.
         export_count: Exports that succeeded.
         error_count: Exports that failed, or took longer than ``timeout``.
         skipped_count: Exports that were due while the one before was still running.
-        last_error: What the latest failure was, None if there was none.
+        last_error: The text of the latest failure, or None.
     """
 
     def __init__(
@@ -137,7 +136,7 @@ class PeriodicExport:
         self._start_afresh()
 
     def _start_afresh(self) -> None:
-        self._lock = threading.Lock()  # over what follows
+        self._lock = threading.Lock()  # guards the attributes below
         self.export_count = 0
         self.error_count = 0
         self.skipped_count = 0
@@ -148,24 +147,24 @@ class PeriodicExport:
         self._due = self._next_due(time.monotonic())
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Export now, and wait for it.
+        """Export now, and wait until it is done.
 
-        An export under way is waited for first, as it may not hold what was recorded last.
+        Wait for an export under way first, because it may lack the latest samples.
 
         Args:
-            timeout: Seconds to wait at most; by default those of the exporter.
+            timeout: The most seconds to wait; the ``timeout`` of the exporter if None.
 
         Returns:
-            Whether the export succeeded in time. If it only takes too long, it goes on.
+            Whether the export succeeded in time. An export that takes longer keeps running.
 
         Raises:
-            TypeError: If ``timeout`` is no number.
-            ValueError: If it is not positive and finite.
+            TypeError: If ``timeout`` is not a number.
+            ValueError: If ``timeout`` is not positive and finite.
         """
         return self._flush(timeout, is_last=False)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Export for the last time, and never again. Closing once more does nothing.
+        """Export for the last time, and stop. Closing again does nothing.
 
         Args:
             timeout: As for :meth:`flush`.
@@ -174,8 +173,8 @@ class PeriodicExport:
             Whether the last export succeeded in time.
 
         Raises:
-            TypeError: If ``timeout`` is no number.
-            ValueError: If it is not positive and finite.
+            TypeError: If ``timeout`` is not a number.
+            ValueError: If ``timeout`` is not positive and finite.
         """
         if timeout is not None:
             _check_seconds("timeout", timeout)
@@ -209,7 +208,7 @@ class PeriodicExport:
         return run.wait(deadline) and run.succeeded
 
     def begin(self, *, is_last: bool = False) -> _Run | None:
-        """Begin an export, unless one is under way."""
+        """Begin an export, and return it; return None if one is under way."""
         with self._lock:
             if self._run and not self._run.done.is_set():
                 return None
@@ -221,7 +220,7 @@ class PeriodicExport:
             thread.start()
         except RuntimeError as error:
             if is_last:
-                # CPython 3.12.0 and 3.12.1 start no thread while the interpreter exits.
+                # CPython 3.12.0 and 3.12.1 refuse to start threads while the interpreter exits.
                 self._work(run)
             else:
                 self._failed(error)
@@ -235,7 +234,7 @@ class PeriodicExport:
             if self._inherited is not None:
                 snapshot = snapshot.since(self._inherited)
             self._export(snapshot, measurements)
-        except BaseException as error:  # noqa: BLE001 - SystemExit too: nobody else would hear of it
+        except BaseException as error:  # noqa: BLE001 - even SystemExit would be lost in this thread
             self._failed(error)
         else:
             run.succeeded = True
@@ -259,7 +258,7 @@ class PeriodicExport:
     def _failed(self, error: BaseException) -> None:
         if self._count_failure(f"{type(error).__name__}: {error}", _cause(error)):
             logger.warning(
-                "export by %s failed: %s. Repetitions are counted and not logged until it "
+                "export by %s failed: %s; repeated failures are counted, but not logged until it "
                 "succeeds again",
                 self.name,
                 self.last_error,
@@ -267,30 +266,30 @@ class PeriodicExport:
             )
 
     def _count_failure(self, text: str, cause: object) -> bool:
-        """Count a failure, and say whether its cause is news."""
+        """Count a failure, and return whether to log it: the first of its cause is logged."""
         with self._lock:
             self.error_count += 1
             self._failures += 1
             self.last_error = text
-            is_news = cause not in self._causes and len(self._causes) < MAX_CAUSES
-            if is_news:
+            is_first = cause not in self._causes and len(self._causes) < MAX_CAUSES
+            if is_first:
                 self._causes.add(cause)
-            return is_news
+            return is_first
 
     def _next_due(self, now: float) -> float:
         return now + self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
 
-    # What follows is called by the schedule.
+    # The schedule calls the methods below.
 
     def step(self, now: float) -> float:
-        """Do what is due, and return when to come back."""
+        """Do what is due at ``now``, and return the time of the next step."""
         run = self._run
         if run and not run.done.is_set() and now >= run.overdue_at:
             run.overdue_at = inf
             text = f"still running after {self._timeout:g} s"
             if self._count_failure(text, "timeout"):
                 logger.warning(
-                    "export by %s is %s; it is left to finish, and not called again before",
+                    "export by %s is %s; it is left to finish, and not called again until then",
                     self.name,
                     text,
                 )
@@ -302,32 +301,32 @@ class PeriodicExport:
         return min(self._due, run.overdue_at if run and not run.done.is_set() else inf)
 
     def begin_last(self) -> bool:
-        """Begin the export that the interpreter's exit waits for; False if one is under way."""
+        """Begin the last export; return False if another one is under way."""
         return self.begin(is_last=True) is not None
 
     def finish(self, start: float, *, begun: bool) -> None:
-        """Wait for the last export as long as an exit that began at ``start`` may."""
+        """Wait for the last export, within the time limit of an exit that began at ``start``."""
         deadline = start + self._exit_timeout
         if begun and self._run is not None:
             self._run.wait(deadline)
-        else:  # the one under way may not hold what was recorded last
+        else:  # the export under way may lack the latest samples
             self._flush_until(deadline, is_last=True)
         if self._run and not self._run.done.is_set():
             logger.warning(
-                "export by %s was not done %g s after the interpreter began to exit; what was "
-                "recorded last may be lost",
+                "export by %s was not done %g s after the interpreter began to exit; the latest "
+                "samples may be lost",
                 self.name,
                 self._exit_timeout,
             )
 
-    def forked(self) -> None:
-        """Become the child's: without the parent's threads, and without what it recorded."""
+    def reset_in_child(self) -> None:
+        """Start again in a forked child, without the parent's threads and samples."""
         self._start_afresh()
         self._inherited = self._monitor.snapshot()
 
 
 def _cause(error: BaseException) -> object:
-    """What tells failures apart: class and place, as messages hold addresses, ports and times."""
+    """Return what failures of one cause share: class and line, as messages hold ports and times."""
     places = [
         (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
     ]

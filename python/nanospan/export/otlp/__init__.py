@@ -1,7 +1,7 @@
 """Export to OpenTelemetry: exponential histograms with the buckets that were recorded.
 
-:func:`start_otlp_export` sends everything to a collector, as the ``OTEL_*`` variables say;
-:class:`WithNanospan` adds it to what an application exports already.
+:func:`start_otlp_export` sends a monitor to a collector as the ``OTEL_*`` variables configure it;
+:class:`WithNanospan` adds the monitor to the metrics that an application already exports.
 """
 
 try:
@@ -9,7 +9,7 @@ try:
     from nanospan.export.otlp.pipeline import WithNanospan
 except ModuleNotFoundError as missing:
     raise ImportError(
-        f"{missing}: exporting by OTLP needs more packages: pip install 'nanospan[otlp]'"
+        f"{missing}; export by OTLP needs more packages: pip install 'nanospan[otlp]'"
     ) from missing
 
 __all__ = ["OtlpExportError", "OtlpExporter", "WithNanospan", "start_otlp_export"]

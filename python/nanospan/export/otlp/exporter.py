@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nanospan")
 
 MAX_BUCKETS = 160
-"""OpenTelemetry's own bound on the buckets of an exponential histogram."""
+"""OpenTelemetry's default limit on the buckets of an exponential histogram."""
 
 PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc"}
-"""What the protocols' official exporters are called, by the protocols' names in the environment."""
+"""The package names of the official exporters, by the names of protocols in the environment."""
 
 Connect: TypeAlias = "Callable[[], MetricExporter]"
 
 
 class OtlpExportError(Exception):
-    """An official exporter has given data up. Its own log, ``opentelemetry``, says why."""
+    """An official exporter could not deliver data; the logger ``opentelemetry`` has the cause."""
 
 
 def start_otlp_export(
@@ -51,9 +51,9 @@ def start_otlp_export(
     resource: Resource | None = None,
     max_buckets: int = MAX_BUCKETS,
 ) -> PeriodicExport:
-    """Send a monitor to an OpenTelemetry collector from now on, until the interpreter exits.
+    """Send a monitor to an OpenTelemetry collector periodically, until the interpreter exits.
 
-    Where, how and how often is what OpenTelemetry's variables say: ``OTEL_EXPORTER_OTLP_ENDPOINT``,
+    OpenTelemetry's environment variables configure the export: ``OTEL_EXPORTER_OTLP_ENDPOINT``,
     ``..._HEADERS``, ``..._PROTOCOL`` (``http/protobuf``, the default, or ``grpc``),
     ``..._METRICS_TEMPORALITY_PREFERENCE`` and others, ``OTEL_RESOURCE_ATTRIBUTES``,
     ``OTEL_SERVICE_NAME``, ``OTEL_METRIC_EXPORT_INTERVAL`` and ``OTEL_METRIC_EXPORT_TIMEOUT`` (in
@@ -61,23 +61,25 @@ def start_otlp_export(
     ``OTEL_METRICS_EXPORTER=none`` nothing is sent.
 
     Args:
-        monitor: What to send; the process's monitor if None.
-        connect: As for :class:`OtlpExporter`, as are the others.
-        resource: What the data is of.
-        max_buckets: How many buckets a histogram keeps.
+        monitor: The monitor to send; the process-wide one if None.
+        connect: As for :class:`OtlpExporter`, like the arguments that follow.
+        resource: The resource that the data describes.
+        max_buckets: The most buckets of a histogram.
 
     Returns:
         The running export, with its counts, ``flush()`` and ``close()``.
 
     Raises:
         ImportError: If the package for the protocol is missing.
-        ValueError: If there is no such protocol, or ``max_buckets`` is below 2.
+        ValueError: If the protocol is unknown, or ``max_buckets`` is below 2.
     """
-    off = _switched_off()
-    if off:
-        logger.info("nothing is sent by OTLP, as the environment has %s", off)
+    disabled_by = _disabling_variable()
+    if disabled_by:
+        logger.info("export by OTLP is off, because the environment has %s", disabled_by)
     return export_periodically(
-        _nothing if off else OtlpExporter(connect, resource=resource, max_buckets=max_buckets),
+        _export_nothing
+        if disabled_by
+        else OtlpExporter(connect, resource=resource, max_buckets=max_buckets),
         monitor,
         interval=_milliseconds("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1000,
         timeout=_milliseconds("OTEL_METRIC_EXPORT_TIMEOUT", 30_000) / 1000,
@@ -87,22 +89,23 @@ def start_otlp_export(
 class OtlpExporter:
     """Sends snapshots by OTLP; for :func:`~nanospan.export.periodic.export_periodically`.
 
-    Differences (``delta``) begin with what arrived last: after a failure the next export holds what
-    the failed one did. After a fork the child has its own connection and ``service.instance.id``.
+    Differences (``delta``) start from the last export that arrived: after a failure the next export
+    also covers the failed one. After a fork the child has its own connection and
+    ``service.instance.id``.
 
-    Not to be called by two threads at a time.
+    Two threads must not call it at the same time.
 
     Args:
-        connect: Makes the official exporter to send through, called once in each process; by
-            default it is made as the ``OTEL_EXPORTER_OTLP_*`` variables say.
-        resource: What the data is of; by default what ``OTEL_RESOURCE_ATTRIBUTES`` and
-            ``OTEL_SERVICE_NAME`` say.
-        max_buckets: How many buckets a histogram keeps, empty ones not counted. One with more is
-            brought to the first coarser scale that fits.
+        connect: Returns the official exporter to send through; called once in each process. By
+            default the ``OTEL_EXPORTER_OTLP_*`` variables configure it.
+        resource: The resource that the data describes; by default made from
+            ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
+        max_buckets: The most buckets of a histogram, not counting empty ones. A histogram with
+            more is brought to the first coarser scale that fits.
 
     Raises:
         ImportError: If the package for the protocol is missing.
-        ValueError: If there is no such protocol, or ``max_buckets`` is below 2.
+        ValueError: If the protocol is unknown, or ``max_buckets`` is below 2.
     """
 
     def __init__(
@@ -113,7 +116,7 @@ class OtlpExporter:
         max_buckets: int = MAX_BUCKETS,
     ) -> None:
         if max_buckets < 2:  # noqa: PLR2004 - the coarsest scale has two
-            raise ValueError(f"max_buckets is at least 2, got {max_buckets}")
+            raise ValueError(f"max_buckets must be at least 2, got {max_buckets}")
         self._connect = connect or exporter_from_environment
         self._given_resource = resource
         self._max_buckets = max_buckets
@@ -123,33 +126,33 @@ class OtlpExporter:
         self._exporter = self._connect()
         self._resource = self._given_resource or _resource_from_environment()
         self._builder = MetricsBuilder(temporality_of(self._exporter), self._max_buckets)
-        self._process = os.getpid()  # last: what failed is tried again
+        self._process = os.getpid()  # set last, so that a child whose connect() failed tries again
 
     def __call__(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> None:
         """Send a snapshot and measurements.
 
         Raises:
-            OtlpExportError: If they could not be delivered.
+            OtlpExportError: If the official exporter could not deliver them.
         """
         if self._process != os.getpid():
-            # Two processes must share neither a connection nor the state of what has arrived.
+            # Two processes must not share a connection, nor the record of what has arrived.
             self._open()
         scope = self._builder.build(snapshot, measurements)
         if not scope.metrics:
             return
         resource = ResourceMetrics(self._resource, [scope], self._resource.schema_url)
-        # Instrumentation of HTTP clients leaves requests with this mark alone.
-        mark = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: FBT003, SLF001
+        # Keeps instrumented HTTP clients from tracing the export itself.
+        token = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: FBT003, SLF001
         try:
             result = self._exporter.export(MetricsData([resource]))
         finally:
-            context.detach(mark)
+            context.detach(token)
         if result is not MetricExportResult.SUCCESS:
-            raise OtlpExportError("the data was not delivered; the logger 'opentelemetry' says why")
-        self._builder.arrived()
+            raise OtlpExportError("the data was not delivered; see the logger 'opentelemetry'")
+        self._builder.mark_arrived()
 
     def close(self) -> None:
-        """End the connection."""
+        """Shut the official exporter down."""
         if self._process == os.getpid():
             self._exporter.shutdown()
 
@@ -158,8 +161,8 @@ def exporter_from_environment() -> MetricExporter:
     """Return the official exporter for the protocol that the environment names.
 
     Raises:
-        ImportError: If its package is missing.
-        ValueError: If there is no such protocol.
+        ImportError: If the exporter's package is missing.
+        ValueError: If the protocol is unknown.
     """
     protocol = (
         os.environ.get("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL")
@@ -168,7 +171,7 @@ def exporter_from_environment() -> MetricExporter:
     )
     if protocol not in PROTOCOLS:
         known = " or ".join(PROTOCOLS)
-        raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {known}, got {protocol!r}")
+        raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL must be {known}, got {protocol!r}")
     name = PROTOCOLS[protocol]
     try:
         module = importlib.import_module(
@@ -176,27 +179,27 @@ def exporter_from_environment() -> MetricExporter:
         )
     except ModuleNotFoundError as missing:
         raise ImportError(
-            f"{missing}: the protocol {protocol} needs one more package: "
+            f"{missing}; the protocol {protocol} needs one more package: "
             f"pip install opentelemetry-exporter-otlp-proto-{name}"
         ) from missing
     return cast("MetricExporter", module.OTLPMetricExporter())
 
 
 def temporality_of(exporter: MetricExporter) -> dict[type, AggregationTemporality]:
-    """Return what an exporter wants, by class of instrument."""
-    # Private by its name, it is where OpenTelemetry's readers look.
+    """Return the temporality that an exporter prefers for each class of instrument."""
+    # The attribute is private by name, but OpenTelemetry's readers use it as well.
     return exporter._preferred_temporality or {}  # noqa: SLF001
 
 
-def _switched_off() -> str | None:
-    """What in the environment forbids exports, or None."""
+def _disabling_variable() -> str | None:
+    """Return the environment's setting that disables exports, or None."""
     for variable, value in [("OTEL_SDK_DISABLED", "true"), ("OTEL_METRICS_EXPORTER", "none")]:
         if os.environ.get(variable, "").strip().lower() == value:
             return f"{variable}={value}"
     return None
 
 
-def _nothing(_snapshot: MonitorSnapshot, _measurements: Sequence[Measurement]) -> None:
+def _export_nothing(_snapshot: MonitorSnapshot, _measurements: Sequence[Measurement]) -> None:
     """Export nothing."""
 
 
@@ -217,6 +220,8 @@ def _milliseconds(variable: str, default: float) -> float:
         milliseconds = 0
     if milliseconds > 0 and isfinite(milliseconds):
         return milliseconds
-    # OpenTelemetry: a value that is not understood is reported, and the default taken.
-    logger.warning("%s is a number of milliseconds, got %r; it is %g now", variable, given, default)
+    # OpenTelemetry's specification wants a warning and the default for an invalid value.
+    logger.warning(
+        "%s must be a positive number of milliseconds, got %r; using %g", variable, given, default
+    )
     return default

@@ -1,14 +1,14 @@
-"""What a monitor counted, in OpenTelemetry's data model.
+"""Translate snapshots and measurements to OpenTelemetry's data model.
 
 The instruments, all with the attribute ``operation``:
 
 - ``nanospan.operation.duration`` (``s``): an exponential histogram for each ``outcome``, ``ok``,
   ``error`` or ``cancelled``;
 - ``nanospan.operation.violations`` (``{violation}``): a counter, for operations with a threshold;
-- ``nanospan.operation.threshold`` (``s``): a gauge, for the same;
+- ``nanospan.operation.threshold`` (``s``): a gauge, for operations with a threshold;
 - ``nanospan.operation.in_flight`` (``{execution}``): an up-down counter.
 
-Measurements of the monitor's sources keep their names, units and attributes.
+Measurements keep their names, units and attributes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from nanospan._core import Snapshot, __version__
 from nanospan.export.otlp.points import histogram_point, nanoseconds, sendable, text, texts
+from nanospan.values.outcomes import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,30 +43,28 @@ if TYPE_CHECKING:
 DELTA = AggregationTemporality.DELTA
 CUMULATIVE = AggregationTemporality.CUMULATIVE
 
-OUTCOMES = ("ok", "error", "cancelled")
-
 SAME_START = 100_000_000
-"""Nanoseconds by which readings of one start may differ: the wall clock is set now and then."""
+"""Nanoseconds by which two readings of one start may differ, as the wall clock is adjusted."""
 
 UNKNOWN = 0
-"""A start that is not known, in OTLP."""
+"""OTLP's value for an unknown start."""
 
 
 class MetricsBuilder:
-    """Turns snapshots into metrics: cumulative, or differences from what arrived last.
+    """Builds metrics from snapshots: totals, or differences from the last export that arrived.
 
-    Not to be used by two threads at a time.
+    Two threads must not use it at the same time.
 
     Args:
-        temporality: What the receiver wants, by class of instrument; cumulative where it is silent.
-        max_buckets: How many buckets a histogram keeps, empty ones not counted.
+        temporality: The receiver's preference by class of instrument; cumulative where missing.
+        max_buckets: The most buckets of a histogram, not counting empty ones.
     """
 
     def __init__(
         self, temporality: Mapping[type, AggregationTemporality], max_buckets: int
     ) -> None:
         self._histograms = temporality.get(Histogram, CUMULATIVE)
-        # Like OpenTelemetry's observable counters, ours are read and not added to.
+        # Our counters are read when exporting, like OpenTelemetry's observable counters.
         self._counters = temporality.get(ObservableCounter, CUMULATIVE)
         self._max_buckets = max_buckets
         self._starts: dict[str, int] = {}
@@ -73,15 +72,15 @@ class MetricsBuilder:
         self._built: _State | None = None
 
     def build(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> ScopeMetrics:
-        """Return what to send now."""
+        """Return the metrics to send."""
         self._built = _State(snapshot, measurements)
         metrics = [*self._operations(snapshot), *self._measured(snapshot, measurements)]
-        # Some receivers refuse a metric without points.
+        # Some receivers reject a metric without points.
         metrics = [metric for metric in metrics if metric.data.data_points]
         return ScopeMetrics(InstrumentationScope("nanospan", __version__), metrics, schema_url="")
 
-    def arrived(self) -> None:
-        """Take note that what was built last has arrived: the next difference begins there."""
+    def mark_arrived(self) -> None:
+        """Record that the metrics built last have arrived: the next difference starts there."""
         self._arrived = self._built
 
     def _operations(self, snapshot: MonitorSnapshot) -> Iterator[Metric]:
@@ -145,12 +144,12 @@ class MetricsBuilder:
         ]
 
     def _is_sent(self, outcome: str, histogram: Snapshot) -> bool:
-        # A rate misses what a series is born with: were errors absent until the first, it would
-        # never be seen. Differences begin at zero, and cancellations are rarely watched.
+        # A rate ignores the first value of a series, so it would miss the first error if the series
+        # began with it. Differences start from zero, and cancellations are rarely watched.
         return histogram.count > 0 or (self._histograms is CUMULATIVE and outcome != "cancelled")
 
     def _start(self, operation: OperationSnapshot, temporality: AggregationTemporality) -> int:
-        """When an operation began to count; of a cumulative one the same in each export."""
+        """Return when an operation began to count; for cumulative data, a constant."""
         start = nanoseconds(operation.created)
         if temporality is DELTA:
             return start
@@ -188,10 +187,10 @@ class MetricsBuilder:
         self, measurement: Measurement, time: int
     ) -> ExponentialHistogramDataPoint:
         value = measurement.value
-        assert isinstance(value, Snapshot)  # noqa: S101 - a Measurement makes sure
+        assert isinstance(value, Snapshot)  # noqa: S101 - Measurement checks it
         before, start = self._before(measurement, self._histograms)
         if isinstance(before, Snapshot):
-            with contextlib.suppress(ValueError):  # if the source has begun anew
+            with contextlib.suppress(ValueError):  # raised if the source has restarted
                 value = value.since(before)
         return histogram_point(
             value,
@@ -205,9 +204,9 @@ class MetricsBuilder:
         self, measurement: Measurement, temporality: AggregationTemporality, time: int
     ) -> NumberDataPoint:
         value = measurement.value
-        assert not isinstance(value, Snapshot)  # noqa: S101 - a Measurement makes sure
+        assert not isinstance(value, Snapshot)  # noqa: S101 - Measurement checks it
         before, start = self._before(measurement, temporality)
-        # If it is lower than before, the source has begun anew.
+        # A value that has fallen means that the source has restarted from zero.
         if isinstance(before, (int, float)) and before <= value:
             value -= before
         return NumberDataPoint(texts(measurement.attributes), start, time, sendable(value))
@@ -215,7 +214,7 @@ class MetricsBuilder:
     def _before(
         self, measurement: Measurement, temporality: AggregationTemporality
     ) -> tuple[float | Snapshot | None, int]:
-        """What a difference begins with, and when; nothing for what is cumulative."""
+        """Return the value from which a difference is taken, and its time; None if cumulative."""
         if temporality is CUMULATIVE or self._arrived is None:
             return None, UNKNOWN
         start = nanoseconds(self._arrived.snapshot.time)
@@ -223,7 +222,7 @@ class MetricsBuilder:
 
 
 class _State:
-    """What a difference begins with."""
+    """An export that later differences are taken from."""
 
     def __init__(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> None:
         self.snapshot = snapshot
@@ -235,6 +234,6 @@ def _key(measurement: Measurement) -> object:
 
 
 def _violations(operation: OperationSnapshot) -> int | None:
-    # Without a threshold nothing can violate it.
+    # An operation without a threshold has no violations, unless it had a threshold earlier.
     is_possible = operation.threshold is not None or operation.violation_count > 0
     return operation.violation_count if is_possible else None

@@ -1,4 +1,4 @@
-"""Sending along with what an application exports already."""
+"""Add a monitor to the metrics that an application already exports."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ logger = logging.getLogger("nanospan")
 
 
 class WithNanospan(MetricExporter):
-    """Another exporter, whose every export a monitor's metrics are added to.
+    """Wraps an exporter and adds a monitor's metrics to each of its exports.
 
-    For applications with a ``MeterProvider``: what nanospan recorded goes the same way, at the same
-    times, with the same resource::
+    For applications with a ``MeterProvider``: the monitor's metrics are sent through the same
+    exporter, at the same times and with the same resource::
 
         reader = PeriodicExportingMetricReader(WithNanospan(OTLPMetricExporter()))
         provider = MeterProvider(metric_readers=[reader])
 
-    A reader exports nothing as long as no instrument of the application has been used.
+    A reader exports nothing until an instrument of the application has been used.
 
     Args:
         exporter: The exporter to send through.
-        monitor: What to add; the process's monitor if None.
+        monitor: The monitor to add; the process-wide one if None.
         max_buckets: As for :class:`~nanospan.export.otlp.OtlpExporter`.
     """
 
@@ -54,7 +54,7 @@ class WithNanospan(MetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> MetricExportResult:
-        """Send what was collected, and the monitor's metrics; a reader's calls never overlap."""
+        """Send the application's and the monitor's metrics; called by one thread at a time."""
         is_added = True
         try:
             metrics_data = self._added_to(metrics_data)
@@ -63,7 +63,7 @@ class WithNanospan(MetricExporter):
             is_added = False
         result = self._exporter.export(metrics_data, timeout_millis=timeout_millis, **kwargs)
         if is_added and result is MetricExportResult.SUCCESS:
-            self._builder.arrived()
+            self._builder.mark_arrived()
         return result
 
     def _added_to(self, metrics_data: MetricsData) -> MetricsData:
@@ -74,9 +74,9 @@ class WithNanospan(MetricExporter):
         return MetricsData([first, *others])
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Have the exporter send what it still holds."""
+        """Make the wrapped exporter send the data that it still holds."""
         return self._exporter.force_flush(timeout_millis)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Shut the exporter down."""
+        """Shut the wrapped exporter down."""
         self._exporter.shutdown(timeout_millis=timeout_millis, **kwargs)

@@ -20,14 +20,14 @@ def histogram_point(
     *,
     knows_extremes: bool,
 ) -> ExponentialHistogramDataPoint:
-    """Return a histogram with the buckets that were recorded: OpenTelemetry's have the same bounds.
+    """Return a histogram as a data point: OpenTelemetry's buckets have the same bounds as ours.
 
     Args:
-        histogram: Durations.
-        attributes: What tells the point from others.
+        histogram: The durations.
+        attributes: The attributes that tell the point from others.
         times: When counting began and ended, in Unix nanoseconds.
-        max_buckets: How many buckets to keep, empty ones not counted; one with more is brought to
-            the first coarser scale that fits.
+        max_buckets: The most buckets to keep, not counting empty ones; a histogram with more is
+            brought to the first coarser scale that fits.
         knows_extremes: Whether minimum and maximum are exact; if not, they are left out.
     """
     coarse = histogram.with_at_most(max_buckets)
@@ -53,17 +53,17 @@ def histogram_point(
 
 
 def nanoseconds(seconds: float) -> int:
-    """Return a Unix time as OTLP has it."""
+    """Return a Unix time in whole nanoseconds, as OTLP wants it."""
     return int(seconds * 1e9)
 
 
 def sendable(value: float) -> float:
-    """Return a number as OTLP has it, whose integers have 64 bits."""
+    """Return a number that OTLP can carry: an integer beyond 64 bits becomes a float."""
     return value if isinstance(value, int) and -(2**63) <= value < 2**63 else float(value)
 
 
 def text(value: object) -> str:
-    r"""Return a value as text that can be sent: a lone surrogate becomes ``\xed\xa0\x80``."""
+    r"""Return a value as text that UTF-8 can encode: a lone surrogate becomes ``\xed\xa0\x80``."""
     value = str(value)
     try:
         value.encode()
@@ -73,5 +73,5 @@ def text(value: object) -> str:
 
 
 def texts(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Return attributes that can be sent."""
+    """Return attributes whose keys and values UTF-8 can encode."""
     return {text(key): text(value) for key, value in attributes.items()}

@@ -1,4 +1,4 @@
-"""Prometheus: what it scrapes, encoded in Rust without the GIL, and where it finds it.
+"""Expose a monitor to Prometheus, encoded in Rust without the GIL.
 
 ```python
 from nanospan.export.prometheus import start_http_server
@@ -7,8 +7,7 @@ server = start_http_server()  # http://127.0.0.1:9464/metrics
 server.close()
 ```
 
-Importing it needs no third-party package; only ``NanospanCollector`` needs
-``prometheus_client``.
+Only ``NanospanCollector`` needs a third-party package, ``prometheus_client``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The exposition as ASGI and WSGI applications."""
+"""ASGI and WSGI applications that answer scrapes."""
 
 from __future__ import annotations
 
@@ -30,40 +30,41 @@ def metrics_app(
 ) -> MetricsApp:
     """Return an ASGI application that answers scrapes.
 
-    Snapshot and encoding run in a thread of their own, without the GIL, and on Linux with a lower
-    priority than the event loop's; the loop itself only passes on pieces of 64 KiB. Mount it, or
-    run it as it is:
+    A separate thread takes the snapshot and encodes it, without the GIL and, on Linux, at a lower
+    priority than the event loop's; the loop itself only sends pieces of 64 KiB. Mount the
+    application, or serve it on its own:
 
     ```python
     app.mount("/metrics", metrics_app())  # Starlette, FastAPI
     ```
 
     Args:
-        source: A monitor, by default that of the process, or an :class:`Exposition` of one.
-        path: Where it answers, if it was not mounted there; anything else is 404.
+        source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
+        path: The path of the metrics where the application is not mounted; other paths get a 404.
 
     Returns:
-        An application for asyncio servers. It takes part in the lifespan protocol, having nothing
-        to start or stop.
+        An application for asyncio servers. It answers the lifespan protocol, although it has
+        nothing to start or stop.
     """
     return MetricsApp(exposition_of(source), path)
 
 
 NICENESS = 10
-"""By how much a scrape's priority is lowered: to a tenth of a processor beside one busy thread."""
+"""Added to the niceness of a scrape's thread: beside one busy thread it gets a tenth of a core."""
 
 
-def _step_back() -> None:
-    """Let the other threads go first, so that those that wake need not wait for a time slice."""
-    if sys.platform == "linux":  # elsewhere this would be about the whole process
-        with contextlib.suppress(OSError):  # a sandbox may refuse it
+def _lower_priority() -> None:
+    """Let other threads of the program run first, without waiting for a time slice to end."""
+    if sys.platform == "linux":  # elsewhere the whole process would become nicer
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
             os.nice(NICENESS)
 
 
 class MetricsApp:
-    """What :func:`metrics_app` returns."""
+    """The ASGI application that :func:`metrics_app` returns."""
 
-    # An object, not a function: Starlette's Route takes functions for request handlers.
+    # A class rather than a function, because Starlette's Route treats functions as request
+    # handlers.
 
     def __init__(self, exposition: Exposition, path: str) -> None:
         self._exposition = exposition
@@ -84,10 +85,10 @@ class MetricsApp:
             for key in (b"accept", b"accept-encoding")
         )
         # Frameworks disagree on whether the path still has the mount's prefix.
-        place = scope["path"].removeprefix(scope.get("root_path", ""))
-        request = Request(scope["method"], place, accept, accept_encoding)
-        # A thread for this scrape: of one that others use, the lower priority would be theirs, too.
-        executor = ThreadPoolExecutor(1, "nanospan-scrape", _step_back)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        request = Request(scope["method"], path, accept, accept_encoding)
+        # Each scrape has its own thread: in a shared one, the lower priority would affect others.
+        executor = ThreadPoolExecutor(1, "nanospan-scrape", _lower_priority)
         try:
             response = await asyncio.get_running_loop().run_in_executor(
                 executor, respond, self._exposition, self._path, request
@@ -106,7 +107,7 @@ async def _send(response: Response, send: Send) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     for piece in response.body:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await asyncio.sleep(0)  # a server that takes a piece at once lets nobody else run
+        await asyncio.sleep(0)  # a server that takes each piece at once never yields to the loop
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -116,8 +117,8 @@ def metrics_wsgi_app(
     """Return a WSGI application that answers scrapes, encoding without the GIL.
 
     Args:
-        source: A monitor, by default that of the process, or an :class:`Exposition` of one.
-        path: Where it answers, if it was not mounted there; anything else is 404.
+        source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
+        path: The path of the metrics where the application is not mounted; other paths get a 404.
     """
     exposition = exposition_of(source)
 
@@ -136,7 +137,7 @@ def metrics_wsgi_app(
 
 
 def exposition_of(source: Recorder | Exposition | None) -> Exposition:
-    """Return ``source`` if it is an exposition, or that of the monitor it is."""
+    """Return ``source`` itself if it is an exposition, otherwise an exposition of the monitor."""
     return source if isinstance(source, Exposition) else Exposition(source)
 
 

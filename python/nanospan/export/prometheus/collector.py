@@ -1,4 +1,4 @@
-"""A collector for programs that have a registry of `prometheus_client`."""
+"""A collector for programs that have a registry of ``prometheus_client``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class NanospanCollector(Collector):
-    """What a monitor knows, as metrics of ``prometheus_client`` with classic buckets.
+    """Collects a monitor's metrics for ``prometheus_client``, with classic buckets.
 
     ```python
     from prometheus_client import REGISTRY
@@ -26,18 +26,18 @@ class NanospanCollector(Collector):
     REGISTRY.register(NanospanCollector())
     ```
 
-    It needs the extra ``prometheus``. That client can neither create native histograms nor encode
-    without the GIL, which :func:`metrics_app` and :func:`start_http_server` do.
+    Needs the extra ``prometheus``. ``prometheus_client`` can neither create native histograms nor
+    encode without the GIL; :func:`metrics_app` and :func:`start_http_server` do both.
 
     Args:
-        source: A monitor, by default that of the process, or an :class:`Exposition` of one.
+        source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
     """
 
     def __init__(self, source: Recorder | Exposition | None = None) -> None:
         self._exposition = exposition_of(source)
 
     def describe(self) -> Iterator[Metric]:
-        """Yield the families without samples, which is how a registry finds names taken twice."""
+        """Yield the families without samples, in which a registry looks for duplicate names."""
         for metric in self.collect():
             metric.samples = []
             yield metric
@@ -45,7 +45,7 @@ class NanospanCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
         exposition = self._exposition
-        collected = exposition.encoder.samples(exposition.sources(), exposition.families())
+        collected = exposition.encoder.samples(exposition.snapshots(), exposition.families())
         for name, documentation, unit, kind, samples in collected:
             metric = Metric(name, documentation, kind, unit)
             metric.samples = [

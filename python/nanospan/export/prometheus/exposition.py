@@ -1,4 +1,4 @@
-"""One exposition: a monitor's operations and measurements in a format that Prometheus reads."""
+"""A monitor's operations and measurements in a format that Prometheus reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Format: TypeAlias = Literal["text", "openmetrics", "protobuf"]
 Labels: TypeAlias = "Sequence[tuple[str, str]]"
 Series: TypeAlias = "tuple[Labels, float | Snapshot]"
 Family: TypeAlias = "tuple[str, str, str, str, list[Series]]"
-"""Name without suffix, help, unit, kind (counter, gauge, info, histogram), series."""
+"""Name without suffix, help text, unit, kind (counter, gauge, info, histogram), series."""
 
 # fmt: off
 DEFAULT_BUCKETS = (
@@ -34,35 +34,37 @@ DEFAULT_BUCKETS = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )
 # fmt: on
-"""Bounds of classic buckets in seconds: from a microsecond to a minute."""
+"""Upper bounds of classic buckets in seconds: from a microsecond to a minute."""
+
+MAX_WARNINGS = 100
+"""Different warnings that an exposition logs, so that a broken source cannot fill the log."""
 
 MAX_NATIVE_BUCKETS = 160
-"""As in the other official clients: a native histogram of some kilobytes at the most."""
+"""The limit of the other official clients: keeps a native histogram to a few kilobytes."""
 
 GZIP_LEVEL = 1
-"""The fastest: an exposition is so repetitive that higher levels save little for a multiple of the
-time (see `benches/test_prometheus.py`), and it travels once."""
+"""The fastest level, which ``benches/scrape.py`` times: an exposition is so repetitive that higher
+levels take several times as long and save little, and it is sent only once."""
 
 
 class Exposition:
-    """What is scraped: everything that a monitor knows, and how histograms are shown.
+    """Encodes everything that a monitor knows for a scrape.
 
-    Its methods may be called from any thread. Taking the snapshot and encoding it hold no GIL, so
-    that the program goes on meanwhile; from a coroutine, call them through
-    :func:`asyncio.to_thread`, as :func:`metrics_app` does.
+    Its methods may be called from any thread. The snapshot is taken and encoded without the GIL,
+    so the program keeps running; a coroutine should call them through :func:`asyncio.to_thread`,
+    so that the event loop does not wait.
 
     Args:
-        monitor: Whose operations and measurements; by default that of the process, found
-            when asked.
-        buckets: Upper bounds of classic buckets in seconds, ascending; none leaves ``+Inf``. A
-            count there may miss durations less than 1.1 % below the bound; see
+        monitor: The monitor to expose; by default the process-wide one, looked up at each scrape.
+        buckets: Upper bounds of classic buckets in seconds, ascending; if empty, only ``+Inf`` is
+            left. A bucket's count may miss durations less than 1.1 % below its bound; see
             ``docs/prometheus.md``.
-        max_native_buckets: At most so many buckets in a native histogram, at least 5. Neighbours
-            are merged, which halves the resolution each time, until no more are left.
+        max_native_buckets: The most buckets in a native histogram, at least 5. Neighbours are
+            merged, which halves the resolution each time, until the histogram fits.
 
     Raises:
         ValueError: If a bound is not positive, finite and larger than the one before, or
-            ``max_native_buckets`` is too small.
+            ``max_native_buckets`` is below 5.
     """
 
     def __init__(
@@ -75,73 +77,75 @@ class Exposition:
         self._monitor = monitor
         self.buckets = tuple(buckets)
         self.encoder = _core.PrometheusEncoder(self.buckets, max_native_buckets)
-        # Complaints about measurements, each made once.
-        self._complaints: set[str] = set()
+        # Warnings about measurements, each of which is logged once.
+        self._warnings: set[str] = set()
 
-    def sources(self) -> list[tuple[MonitorSnapshot, Labels]]:
-        """Return the snapshots that are shown, each with labels that tell it from the others."""
-        return [(self._watched().snapshot(), ())]
+    def snapshots(self) -> list[tuple[MonitorSnapshot, Labels]]:
+        """Return the snapshots to expose, each with labels that tell it from the others."""
+        return [(self._current_monitor().snapshot(), ())]
 
     def measurements(self) -> list[Measurement]:
-        """Return what is shown beside operations."""
-        return self._watched().measurements()
+        """Return the measurements to expose beside the operations."""
+        return self._current_monitor().measurements()
 
-    def _watched(self) -> Recorder:
+    def _current_monitor(self) -> Recorder:
         return process_recorder() if self._monitor is None else self._monitor
 
     def families(self) -> list[Family]:
-        """Return the metric families beside those of operations.
+        """Return the metric families of the measurements, and the build information.
 
-        A measurement that contradicts one before it (another kind, or the same labels again) is
-        left out, which is logged once: Prometheus would refuse the whole exposition for it.
+        A measurement that contradicts an earlier one (another kind, or the same labels again) is
+        left out with one warning, because Prometheus would reject the whole scrape.
         """
         families: dict[str, Family] = {}
         seen: set[tuple[str, Labels]] = set()
         for measurement in self.measurements():
             name, unit = family_name(measurement.name, measurement.unit, measurement.kind)
             kind = "gauge" if measurement.kind == "up_down_counter" else measurement.kind
-            # promtool wants a help text; the name is at least what OpenTelemetry explains.
+            # promtool requires a help text; OpenTelemetry's documentation explains the name.
             description = readable(measurement.description or measurement.name)
             family = families.setdefault(name, (name, description, unit, kind, []))
             labels = label_pairs(measurement.attributes)
             if name.startswith("nanospan_operation_") or name == "nanospan_build":
-                self._complain(f"measurement {measurement.name!r} has the name of an own metric")
+                self._warn_once(
+                    f"measurement {measurement.name!r} must not have the name of a nanospan metric"
+                )
             elif family[3] != kind:
-                self._complain(
-                    f"measurement {measurement.name!r} is a {measurement.kind}, while {name} "
-                    f"is already a {family[3]}"
+                self._warn_once(
+                    f"measurement {measurement.name!r} must be of the kind {family[3]} like the "
+                    f"others of {name}, got {measurement.kind}"
                 )
             elif (name, labels) in seen:
-                self._complain(f"measurement {measurement.name!r} was reported twice: {labels!r}")
+                self._warn_once(f"measurement {measurement.name!r} was reported twice: {labels!r}")
             else:
                 seen.add((name, labels))
                 family[4].append((labels, measurement.value))
         return [*families.values(), _build()]
 
-    def _complain(self, message: str) -> None:
-        if message not in self._complaints and len(self._complaints) < 100:  # noqa: PLR2004
-            self._complaints.add(message)
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warnings and len(self._warnings) < MAX_WARNINGS:
+            self._warnings.add(message)
             logger.warning("Prometheus export: %s; it is left out", message)
 
     def encode(self, format: Format = "text") -> _core.Chunks:  # noqa: A002 - what it is
-        """Return the exposition as an iterator of byte strings, whose ``len()`` is that of all.
+        """Return the exposition as an iterator of byte strings; its ``len()`` is the total length.
 
         Raises:
-            ValueError: If there is no such format.
+            ValueError: If ``format`` is unknown.
         """
-        return self.encoder.encode(format, self.sources(), self.families())
+        return self.encoder.encode(format, self.snapshots(), self.families())
 
     def render(self, format: Format = "text") -> bytes:  # noqa: A002 - what it is
         """Return the exposition, for a file or a push gateway.
 
         Raises:
-            ValueError: If there is no such format.
+            ValueError: If ``format`` is unknown.
         """
         return b"".join(self.encode(format))
 
 
 def compressed(chunks: Iterable[bytes]) -> list[bytes]:
-    """Return ``chunks`` as one gzip member, in pieces. zlib releases the GIL for each."""
+    """Return ``chunks`` as one gzip member, in pieces. The GIL is released for each piece."""
     gzip = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     pieces = [gzip.compress(chunk) for chunk in chunks]
     pieces.append(gzip.flush())
@@ -156,7 +160,7 @@ def _build() -> Family:
     )
     return (
         "nanospan_build",
-        "The version of nanospan, and the Python it runs on.",
+        "The version of nanospan and the Python it runs on.",
         "",
         "info",
         [(labels, 1.0)],

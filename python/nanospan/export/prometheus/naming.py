@@ -1,8 +1,9 @@
-"""OpenTelemetry's names, units and attributes as Prometheus writes them.
+"""Translate OpenTelemetry's names, units and attributes to those of Prometheus.
 
 The rules are those of the OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility",
 with escaping to legacy names (ASCII letters, digits and underscores), which every server reads.
-They let a gauge's name end in ``_count``, which promtool and OpenMetrics refuse; there it goes on.
+They allow a gauge's name to end in ``_count``, which promtool and OpenMetrics reject; such a name
+gets the suffix ``_current``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# UCUM's symbols, as far as measurements of programs use them.
+# The UCUM symbols that measurements of programs use.
 _UNITS = {
     "d": "days",
     "h": "hours",
@@ -34,7 +35,7 @@ _UNITS = {
     "%": "percent",
     "Hz": "hertz",
 }
-# What only series of histograms, counters and infos end with; promtool and OpenMetrics say so.
+# Endings that promtool and OpenMetrics reserve for the series of histograms, counters and infos.
 _RESERVED = ("_bucket", "_count", "_sum", "_total", "_info", "_created")
 _PER = {"s": "second", "min": "minute", "h": "hour", "d": "day"}
 
@@ -45,13 +46,13 @@ def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
 
     Args:
         name: A dotted name such as ``db.client.connection.wait_time``.
-        unit: In UCUM's notation. What stands in braces is a remark and no unit.
-        kind: A :class:`nanospan.values.measurements.Measurement`'s.
+        unit: A unit in UCUM notation. Text in braces is an annotation and is dropped.
+        kind: The kind of a :class:`nanospan.Measurement`.
 
     Returns:
         The name without the suffix ``_total``, which a counter's series have, and the unit in full
-        or ``""``: ``("db_client_connection_wait_time_seconds", "seconds")``. Where a gauge's name
-        ends like a histogram's or counter's series, ``_current`` follows.
+        or ``""``: ``("db_client_connection_wait_time_seconds", "seconds")``. A gauge's name that
+        would end like a histogram's or counter's series gets the suffix ``_current``.
     """
     words = _snake(name)
     if kind == "counter":
@@ -67,7 +68,8 @@ def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
 def label_pairs(attributes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return attributes as sorted label names and values.
 
-    Attributes whose names become the same label are joined with ``;``, as the rules have it.
+    Where several names become the same label, the values are joined with ``;``, as the
+    specification requires.
     """
     pairs: dict[str, str] = {}
     for key in sorted(attributes):
@@ -78,14 +80,14 @@ def label_pairs(attributes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def readable(value: object) -> str:
-    r"""Return a value as text that can be sent: a lone surrogate becomes ``\xed\xa0\x80``."""
+    r"""Return a value as text that UTF-8 can encode: a lone surrogate becomes ``\xed\xa0\x80``."""
     return str(value).encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
 
 
 @functools.lru_cache(maxsize=1024)
 def _label(key: str) -> str:
     label = _snake(key)
-    # What these say of a histogram or summary is its own.
+    # Histograms and summaries use these two labels themselves.
     return f"key_{label}" if label in {"le", "quantile"} else label
 
 

@@ -1,8 +1,8 @@
-"""Which format and coding a scraper wants.
+"""Choose the format and content coding that a scraper asks for.
 
-Section 12.5 of RFC 9110 has the rules for `Accept` and `Accept-Encoding`. Prometheus adds
-parameters: the `version` of a text format, `proto` and `encoding` of protobuf, and `escaping` for
-names beyond ASCII, which none of ours has, so that every escaping leaves them as they are.
+Section 12.5 of RFC 9110 has the rules for ``Accept`` and ``Accept-Encoding``. Prometheus adds
+parameters: ``version`` of a text format, ``proto`` and ``encoding`` of protobuf, and ``escaping``
+of names beyond ASCII. All our names are ASCII, so every escaping leaves them unchanged.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _WILDCARDS: dict[str, tuple[Format, ...]] = {
 
 
 def choose_format(accept: str) -> Format:
-    """Return the format that an ``Accept`` header likes best.
+    """Return the format that an ``Accept`` header prefers.
 
-    Of equally liked ones the first named wins, as in the other official clients. Where none is
-    acceptable it is text, which a person can at least read.
+    Between equal qualities the first one named wins, as in the other official clients. If the
+    header accepts none of the formats, return ``text``, which a person can at least read.
     """
     ranges = [
         (quality, _formats(name, parameters)) for name, parameters, quality in _ranges(accept)
@@ -58,10 +58,10 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 
 def _formats(name: str, parameters: dict[str, str]) -> tuple[Format, ...]:
-    """Return the formats in a media range: one, or for a wildcard its best first."""
+    """Return the formats in a media range: at most one, or several for a wildcard, best first."""
     version = parameters.get("version", "")
     if name == "text/plain" and version in {"", "0.0.4", "1.0.0"}:
-        # 1.0.0 differs in the names it allows, and reads 0.0.4 as it is.
+        # 1.0.0 only allows more names: its readers read 0.0.4 as well.
         return ("text",)
     if name == "application/openmetrics-text" and version in {"", "1.0.0"}:
         return ("openmetrics",)
@@ -75,7 +75,7 @@ def _formats(name: str, parameters: dict[str, str]) -> tuple[Format, ...]:
 
 
 def _ranges(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Yield name, parameters and quality of each element; what cannot be read is passed over."""
+    """Yield name, parameters and quality of each element, skipping malformed ones."""
     for element in header.split(","):
         name, *rest = (part.strip() for part in element.split(";"))
         parameters = {}

@@ -1,4 +1,4 @@
-"""The answer to a request, whatever protocol it came by."""
+"""Answer a scrape, independently of the protocol it came by."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ METRICS_PATH = "/metrics"
 
 @dataclass(frozen=True)
 class Request:
-    """What matters of a request.
+    """The parts of an HTTP request that decide the answer.
 
     Attributes:
-        method: ``HEAD`` gets the headers and no body.
-        place: The path, without what a framework mounted the application at.
-        accept: The header of that name, or ``""``.
-        accept_encoding: Likewise.
+        method: The method; ``HEAD`` gets the headers without a body.
+        path: The path, relative to where a framework mounted the application.
+        accept: The ``Accept`` header, or ``""``.
+        accept_encoding: The ``Accept-Encoding`` header, or ``""``.
     """
 
     method: str
-    place: str
+    path: str
     accept: str
     accept_encoding: str
 
@@ -40,8 +40,8 @@ class Response:
     Attributes:
         status: The status line.
         headers: Names and values.
-        body: In pieces, to be iterated over once.
-        close: Gives the memory of what was encoded back, which may take milliseconds.
+        body: The body in pieces, which can be iterated over once.
+        close: Frees the memory of the encoded exposition, which may take milliseconds.
     """
 
     status: str
@@ -51,14 +51,14 @@ class Response:
 
 
 def respond(exposition: Exposition, path: str, request: Request) -> Response:
-    """Return the answer to a request. It may take milliseconds of work, most of it without the GIL.
+    """Return the answer to a request, which may take milliseconds, mostly without the GIL.
 
     Args:
-        exposition: What is scraped.
-        path: Where it is.
-        request: What was asked.
+        exposition: The exposition to encode.
+        path: The path of the metrics.
+        request: The request to answer.
     """
-    if request.place not in {"", "/", path}:
+    if request.path not in {"", "/", path}:
         return _plain(request, "404 Not Found", f"Metrics are at {path}.\n")
     if request.method not in {"GET", "HEAD"}:
         text = "Metrics are read with GET.\n"

@@ -1,4 +1,4 @@
-"""Snapshots that programs have saved, as an exposition: for jobs that end before a scrape."""
+"""Expose saved snapshots, for jobs that end before Prometheus scrapes them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ logger = logging.getLogger("nanospan")
 
 
 class SavedExposition(Exposition):
-    """Shows files that hold what ``monitor.snapshot().to_bytes()`` gave, as they are when scraped.
+    """Encodes saved snapshots for a scrape, reading files again when they have changed.
 
-    Each file's series have the label ``snapshot``, its name without suffix, and
-    ``nanospan_snapshot_timestamp_seconds`` says when it was taken. What cannot be read is logged;
-    the last good content stays until the file is gone.
+    The files hold the output of ``monitor.snapshot().to_bytes()``. Each file's series have the
+    label ``snapshot``, the file's name without suffix, and ``nanospan_snapshot_timestamp_seconds``
+    is the time at which it was taken. If a file cannot be read any more, that is logged and its
+    last good content is served; once a file is deleted, its series end.
 
     Args:
         paths: The files.
 
     Raises:
-        OSError: If one cannot be read.
-        ValueError: If one is no snapshot, or two have the same name.
+        OSError: If a file cannot be read.
+        ValueError: If a file does not hold a snapshot, or two files have the same name.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -40,10 +41,13 @@ class SavedExposition(Exposition):
         for path in paths:
             other = self._files.setdefault(path.stem, _File(path))
             if other.path != path:
-                raise ValueError(f"{other.path} and {path} have the same name, {path.stem!r}")
+                raise ValueError(
+                    f"the names of snapshot files must differ, got {other.path} and {path}; "
+                    "rename one of them"
+                )
 
-    def sources(self) -> list[tuple[MonitorSnapshot, Labels]]:
-        """Return what the files hold now."""
+    def snapshots(self) -> list[tuple[MonitorSnapshot, Labels]]:
+        """Return the snapshots that the files hold now."""
         return [
             (snapshot, (("snapshot", readable(name)),))
             for name, file in self._files.items()
@@ -51,7 +55,7 @@ class SavedExposition(Exposition):
         ]
 
     def measurements(self) -> list[Measurement]:
-        """Return when each was taken."""
+        """Return the time at which each snapshot was taken."""
         return [
             Measurement(
                 "nanospan.snapshot.timestamp",
@@ -61,38 +65,38 @@ class SavedExposition(Exposition):
                 "When the snapshot was taken, as Unix time.",
                 dict(labels),
             )
-            for snapshot, labels in self.sources()
+            for snapshot, labels in self.snapshots()
         ]
 
 
 class _File:
-    """A file and what it last held."""
+    """A file and its last good content."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._state: tuple[int, int, int] | None = _state(path)
         self._snapshot: MonitorSnapshot | None = _read(path)
-        self._complaint = ""
+        self._warning = ""
 
     def current(self) -> MonitorSnapshot | None:
         """Return the content, read again if the file has changed, or None if it is gone."""
-        complaint = ""
+        warning = ""
         try:
             state = _state(self.path)
             if state != self._state:
-                # Damaged content is not read again before it changes.
+                # Noted first, so that damaged content is not read again until it changes.
                 self._state = state
                 self._snapshot = _read(self.path)
             else:
-                complaint = self._complaint
+                warning = self._warning
         except FileNotFoundError:
             self._state = self._snapshot = None
-            complaint = f"{self.path} is gone; its metrics end"
+            warning = f"{self.path} is gone; its metrics end"
         except (OSError, ValueError) as exc:
-            complaint = f"{exc}; what the file held before is shown"
-        if complaint and complaint != self._complaint:
-            logger.warning("%s", complaint)
-        self._complaint = complaint
+            warning = f"{exc}; serving the file's previous content"
+        if warning and warning != self._warning:
+            logger.warning("%s", warning)
+        self._warning = warning
         return self._snapshot
 
 

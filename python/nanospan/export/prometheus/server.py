@@ -1,4 +1,4 @@
-"""A small HTTP server for programs that have none of their own."""
+"""A small HTTP server for programs that do not run one."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ DEFAULT_PORT = 9464
 """The port that OpenTelemetry's Prometheus exporters listen on."""
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds that a client may take to send all of its request, or to take a piece of the answer."""
+"""Seconds that a client may take to send its whole request, or to receive a piece of the answer."""
 
 MAX_CONNECTIONS = 64
-"""How many clients are served at once, each by a thread; who comes on top is turned away."""
+"""Clients served at the same time, each by a thread; further connections are closed at once."""
 
 
 def start_http_server(
@@ -45,31 +45,33 @@ def start_http_server(
 ) -> MetricsServer:
     """Serve ``/metrics`` from a daemon thread.
 
-    A child process that is forked later does not serve: it has operations of its own, and may start
-    a server of its own on another port.
+    A child process that is forked later does not serve: it has its own operations, and may start
+    another server on another port.
 
     Args:
-        port: Where to listen; 0 takes a free port, which the result's ``port`` tells.
-        host: The address. Beyond loopback everybody who reaches it may read what operations
-            there are and how they fare.
-        source: A monitor, by default that of the process, or an :class:`Exposition` of one.
+        port: The port to listen on; 0 picks a free one, which is the result's ``port``.
+        host: The address to listen on. Anyone who can reach an address other than loopback can
+            read the names and durations of all operations.
+        source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
 
     Raises:
-        OSError: If it is not possible to listen there; the message names the address.
-        ValueError: If the port is not from 0 to 65535.
+        OSError: If the server cannot listen there; the message names the address.
+        ValueError: If ``port`` is not from 0 to 65535.
     """
     if not 0 <= port <= 65535:  # noqa: PLR2004 - ports have 16 bits
-        raise ValueError(f"a port is from 0 to 65535, got {port}")
+        raise ValueError(f"port must be from 0 to 65535, got {port}")
     return MetricsServer(_Server(host, port, exposition_of(source)))
 
 
 class MetricsServer:
     """A server that answers scrapes until :meth:`close`. Also a context manager.
 
+    Every method may be called from any thread.
+
     Attributes:
         host: The address it listens on.
-        port: The port, also where 0 was asked for.
-        url: Where the metrics are.
+        port: The port it listens on, never 0.
+        url: The URL of the metrics.
     """
 
     def __init__(self, server: _Server) -> None:
@@ -89,7 +91,7 @@ class MetricsServer:
         _running.add(self)
 
     def close(self) -> None:
-        """Stop listening and wait for the thread. Closing again does nothing."""
+        """Stop listening, and wait for the thread to end. Closing again does nothing."""
         with self._lock:
             thread, self._thread = self._thread, None
             if thread is not None:
@@ -97,8 +99,8 @@ class MetricsServer:
                 thread.join()
                 self._server.server_close()
 
-    def _forked(self) -> None:
-        """Leave the port to the parent process: the serving thread is not in this one."""
+    def _reset_in_child(self) -> None:
+        """Leave the port to the parent process, which has the serving thread."""
         self._lock = threading.Lock()
         self._thread = None
         self._server.server_close()
@@ -124,7 +126,7 @@ _running: weakref.WeakSet[MetricsServer] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for server in list(_running):
-        server._forked()  # noqa: SLF001 - of this module
+        server._reset_in_child()  # noqa: SLF001 - of this module
     _running.clear()
 
 
@@ -132,7 +134,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Server(ThreadingMixIn, TCPServer):
-    # Not http.server's, which asks the name service for the host's name before it serves.
+    # Not http.server's HTTPServer, which looks up the host's name before it serves.
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 32
@@ -140,7 +142,7 @@ class _Server(ThreadingMixIn, TCPServer):
     def __init__(self, host: str, port: int, exposition: Exposition) -> None:
         self.exposition = exposition
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        # Connections whose request is not complete, and until when it has to be.
+        # Connections whose request is not complete yet, with the time by which it has to be.
         self._reading: dict[socket.socket, float] = {}
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -153,7 +155,7 @@ class _Server(ThreadingMixIn, TCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
-            # Threads without end would be worse for the program than a scrape that fails.
+            # Unlimited threads would do the program more harm than a failed scrape.
             self.shutdown_request(request)
             return
         try:
@@ -163,21 +165,21 @@ class _Server(ThreadingMixIn, TCPServer):
             raise
 
     def begin_reading(self, connection: socket.socket) -> None:
-        """Expect the request of a connection."""
+        """Start the time limit for a connection's request."""
         self._reading[connection] = time.monotonic() + REQUEST_TIMEOUT
 
     def end_reading(self, connection: socket.socket) -> None:
-        """Take note that the request has come, or will not."""
+        """Stop the time limit: the request is complete, or the connection is closed."""
         self._reading.pop(connection, None)
 
     def service_actions(self) -> None:
-        """Turn away who sends too slowly; the serving thread calls it several times a second."""
-        # A socket's own timeout begins anew with every byte.
+        """Close connections that send too slowly; called by the serving thread every 0.1 s."""
+        # The socket's timeout is no help here, as it starts again with every byte.
         now = time.monotonic()
         for connection, deadline in list(self._reading.items()):
             if now >= deadline:
                 self.end_reading(connection)
-                with contextlib.suppress(OSError):  # it has been closed meanwhile
+                with contextlib.suppress(OSError):  # it may have been closed in the meantime
                     connection.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -187,18 +189,18 @@ class _Server(ThreadingMixIn, TCPServer):
             self._free.release()
 
     def handle_error(self, _request: Any, client_address: Any) -> None:
-        # A scraper that went away is no fault of the program's.
+        # An OSError means that the scraper went away, which is not the program's fault.
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, OSError):
             self.log_failure(client_address[0], error)
 
     def log_failure(self, client: str, error: BaseException) -> None:
-        """Say in the program's log why a scrape failed."""
-        logger.error("the scrape of %s failed", client, exc_info=error)
+        """Log why a scrape failed."""
+        logger.error("scrape by %s failed", client, exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    # HTTP/1.0: a connection for each scrape, so that no thread waits for the next.
+    # HTTP/1.0 has one connection for each scrape, so that no thread waits for the next one.
     server: _Server
     timeout = REQUEST_TIMEOUT
     server_version = "nanospan"
@@ -217,13 +219,13 @@ class _Handler(BaseHTTPRequestHandler):
         accept, accept_encoding = (
             ",".join(self.headers.get_all(name, ())) for name in ("Accept", "Accept-Encoding")
         )
-        place = self.path.partition("?")[0]
-        request = Request(self.command, place, accept, accept_encoding)
+        path = self.path.partition("?")[0]
+        request = Request(self.command, path, accept, accept_encoding)
         try:
             response = respond(self.server.exposition, METRICS_PATH, request)
-        except Exception as exc:  # noqa: BLE001 - whatever it is
+        except Exception as exc:  # noqa: BLE001 - a failed scrape must not end the server
             self.server.log_failure(self.client_address[0], exc)
-            self.send_error(500, "the exposition failed; the program's log says why")
+            self.send_error(500, "the exposition failed; see the program's log")
             return
         self.send_response(int(response.status[:3]))
         for name, value in response.headers:
@@ -235,4 +237,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - overridden
-        """Say nothing: the program's output is its own."""
+        """Log nothing: the program's standard error belongs to the program."""

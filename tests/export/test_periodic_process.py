@@ -1,0 +1,146 @@
+"""Periodic exports when a process exits or forks."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+PROGRAM = """
+import json, os, sys, threading, time
+from nanospan import get_performance_monitor
+from nanospan.export.periodic import export_periodically
+monitor = get_performance_monitor()
+def report(who):
+    def export(snapshot, measurements):
+        counts = {name: each.all.count for name, each in snapshot.operations.items()}
+        os.write(1, (json.dumps([who, counts]) + "\\n").encode())
+    return export
+"""
+
+
+def run(code):
+    """Run the program; return its reports, the seconds it took, and its standard error."""
+    before = time.monotonic()
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM + code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    reports = [json.loads(line) for line in finished.stdout.splitlines()]
+    return reports, time.monotonic() - before, finished.stderr
+
+
+def test_all_exporters_export_when_the_interpreter_exits():
+    """Exporters that were not closed export the latest samples at exit."""
+    reports, _, errors = run("""
+export_periodically(report("a"), interval=3600)
+export_periodically(report("b"), interval=3600)
+monitor.record_metric("op", 0.1)
+""")
+    assert sorted(reports) == [["a", {"op": 1}], ["b", {"op": 1}]]
+    assert not errors
+
+
+def test_an_exporter_that_hangs_delays_the_exit_by_its_exit_timeout():
+    """The exit waits for ``exit_timeout``, logs that, and the others still make last exports."""
+    reports, seconds, errors = run("""
+export_periodically(lambda *_: time.sleep(600), interval=3600, exit_timeout=0.2)
+export_periodically(report("other"), interval=3600)
+monitor.record_metric("op", 0.1)
+""")
+    assert reports == [["other", {"op": 1}]]
+    assert seconds < 60
+    assert "not done 0.2 s after the interpreter began to exit" in errors
+
+
+def test_the_last_export_works_without_a_new_thread():
+    """If the exiting interpreter refuses new threads, the last export runs on the main thread."""
+    reports, _, errors = run("""
+export_periodically(report("a"), interval=3600)
+monitor.record_metric("op", 0.1)
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+threading.Thread.start = refuse
+""")
+    assert reports == [["a", {"op": 1}]]
+    assert not errors
+
+
+def test_an_export_under_way_at_exit_is_followed_by_the_last_one():
+    """An export that began before the latest samples were recorded does not count as the last."""
+    reports, _, _ = run("""
+began, go_on = threading.Event(), threading.Event()
+inner = report("a")
+def slow(snapshot, measurements):
+    began.set()
+    go_on.wait(60)
+    inner(snapshot, measurements)
+export_periodically(slow, interval=0.01, exit_timeout=60)
+began.wait(60)
+monitor.record_metric("op", 0.1)
+threading.Timer(0.2, go_on.set).start()
+""")
+    assert reports[-1] == ["a", {"op": 1}]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_exports_its_own_samples():
+    """The child exports only samples since the fork, and the parent continues as before."""
+    reports, _, errors = run("""
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+who = ["parent"]
+def export(snapshot, measurements):
+    report(who[0])(snapshot, measurements)
+handle = export_periodically(export, interval=0.05)
+monitor.record_metric("op", 0.1)
+handle.flush()
+child = os.fork()
+if child == 0:
+    who[0] = "child"
+    assert handle.export_count == 0
+    monitor.record_metric("op", 0.1)
+    monitor.record_metric("op", 0.1)
+    deadline = time.monotonic() + 60
+    while handle.export_count < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    monitor.record_metric("op", 0.1)
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+""")
+    children = [counts for who, counts in reports if who == "child"]
+    parents = [counts for who, counts in reports if who == "parent"]
+    assert children[-1] == {"op": 3}
+    assert parents[-1] == {"op": 1}
+    assert not errors
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_forks_while_exports_are_under_way():
+    """Children forked during the parent's exports can record, export and exit."""
+    reports, _, errors = run("""
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+import signal
+for i in range(50):
+    monitor.record_metric(f"op{i}", 0.1)
+handle = export_periodically(lambda *_: None, interval=0.0001)
+children = []
+for i in range(40):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # ends a child that is stuck
+        monitor.record_metric("first seen by the child", 0.1)
+        os._exit(0 if handle.flush(60) and handle.close(60) else 1)
+    children.append(child)
+    time.sleep(0.001)
+assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
+""")
+    assert reports == []
+    assert not errors
