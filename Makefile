@@ -34,7 +34,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml $(RUST_SOURCES)
 
 install: $(VENV)/.installed ## create .venv and install nanospan with all extras and tools
 
-demo: $(VENV)/.demo ## run the demo: a small memory service on an embedded PostgreSQL
+demo: $(VENV)/.demo ## run the demo, a small memory service on an embedded PostgreSQL
 	$(BIN)/nanospan demo
 
 test: test-rust test-loom test-python ## run all tests
