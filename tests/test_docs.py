@@ -46,6 +46,14 @@ def test_links_lead_to_files(document):
         assert (document.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_paths_in_the_pages_exist(document):
+    """Every path in backticks that starts with one of the project's folders exists."""
+    folders = "benches|docs|examples|python|rust|tests|tools"
+    for path in re.findall(rf"`((?:{folders})/[\w./-]+)", document.read_text()):
+        assert (ROOT / path).exists(), path
+
+
 def test_every_make_command_in_the_pages_exists():
     """Every `make X` in a page is a target of the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
