@@ -2,10 +2,6 @@
 //! every decision is made in those crates or in the Python package.
 
 #![deny(unsafe_code)]
-#![expect(
-    clippy::disallowed_types,
-    reason = "objects of the interpreter are shared by its rules, not by those of the recording core"
-)]
 
 use pyo3::prelude::*;
 
@@ -15,7 +11,8 @@ mod export;
 mod gil;
 #[allow(
     unsafe_code,
-    reason = "types and functions written against the C API, for their speed"
+    clippy::disallowed_types,
+    reason = "types and functions written against the C API, for their speed; their atomics and cells lie in its objects"
 )]
 mod hot;
 mod metadata;
@@ -27,6 +24,7 @@ mod operation_ref;
 mod outcome;
 mod regression;
 mod snapshot;
+mod sync;
 mod values;
 
 /// The compiled core of nanospan. Use the names that `nanospan` exports.

@@ -1,6 +1,6 @@
 //! The monitor's recording side; `nanospan.PerformanceMonitor` derives from it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use nanospan_record::{Lookup, Outcome, Registry, Seconds, registry::OVERFLOW};
 use pyo3::{
@@ -18,6 +18,7 @@ use crate::{
     monitor_snapshot::MonitorSnapshot,
     names,
     operation::{Operation, Shared, events_failed},
+    sync::OnceLock,
 };
 
 /// Records operations. Use `nanospan.PerformanceMonitor`.

@@ -1,9 +1,6 @@
 //! An operation as the monitor and its spans hold it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use nanospan_format::Columns;
 use nanospan_record::{
@@ -26,12 +23,13 @@ use crate::{
     metadata::{self, MetadataTable},
     outcome,
     snapshot::Snapshot,
+    sync::Switch,
 };
 
 /// What all operations of a monitor share.
 pub struct Shared {
     registry: Registry,
-    enabled: AtomicBool,
+    enabled: Switch,
     events: Exclusive<Option<Py<PyAny>>>,
 }
 
@@ -40,7 +38,7 @@ impl Shared {
     pub fn new(registry: Registry, events: Py<PyAny>) -> Self {
         Self {
             registry,
-            enabled: AtomicBool::new(true),
+            enabled: Switch::new(true),
             events: Exclusive::new(Some(events)),
         }
     }
@@ -53,11 +51,11 @@ impl Shared {
     #[inline]
     pub fn enabled(&self) -> bool {
         // Relaxed: a switch that publishes nothing; "from now on" has no sharper meaning than that.
-        self.enabled.load(Ordering::Relaxed)
+        self.enabled.load_relaxed()
     }
 
     pub fn enable(&self, on: bool) {
-        self.enabled.store(on, Ordering::Relaxed);
+        self.enabled.store_relaxed(on);
     }
 
     pub fn events<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {

@@ -1,10 +1,5 @@
 //! Where decorated functions record: an operation, or a name in the process-wide monitor.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU64, Ordering},
-};
-
 use nanospan_record::{Measured, Outcome};
 use pyo3::{
     PyTraverseError, PyVisit, intern,
@@ -19,12 +14,13 @@ use crate::{
     names,
     operation::Operation,
     outcome,
+    sync::{Generation, OnceLock},
 };
 
 /// The process-wide monitor, kept here so that decorated calls find it without running Python.
 static PROCESS_MONITOR: Exclusive<Option<Py<Monitor>>> = Exclusive::new(None);
 /// How many times it was set, so that what was found through it is known to be current.
-static GENERATION: AtomicU64 = AtomicU64::new(0);
+static GENERATION: Generation = Generation::new();
 
 /// The process-wide monitor, or None before it is made.
 #[pyfunction]
@@ -38,7 +34,7 @@ pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {
     let before = PROCESS_MONITOR.with(py, |current| {
         // Release, with the Acquires in `known` and `look_up`: a thread that sees the number sees the
         // monitor, or waits for it.
-        GENERATION.fetch_add(1, Ordering::Release);
+        GENERATION.advance_release();
         std::mem::replace(current, monitor)
     });
     drop(before.map(|before| before.into_bound(py)));
@@ -129,14 +125,14 @@ impl OperationRef {
     fn known<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Operation>> {
         let (generation, operation) = self.found.get()?;
         // Acquire: pairs with the Release in set_process_monitor.
-        let current = self.name.is_none() || *generation == GENERATION.load(Ordering::Acquire);
+        let current = self.name.is_none() || *generation == GENERATION.load_acquire();
         current.then(|| operation.bind(py))
     }
 
     #[cold]
     fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
         let ask = || -> PyResult<_> {
-            let generation = GENERATION.load(Ordering::Acquire);
+            let generation = GENERATION.load_acquire();
             let monitor = py
                 .import(intern!(py, "nanospan.monitor"))?
                 .call_method0(intern!(py, "get_performance_monitor"))?
@@ -144,7 +140,7 @@ impl OperationRef {
             Ok((generation, monitor))
         };
         let (mut generation, mut monitor) = ask()?;
-        if generation != GENERATION.load(Ordering::Acquire) {
+        if generation != GENERATION.load_acquire() {
             // The first to ask makes the monitor, and would look it up for ever.
             (generation, monitor) = ask()?;
         }

@@ -30,7 +30,7 @@ pub mod sample;
 pub mod seconds;
 pub mod snapshot;
 pub mod summary;
-mod sync;
+pub mod sync;
 #[cfg(test)]
 mod tests;
 

@@ -112,18 +112,40 @@ impl<T> RwLock<T> {
     }
 }
 
-/// A value that the first thread to ask for it computes.
-#[derive(Debug)]
+/// A value that is set once, by the first thread that needs it.
+#[derive(Debug, Default)]
 pub struct OnceLock<T>(sync::OnceLock<T>);
 
 impl<T> OnceLock<T> {
     /// A value still to be computed.
+    #[must_use]
     pub const fn new() -> Self {
         Self(sync::OnceLock::new())
+    }
+
+    /// The value, if there is one yet.
+    #[inline]
+    pub fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    /// Sets the value.
+    ///
+    /// # Errors
+    ///
+    /// The value given, if there is one already.
+    pub fn set(&self, value: T) -> Result<(), T> {
+        self.0.set(value)
     }
 
     /// The value, computed by `compute` if no thread did before.
     pub fn get_or_init(&self, compute: impl FnOnce() -> T) -> &T {
         self.0.get_or_init(compute)
+    }
+}
+
+impl<T> From<T> for OnceLock<T> {
+    fn from(value: T) -> Self {
+        Self(value.into())
     }
 }

@@ -1,9 +1,6 @@
 //! Expositions for Prometheus, encoded without the GIL.
 
-use std::{
-    borrow::Cow,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{borrow::Cow, sync::MutexGuard};
 
 use nanospan_format::prometheus::{
     Family, Format, Head, Kind, Options, Sample, Series, Source, Value, encode, samples,
@@ -14,7 +11,9 @@ use pyo3::{
     types::{IntoPyDict, PyBytes, PyDict},
 };
 
-use crate::{error, gil::DropWithoutGil, monitor_snapshot::MonitorSnapshot, snapshot::Snapshot};
+use crate::{
+    error, gil::DropWithoutGil, monitor_snapshot::MonitorSnapshot, snapshot::Snapshot, sync::Mutex,
+};
 
 /// Label names and values.
 type Labels = Vec<(String, String)>;
@@ -190,7 +189,7 @@ impl Chunks {
     }
 
     fn left(&self) -> MutexGuard<'_, Left> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+        self.left.lock()
     }
 }
 
