@@ -1,4 +1,4 @@
-"""docs/alerts.md takes a stranger from nothing to a firing alert: what it shows is what happens."""
+"""The code, files and commands in docs/alerts.md do what the page shows."""
 
 import itertools
 import json
@@ -43,13 +43,13 @@ SHOWN = [
 
 @pytest.mark.parametrize(("code", "shown"), SHOWN)
 def test_programs_print_what_is_shown(code, shown, tmp_path):
-    """A Python block that is followed by a text prints exactly that."""
+    """A Python block that is followed by a text block prints exactly that text."""
     done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
     assert (done.returncode, done.stdout) == (0, shown)
 
 
 def test_commands_print_what_is_shown(tmp_path):
-    """On the files of the page, each command prints and returns what is shown below it."""
+    """Run on the page's files, each command prints the output and returns the status shown."""
     for kind, block in BLOCKS:
         if kind == "toml":
             name = re.match(r"# (\w+\.toml)\n", block)[1]
@@ -65,8 +65,8 @@ def test_commands_print_what_is_shown(tmp_path):
             status = done.returncode
 
 
-def test_every_file_but_the_wrong_one_can_be_used(tmp_path):
-    """`nanospan alerts check` accepts the others."""
+def test_every_file_except_wrong_toml_is_valid(tmp_path):
+    """``nanospan alerts check`` accepts the others."""
     for kind, block in BLOCKS:
         if kind == "toml" and "wrong.toml" not in block:
             (tmp_path / "file.toml").write_text(block)
@@ -74,8 +74,8 @@ def test_every_file_but_the_wrong_one_can_be_used(tmp_path):
             assert done.returncode == 0, done.stdout
 
 
-def test_the_payload_is_what_a_webhook_gets():
-    """The JSON has the keys of an alert, in their order, and values of the same types."""
+def test_the_payload_shown_has_the_format_of_a_webhook():
+    """The JSON has the keys of an alert in the same order, and values of the same types."""
     [payload] = [json.loads(block) for kind, block in BLOCKS if kind == "json"]
     alert = make_alert().to_dict()
     assert list(payload) == list(alert)

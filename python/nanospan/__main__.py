@@ -1,4 +1,4 @@
-"""`python -m nanospan` is the command `nanospan`."""
+"""Run the command ``nanospan`` as ``python -m nanospan``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pytest fixture `perf_budget`. It imports the rest of nanospan when a test asks for it."""
+"""The pytest fixture ``perf_budget``, which imports the rest of nanospan only when it is used."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that writes baselines."""
+    """Add the option ``--perf-update``, which rewrites baselines."""
     parser.getgroup("nanospan").addoption(
         "--perf-update",
         action="store_true",
-        help="have perf_budget write its baseline files anew instead of comparing with them",
+        help="make perf_budget rewrite its baseline files instead of comparing with them",
     )
 
 
 @pytest.fixture
 def perf_budget(request: pytest.FixtureRequest) -> PerfBudget:
-    """Fail the test if an operation takes longer in a block than its budget allows.
+    """Fail the test if an operation exceeds its budget in a block.
 
     ```python
     def test_search(perf_budget):
@@ -30,10 +30,10 @@ def perf_budget(request: pytest.FixtureRequest) -> PerfBudget:
                 search(question)  # records the operation "search"
     ```
 
-    Judged are the executions of the operation that the process's monitor records during the block;
-    if there are none, the block as a whole. Baseline files start from pytest's root folder, and are
-    written with ``pytest --perf-update``.
+    The samples of the operation that the process's monitor records during the block are checked; if
+    there are none, the duration of the block as a whole. Paths of baseline files are relative to
+    pytest's root folder; ``pytest --perf-update`` writes the files.
     """
-    from nanospan.regression.budget import PerfBudget  # noqa: PLC0415 - cheap unless used
+    from nanospan.regression.budget import PerfBudget  # noqa: PLC0415 - unused costs nothing
 
     return PerfBudget(request.config.rootpath, update=request.config.getoption("perf_update"))

@@ -1,4 +1,4 @@
-"""A clock that tests move, and an engine that looks when they say."""
+"""An engine whose clock and evaluations are controlled by the test."""
 
 from types import SimpleNamespace
 
@@ -8,8 +8,8 @@ from nanospan.alerts.engine import Clock, Engine
 from nanospan.alerts.observations import MonitorObservations
 
 
-class _SetClock(MonitorObservations):
-    """Observations whose Unix times are off, as they are once the clock was set."""
+class _ShiftedClock(MonitorObservations):
+    """Observations whose Unix times are shifted, as after the system clock was set."""
 
     step = 0.0
 
@@ -28,34 +28,34 @@ class _SetClock(MonitorObservations):
         )
 
 
-class Looking:
-    """An engine on a real monitor, with its time in the test's hands."""
+class EngineHarness:
+    """An engine on a real monitor, with a fake clock and without a thread."""
 
     def __init__(self, monitor):
         self.now = 1000.0
         self.wall = 1_700_000_000.0
-        self.told = []
-        self.recorded = []
+        self.announced = []
+        self.published = []
         self.monitor = monitor
         clock = Clock(lambda: self.now, lambda: self.wall)
-        self._observations = _SetClock(monitor)
+        self._observations = _ShiftedClock(monitor)
         self.engine = Engine(self._observations, self._publish, clock)
 
     def _publish(self, alert, announce):
-        self.recorded.append(alert)
+        self.published.append(alert)
         if announce:
-            self.told.append(alert)
+            self.announced.append(alert)
 
-    def set_clock(self, step):
-        """Set the system's clock by so many seconds."""
+    def shift_clock(self, step):
+        """Shift the system clock by ``step`` seconds."""
         self._observations.step += step
 
-    def rules(self, *rules):
+    def set_rules(self, *rules):
         self.engine.set_rules(rules)
         self.engine.tick()
 
-    def look(self, after=1.0, *, times=1):
-        """Let time pass and look, `times` times."""
+    def tick(self, after=1.0, *, times=1):
+        """Advance the clock and evaluate the rules, ``times`` times."""
         for _ in range(times):
             self.now += after
             self.wall += after
@@ -63,7 +63,7 @@ class Looking:
 
     @property
     def states(self):
-        return [(alert.rule, alert.operation, alert.state) for alert in self.recorded]
+        return [(alert.rule, alert.operation, alert.state) for alert in self.published]
 
     @property
     def active(self):
@@ -71,6 +71,6 @@ class Looking:
 
 
 @pytest.fixture
-def looking(monitor):
-    """An engine that looks at `monitor` when the test says."""
-    return Looking(monitor)
+def harness(monitor):
+    """An engine that evaluates its rules on ``monitor`` only when the test calls ``tick``."""
+    return EngineHarness(monitor)

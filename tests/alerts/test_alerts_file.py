@@ -1,4 +1,4 @@
-"""Files of alert rules: what they bring, and how they say what is wrong in them."""
+"""Files of alert rules: their contents, and how errors in them are reported."""
 
 from pathlib import Path
 
@@ -75,7 +75,7 @@ comment = "until the next century"
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a file of alert rules."""
+    """Return a function that writes a file of alert rules."""
 
     def write(text, name="alerts.toml"):
         path = tmp_path / name
@@ -86,17 +86,17 @@ def write(tmp_path):
 
 
 def problems(path, **options):
-    """What `load` says is wrong, as (line, key, message)."""
-    with pytest.raises(AlertsFileError) as refused:
+    """Return the errors that ``load`` reports, as (line, key, message)."""
+    with pytest.raises(AlertsFileError) as raised:
         load(path, **options)
-    assert isinstance(refused.value, ValueError)
-    for problem in refused.value.problems:
-        assert f"{path}:{problem.line}: {problem.message}" in str(refused.value)
-    return [(problem.line, problem.key, problem.message) for problem in refused.value.problems]
+    assert isinstance(raised.value, ValueError)
+    for problem in raised.value.problems:
+        assert f"{path}:{problem.line}: {problem.message}" in str(raised.value)
+    return [(problem.line, problem.key, problem.message) for problem in raised.value.problems]
 
 
-def test_a_file_brings_rules_sinks_and_silences(write, monkeypatch, tmp_path):
-    """Everything that can be said in Python about them can be said in a file."""
+def test_a_file_defines_rules_sinks_and_silences(write, monkeypatch, tmp_path):
+    """A file can express every setting that Python code can."""
     monkeypatch.setenv("TEST_HOOK_URL", "https://hooks.example/secret-path")
     monkeypatch.setenv("TEST_HOOK_TOKEN", "secret-token")
     (tmp_path / "baseline.json").touch()
@@ -127,13 +127,13 @@ def test_a_file_brings_rules_sinks_and_silences(write, monkeypatch, tmp_path):
 
 
 def test_checking_needs_neither_variables_nor_baselines(write):
-    """Elsewhere than where it will run, a file can be checked all the same."""
+    """A file can be checked on a machine other than the one it is for."""
     loaded = load(write(WHOLE), check=False)
     assert loaded.sinks[2].unset_variables == ["TEST_HOOK_URL", "TEST_HOOK_TOKEN"]
 
 
-def test_what_cannot_be_used_here_is_refused(write):
-    """A variable that is not set and a baseline that is not there are named with their lines."""
+def test_missing_variables_and_baselines_are_errors(write):
+    """A variable that is not set and a baseline file that does not exist are reported by line."""
     assert problems(write(WHOLE)) == [
         (18, "rule[1].baseline", "baseline = 'baseline.json': there is no such file"),
         (
@@ -179,16 +179,16 @@ RULE = '[[rule]]\nname = "r"\noperation = "op"\nstatistic = "p95"\n'
         ("a = 1\nb = [1,\n", 2, "", "at end of document"),
     ],
 )
-def test_what_is_wrong_is_named_with_line_key_and_value(write, text, line, key, message):
-    """Every kind of mistake tells its line, its key and the value."""
+def test_errors_name_line_key_and_value(write, text, line, key, message):
+    """Every kind of error is reported with its line, key and value."""
     [(found_line, found_key, found_message), *_] = problems(write(text))
     assert found_key == key
     assert message in found_message
     assert found_line == line
 
 
-def test_everything_that_is_wrong_is_told_at_once(write):
-    """Nobody has to run it five times to find five mistakes."""
+def test_all_errors_are_reported_at_once(write):
+    """Three mistakes take one run to find."""
     text = RULE + "above = -1\n[[sink]]\ntype = 'odd'\n[[silence]]\nuntil = 'soon'\n"
     assert [line for line, _, _ in problems(write(text))] == [5, 7, 9]
 
@@ -206,7 +206,7 @@ def test_everything_that_is_wrong_is_told_at_once(write):
     ],
 )
 def test_errors_show_no_secret(write, sink):
-    """Neither a URL nor a header's value is in the error; a secret header may not be in a file."""
+    """An error contains neither a URL nor a header's value, even if the key is misspelt."""
     path = write(f"[[sink]]\ntype = 'webhook'\n{sink}\n")
     told = problems(path)
     assert told
@@ -214,22 +214,22 @@ def test_errors_show_no_secret(write, sink):
 
 
 def test_a_sink_with_single_brackets_shows_no_secret(write):
-    """The most likely slip of all does not put a URL into the log."""
+    """The most likely typo does not reveal a URL."""
     [(line, key, message)] = problems(write("[sink]\ntype = 'webhook'\nurl = 'https://h/s3cret'\n"))
     assert (line, key) == (1, "sink")
     assert message == "sink = ...: must be tables, each headed [[sink]]"
 
 
-def test_a_byte_order_mark_is_no_mistake(write):
-    """Editors put one in front of UTF-8."""
+def test_a_byte_order_mark_is_ignored(write):
+    """Some editors write one at the start of a UTF-8 file."""
     assert load(write(b"\xef\xbb\xbf" + (RULE + "above = 1").encode())).rules
 
 
-def test_files_that_are_no_text_or_too_large_are_refused(write):
-    """Garbage is told with its line, and a file of megabytes is not read to its end."""
+def test_binary_and_oversized_files_are_rejected(write):
+    """Invalid UTF-8 is reported with its line, and a file of megabytes is not read to its end."""
     [(line, _, message)] = problems(write(b"a = 1\nb = '\xff'\n"))
-    assert (line, message) == (2, "is not UTF-8: invalid start byte")
-    with pytest.raises(AlertsFileError, match="larger than 1048576 bytes"):
+    assert (line, message) == (2, "must be UTF-8: invalid start byte")
+    with pytest.raises(AlertsFileError, match="must be at most 1048576 bytes"):
         load(write(b"#" * (1 << 21)))
     with pytest.raises(FileNotFoundError):
         load("absent.toml")
@@ -247,8 +247,8 @@ c = [
 '''.replace("'it''s' ]", "'it' ]")
 
 
-def test_lines_of_hard_documents():
-    """Strings over lines, arrays, comments and quoted keys do not lead astray."""
+def test_keys_are_found_in_difficult_documents():
+    """Multi-line strings, arrays, comments and quoted keys do not confuse the search."""
     text = HARD + "[t . 'u.v']\nk = 1\n[[t.w]]\n[[t.w]]\nm = '[x]'\n[t.w.n]\no = 1\n"
     tomllib.loads(text)
     assert locate(text) == {
@@ -272,7 +272,7 @@ VALUES = st.sampled_from(
 
 @given(st.lists(st.tuples(st.booleans(), VALUES, st.sampled_from(["", "\n", "# x = [\n"]))))
 def test_every_key_is_found_on_its_line(statements):
-    """In any document, the line that is told begins with the key."""
+    """In any document, the reported line begins with the key."""
     text = ""
     for number, (is_table, value, blank) in enumerate(statements):
         text += f"[[t]]\n{blank}" if is_table else f"k{number} = {value}\n{blank}"
@@ -287,7 +287,7 @@ def test_every_key_is_found_on_its_line(statements):
 
 
 def test_paths_in_a_file_are_relative_to_it(write, monkeypatch, tmp_path):
-    """Wherever the program runs."""
+    """The working directory of the program does not matter."""
     (tmp_path / "b.json").touch()
     path = write(
         "[[rule]]\nname = 'r'\nkind = 'regression'\noperation = '*'\nbaseline = 'b.json'\n"

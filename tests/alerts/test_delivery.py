@@ -1,4 +1,4 @@
-"""Delivery: each sink for itself, with bounded queues and in bounded time."""
+"""Delivery: independent sinks, with bounded queues and bounded waiting."""
 
 import logging
 import threading
@@ -8,129 +8,129 @@ import pytest
 from alerting import PATIENCE, make_alert, wait_until
 
 from nanospan.alerts import DeliveryError, Sink, StatisticRule
-from nanospan.alerts.delivery import Courier
+from nanospan.alerts.delivery import SinkWorker
 
 
-class Held(Sink):
-    """Takes alerts only while the gate is open."""
+class Gated(Sink):
+    """Accepts alerts only while its gate is open."""
 
     def __init__(self, **filters):
         super().__init__(**filters)
         self.gate = threading.Event()
         self.entered = threading.Event()
-        self.got = []
+        self.delivered = []
         self.closed = False
 
     def deliver(self, alert, pause):
         self.entered.set()
         assert self.gate.wait(PATIENCE)
-        self.got.append(alert.rule)
+        self.delivered.append(alert.rule)
 
     def close(self):
         self.closed = True
 
 
 @pytest.fixture
-def courier():
-    """A courier to a sink that is held, with room for three."""
-    courier = Courier(Held(), capacity=3)
-    yield courier
-    courier.sink.gate.set()
-    finish(courier)
+def worker():
+    """A worker whose sink is blocked by its gate, with a queue of three alerts."""
+    worker = SinkWorker(Gated(), capacity=3)
+    yield worker
+    worker.sink.gate.set()
+    finish(worker)
 
 
-def finish(courier, seconds=PATIENCE):
-    courier.end(time.monotonic() + seconds)
-    courier.join()
+def finish(worker, seconds=PATIENCE):
+    worker.end(time.monotonic() + seconds)
+    worker.join()
 
 
-def test_alerts_arrive_in_order(courier):
-    """What was put is delivered, one after another, and counted."""
-    courier.sink.gate.set()
+def test_alerts_are_delivered_in_order(worker):
+    """Queued alerts are delivered one after another and counted."""
+    worker.sink.gate.set()
     for number in range(3):
-        courier.put(make_alert(rule=str(number)))
-    assert courier.flush(PATIENCE)
-    assert courier.sink.got == ["0", "1", "2"]
-    report = courier.report()
+        worker.put(make_alert(rule=str(number)))
+    assert worker.flush(PATIENCE)
+    assert worker.sink.delivered == ["0", "1", "2"]
+    report = worker.report()
     assert (report.queued, report.delivered, report.lost) == (0, 3, 0)
 
 
-def test_a_full_queue_loses_the_oldest_and_counts_them(courier, caplog):
-    """`put` never waits: what does not fit is lost, counted and logged at 1, 2, 4, 8 ..."""
-    courier.put(make_alert(rule="first"))
-    assert courier.sink.entered.wait(PATIENCE)
+def test_a_full_queue_drops_the_oldest_alerts(worker, caplog):
+    """``put`` never blocks: dropped alerts are counted, and logged at 1, 2, 4, 8 ..."""
+    worker.put(make_alert(rule="first"))
+    assert worker.sink.entered.wait(PATIENCE)
     for number in range(8):
-        courier.put(make_alert(rule=str(number)))
-    report = courier.report()
+        worker.put(make_alert(rule=str(number)))
+    report = worker.report()
     assert (report.queued, report.lost) == (4, 5)
     losses = [record.args[2] for record in caplog.records]
     assert losses == [1, 2, 4]
-    courier.sink.gate.set()
-    assert courier.flush(PATIENCE)
-    assert courier.sink.got == ["first", "5", "6", "7"]
+    worker.sink.gate.set()
+    assert worker.flush(PATIENCE)
+    assert worker.sink.delivered == ["first", "5", "6", "7"]
 
 
-def test_flush_says_whether_all_was_delivered(courier):
-    """It gives up after its time."""
-    courier.put(make_alert())
-    assert not courier.flush(0.05)
-    courier.sink.gate.set()
-    assert courier.flush(PATIENCE)
+def test_flush_returns_whether_all_alerts_were_delivered(worker):
+    """It returns False when its timeout expires."""
+    worker.put(make_alert())
+    assert not worker.flush(0.05)
+    worker.sink.gate.set()
+    assert worker.flush(PATIENCE)
 
 
-def test_the_end_delivers_what_waits(courier):
-    """Ending waits for the queue, closes the sink, and takes nothing more."""
+def test_ending_delivers_queued_alerts(worker):
+    """Ending empties the queue, closes the sink, and accepts no more alerts."""
     for number in range(3):
-        courier.put(make_alert(rule=str(number)))
-    courier.sink.gate.set()
-    finish(courier)
-    assert courier.sink.got == ["0", "1", "2"]
-    assert courier.sink.closed
-    courier.put(make_alert())
-    assert courier.report().lost == 1
+        worker.put(make_alert(rule=str(number)))
+    worker.sink.gate.set()
+    finish(worker)
+    assert worker.sink.delivered == ["0", "1", "2"]
+    assert worker.sink.closed
+    worker.put(make_alert())
+    assert worker.report().lost == 1
 
 
-def test_the_end_comes_in_time_whatever_the_sink_does(courier, caplog):
-    """A sink that hangs is left behind; what it did not take is lost, and said so."""
-    courier.put(make_alert())
-    assert courier.sink.entered.wait(PATIENCE)
-    courier.put(make_alert())
+def test_ending_does_not_wait_for_a_sink_that_hangs(worker, caplog):
+    """At the deadline the undelivered alerts are lost, and the loss is logged."""
+    worker.put(make_alert())
+    assert worker.sink.entered.wait(PATIENCE)
+    worker.put(make_alert())
     began = time.monotonic()
-    finish(courier, 0.1)
+    finish(worker, 0.1)
     assert time.monotonic() - began < PATIENCE
-    assert courier.report().lost == 2
-    assert caplog.messages == ["Held did not take 2 alerts before the end; they are lost"]
+    assert worker.report().lost == 2
+    assert caplog.messages == ["Gated lost 2 alerts: not delivered before the deadline"]
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), SystemExit("odd"), KeyboardInterrupt()])
-def test_whatever_a_sink_raises_the_next_alert_is_delivered(error, caplog):
-    """The alert is lost and counted, and the error is logged with its traceback."""
+def test_an_exception_in_deliver_loses_only_that_alert(error, caplog):
+    """The alert is counted as lost, and the exception is logged with its traceback."""
 
     class Failing(Sink):
         def __init__(self):
             super().__init__()
-            self.got = []
+            self.delivered = []
 
         def deliver(self, alert, pause):
             if alert.rule == "bad":
                 raise error
-            self.got.append(alert.rule)
+            self.delivered.append(alert.rule)
 
-    courier = Courier(Failing())
+    worker = SinkWorker(Failing())
     for name in ("bad", "good"):
-        courier.put(make_alert(rule=name))
-    assert courier.flush(PATIENCE)
-    assert courier.sink.got == ["good"]
-    report = courier.report()
+        worker.put(make_alert(rule=name))
+    assert worker.flush(PATIENCE)
+    assert worker.sink.delivered == ["good"]
+    report = worker.report()
     assert (report.delivered, report.lost) == (1, 1)
     assert report.last_error == type(error).__name__
     assert any(record.exc_info for record in caplog.records)
-    finish(courier)
+    finish(worker)
 
 
-def test_whatever_else_a_sink_raises_the_others_and_its_next_alerts_are_delivered(monitor):
-    """None of its methods ends a look, a thread or another sink, nor does it run hot."""
-    told, taken, refreshed = [], [], []
+def test_exceptions_in_other_methods_of_a_sink_stop_nothing(monitor):
+    """The engine, the sink's thread and other sinks go on, and failing refreshes are paced."""
+    received, taken, refreshed = [], [], []
 
     class Picky(Sink):
         def wants(self, alert):
@@ -164,24 +164,24 @@ def test_whatever_else_a_sink_raises_the_others_and_its_next_alerts_are_delivere
     monitor.alerts.add_sink(Restless())
     with pytest.raises(RuntimeError):
         monitor.alerts.add_sink(Nameless())
-    monitor.alerts.add_sink(lambda alert: told.append(alert.state))
+    monitor.alerts.add_sink(lambda alert: received.append(alert.state))
     monitor.alerts.add(
         StatisticRule(name="r", operation="op", statistic="in_flight", above=0, window=0.1)
     )
     with monitor.track_operation("op"):
         wait_until(lambda: len(refreshed) == 2)
-        assert told == ["firing"]
-    wait_until(lambda: told == taken == ["firing", "resolved"])
+        assert received == ["firing"]
+    wait_until(lambda: received == taken == ["firing", "resolved"])
     assert refreshed[1] - refreshed[0] >= 1
     picky, restless, _ = monitor.alerts.deliveries()
     assert (picky.lost, restless.lost) == (2, 2)
-    thread = monitor.alerts._couriers[1]._thread
+    thread = monitor.alerts._workers[1]._thread
     monitor.alerts.close()
     wait_until(lambda: not thread.is_alive())
 
 
-def test_pausing_ends_with_the_program():
-    """A sink that waits between attempts is told when there is no time for another."""
+def test_a_pause_ends_when_the_worker_ends():
+    """A sink that waits between attempts learns that no time is left for another."""
     paused = threading.Event()
     answers = []
 
@@ -192,35 +192,35 @@ def test_pausing_ends_with_the_program():
             answers.append(pause(1000))
             raise DeliveryError("gave up")
 
-    courier = Courier(Patient())
-    courier.put(make_alert())
+    worker = SinkWorker(Patient())
+    worker.put(make_alert())
     assert paused.wait(PATIENCE)
-    finish(courier)
+    finish(worker)
     assert answers == [True, False]
-    assert courier.report().last_error == "gave up"
+    assert worker.report().last_error == "gave up"
 
 
-def test_a_slow_sink_delays_no_other(monitor):
-    """While one sink hangs, another hears of everything at once."""
-    held, told = Held(), []
-    monitor.alerts.add_sink(held)
-    monitor.alerts.add_sink(lambda alert: told.append(alert.rule))
+def test_a_slow_sink_does_not_delay_others(monitor):
+    """While one sink hangs, another gets every alert at once."""
+    gated, received = Gated(), []
+    monitor.alerts.add_sink(gated)
+    monitor.alerts.add_sink(lambda alert: received.append(alert.rule))
     for number in range(50):
         monitor.alerts._publish(make_alert(rule=str(number)), True)
-    wait_until(lambda: len(told) == 50)
-    assert held.got == []
+    wait_until(lambda: len(received) == 50)
+    assert gated.delivered == []
     reports = monitor.alerts.deliveries()
     assert [(r.sink, r.queued, r.delivered) for r in reports] == [
-        ("Held", 50, 0),
+        ("Gated", 50, 0),
         (reports[1].sink, 0, 50),
     ]
-    held.gate.set()
+    gated.gate.set()
     monitor.alerts.close(PATIENCE)
-    assert len(held.got) == 50
+    assert len(gated.delivered) == 50
 
 
 def test_without_a_sink_alerts_go_to_the_log(monitor, caplog):
-    """Whoever adds a rule and nothing else hears of it all the same."""
+    """A rule alone is enough to be alerted."""
     with caplog.at_level(logging.INFO, "nanospan.alerts"):
         monitor.alerts._publish(make_alert(), True)
         assert monitor.alerts.flush(PATIENCE)

@@ -1,4 +1,4 @@
-"""`monitor.alerts`: adding, loading, silencing and closing."""
+"""``monitor.alerts``: adding, loading, silencing and closing."""
 
 import datetime as dt
 
@@ -17,13 +17,13 @@ def rule(name="r", **fields):
 
 @pytest.fixture
 def alerts(monitor):
-    """A monitor's alerts, closed in the end."""
+    """A monitor's alerts, which are closed after the test."""
     yield monitor.alerts
     monitor.alerts.close()
 
 
 def test_a_monitor_has_its_own_alerts(monitor):
-    """The same ones each time, and new ones after they were closed."""
+    """``monitor.alerts`` returns the same object until it is closed, and then a new one."""
     alerts = monitor.alerts
     assert alerts is monitor.alerts
     assert alerts is not PerformanceMonitor().alerts
@@ -37,10 +37,10 @@ def test_a_monitor_has_its_own_alerts(monitor):
     assert monitor.alerts is not alerts
 
 
-def test_names_are_unique(alerts):
-    """A second rule of a name is refused unless it is to replace the first."""
+def test_rule_names_are_unique(alerts):
+    """A second rule of the same name is rejected unless ``replace`` is true."""
     alerts.add(rule())
-    with pytest.raises(ValueError, match="there is a rule 'r'"):
+    with pytest.raises(ValueError, match="there is already a rule named 'r'"):
         alerts.add(rule(above=0.2))
     alerts.add(rule(above=0.2), replace=True)
     assert alerts.rules() == [rule(above=0.2)]
@@ -48,12 +48,12 @@ def test_names_are_unique(alerts):
     assert alerts.rules() == []
     with pytest.raises(KeyError):
         alerts.remove("r")
-    with pytest.raises(TypeError, match="a rule is a StatisticRule"):
+    with pytest.raises(TypeError, match=r"rule must be a StatisticRule.*got dict"):
         alerts.add({"name": "r"})
 
 
-def test_loading_again_replaces_what_the_file_brought(alerts, tmp_path):
-    """Rules, sinks and silences of the file; what came otherwise stays."""
+def test_loading_a_file_again_replaces_what_it_added(alerts, tmp_path):
+    """Its rules, sinks and silences are replaced; others are kept."""
     path = tmp_path / "alerts.toml"
     alerts.add(rule("by hand"))
     kept = alerts.add_sink(LogSink())
@@ -78,8 +78,8 @@ until = 2100-01-01T00:00:00Z
         assert sinks == [str(kept), str(JsonLinesSink(tmp_path / f"{name}.jsonl"))]
 
 
-def test_a_broken_file_changes_nothing(alerts, tmp_path):
-    """Neither a mistake in it nor a name that is taken leaves half of it behind."""
+def test_a_file_with_errors_changes_nothing(alerts, tmp_path):
+    """A mistake or a duplicate rule name leaves rules and sinks as they were."""
     alerts.add(rule("taken"))
     path = tmp_path / "alerts.toml"
     for text in (
@@ -95,7 +95,7 @@ def test_a_broken_file_changes_nothing(alerts, tmp_path):
 
 
 def test_silences_end(alerts):
-    """By time, or before it by hand; a silence needs one end."""
+    """A silence ends at its time or when it is removed, and needs exactly one end."""
     silence = alerts.silence(seconds=60, rule="r", comment="deploying")
     assert alerts.silences() == [silence]
     alerts.unsilence(silence)
@@ -104,9 +104,9 @@ def test_silences_end(alerts):
     past = dt.datetime(2000, 1, 1, tzinfo=dt.timezone.utc)
     alerts.silence(until=past)
     assert alerts.silences() == []
-    with pytest.raises(ValueError, match="one of until and seconds"):
+    with pytest.raises(ValueError, match=r"exactly one of until and seconds .* got neither"):
         alerts.silence()
-    with pytest.raises(ValueError, match="one of until and seconds"):
+    with pytest.raises(ValueError, match=r"exactly one of until and seconds .* got both"):
         alerts.silence(until=past, seconds=3)
     with pytest.raises(ValueError, match="must be a finite number"):
         alerts.silence(seconds=float("inf"))
@@ -114,52 +114,52 @@ def test_silences_end(alerts):
         alerts.silence(seconds=-60)
 
 
-def test_a_sink_is_added_once(alerts):
-    """Adding it again is an error, removing it ends it."""
+def test_a_sink_can_be_added_and_removed_once(alerts):
+    """Adding a sink that is registered is an error, and so is removing one that is not."""
     sink = alerts.add_sink(LogSink())
-    with pytest.raises(ValueError, match="added before"):
+    with pytest.raises(ValueError, match="is already registered"):
         alerts.add_sink(sink)
     alerts.remove_sink(sink)
-    with pytest.raises(ValueError, match="no sink of these alerts"):
+    with pytest.raises(ValueError, match="is not registered"):
         alerts.remove_sink(sink)
     with pytest.raises(TypeError, match="callable"):
         alerts.add_sink("log")
 
 
 class StateSink(Sink):
-    """Keeps what it is told."""
+    """Collects alerts, including those that fire when it is added."""
 
-    wants_standing = True
+    wants_current_alerts = True
 
     def __init__(self):
         super().__init__()
-        self.told = []
+        self.received = []
 
     def deliver(self, alert, _pause):
-        self.told.append((alert.rule, alert.state))
+        self.received.append((alert.rule, alert.state))
 
 
-def test_a_sink_that_keeps_a_state_is_told_of_what_fires_already(alerts, monitor):
-    """So a file that is loaded again ends nothing elsewhere; others hear of changes only."""
+def test_a_new_sink_gets_current_alerts_only_if_it_wants_them(alerts, monitor):
+    """A sink that wants them gets the firing alerts when added; others get later changes only."""
     alerts.add(rule("busy", statistic="in_flight", above=0, window=0.1))
     first, other, second = StateSink(), [], StateSink()
     alerts.add_sink(first)
     with monitor.track_operation("op"):
-        wait_until(lambda: first.told == [("busy", "firing")])
+        wait_until(lambda: first.received == [("busy", "firing")])
         alerts.remove_sink(first)
         alerts.add_sink(lambda alert: other.append(alert.state))
         alerts.add_sink(second)
-        wait_until(lambda: second.told == [("busy", "firing")])
-    wait_until(lambda: second.told[-1] == ("busy", "resolved"))
+        wait_until(lambda: second.received == [("busy", "firing")])
+    wait_until(lambda: second.received[-1] == ("busy", "resolved"))
     wait_until(lambda: other == ["resolved"])
     third = StateSink()
     alerts.add_sink(third)
     assert alerts.flush()
-    assert third.told == []
+    assert third.received == []
 
 
-def test_repr_says_how_it_stands(alerts):
-    """Rules, and what is active."""
+def test_repr_shows_counts_of_rules_and_active_alerts(alerts):
+    """It also shows that the alerts are closed."""
     assert repr(alerts) == "<Alerts of 0 rules, 0 active>"
     alerts.close()
     assert repr(alerts) == "<Alerts of 0 rules, closed>"

@@ -1,4 +1,4 @@
-"""Alerts in a process: import, environment, fork, exit."""
+"""Alerts in a process: import, environment variable, fork and exit."""
 
 import json
 import os
@@ -22,7 +22,7 @@ path = "alerts.jsonl"
 
 
 def run(code, folder, **environment):
-    """Run `code` in a fresh interpreter and return what it printed and logged."""
+    """Run ``code`` in a new interpreter and return its standard output and error output."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -46,7 +46,7 @@ def wait(condition):
 
 
 def test_importing_nanospan_imports_no_alerts(tmp_path):
-    """Neither does asking for the process's monitor; alerts themselves need no third party."""
+    """Getting the process's monitor does not either; alerts import no third-party package."""
     code = """
 import sys
 import nanospan
@@ -59,7 +59,7 @@ assert not {"httpx", "tomllib", "psycopg", "rich"} & set(sys.modules)
 
 
 def test_nanospan_alerts_is_loaded_with_the_process_monitor(tmp_path):
-    """The variable is all it takes: the program does not mention alerts."""
+    """The variable is enough: the program does not mention alerts."""
     (tmp_path / "alerts.toml").write_text(RULES)
     code = (
         WAIT
@@ -84,8 +84,8 @@ wait(told)
         (None, "No such file"),
     ],
 )
-def test_a_broken_file_is_logged_and_breaks_nothing(tmp_path, text, message):
-    """The program runs on without alerts."""
+def test_an_unusable_file_is_logged(tmp_path, text, message):
+    """The program continues without alerts."""
     if text is not None:
         (tmp_path / "alerts.toml").write_text(text)
     code = "import nanospan; print(nanospan.get_performance_monitor().alerts.rules())"
@@ -97,7 +97,7 @@ def test_a_broken_file_is_logged_and_breaks_nothing(tmp_path, text, message):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_has_alerts_of_its_own(tmp_path):
-    """Rules and sinks go on in it, with fresh state, whatever its parent's threads were doing."""
+    """It has the same rules and sinks with fresh state, whatever the parent's threads did."""
     (tmp_path / "alerts.toml").write_text(RULES)
     code = (
         WAIT
@@ -115,7 +115,7 @@ for _ in range(5):
     if child == 0:
         assert alerts.history() == [] and len(alerts.rules()) == 1
         wait(lambda: alerts._engine._evaluator._windows._first is not None)
-        # What the parent recorded is not the child's: it has to be slow itself.
+        # The child starts with no samples of the parent, so it must be slow itself to fire.
         assert alerts.active() == []
         wait(fired)
         assert alerts.flush(60)
@@ -131,8 +131,8 @@ assert [a.state for a in alerts.history()][:1] == ["firing"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_fork_waits_for_what_another_thread_creates(tmp_path):
-    """The lock under which monitors and alerts are made is free in the child."""
+def test_a_fork_waits_for_the_creation_lock(tmp_path):
+    """The lock under which monitors and alerts are created is free in the child."""
     code = """
 import os, signal, threading, nanospan.recorder
 monitor = nanospan.get_performance_monitor()
@@ -155,8 +155,8 @@ assert os.waitpid(child, 0)[1] == 0
     assert run(code, tmp_path) == ("", "")
 
 
-def test_what_waits_is_delivered_at_exit(tmp_path):
-    """An alert that fires just before the end still arrives."""
+def test_queued_alerts_are_delivered_at_exit(tmp_path):
+    """An alert that fires just before the end is still delivered."""
     code = """
 import time, nanospan
 from nanospan.alerts import StatisticRule
@@ -175,7 +175,7 @@ with monitor.track_operation("op"):
 
 
 def test_exit_does_not_wait_for_a_sink_that_hangs(tmp_path):
-    """After two seconds the program ends, and says what is lost."""
+    """After two seconds the program ends and logs how many alerts are lost."""
     code = """
 import threading, nanospan
 from nanospan.alerts import StatisticRule
@@ -192,4 +192,4 @@ assert entered.wait(60)
     out, err = run(code, tmp_path)
     assert time.monotonic() - began < 60
     assert out == ""
-    assert "did not take 1 alerts before the end; they are lost" in err
+    assert "lost 1 alert: not delivered before the deadline" in err

@@ -1,4 +1,4 @@
-"""Rules: what they refuse, and what they make of a value."""
+"""Rules: validation, limits and patterns."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from nanospan.alerts import ChangeRule, RegressionRule, RuleError, Silence, Stat
 
 
 def rule(**fields):
-    """A rule that is right but for `fields`."""
+    """Return a valid rule, changed by ``fields``."""
     return StatisticRule(
         **{"name": "r", "operation": "op", "statistic": "p95", "above": 0.1, **fields}
     )
@@ -27,10 +27,10 @@ def rule(**fields):
         ({"below": 0.2}, "below", "not both"),
         ({"statistic": "error_rate", "above": 5}, "above", "from 0 to 1"),
         ({"statistic": "absent"}, "above", "takes no limit"),
-        ({"resolve_below": 0.2}, "resolve_below", "not be over above"),
-        ({"resolve_above": 0.2}, "resolve_above", "goes with below"),
-        ({"above": None, "below": 1, "resolve_below": 0.5}, "resolve_below", "goes with above"),
-        ({"above": None, "below": 1, "resolve_above": 0.5}, "resolve_above", "under below"),
+        ({"resolve_below": 0.2}, "resolve_below", "at most above = 0.1"),
+        ({"resolve_above": 0.2}, "resolve_above", "requires below"),
+        ({"above": None, "below": 1, "resolve_below": 0.5}, "resolve_below", "requires above"),
+        ({"above": None, "below": 1, "resolve_above": 0.5}, "resolve_above", "at least below = 1"),
         ({"window": 0}, "window", "at least 0.1 seconds"),
         ({"window": 1e9}, "window", "at most 604800 seconds"),
         ({"for_seconds": -1}, "for_seconds", "at least 0 seconds"),
@@ -38,29 +38,29 @@ def rule(**fields):
         ({"min_count": 0}, "min_count", "at least 1"),
         ({"min_count": 1.5}, "min_count", "integer"),
         ({"labels": {"team-a": "x"}}, "labels", "letters, digits and _"),
-        ({"labels": {"severity": "x"}}, "labels", "of its own"),
+        ({"labels": {"severity": "x"}}, "labels", "reserved label"),
         ({"labels": {"team": 3}}, "labels", "must be a string"),
         ({"labels": "team"}, "labels", "table"),
         ({"summary": 3}, "summary", "string"),
-        ({"summary": "{nothing}"}, "summary", "no placeholder {nothing}"),
-        ({"summary": "{value.real}"}, "summary", "no placeholder {value.real}"),
-        ({"summary": "{value[0]}"}, "summary", "no placeholder"),
-        ({"summary": "{}"}, "summary", "no placeholder"),
+        ({"summary": "{nothing}"}, "summary", "unknown placeholder {nothing}"),
+        ({"summary": "{value.real}"}, "summary", "unknown placeholder {value.real}"),
+        ({"summary": "{value[0]}"}, "summary", "unknown placeholder"),
+        ({"summary": "{}"}, "summary", "unknown placeholder"),
         ({"summary": "{value!r}"}, "summary", "conversions"),
-        ({"summary": "{value:999999999.2f}"}, "summary", "not a format"),
-        ({"summary": "{value:{window}}"}, "summary", "not a format"),
+        ({"summary": "{value:999999999.2f}"}, "summary", "unsupported format"),
+        ({"summary": "{value:{window}}"}, "summary", "unsupported format"),
         ({"summary": "{rule:d}"}, "summary", "format code 'd'"),
         ({"summary": "{value"}, "summary", "expected '}'"),
     ],
 )
-def test_a_wrong_field_is_named_with_its_value(fields, field, message):
-    """The error is a ValueError that tells field and value."""
-    with pytest.raises(RuleError) as refused:
+def test_an_invalid_field_is_named_with_its_value(fields, field, message):
+    """The error is a ValueError that names the field and its value."""
+    with pytest.raises(RuleError) as raised:
         rule(**fields)
-    assert isinstance(refused.value, ValueError)
-    assert refused.value.field == field
-    assert str(refused.value).startswith(f"{field} = ")
-    assert message in str(refused.value)
+    assert isinstance(raised.value, ValueError)
+    assert raised.value.field == field
+    assert str(raised.value).startswith(f"{field} = ")
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -85,15 +85,15 @@ def test_a_wrong_field_is_named_with_its_value(fields, field, message):
         (lambda: Silence(until=1.0, labels={"a": 1}), "labels"),
     ],
 )
-def test_other_kinds_refuse_what_they_cannot_use(make, field):
-    """Regression and change rules and silences name their fields, too."""
-    with pytest.raises(RuleError) as refused:
+def test_other_kinds_reject_invalid_fields(make, field):
+    """Regression rules, change rules and silences name the invalid field, too."""
+    with pytest.raises(RuleError) as raised:
         make()
-    assert refused.value.field == field
+    assert raised.value.field == field
 
 
 def test_rules_are_values():
-    """Equal fields make equal rules with equal hashes; nothing about them can be changed."""
+    """Rules with equal fields are equal and have equal hashes; they cannot be modified."""
     labels = {"team": "memory"}
     one = rule(labels=labels)
     labels["team"] = "other"
@@ -105,8 +105,8 @@ def test_rules_are_values():
         one.labels["team"] = "other"
 
 
-def test_limits_are_strict_and_hysteresis_is_between():
-    """At the limit nothing is breached; what fires resolves under `resolve_below` only."""
+def test_limits_are_strict_and_hysteresis_delays_resolving():
+    """A value at the limit is no breach; a firing alert resolves only below ``resolve_below``."""
     over = rule(above=0.1, resolve_below=0.05)
     assert [over.breached_by(v) for v in (0.05, 0.1, 0.11)] == [False, False, True]
     assert [over.cleared_by(v) for v in (0.04, 0.05, 0.1)] == [True, False, False]
@@ -117,7 +117,7 @@ def test_limits_are_strict_and_hysteresis_is_between():
 
 
 def test_patterns_match_as_fnmatch_does():
-    """Stars, question marks and sets match; case counts."""
+    """Stars, question marks and sets match, and case matters."""
     assert rule(operation="m?_*").matches("m1_operation")
     assert not rule(operation="m?_*").matches("M1_operation")
     assert rule(operation="op[12]").matches("op2")
@@ -134,5 +134,5 @@ def test_patterns_match_as_fnmatch_does():
     ],
 )
 def test_the_interval_suits_the_window(fields, interval):
-    """A twelfth of the window or a quarter of `for_seconds`, between 0.1 and 15 s."""
+    """It is a twelfth of the window or a quarter of ``for_seconds``, between 0.1 and 15 s."""
     assert rule(**fields).interval == interval

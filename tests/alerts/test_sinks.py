@@ -1,4 +1,4 @@
-"""Sinks, as far as they go without a server."""
+"""Sinks, as far as they can be tested without a server."""
 
 import asyncio
 import json
@@ -22,12 +22,12 @@ from nanospan.alerts import (
 
 
 def never(_seconds):
-    """There is no time for another attempt."""
+    """Pretend that no time is left for another attempt."""
     return False
 
 
 def test_the_log_has_one_line_for_each_alert(caplog):
-    """At the severity's level if it fires, else as INFO; the record has the alert."""
+    """A firing alert has its severity's level, others INFO; the record holds the alert."""
     sink = LogSink()
     with caplog.at_level(logging.DEBUG, "nanospan.alerts"):
         sink.deliver(make_alert(severity="critical"), never)
@@ -39,8 +39,8 @@ def test_the_log_has_one_line_for_each_alert(caplog):
     assert caplog.records[0].alert == make_alert(severity="critical")
 
 
-def test_json_lines_are_appended_by_whole_lines(tmp_path):
-    """Each alert is one line of JSON; the file is its owner's only, and may be rotated."""
+def test_json_lines_are_appended_as_whole_lines(tmp_path):
+    """Each alert is one line of JSON; only the owner can read the file, which may be rotated."""
     path = tmp_path / "alerts.jsonl"
     sink = JsonLinesSink(path)
     sink.deliver(make_alert(), never)
@@ -54,8 +54,8 @@ def test_json_lines_are_appended_by_whole_lines(tmp_path):
     assert len(path.read_text().splitlines()) == 1
 
 
-def test_sinks_hear_of_what_they_want():
-    """Firing and resolved by default; states and a least severity can be chosen."""
+def test_sinks_select_alerts_by_state_and_severity():
+    """The default is firing and resolved alerts of any severity; both can be chosen."""
     sink = LogSink(min_severity="warning")
     assert sink.wants(make_alert())
     assert not sink.wants(make_alert(state="pending"))
@@ -67,14 +67,14 @@ def test_sinks_hear_of_what_they_want():
         LogSink(min_severity="odd")
 
 
-def test_a_sink_has_to_deliver():
-    """A subclass without `deliver` is no sink."""
+def test_a_sink_must_implement_deliver():
+    """The method of the base class raises NotImplementedError."""
     with pytest.raises(NotImplementedError):
         Sink().deliver(make_alert(), never)
 
 
 async def test_an_async_function_runs_on_its_event_loop():
-    """It is awaited on the loop that was running when the sink was made, from another thread."""
+    """It is awaited on the loop that was running when the sink was created."""
     seen = []
 
     async def tell(alert):
@@ -86,22 +86,22 @@ async def test_an_async_function_runs_on_its_event_loop():
     assert seen == [("slow", asyncio.get_running_loop(), threading.current_thread())]
 
 
-async def test_an_async_object_is_async():
-    """An object with an async `__call__` is awaited, too."""
+async def test_an_object_with_an_async_call_is_awaited():
+    """Its ``__call__`` runs on the event loop like an async function."""
 
-    class Teller:
-        told = 0
+    class Counter:
+        calls = 0
 
         async def __call__(self, _alert):
-            self.told += 1
+            self.calls += 1
 
-    teller = Teller()
-    await asyncio.to_thread(FunctionSink(teller).deliver, make_alert(), never)
-    assert teller.told == 1
+    counter = Counter()
+    await asyncio.to_thread(FunctionSink(counter).deliver, make_alert(), never)
+    assert counter.calls == 1
 
 
 async def test_an_async_function_that_hangs_is_cancelled():
-    """After its time it is cancelled, and the alert counts as lost."""
+    """After the timeout it is cancelled, and delivery fails."""
     cancelled = asyncio.Event()
 
     async def hang(_alert):
@@ -112,13 +112,13 @@ async def test_an_async_function_that_hangs_is_cancelled():
             raise
 
     sink = FunctionSink(hang, timeout=0.05)
-    with pytest.raises(DeliveryError, match=r"not done after 0\.05 seconds"):
+    with pytest.raises(DeliveryError, match=r"timed out after 0\.05 seconds"):
         await asyncio.to_thread(sink.deliver, make_alert(), never)
     await asyncio.wait_for(cancelled.wait(), 30)
 
 
-async def test_what_an_async_function_raises_is_raised():
-    """Its own TimeoutError is not taken for the sink's."""
+async def test_an_exception_of_an_async_function_is_raised():
+    """Its own TimeoutError is not mistaken for the sink's timeout."""
 
     async def fail(_alert):
         raise TimeoutError("its own")
@@ -127,23 +127,23 @@ async def test_what_an_async_function_raises_is_raised():
         await asyncio.to_thread(FunctionSink(fail).deliver, make_alert(), never)
 
 
-def test_a_coroutine_that_nobody_awaits_is_an_error():
-    """A lambda around an async function would seem to deliver, and tell nobody."""
+def test_a_coroutine_that_is_never_awaited_is_an_error():
+    """A lambda around an async function would seem to deliver but do nothing."""
 
     async def tell(rule):
         raise AssertionError(rule)
 
-    with pytest.raises(DeliveryError, match="it gave a coroutine"):
+    with pytest.raises(DeliveryError, match="returned a coroutine"):
         FunctionSink(lambda alert: tell(alert.rule)).deliver(make_alert(), never)
 
 
 def test_an_async_function_needs_a_loop():
-    """Without a running loop there is an error that says what to do; a closed one loses alerts."""
+    """Without a running loop, an error says what to do; with a closed one, delivery fails."""
 
     async def tell(_alert):
         raise AssertionError
 
-    with pytest.raises(ValueError, match="give FunctionSink its loop"):
+    with pytest.raises(ValueError, match=r"use FunctionSink\(function, loop=...\)"):
         FunctionSink(tell)
     loop = asyncio.new_event_loop()
     sink = FunctionSink(tell, loop=loop)
@@ -164,8 +164,8 @@ def test_an_async_function_needs_a_loop():
         ("https://hooks.example/env:TEST_TOKEN", "https://hooks.example/***"),
     ],
 )
-def test_urls_and_headers_do_not_show(url, shown, monkeypatch):
-    """`repr` and `str` have scheme, host and port only."""
+def test_urls_and_headers_are_not_shown(url, shown, monkeypatch):
+    """``repr`` and ``str`` show only the scheme, host and port."""
     monkeypatch.setenv("TEST_URL", "https://from.example/s3cret")
     monkeypatch.setenv("TEST_TOKEN", "s3cret")
     for kind in (WebhookSink, AlertmanagerSink):
@@ -190,32 +190,32 @@ def test_urls_and_headers_do_not_show(url, shown, monkeypatch):
         {"url": "https://h", "attempts": 0},
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings):
-    """The error names the setting, and shows no secret."""
-    with pytest.raises(RuleError) as refused:
+def test_invalid_settings_are_rejected(settings):
+    """The error names the setting and shows no secret."""
+    with pytest.raises(RuleError) as raised:
         WebhookSink(**settings)
-    assert "s3cret" not in str(refused.value)
-    assert refused.value.__context__ is None or "s3cret" not in str(refused.value.__context__)
+    assert "s3cret" not in str(raised.value)
+    assert raised.value.__context__ is None or "s3cret" not in str(raised.value.__context__)
 
 
-def test_an_alertmanager_repeats_at_least_every_second():
-    """A repetition of nothing would be an attack."""
+def test_an_alertmanager_is_not_posted_to_more_than_once_a_second():
+    """A shorter ``repeat`` is rejected, because it would flood the Alertmanager."""
     with pytest.raises(RuleError, match="at least 1 second"):
         AlertmanagerSink("http://127.0.0.1:9", repeat=0.1)
 
 
-def test_a_missing_httpx_is_told_when_the_sink_is_made(monkeypatch):
-    """With the command that brings it."""
+def test_a_missing_httpx_is_reported_when_the_sink_is_created(monkeypatch):
+    """The error contains the command that installs it."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(ImportError, match=r"pip install 'nanospan\[alerts\]'"):
         WebhookSink("http://127.0.0.1:9")
 
 
-def test_waiting_is_over_when_the_program_ends():
-    """A dead address is given up at once where there is no time for another attempt."""
+def test_a_webhook_gives_up_when_no_time_is_left():
+    """An unreachable address is tried once if there is no time for another attempt."""
     sink = WebhookSink("http://127.0.0.1:9/s3cret", timeout=5)
     began = time.monotonic()
     with pytest.raises(DeliveryError) as failed:
         sink.deliver(make_alert(), never)
-    assert str(failed.value) == "no connection (ConnectError), in 1 attempt"
+    assert str(failed.value) == "connection failed (ConnectError) after 1 attempt"
     assert time.monotonic() - began < 30

@@ -26,13 +26,13 @@ from nanospan.alerts.templates import Quantity, check_template, render
         (1.314, "ratio", "1.31 x"),
     ],
 )
-def test_numbers_are_written_with_their_unit(value, unit, text):
-    """Durations choose their unit; a format gives the plain number."""
+def test_numbers_are_shown_with_their_unit(value, unit, text):
+    """Durations get a suitable unit; a format yields the plain number."""
     assert f"{Quantity(value, unit)}" == text
     assert f"{Quantity(value, unit):.3f}" == f"{value:.3f}"
 
 
-def test_placeholders_are_filled():
+def test_placeholders_are_filled_in():
     """Rule, operation, statistic, value, limit, window and labels can be shown."""
     rule = StatisticRule(
         name="slow",
@@ -47,8 +47,8 @@ def test_placeholders_are_filled():
     assert describe(rule, "op1", 0.5) == expected
 
 
-def test_what_is_not_known_is_a_dash():
-    """A value that there is not does not break the text, whatever its format."""
+def test_a_missing_value_is_shown_as_a_dash():
+    """It does not break the text, whatever its format."""
     rule = StatisticRule(
         name="r", operation="op", statistic="absent", summary="{value:.3f} {limit} {window}"
     )
@@ -78,13 +78,13 @@ def test_what_is_not_known_is_a_dash():
     ],
 )
 def test_rules_without_a_summary_say_what_happened(fields, value, text):
-    """The default text has operation, statistic, value and limit."""
+    """The default text contains operation, statistic, value and limit."""
     assert describe(StatisticRule(name="r", operation="op", **fields), "op", value) == text
 
 
 @given(st.text(alphabet="{}!:.[]0_abvalue<>^%f\n", max_size=30))
-def test_a_template_that_was_accepted_can_be_rendered(template):
-    """Whatever passes the check renders, with and without a value, and shows no object's inside."""
+def test_every_accepted_template_can_be_rendered(template):
+    """It renders with and without a value, and reveals no internals of an object."""
     try:
         check_template(template, {"value", "a"})
     except ValueError:

@@ -1,4 +1,4 @@
-"""Alerts for tests to send, and waiting for what becomes of them."""
+"""Alerts for tests to deliver, and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from nanospan.alerts import Alert
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATIENCE = 60.0  # seconds: a limit that only a broken program reaches
+PATIENCE = 60.0
+"""Seconds to wait for something that only a broken program fails to do."""
 
 
 def make_alert(**fields: Any) -> Alert:
-    """An alert like any other but for what is given."""
+    """Return a typical alert, changed by ``fields``."""
     return Alert(
         **{
             "rule": "slow",
@@ -37,7 +38,7 @@ def make_alert(**fields: Any) -> Alert:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for a condition."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "the condition was not met in time"

@@ -13,7 +13,7 @@ from alerting import PATIENCE, make_alert, wait_until
 from servers import free_port, running, server_path
 
 from nanospan.alerts import AlertmanagerSink, StatisticRule
-from nanospan.alerts.delivery import Courier
+from nanospan.alerts.delivery import SinkWorker
 
 CONFIGURATION = """
 route:
@@ -27,7 +27,7 @@ receivers:
 """
 
 
-# Debian's build reads its templates from there, wherever it was unpacked to itself.
+# Debian's build reads its templates from here, even if it was unpacked somewhere else.
 TEMPLATES = Path("/usr/share/prometheus/alertmanager")
 SEE_AS_INSTALLED = (
     'mount -t overlay -o lowerdir="$0":/usr/share overlay /usr/share || exit; exec "$@"'
@@ -35,10 +35,10 @@ SEE_AS_INSTALLED = (
 
 
 def command_of(program):
-    """The command that runs the Alertmanager, unpacked or installed.
+    """Return the command that runs the Alertmanager, whether unpacked or installed.
 
-    An unpacked one runs in a mount namespace of its own, in which its files lie over those of the
-    machine as if it was installed.
+    An unpacked one runs in its own mount namespace, in which its files overlay those of the machine
+    as if it were installed.
     """
     share = Path(program).parents[1] / "share"
     if TEMPLATES.exists() or not (share / TEMPLATES.relative_to("/usr/share")).exists():
@@ -47,20 +47,20 @@ def command_of(program):
 
 
 class Alertmanager:
-    """What there is to ask of a running one."""
+    """A client of a running Alertmanager."""
 
     def __init__(self, url):
         self.url = url
 
     def alerts(self):
-        """The alerts that it holds as active."""
+        """Return the active alerts."""
         with urllib.request.urlopen(f"{self.url}/api/v2/alerts?active=true", timeout=30) as answer:
             return json.load(answer)
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Runs an Alertmanager on a port for the length of a block."""
+    """Return a function that runs an Alertmanager on a port during a block."""
     program = server_path("prometheus-alertmanager")
 
     def start(port):
@@ -81,23 +81,23 @@ def start(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alertmanager(start):
-    """One for the tests of this file."""
+    """The Alertmanager of this file's tests."""
     port = free_port()
     with start(port):
         yield Alertmanager(f"http://127.0.0.1:{port}")
 
 
 @pytest.fixture
-def courier():
-    """Makes couriers, and ends them afterwards."""
-    couriers = []
+def worker():
+    """Return a function that creates workers, which are ended after the test."""
+    workers = []
 
     def make(url, **settings):
-        couriers.append(Courier(AlertmanagerSink(url, **settings)))
-        return couriers[-1]
+        workers.append(SinkWorker(AlertmanagerSink(url, **settings)))
+        return workers[-1]
 
     yield make
-    for each in couriers:
+    for each in workers:
         each.end(time.monotonic())
         each.join()
 
@@ -107,7 +107,7 @@ def seconds(timestamp):
 
 
 def test_an_alert_goes_pending_firing_and_resolved(alertmanager, monitor):
-    """From a slow operation in the monitor to the Alertmanager, and back to silence."""
+    """A slow operation becomes an active alert in the Alertmanager, which later ends."""
     alerts = monitor.alerts
     alerts.add_sink(AlertmanagerSink(alertmanager.url))
     alerts.add(
@@ -126,7 +126,7 @@ def test_an_alert_goes_pending_firing_and_resolved(alertmanager, monitor):
 
     def firing():
         monitor.record_metric("m1_operation", 0.2)
-        # Pending is known here only: the Alertmanager hears of nothing before it fires.
+        # A pending alert is not posted: the Alertmanager knows it only once it fires.
         known = alertmanager.alerts()
         states = [alert.state for alert in alerts.history()]
         assert not known or states == ["pending", "firing"]
@@ -158,82 +158,82 @@ def test_an_alert_goes_pending_firing_and_resolved(alertmanager, monitor):
     alerts.close()
 
 
-def test_what_fires_is_repeated_before_it_expires(alertmanager, courier):
-    """Each repetition moves the end on; without one the alert would be over after four."""
-    told = courier(alertmanager.url, repeat=1)
-    told.put(make_alert(rule="Repeated", fired_at=time.time()))
+def test_a_firing_alert_is_repeated_before_it_expires(alertmanager, worker):
+    """Each repetition postpones the end, which is four repetitions ahead."""
+    sender = worker(alertmanager.url, repeat=1)
+    sender.put(make_alert(rule="Repeated", fired_at=time.time()))
     wait_until(alertmanager.alerts)
     first = seconds(alertmanager.alerts()[0]["endsAt"])
     assert first - time.time() <= 4
     wait_until(lambda: seconds(alertmanager.alerts()[0]["endsAt"]) >= first + 2)
-    told.put(make_alert(rule="Repeated", state="resolved", since=time.time()))
+    sender.put(make_alert(rule="Repeated", state="resolved", since=time.time()))
     wait_until(lambda: not alertmanager.alerts())
 
 
-def test_an_alert_of_a_process_that_died_expires(alertmanager, courier):
-    """Without repetitions it is over by itself."""
-    told = courier(alertmanager.url, repeat=1)
-    told.put(make_alert(rule="Orphan", fired_at=time.time()))
+def test_an_alert_of_a_process_that_died_expires(alertmanager, worker):
+    """Without repetitions it ends by itself."""
+    sender = worker(alertmanager.url, repeat=1)
+    sender.put(make_alert(rule="Orphan", fired_at=time.time()))
     wait_until(alertmanager.alerts)
-    told.end(time.monotonic())
-    told.join()
+    sender.end(time.monotonic())
+    sender.join()
     wait_until(lambda: not alertmanager.alerts())
 
 
-def test_a_clock_that_was_set_back_does_not_keep_an_alert(alertmanager, courier):
-    """It may end before it began, and is over all the same."""
-    told = courier(alertmanager.url)
+def test_an_alert_resolves_even_if_the_clock_was_set_back(alertmanager, worker):
+    """Its end may precede its start."""
+    sender = worker(alertmanager.url)
     now = time.time()
-    told.put(make_alert(rule="Back", fired_at=now))
+    sender.put(make_alert(rule="Back", fired_at=now))
     wait_until(alertmanager.alerts)
-    told.put(make_alert(rule="Back", state="resolved", fired_at=now, since=now - 3600))
+    sender.put(make_alert(rule="Back", state="resolved", fired_at=now, since=now - 3600))
     wait_until(lambda: not alertmanager.alerts())
-    assert told.report().last_error == ""
+    assert sender.report().last_error == ""
 
 
-def test_processes_do_not_resolve_each_others_alerts(alertmanager, courier):
+def test_processes_do_not_resolve_each_others_alerts(alertmanager, worker):
     """The same rule and operation in two processes are two alerts."""
     now = time.time()
-    told = courier(alertmanager.url)
+    sender = worker(alertmanager.url)
     for instance in ("host:1", "host:2"):
-        told.put(make_alert(rule="Shared", instance=instance, fired_at=now))
+        sender.put(make_alert(rule="Shared", instance=instance, fired_at=now))
     wait_until(lambda: len(alertmanager.alerts()) == 2)
-    told.put(make_alert(rule="Shared", instance="host:1", state="resolved", since=time.time()))
+    sender.put(make_alert(rule="Shared", instance="host:1", state="resolved", since=time.time()))
     wait_until(lambda: len(alertmanager.alerts()) == 1)
-    told.put(make_alert(rule="Shared", instance="host:2", state="resolved", since=time.time()))
+    sender.put(make_alert(rule="Shared", instance="host:2", state="resolved", since=time.time()))
     wait_until(lambda: not alertmanager.alerts())
 
 
-def test_one_that_was_away_is_told_how_it_stands(start, courier, caplog):
-    """What could not be posted is kept, not lost, and posted in its latest state."""
+def test_alerts_are_posted_once_the_alertmanager_is_back(start, worker, caplog):
+    """Alerts that could not be posted are kept, and posted in their latest state."""
     port = free_port()
-    told = courier(f"http://127.0.0.1:{port}", repeat=1, attempts=1)
+    sender = worker(f"http://127.0.0.1:{port}", repeat=1, attempts=1)
     now = time.time()
-    told.put(make_alert(rule="Still", fired_at=now))
-    told.put(make_alert(rule="Over", fired_at=now))
-    told.put(make_alert(rule="Over", fired_at=now, state="resolved", since=now + 0.1))
-    assert told.flush(PATIENCE)
-    assert told.report().lost == 0
-    assert told.report().last_error.startswith("no connection")
+    sender.put(make_alert(rule="Still", fired_at=now))
+    sender.put(make_alert(rule="Over", fired_at=now))
+    sender.put(make_alert(rule="Over", fired_at=now, state="resolved", since=now + 0.1))
+    assert sender.flush(PATIENCE)
+    assert sender.report().lost == 0
+    assert sender.report().last_error.startswith("connection failed")
     with start(port):
         alertmanager = Alertmanager(f"http://127.0.0.1:{port}")
         wait_until(alertmanager.alerts)
         assert [alert["labels"]["alertname"] for alert in alertmanager.alerts()] == ["Still"]
         warnings = [record for record in caplog.records if record.levelname == "WARNING"]
         assert len(warnings) == 1
-        told.put(make_alert(rule="Still", state="resolved", since=time.time()))
+        sender.put(make_alert(rule="Still", state="resolved", since=time.time()))
         wait_until(lambda: not alertmanager.alerts())
 
 
-def test_odd_names_are_taken(alertmanager, courier):
-    """Operations of any spelling reach it; an empty label is left out."""
-    told = courier(alertmanager.url)
+def test_unusual_names_are_accepted(alertmanager, worker):
+    """Operations of any spelling can be posted; an empty label is omitted."""
+    sender = worker(alertmanager.url)
     name = 'été "quoted"\n\\ {x="y"} \ud800'
-    told.put(make_alert(rule="Odd", operation=name, labels={"empty": ""}, fired_at=time.time()))
+    sender.put(make_alert(rule="Odd", operation=name, labels={"empty": ""}, fired_at=time.time()))
     wait_until(alertmanager.alerts)
     [known] = alertmanager.alerts()
     assert known["labels"]["operation"].startswith('été "quoted"\n\\ {x="y"}')
     assert "empty" not in known["labels"]
     state = {"state": "resolved", "since": time.time(), "labels": {}}
-    told.put(make_alert(rule="Odd", operation=name, **state))
+    sender.put(make_alert(rule="Odd", operation=name, **state))
     wait_until(lambda: not alertmanager.alerts())

@@ -1,4 +1,4 @@
-"""Webhooks to a real HTTP server that answers well, slowly, with errors, and not at all."""
+"""Webhooks to a real HTTP server that responds normally, slowly, with errors or not at all."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from alerting import PATIENCE, make_alert, wait_until
 from servers import free_port
 
 from nanospan.alerts import AlertmanagerSink, StatisticRule, WebhookSink
-from nanospan.alerts.delivery import Courier
+from nanospan.alerts.delivery import SinkWorker
 
 SECRET = "s3cret"
 
 
 class Server:
-    """Answers requests as the test tells it, and remembers them."""
+    """Responds to requests as the test tells it to, and records them."""
 
     def __init__(self):
         self.requests = []
-        self.answers = []  # (status, headers), first come first; then 200
+        self.answers = []  # (status, headers) of the next responses; after these, 200
         self.gate = threading.Event()
         self.gate.set()
         self.arrived = threading.Semaphore(0)
@@ -39,7 +39,7 @@ class Server:
                 status, headers = outer.answers.pop(0) if outer.answers else (200, {})
                 outer.arrived.release()
                 outer.gate.wait(PATIENCE)
-                with contextlib.suppress(OSError):  # the client may be tired of waiting
+                with contextlib.suppress(OSError):  # the client may have disconnected
                     self.send_response(status)
                     for name, value in headers.items():
                         self.send_header(name, value)
@@ -65,7 +65,7 @@ class Server:
 
 @pytest.fixture
 def server():
-    """A server of the test's own."""
+    """A server that is used by one test only."""
     server = Server()
     yield server
     server.close()
@@ -73,147 +73,147 @@ def server():
 
 @pytest.fixture
 def deliver():
-    """Puts alerts on their way, and ends the couriers afterwards."""
-    couriers = []
+    """Return a function that queues alerts for a sink; its worker ends after the test."""
+    workers = []
 
     def deliver(sink, *alerts):
-        courier = Courier(sink)
-        couriers.append(courier)
+        worker = SinkWorker(sink)
+        workers.append(worker)
         for alert in alerts:
-            courier.put(alert)
-        return courier
+            worker.put(alert)
+        return worker
 
     yield deliver
-    for courier in couriers:
-        courier.end(time.monotonic() + PATIENCE)
-        courier.join()
+    for worker in workers:
+        worker.end(time.monotonic() + PATIENCE)
+        worker.join()
 
 
 def test_an_alert_arrives_with_its_headers(server, deliver, monkeypatch):
-    """URL and headers from the environment, the alert as JSON."""
+    """URL and headers come from the environment, and the body is the alert as JSON."""
     monkeypatch.setenv("TEST_HOOK_URL", server.url)
     monkeypatch.setenv("TEST_HOOK_TOKEN", SECRET)
     sink = WebhookSink("env:TEST_HOOK_URL", headers={"Authorization": "Bearer env:TEST_HOOK_TOKEN"})
-    courier = deliver(sink, make_alert(), make_alert(state="resolved"))
-    assert courier.flush(PATIENCE)
+    worker = deliver(sink, make_alert(), make_alert(state="resolved"))
+    assert worker.flush(PATIENCE)
     assert [json.loads(body)["state"] for *_, body in server.requests] == ["firing", "resolved"]
     _, path, headers, body = server.requests[0]
     assert path == f"/{SECRET}"
     assert headers["Authorization"] == f"Bearer {SECRET}"
     assert headers["Content-Type"] == "application/json"
     assert json.loads(body) == make_alert().to_dict()
-    assert courier.report().delivered == 2
+    assert worker.report().delivered == 2
 
 
-def test_errors_of_the_server_are_tried_again(server, deliver):
-    """After 500, 503 and 429 the alert arrives in the end, once."""
+def test_server_errors_are_retried(server, deliver):
+    """After 500, 503 and 429 the alert is delivered once."""
     server.answers = [(500, {}), (503, {}), (429, {})]
-    courier = deliver(WebhookSink(server.url), make_alert())
-    assert courier.flush(PATIENCE)
+    worker = deliver(WebhookSink(server.url), make_alert())
+    assert worker.flush(PATIENCE)
     assert len(server.requests) == 4
-    report = courier.report()
+    report = worker.report()
     assert (report.delivered, report.lost, report.last_error) == (1, 0, "")
 
 
-def test_an_alertmanager_is_told_of_each_alert_once(server, deliver):
-    """A hundred alerts are a hundred posts of one, not of all that came before; then all again."""
+def test_each_alert_is_posted_once_to_an_alertmanager(server, deliver):
+    """Each post contains only the new alert; a refresh posts all of them again."""
     alerts = [make_alert(operation=f"op{number}") for number in range(100)]
-    courier = deliver(AlertmanagerSink(server.url, repeat=3600), *alerts)
-    assert courier.flush(PATIENCE)
+    worker = deliver(AlertmanagerSink(server.url, repeat=3600), *alerts)
+    assert worker.flush(PATIENCE)
     posted = [json.loads(body) for *_, body in server.requests]
     assert [len(each) for each in posted] == [1] * 100
-    courier.sink.refresh(lambda _: False)
+    worker.sink.refresh(lambda _: False)
     assert len(json.loads(server.requests[-1][-1])) == 100
 
 
-def test_an_alertmanager_that_is_away_fills_no_queue(server, deliver):
-    """After the first failure alerts are kept, the latest of each, until a post is due again."""
+def test_an_unavailable_alertmanager_does_not_fill_the_queue(server, deliver):
+    """After a failure the latest state of each alert is kept until the next post is due."""
     server.answers = [(500, {})]
-    courier = deliver(AlertmanagerSink(server.url, repeat=3600, attempts=1), make_alert())
-    assert courier.flush(PATIENCE)
+    worker = deliver(AlertmanagerSink(server.url, repeat=3600, attempts=1), make_alert())
+    assert worker.flush(PATIENCE)
     for _ in range(1000):
         for state in ("firing", "resolved"):
-            courier.put(make_alert(state=state))
-            assert courier.flush(PATIENCE)
-    report = courier.report()
+            worker.put(make_alert(state=state))
+            assert worker.flush(PATIENCE)
+    report = worker.report()
     assert (len(server.requests), report.lost, report.last_error) == (
         1,
         0,
-        "status 500, in 1 attempt",
+        "status 500 after 1 attempt",
     )
-    courier.sink.refresh(lambda _: False)
+    worker.sink.refresh(lambda _: False)
     [told] = json.loads(server.requests[-1][-1])
     assert told["labels"]["operation"] == "op"
-    assert courier.sink.refresh_in() is None
+    assert worker.sink.refresh_in() is None
 
 
-def test_a_server_that_always_fails_loses_the_alert(server, deliver, caplog):
-    """After all attempts it is lost, counted and logged, and the next one is tried."""
+def test_an_alert_is_lost_if_every_attempt_fails(server, deliver, caplog):
+    """The loss is counted and logged, and the next alert is delivered."""
     server.answers = [(500, {})] * 2
-    courier = deliver(WebhookSink(server.url, attempts=2), make_alert(), make_alert(rule="next"))
-    assert courier.flush(PATIENCE)
-    report = courier.report()
+    worker = deliver(WebhookSink(server.url, attempts=2), make_alert(), make_alert(rule="next"))
+    assert worker.flush(PATIENCE)
+    report = worker.report()
     assert (report.delivered, report.lost) == (1, 1)
-    assert report.last_error == "status 500, in 2 attempts"
-    assert any("did not get alert 'slow'" in message for message in caplog.messages)
+    assert report.last_error == "status 500 after 2 attempts"
+    assert any("lost alert 'slow'" in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 302])
-def test_a_refusal_is_final(server, deliver, status):
-    """What will not be accepted later either is not sent again; redirects are not followed."""
+def test_a_rejected_alert_is_not_retried(server, deliver, status):
+    """Statuses that a retry cannot change are final, and redirects are not followed."""
     server.answers = [(status, {"Location": "/elsewhere"})]
-    courier = deliver(WebhookSink(server.url), make_alert())
-    assert courier.flush(PATIENCE)
+    worker = deliver(WebhookSink(server.url), make_alert())
+    assert worker.flush(PATIENCE)
     assert len(server.requests) == 1
-    assert courier.report().last_error == f"refused with status {status}"
+    assert worker.report().last_error == f"rejected with status {status}"
 
 
-def test_the_server_says_when_to_come_back(server, deliver):
-    """`Retry-After` is honoured, as seconds and as a date; nonsense is not."""
-    not_before = time.monotonic() + 3  # a date has whole seconds
+def test_retry_after_is_honoured(server, deliver):
+    """``Retry-After`` may be seconds or a date; an invalid value is ignored."""
+    not_before = time.monotonic() + 3  # the date is rounded to whole seconds
     date = email.utils.formatdate(time.time() + 4, usegmt=True)
     server.answers = [
         (503, {"Retry-After": "2"}),
         (429, {"Retry-After": date}),
         (503, {"Retry-After": "soon"}),
     ]
-    courier = deliver(WebhookSink(server.url), make_alert())
-    assert courier.flush(PATIENCE)
+    worker = deliver(WebhookSink(server.url), make_alert())
+    assert worker.flush(PATIENCE)
     times = [at for at, *_ in server.requests]
     assert len(times) == 4
     assert times[1] - times[0] >= 2
     assert times[2] >= not_before
 
 
-def test_a_slow_server_is_given_up_and_tried_again(server, deliver):
-    """An answer that takes longer than the time-out counts as none."""
+def test_a_slow_server_times_out_and_is_retried(server, deliver):
+    """A response that takes longer than the timeout is not waited for."""
     server.gate.clear()
-    courier = deliver(WebhookSink(server.url, timeout=0.2, attempts=2), make_alert())
-    assert courier.flush(PATIENCE)
-    wait_until(lambda: len(server.requests) == 2)  # it may have given up before the server looked
-    assert courier.report().last_error == "no answer in time (ReadTimeout), in 2 attempts"
+    worker = deliver(WebhookSink(server.url, timeout=0.2, attempts=2), make_alert())
+    assert worker.flush(PATIENCE)
+    wait_until(lambda: len(server.requests) == 2)  # the server may look after the client gave up
+    assert worker.report().last_error == "timed out (ReadTimeout) after 2 attempts"
 
 
-def test_nobody_there(deliver):
-    """A port without a listener is tried again, then given up."""
-    courier = deliver(WebhookSink(f"http://127.0.0.1:{free_port()}", attempts=2), make_alert())
-    assert courier.flush(PATIENCE)
-    assert courier.report().last_error == "no connection (ConnectError), in 2 attempts"
+def test_a_port_without_a_listener_is_retried(deliver):
+    """After all attempts the alert is lost."""
+    worker = deliver(WebhookSink(f"http://127.0.0.1:{free_port()}", attempts=2), make_alert())
+    assert worker.flush(PATIENCE)
+    assert worker.report().last_error == "connection failed (ConnectError) after 2 attempts"
 
 
-def test_a_server_that_takes_connections_and_says_nothing(deliver):
-    """A listener that never answers, not even to the connection's first byte, ends in time."""
+def test_a_listener_that_never_responds_times_out(deliver):
+    """The connection is accepted by the kernel, but no byte ever comes back."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        courier = deliver(WebhookSink(url, timeout=0.2, attempts=1), make_alert())
-        assert courier.flush(PATIENCE)
-    assert courier.report().lost == 1
+        worker = deliver(WebhookSink(url, timeout=0.2, attempts=1), make_alert())
+        assert worker.flush(PATIENCE)
+    assert worker.report().lost == 1
 
 
-def test_a_dead_webhook_delays_neither_rules_nor_other_sinks(server, monitor):
-    """While the webhook hangs, alerts go on and another sink hears of all of them."""
+def test_a_webhook_that_hangs_delays_neither_rules_nor_other_sinks(server, monitor):
+    """While the webhook hangs, rules are evaluated and another sink gets all alerts."""
     server.gate.clear()
     told = []
     alerts = monitor.alerts
@@ -235,22 +235,22 @@ def test_a_dead_webhook_delays_neither_rules_nor_other_sinks(server, monitor):
 
 
 def test_no_secret_reaches_the_log(server, deliver, caplog, monkeypatch):
-    """With every logger at DEBUG, neither URL nor header shows, however the request ends."""
+    """With every logger at DEBUG, neither URL nor header appears, however the request ends."""
     monkeypatch.setenv("TEST_HOOK_TOKEN", SECRET)
     caplog.set_level(logging.DEBUG)
     headers = {"Authorization": "Bearer env:TEST_HOOK_TOKEN"}
     server.answers = [(500, {}), (400, {})]
-    courier = deliver(WebhookSink(server.url, headers=headers), make_alert(), make_alert())
-    assert courier.flush(PATIENCE)
+    worker = deliver(WebhookSink(server.url, headers=headers), make_alert(), make_alert())
+    assert worker.flush(PATIENCE)
     dead = f"http://{SECRET}:{SECRET}@127.0.0.1:{free_port()}/{SECRET}"
     lost = deliver(WebhookSink(dead, headers=headers, attempts=1), make_alert())
     assert lost.flush(PATIENCE)
     monkeypatch.delenv("TEST_HOOK_TOKEN")
     unset = deliver(WebhookSink(server.url), make_alert())
-    unset.sink._poster._headers = courier.sink._poster._headers
+    unset.sink._poster._headers = worker.sink._poster._headers
     assert unset.flush(PATIENCE)
     assert unset.report().lost == 1
-    reports = [str(each.report()) for each in (courier, lost, unset)]
+    reports = [str(each.report()) for each in (worker, lost, unset)]
     assert len(caplog.records) > 5
     shown = caplog.text + "".join(str(vars(record)) for record in caplog.records)
     assert SECRET not in shown + str(reports)

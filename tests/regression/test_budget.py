@@ -1,4 +1,4 @@
-"""Budgets of operations in tests, and the pytest fixture that gives them."""
+"""Budgets for operations in tests, and the pytest fixture that provides them."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from nanospan.regression.budget import BudgetExceededError, PerfBudget
 
 @pytest.fixture
 def process_monitor():
-    """A process monitor of the test's own."""
+    """A process monitor that is used by one test only."""
     before = _core.process_monitor()
     _core.set_process_monitor(None)
     yield get_performance_monitor()
@@ -25,7 +25,7 @@ def process_monitor():
 
 @pytest.fixture
 def budget(tmp_path, process_monitor):
-    """What the fixture `perf_budget` gives, at home in a temporary folder."""
+    """The value of the fixture ``perf_budget``, with a temporary folder as its root."""
     return PerfBudget(tmp_path)
 
 
@@ -39,8 +39,8 @@ def _durations(median, count=200, seed=0):
     return [median * draw.lognormvariate(0, 0.2) for _ in range(count)]
 
 
-def test_what_the_block_records_is_judged_and_nothing_else(budget):
-    """Samples from before, of other operations and after do not count."""
+def test_only_samples_of_the_block_are_checked(budget):
+    """Samples of other operations, and those before and after the block, do not count."""
     _record("search", 5, 5, 5)
     with budget("search", max=0.2, p50=0.16, mean=0.16, p95=0.2, p99=0.2, p999=0.2):
         _record("search", 0.1, 0.2)
@@ -51,15 +51,15 @@ def test_what_the_block_records_is_judged_and_nothing_else(budget):
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"p50": 0.02}, "p50 is 30 ms, the limit 20 ms"),
-        ({"mean": 0.029}, "mean is 30 ms, the limit 29 ms"),
-        ({"max": 0.049}, "max is 50 ms, the limit 49 ms"),
-        ({"p95": 0.047}, "p95 is 48 ms, the limit 47 ms"),
-        ({"p99": 0.049, "p999": 0.0499}, "p999 is 50 ms, the limit 49.9 ms"),
+        ({"p50": 0.02}, "p50 is 30 ms, the limit is 20 ms"),
+        ({"mean": 0.029}, "mean is 30 ms, the limit is 29 ms"),
+        ({"max": 0.049}, "max is 50 ms, the limit is 49 ms"),
+        ({"p95": 0.047}, "p95 is 48 ms, the limit is 47 ms"),
+        ({"p99": 0.049, "p999": 0.0499}, "p999 is 50 ms, the limit is 49.9 ms"),
     ],
 )
-def test_exceeding_a_limit_fails_the_test_with_the_figures(budget, limits, message):
-    """The message names operation, statistic, value and limit."""
+def test_exceeding_a_limit_raises_with_the_figures(budget, limits, message):
+    """The message names the operation, statistic, value and limit."""
     with (
         pytest.raises(BudgetExceededError, match=message) as caught,
         budget("search", **limits),
@@ -70,51 +70,51 @@ def test_exceeding_a_limit_fails_the_test_with_the_figures(budget, limits, messa
     )
 
 
-def test_all_that_is_wrong_is_said_at_once(budget):
-    """Every limit that is exceeded has a line."""
+def test_all_exceeded_limits_are_reported_at_once(budget):
+    """Each exceeded limit has its own line."""
     with pytest.raises(BudgetExceededError) as caught, budget("a", p50=0.1, p95=0.1, max=9):
         _record("a", 1)
     assert str(caught.value).count("\n") == 2
 
 
-def test_a_block_that_records_nothing_is_itself_an_execution(budget, process_monitor):
+def test_a_block_that_records_nothing_counts_as_one_execution(budget, process_monitor):
     """It is timed as a whole and recorded under the name, and the message says so."""
     with budget("block", max=60):
         pass
     assert process_monitor.get_stats("block").count == 1
     with (
-        pytest.raises(BudgetExceededError, match="the block as a whole, as nothing"),
+        pytest.raises(BudgetExceededError, match="the whole block, because nothing"),
         budget("block", max=1e-9),
     ):
         pass
 
 
-def test_a_disabled_monitor_is_no_way_out(budget, process_monitor):
+def test_a_disabled_monitor_does_not_disable_budgets(budget, process_monitor):
     """The block is timed even if nothing can be recorded."""
     process_monitor.disable()
     with (
-        pytest.raises(BudgetExceededError, match="the block as a whole"),
+        pytest.raises(BudgetExceededError, match="the whole block"),
         budget("block", max=1e-9),
     ):
         _record("block", 1e-10)
 
 
-def test_a_clear_within_the_block_is_no_harm(budget, process_monitor):
-    """What was recorded since it is judged."""
+def test_the_monitor_may_be_cleared_within_the_block(budget, process_monitor):
+    """The samples recorded after it was cleared are checked."""
     _record("a", 1, 1, 1)
     with budget("a", max=0.1):
         process_monitor.clear_metrics("a")
         _record("a", 0.1, 0.1)
 
 
-def test_of_more_than_a_window_the_last_are_judged(budget):
-    """The window bounds what can be looked at."""
+def test_only_the_latest_samples_that_fit_the_window_are_checked(budget):
+    """Of a block that records more samples, the first are not checked."""
     with budget("a", max=0.1):
         _record("a", *[5] * 10, *[0.1] * 1000)
 
 
-async def test_threads_and_tasks_belong_to_the_block(budget):
-    """Whoever records under the name while the block runs is judged."""
+async def test_samples_of_other_threads_and_tasks_are_checked(budget):
+    """All samples recorded during the block count, whatever recorded them."""
 
     async def task():
         await asyncio.sleep(0)
@@ -127,14 +127,14 @@ async def test_threads_and_tasks_belong_to_the_block(budget):
         await task()
 
 
-def test_an_error_in_the_block_is_not_replaced(budget):
-    """A test that fails for another reason fails for that one."""
+def test_an_exception_in_the_block_is_not_replaced(budget):
+    """A test that fails for another reason reports that reason."""
     with pytest.raises(ZeroDivisionError), budget("a", max=1e-9):
         raise ZeroDivisionError
 
 
-def test_a_baseline_is_compared_with(budget, tmp_path):
-    """A regression by more than the increase fails, with the comparison in the message."""
+def test_samples_are_compared_with_a_baseline(budget, tmp_path):
+    """A regression by more than ``max_increase`` raises with the comparison in the message."""
     Baseline.from_samples({"search": _durations(0.01)}).save(tmp_path / "search.json")
     with budget("search", baseline="search.json"):
         _record("search", *_durations(0.01, seed=1))
@@ -152,8 +152,8 @@ def test_a_baseline_is_compared_with(budget, tmp_path):
     )
 
 
-def test_too_few_samples_to_tell_are_no_success(budget):
-    """A budget that cannot be checked says so."""
+def test_too_few_samples_exceed_the_budget(budget):
+    """A budget that cannot be checked raises and says why."""
     with (
         pytest.raises(BudgetExceededError, match="too few independent samples"),
         budget("a", baseline=Baseline.from_samples({"a": [0.1]})),
@@ -164,29 +164,27 @@ def test_too_few_samples_to_tell_are_no_success(budget):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "the budget of 'a' has neither a limit nor a baseline"),
-        ({"p95": 0}, "the budget of 'a': p95 is a number of seconds over 0, got 0"),
-        ({"p95": "1"}, "p95 is a number of seconds over 0, got '1'"),
-        ({"mean": -1}, "mean is a number of seconds over 0, got -1"),
-        ({"max": float("nan")}, "max is a number of seconds over 0, got nan"),
-        ({"p50": 1, "max_increase": 0.1}, "got 0.1 without a baseline"),
-        ({"baseline": "b.json", "max_increase": -0.1}, "got -0.1 with a baseline"),
+        ({}, "the budget of 'a' needs a limit or a baseline"),
+        ({"p95": 0}, "the budget of 'a': p95 must be a positive number of seconds, got 0"),
+        ({"p95": "1"}, "p95 must be a positive number of seconds, got '1'"),
+        ({"mean": -1}, "mean must be a positive number of seconds, got -1"),
+        ({"max": float("nan")}, "max must be a positive number of seconds, got nan"),
+        ({"p50": 1, "max_increase": 0.1}, "max_increase requires a baseline"),
+        ({"baseline": "b.json", "max_increase": -0.1}, "must be a share, 0 or more, got -0.1"),
         ({"baseline": "b.json"}, "the baseline has no operation 'a'; it has 'b'"),
         ({"baseline": "damaged.json"}, "damaged.json: the file is empty"),
     ],
 )
-def test_a_budget_that_makes_no_sense_is_refused_before_the_block(
-    budget, tmp_path, arguments, message
-):
-    """The block does not run for nothing."""
+def test_an_invalid_budget_is_rejected_before_the_block(budget, tmp_path, arguments, message):
+    """The block does not run in vain."""
     Baseline.from_samples({"b": [0.1]}).save(tmp_path / "b.json")
     (tmp_path / "damaged.json").touch()
     with pytest.raises(ValueError, match=message), budget("a", **arguments):
         pytest.fail("the block ran")
 
 
-def test_a_missing_baseline_says_how_to_make_it(budget):
-    """The first run finds no file."""
+def test_a_missing_baseline_file_is_reported_with_the_remedy(budget):
+    """The first run finds no file, and the error says how to write it."""
     with (
         pytest.raises(FileNotFoundError, match=r"pytest --perf-update"),
         budget("a", baseline="absent.json"),
@@ -195,7 +193,7 @@ def test_a_missing_baseline_says_how_to_make_it(budget):
 
 
 def test_an_update_writes_the_baseline(tmp_path, process_monitor):
-    """Operations of other tests in the same file, and its labels, stay."""
+    """The file's labels and the operations of other tests are kept."""
     Baseline.from_samples({"a": [1.0], "b": [2.0]}, {"by": "hand"}).save(tmp_path / "b.json")
     budget = PerfBudget(tmp_path, update=True)
     with budget("a", baseline="b.json"):
@@ -232,12 +230,12 @@ def test_baseline(perf_budget):
 
 @pytest.fixture
 def pytest_run(tmp_path):
-    """Run pytest on a suite that uses the fixture, as a user's project does."""
+    """Return a function that runs pytest on a suite that uses the fixture."""
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
 
     def run(*arguments, limit=0.002, scale=0.001):
         (tmp_path / "test_it.py").write_text(SUITE.format(limit=limit, scale=scale))
-        # Of the plug-ins that are installed, nanospan's alone.
+        # Of the installed plugins, only nanospan's is loaded.
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "nanospan.pytest_plugin", *arguments],
             cwd=tmp_path,
@@ -250,7 +248,7 @@ def pytest_run(tmp_path):
     return run
 
 
-def test_the_fixture_in_a_project(pytest_run, tmp_path):
+def test_the_fixture_works_in_a_project(pytest_run, tmp_path):
     """Baselines are written on request, and a regression fails the test with its figures."""
     missing = pytest_run("-k", "baseline")
     assert missing.returncode == 1
@@ -261,14 +259,14 @@ def test_the_fixture_in_a_project(pytest_run, tmp_path):
     failed = pytest_run(limit=0.0005, scale=0.002)
     assert failed.returncode == 1
     assert "op is over its budget (100 samples recorded in the block):" in failed.stdout
-    assert "p95 is 1.09 ms, the limit 500 µs" in failed.stdout
+    assert "p95 is 1.09 ms, the limit is 500 µs" in failed.stdout
     assert "<Comparison regressed: shift +100.0 %" in failed.stdout
-    # The traceback ends in the test; what nanospan is made of is not shown.
+    # The traceback ends in the test and does not show nanospan's own frames.
     assert "budget.py" not in failed.stdout
 
 
-def test_the_plugin_is_found_and_off_unless_used(tmp_path):
-    """An installed nanospan adds the fixture to every run, and loads nothing for it before."""
+def test_the_plugin_is_found_and_loads_nothing_until_used(tmp_path):
+    """An installed nanospan adds the fixture to every run without importing regression."""
     (tmp_path / "test_it.py").write_text(
         "import sys\n"
         "def test_it(pytestconfig):\n"

@@ -1,4 +1,4 @@
-"""Change points of histories, as their readers would mark them."""
+"""Change points of histories, where a reader would mark them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def noise(seed: int, count: int, sigma: float = 0.1) -> list[float]:
     return [source.lognormvariate(0, sigma) for _ in range(count)]
 
 
-def test_a_clear_step_is_found_where_it_is() -> None:
-    """A level a half higher is found within three values, its ratio inside the interval."""
+def test_a_clear_step_is_found_in_its_place() -> None:
+    """A level half as high again is found within three values, its ratio inside the interval."""
     values = noise(1, 200)
     values[120:] = [1.5 * value for value in values[120:]]
     [point] = change_points(values)
@@ -29,8 +29,8 @@ def test_a_clear_step_is_found_where_it_is() -> None:
     assert point.p_value < 1e-6
 
 
-def test_most_steps_of_three_sigmas_are_found_and_hardly_anything_else() -> None:
-    """Of 40 histories with three steps each nearly all are found, with hardly a point elsewhere."""
+def test_nearly_all_steps_of_three_sigmas_are_found() -> None:
+    """In 40 histories with three steps each, nearly all are found, and hardly any others."""
     right = points = 0
     for seed in range(40):
         values = np.log(noise(seed, 240))
@@ -43,8 +43,8 @@ def test_most_steps_of_three_sigmas_are_found_and_hardly_anything_else() -> None
     assert points <= right + 4
 
 
-def test_steps_between_values_that_depend_on_one_another_are_found() -> None:
-    """Of short levels far apart, each of whose values is near the last, nearly all are found."""
+def test_steps_between_correlated_values_are_found() -> None:
+    """Nearly all steps between short levels are found, although neighbours are correlated."""
     source, right = np.random.default_rng(6), 0
     for _ in range(6):
         level, values = 0.0, []
@@ -58,7 +58,7 @@ def test_steps_between_values_that_depend_on_one_another_are_found() -> None:
 
 
 def test_clean_histories_have_no_change_points() -> None:
-    """In 20,000 values without a change, half of them correlated, stand two at most."""
+    """In 20,000 values without a change, half of them correlated, at most two are found."""
     source = np.random.default_rng(5)
     count = sum(len(change_points(noise(seed, 1000))) for seed in range(10))
     for _ in range(10):
@@ -70,8 +70,8 @@ def test_clean_histories_have_no_change_points() -> None:
     assert count <= 2
 
 
-def test_an_outlier_is_no_change() -> None:
-    """One value a hundred times the others changes nothing."""
+def test_an_outlier_is_not_a_change() -> None:
+    """A single value a hundred times as large as the others makes no change point."""
     values = noise(2, 200)
     values[77] *= 100
     assert change_points(values) == []
@@ -80,13 +80,13 @@ def test_an_outlier_is_no_change() -> None:
 @pytest.mark.parametrize(
     "values", [[], [1.0], [1.0, 2.0], [5.0] * 300, [0.0] * 50, [-3.0] * 50, [1, 2, 1, 2]]
 )
-def test_what_shows_no_change_has_none(values: list[float]) -> None:
-    """Nothing, too little, and constants have no change points."""
+def test_constant_and_short_histories_have_no_change_points(values: list[float]) -> None:
+    """Neither do empty ones."""
     assert change_points(values) == []
 
 
-def test_negative_values_are_compared_as_they_are() -> None:
-    """Without logarithms a step is found as well."""
+def test_negative_values_are_not_compared_on_a_log_scale() -> None:
+    """A step is found all the same."""
     source = random.Random(3)
     values = [source.gauss(-5 if at < 100 else 5, 1) for at in range(200)]
     [point] = change_points(values)
@@ -94,8 +94,8 @@ def test_negative_values_are_compared_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_values_that_are_not_finite_are_named(value: float) -> None:
-    """What cannot be placed is refused with its place."""
+def test_values_that_are_not_finite_are_rejected(value: float) -> None:
+    """The error names the index of the value."""
     with pytest.raises(ValueError, match="index 2"):
         change_points([1.0, 2.0, value])
 
@@ -103,14 +103,14 @@ def test_values_that_are_not_finite_are_named(value: float) -> None:
 @pytest.mark.parametrize(
     "setting", [{"penalty": -1.0}, {"penalty": math.nan}, {"min_size": 0}, {"z": -0.1}]
 )
-def test_settings_out_of_range_are_named(setting: dict[str, float]) -> None:
-    """A setting that makes no sense is refused by its name."""
+def test_settings_out_of_range_are_rejected(setting: dict[str, float]) -> None:
+    """The error names the setting."""
     with pytest.raises(ValueError, match=next(iter(setting))):
         change_points([1.0, 2.0], **setting)  # type: ignore[arg-type]
 
 
-def test_every_form_of_the_same_values_gives_the_same_points() -> None:
-    """Lists, arrays, strided and read-only memory all say the same."""
+def test_every_kind_of_sequence_gives_the_same_points() -> None:
+    """Lists, arrays, strided and read-only memory give the same result."""
     values = noise(4, 300)
     values[150:] = [2 * value for value in values[150:]]
     wanted = change_points(values)
@@ -129,8 +129,8 @@ def test_every_form_of_the_same_values_gives_the_same_points() -> None:
         assert change_points(form) == wanted
 
 
-def test_threads_find_the_same_points_at_once() -> None:
-    """Eight threads on one array agree with one."""
+def test_threads_find_the_same_points() -> None:
+    """Eight threads that share one array get the same result as one."""
     values = np.array(noise(6, 2000))
     values[900:] *= 1.3
     wanted, found = change_points(values), []

@@ -1,4 +1,4 @@
-"""Verdicts on two samples, as their users would notice them."""
+"""Verdicts on pairs of samples, as seen by a user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lognormal(source: random.Random, count: int, median: float = 1.0) -> list[fl
 
 @pytest.mark.parametrize("count", [8, 10, 15, 19])
 def test_short_samples_that_lie_wholly_apart_differ(count: int) -> None:
-    """A few values of each that do not overlap regress, however their order happens to look."""
+    """A few values that do not overlap are a regression, whatever their order."""
     for seed in range(200):
         source = random.Random(seed)
         before = [1 + 0.1 * source.random() for _ in range(count)]
@@ -33,7 +33,7 @@ def test_short_samples_that_lie_wholly_apart_differ(count: int) -> None:
 
 @pytest.mark.parametrize("count", [8, 12, 16, 30])
 def test_short_samples_of_one_distribution_are_left_alone(count: int) -> None:
-    """Without any change hardly any pair of short samples gets a verdict."""
+    """Without a change hardly any pair of short samples is called changed."""
     source = random.Random(7)
     verdicts = [
         compare(lognormal(source, count), lognormal(source, count)).verdict for _ in range(2000)
@@ -42,7 +42,7 @@ def test_short_samples_of_one_distribution_are_left_alone(count: int) -> None:
 
 
 def test_a_tail_is_judged_by_the_same_limit_beside_a_clearer_median() -> None:
-    """A median moved by less than matters does not hide a doubled tail from compare_many."""
+    """A median change too small to count does not hide a larger tail from ``compare_many``."""
     source = random.Random(3)
     found = 0
     for _ in range(40):
@@ -58,21 +58,21 @@ def test_a_tail_is_judged_by_the_same_limit_beside_a_clearer_median() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_values_that_are_not_finite_are_named(value: float) -> None:
-    """What cannot be compared is refused with its place."""
+def test_values_that_are_not_finite_are_rejected(value: float) -> None:
+    """The error names the index of the value."""
     with pytest.raises(ValueError, match="index 1"):
         compare([1.0, value], [1.0])
 
 
 def test_a_comparison_is_the_same_each_time() -> None:
-    """Nothing in a comparison is drawn."""
+    """No part of a comparison is random."""
     source = random.Random(1)
     before, after = lognormal(source, 500), lognormal(source, 500, 1.1)
     assert repr(compare(before, after)) == repr(compare(before, after))
 
 
-def test_constants_and_no_values() -> None:
-    """Equal values are unchanged, and none at all are too few."""
+def test_constant_and_empty_samples_get_a_verdict() -> None:
+    """Equal values are unchanged, and an empty sample is insufficient."""
     assert compare([1.0] * 20, [1.0] * 20).verdict == "unchanged"
     assert compare([], [1.0]).verdict == "insufficient"
 
@@ -87,7 +87,7 @@ def correlated(source: random.Random, count: int, rho: float) -> list[float]:
 
 @pytest.mark.parametrize(("rho", "most"), [(0.0, 12), (0.5, 15), (0.8, 18)])
 def test_correlated_values_without_a_change_are_left_alone(rho: float, most: int) -> None:
-    """Of 500 pairs cut from one series hardly any is called changed."""
+    """Of 500 pairs of halves of one series, hardly any is called changed."""
     source, flagged = random.Random(11), 0
     for _ in range(500):
         values = correlated(source, 400, rho)
@@ -95,8 +95,8 @@ def test_correlated_values_without_a_change_are_left_alone(rho: float, most: int
     assert flagged <= most
 
 
-def test_values_that_wander_are_no_evidence() -> None:
-    """Halves of random walks, wholly apart as they may be, are hardly ever called changed."""
+def test_random_walks_are_hardly_ever_called_changed() -> None:
+    """Even halves of a random walk that do not overlap are no evidence of a change."""
     source, flagged = random.Random(19), 0
     for _ in range(300):
         steps = (source.gauss(0, 0.1) for _ in range(200))
@@ -106,21 +106,21 @@ def test_values_that_wander_are_no_evidence() -> None:
 
 
 def test_extreme_values_and_settings_are_judged() -> None:
-    """Neither the largest numbers of both signs nor the smallest alpha are too much."""
+    """Neither the largest numbers of both signs nor a tiny alpha cause an error."""
     large = [1.7e308 * (-1) ** at for at in range(20)]
     assert compare(large, large).verdict == "unchanged"
     assert compare([1e308] * 20, [-1e308] * 20).verdict == "improved"
     assert compare([1.0, 2.0] * 20, [9.0, 8.0] * 20, alpha=1e-300).verdict == "insufficient"
 
 
-def test_a_trend_alone_is_too_little_to_tell() -> None:
-    """Two straight lines are worth a value or two each, which says nothing."""
+def test_a_trend_alone_is_insufficient() -> None:
+    """Each of two straight lines is worth only one or two independent values."""
     line = [1 + at / 100 for at in range(50)]
     assert compare(line, [2 * value for value in line]).verdict == "insufficient"
 
 
 def test_correlated_values_that_lie_wholly_apart_differ() -> None:
-    """However much neighbours have in common, 200 values three times as large are slower."""
+    """However correlated they are, 200 values three times as large are a regression."""
     source, found = random.Random(18), 0
     for _ in range(20):
         before, after = correlated(source, 200, 0.9), correlated(source, 200, 0.9)
@@ -128,8 +128,8 @@ def test_correlated_values_that_lie_wholly_apart_differ() -> None:
     assert found >= 18
 
 
-def test_slow_downs_are_found() -> None:
-    """A fifth more is found in nearly every pair of 200 values, inside the interval."""
+def test_slowdowns_are_found() -> None:
+    """A slowdown of 20 % is found in nearly every pair of 200 values, inside the interval."""
     source, found, held = random.Random(12), 0, 0
     for _ in range(100):
         before, after = correlated(source, 200, 0.0), correlated(source, 200, 0.0)
@@ -141,7 +141,7 @@ def test_slow_downs_are_found() -> None:
 
 
 def test_a_doubled_p99_is_found_beside_an_equal_median() -> None:
-    """The slowest fiftieth doubled is found in nearly every pair of 1,000 values."""
+    """Doubling the slowest 2 % of values is found in nearly every pair of 1,000 values."""
     source, found = random.Random(13), 0
     for _ in range(60):
         before, after = lognormal(source, 1000), lognormal(source, 1000)
@@ -151,8 +151,8 @@ def test_a_doubled_p99_is_found_beside_an_equal_median() -> None:
     assert found >= 54
 
 
-def test_many_operations_share_their_false_discoveries() -> None:
-    """Of 200 operations, 20 of them slower, nearly all slow ones are named and hardly another."""
+def test_false_discoveries_are_limited_across_operations() -> None:
+    """Of 200 operations, nearly all of the 20 slower ones are reported, and hardly any others."""
     source = random.Random(14)
     pairs = {
         name: (
@@ -166,8 +166,8 @@ def test_many_operations_share_their_false_discoveries() -> None:
     assert len(changed - set(range(20))) <= 3
 
 
-def test_every_form_of_the_same_values_gives_the_same_comparison() -> None:
-    """Lists, arrays, strided and read-only memory all say the same."""
+def test_every_kind_of_sequence_gives_the_same_comparison() -> None:
+    """Lists, arrays, strided and read-only memory give the same result."""
     source = random.Random(15)
     before, after = lognormal(source, 300), lognormal(source, 300, 1.1)
     wanted = repr(compare(before, after))
@@ -186,7 +186,7 @@ def test_every_form_of_the_same_values_gives_the_same_comparison() -> None:
 
 
 def test_integers_and_single_precision_are_converted() -> None:
-    """Other numbers than doubles are taken for the doubles they are."""
+    """They give the same result as the equal doubles."""
     numbers = [100 + n % 17 for n in range(60)]
     wanted = repr(compare([float(n) for n in numbers], [2.0 * n for n in numbers]))
     assert repr(compare(numbers, [2 * n for n in numbers])) == wanted
@@ -197,29 +197,29 @@ def test_integers_and_single_precision_are_converted() -> None:
 @pytest.mark.parametrize(
     "given", [(x for x in (1.0, 2.0)), "12", b"12", {1.0}, {1.0: 2}, 3.0, None]
 )
-def test_what_is_no_sequence_is_refused_by_its_place(given: object) -> None:
-    """A generator, text, a set or a number is a TypeError that names the argument."""
+def test_arguments_that_are_not_sequences_are_rejected(given: object) -> None:
+    """A generator, text, a set or a number raises a TypeError that names the argument."""
     with pytest.raises(TypeError, match="current"):
         compare([1.0], given)  # type: ignore[arg-type]
 
 
-def test_zeros_and_negatives_are_compared_as_they_are() -> None:
-    """Without logarithms a shift is found as well."""
+def test_zeros_and_negatives_are_not_compared_on_a_log_scale() -> None:
+    """A shift is found all the same."""
     source = random.Random(16)
     before = [source.gauss(-10, 1) for _ in range(100)]
     assert compare(before, [value + 5 for value in before]).verdict == "regressed"
     assert compare([0.0] * 50, [0.0] * 50).verdict == "unchanged"
 
 
-def test_ties_are_no_evidence() -> None:
-    """A clock of three ticks, alike before and after, changes nothing."""
+def test_ties_are_not_evidence_of_a_change() -> None:
+    """Samples of only three distinct values are hardly ever called changed."""
     source = random.Random(17)
     pairs = [[[float(source.randint(1, 3)) for _ in range(200)] for _ in "ab"] for _ in range(200)]
     assert sum(compare(*pair).verdict != "unchanged" for pair in pairs) <= 6
 
 
-def test_the_interpreter_runs_on_meanwhile() -> None:
-    """Another thread counts while a large comparison is worked out."""
+def test_other_threads_run_during_a_comparison() -> None:
+    """One thread counts while another makes a large comparison."""
     values = np.random.default_rng(1).lognormal(size=400_000)
     done, counted = threading.Event(), 0
 

@@ -1,6 +1,6 @@
-"""Alerts on what a monitor records: rules, their states, and the sinks that are told.
+"""Alerts on what a monitor records: rules, alert states, and the sinks that receive alerts.
 
-``monitor.alerts`` holds those of a monitor; see `docs/alerts.md`.
+``monitor.alerts`` holds a monitor's alerts; see ``docs/alerts.md``.
 """
 
 from nanospan.alerts.alert import Alert

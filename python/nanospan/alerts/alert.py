@@ -1,4 +1,4 @@
-"""What is told of an alert: to callers, to the history and to the sinks."""
+"""The ``Alert`` that callers, the history and the sinks receive."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ __all__ = ["Alert", "describe", "instance_name"]
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert of one rule and one operation, as it stood at one moment. Immutable.
+    """The alert of one rule and one operation at one moment. Immutable.
 
     Attributes:
         rule: The rule's name.
-        operation: The operation's name; the rule's pattern if that matched none (``absent``).
+        operation: The operation's name, or the rule's pattern if it matches no operation
+            (``absent`` only).
         state: ``pending``, ``firing`` or ``resolved``; in the history also ``inactive``, for a
             pending alert whose condition ended.
-        severity: The rule's.
+        severity: The rule's severity.
         statistic: What was compared: a statistic, ``regression`` or ``change``.
-        value: The value found: seconds, a share, a rate, a number, or for ``regression`` and
-            ``change`` a ratio. `None` if there was none.
+        value: The value found: seconds, a share, a rate, a count, or a ratio (``regression`` and
+            ``change``). None if nothing was compared.
         limit: The rule's limit, if it has one.
         window: The length of the rule's window in seconds, if it has one.
-        summary: The text, as of when the condition last held.
+        summary: The text, written when the condition last held.
         labels: The rule's labels.
-        since: When the alert came into its state, as Unix time in seconds.
-        fired_at: When it began to fire; `None` if it did not.
+        since: When the alert entered its state, as Unix time in seconds.
+        fired_at: When it began to fire, as Unix time in seconds; None if it did not.
         silenced: Whether a silence keeps it from the sinks.
-        instance: Host and process whose monitor found it, as ``host:pid``.
+        instance: The host and process of the monitor, as ``host:pid``.
     """
 
     rule: str
@@ -58,13 +59,13 @@ class Alert:
     instance: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The alert as plain values that JSON has, with ``"version": 1``."""
+        """Return the alert as JSON-compatible values, with ``"version": 1``."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {"version": 1, **values, "labels": dict(self.labels)}
 
 
 def describe(rule: Rule, operation: str, value: float | None) -> str:
-    """The summary of what a rule found."""
+    """Return the summary text for a value that a rule found."""
     unit = unit_of(rule.watched)
     placeholders: dict[str, object] = {
         **rule.labels,
@@ -74,7 +75,7 @@ def describe(rule: Rule, operation: str, value: float | None) -> str:
         "statistic": rule.watched,
         "value": None if value is None else Quantity(value, unit),
         "limit": None if rule.limit is None else Quantity(rule.limit, unit),
-        "window": None if rule.seconds is None else Quantity(rule.seconds, "s"),
+        "window": None if rule.window_seconds is None else Quantity(rule.window_seconds, "s"),
     }
     return render(rule.summary or rule.default_summary, placeholders)
 
@@ -85,5 +86,5 @@ def _instance_name(pid: int) -> str:
 
 
 def instance_name() -> str:
-    """Name of this process among those that send to the same place: ``host:pid``."""
+    """Return ``host:pid``, which identifies this process to those that receive its alerts."""
     return _instance_name(os.getpid())

@@ -1,4 +1,4 @@
-"""Rules, sinks and silences in a TOML file."""
+"""Reads rules, sinks and silences from a TOML file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nanospan.alerts.fields import RuleError
 from nanospan.alerts.rules import ChangeRule, RegressionRule, Rule, StatisticRule
@@ -18,56 +18,62 @@ from nanospan.alerts.toml_lines import locate
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from types import ModuleType
+
+    from _typeshed import DataclassInstance
 
     from nanospan.alerts.sinks.secret import Origin
 
 __all__ = ["AlertsFile", "AlertsFileError", "Problem", "load"]
 
-LARGEST_FILE = 1 << 20  # bytes: a rules file is written by hand
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+D = TypeVar("D", bound="DataclassInstance")
 
-_RULES: dict[str, type[Rule]] = {
-    "statistic": StatisticRule,
-    "regression": RegressionRule,
-    "change": ChangeRule,
-}
-_COMMON = ("states", "min_severity")
-_HTTP = ("url", "headers", "timeout", "attempts")
+LARGEST_FILE = 1 << 20
+"""The largest file to read, in bytes: far more than anyone writes by hand."""
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """What a table becomes, the keys that it may have, and those that it must."""
+class _TableType(Generic[T_co]):
+    """What a TOML table is turned into, and the keys that it may and must have."""
 
-    make: Callable[..., Any]
+    make: Callable[..., T_co]
     known: tuple[str, ...]
-    needed: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
 
 
-_SINKS = {
-    "log": _Maker(LogSink, ("logger", *_COMMON)),
-    "json_lines": _Maker(JsonLinesSink, ("path", *_COMMON), ("path",)),
-    "webhook": _Maker(WebhookSink, (*_HTTP, *_COMMON), ("url",)),
-    "alertmanager": _Maker(AlertmanagerSink, (*_HTTP, "repeat", "min_severity"), ("url",)),
-}
-
-
-def _of_fields(class_: Any) -> _Maker:
+def _dataclass_table(class_: type[D]) -> _TableType[D]:
     every = fields(class_)
-    needed = [f for f in every if f.default is MISSING and f.default_factory is MISSING]
-    return _Maker(class_, tuple(f.name for f in every), tuple(f.name for f in needed))
+    required = [f for f in every if f.default is MISSING and f.default_factory is MISSING]
+    return _TableType(class_, tuple(f.name for f in every), tuple(f.name for f in required))
 
 
-_SILENCE = _of_fields(Silence)
+_RULES: dict[str, _TableType[Rule]] = {
+    "statistic": _dataclass_table(StatisticRule),
+    "regression": _dataclass_table(RegressionRule),
+    "change": _dataclass_table(ChangeRule),
+}
+_SILENCE = _dataclass_table(Silence)
+_FILTERS = ("states", "min_severity")
+_HTTP = ("url", "headers", "timeout", "attempts")
+_SINKS: dict[str, _TableType[Sink]] = {
+    "log": _TableType(LogSink, ("logger", *_FILTERS)),
+    "json_lines": _TableType(JsonLinesSink, ("path", *_FILTERS), ("path",)),
+    "webhook": _TableType(WebhookSink, (*_HTTP, *_FILTERS), ("url",)),
+    "alertmanager": _TableType(AlertmanagerSink, (*_HTTP, "repeat", "min_severity"), ("url",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong in a file.
+    """One error in a file.
 
     Attributes:
-        line: Where, from 1; 0 if it is of no one line.
-        key: The key, as a path like ``rule[0].above``; empty if it is of no one key.
+        line: The line, from 1; 0 if the error concerns no particular line.
+        key: The key, as a path like ``rule[0].above``; empty if the error concerns no particular
+            key.
         message: What is wrong, with the value.
     """
 
@@ -81,7 +87,7 @@ class AlertsFileError(ValueError):
 
     Attributes:
         path: The file.
-        problems: Everything that is wrong in it.
+        problems: All errors in the file, in order of their lines.
     """
 
     def __init__(self, path: Path, problems: list[Problem]) -> None:
@@ -94,13 +100,13 @@ class AlertsFileError(ValueError):
 
 @dataclass(frozen=True)
 class AlertsFile:
-    """What a file of alert rules says.
+    """The contents of a file of alert rules.
 
     Attributes:
         path: The file.
-        rules: Its rules.
-        sinks: Its sinks.
-        silences: Its silences.
+        rules: The rules.
+        sinks: The sinks.
+        silences: The silences.
     """
 
     path: Path
@@ -126,48 +132,48 @@ def load(path: str | os.PathLike[str], *, check: bool = True) -> AlertsFile:
 
     Args:
         path: The file: TOML with the arrays of tables ``rule``, ``sink`` and ``silence``.
-        check: Whether to refuse what could not be used here and now: environment variables that
-            are not set, baselines that are not there, and a missing httpx.
+        check: Whether to reject what cannot be used in this environment: variables that are not
+            set, baseline files that do not exist, and sinks that need httpx if it is not installed.
 
     Returns:
-        What it says.
+        The contents of the file.
 
     Raises:
-        AlertsFileError: (a `ValueError`) If something is wrong in it; names the line, key and value
-            of everything that is.
-        OSError: If it cannot be read.
-        ImportError: On Python 3.10, if `tomli` is not installed.
+        AlertsFileError: (a ``ValueError``) If the file contains errors; names the line, key and
+            value of each.
+        OSError: If the file cannot be read.
+        ImportError: On Python 3.10, if ``tomli`` is not installed.
     """
     path = Path(path)
     with path.open("rb") as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
-        raise AlertsFileError(path, [Problem(0, "", f"is larger than {LARGEST_FILE} bytes")])
+        raise AlertsFileError(path, [Problem(0, "", f"must be at most {LARGEST_FILE} bytes")])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        raise AlertsFileError(path, [Problem(line, "", f"is not UTF-8: {exc.reason}")]) from None
+        raise AlertsFileError(path, [Problem(line, "", f"must be UTF-8: {exc.reason}")]) from None
     return _Reader(path, text, check=check).read()
 
 
-def _toml_parser() -> Any:
+def _toml_parser() -> ModuleType:
     if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415 - for those who load a file only
+        import tomllib  # noqa: PLC0415 - only programs that load a file pay for it
 
         return tomllib
-    else:  # noqa: RET505 - which mypy understands
+    else:  # noqa: RET505 - mypy needs the else to skip this branch
         try:
             import tomli  # noqa: PLC0415 - optional
         except ModuleNotFoundError:
             raise ImportError(
-                "rules files need tomli on Python 3.10: pip install 'nanospan[alerts]'"
+                "alert rule files need tomli on Python 3.10: pip install 'nanospan[alerts]'"
             ) from None
         return tomli
 
 
 class _Reader:
-    """Reads one file, collecting what is wrong."""
+    """Reads one file, collecting all errors."""
 
     def __init__(self, path: Path, text: str, *, check: bool) -> None:
         self._path = path
@@ -182,12 +188,12 @@ class _Reader:
             document = parser.loads(self._text)
         except parser.TOMLDecodeError as exc:
             message, _, place = str(exc).partition(" (at line ")
-            line = place.partition(",")[0]  # without one, it is the end of the document
+            line = place.partition(",")[0]  # an error without a line is at the end of the document
             number = int(line) if line.isdecimal() else len(self._text.splitlines())
             problem = Problem(number, "", message)
             raise AlertsFileError(self._path, [problem]) from None
         self._lines = locate(self._text)
-        self._refuse_unknown((), document, ("rule", "sink", "silence"))
+        self._report_unknown_keys((), document, ("rule", "sink", "silence"))
         rules = [rule for each in self._tables(document, "rule") if (rule := self._rule(*each))]
         sinks = [sink for each in self._tables(document, "sink") if (sink := self._sink(*each))]
         silences = [
@@ -195,75 +201,73 @@ class _Reader:
             for each in self._tables(document, "silence")
             if (silence := self._make(_SILENCE, *each))
         ]
-        self._refuse_twins(rules)
+        self._report_duplicate_names(rules)
         if self._problems:
             raise AlertsFileError(self._path, self._problems)
         return AlertsFile(self._path, tuple(rules), tuple(sinks), tuple(silences))
 
     def _tables(
-        self, document: Mapping[str, Any], key: str
-    ) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+        self, document: Mapping[str, object], key: str
+    ) -> Iterator[tuple[KeyPath, dict[str, object]]]:
         tables = document.get(key, [])
         if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
             shown = "..." if key == "sink" else repr(tables)  # a sink's values may be secret
-            self._problem((key,), f"{key} = {shown}: must be tables, each headed [[{key}]]")
+            self._report((key,), f"{key} = {shown}: must be tables, each headed [[{key}]]")
             return
         for number, table in enumerate(tables):
             yield (key, number), table
 
-    def _rule(self, place: KeyPath, table: dict[str, Any]) -> Rule | None:
+    def _rule(self, place: KeyPath, table: dict[str, object]) -> Rule | None:
         kind = self._kind(place, table, "kind", _RULES, "statistic")
         if kind is None:
             return None
-        class_ = _RULES[kind]
         values = {key: value for key, value in table.items() if key != "kind"}
-        if "baseline" in values and class_ is RegressionRule:
+        if "baseline" in values and kind == "regression":
             baseline = values["baseline"]
             if not isinstance(baseline, str):
-                self._problem((*place, "baseline"), f"baseline = {baseline!r}: must be a string")
+                self._report((*place, "baseline"), f"baseline = {baseline!r}: must be a string")
                 return None
             # A path in a file is relative to that file, wherever the program runs.
-            values["baseline"] = self._path.absolute().parent / baseline
-            if self._origin == "file" and not values["baseline"].is_file():
-                self._problem(
+            path = self._path.absolute().parent / baseline
+            if self._origin == "file" and not path.is_file():
+                self._report(
                     (*place, "baseline"), f"baseline = {baseline!r}: there is no such file"
                 )
                 return None
-        rule: Rule | None = self._make(_of_fields(class_), place, values)
-        return rule
+            values["baseline"] = path
+        return self._make(_RULES[kind], place, values)
 
-    def _sink(self, place: KeyPath, table: dict[str, Any]) -> Sink | None:
+    def _sink(self, place: KeyPath, table: dict[str, object]) -> Sink | None:
         kind = self._kind(place, table, "type", _SINKS, None)
         if kind is None:
             return None
-        maker = _SINKS[kind]
+        table_type = _SINKS[kind]
         values = {key: value for key, value in table.items() if key != "type"}
-        if not self._has_strings(place, values, ("path", "logger")):
+        if not self._check_strings(place, values, ("path", "logger")):
             return None
         if "states" in values and not isinstance(values["states"], list):
-            self._problem((*place, "states"), f"states = {values['states']!r}: must be an array")
+            self._report((*place, "states"), f"states = {values['states']!r}: must be an array")
             return None
         if kind == "json_lines" and "path" in values:
-            values["path"] = self._path.absolute().parent / values["path"]
-        if "url" in maker.known:
-            maker = replace(maker, make=partial(maker.make, origin=self._origin))
-        sink: Sink | None = self._make(maker, place, values)
-        return sink
+            values["path"] = self._path.absolute().parent / str(values["path"])
+        if "url" in table_type.known:
+            table_type = replace(table_type, make=partial(table_type.make, origin=self._origin))
+        return self._make(table_type, place, values)
 
-    def _has_strings(
-        self, place: KeyPath, values: Mapping[str, Any], names: tuple[str, ...]
+    def _check_strings(
+        self, place: KeyPath, values: Mapping[str, object], names: tuple[str, ...]
     ) -> bool:
         wrong = [n for n in names if n in values and not (isinstance(values[n], str) and values[n])]
         for name in wrong:
-            self._problem((*place, name), f"{name} = {values[name]!r}: must be a non-empty string")
+            self._report((*place, name), f"{name} = {values[name]!r}: must be a non-empty string")
         return not wrong
 
     def _kind(
         self,
         place: KeyPath,
-        table: Mapping[str, Any],
+        table: Mapping[str, object],
         key: str,
-        kinds: Mapping[str, Any],
+        kinds: Collection[str],
         default: str | None,
     ) -> str | None:
         kind = table.get(key, default)
@@ -271,54 +275,56 @@ class _Reader:
             return kind
         choices = ", ".join(kinds)
         if kind is None:
-            self._problem(place, f"{_name(place)} lacks {key}: one of {choices}")
+            self._report(place, f"{_name(place)} lacks {key}: one of {choices}")
         else:
-            self._problem((*place, key), f"{key} = {kind!r}: must be one of {choices}")
+            self._report((*place, key), f"{key} = {kind!r}: must be one of {choices}")
         return None
 
-    def _make(self, maker: _Maker, place: KeyPath, values: Mapping[str, Any]) -> Any:
-        """What the values of a table make; `None` where they do not."""
+    def _make(
+        self, table_type: _TableType[T], place: KeyPath, values: Mapping[str, object]
+    ) -> T | None:
+        """Return what the values of a table describe; report errors and return None if invalid."""
         before = len(self._problems)
-        self._refuse_unknown(place, values, maker.known)
-        for key in maker.needed:
+        self._report_unknown_keys(place, values, table_type.known)
+        for key in table_type.required:
             if key not in values:
-                self._problem(place, f"{_name(place)} lacks {key}")
+                self._report(place, f"{_name(place)} lacks {key}")
         if len(self._problems) > before:
             return None
         try:
-            return maker.make(**values)
+            return table_type.make(**values)
         except RuleError as exc:
-            self._problem((*place, *exc.field.split(".")), f"{_name(place)}: {exc}")
+            self._report((*place, *exc.field.split(".")), f"{_name(place)}: {exc}")
         except (ImportError, TypeError, ValueError) as exc:
-            self._problem(place, f"{_name(place)}: {exc}")
+            self._report(place, f"{_name(place)}: {exc}")
         return None
 
-    def _refuse_unknown(
-        self, place: KeyPath, table: Mapping[str, Any], known: tuple[str, ...]
+    def _report_unknown_keys(
+        self, place: KeyPath, table: Mapping[str, object], known: tuple[str, ...]
     ) -> None:
         for key, value in table.items():
             if key not in known:
                 close = get_close_matches(key, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-                # Where a key is misspelt nobody knows whether its value is secret.
+                hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
+                # The value of a misspelt key may be a secret, except in rules and silences.
                 shown = repr(value) if place[:1] in {("rule",), ("silence",)} else "..."
-                self._problem((*place, key), f"{key} = {shown}: unknown key; {hint}")
+                self._report((*place, key), f"{key} = {shown}: unknown key; {hint}")
 
-    def _refuse_twins(self, rules: list[Rule]) -> None:
+    def _report_duplicate_names(self, rules: list[Rule]) -> None:
         seen = set[str]()
         for number, rule in enumerate(rules):
             if rule.name in seen:
-                self._problem(
+                self._report(
                     ("rule", number, "name"), f"name = {rule.name!r}: another rule has this name"
                 )
             seen.add(rule.name)
 
-    def _problem(self, place: KeyPath, message: str) -> None:
+    def _report(self, place: KeyPath, message: str) -> None:
         self._problems.append(Problem(self._line(place), _name(place), message))
 
     def _line(self, place: KeyPath) -> int:
-        # A key of an inline table, or one that is missing, is found by what it belongs to, and an
-        # array of tables by its first.
+        # A missing key, or one of an inline table, is reported at the line of the table that it
+        # belongs to, and an array of tables at the line of its first.
         while place and place not in self._lines and (*place, 0) not in self._lines:
             place = place[:-1]
         return self._lines.get(place, self._lines.get((*place, 0), 0))

@@ -1,4 +1,4 @@
-"""Delivery: a queue and a worker for each sink, so that none waits for another."""
+"""Delivery: a queue and a worker thread for each sink, so that no sink waits for another."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanospan.alerts.sinks.base import DeliveryError, PostponedError
+from nanospan.values.units import counted
 
 if TYPE_CHECKING:
     from nanospan.alerts.alert import Alert
     from nanospan.alerts.sinks.base import Sink
 
-__all__ = ["Courier", "Delivery"]
+__all__ = ["Delivery", "SinkWorker"]
 
 logger = logging.getLogger("nanospan.alerts")
 
 CAPACITY = 1000
-"""Alerts that wait for a sink at most; the oldest are lost first, the newest say how it stands."""
+"""The most alerts to queue for a sink; the oldest are dropped, as the newest say more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How a sink is doing.
+    """Counts of the alerts for one sink.
 
     Attributes:
-        sink: Its description, without secrets.
-        queued: Alerts that wait for it.
-        delivered: Alerts that it took.
-        lost: Alerts that it will never get: the queue was full, it refused them or could not be
-            reached in all attempts, or the time to close was over.
-        last_error: What went wrong last, without secrets; empty if nothing did.
+        sink: The sink's description, without secrets.
+        queued: Alerts queued or being delivered.
+        delivered: Alerts that were delivered.
+        lost: Alerts that will never be delivered: the queue was full, the sink rejected them, every
+            attempt failed, or the time to close ran out.
+        last_error: The last error, without secrets; empty if there was none.
     """
 
     sink: str
@@ -44,17 +45,17 @@ class Delivery:
     last_error: str
 
 
-class Courier:
-    """Brings alerts to one sink on a daemon thread, which starts with the first alert.
+class SinkWorker:
+    """Delivers alerts to one sink on a daemon thread, which starts with the first alert.
 
     Args:
-        sink: Where to.
-        capacity: How many alerts may wait.
+        sink: The sink.
+        capacity: The most alerts to queue.
     """
 
     def __init__(self, sink: Sink, capacity: int = CAPACITY) -> None:
         self.sink = sink
-        self._name = str(sink)  # once: a sink's own method may raise, here where it is added
+        self._name = str(sink)  # called once, here, where an exception reaches who adds the sink
         self._capacity = capacity
         self._queue: deque[Alert] = deque()
         self._changed = threading.Condition()
@@ -68,11 +69,11 @@ class Courier:
         self._last_error = ""
 
     def put(self, alert: Alert) -> None:
-        """Queue an alert that the sink wants. Never blocks, never raises."""
+        """Queue an alert if the sink wants it. Never blocks or raises."""
         try:
             if not self.sink.wants(alert):
                 return
-        except Exception as exc:  # noqa: BLE001 - it must not keep the alert from the others
+        except Exception as exc:  # noqa: BLE001 - the other sinks must get the alert
             self._settle(alert, error=type(exc).__name__, lost=True, was_busy=False)
             return
         with self._changed:
@@ -82,9 +83,10 @@ class Courier:
             if len(self._queue) >= self._capacity:
                 self._queue.popleft()
                 self._lost += 1
-                if self._lost & (self._lost - 1) == 0:  # at 1, 2, 4, 8 ...: a flood must not flood
+                # Logged at 1, 2, 4, 8 ..., so that a flood of alerts does not flood the log.
+                if self._lost & (self._lost - 1) == 0:
                     logger.warning(
-                        "%s is too slow: %d alerts waited, %d are lost so far",
+                        "%s is too slow: its queue of %d alerts is full, %d lost so far",
                         self._name,
                         self._capacity,
                         self._lost,
@@ -104,24 +106,24 @@ class Courier:
                 self._thread = thread
 
     def report(self) -> Delivery:
-        """How the sink is doing."""
+        """Return the counts of the sink's alerts."""
         with self._changed:
             waiting = len(self._queue) + self._busy
             return Delivery(self._name, waiting, self._delivered, self._lost, self._last_error)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until nothing is queued or under way; false if that took longer than `timeout`."""
+        """Wait until nothing is queued or under way; return False after ``timeout`` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._queue and not self._busy, timeout)
 
     def end(self, deadline: float) -> None:
-        """Take no more alerts, and deliver what waits until a time on the monotonic clock."""
+        """Accept no more alerts, and deliver queued ones until ``deadline`` (monotonic clock)."""
         with self._changed:
             self._deadline = deadline
             self._changed.notify_all()
 
     def join(self) -> None:
-        """Wait for the end that `end` set; what is not delivered then is lost."""
+        """Wait for the thread until the deadline set by ``end``; undelivered alerts are lost."""
         thread = self._thread
         if self._deadline is not None and thread not in {None, threading.current_thread()}:
             thread.join(max(self._deadline - time.monotonic(), 0.0))
@@ -132,7 +134,7 @@ class Courier:
             self._queue.clear()
         if left:
             logger.warning(
-                "%s did not take %d alerts before the end; they are lost", self._name, left
+                "%s lost %s: not delivered before the deadline", self._name, counted(left, "alert")
             )
 
     def _run(self) -> None:
@@ -147,25 +149,25 @@ class Courier:
                 self._settle(alert, error=str(exc), lost=False)
             except DeliveryError as exc:
                 self._settle(alert, error=str(exc), lost=alert is not None)
-            except BaseException as exc:  # noqa: BLE001 - SystemExit included: the next may go well
-                # Only the kind: the text of a foreign error may hold what it was sent.
+            except BaseException as exc:  # noqa: BLE001 - even SystemExit must not stop the thread
+                # Only the type: the text of an unknown error may contain a secret.
                 self._settle(alert, error=type(exc).__name__, lost=alert is not None)
                 self._explain(exc)
             else:
                 self._settle(alert, error="", lost=False)
         try:
             self.sink.close()
-        except Exception as exc:  # noqa: BLE001 - it ends all the same
+        except Exception as exc:  # noqa: BLE001 - the thread ends here anyway
             self._explain(exc)
 
     def _explain(self, exc: BaseException) -> None:
         try:
             self.sink.explain(exc)
         except Exception as another:  # noqa: BLE001 - this thread goes on
-            logger.error("%s failed (%s)", self._name, type(another).__name__)  # noqa: TRY400 - texts may be secret
+            logger.error("%s failed (%s)", self._name, type(another).__name__)  # noqa: TRY400 - the text may be secret
 
     def _next(self) -> tuple[Alert | None] | None:
-        """An alert, nothing where it is time for a refresh, or `None` at the end."""
+        """Return the next alert in a tuple, ``(None,)`` if a refresh is due, or None to end."""
         with self._changed:
             while True:
                 if self._queue and not self._is_over():
@@ -180,10 +182,10 @@ class Courier:
                 self._changed.wait(due)
 
     def _refresh_in(self) -> float | None:
-        """Seconds until a refresh; a second after the last at least, whatever the sink says."""
+        """Return the seconds until the next refresh, at least one second after the last."""
         try:
             due = self.sink.refresh_in()
-        except Exception as exc:  # noqa: BLE001 - it still gets its alerts
+        except Exception as exc:  # noqa: BLE001 - the sink still gets its alerts
             if self._last_error != (error := type(exc).__name__):
                 self._last_error = error
                 self._explain(exc)
@@ -194,7 +196,7 @@ class Courier:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _pause(self, seconds: float) -> bool:
-        """Wait between two attempts; false, and at once, where there is no time for another."""
+        """Wait between two attempts; return False at once if no time is left for another."""
         with self._changed:
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:
@@ -211,13 +213,13 @@ class Courier:
                 self._last_error = error
             if alert is not None:
                 self._busy = self._busy and not was_busy
-                if not self._has_given_up:  # else it is counted as lost
+                if not self._has_given_up:  # otherwise ``join`` has counted it as lost
                     self._lost += lost
                     self._delivered += not error
             self._changed.notify_all()
         if lost and alert is not None:
             logger.warning(
-                "%s did not get alert %r of %r (%s): %s",
+                "%s lost alert %r of %r (%s): %s",
                 self._name,
                 alert.rule,
                 alert.operation,

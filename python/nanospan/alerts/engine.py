@@ -1,4 +1,4 @@
-"""The engine: a thread that looks, takes every alert a step on, and says what changed."""
+"""The engine: a thread that evaluates rules, advances each alert's state and publishes changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nanospan.alerts.alert import Alert, describe, instance_name
 from nanospan.alerts.evaluation import Evaluator
 from nanospan.alerts.observations import MonitorGoneError, Observations
-from nanospan.alerts.states import Change, Finding, Track, step
+from nanospan.alerts.states import Finding, Lifecycle, Transition, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,18 +23,20 @@ __all__ = ["Clock", "Engine"]
 
 logger = logging.getLogger("nanospan.alerts")
 
-# After each look the thread rests so many times as long as it took: however many operations there
-# are, it uses at most a twentieth of a core.
-REST = 19
+REST_RATIO = 19
+"""Rest after each evaluation, as a multiple of its duration.
+
+However many operations there are, the thread uses at most a twentieth of a core.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The two clocks that alerts go by.
+    """The two clocks of the engine.
 
     Attributes:
-        monotonic: Seconds for windows and waiting; never goes back.
-        time: Unix time, for what is shown.
+        monotonic: Returns seconds that never go back, for windows and waiting.
+        time: Returns Unix time in seconds, for silences and for the times of alerts.
     """
 
     monotonic: Callable[[], float] = time.monotonic
@@ -43,11 +45,11 @@ class Clock:
 
 @dataclass(slots=True)
 class _Entry:
-    """An alert that is not idle."""
+    """An alert to keep until its life cycle is idle."""
 
     rule: Rule
     operation: str
-    track: Track = field(default_factory=Track)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
     value: float | None = None
     summary: str = ""
     since: float = 0.0
@@ -56,7 +58,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """One look: when it is, on both clocks, and what is silenced."""
+    """The time of one evaluation on both clocks, and the silences at that time."""
 
     now: float
     wall: float
@@ -74,9 +76,9 @@ class Engine:
 
     Args:
         observations: What the rules are evaluated on.
-        publish: Called with every change, and whether the sinks are to be told. Must be quick.
-        clock: What time it is.
-        gone: Called by the thread, as the last thing it does, when the monitor is gone.
+        publish: Called with each changed alert and whether to tell the sinks. Must be quick.
+        clock: The clocks to use.
+        on_monitor_gone: Called by the thread, just before it ends, if the monitor is gone.
     """
 
     def __init__(
@@ -85,14 +87,14 @@ class Engine:
         publish: Callable[[Alert, bool], None],
         clock: Clock | None = None,
         *,
-        gone: Callable[[], None] = lambda: None,
+        on_monitor_gone: Callable[[], None] = lambda: None,
     ) -> None:
         self._observations = observations
         self._publish = publish
         self._clock = clock or Clock()
-        self._gone = gone
+        self._on_monitor_gone = on_monitor_gone
         self._evaluator = Evaluator()
-        # Replaced, never changed, so that a look under way is not disturbed.
+        # Replaced and never modified, so that an evaluation under way is not disturbed.
         self._rules: tuple[Rule, ...] = ()
         self._silences: tuple[Silence, ...] = ()
         self._entries: dict[tuple[str, str], _Entry] = {}
@@ -100,36 +102,36 @@ class Engine:
         self._stopping = False
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._trouble = ""
+        self._last_error = ""
 
     def set_rules(self, rules: tuple[Rule, ...]) -> None:
-        """Have these rules evaluated from now on. Alerts of equal rules stay as they are."""
+        """Evaluate these rules from now on. Alerts of rules that are equal stay as they are."""
         self._rules = rules
         self._wake.set()
 
     def set_silences(self, silences: tuple[Silence, ...]) -> None:
-        """Have these silences keep alerts from the sinks from now on."""
+        """Apply these silences from now on."""
         self._silences = silences
         self._wake.set()
 
     @property
     def interval(self) -> float:
-        """Seconds between two looks."""
+        """Seconds between two evaluations."""
         return min((rule.interval for rule in self._rules), default=1.0)
 
     def active(self) -> list[Alert]:
-        """The alerts that were pending or firing at the last look."""
+        """Return the alerts that were pending or firing at the last evaluation."""
         return list(self._active)
 
     def tick(self) -> None:
-        """Look once, and publish what changed.
+        """Evaluate all rules once, and publish the changes.
 
         Raises:
             MonitorGoneError: If the monitor no longer exists.
         """
         moment = _Moment(self._clock.monotonic(), self._clock.time(), self._silences)
         rules = self._rules
-        self._end_removed(rules, moment)
+        self._resolve_removed(rules, moment)
         if rules:
             found = self._evaluator.findings(rules, self._observations, moment.now)
             for rule, operation, finding in found:
@@ -137,19 +139,19 @@ class Engine:
         self._active = tuple(
             self._alert(entry, moment)
             for entry in self._entries.values()
-            if entry.track.state in {"pending", "firing"}
+            if entry.lifecycle.state in {"pending", "firing"}
         )
 
-    def _end_removed(self, rules: tuple[Rule, ...], moment: _Moment) -> None:
-        """Alerts of rules that are gone do not fire for ever."""
+    def _resolve_removed(self, rules: tuple[Rule, ...], moment: _Moment) -> None:
+        """Resolve the alerts of rules that are gone, which would otherwise fire for ever."""
         by_name = {rule.name: rule for rule in rules}
         gone = [key for key, entry in self._entries.items() if by_name.get(key[0]) != entry.rule]
         for key in gone:
             entry = self._entries.pop(key)
             over = Finding(breached=False, cleared=True, value=entry.value)
-            entry.track, change = step(entry.track, over, moment.now)
-            if change is not None:
-                self._tell(entry, change, moment)
+            entry.lifecycle, transition = step(entry.lifecycle, over, moment.now)
+            if transition is not None:
+                self._apply(entry, transition, moment)
 
     def _advance(self, rule: Rule, operation: str, finding: Finding, moment: _Moment) -> None:
         key = (rule.name, operation)
@@ -161,39 +163,39 @@ class Engine:
         entry.value = finding.value
         if finding.breached:
             entry.summary = describe(rule, operation, finding.value)
-        entry.track, change = step(
-            entry.track,
+        entry.lifecycle, transition = step(
+            entry.lifecycle,
             finding,
             moment.now,
             for_seconds=rule.for_seconds,
             cooldown=rule.cooldown,
             muted=moment.mutes(rule, operation),
         )
-        if change is not None:
-            self._tell(entry, change, moment)
-        if entry.track.is_idle(moment.now):
+        if transition is not None:
+            self._apply(entry, transition, moment)
+        if entry.lifecycle.is_idle(moment.now):
             del self._entries[key]
 
-    def _tell(self, entry: _Entry, change: Change, moment: _Moment) -> None:
-        if change.entered:
+    def _apply(self, entry: _Entry, transition: Transition, moment: _Moment) -> None:
+        if transition.entered:
             entry.since = moment.wall
-            if change.state == "firing":
+            if transition.state == "firing":
                 entry.fired_at = moment.wall
-            elif change.state == "pending":
+            elif transition.state == "pending":
                 entry.fired_at = None
-        self._publish(self._alert(entry, moment), change.announce)
+        self._publish(self._alert(entry, moment), transition.announce)
 
     def _alert(self, entry: _Entry, moment: _Moment) -> Alert:
         rule = entry.rule
         return Alert(
             rule=rule.name,
             operation=entry.operation,
-            state=entry.track.state,
+            state=entry.lifecycle.state,
             severity=rule.severity,
             statistic=rule.watched,
             value=entry.value,
             limit=rule.limit,
-            window=rule.seconds,
+            window=rule.window_seconds,
             summary=entry.summary,
             labels=rule.labels,
             since=entry.since,
@@ -203,14 +205,14 @@ class Engine:
         )
 
     def start(self) -> None:
-        """Have a daemon thread look from now on; without effect if one does."""
+        """Start the daemon thread, unless it is already running."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="nanospan-alerts", daemon=True)
             thread.start()
             self._thread = thread
 
     def stop(self, timeout: float) -> None:
-        """Stop the thread, waiting for it at most `timeout` seconds."""
+        """Stop the thread, waiting for it for at most ``timeout`` seconds."""
         self._stopping = True
         self._wake.set()
         thread = self._thread
@@ -222,14 +224,14 @@ class Engine:
             began = time.monotonic()
             try:
                 self.tick()
-                self._trouble = ""
+                self._last_error = ""
             except MonitorGoneError:
-                self._gone()
+                self._on_monitor_gone()
                 return
             except BaseException as exc:
-                if self._trouble != (trouble := repr(exc)):
-                    self._trouble = trouble
+                if self._last_error != (error := repr(exc)):
+                    self._last_error = error
                     logger.exception("alerts could not be evaluated")
             took = time.monotonic() - began
-            self._wake.wait(max(self.interval - took, took * REST))
+            self._wake.wait(max(self.interval - took, took * REST_RATIO))
             self._wake.clear()

@@ -1,4 +1,4 @@
-"""What the rules find in the monitor's state."""
+"""Evaluates rules on the state of a monitor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from nanospan.alerts.changes import Changes
+from nanospan.alerts.change_detectors import ChangeDetectors
 from nanospan.alerts.rules import ChangeRule, RegressionRule, Rule, StatisticRule
 from nanospan.alerts.states import Finding
 from nanospan.alerts.windows import Window, Windows
@@ -23,12 +23,12 @@ logger = logging.getLogger("nanospan.alerts")
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
-NOTHING = Finding(breached=False, cleared=True)
+CLEARED = Finding(breached=False, cleared=True)
 UNDECIDED = Finding(breached=False, cleared=False)
 
 
-class _NotTriedError(Exception):
-    """The rule failed, and it is not yet time to try again."""
+class _RetryLaterError(Exception):
+    """The rule failed at its last evaluation and is not due for another."""
 
 
 class Evaluator:
@@ -36,115 +36,119 @@ class Evaluator:
 
     def __init__(self) -> None:
         self._windows = Windows()
-        self._changes = Changes()
-        # When to compare again, and what the last comparison found; `None` if it failed.
+        self._detectors = ChangeDetectors()
+        # By rule: when to compare again, and what the last comparison found (None if it failed).
         self._regressions: dict[str, tuple[float, dict[str, Finding] | None]] = {}
         self._matching: dict[str, list[str]] = {}
-        self._looked_through: set[str] = set()
+        self._matched_operations: set[str] = set()
         self._rules: tuple[Rule, ...] = ()
-        self._troubles: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
 
     def findings(
         self, rules: tuple[Rule, ...], observations: Observations, now: float
     ) -> Iterator[tuple[Rule, str, Finding]]:
-        """Look once.
+        """Evaluate every rule once.
 
-        What a rule raises is logged, once until it changes or ends; the other rules go on, and the
-        rule's alerts stay as they are.
+        An exception from a rule is logged when it first occurs and not again until it changes or
+        the rule works again. It affects neither the other rules nor the rule's current alerts.
 
         Args:
-            rules: The rules that there are.
-            observations: What the rules are evaluated on.
-            now: The time in seconds, on a clock that never goes back.
+            rules: All rules.
+            observations: The monitor's state.
+            now: The current time in seconds, on a clock that never goes back.
 
         Yields:
-            A rule, the name of an operation, and what was found.
+            A rule, the name of an operation, and the finding.
         """
         snapshot = observations.snapshot()
         self._windows.advance(snapshot, now)
         self._match(rules, snapshot.operations)
         for rule in rules:
             try:
-                found = list(self._look(rule, observations, now))
-            except _NotTriedError:
+                found = list(self._evaluate(rule, observations, now))
+            except _RetryLaterError:
                 continue
-            except Exception as exc:  # noqa: BLE001 - a rule must not end the others
-                self._report(rule, exc)
+            except Exception as exc:  # noqa: BLE001 - one rule must not stop the others
+                self._log_error(rule, exc)
             else:
-                if self._troubles.pop(rule.name, None):
+                if self._errors.pop(rule.name, None):
                     logger.info("alert rule %r works again", rule.name)
                 for operation, finding in found:
                     yield rule, operation, finding
 
     def _match(self, rules: tuple[Rule, ...], operations: Iterable[str]) -> None:
-        """Find out which operations each rule watches; every name is looked at once."""
+        """Find the operations that each rule watches; match every name only once."""
         if rules is not self._rules:
             kept = {rule.name for rule in rules if rule in self._rules}
             self._regressions = {k: v for k, v in self._regressions.items() if k in kept}
-            self._changes.keep(kept)
-            self._troubles = {k: v for k, v in self._troubles.items() if k in kept}
+            self._detectors.retain(kept)
+            self._errors = {k: v for k, v in self._errors.items() if k in kept}
             self._rules = rules
-            self._looked_through = set()
+            self._matched_operations = set()
             self._matching = {rule.name: [] for rule in rules}
         for operation in operations:
-            if operation not in self._looked_through:
-                self._looked_through.add(operation)
+            if operation not in self._matched_operations:
+                self._matched_operations.add(operation)
                 for rule in rules:
                     if rule.matches(operation):
                         self._matching[rule.name].append(operation)
 
-    def _look(
+    def _evaluate(
         self, rule: Rule, observations: Observations, now: float
     ) -> Iterator[tuple[str, Finding]]:
         operations = self._matching[rule.name]
         if isinstance(rule, StatisticRule):
-            # Silence is found even where there never was anything to hear.
+            # An operation that was never recorded is absent, too.
             if rule.statistic == "absent" and not operations:
                 operations = [rule.operation]
             for operation in operations:
-                yield operation, _judge(rule, self._windows.last(operation, rule.window))
+                yield operation, _judge_statistic(rule, self._windows.last(operation, rule.window))
             if rule.statistic == "absent" and rule.operation not in operations:
-                yield rule.operation, NOTHING  # the pattern itself is no longer without a match
+                # The pattern has matched an operation, so an alert on the pattern itself is over.
+                yield rule.operation, CLEARED
         elif isinstance(rule, RegressionRule):
             yield from self._compare(rule, operations, observations, now).items()
         elif isinstance(rule, ChangeRule):
             for operation in operations:
-                yield operation, self._changes.look(rule, operation, observations, now)
+                yield operation, self._detectors.update(rule, operation, observations, now)
         else:
-            raise TypeError(f"no rule of a known kind: {type(rule).__name__}")
+            raise TypeError(
+                "rule must be a StatisticRule, RegressionRule or ChangeRule, "
+                f"got {type(rule).__name__}"
+            )
 
     def _compare(
         self, rule: RegressionRule, operations: list[str], observations: Observations, now: float
     ) -> dict[str, Finding]:
-        """The findings of the last comparison; a new one where it is time."""
+        """Return the findings of the last comparison, after a new one if it is due."""
         due, findings = self._regressions.get(rule.name, (now, {}))
         if now >= due:
-            # Before the comparison: one that fails is not tried again at once either.
+            # Set before the comparison, so that one that fails is not retried at once either.
             self._regressions[rule.name] = (now + rule.every, None)
             comparisons = observations.compare(rule)
             findings = {
-                operation: _weigh(rule, comparisons[operation])
+                operation: _judge_comparison(rule, comparisons[operation])
                 for operation in operations
                 if operation in comparisons
             }
             self._regressions[rule.name] = (now + rule.every, findings)
         if findings is None:
-            raise _NotTriedError
+            raise _RetryLaterError
         return findings
 
-    def _report(self, rule: Rule, exc: Exception) -> None:
-        trouble = f"{type(exc).__name__}: {exc}"
-        if self._troubles.get(rule.name) != trouble:
-            self._troubles[rule.name] = trouble
+    def _log_error(self, rule: Rule, exc: Exception) -> None:
+        error = f"{type(exc).__name__}: {exc}"
+        if self._errors.get(rule.name) != error:
+            self._errors[rule.name] = error
             logger.error("alert rule %r cannot be evaluated", rule.name, exc_info=exc)
 
 
-def _judge(rule: StatisticRule, window: Window) -> Finding:
+def _judge_statistic(rule: StatisticRule, window: Window) -> Finding:
     statistic = rule.statistic
     if statistic == "absent":
         if window.count:
-            return NOTHING
-        # Before a whole window was watched, silence shows nothing.
+            return CLEARED
+        # Until a whole window has been watched, having seen no sample proves nothing.
         return Finding(breached=True, cleared=False) if window.is_full else UNDECIDED
     value: float | None
     if statistic == "in_flight":
@@ -152,7 +156,7 @@ def _judge(rule: StatisticRule, window: Window) -> Finding:
     elif statistic == "rate":
         value = window.rate
     elif not window.count:
-        return NOTHING
+        return CLEARED
     elif window.count < rule.min_count:
         return UNDECIDED
     else:
@@ -173,11 +177,11 @@ def _statistic(statistic: str, window: Window) -> float | None:
     return durations.quantile(_QUANTILES[statistic])
 
 
-def _weigh(rule: RegressionRule, comparison: Comparison) -> Finding:
+def _judge_comparison(rule: RegressionRule, comparison: Comparison) -> Finding:
     if comparison.counts[1] < rule.min_count:
         return UNDECIDED
     verdict, ratio = comparison.verdict, comparison.shift
-    if verdict == "regressed" and ratio < 1 + rule.min_effect:  # then it is the tail that did
+    if verdict == "regressed" and ratio < 1 + rule.min_effect:  # only the tail regressed
         ratio = max((tail.change for tail in comparison.quantiles.values()), default=ratio)
     cleared = verdict in {"unchanged", "improved"}
     return Finding(verdict == "regressed", cleared, ratio if math.isfinite(ratio) else None)

@@ -1,4 +1,4 @@
-"""Fields of rules, sinks and silences: what they may hold, and the error where they do not."""
+"""Validates the fields of rules, sinks and silences."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ __all__ = [
     "check_text",
 ]
 
-# Labels that every alert has: a rule's own must not stand for something else.
+# Every alert has these labels, so a rule must not give them another meaning.
 RESERVED_LABELS = frozenset({"alertname", "operation", "severity"})
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 class RuleError(ValueError):
-    """A field of a rule, sink or silence has a value it cannot have.
+    """A field of a rule, sink or silence has an invalid value.
 
     Attributes:
         field: The field's name.
-        value: Its value; a secret is replaced by a fixed text.
+        value: The invalid value; a fixed text instead of a secret.
+        expected: What the value must be.
     """
 
     def __init__(self, name: str, value: object, expected: str) -> None:
@@ -38,14 +39,14 @@ class RuleError(ValueError):
 
 
 def check_text(name: str, value: object) -> str:
-    """Return a non-empty string, or raise `RuleError`."""
+    """Return ``value``; raise RuleError unless it is a non-empty string."""
     if not isinstance(value, str) or not value.strip():
         raise RuleError(name, value, "must be a non-empty string")
     return value
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
-    """Return one of some strings, or raise `RuleError` with the closest."""
+    """Return ``value``; raise RuleError with a suggestion unless it is one of ``choices``."""
     if not isinstance(value, str) or value not in choices:
         close = get_close_matches(value, choices, n=1) if isinstance(value, str) else []
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -54,21 +55,21 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 
 
 def check_number(name: str, value: object) -> float:
-    """Return a finite number, or raise `RuleError`."""
+    """Return ``value`` as a float; raise RuleError unless it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise RuleError(name, value, "must be a finite number")
     return float(value)
 
 
 def check_count(name: str, value: object) -> int:
-    """Return an integer of at least 1, or raise `RuleError`."""
+    """Return ``value``; raise RuleError unless it is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise RuleError(name, value, "must be an integer of at least 1")
     return value
 
 
 def check_seconds(name: str, value: object, *, minimum: float, maximum: float = math.inf) -> float:
-    """Return a number of seconds in a range, or raise `RuleError`."""
+    """Return ``value`` as a float; raise RuleError unless it is in the range, in seconds."""
     seconds = check_number(name, value)
     if seconds < minimum:
         raise RuleError(name, value, f"must be at least {minimum:g} seconds")
@@ -78,14 +79,17 @@ def check_seconds(name: str, value: object, *, minimum: float, maximum: float = 
 
 
 def check_labels(name: str, value: object) -> dict[str, str]:
-    """Return a copy of the labels, or raise `RuleError`."""
+    """Return a copy of ``value``; raise RuleError unless it maps label names to strings."""
     if not isinstance(value, Mapping):
         raise RuleError(name, value, "must be a table of strings")
     for key, text in value.items():
         if not isinstance(key, str) or not _LABEL_NAME.fullmatch(key):
-            raise RuleError(name, key, "a label's name has letters, digits and _ only")
+            message = (
+                "a label name must consist of letters, digits and _, not starting with a digit"
+            )
+            raise RuleError(name, key, message)
         if key in RESERVED_LABELS:
-            raise RuleError(name, key, "every alert has this label of its own")
+            raise RuleError(name, key, "is a reserved label, which every alert already has")
         if not isinstance(text, str):
             raise RuleError(name, text, f"the label {key} must be a string")
     return dict(value)

@@ -1,4 +1,4 @@
-"""What rules are evaluated on: the state of a monitor."""
+"""The state of a monitor, which rules are evaluated on."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ __all__ = ["MonitorGoneError", "MonitorObservations", "Observations"]
 
 
 class MonitorGoneError(Exception):
-    """The monitor no longer exists, and with it there is nothing left to observe."""
+    """The monitor was garbage-collected, so there is nothing left to evaluate rules on."""
 
 
 class Observations(Protocol):
-    """What rules are evaluated on. May be asked from any thread."""
+    """What rules are evaluated on. Methods may be called from any thread."""
 
     def snapshot(self) -> MonitorSnapshot:
         """Return the state of all operations."""
 
     def durations_since(self, operation: str, moment: int) -> tuple[list[float], int]:
-        """Return the durations in an operation's window since ``moment``, and the next moment.
+        """Return the durations that an operation recorded after ``moment``, and the new moment.
 
-        Durations are seconds. The first moment is 0; setting the system clock does not move the
-        later ones.
+        Durations are in seconds, and only those still in the operation's window are returned. Start
+        with moment 0 and pass the returned one next time. Setting the system clock does not affect
+        moments.
         """
 
     def detector(self, rule: ChangeRule) -> OnlineDetector:
@@ -46,10 +47,10 @@ class Observations(Protocol):
 
 
 class MonitorObservations:
-    """The state of a monitor, which is not kept alive by being observed.
+    """The state of a real monitor.
 
     Args:
-        monitor: The monitor.
+        monitor: The monitor. Only a weak reference to it is kept.
     """
 
     def __init__(self, monitor: Recorder) -> None:
@@ -67,7 +68,7 @@ class MonitorObservations:
         return self._get().snapshot()
 
     def durations_since(self, operation: str, moment: int) -> tuple[list[float], int]:
-        """Return the durations in an operation's window since ``moment``, and the next moment."""
+        """Return the durations that an operation recorded after ``moment``, and the new moment."""
         return self._get()._durations_since(operation, moment)  # noqa: SLF001 - no copies
 
     def detector(self, rule: ChangeRule) -> OnlineDetector:
@@ -82,7 +83,7 @@ class MonitorObservations:
         return compare_windows(self._get(), baseline, fdr=rule.fdr, min_effect=rule.min_effect)
 
     def _read(self, path: Path) -> Baseline:
-        """Return the baseline in a file, which is read again when the file changes."""
+        """Return the baseline in a file, reading the file again only if it has changed."""
         changed = path.stat().st_mtime_ns
         known = self._loaded.get(path)
         if known is None or known[0] != changed:

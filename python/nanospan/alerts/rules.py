@@ -1,4 +1,4 @@
-"""Alert rules: what is watched, when it is too much, and what is said then."""
+"""Alert rules: what to watch, when to fire and what to say."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from nanospan.alerts.fields import (
 )
 from nanospan.alerts.templates import PLACEHOLDERS, check_template
 from nanospan.regression import Baseline
-from nanospan.regression.effects import MIN_EFFECT
+from nanospan.regression.effects import (
+    ALERT_FDR,
+    DETECTOR_BATCH,
+    DETECTOR_H,
+    DETECTOR_K,
+    DETECTOR_WARMUP,
+    MIN_EFFECT,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,31 +51,41 @@ Direction = Literal["up", "down", "any"]
 SEVERITIES: tuple[str, ...] = get_args(Severity)
 STATISTICS: tuple[str, ...] = get_args(Statistic)
 
-# A window is cut into this many slices, so that it is at most a twelfth longer than was asked for.
 SLICES = 12
-SHORTEST_INTERVAL = 0.1  # seconds: below this, looking costs more than what is looked at
-LONGEST_INTERVAL = 15.0  # seconds: so that no rule takes longer than this to notice
+"""The slices of a window, which may therefore be up to a twelfth longer than requested."""
+
+SHORTEST_INTERVAL = 0.1
+"""The least seconds between evaluations: ``benches/alerts.py`` measures the cost at this rate."""
+
+LONGEST_INTERVAL = 15.0
+"""The most seconds between evaluations, and so the longest that any rule takes to notice."""
+
 LONGEST_WINDOW = 7 * 86400.0
+"""The longest window, in seconds."""
+
+MIN_BATCHES = 8
+"""The fewest batches of a warm-up that ``OnlineDetector`` accepts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What the kinds of rules have in common. Immutable; safe to share between threads.
+    """The base class of all rules. Immutable; safe to share between threads.
 
     Attributes:
         name: Unique among the rules of a monitor.
-        operation: The operation's name, or a pattern with ``*``, ``?`` and ``[...]`` (those of
-            :mod:`fnmatch`, minding upper and lower case). Each operation is an alert of its own.
+        operation: The operation's name, or a pattern with ``*``, ``?`` and ``[...]`` as in
+            :mod:`fnmatch`, case-sensitive. Each matching operation has its own alert.
         severity: ``info``, ``warning`` or ``critical``.
-        labels: Further labels of the alert. Names are those of Prometheus' labels.
+        labels: Additional labels of the alert. Names follow the rules of Prometheus.
         summary: The text, with ``{placeholders}``: ``rule``, ``operation``, ``severity``,
-            ``statistic``, ``value``, ``limit``, ``window`` and the names of `labels`. Numbers are
-            written with their units unless a format is given (``{value:.3f}``, in seconds).
-        for_seconds: How long the condition holds before the alert fires.
-        cooldown: How many seconds after it resolved it may fire again at the earliest.
+            ``statistic``, ``value``, ``limit``, ``window`` and the names of ``labels``. Numbers are
+            shown with their units, or as plain numbers (durations in seconds) if a format is given,
+            as in ``{value:.3f}``.
+        for_seconds: How long the condition must hold before the alert fires.
+        cooldown: The least seconds after resolving before the alert may fire again.
 
     Raises:
-        RuleError: (a `ValueError`) If a field has a value it cannot have; names both.
+        RuleError: (a ``ValueError``) If a field has an invalid value; names the field and value.
     """
 
     name: str
@@ -97,7 +114,7 @@ class Rule:
 
     @property
     def watched(self) -> str:
-        """The name of what is compared: a statistic, ``regression`` or ``change``."""
+        """What is compared: the name of a statistic, ``regression`` or ``change``."""
         return self.statistic_name
 
     @property
@@ -106,49 +123,53 @@ class Rule:
         return None
 
     @property
-    def seconds(self) -> float | None:
+    def window_seconds(self) -> float | None:
         """The length of the window in seconds, if the rule has one."""
         return None
 
     @property
     def interval(self) -> float:
-        """How often the rule wants to be looked at, in seconds."""
+        """The longest time between evaluations that suits the rule, in seconds."""
         raise NotImplementedError
 
     @property
     def default_summary(self) -> str:
-        """The text of a rule without a `summary`, with placeholders."""
+        """The template to use if ``summary`` is empty."""
         raise NotImplementedError
 
     def matches(self, operation: str) -> bool:
-        """Whether the rule watches the operation of this name."""
+        """Return whether the rule watches the operation of this name."""
         return fnmatchcase(operation, self.operation)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatisticRule(Rule):
-    """A statistic of the last `window` seconds is beyond a limit.
+    """Fires while a statistic of the last ``window`` seconds is beyond a limit.
 
     ```python
     StatisticRule(name="slow stores", operation="m1_*", statistic="p95", above=0.150,
                   resolve_below=0.120, window=60, for_seconds=30)
     ```
 
-    With fewer than `min_count` samples in the window nothing is judged: what fires goes on firing.
-    With none at all it resolves; `absent` is the statistic for silence.
+    With fewer than ``min_count`` samples in the window nothing is judged, so that a firing alert
+    continues to fire. With no samples at all it resolves; ``absent`` detects a lack of samples.
 
     Attributes:
-        statistic: ``p50 p90 p95 p99 p999 mean max`` (durations in seconds of all samples, within
-            0.55 %), ``rate`` (samples per second), ``error_rate`` (failed ones among those not
-            cancelled, 0 to 1), ``in_flight`` (spans under way at the moment), ``absent`` (no sample
-            for a whole window; takes no limit).
-        above: The condition holds while the statistic is strictly over it.
-        below: Or: while it is strictly under it.
-        resolve_below: With `above`: what fires resolves only once the statistic is under this.
-        resolve_above: With `below`: the same, once it is over this.
-        window: Seconds that are looked back at, from 0.1 to a week. The window may be up to a
-            twelfth longer, and is shorter until the monitor has been watched for so long.
-        min_count: Samples in the window without which durations and `error_rate` are not judged.
+        statistic: ``p50 p90 p95 p99 p999 mean max`` (durations of all samples in seconds, within
+            0.55 %), ``rate`` (samples per second), ``error_rate`` (the share of failures among
+            samples that were not cancelled, 0 to 1), ``in_flight`` (spans under way at the moment)
+            or ``absent`` (no sample for a whole window; takes no limit).
+        above: The condition holds while the statistic is strictly above this.
+        below: The condition holds while the statistic is strictly below this. A rule takes either
+            ``above`` or ``below``.
+        resolve_below: With ``above``: a firing alert resolves only once the statistic is below
+            this.
+        resolve_above: With ``below``: a firing alert resolves only once the statistic is above
+            this.
+        window: The length of the window in seconds, from 0.1 to a week. The actual window may be up
+            to a twelfth longer, and is shorter until the monitor has been watched for that long.
+        min_count: The fewest samples in the window for which durations and ``error_rate`` are
+            judged.
     """
 
     statistic: Statistic
@@ -173,7 +194,7 @@ class StatisticRule(Rule):
                 if (value := getattr(self, name)) is not None:
                     raise RuleError(name, value, "the statistic absent takes no limit")
         elif self.above is not None and self.below is not None:
-            raise RuleError("below", self.below, "a rule takes one of above and below, not both")
+            raise RuleError("below", self.below, "a rule takes either above or below, not both")
         elif self.above is None and self.below is None:
             raise RuleError("above", None, f"{self.statistic} needs a limit: above or below")
         self._check_hysteresis()
@@ -190,15 +211,15 @@ class StatisticRule(Rule):
     def _check_hysteresis(self) -> None:
         if self.resolve_below is not None:
             if self.above is None:
-                raise RuleError("resolve_below", self.resolve_below, "goes with above")
+                raise RuleError("resolve_below", self.resolve_below, "requires above")
             if self.resolve_below > self.above:
-                message = f"must not be over above = {self.above!r}"
+                message = f"must be at most above = {self.above!r}"
                 raise RuleError("resolve_below", self.resolve_below, message)
         if self.resolve_above is not None:
             if self.below is None:
-                raise RuleError("resolve_above", self.resolve_above, "goes with below")
+                raise RuleError("resolve_above", self.resolve_above, "requires below")
             if self.resolve_above < self.below:
-                message = f"must not be under below = {self.below!r}"
+                message = f"must be at least below = {self.below!r}"
                 raise RuleError("resolve_above", self.resolve_above, message)
 
     @property
@@ -208,17 +229,17 @@ class StatisticRule(Rule):
 
     @property
     def limit(self) -> float | None:
-        """`above` or `below`."""
+        """``above`` or ``below``."""
         return self.below if self.above is None else self.above
 
     @property
-    def seconds(self) -> float | None:
-        """`window`."""
+    def window_seconds(self) -> float | None:
+        """``window``."""
         return self.window
 
     @property
     def interval(self) -> float:
-        """As often as window and `for_seconds` need it, between 0.1 and 15 seconds."""
+        """A slice of the window or a quarter of ``for_seconds``, but 0.1 to 15 seconds."""
         shortest = self.window / SLICES
         if self.for_seconds:
             shortest = min(shortest, self.for_seconds / 4)
@@ -226,7 +247,7 @@ class StatisticRule(Rule):
 
     @property
     def default_summary(self) -> str:
-        """What is beyond which limit."""
+        """A template that names the statistic, its value and the limit."""
         if self.statistic == "absent":
             return "{operation}: nothing finished in the last {window}"
         relation = "under" if self.above is None else "over"
@@ -235,13 +256,13 @@ class StatisticRule(Rule):
         return "{operation}: {statistic} {value} of the last {window} is " + relation + " {limit}"
 
     def breached_by(self, value: float) -> bool:
-        """Whether a value of the statistic is beyond the limit."""
+        """Return whether a value of the statistic is beyond the limit."""
         if self.above is not None:
             return value > self.above
         return self.below is not None and value < self.below
 
     def cleared_by(self, value: float) -> bool:
-        """Whether a value of the statistic lets a firing alert resolve."""
+        """Return whether a firing alert resolves at a value of the statistic."""
         if self.resolve_below is not None:
             return value < self.resolve_below
         if self.resolve_above is not None:
@@ -251,26 +272,27 @@ class StatisticRule(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionRule(Rule):
-    """The operation's window of samples has regressed against a baseline.
+    """Fires while an operation's window of samples has regressed from a baseline.
 
-    The condition holds while ``monitor.compare(baseline)`` gives the verdict ``regressed``, and is
-    over with ``unchanged`` or ``improved``; ``insufficient`` changes nothing. The alert's value is
-    the typical duration now as a multiple of the baseline's, or where the tail regressed and the
-    bulk did not, that of the tail quantile that grew most.
+    The condition holds while ``monitor.compare(baseline)`` returns the verdict ``regressed``. It is
+    over at ``unchanged`` or ``improved``; ``insufficient`` changes nothing. The alert's value is
+    the current typical duration as a multiple of the baseline's. If only the tail regressed, it is
+    the same ratio for the tail quantile that grew most.
 
     Attributes:
         baseline: A ``nanospan.regression.Baseline``, or the path of a saved one.
         every: Seconds between two comparisons, at least 1.
-        fdr: How many of the operations found changed are not, on average, at most. Far below that
-            of ``monitor.compare``, as a rule that looks over and over would else soon be wrong.
-        min_effect: The relative change of the median from which it counts.
-        min_count: Samples in the window without which nothing is judged: the first ones after a
-            start are slow for reasons of their own.
+        fdr: The expected share of false positives among the reported operations, between 0 and 1.
+            The default is far below that of ``monitor.compare``, because a rule that compares again
+            and again would otherwise soon raise a false alarm.
+        min_effect: The least change of the median that counts, as a share of it.
+        min_count: The fewest samples in the window to judge: the first samples after a start are
+            often slow because caches are cold and connections are being opened.
     """
 
     baseline: Baseline | str | os.PathLike[str] = field(hash=False)
     every: float = 30.0
-    fdr: float = 0.001
+    fdr: float = ALERT_FDR
     min_effect: float = MIN_EFFECT
     min_count: int = 100
 
@@ -283,48 +305,49 @@ class RegressionRule(Rule):
             isinstance(self.baseline, str) and self.baseline != ""
         )
         if not is_path and not isinstance(self.baseline, Baseline):
-            raise RuleError("baseline", self.baseline, "must be a baseline or a file's path")
+            raise RuleError("baseline", self.baseline, "must be a Baseline or the path of a file")
         if not 0 < check_number("fdr", self.fdr) < 1:
-            raise RuleError("fdr", self.fdr, "must be a share: over 0 and under 1")
+            raise RuleError("fdr", self.fdr, "must be greater than 0 and less than 1")
         if not check_number("min_effect", self.min_effect) > 0:
-            raise RuleError("min_effect", self.min_effect, "must be over 0")
+            raise RuleError("min_effect", self.min_effect, "must be greater than 0")
         check_count("min_count", self.min_count)
 
     @property
     def interval(self) -> float:
-        """`every`, and at most 15 seconds."""
+        """``every``, but at most 15 seconds."""
         return min(self.every, LONGEST_INTERVAL)
 
     @property
     def default_summary(self) -> str:
-        """How the median stands to that of the baseline."""
+        """A template that shows the current duration as a multiple of the baseline's."""
         return "{operation}: regressed to {value} of its baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeRule(Rule):
-    """The operation's durations moved to another level, whatever that level is.
+    """Fires when an operation's durations move to another level, whatever that level is.
 
     An online detector (:class:`nanospan.regression.OnlineDetector`) learns the level from the first
-    `warmup` samples. It is fed once a second with what is new among the last samples that the
-    monitor keeps: where more than those come in a second, the latest. What it finds fires for
-    `hold_seconds`, then resolves: by then the new level is the usual one.
+    ``warmup`` samples. Once a second, it is fed the new samples in the monitor's window; if more
+    arrive in a second than the window holds, only the latest are used. A change fires for
+    ``hold_seconds`` and then resolves, because by then the new level counts as normal.
 
     Attributes:
         direction: Which changes count: ``up`` (slower), ``down`` or ``any``.
         hold_seconds: How long a change is reported, at least 1 second.
-        warmup: Samples from which the level is learnt, at least eight batches.
-        batch: Samples that are averaged into one step.
-        k: Allowance of the cumulative sum, in units of the long-run standard deviation.
-        h: Its decision limit, in the same units: higher means later and surer.
+        warmup: The number of samples to learn the level from, at least eight batches.
+        batch: The number of samples that are averaged into one step.
+        k: The allowance of the cumulative sum, in units of the long-run standard deviation.
+        h: The decision limit of the cumulative sum, in the same units; a higher limit reports
+            later and with fewer false alarms.
     """
 
     direction: Direction = "up"
     hold_seconds: float = 600.0
-    warmup: int = 400
-    batch: int = 10
-    k: float = 0.3
-    h: float = 13.0
+    warmup: int = DETECTOR_WARMUP
+    batch: int = DETECTOR_BATCH
+    k: float = DETECTOR_K
+    h: float = DETECTOR_H
 
     statistic_name: ClassVar[str] = "change"
 
@@ -334,19 +357,19 @@ class ChangeRule(Rule):
         check_seconds("hold_seconds", self.hold_seconds, minimum=1, maximum=LONGEST_WINDOW)
         for name in ("warmup", "batch"):
             check_count(name, getattr(self, name))
-        if self.warmup < 8 * self.batch:
-            message = f"must be at least eight batches ({8 * self.batch})"
+        if self.warmup < MIN_BATCHES * self.batch:
+            message = f"must be at least eight batches ({MIN_BATCHES * self.batch})"
             raise RuleError("warmup", self.warmup, message)
         for name in ("k", "h"):
             if not check_number(name, getattr(self, name)) > 0:
-                raise RuleError(name, getattr(self, name), "must be over 0")
+                raise RuleError(name, getattr(self, name), "must be greater than 0")
 
     @property
     def interval(self) -> float:
-        """A second: the samples of that time are looked at one by one."""
+        """One second: the samples of that time are fed to the detector one by one."""
         return 1.0
 
     @property
     def default_summary(self) -> str:
-        """How the new level stands to the old one."""
+        """A template that shows the new level as a multiple of the old one."""
         return "{operation}: durations moved to about {value} of their level"

@@ -1,4 +1,4 @@
-"""Silences: which alerts are kept from the sinks, until when."""
+"""Silences, which keep alerts from the sinks for a time."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = ["Silence"]
 class Silence:
     """Keeps the alerts that it matches from the sinks. Immutable.
 
-    States go on, and the history records them. An alert that still fires at the silence's end is
-    announced then; that an alert resolved is announced exactly if that it fired was.
+    Alerts still change state and are recorded in the history. An alert that is firing when the
+    silence ends is announced then. A resolved alert is announced if and only if its firing was.
 
     Attributes:
-        until: The end, as Unix time in seconds; a `datetime` is taken, too, in local time if it
-            names no zone.
+        until: The end, as Unix time in seconds. A ``datetime`` is converted; one without a time
+            zone is taken as local time.
         rule: A rule's name or a pattern; all rules by default.
-        operation: An operation's name or a pattern; all by default.
-        labels: Patterns that labels of the rule must match, by name.
-        comment: Why.
+        operation: An operation's name or a pattern; all operations by default.
+        labels: Patterns that the rule's labels must match, by label name.
+        comment: The reason for the silence.
 
     Raises:
-        RuleError: (a `ValueError`) If a field has a value it cannot have; names both.
+        RuleError: (a ``ValueError``) If a field has an invalid value; names the field and value.
     """
 
     until: float
@@ -48,9 +48,9 @@ class Silence:
         until: object = self.until
         seconds = until.timestamp() if isinstance(until, datetime) else until
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-            raise RuleError("until", until, "must be a date with a time, or Unix seconds")
+            raise RuleError("until", until, "must be a date with a time, or a Unix time")
         if not math.isfinite(seconds):
-            raise RuleError("until", until, "a silence has an end")
+            raise RuleError("until", until, "must be finite: a silence must end")
         object.__setattr__(self, "until", float(seconds))
         check_text("rule", self.rule)
         check_text("operation", self.operation)
@@ -59,7 +59,7 @@ class Silence:
             raise RuleError("comment", self.comment, "must be a string")
 
     def covers(self, rule: Rule, operation: str, time: float) -> bool:
-        """Whether it keeps the alert of `rule` and `operation` from the sinks at a Unix time."""
+        """Return whether the silence covers an alert at ``time``, a Unix time in seconds."""
         return (
             time < self.until
             and fnmatchcase(rule.name, self.rule)

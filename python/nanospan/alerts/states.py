@@ -1,9 +1,9 @@
-"""The life of an alert, as a function of what was found and when: no clock, no threads.
+"""The life cycle of an alert, as a pure function of findings and times.
 
     inactive --breached--> pending --for_seconds--> firing --cleared--> resolved --> inactive
 
-A pending alert whose condition ends is inactive again. A resolved one may go pending at once, but
-fires again only after its cooldown.
+A pending alert whose condition ends becomes inactive. A resolved alert may become pending at once
+but fires again only after its cooldown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["Change", "Finding", "State", "Track", "step"]
+__all__ = ["Finding", "Lifecycle", "State", "Transition", "step"]
 
 State = Literal["inactive", "pending", "firing", "resolved"]
 
@@ -22,10 +22,11 @@ class Finding:
     """What a rule found about an operation.
 
     Attributes:
-        breached: The condition holds.
-        cleared: It is over, so that a firing alert resolves. Between a limit and its hysteresis, or
-            while nothing can be judged, neither is true. Never both.
-        value: What was compared, `None` if there was nothing to compare.
+        breached: Whether the condition holds.
+        cleared: Whether the condition is over, so that a firing alert resolves. Both are false
+            between a limit and its hysteresis, and while there is too little data to judge. They
+            are never both true.
+        value: The value that was compared; None if there was nothing to compare.
     """
 
     breached: bool
@@ -34,14 +35,14 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
-    """Where an alert stands.
+class Lifecycle:
+    """How far an alert has got in its life cycle.
 
     Attributes:
-        state: Its state.
-        since: When it came into it, on the clock that `step` is given.
-        cool_until: When it may fire again.
-        announced: Whether the sinks were told that it fires.
+        state: The current state.
+        since: When the state was entered, on the clock of ``step``.
+        cool_until: When the alert may fire again, on the same clock.
+        announced: Whether the sinks were told that the alert fires.
     """
 
     state: State = "inactive"
@@ -50,19 +51,19 @@ class Track:
     announced: bool = False
 
     def is_idle(self, now: float) -> bool:
-        """Whether nothing is lost by forgetting it."""
+        """Return whether the alert can be forgotten: it is inactive and its cooldown is over."""
         return self.state == "inactive" and now >= self.cool_until
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What is to be told of a step.
+class Transition:
+    """A change of state to publish.
 
     Attributes:
-        state: The state that was entered, or is announced late.
-        entered: Whether it was entered in this step. False when a silence ended over an alert that
-            fires: it is announced then.
-        announce: Whether the sinks are to be told.
+        state: The state that was entered, or that is announced late.
+        entered: Whether the state was entered in this step. False if the alert was already firing
+            and is announced now because its silence ended.
+        announce: Whether to tell the sinks.
     """
 
     state: State
@@ -71,47 +72,49 @@ class Change:
 
 
 def step(  # noqa: PLR0911, PLR0913 - one return for each arrow; settings by keyword
-    track: Track,
+    lifecycle: Lifecycle,
     finding: Finding,
     now: float,
     *,
     for_seconds: float = 0.0,
     cooldown: float = 0.0,
     muted: bool = False,
-) -> tuple[Track, Change | None]:
-    """Take an alert one step on.
+) -> tuple[Lifecycle, Transition | None]:
+    """Advance an alert by one finding.
 
     Args:
-        track: Where it stands.
-        finding: What was found now.
-        now: The time, in seconds, on a clock that never goes back.
-        for_seconds: How long the condition holds before it fires.
-        cooldown: How long after resolving it cannot fire.
-        muted: Whether a silence covers it. A firing alert is announced when the silence ends; that
-            it resolved is announced exactly if that it fired was.
+        lifecycle: The alert before the finding.
+        finding: The finding.
+        now: The current time in seconds, on a clock that never goes back.
+        for_seconds: How long the condition must hold before the alert fires.
+        cooldown: How long after resolving the alert cannot fire.
+        muted: Whether a silence covers the alert. A firing alert is announced when the silence
+            ends. A resolved alert is announced if and only if its firing was.
 
     Returns:
-        Where it stands then, and what is to be told, if anything.
+        The alert after the finding, and the transition to publish, if any.
     """
-    if track.state == "firing":
+    if lifecycle.state == "firing":
         if finding.cleared:
-            entered = Track("resolved", now, now + cooldown)
-            return entered, Change("resolved", entered=True, announce=track.announced)
-        if not track.announced and not muted:
-            return replace(track, announced=True), Change("firing", entered=False, announce=True)
-        return track, None
+            entered = Lifecycle("resolved", now, now + cooldown)
+            return entered, Transition("resolved", entered=True, announce=lifecycle.announced)
+        if not lifecycle.announced and not muted:
+            return replace(lifecycle, announced=True), Transition(
+                "firing", entered=False, announce=True
+            )
+        return lifecycle, None
     if not finding.breached:
-        if track.state == "pending":
-            entered = replace(track, state="inactive", since=now)
-            return entered, Change("inactive", entered=True, announce=False)
-        if track.state == "resolved":
-            return replace(track, state="inactive", since=now), None
-        return track, None
-    pending_since = track.since if track.state == "pending" else now
-    if now >= max(pending_since + for_seconds, track.cool_until):
-        entered = Track("firing", now, announced=not muted)
-        return entered, Change("firing", entered=True, announce=not muted)
-    if track.state == "pending":
-        return track, None
-    entered = replace(track, state="pending", since=now)
-    return entered, Change("pending", entered=True, announce=not muted)
+        if lifecycle.state == "pending":
+            entered = replace(lifecycle, state="inactive", since=now)
+            return entered, Transition("inactive", entered=True, announce=False)
+        if lifecycle.state == "resolved":
+            return replace(lifecycle, state="inactive", since=now), None
+        return lifecycle, None
+    pending_since = lifecycle.since if lifecycle.state == "pending" else now
+    if now >= max(pending_since + for_seconds, lifecycle.cool_until):
+        entered = Lifecycle("firing", now, announced=not muted)
+        return entered, Transition("firing", entered=True, announce=not muted)
+    if lifecycle.state == "pending":
+        return lifecycle, None
+    entered = replace(lifecycle, state="pending", since=now)
+    return entered, Transition("pending", entered=True, announce=not muted)

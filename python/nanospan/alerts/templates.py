@@ -1,4 +1,4 @@
-"""Summary texts: templates whose placeholders can show values and nothing else."""
+"""Summary templates, whose placeholders can show values but access nothing else."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-__all__ = ["PLACEHOLDERS", "Quantity", "Unit", "check_template", "render"]
+__all__ = ["PLACEHOLDERS", "Quantity", "Unit", "check_template", "render", "unit_of"]
 
 Unit = Literal["s", "share", "/s", "count", "ratio"]
 
 PLACEHOLDERS = frozenset({"rule", "operation", "severity", "statistic", "value", "limit", "window"})
 _NUMBERS = frozenset({"value", "limit", "window"})
-# Widths of two digits at most: a template must not be able to ask for a gigabyte of blanks.
+# Widths have at most two digits, so that a template cannot ask for a gigabyte of padding.
 _FORMAT = re.compile(r"[^\d{}]{0,4}\d{0,2}[,_]?(\.\d{1,2})?[a-zA-Z%]?")
 
 _UNIT_OF: dict[str, Unit] = {
@@ -32,12 +32,12 @@ _UNIT_OF: dict[str, Unit] = {
 
 
 def unit_of(statistic: str) -> Unit:
-    """The unit of a statistic's values; durations are seconds."""
+    """Return the unit of a statistic's values."""
     return _UNIT_OF.get(statistic, "s")
 
 
 class Quantity(float):
-    """A number that is written with its unit unless a format says otherwise."""
+    """A number that is shown with its unit, or without it if a format is given."""
 
     __slots__ = ("unit",)
 
@@ -65,12 +65,12 @@ class Quantity(float):
 
 
 def _three_digits(number: float) -> str:
-    # `g` alone would write 1500 seconds as 1.5e+03.
+    # The format g alone would show 1500 as 1.5e+03.
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004
 
 
 class _Formatter(string.Formatter):
-    """Looks names up and goes no further: no attributes, no items, no conversions to code."""
+    """Looks up plain names only: no attributes, items or conversions."""
 
     def get_field(self, name: str, _args: Any, values: Mapping[str, Any]) -> tuple[Any, str]:
         return values[name], name
@@ -80,7 +80,7 @@ _formatter = _Formatter()
 
 
 def check_template(template: str, names: AbstractSet[str]) -> None:
-    """Raise `ValueError` unless `template` can be rendered with the placeholders `names`."""
+    """Raise ValueError unless ``template`` can be rendered with the placeholders ``names``."""
     for literal, name, spec, conversion in _formatter.parse(template):
         del literal
         if name is None:
@@ -88,18 +88,18 @@ def check_template(template: str, names: AbstractSet[str]) -> None:
         if name not in names:
             known = ", ".join(sorted(names))
             raise ValueError(
-                f"no placeholder {{{name}}}; there are {known} (a brace is written {{{{)"
+                f"unknown placeholder {{{name}}}; use one of {known}, or {{{{ for a brace"
             )
         if conversion is not None:
             raise ValueError(f"placeholder {{{name}!{conversion}}}: conversions are not supported")
         if spec:
             if not _FORMAT.fullmatch(spec):
-                raise ValueError(f"placeholder {{{name}:{spec}}}: not a format that is supported")
+                raise ValueError(f"placeholder {{{name}:{spec}}}: unsupported format")
             format(1.5 if name in _NUMBERS else "text", spec)
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
-    """Fill a checked template in; a number that is not known is written as a dash."""
+    """Fill in a template that ``check_template`` accepted; None is shown as a dash."""
     return _formatter.vformat(template, (), _Known(values))
 
 

@@ -1,4 +1,4 @@
-"""Which line of a TOML document each key stands on, which `tomllib` does not tell."""
+"""Finds the line of each key in a TOML document, which ``tomllib`` does not report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Path", "locate"]
 
 Path = tuple["str | int", ...]
 
-# What may come next where a value or a key is: strings first, as they may hold everything else.
+# The tokens that matter here. Strings come first, because they may contain any of the others.
 _TOKEN = re.compile(
     r'(?P<string>"""(?:\\.|[^\\])*?"{3,5}'
     r"|'''.*?'{3,5}"
@@ -28,14 +28,14 @@ _TOKEN = re.compile(
 
 
 def locate(text: str) -> dict[Path, int]:
-    """Find the keys of a valid TOML document.
+    """Find the line of each key in a valid TOML document.
 
     Args:
         text: The document.
 
     Returns:
-        The line, from 1, of each table and key outside inline tables, by its path: keys, and for
-        the elements of an array of tables their number from 0.
+        The line (from 1) of each table and key, except inside inline tables. A path consists of
+        keys and, for an element of an array of tables, its index (from 0).
     """
     lines: dict[Path, int] = {}
     arrays: dict[Path, int] = {}
@@ -44,7 +44,7 @@ def locate(text: str) -> dict[Path, int]:
         if head == "=":
             lines.setdefault((*table, *names), line)
             continue
-        # Names of a header go through the last element of each array of tables on the way.
+        # In a header, the name of an array of tables refers to its last element.
         table = ()
         for name in names[:-1]:
             table = _into(arrays, (*table, name))
@@ -61,7 +61,7 @@ def _into(arrays: dict[Path, int], path: Path) -> Path:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, list[str]]]:
-    """The line, kind (``=``, ``[`` or ``[[``) and names of each statement."""
+    """Yield the line, kind (``=``, ``[`` or ``[[``) and names of each statement."""
     line, depth = 1, 0
     head, names, in_value = "", list[str](), False
     for match in _TOKEN.finditer(text):
@@ -81,5 +81,6 @@ def _statements(text: str) -> Iterator[tuple[int, str, list[str]]]:
         elif kind == "bare":
             names.append(part)
         elif kind == "string":
-            names.append(part[1:-1])  # escapes as they are spelled: found by the table then
+            # Escapes are not decoded: a key with escapes is reported at the line of its table.
+            names.append(part[1:-1])
         line += part.count("\n")

@@ -1,4 +1,4 @@
-"""Windows over time: differences of snapshots, kept only for what rules watch."""
+"""Time windows: differences between snapshots, kept only for operations that rules watch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from nanospan.alerts.rules import SLICES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nanospan._core import MonitorSnapshot, OperationSnapshot, Snapshot
 
 __all__ = ["Window", "Windows"]
@@ -19,8 +21,8 @@ class Window:
     """What an operation recorded between two moments.
 
     Attributes:
-        elapsed: Seconds between them.
-        is_full: Whether they lie as far apart as the window is long.
+        elapsed: Seconds between the two moments.
+        is_full: Whether ``elapsed`` covers the whole length of the window.
     """
 
     def __init__(
@@ -36,31 +38,30 @@ class Window:
         self.elapsed = elapsed
         self.is_full = is_full
 
-    def _difference(self, outcome: str) -> Snapshot | None:
+    def _difference(self, part: Callable[[OperationSnapshot], Snapshot]) -> Snapshot | None:
         if self._current is None:
             return None
-        current: Snapshot = getattr(self._current, outcome)
+        current = part(self._current)
         if self._earlier is None:
             return current
-        earlier: Snapshot = getattr(self._earlier, outcome)
         try:
-            return current.since(earlier)
+            return current.since(part(self._earlier))
         except ValueError:
-            # Cleared, and not noticed by its age: all that it holds is new.
+            # The operation was cleared without its age showing it: all that it holds is new.
             return current
 
     @cached_property
     def durations(self) -> Snapshot | None:
         """The durations of the samples of all outcomes."""
-        return self._difference("all")
+        return self._difference(lambda operation: operation.all)
 
-    def _count(self, outcome: str) -> int:
-        difference = self._difference(outcome)
+    def _count(self, part: Callable[[OperationSnapshot], Snapshot]) -> int:
+        difference = self._difference(part)
         return 0 if difference is None else difference.count
 
     @property
     def count(self) -> int:
-        """Samples of any outcome."""
+        """The number of samples of any outcome."""
         return 0 if self.durations is None else self.durations.count
 
     @property
@@ -70,28 +71,28 @@ class Window:
 
     @property
     def error_rate(self) -> float | None:
-        """Share of failures among the samples that were not cancelled."""
-        errors = self._count("error")
-        judged = errors + self._count("ok")
-        return errors / judged if judged else None
+        """The share of failures among the samples that were not cancelled."""
+        errors = self._count(lambda operation: operation.error)
+        finished = errors + self._count(lambda operation: operation.ok)
+        return errors / finished if finished else None
 
     @property
     def in_flight(self) -> int:
-        """Spans under way at the later moment."""
+        """The number of spans under way at the later moment."""
         return 0 if self._current is None else self._current.in_flight
 
 
 @dataclass(slots=True)
 class _Ring:
     entries: deque[tuple[float, OperationSnapshot | None]]
-    age: float | None = None  # for how long the operation had counted at the last look
+    age: float | None = None  # seconds since the operation was created, at the last look
     used: bool = True
 
 
 class Windows:
-    """Rings of coarse snapshots, one for each operation and length that is asked for.
+    """Rings of coarse snapshots, one for each operation and window length in use.
 
-    A ring holds at most 14 snapshots however long its window is. Not thread-safe.
+    A ring holds at most 14 snapshots, however long its window is. Not thread-safe.
     """
 
     def __init__(self) -> None:
@@ -102,11 +103,11 @@ class Windows:
         self._last = 0.0
 
     def advance(self, snapshot: MonitorSnapshot, now: float) -> None:
-        """Begin a round of looking at windows that end at `now`.
+        """Begin a round of windows that end at ``now``.
 
         Args:
-            snapshot: The state of all operations then.
-            now: The time in seconds, on a clock that never goes back.
+            snapshot: The state of all operations at ``now``.
+            now: The current time in seconds, on a clock that never goes back.
         """
         operations = snapshot.operations
         self._rings = {key: ring for key, ring in self._rings.items() if ring.used}
@@ -122,7 +123,7 @@ class Windows:
             self._previous_seen = self._seen
 
     def last(self, operation: str, seconds: float) -> Window:
-        """The window of the last `seconds`, or of as long as has been watched."""
+        """Return the window of the last ``seconds``, or a shorter one if watched for less."""
         key = (operation, seconds)
         window = self._cache.get(key)
         if window is None:
@@ -136,12 +137,13 @@ class Windows:
         if ring is None:
             ring = self._rings[key] = _Ring(deque())
             if operation not in self._previous_seen:
-                # It appeared since the last round: all it holds is of the time since then.
+                # The operation appeared after the last round, so all its samples are newer.
                 ring.entries.append((self._previous, None))
         ring.used = True
         entries = ring.entries
-        # Setting the clock moves Unix times, those of the past as well, but no age. Nothing is
-        # known of the time before a clearing, so that the window begins anew.
+        # Setting the system clock shifts all Unix times, past ones included, but changes no age.
+        # A smaller age therefore means that the operation was cleared; what it did before that is
+        # unknown, so the window starts anew.
         age = None if current is None else self._taken - current.created
         if ring.age is not None and (age is None or age < ring.age):
             entries.clear()
@@ -149,7 +151,7 @@ class Windows:
         ring.age = age
         if not entries or now - entries[-1][0] >= seconds / SLICES:
             entries.append((now, current))
-        # The latest that is old enough is where the window begins; what is older has served.
+        # The window begins at the newest entry that is old enough; older ones are not needed.
         while len(entries) > 1 and entries[1][0] <= now - seconds:
             entries.popleft()
         began, earlier = entries[0]

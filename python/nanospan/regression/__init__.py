@@ -1,4 +1,4 @@
-"""Whether an operation became slower: verdicts on samples, histories and streams of durations."""
+"""Decides whether durations changed: verdicts on pairs of samples, histories and streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Budgets: how long an operation may take in a test; see `nanospan.pytest_plugin`."""
+"""Budgets for the duration of operations in tests; see ``nanospan.pytest_plugin``."""
 
 from __future__ import annotations
 
@@ -11,29 +11,26 @@ from typing import TYPE_CHECKING
 
 from nanospan._core import compare
 from nanospan.recorder import Recorder, process_recorder
-from nanospan.regression.effects import tail_min_effect_beside
+from nanospan.regression.effects import BUDGET_MAX_INCREASE, tail_min_effect_beside
 from nanospan.values.baselines import Baseline
-from nanospan.values.units import duration_text
+from nanospan.values.units import counted, duration_text
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
     from pathlib import Path
 
-MAX_INCREASE = 0.10
-"""The increase over a baseline that is let pass unless another is given, as a share."""
-
 
 class BudgetExceededError(AssertionError):
-    """An operation took longer than its budget allows; the text says by how much."""
+    """An operation exceeded its budget; the text says by how much."""
 
 
 class PerfBudget:
-    """What the fixture ``perf_budget`` gives: call it for a budget to run a block under.
+    """The value of the fixture ``perf_budget``: call it to run a block under a budget.
 
     Args:
-        root: The folder that relative names of baseline files start from.
-        update: Whether baseline files are written anew instead of compared with.
+        root: The folder to which relative paths of baseline files refer.
+        update: Whether to rewrite baseline files instead of comparing with them.
     """
 
     def __init__(self, root: Path, *, update: bool = False) -> None:
@@ -41,7 +38,7 @@ class PerfBudget:
         self._update = update
 
     @contextmanager
-    def __call__(  # noqa: PLR0913 - each is a limit of its own
+    def __call__(  # noqa: PLR0913 - one argument for each limit
         self,
         operation: str,
         *,
@@ -54,46 +51,49 @@ class PerfBudget:
         baseline: str | os.PathLike[str] | Baseline | None = None,
         max_increase: float | None = None,
     ) -> Iterator[None]:
-        """Check what the process's monitor records of an operation while a block runs.
+        """Check the samples that the process's monitor records of an operation during a block.
 
-        Judged are the executions that the block records under the operation's name, in whatever
-        thread or task; of more than the monitor's window holds, the last. If it records none, the
-        block as a whole is one execution, and is recorded.
+        All samples that are recorded under the operation's name during the block are checked,
+        whatever thread or task records them; if the monitor's window cannot hold them all, the
+        latest. If there are none, the whole block counts as one execution, which is recorded.
 
-        A block that raises is not judged.
+        Nothing is checked if the block raises an exception.
 
         Args:
             operation: The operation's name.
-            mean: The most its mean may be, in seconds; and so for the median, the percentiles and
-                the longest execution.
-            p50: See ``mean``.
-            p95: See ``mean``.
-            p99: See ``mean``.
-            p999: See ``mean``.
-            max: See ``mean``.
-            baseline: What to compare with, or the file it is in; see :func:`nanospan.regression.
-                compare`. If baselines are to be written anew, the operation goes into that file.
-            max_increase: The increase over the baseline that is let pass, as a share: 0.1 is 10 %.
-                Only with a baseline. A tail may always increase by a tenth.
+            mean: The longest permitted mean, in seconds.
+            p50: The longest permitted median, in seconds.
+            p95: The longest permitted 95th percentile, in seconds.
+            p99: The longest permitted 99th percentile, in seconds.
+            p999: The longest permitted 99.9th percentile, in seconds.
+            max: The longest permitted execution, in seconds.
+            baseline: A baseline to compare with, or the path of its file; see
+                :func:`nanospan.regression.compare`. When baselines are updated, the operation is
+                written to that file.
+            max_increase: The tolerated increase of the median over the baseline, as a share: 0.1,
+                the default, is 10 %. Requires a baseline. Tails may always increase by a tenth.
 
         Raises:
-            BudgetExceededError: After the block, if a limit is exceeded, the operation regressed,
-                or there are too few independent samples to tell. An `AssertionError`.
-            ValueError: If there is neither a limit nor a baseline, a limit is no number over zero,
-                or the baseline cannot be used; before the block.
-            OSError: If the file cannot be read or written.
+            BudgetExceededError: (an ``AssertionError``) After the block, if a limit is exceeded,
+                the operation regressed, or there are too few independent samples to tell.
+            ValueError: Before the block, if neither a limit nor a baseline is given, a limit is not
+                a positive number, or the baseline cannot be used.
+            OSError: If the baseline's file cannot be read or written.
         """
         __tracebackhide__ = True
-        limits = _checked(
+        limits = _validated(
             operation, {"mean": mean, "p50": p50, "p95": p95, "p99": p99, "p999": p999, "max": max}
         )
-        if max_increase is not None and (baseline is None or not 0 <= max_increase < math.inf):
-            raise ValueError(
-                f"the budget of {operation!r}: max_increase is a share of a baseline, 0 or more, "
-                f"got {max_increase} {'with' if baseline else 'without'} a baseline"
-            )
+        if max_increase is not None:
+            if baseline is None:
+                raise ValueError(f"the budget of {operation!r}: max_increase requires a baseline")
+            if not 0 <= max_increase < math.inf:
+                raise ValueError(
+                    f"the budget of {operation!r}: max_increase must be a share, 0 or more, "
+                    f"got {max_increase}"
+                )
         if not limits and baseline is None:
-            raise ValueError(f"the budget of {operation!r} has neither a limit nor a baseline")
+            raise ValueError(f"the budget of {operation!r} needs a limit or a baseline")
         file = None
         if baseline is not None and not isinstance(baseline, Baseline):
             file = self._root / baseline
@@ -102,18 +102,18 @@ class PerfBudget:
             known = ", ".join(map(repr, list(baseline.operations)[:5])) or "none"
             raise ValueError(f"the baseline has no operation {operation!r}; it has {known}")
 
-        recording = _Recording(operation)
+        block = _Block(operation)
         yield
-        samples = recording.samples()
+        samples = block.samples()
 
-        problems = list(_over(limits, samples))
+        problems = list(_exceeded_limits(limits, samples))
         if file is not None and self._update:
             _save(file, operation, samples)
         elif baseline is not None:
-            increase = MAX_INCREASE if max_increase is None else max_increase
-            problems += _regression(operation, baseline, samples, increase)
+            increase = BUDGET_MAX_INCREASE if max_increase is None else max_increase
+            problems += _regressions(operation, baseline, samples, increase)
         if problems:
-            heading = f"{operation} is over its budget ({recording.origin(len(samples))}):"
+            heading = f"{operation} is over its budget ({block.description(len(samples))}):"
             raise BudgetExceededError("\n  ".join([heading, *problems]))
 
 
@@ -125,63 +125,64 @@ def _load(file: Path) -> Baseline:
         raise FileNotFoundError(exc.errno, hint, str(file)) from None
 
 
-class _Recording:
-    """What is recorded of an operation from now on."""
+class _Block:
+    """Finds the samples that an operation records from now on."""
 
     def __init__(self, operation: str) -> None:
         self.operation = operation
         self._monitor = process_recorder()
         self._handle = self._monitor.operation(operation)
         self._count_before = self._handle.snapshot().count
-        self.whole = False
+        self._is_whole = False  # whether the block as a whole is the only sample
         self._begin = time.perf_counter()
 
     def samples(self) -> array[float]:
-        """Return the executions since, in seconds; if there is none, the time since."""
+        """Return the durations recorded since the beginning, or if none, the time since then."""
         elapsed = time.perf_counter() - self._begin
         now = self._handle.snapshot().count
-        # After a clear, all there is was recorded since.
+        # A lower count means that the operation was cleared, so that all its samples are new.
         recorded = now - self._count_before if now >= self._count_before else now
         if recorded:
             return self._monitor.durations(self.operation)[-recorded:]
-        self.whole = True
+        self._is_whole = True
         self._handle.record(elapsed)
         return array("d", [elapsed])
 
-    def origin(self, count: int) -> str:
-        """Say what was judged."""
-        if self.whole:
-            return f"the block as a whole, as nothing in it recorded {self.operation!r}"
-        return f"{count:,} samples recorded in the block"
+    def description(self, count: int) -> str:
+        """Return a phrase that says what was checked."""
+        if self._is_whole:
+            return f"the whole block, because nothing in it recorded {self.operation!r}"
+        return f"{counted(count)} recorded in the block"
 
 
-def _checked(operation: str, limits: dict[str, float | None]) -> dict[str, float]:
+def _validated(operation: str, limits: dict[str, float | None]) -> dict[str, float]:
     given = {name: limit for name, limit in limits.items() if limit is not None}
     for name, limit in given.items():
         if not isinstance(limit, (int, float)) or not 0 < limit < math.inf:
             raise ValueError(
-                f"the budget of {operation!r}: {name} is a number of seconds over 0, got {limit!r}"
+                f"the budget of {operation!r}: {name} must be a positive number of seconds, "
+                f"got {limit!r}"
             )
     return given
 
 
-def _over(limits: dict[str, float], samples: array[float]) -> Iterator[str]:
-    """Say which limits the samples exceed."""
-    monitor = Recorder(len(samples))
-    judged = monitor.operation("judged")
+def _exceeded_limits(limits: dict[str, float], samples: array[float]) -> Iterator[str]:
+    """Yield a line for each limit that the samples exceed."""
+    recorder = Recorder(len(samples))
+    operation = recorder.operation("samples")
     for sample in samples:
-        judged.record(sample)
-    stats = judged.stats()
+        operation.record(sample)
+    stats = operation.stats()
     for name, limit in limits.items():
         value = getattr(stats, "avg_duration" if name == "mean" else f"{name}_duration")
         if value > limit:
-            yield f"{name} is {duration_text(value)}, the limit {duration_text(limit)}"
+            yield f"{name} is {duration_text(value)}, the limit is {duration_text(limit)}"
 
 
-def _regression(
+def _regressions(
     operation: str, baseline: Baseline, samples: array[float], max_increase: float
 ) -> Iterator[str]:
-    """Say how the samples compare with the baseline, unless well."""
+    """Yield a line if the samples regressed from the baseline, or are too few to tell."""
     comparison = compare(
         baseline.operations[operation].samples,
         samples,
@@ -195,7 +196,7 @@ def _regression(
 
 
 def _save(file: Path, operation: str, samples: array[float]) -> None:
-    """Put the operation into a baseline file, beside the operations that are there."""
+    """Write the operation to a baseline file, keeping the file's other operations."""
     baseline = Baseline.from_samples({operation: samples})
     if file.exists():
         before = Baseline.load(file)

@@ -1,4 +1,4 @@
-"""Verdicts on what a recorder holds now."""
+"""Verdicts on the samples that a recorder holds now."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from nanospan.values.statistics import PerformanceStats
 
 MEAN_FACTOR = 1.2
-"""A mean over this many times its baseline's is reported: the factor of MemFuse 0.3.1."""
+"""A mean that exceeds its baseline's by more than this factor is reported, as in MemFuse 0.3.1."""
 
 
 def mean_regressions(
     recorder: Recorder, baseline_stats: Mapping[str, PerformanceStats]
 ) -> list[str]:
-    """Return a line for each operation whose mean is over 1.2 times its baseline's.
+    """Return a line for each operation whose mean is more than 1.2 times its baseline's.
 
     Args:
         recorder: Holds the current samples.
-        baseline_stats: Earlier statistics. Operations without samples now, and baselines whose mean
-            is zero, cannot be compared and are passed over.
+        baseline_stats: Earlier statistics. Operations that have no samples now, and baselines whose
+            mean is zero, cannot be compared and are skipped.
     """
     lines = []
     for operation, baseline in baseline_stats.items():
@@ -61,10 +61,10 @@ def compare_windows(
         fdr: The expected share of false positives among the reported changes, between 0 and 1.
         min_effect: The least change of the median that counts, as a share of it.
         tail_min_effect: The least change of a tail quantile that counts, as a share of it; by
-            default 0.10 or ``min_effect``, whichever is more.
+            default 0.10 or ``min_effect``, whichever is greater.
 
     Returns:
-        A comparison for each operation of the baseline that the recorder has samples of.
+        A comparison for each operation of the baseline for which the recorder holds samples.
 
     Raises:
         TypeError: If ``baseline`` is not a Baseline.

@@ -1,4 +1,4 @@
-"""Where alerts go."""
+"""The sinks that receive alerts."""
 
 from nanospan.alerts.sinks.alertmanager import AlertmanagerSink
 from nanospan.alerts.sinks.base import DeliveryError, Sink

@@ -1,4 +1,4 @@
-"""Alerts in a Prometheus Alertmanager (version 2 of its API)."""
+"""Posts alerts to a Prometheus Alertmanager (version 2 of its API)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from nanospan.alerts.fields import RuleError, check_number
 from nanospan.alerts.sinks.base import DeliveryError, PostponedError
 from nanospan.alerts.sinks.http import Poster
 from nanospan.alerts.sinks.webhook import HttpSink
+from nanospan.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,43 +25,49 @@ __all__ = ["AlertmanagerSink"]
 
 logger = logging.getLogger("nanospan.alerts")
 
-# As Prometheus does: three repetitions may be lost before an alert is taken for over.
 LIFETIME = 4
+"""How far ahead ``endsAt`` lies, in repetitions, as in Prometheus.
+
+Three repetitions in a row may be lost before the Alertmanager considers an alert resolved.
+"""
+
 RETRY_SECONDS = 10.0
+"""Seconds between attempts while posts fail."""
 
 _Labels = tuple[tuple[str, str], ...]
 
 
 class AlertmanagerSink(HttpSink):
-    """Keeps an Alertmanager told of what fires.
+    """Keeps an Alertmanager informed of the firing alerts.
 
     Firing alerts are posted with ``startsAt`` and an ``endsAt`` four repetitions ahead, and posted
-    again every `repeat` seconds, so that they stay active while this process lives and end soon
-    after it died; resolved ones are posted with their end. What could not be posted is tried again
-    every 10 seconds, in its latest state. What fires already when the sink is added is posted, too,
-    so that a file of rules may be loaded again without ending anything there.
+    again every ``repeat`` seconds, so that they stay active while this process lives and end soon
+    after it dies. Resolved alerts are posted with their end. An alert that could not be posted is
+    retried every 10 seconds, in its latest state. Alerts that are already firing when the sink is
+    added are posted, too, so that loading a file of rules again resolves nothing.
 
-    Labels are ``alertname`` (the rule), ``operation``, ``severity``, ``instance`` (``host:pid``, so
-    that processes do not resolve each other's alerts) and the rule's; annotations ``summary`` and,
-    if there are any, ``value`` and ``limit`` in plain numbers.
+    The labels are ``alertname`` (the rule), ``operation``, ``severity``, ``instance``
+    (``host:pid``, so that processes do not resolve each other's alerts) and those of the rule. The
+    annotations are ``summary`` and, if the alert has them, ``value`` and ``limit`` as plain
+    numbers.
 
     Args:
-        url: The Alertmanager's address without a path of its API, ``http://127.0.0.1:9093`` say.
+        url: The Alertmanager's address without an API path, such as ``http://127.0.0.1:9093``.
             ``env:NAME`` in it stands for the value of an environment variable.
-        headers: Further headers; ``env:NAME`` in a value likewise.
-        repeat: Seconds between two posts of what goes on firing.
-        timeout: Seconds for each of connecting, sending and waiting for the answer.
-        attempts: How often a post is tried before it waits for the next one.
-        origin: Where the settings stand: in a program; in a file, where no secret may stand in
-            `headers`; in a file that is only checked, whose variables need not be set.
-        min_severity: Alerts of a lesser severity are kept from it.
+        headers: Additional headers; ``env:NAME`` in a value stands for an environment variable.
+        repeat: Seconds between two posts of an alert that keeps firing.
+        timeout: The most seconds for each of connecting, sending and waiting for the response.
+        attempts: The most attempts at one post before it is left to the next one.
+        origin: Where the settings come from: a program; a file, whose ``headers`` must not contain
+            secrets; or a file that is only checked, whose variables need not be set.
+        min_severity: The least severity of alerts to post.
 
     Raises:
-        RuleError: (a `ValueError`) If a setting has a value it cannot have; shows no secret.
+        RuleError: (a ``ValueError``) If a setting has an invalid value; shows no secret.
         ImportError: If httpx is not installed.
     """
 
-    wants_standing = True
+    wants_current_alerts = True
 
     def __init__(  # noqa: PLR0913 - settings, all by keyword
         self,
@@ -85,56 +92,56 @@ class AlertmanagerSink(HttpSink):
         )
         super().__init__(poster, min_severity=min_severity)
         self._repeat = repeat
-        self._firing: dict[_Labels, Alert] = {}  # what was posted last of each that fires
-        self._untold: dict[_Labels, Alert] = {}  # the latest state of those that were not posted
+        self._firing: dict[_Labels, Alert] = {}  # the firing alerts, as last posted
+        self._unposted: dict[_Labels, Alert] = {}  # the latest state of alerts not yet posted
         self._due: float | None = None  # on the monotonic clock
-        self._trouble = ""  # why the last post failed, if it did
+        self._last_failure = ""  # why the last post failed; empty if it succeeded
 
     def deliver(self, alert: Alert, pause: Pause) -> None:
-        """Post the alert; while posts fail, keep it until the next one is due."""
-        self._untold[_labels(alert)] = alert
+        """Post the alert, or while posts fail keep it until the next post is due."""
+        self._unposted[_labels(alert)] = alert
         if self._due is None:
             self._due = time.monotonic() + self._repeat
-        if self._trouble:
-            # It is tried again when it is due. To try for each alert would fill the queue, which
-            # loses the oldest: an end, say, and with it what is repeated for ever.
-            raise PostponedError(self._trouble)
-        self._post(self._untold, pause)
+        if self._last_failure:
+            # Trying again for each alert would fill the queue, which drops the oldest alerts. If
+            # one that resolved was dropped, its firing would be repeated for ever.
+            raise PostponedError(self._last_failure)
+        self._post(self._unposted, pause)
 
     def refresh(self, pause: Pause) -> None:
-        """Post everything that the Alertmanager has to know."""
+        """Post all firing alerts, and all that could not be posted before."""
         self._due = time.monotonic() + self._repeat
-        self._post({**self._firing, **self._untold}, pause)
+        self._post({**self._firing, **self._unposted}, pause)
 
     def _post(self, alerts: dict[_Labels, Alert], pause: Pause) -> None:
         try:
             self._poster.post([self._entry(*item) for item in alerts.items()], pause)
         except DeliveryError as exc:
             self._due = time.monotonic() + min(RETRY_SECONDS, self._repeat)
-            if not self._trouble:
-                logger.warning("%s cannot be told of alerts; trying on: %s", self, exc)
-            self._trouble = str(exc)
-            raise PostponedError(self._trouble) from None
-        if self._trouble:
-            self._trouble = ""
-            logger.info("%s was told of %d alerts", self, len(alerts))
-        told = {**self._firing, **alerts}
-        self._firing = {labels: each for labels, each in told.items() if each.state == "firing"}
-        self._untold = {}
+            if not self._last_failure:
+                logger.warning("%s cannot post alerts; will retry: %s", self, exc)
+            self._last_failure = str(exc)
+            raise PostponedError(self._last_failure) from None
+        if self._last_failure:
+            self._last_failure = ""
+            logger.info("%s works again: posted %s", self, counted(len(alerts), "alert"))
+        posted = {**self._firing, **alerts}
+        self._firing = {labels: each for labels, each in posted.items() if each.state == "firing"}
+        self._unposted = {}
         if not self._firing:
             self._due = None
 
     def refresh_in(self) -> float | None:
-        """Seconds until the next repetition."""
+        """Return the seconds until the next repetition, or None if nothing is to be repeated."""
         return None if self._due is None else self._due - time.monotonic()
 
     def after_fork(self) -> None:
-        """What the parent told is the parent's to repeat."""
+        """Forget the parent's alerts, which the parent repeats."""
         super().after_fork()
         self._firing = {}
-        self._untold = {}
+        self._unposted = {}
         self._due = None
-        self._trouble = ""
+        self._last_failure = ""
 
     def _entry(self, labels: _Labels, alert: Alert) -> dict[str, Any]:
         started = alert.since if alert.fired_at is None else alert.fired_at
@@ -146,7 +153,7 @@ class AlertmanagerSink(HttpSink):
         return {
             "labels": dict(labels),
             "annotations": annotations,
-            # The clock may have been set back since; the Alertmanager refuses ends before starts.
+            # If the clock was set back, the end may precede the start, which is rejected.
             "startsAt": _timestamp(min(started, ends)),
             "endsAt": _timestamp(ends),
         }
@@ -160,7 +167,7 @@ def _labels(alert: Alert) -> _Labels:
         "operation": alert.operation,
         "severity": alert.severity,
     }
-    # The Alertmanager refuses empty values: to it they are labels that are not there.
+    # The Alertmanager rejects empty values: it treats an empty label as missing.
     return tuple(sorted((name, value) for name, value in labels.items() if value))
 
 

@@ -1,10 +1,10 @@
-"""What a sink is."""
+"""The base class of sinks."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar, TypedDict, get_args
 
 from nanospan.alerts.fields import check_choice
 from nanospan.alerts.rules import SEVERITIES, Severity
@@ -13,80 +13,90 @@ from nanospan.alerts.states import State
 if TYPE_CHECKING:
     from nanospan.alerts.alert import Alert
 
-__all__ = ["DeliveryError", "Pause", "PostponedError", "Sink"]
+__all__ = ["DeliveryError", "Filters", "Pause", "PostponedError", "Sink"]
 
 logger = logging.getLogger("nanospan.alerts")
 
 Pause = Callable[[float], bool]
-"""Waits so many seconds between two attempts; false if there is no time for another attempt."""
+"""Waits for some seconds between two attempts; returns False if no time is left for another."""
 
-TOLD: tuple[State, ...] = ("firing", "resolved")
+DEFAULT_STATES: tuple[State, ...] = ("firing", "resolved")
 
 
 class DeliveryError(Exception):
-    """An alert could not be delivered, for good. The text holds no secret."""
+    """An alert could not be delivered and will not be retried. The text contains no secret."""
 
 
 class PostponedError(DeliveryError):
-    """An alert could not be delivered yet; the sink keeps it and tries again by itself."""
+    """An alert could not be delivered yet; the sink keeps it and will retry."""
+
+
+class Filters(TypedDict, total=False):
+    """The keyword arguments of every sink, which select the alerts that it gets."""
+
+    states: Iterable[State]
+    min_severity: Severity
 
 
 class Sink:
-    """Where alerts go. Subclasses have `deliver`.
+    """Receives alerts. Subclasses implement ``deliver``.
 
-    A sink's methods are called by a thread of its own, one at a time: `deliver` may take as long as
-    it takes. A sink belongs to one monitor.
+    A thread that serves only this sink calls its methods, one at a time, so ``deliver`` may block.
+    A sink belongs to one monitor.
 
     Args:
-        states: The states of which it is told; ``firing`` and ``resolved`` by default, and
-            ``pending`` may be added.
-        min_severity: Alerts of a lesser severity are kept from it.
+        states: The states of alerts to deliver: ``pending``, ``firing`` and ``resolved``; by
+            default the latter two.
+        min_severity: The least severity of alerts to deliver.
 
     Raises:
-        RuleError: (a `ValueError`) If there is no such state or severity.
+        RuleError: (a ``ValueError``) If ``states`` or ``min_severity`` has an invalid value.
     """
 
-    wants_standing: ClassVar[bool] = False
-    """Whether it is told, when it is added, of what fires already: for sinks that keep a state."""
+    wants_current_alerts: ClassVar[bool] = False
+    """Whether a newly added sink gets the alerts that are already firing."""
 
-    def __init__(self, *, states: Iterable[State] = TOLD, min_severity: Severity = "info") -> None:
+    def __init__(
+        self, *, states: Iterable[State] = DEFAULT_STATES, min_severity: Severity = "info"
+    ) -> None:
         known = tuple(state for state in get_args(State) if state != "inactive")
         self._states = frozenset(check_choice("states", state, known) for state in states)
         severity = check_choice("min_severity", min_severity, SEVERITIES)
         self._severities = frozenset(SEVERITIES[SEVERITIES.index(severity) :])
 
     def wants(self, alert: Alert) -> bool:
-        """Whether it is to be told of an alert."""
+        """Return whether to deliver an alert to this sink."""
         return alert.state in self._states and alert.severity in self._severities
 
     def deliver(self, alert: Alert, pause: Pause) -> None:
-        """Bring an alert to where it belongs.
+        """Deliver an alert.
 
         Args:
             alert: The alert.
-            pause: For waiting between attempts.
+            pause: Waits between attempts.
 
         Raises:
-            DeliveryError: If it cannot be done. Anything else that is raised counts the same.
+            DeliveryError: If the alert cannot be delivered. Any other exception loses the alert,
+                too, and is logged.
         """
         raise NotImplementedError
 
     def refresh(self, pause: Pause) -> None:
-        """Do what is due without a new alert."""
+        """Do what is due even without a new alert."""
 
     def refresh_in(self) -> float | None:
-        """Seconds until `refresh` is due; `None` if it is not until the next alert."""
+        """Return the seconds until ``refresh`` is due, or None if it is not needed."""
         return None
 
     def explain(self, exc: BaseException) -> None:
-        """Log an error of `deliver` that is no `DeliveryError`."""
+        """Log an exception from a method of this sink that is not a DeliveryError."""
         logger.error("%s failed", self, exc_info=exc)
 
     def close(self) -> None:
-        """Let go of what it holds. Called once, by its own thread."""
+        """Release resources. Called once, on the sink's thread."""
 
     def after_fork(self) -> None:
-        """Forget, in a forked child, what belongs to the parent."""
+        """Reset, in a forked child, the state that belongs to the parent."""
 
     def __str__(self) -> str:
         return type(self).__name__

@@ -1,4 +1,4 @@
-"""Alerts as calls of a function, plain or async."""
+"""Passes alerts to a function, plain or async."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from nanospan.alerts.sinks.base import DeliveryError, Sink
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Unpack
+
     from nanospan.alerts.alert import Alert
-    from nanospan.alerts.sinks.base import Pause
+    from nanospan.alerts.sinks.base import Filters, Pause
 
 __all__ = ["FunctionSink"]
 
@@ -21,18 +23,18 @@ __all__ = ["FunctionSink"]
 class FunctionSink(Sink):
     """Calls ``function(alert)``.
 
-    A plain function runs on the sink's thread. A coroutine function runs on the event loop it
-    belongs to, and may use whatever lives there.
+    A plain function runs on the sink's thread. An async function runs on its event loop and may use
+    objects that belong to that loop.
 
     Args:
         function: The function.
-        loop: For a coroutine function: its event loop; the running one by default.
-        timeout: Seconds after which a coroutine is cancelled, and its alert lost.
-        **filters: ``states`` and ``min_severity``, as every :class:`Sink` has them.
+        loop: The event loop of an async function; the running one by default.
+        timeout: Seconds after which an async call is cancelled, and its alert lost.
+        **filters: ``states`` and ``min_severity``, as for every :class:`Sink`.
 
     Raises:
-        TypeError: If `function` cannot be called.
-        ValueError: If it is a coroutine function and there is no event loop.
+        TypeError: If ``function`` is not callable.
+        ValueError: If ``function`` is async, ``loop`` is not given and no event loop is running.
     """
 
     def __init__(
@@ -41,11 +43,14 @@ class FunctionSink(Sink):
         *,
         loop: asyncio.AbstractEventLoop | None = None,
         timeout: float = 30.0,
-        **filters: Any,
+        **filters: Unpack[Filters],
     ) -> None:
         super().__init__(**filters)
         if not callable(function):
-            raise TypeError(f"a function sink needs a callable, got {function!r}")
+            raise TypeError(
+                f"function must be callable, got {type(function).__name__}; "
+                "pass a function or a Sink"
+            )
         self._function = function
         self._timeout = timeout
         self._loop = loop
@@ -54,33 +59,35 @@ class FunctionSink(Sink):
                 self._loop = asyncio.get_running_loop()
             except RuntimeError:
                 raise ValueError(
-                    f"{self} is async and there is no running event loop: add it from a coroutine, "
-                    "or give FunctionSink its loop"
+                    f"{self} is async but no event loop is running; "
+                    "add it from a coroutine or use FunctionSink(function, loop=...)"
                 ) from None
 
     def deliver(self, alert: Alert, _pause: Pause) -> None:
-        """Call the function and wait for its end."""
+        """Call the function and wait until it returns."""
         if not _is_async(self._function):
             result = self._function(alert)
             if inspect.iscoroutine(result):
                 result.close()
-                raise DeliveryError("it gave a coroutine, which nothing awaits: use an async def")
+                raise DeliveryError(
+                    "the function returned a coroutine, which is never awaited; use an async def"
+                )
             return
         if self._loop is None or self._loop.is_closed():
-            raise DeliveryError("its event loop is closed")
+            raise DeliveryError("the event loop is closed")
         coroutine = self._function(alert)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:  # closed since it was looked at
+        except RuntimeError:  # the loop was closed after the check above
             coroutine.close()
-            raise DeliveryError("its event loop is closed") from None
+            raise DeliveryError("the event loop is closed") from None
         try:
             future.result(self._timeout)
         except concurrent.futures.TimeoutError:
-            if future.done():  # the coroutine's own
+            if future.done():  # the coroutine itself raised TimeoutError
                 raise
             future.cancel()
-            raise DeliveryError(f"not done after {self._timeout:g} seconds") from None
+            raise DeliveryError(f"timed out after {self._timeout:g} seconds") from None
         except concurrent.futures.CancelledError:
             raise DeliveryError("cancelled") from None
 
@@ -90,5 +97,5 @@ class FunctionSink(Sink):
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
-    call = getattr(type(function), "__call__", None)  # noqa: B004 - its async __call__
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - __call__ may be async
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)

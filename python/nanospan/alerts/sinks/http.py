@@ -1,4 +1,4 @@
-"""Posting JSON so that it arrives: time limits, retries with backoff and jitter, no secret told."""
+"""Posts JSON with timeouts and retries, without revealing secrets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from nanospan.alerts.fields import RuleError, check_number
+from nanospan.alerts.fields import RuleError, check_count, check_number
 from nanospan.alerts.sinks.base import DeliveryError
-from nanospan.alerts.sinks.secret import Origin, take_headers, take_url
+from nanospan.alerts.sinks.secret import Origin, secret_headers, secret_url
+from nanospan.values.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,14 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Poster"]
 
-logger = logging.getLogger("nanospan.alerts")
+FIRST_PAUSE = 0.5
+"""The longest pause after the first attempt, in seconds; it doubles with each attempt."""
 
-FIRST_PAUSE = 0.5  # seconds; doubled for each further attempt
 LONGEST_PAUSE = 30.0
-LONGEST_RETRY_AFTER = 600.0  # a server that asks for more is asked again all the same
+"""The longest pause after any attempt, in seconds."""
 
-# RFC 9110: time-out, and "not now". 425: the connection's early data were refused.
-_MAY_PASS = frozenset({408, 425, 429})
+LONGEST_RETRY_AFTER = 600.0
+"""The longest ``Retry-After`` that is honoured, in seconds."""
+
+# Request Timeout, Too Early and Too Many Requests may succeed later.
+_RETRYABLE = frozenset({408, 425, 429})
 _SERVER_ERRORS = range(500, 600)
 _SUCCESS = range(200, 300)
 
@@ -40,22 +44,22 @@ _SUCCESS = range(200, 300)
 class Poster:
     """Posts JSON to one URL.
 
-    A request is tried again after connection errors, time-outs and the statuses 408, 425, 429 and
-    5xx: after half a second, then twice as long each time up to 30 s, of which a random part is
-    waited ("full jitter" of M. Brooker, "Exponential Backoff And Jitter", 2015), but no less than
-    the server asks for with ``Retry-After``, up to 10 minutes.
+    A request is retried after connection errors, timeouts and the statuses 408, 425, 429 and 5xx.
+    The pause is a random part ("full jitter" in M. Brooker, "Exponential Backoff And Jitter", 2015)
+    of half a second, which doubles with each attempt up to 30 s. It is no shorter than the server
+    asks for with ``Retry-After``, up to 10 minutes.
 
     Args:
-        url: Where to; ``env:NAME`` in it stands for an environment variable.
-        headers: Further headers; ``env:NAME`` in a value likewise.
-        timeout: Seconds for each of connecting, sending and waiting for the answer.
-        attempts: How often a request is tried in all.
-        origin: Where the settings stand: in a program; in a file, where no secret may stand in
-            `headers`; in a file that is only checked, whose variables need not be set.
-        path: What is appended to the URL.
+        url: The URL; ``env:NAME`` in it stands for an environment variable.
+        headers: Additional headers; ``env:NAME`` in a value stands for an environment variable.
+        timeout: The most seconds for each of connecting, sending and waiting for the response.
+        attempts: The most attempts at one request.
+        origin: Where the settings come from: a program; a file, whose ``headers`` must not contain
+            secrets; or a file that is only checked, whose variables need not be set.
+        path: A path to append to the URL.
 
     Raises:
-        RuleError: (a `ValueError`) If a setting has a value it cannot have; shows no secret.
+        RuleError: (a ``ValueError``) If a setting has an invalid value; shows no secret.
         ImportError: If httpx is not installed.
     """
 
@@ -69,12 +73,11 @@ class Poster:
         origin: Origin = "program",
         path: str = "",
     ) -> None:
-        self._url = take_url("url", url, origin)
-        self._headers = take_headers("headers", headers or {}, origin)
+        self._url = secret_url("url", url, origin)
+        self._headers = secret_headers("headers", headers or {}, origin)
         if not check_number("timeout", timeout) > 0:
-            raise RuleError("timeout", timeout, "must be over 0")
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-            raise RuleError("attempts", attempts, "must be an integer of at least 1")
+            raise RuleError("timeout", timeout, "must be greater than 0")
+        check_count("attempts", attempts)
         if origin != "unchecked file" and importlib.util.find_spec("httpx") is None:
             raise ImportError("this sink needs httpx: pip install 'nanospan[alerts]'")
         self._timeout = timeout
@@ -84,18 +87,18 @@ class Poster:
 
     @property
     def unset_variables(self) -> list[str]:
-        """Environment variables that it needs and that are not set."""
+        """The environment variables that the settings name and that are not set."""
         return [name for each in (self._url, *self._headers.values()) for name in each.unset()]
 
     def post(self, payload: Any, pause: Pause) -> None:
-        """Post, and try again as long as there is hope.
+        """Post a payload, retrying errors that may be temporary.
 
         Args:
-            payload: What is sent, as JSON.
-            pause: For waiting between attempts.
+            payload: The value to send as JSON.
+            pause: Waits between attempts.
 
         Raises:
-            DeliveryError: If it was refused, or no attempt went well.
+            DeliveryError: If the request was rejected, or every attempt failed.
         """
         body = json.dumps(payload, ensure_ascii=False, allow_nan=False)
         content = body.encode("utf-8", "backslashreplace")
@@ -104,23 +107,23 @@ class Poster:
             if not problem:
                 return
             ceiling = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE)
-            seconds = max(random.uniform(0, ceiling), retry_after)  # noqa: S311 - no secret
+            seconds = max(random.uniform(0, ceiling), retry_after)  # noqa: S311 - not cryptography
             if attempt == self._attempts or not pause(seconds):
                 break
-        raise DeliveryError(f"{problem}, in {attempt} attempt{'s' if attempt > 1 else ''}")
+        raise DeliveryError(f"{problem} after {counted(attempt, 'attempt')}")
 
     def _try(self, content: bytes) -> tuple[str, float]:
-        """One attempt: what went wrong, if anything, and for how long the server wants to rest.
+        """Make one attempt; return the error, if any, and the seconds of ``Retry-After``.
 
         Raises:
-            DeliveryError: If trying again is of no use.
+            DeliveryError: If retrying cannot help.
         """
-        import httpx  # noqa: PLC0415 - optional, and known to be there
+        import httpx  # noqa: PLC0415 - optional; the constructor has checked that it is installed
 
         try:
             url = self._url.reveal().rstrip("/") + self._path if self._path else self._url.reveal()
             headers = {name: secret.reveal() for name, secret in self._headers.items()}
-            # Streamed and left unread: an answer's text is of no interest, however long it is.
+            # The body of the response, which may be long, is not needed and so never read.
             with (
                 _unlogged(),
                 self._open().stream(
@@ -130,38 +133,38 @@ class Poster:
                 status = response.status_code
                 retry_after = _seconds(response.headers.get("Retry-After"))
         except httpx.TimeoutException as exc:
-            return f"no answer in time ({type(exc).__name__})", 0.0
+            return f"timed out ({type(exc).__name__})", 0.0
         except httpx.TransportError as exc:
-            return f"no connection ({type(exc).__name__})", 0.0
-        except Exception as exc:  # noqa: BLE001 - whatever it is
-            # The text may hold the URL or a header; the kind of error says enough.
+            return f"connection failed ({type(exc).__name__})", 0.0
+        except Exception as exc:  # noqa: BLE001 - any error may reveal a secret
+            # The text may contain the URL or a header, so only the type is reported.
             kind = type(exc).__name__
         else:
             if status in _SUCCESS:
                 return "", 0.0
-            if status in _MAY_PASS or status in _SERVER_ERRORS:
+            if status in _RETRYABLE or status in _SERVER_ERRORS:
                 return f"status {status}", retry_after
-            raise DeliveryError(f"refused with status {status}")
-        # Raised outside the handler, so that the error with its text is not in the context.
+            raise DeliveryError(f"rejected with status {status}")
+        # Raised outside the handler, so that the original error is not attached as the context.
         raise DeliveryError(f"the request could not be made ({kind})")
 
     def _open(self) -> httpx.Client:
         if self._client is None:
-            import httpx  # noqa: PLC0415 - optional, and known to be there
+            import httpx  # noqa: PLC0415 - optional; the constructor has checked for it
 
-            # No connection is kept: alerts are rare, and a kept one would be shared by a fork.
+            # Connections are not reused: alerts are rare, and a forked child would share them.
             limits = httpx.Limits(max_keepalive_connections=0)
             self._client = httpx.Client(timeout=self._timeout, limits=limits)
         return self._client
 
     def close(self) -> None:
-        """Close the client, if there is one."""
+        """Close the HTTP client, if there is one."""
         if self._client is not None:
             self._client.close()
             self._client = None
 
     def forget(self) -> None:
-        """Leave the client to the process that was forked from."""
+        """Drop the HTTP client without closing it: in a forked child it belongs to the parent."""
         self._client = None
 
     def __str__(self) -> str:
@@ -172,7 +175,7 @@ _JSON = {"Content-Type": "application/json", "User-Agent": "nanospan"}
 
 
 def _seconds(retry_after: str | None) -> float:
-    """The seconds that ``Retry-After`` means (RFC 9110, section 10.2.3), 0 if it makes no sense."""
+    """Return the seconds of a ``Retry-After`` (RFC 9110, section 10.2.3), or 0 if it is invalid."""
     if retry_after is None:
         return 0.0
     if retry_after.strip().isdecimal():
@@ -188,14 +191,14 @@ def _seconds(retry_after: str | None) -> float:
 _is_posting: contextvars.ContextVar[bool] = contextvars.ContextVar("posting", default=False)
 
 
-def _pass_on(_record: logging.LogRecord) -> bool:
+def _is_not_posting(_record: logging.LogRecord) -> bool:
     return not _is_posting.get()
 
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    """Keep httpx's line on each request, which has the whole URL, out of the application's log."""
-    logging.getLogger("httpx").addFilter(_pass_on)  # once: adding it again has no effect
+    """Suppress httpx's log record of each request, which would reveal the whole URL."""
+    logging.getLogger("httpx").addFilter(_is_not_posting)  # adding it again has no effect
     token = _is_posting.set(True)
     try:
         yield

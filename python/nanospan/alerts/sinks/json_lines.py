@@ -1,17 +1,19 @@
-"""Alerts in a file, one JSON object a line."""
+"""Appends alerts to a file, one JSON object per line."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nanospan.alerts.sinks.base import Sink
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from nanospan.alerts.alert import Alert
-    from nanospan.alerts.sinks.base import Pause
+    from nanospan.alerts.sinks.base import Filters, Pause
 
 __all__ = ["JsonLinesSink"]
 
@@ -19,17 +21,18 @@ __all__ = ["JsonLinesSink"]
 class JsonLinesSink(Sink):
     """Appends alerts to a file as JSON lines (``Alert.to_dict``).
 
-    The file is opened for each alert, so that it may be rotated at any time, and written to in one
-    piece, so that several processes may share it. It is readable by its owner only if it is made.
+    The file is opened for each alert, so that it may be rotated at any time. Each line is written
+    with one call, so that several processes may share the file. A new file is readable only by its
+    owner.
 
     Args:
         path: The file.
-        **filters: ``states`` and ``min_severity``, as every :class:`Sink` has them.
+        **filters: ``states`` and ``min_severity``, as for every :class:`Sink`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], **filters: Any) -> None:
+    def __init__(self, path: str | os.PathLike[str], **filters: Unpack[Filters]) -> None:
         super().__init__(**filters)
-        # The working directory may be another one by the first alert.
+        # The working directory may have changed by the time of the first alert.
         self._path = Path(path).absolute()
 
     def deliver(self, alert: Alert, _pause: Pause) -> None:

@@ -1,15 +1,17 @@
-"""Alerts in the log."""
+"""Writes alerts to a logger."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nanospan.alerts.sinks.base import Sink
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from nanospan.alerts.alert import Alert
-    from nanospan.alerts.sinks.base import Pause
+    from nanospan.alerts.sinks.base import Filters, Pause
 
 __all__ = ["LogSink"]
 
@@ -17,21 +19,23 @@ _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging
 
 
 class LogSink(Sink):
-    """Writes alerts to a logger: firing ones at their severity's level, others as INFO.
+    """Writes alerts to a logger: firing ones at the level of their severity, others at INFO.
 
     The record's attribute ``alert`` holds the :class:`Alert`, for structured logs.
 
     Args:
-        logger: The logger, ``nanospan.alerts`` by default, or its name.
-        **filters: ``states`` and ``min_severity``, as every :class:`Sink` has them.
+        logger: The logger or its name; ``nanospan.alerts`` by default.
+        **filters: ``states`` and ``min_severity``, as for every :class:`Sink`.
     """
 
-    def __init__(self, logger: logging.Logger | str = "nanospan.alerts", **filters: Any) -> None:
+    def __init__(
+        self, logger: logging.Logger | str = "nanospan.alerts", **filters: Unpack[Filters]
+    ) -> None:
         super().__init__(**filters)
         self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
 
     def deliver(self, alert: Alert, _pause: Pause) -> None:
-        """Write one line."""
+        """Log one line."""
         level = _LEVELS[alert.severity] if alert.state == "firing" else logging.INFO
         self._logger.log(
             level, "%s: %s: %s", alert.state, alert.rule, alert.summary, extra={"alert": alert}

@@ -1,4 +1,4 @@
-"""Settings that may be secret: named by environment variables, never shown."""
+"""Settings that may contain secrets, which are never shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from nanospan.alerts.fields import RuleError
 
-__all__ = ["HIDDEN", "Origin", "Secret", "is_secret_header", "take_headers", "take_url"]
+__all__ = ["HIDDEN", "Origin", "Secret", "is_secret_header", "secret_headers", "secret_url"]
 
 Origin = Literal["program", "file", "unchecked file"]
 
@@ -25,9 +25,9 @@ class Secret:
     """A text that is never shown.
 
     Args:
-        template: The text; ``env:NAME`` in it stands for the value of an environment variable, read
-            when it is needed.
-        shown: What `str` and `repr` show.
+        template: The text; ``env:NAME`` in it stands for the value of an environment variable,
+            which is read by each ``reveal()``.
+        shown: The text that ``str`` and ``repr`` show instead.
     """
 
     __slots__ = ("_shown", "_template", "variables")
@@ -46,7 +46,7 @@ class Secret:
         return _VARIABLE.sub(lambda match: os.environ[match[1]], self._template)
 
     def unset(self) -> list[str]:
-        """The variables in it that are not set, or empty."""
+        """Return the variables in the text that are not set, or empty."""
         return [name for name in self.variables if not os.environ.get(name)]
 
     def __str__(self) -> str:
@@ -57,20 +57,21 @@ class Secret:
 
 
 def is_secret_header(name: str) -> bool:
-    """Whether a header's value authenticates, judging by its name."""
+    """Return whether a header's name suggests that its value is a credential."""
     return any(word in name.lower() for word in _SECRET_WORDS)
 
 
-def take_url(name: str, value: object, origin: Origin) -> Secret:
-    """Return a URL whose path, query and user are not shown, as they may let whoever knows them in.
+def secret_url(name: str, value: object, origin: Origin) -> Secret:
+    """Return a URL whose user, path and query are never shown, because they may grant access.
 
     Args:
         name: The setting's name, for the error.
         value: A URL with ``http`` or ``https``; ``env:NAME`` in it stands for a variable.
-        origin: Where it stands.
+        origin: Where the setting comes from.
 
     Raises:
-        RuleError: (a `ValueError`) If it is no such URL; does not show it.
+        RuleError: (a ``ValueError``) If ``value`` is not such a URL, or one of its variables is not
+            set; does not show the URL.
     """
     if not isinstance(value, str):
         raise RuleError(name, HIDDEN, "must be a string")
@@ -78,7 +79,7 @@ def take_url(name: str, value: object, origin: Origin) -> Secret:
     unset = secret.unset()
     if unset and origin == "unchecked file":
         return Secret(value, _show_template(value))
-    _refuse_unset(name, unset)
+    _check_set(name, unset)
     try:
         parts = urlsplit(secret.reveal())
         is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -91,23 +92,24 @@ def take_url(name: str, value: object, origin: Origin) -> Secret:
     return Secret(value, f"{parts.scheme}://{parts.hostname}{port}{rest}")
 
 
-def take_headers(name: str, value: object, origin: Origin) -> dict[str, Secret]:
-    """Return headers whose values are not shown.
+def secret_headers(name: str, value: object, origin: Origin) -> dict[str, Secret]:
+    """Return headers whose values are never shown.
 
     Args:
         name: The setting's name, for the error.
         value: A mapping of names to values; ``env:NAME`` in a value stands for a variable.
-        origin: Where they stand; in a file no secret may stand itself.
+        origin: Where the setting comes from; a file must name a variable instead of a secret.
 
     Raises:
-        RuleError: (a `ValueError`) If it is no such mapping; does not show values.
+        RuleError: (a ``ValueError``) If ``value`` is not such a mapping, a variable is not set, or
+            a file contains what may be a secret; does not show the values.
     """
     if not isinstance(value, Mapping):
         raise RuleError(name, HIDDEN, "must be a table of strings")
     headers = {}
     for header, text in value.items():
         if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
-            raise RuleError(name, header, "is not a header's name")
+            raise RuleError(name, header, "must be a valid name of an HTTP header")
         if not isinstance(text, str):
             raise RuleError(f"{name}.{header}", HIDDEN, "must be a string")
         secret = Secret(text)
@@ -115,20 +117,20 @@ def take_headers(name: str, value: object, origin: Origin) -> dict[str, Secret]:
             advice = 'may be a secret: put it into the environment and write "env:NAME" here'
             raise RuleError(f"{name}.{header}", HIDDEN, advice)
         if origin != "unchecked file":
-            _refuse_unset(f"{name}.{header}", secret.unset())
+            _check_set(f"{name}.{header}", secret.unset())
             if not secret.reveal().isprintable():
-                raise RuleError(f"{name}.{header}", HIDDEN, "has a line break or the like in it")
+                raise RuleError(f"{name}.{header}", HIDDEN, "contains a control character")
         headers[header] = secret
     return headers
 
 
-def _refuse_unset(name: str, variables: list[str]) -> None:
+def _check_set(name: str, variables: list[str]) -> None:
     if variables:
         shown = ", ".join(f"env:{variable}" for variable in variables)
         raise RuleError(name, shown, "the environment variable is not set")
 
 
 def _show_template(value: str) -> str:
-    """A URL of which only the names of variables are known to be harmless."""
+    """Return a text to show for an unusable URL: nothing but the names of its variables."""
     variables = _VARIABLE.findall(value)
     return ", ".join(f"env:{name}" for name in variables) or HIDDEN

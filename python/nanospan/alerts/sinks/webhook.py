@@ -1,9 +1,9 @@
-"""Alerts as requests to a URL."""
+"""Posts alerts to a URL."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nanospan.alerts.sinks.base import Sink
 from nanospan.alerts.sinks.http import Poster
@@ -11,8 +11,10 @@ from nanospan.alerts.sinks.http import Poster
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from typing_extensions import Unpack
+
     from nanospan.alerts.alert import Alert
-    from nanospan.alerts.sinks.base import Pause
+    from nanospan.alerts.sinks.base import Filters, Pause
     from nanospan.alerts.sinks.secret import Origin
 
 __all__ = ["HttpSink", "WebhookSink"]
@@ -21,27 +23,27 @@ logger = logging.getLogger("nanospan.alerts")
 
 
 class HttpSink(Sink):
-    """What sinks that post have in common."""
+    """The base class of sinks that post over HTTP."""
 
-    def __init__(self, poster: Poster, **filters: Any) -> None:
+    def __init__(self, poster: Poster, **filters: Unpack[Filters]) -> None:
         super().__init__(**filters)
         self._poster = poster
 
     @property
     def unset_variables(self) -> list[str]:
-        """Environment variables that it needs and that are not set."""
+        """The environment variables that the settings name and that are not set."""
         return self._poster.unset_variables
 
     def explain(self, exc: BaseException) -> None:
-        """Log the kind of error only: its text and traceback may hold what must not be told."""
+        """Log only the type of an exception: its text and traceback may contain secrets."""
         logger.error("%s failed (%s)", self, type(exc).__name__)
 
     def close(self) -> None:
-        """Close its client."""
+        """Close the HTTP client."""
         self._poster.close()
 
     def after_fork(self) -> None:
-        """Leave the client to the parent."""
+        """Drop the HTTP client, which belongs to the parent."""
         self._poster.forget()
 
     def __str__(self) -> str:
@@ -55,20 +57,21 @@ class WebhookSink(HttpSink):
     WebhookSink("env:HOOK_URL", headers={"Authorization": "Bearer env:HOOK_TOKEN"})
     ```
 
-    URL and headers never show in `repr`, log or error, except for the URL's scheme, host and port.
+    Of the URL and headers, only the URL's scheme, host and port ever appear in ``repr``, logs or
+    errors.
 
     Args:
-        url: Where to. ``env:NAME`` in it stands for the value of an environment variable.
-        headers: Further headers; ``env:NAME`` in a value likewise.
-        timeout: Seconds for each of connecting, sending and waiting for the answer.
-        attempts: How often each alert is tried: again after connection errors, time-outs and the
-            statuses 408, 425, 429 and 5xx, with growing random pauses or as ``Retry-After`` says.
-        origin: Where the settings stand: in a program; in a file, where no secret may stand in
-            `headers`; in a file that is only checked, whose variables need not be set.
-        **filters: ``states`` and ``min_severity``, as every :class:`Sink` has them.
+        url: The URL; ``env:NAME`` in it stands for the value of an environment variable.
+        headers: Additional headers; ``env:NAME`` in a value stands for an environment variable.
+        timeout: The most seconds for each of connecting, sending and waiting for the response.
+        attempts: The most attempts at each alert. Connection errors, timeouts and the statuses 408,
+            425, 429 and 5xx are retried after growing random pauses, or as ``Retry-After`` asks.
+        origin: Where the settings come from: a program; a file, whose ``headers`` must not contain
+            secrets; or a file that is only checked, whose variables need not be set.
+        **filters: ``states`` and ``min_severity``, as for every :class:`Sink`.
 
     Raises:
-        RuleError: (a `ValueError`) If a setting has a value it cannot have; shows no secret.
+        RuleError: (a ``ValueError``) If a setting has an invalid value; shows no secret.
         ImportError: If httpx is not installed.
     """
 
@@ -80,7 +83,7 @@ class WebhookSink(HttpSink):
         timeout: float = 10.0,
         attempts: int = 6,
         origin: Origin = "program",
-        **filters: Any,
+        **filters: Unpack[Filters],
     ) -> None:
         poster = Poster(url, headers, timeout=timeout, attempts=attempts, origin=origin)
         super().__init__(poster, **filters)

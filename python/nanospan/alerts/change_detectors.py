@@ -1,4 +1,4 @@
-"""Online change: a detector for each rule and operation, fed with what is new in the window."""
+"""Online change detection: one detector for each rule and operation, fed with new samples."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from nanospan.alerts.rules import ChangeRule
     from nanospan.regression import Alarm, OnlineDetector
 
-__all__ = ["Changes"]
+__all__ = ["ChangeDetectors"]
 
 
 @dataclass(slots=True)
 class _Watch:
     detector: OnlineDetector
-    latest: int = 0  # the moment from which samples are new
+    latest: int = 0  # samples after this moment have not been fed to the detector
     fired_at: float | None = None  # on the engine's clock
     ratio: float | None = None
 
 
-class Changes:
-    """The detectors. Not thread-safe: they belong to the engine's thread."""
+class ChangeDetectors:
+    """All detectors. Not thread-safe: they belong to the engine's thread."""
 
     def __init__(self) -> None:
         self._watches: dict[tuple[str, str], _Watch] = {}
 
-    def keep(self, rules: set[str]) -> None:
-        """Forget the detectors of all rules but these."""
+    def retain(self, rules: set[str]) -> None:
+        """Drop the detectors of all rules except those named."""
         self._watches = {key: watch for key, watch in self._watches.items() if key[0] in rules}
 
-    def look(
+    def update(
         self, rule: ChangeRule, operation: str, observations: Observations, now: float
     ) -> Finding:
-        """Feed the samples that are new, and say whether a change is being reported."""
+        """Feed new samples to a detector, and return whether a change is being reported."""
         key = (rule.name, operation)
         watch = self._watches.get(key)
         if watch is None:
@@ -45,7 +45,7 @@ class Changes:
         durations, watch.latest = observations.durations_since(operation, watch.latest)
         for duration in durations:
             alarm = watch.detector.update(duration)
-            if alarm is not None and _counts(rule, alarm):
+            if alarm is not None and _is_watched(rule, alarm):
                 watch.fired_at = now
                 watch.ratio = alarm.ratio if math.isfinite(alarm.ratio) else None
         if watch.fired_at is not None and now - watch.fired_at >= rule.hold_seconds:
@@ -54,7 +54,7 @@ class Changes:
         return Finding(is_reported, not is_reported, watch.ratio)
 
 
-def _counts(rule: ChangeRule, alarm: Alarm) -> bool:
+def _is_watched(rule: ChangeRule, alarm: Alarm) -> bool:
     if rule.direction == "any":
         return True
     return (alarm.ratio > 1) == (rule.direction == "up")
