@@ -77,9 +77,9 @@ def test_a_trace_from_samples(samples, tmp_path):
     [
         (b"", "expected a snapshot"),
         (b"NSM garbage", "snapshot"),
-        (b'{"operation": "a", "duration": -1}\n', "line 1: 'duration' is a number of seconds"),
-        (b'{"operation": "a", "duration": 1}\n{"duration": 2}\n', "line 2: expected an object"),
-        (b'{"operation": "a", "duration": 1, "outcome": "fine"}\n', "'outcome' is one of ok"),
+        (b'{"operation": "a", "duration": -1}\n', "line 1: 'duration' must be a number of seconds"),
+        (b'{"operation": "a", "duration": 1}\n{"duration": 2}\n', "line 2: must be an object"),
+        (b'{"operation": "a", "duration": 1, "outcome": "fine"}\n', "'outcome' must be one of ok"),
         (b'{"operation": "\xff"}\n', "line 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Axes: where ticks stand."""
+"""Axes: the positions and labels of ticks."""
 
 import pytest
 from hypothesis import given
@@ -11,8 +11,8 @@ TIMES = st.floats(1e9, 2e9)
 
 
 @given(DURATIONS, DURATIONS, st.integers(3, 9))
-def test_a_logarithmic_axis_holds_what_it_was_made_for(a, b, most):
-    """Both ends lie inside, ticks ascend on the axis and are no more than asked for."""
+def test_a_logarithmic_axis_contains_both_durations(a, b, most):
+    """Both durations are on the axis, and at most ``most`` ticks ascend along it."""
     low, high = sorted((a, b))
     axis = LogAxis.around(low, high)
     assert 0 < axis.share(low) <= axis.share(high) < 1
@@ -22,14 +22,14 @@ def test_a_logarithmic_axis_holds_what_it_was_made_for(a, b, most):
     assert all(axis.low <= at <= axis.high for at in ticks)
 
 
-def test_what_lies_beyond_is_at_the_end():
-    """A duration off the axis, zero included, lies at its end."""
+def test_durations_off_the_axis_are_clamped():
+    """A duration off the axis, even zero, is placed at the nearer end."""
     axis = LogAxis.around(0.001, 0.1)
     assert (axis.share(0.0), axis.share(1e9)) == (0.0, 1.0)
 
 
 def test_ticks_of_a_logarithmic_axis_are_round():
-    """Powers of ten, and 2 and 5 times those where there is room."""
+    """Ticks are powers of ten, and 2 and 5 times those where there is room."""
     assert [text for _, text in LogAxis(0.001, 0.1).ticks(8)] == [
         "1 ms",
         "2 ms",
@@ -44,7 +44,7 @@ def test_ticks_of_a_logarithmic_axis_are_round():
 
 @given(TIMES, st.floats(0, 1e8), st.integers(2, 7))
 def test_ticks_of_a_time_axis_stay_on_it(low, span, most):
-    """They ascend, and are no more than asked for."""
+    """At most ``most`` ticks ascend along the axis."""
     axis = TimeAxis(low, low + span)
     ticks = [at for at, _ in axis.ticks(most)]
     assert ticks == sorted(ticks)
@@ -62,6 +62,6 @@ def test_ticks_of_a_time_axis_stay_on_it(low, span, most):
         (500_000.0, ["2023-11-15", "2023-11-17", "2023-11-19"]),
     ],
 )
-def test_times_are_as_fine_as_their_steps(span, texts):
-    """No more is told than ticks differ in."""
+def test_time_labels_are_as_fine_as_their_steps(span, texts):
+    """Labels have only the digits in which the ticks differ."""
     assert [text for _, text in TimeAxis(1.7e9, 1.7e9 + span).ticks(5)] == texts

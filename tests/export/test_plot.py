@@ -1,4 +1,4 @@
-"""Pictures by matplotlib, and the picture of a histogram in a notebook."""
+"""Figures by matplotlib, and the picture of a histogram in a notebook."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ def texts_of(axes):
 
 
 def test_distribution_and_time_line(recorded):
-    """Bars hold every sample, lines mark quantiles and threshold, points are told by outcome."""
+    """Bars count every sample, lines mark quantiles and threshold, and points show outcomes."""
     figure = recorded.plot("query")
     left, right = figure.axes
     assert sum(bar.get_height() for bar in left.patches) == 4
@@ -25,28 +25,28 @@ def test_distribution_and_time_line(recorded):
 
 
 def test_a_figure_can_be_saved_without_a_display(recorded, tmp_path):
-    """No window system and no global state is needed."""
+    """Saving a figure needs neither a window system nor pyplot."""
     recorded.plot("query").savefig(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_names_are_no_formulas(monitor, tmp_path):
-    """Dollar signs and backslashes in a name are drawn as they are."""
+def test_names_are_not_read_as_formulas(monitor, tmp_path):
+    """Dollar signs and backslashes in a name are drawn literally."""
     monitor.record_metric(r"$\frac{", 0.1)
     figure = monitor.plot(r"$\frac{")
     figure.savefig(tmp_path / "plot.png")
     assert figure.get_suptitle() == r"$\frac{"
 
 
-def test_durations_of_zero_have_a_place(monitor, tmp_path):
-    """A logarithmic axis has none for them; they stand at a nanosecond."""
+def test_durations_of_zero_are_drawn(monitor, tmp_path):
+    """Durations of zero are drawn at a nanosecond, as a logarithmic axis has no zero."""
     monitor.record_metric("op", 0.0)
     monitor.plot("op").savefig(tmp_path / "plot.png")
 
 
 @pytest.mark.parametrize("decades", [0, 0.5, 3, 7, 13])
 def test_durations_are_labelled_whatever_their_range(monitor, tmp_path, decades):
-    """Both axes of durations have at most seven labels, and never none."""
+    """Both axes of durations have between one and seven labels."""
     monitor.record_metric("op", 1e-9)
     monitor.record_metric("op", 10 ** (decades - 9))
     figure = monitor.plot("op")
@@ -57,21 +57,21 @@ def test_durations_are_labelled_whatever_their_range(monitor, tmp_path, decades)
 
 
 def test_an_operation_without_samples_is_an_error(recorded):
-    """The error names the operations that there are."""
+    """The error names some of the operations with samples and the number of the others."""
     for number in range(20):
         recorded.record_metric(f"operation {number}", 0.1)
-    with pytest.raises(ValueError, match=r"recorded are: query, parse, .* and 12 more"):
+    with pytest.raises(ValueError, match=r"with samples: query, parse, .* and 12 more"):
         recorded.plot("absent")
 
 
 def test_few_operations_are_all_named(recorded):
-    """So that a slip of the pen is found."""
-    with pytest.raises(ValueError, match=r"'absent' has no samples; recorded are: .*query"):
+    """The error names all operations if they are few, so that a typing error is easily found."""
+    with pytest.raises(ValueError, match=r"'absent' has no samples; .* with samples: .*query"):
         recorded.plot("absent")
 
 
-def test_matplotlib_is_imported_when_asked_for():
-    """Neither the package nor a report imports it; without it, plot says what to install."""
+def test_matplotlib_is_imported_only_by_plot():
+    """Neither the package nor a report imports matplotlib; plot() says what to install."""
     program = """
 import io, sys
 sys.modules["matplotlib"] = None
@@ -92,7 +92,7 @@ except ModuleNotFoundError as missing:
 
 
 def test_a_notebook_draws_a_snapshot(recorded):
-    """Its HTML is well-formed, names nothing outside, and says in words what it shows."""
+    """A snapshot's HTML is well-formed, self-contained, and has a description in words."""
     html = recorded.operation("query").snapshot()._repr_html_()
     root = ET.fromstring(f"<div>{html}</div>")
     (picture,) = root.iter("svg")

@@ -1,4 +1,4 @@
-"""A baseline is a recording like others: `nanospan export` and `nanospan report` read its file."""
+"""Baselines as recordings, for `nanospan export` and `nanospan report`."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from nanospan.export.recording_files import RecordingFileError, read_recording
 
 @pytest.fixture
 def baseline(monitor, tmp_path):
-    """The file of a saved baseline with two operations."""
+    """Return the file of a saved baseline with two operations."""
     for number in range(1, 51):
         monitor.record_metric("search", number / 1000)
     monitor.record_metric("store", 0.25)
@@ -22,7 +22,7 @@ def baseline(monitor, tmp_path):
 
 
 def test_samples_and_histograms_are_read(baseline):
-    """Every duration bit for bit, without the times and outcomes that a baseline does not hold."""
+    """Durations are read bit for bit, without times and outcomes, which a baseline lacks."""
     search, store = read_recording(baseline).operations
     assert (search.operation, store.operation) == ("search", "store")
     assert list(memoryview(search.samples().durations).cast("d")) == [
@@ -32,8 +32,8 @@ def test_samples_and_histograms_are_read(baseline):
     assert (store.histogram.count, store.histogram.sum) == (1, 0.25)
 
 
-def test_it_is_exported_and_reported(baseline, tmp_path, capsys):
-    """Rows for samples, rows for operations, and a page."""
+def test_commands_read_a_baseline(baseline, tmp_path, capsys):
+    """The commands export a baseline's samples and summaries, and write a report on it."""
     assert main(["export", "jsonl", "--from", str(baseline)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 51
     assert main(["export", "csv", "--summaries", "--from", str(baseline)]) == 0
@@ -43,14 +43,14 @@ def test_it_is_exported_and_reported(baseline, tmp_path, capsys):
     assert "search" in (tmp_path / "report.html").read_text()
 
 
-def test_a_reformatted_baseline_is_one_still(baseline):
-    """Neither its layout nor its order matters, as long as it says first what it is."""
+def test_a_reformatted_baseline_is_recognised(baseline):
+    """A baseline's layout and order do not matter if the key ``format`` comes first."""
     baseline.write_text(json.dumps(json.loads(baseline.read_text()), sort_keys=True))
     assert len(read_recording(baseline).operations) == 2
 
 
-def test_a_damaged_baseline_says_where(baseline):
-    """The error names the file and the place in it, as it does for `nanospan compare`."""
+def test_a_damaged_baseline_is_an_error_with_the_place(baseline):
+    """The error names the file and the place in it, as for `nanospan compare`."""
     baseline.write_text(baseline.read_text().replace("0.25]", "-0.25]"))
     with pytest.raises(RecordingFileError, match=r"baseline\.json: .*store\.samples\[0\]"):
         read_recording(baseline)

@@ -1,4 +1,4 @@
-"""The report page as text: what is in it, and that nothing of it is taken for markup."""
+"""The report's content, and the escaping of markup in it."""
 
 import io
 import re
@@ -14,7 +14,7 @@ HOSTILE = "</script><b onclick=\"x\">&amp; 'é'"
 
 
 class Texts(HTMLParser):
-    """Collects elements and text, as a browser would see them."""
+    """Collects a page's elements and text, as a browser would see them."""
 
     def __init__(self):
         super().__init__(convert_charrefs=True)
@@ -40,23 +40,23 @@ def parsed(page):
 
 
 def rows_of(page):
-    """The cells of each operation's row as text."""
+    """Return the cells of each operation's row as text."""
     return [
         [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)]
         for row in re.findall(r"<tr>(<th scope=\"row\">.*?)</tr>", page)
     ]
 
 
-def test_figures_are_those_of_the_monitor(recorded):
-    """Counts, errors, cancellations, violations and the threshold's verdict are in the row."""
+def test_rows_hold_the_figures_of_the_monitor(recorded):
+    """A row has counts, errors, cancellations, violations and the verdict."""
     rows = {row[0]: row[1:] for row in rows_of(page_of(recorded))}
     assert rows["query"][:4] == ["▲ over", "4", "1", "1"]
     assert rows["query"][-2:] == ["100 ms", "1"]
     assert rows["parse"][:4] == [ABSENT, "1", "0", "0"]
 
 
-def test_names_stay_text(monitor):
-    """Whatever a name holds, it is shown and adds no element."""
+def test_names_are_escaped(monitor):
+    """Markup in a name is shown as text and adds no element."""
     monitor.record_metric("plain", 0.1)
     plain = [tag for tag, _ in parsed(page_of(monitor)).tags]
     other = PerformanceMonitor()
@@ -66,8 +66,8 @@ def test_names_stay_text(monitor):
     assert found.texts.count(HOSTILE) >= 3
 
 
-def test_nothing_outside_is_named(recorded):
-    """No element and no style names another place; the policy forbids whatever would."""
+def test_the_page_refers_to_nothing_outside(recorded):
+    """Neither an element nor the style has an outside address, and the policy forbids loading."""
     page = page_of(recorded)
     found = parsed(page)
     targets = [a[k] for _, a in found.tags for k in ("src", "href", "action", "data") if k in a]
@@ -79,10 +79,10 @@ def test_nothing_outside_is_named(recorded):
 
 
 def test_verdicts_against_a_baseline(monitor):
-    """With comparisons each row says what became of it; without, there is no such column."""
+    """The column for verdicts against a baseline exists only with comparisons."""
     before = PerformanceMonitor()
     for number in range(40):
-        spread = number * 17 % 40 / 1e6  # no trend, of which verdicts are wary
+        spread = number * 17 % 40 / 1e6  # without a trend, which would make verdicts cautious
         for name, factor in (("same", 1), ("slower", 2), ("faster", 0.5)):
             before.record_metric(name, 0.001 + spread)
             monitor.record_metric(name, (0.001 + spread) * factor)
@@ -98,20 +98,20 @@ def test_verdicts_against_a_baseline(monitor):
 
 
 def test_a_snapshot_has_no_time_lines(recorded):
-    """What holds no samples says so in the place of the picture."""
+    """For a source without samples, the picture says that there are none."""
     page = page_of(recorded.snapshot())
     assert parsed(page).texts.count("no samples with their times in this source") == 2
 
 
 def test_an_empty_monitor_gives_a_page(monitor):
-    """Without an operation there is a page that says so, and no table."""
+    """The page of a monitor without operations says so and has no table."""
     page = page_of(monitor)
     assert "0 operations" in page
     assert "<table" not in page
 
 
-def test_the_file_appears_whole(recorded, tmp_path):
-    """A report that fails half-way leaves the one before; a recording is a source like others."""
+def test_the_file_is_replaced_at_the_end(recorded, tmp_path):
+    """A report that fails half-way leaves the previous file unchanged."""
     path = tmp_path / "report.html"
     recorded.report(path, title="first")
     first = path.read_bytes()
@@ -131,8 +131,8 @@ def test_the_file_appears_whole(recorded, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [None, "nanospan", 3])
-def test_other_sources_are_refused(wrong):
-    """The error says what can be exported."""
+def test_other_sources_are_rejected(wrong):
+    """The error names the types that can be exported."""
     with pytest.raises(
         TypeError, match="must be a PerformanceMonitor, MonitorSnapshot or Recording, got"
     ):

@@ -1,4 +1,4 @@
-"""Metadata as JSON, whatever they hold."""
+"""Metadata of any content as JSON."""
 
 import enum
 import json
@@ -23,7 +23,7 @@ VALUES = st.recursive(
 
 
 class Hostile:
-    """Whose every method raises."""
+    """An object whose methods all raise."""
 
     def __repr__(self):
         raise RuntimeError("no text")
@@ -35,7 +35,7 @@ class Colour(str, enum.Enum):
 
 @given(VALUES)
 def test_any_value_becomes_json_in_utf8(value):
-    """Strict readers, which know no NaN, read what comes out."""
+    """A strict parser, which rejects NaN, reads the result."""
     json.loads(to_json(value).decode("utf-8"), parse_constant=lambda _: pytest.fail("NaN"))
 
 
@@ -56,16 +56,16 @@ def test_any_value_becomes_json_in_utf8(value):
         ),
     )
 )
-def test_what_json_has_comes_back_unchanged(metadata):
-    """Natively encoded or not, the value read is the value written, to the last bit."""
+def test_json_values_come_back_unchanged(metadata):
+    """Both encoders write JSON values that are read back bit for bit."""
     [native] = _core.metadata_json([metadata], to_json)
     for encoded in (to_json(metadata), native):
         assert json.loads(encoded) == metadata
 
 
 @given(st.dictionaries(SCALARS, VALUES))
-def test_what_json_lacks_is_left_to_the_fallback(metadata):
-    """Natively encoded metadata mean what the Python encoder makes of them."""
+def test_both_encoders_agree_on_any_value(metadata):
+    """Natively encoded metadata are read back as the Python encoder's."""
     [native] = _core.metadata_json([metadata], to_json)
     assert json.loads(native) == json.loads(to_json(metadata))
 
@@ -92,19 +92,19 @@ def test_what_json_lacks_is_left_to_the_fallback(metadata):
         ([Hostile(), float("nan")], ["<Hostile without text>", "nan"]),
     ],
 )
-def test_what_json_lacks_is_told_in_its_terms(value, expected):
-    """Numbers stay numbers, everything else becomes readable text."""
+def test_other_values_are_converted(value, expected):
+    """Foreign numbers stay numbers, and everything else becomes readable text."""
     assert json.loads(to_json(value)) == expected
 
 
-def test_numbers_with_more_digits_than_python_prints_are_kept():
-    """A huge int becomes hexadecimal text."""
+def test_huge_integers_become_hexadecimal():
+    """An int with more digits than Python prints becomes hexadecimal text."""
     number = 1 << 20_000
     assert int(json.loads(to_json({"n": number}))["n"], 16) == number
 
 
 def test_cycles_and_depth_end():
-    """What contains itself, and what is nested without end, is cut off as text."""
+    """A container that contains itself or is nested too deeply is cut off as text."""
     cyclic = {"name": "x"}
     cyclic["self"] = cyclic
     assert json.loads(to_json(cyclic))["name"] == "x"
@@ -119,6 +119,6 @@ def test_cycles_and_depth_end():
 
 
 def test_clean_text_is_utf8_and_otherwise_unchanged():
-    """Only lone surrogates are replaced."""
+    """clean() replaces only lone surrogates."""
     assert clean('a"\n\0é\N{GRINNING FACE}') == 'a"\n\0é\N{GRINNING FACE}'
     assert clean("a\udc80b") == "a\\udc80b"

@@ -1,4 +1,4 @@
-"""Files of measurements by other programs, sound and not."""
+"""Valid and damaged files of samples by nanospan and other programs."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ def put(tmp_path):
 
 
 def test_a_baseline_is_recognised(tmp_path):
-    """Its operations, time and host come along."""
+    """A baseline's operations, time and host are read."""
     baseline = Baseline.from_samples({"parse": [0.1, 0.2], "store": [0.3]})
     baseline.save(tmp_path / "b.txt")
     file = read_samples(tmp_path / "b.txt")
@@ -53,7 +53,7 @@ def test_a_baseline_is_recognised(tmp_path):
 
 
 def test_a_run_of_pytest_benchmark_is_recognised(tmp_path):
-    """A file that pytest-benchmark itself wrote gives each benchmark's rounds, by its full name."""
+    """A file written by pytest-benchmark has the rounds of each benchmark by its full name."""
     (tmp_path / "test_sums.py").write_text(
         "import pytest\n"
         "@pytest.mark.parametrize('n', [10, 20])\n"
@@ -92,7 +92,7 @@ def test_a_run_of_pytest_benchmark_is_recognised(tmp_path):
     ],
 )
 def test_lists_of_numbers_are_one_operation(put, content):
-    """A JSON list and a column, with or without heading, quotes and empty lines, are the same."""
+    """A JSON list and a column, with or without heading, quotes and empty lines, are read alike."""
     file = read_samples(put(content))
     assert file.kind == "numbers"
     assert file.operations == {"values": array("d", [1, 2.5, 0])}
@@ -101,7 +101,7 @@ def test_lists_of_numbers_are_one_operation(put, content):
 
 
 def test_an_object_of_lists_has_an_operation_for_each(put):
-    """Its keys are the names."""
+    """The keys of the object are the names of the operations."""
     file = read_samples(put({"parse": [1, 2], "store": [3.5]}))
     assert file.kind == "numbers"
     assert file.operations == {"parse": array("d", [1, 2]), "store": array("d", [3.5])}
@@ -139,14 +139,14 @@ def test_an_object_of_lists_has_an_operation_for_each(put):
         (_run(_benchmark("a", data=[1]), moment="noon"), "datetime: expected a date and time"),
     ],
 )
-def test_other_files_are_refused_with_the_place(put, content, message):
-    """The error says which file, where in it, and what is expected there."""
+def test_other_files_are_rejected_with_the_place(put, content, message):
+    """The error names the file, the place in it, and what is expected there."""
     with pytest.raises(DataFileError, match=f"file: .*{message}|file: {message}"):
         read_samples(put(content))
 
 
-def test_what_does_not_matter_in_a_benchmark_is_not_looked_at(put):
-    """Users put anything into pytest-benchmark's files, numbers that are none included."""
+def test_unused_parts_of_a_benchmark_are_ignored(put):
+    """Invalid numbers in parts of pytest-benchmark's file that are not used do not matter."""
     benchmark = {**_benchmark("a", data=[1, 2]), "extra_info": {"loss": float("nan")}}
     file = read_samples(put({"benchmarks": [benchmark]}))
     assert file.operations == {"tests/test_it.py::a": array("d", [1, 2])}
@@ -170,8 +170,8 @@ baselines = objects.map(lambda keys: {"format": "nanospan-baseline", "version": 
 
 @settings(max_examples=60)
 @given(st.binary(max_size=40) | objects | baselines | json_values)
-def test_garbage_is_refused_and_nothing_else(tmp_path_factory, content):
-    """Any file gives samples or an error of the one kind."""
+def test_any_content_gives_samples_or_a_data_file_error(tmp_path_factory, content):
+    """Random content is read as samples or rejected with a DataFileError."""
     path = tmp_path_factory.getbasetemp() / "garbage"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     with contextlib.suppress(DataFileError):
@@ -179,7 +179,7 @@ def test_garbage_is_refused_and_nothing_else(tmp_path_factory, content):
 
 
 def test_the_history_of_one_file_is_its_values(put):
-    """They may be negative, as nobody knows what they are."""
+    """The values of a single file are its history; they may be negative."""
     [(name, history)] = read_histories([put("1\n-2\n3\n")]).items()
     assert name == "values"
     assert history.values == array("d", [1, -2, 3])
@@ -188,7 +188,7 @@ def test_the_history_of_one_file_is_its_values(put):
 
 
 def test_the_history_of_several_files_has_a_median_of_each(put):
-    """They stand in the order of their times; summaries do; a gap is passed over."""
+    """Medians are in the order of time, summaries are accepted, and missing operations skipped."""
     late = put(_run(_benchmark("a", data=[5, 7, 6])), "1.json")
     early = put(
         _run(
@@ -207,7 +207,7 @@ def test_the_history_of_several_files_has_a_median_of_each(put):
 
 
 def test_files_without_a_time_stay_in_the_order_given(put):
-    """A list of numbers does not say when it was measured."""
+    """Files keep the given order if one of them, like a list of numbers, has no time."""
     draw = random.Random(2)
     levels = [draw.random() for _ in range(5)]
     files = [put([level] * 3, f"{number}.json") for number, level in enumerate(levels)]

@@ -1,4 +1,4 @@
-"""Time lines: valid trace events, one track for each operation, none of them overlapping."""
+"""Time lines: valid trace events on one track for each operation, without overlaps."""
 
 import io
 import itertools
@@ -20,7 +20,7 @@ COLOURS = {"good", "bad", "terrible", "grey"}  # of the format's reserved names
 
 
 def events_of(source):
-    """The events, checked against the format's rules for complete and metadata events."""
+    """Return the events, checked against the format's rules for complete and metadata events."""
     file = io.BytesIO()
     write(source, file, "trace")
     trace = json.loads(file.getvalue().decode("utf-8"))
@@ -50,7 +50,7 @@ def spans_of(events):
 
 
 def assert_no_overlap(spans):
-    """On each thread, a span ends before the next begins."""
+    """Check that a span ends before the next one on its thread begins."""
     by_thread = {}
     for span in spans:
         by_thread.setdefault(span["tid"], []).append(span)
@@ -61,7 +61,7 @@ def assert_no_overlap(spans):
 
 
 def test_every_operation_has_a_track_and_every_sample_a_span(recorded):
-    """Threads carry the operations' names; outcome, threshold and metadata are arguments."""
+    """Threads have the operations' names; outcome, threshold and metadata are arguments."""
     recorded.clear_metrics("parse")
     events = events_of(recorded)
     assert set(names_of(events).values()) >= {"query"}
@@ -88,7 +88,7 @@ def test_every_operation_has_a_track_and_every_sample_a_span(recorded):
 
 
 def test_consecutive_executions_share_one_lane():
-    """What a loop does one after another is one line, not many."""
+    """Executions that a loop runs one after another share a lane."""
     monitor = PerformanceMonitor()
     for _ in range(200):
         with monitor.track_operation("step"):
@@ -98,8 +98,8 @@ def test_consecutive_executions_share_one_lane():
     assert_no_overlap(spans_of(events))
 
 
-def test_overlapping_executions_lie_on_lanes_of_their_own():
-    """As many lanes as executions ran at once, named after the operation."""
+def test_overlapping_executions_are_on_separate_lanes():
+    """There is a lane, named after the operation, for each execution that ran at the same time."""
     monitor = PerformanceMonitor()
     inside = threading.Barrier(3)
 
@@ -128,7 +128,7 @@ def test_overlapping_executions_lie_on_lanes_of_their_own():
 )
 @settings(max_examples=60)
 def test_no_two_spans_of_a_thread_overlap(durations):
-    """Whatever was recorded, under whatever names, threads are free of overlaps and apart."""
+    """For random durations and names, spans of a thread do not overlap."""
     monitor = PerformanceMonitor()
     for operation, seconds in durations.items():
         for each in seconds:
@@ -146,7 +146,7 @@ def test_no_two_spans_of_a_thread_overlap(durations):
 
 
 def test_starts_and_durations_are_those_recorded():
-    """A span begins its duration before the sample's end, counted from the first beginning."""
+    """A span starts its duration before the sample's end, relative to the first start."""
     monitor = PerformanceMonitor()
     for seconds in (0.5, 0.25, 0.125):
         monitor.record_metric("op", seconds)
@@ -160,7 +160,7 @@ def test_starts_and_durations_are_those_recorded():
 
 
 def test_leases_are_a_group_with_a_track_for_each_pool():
-    """What the pool manager records as leases stands apart from the operations."""
+    """Leases of the pool manager are grouped by pool, apart from the operations."""
     monitor = PerformanceMonitor()
     monitor.record_metric("query", 0.01)
     for pool in ("postgresql://a", "postgresql://b", "postgresql://a"):
@@ -179,7 +179,7 @@ def test_leases_are_a_group_with_a_track_for_each_pool():
 
 
 def test_absurd_durations_are_drawn_from_the_epoch():
-    """A duration longer than time itself does not break the file."""
+    """A duration longer than Unix time is drawn from the epoch on."""
     monitor = PerformanceMonitor()
     monitor.record_metric("op", 1e300)
     [span] = spans_of(events_of(monitor))
@@ -188,14 +188,14 @@ def test_absurd_durations_are_drawn_from_the_epoch():
 
 @pytest.mark.parametrize("empty", ["monitor", "snapshot"])
 def test_nothing_to_draw_is_a_clear_error(empty, recorded, tmp_path):
-    """A source without samples says what a time line needs, and leaves no file."""
+    """The error for a source without samples says what a time line needs, and no file is left."""
     source = PerformanceMonitor() if empty == "monitor" else recorded.snapshot()
     with pytest.raises(NoTimesError, match="needs a monitor's windows"):
         write(source, tmp_path / "trace.json")
     assert not list(tmp_path.iterdir())
 
 
-def test_columns_of_different_lengths_are_refused():
-    """The native side reads no further than what it is given."""
+def test_columns_of_different_lengths_are_rejected():
+    """The native code checks the lengths of columns before it reads them."""
     with pytest.raises(ValueError, match="a column of 2 values of 8 bytes, got 8 bytes"):
         lanes((bytes(8), bytes(16), bytes(2)))

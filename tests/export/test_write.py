@@ -1,4 +1,4 @@
-"""JSON lines, CSV and Parquet: what is read is what was recorded."""
+"""JSON lines, CSV and Parquet: files hold exactly the recorded data."""
 
 import csv
 import io
@@ -50,7 +50,7 @@ def read_csv(data):
 
 def read_parquet(data):
     table = parquet.read_table(pa.BufferReader(data))
-    # Python's own datetime has no nanoseconds.
+    # Python's datetime has no nanoseconds.
     timestamps = table["timestamp"].cast(pa.int64())
     rows = table.set_column(1, "timestamp", timestamps).to_pylist()
     return [
@@ -72,7 +72,7 @@ READERS = {"jsonl": read_jsonl, "csv": read_csv, "parquet": read_parquet}
 @given(samples=SAMPLES)
 @settings(max_examples=60)
 def test_samples_come_back_as_they_were_recorded(format_, samples):
-    """Names, durations to the last bit, outcomes, metadata and times, whatever the names hold."""
+    """Odd names, durations to the last bit, outcomes, metadata and times are read back."""
     monitor = PerformanceMonitor()
     expected = {}
     for name, duration, success, metadata in samples:
@@ -90,25 +90,25 @@ def test_samples_come_back_as_they_were_recorded(format_, samples):
 
 @pytest.mark.parametrize("format_", READERS)
 def test_every_outcome_has_its_name(format_, recorded):
-    """Cancelled samples are told from failed ones."""
+    """Each outcome has its own name, so that cancelled samples differ from failed ones."""
     outcomes = [row[2] for row in READERS[format_](written(recorded, format_))]
     assert outcomes == ["ok", "ok", "error", "cancelled", "ok"]
 
 
 def test_times_are_exact_to_the_nanosecond(recorded):
-    """The same instant stands in every format, with all its digits."""
+    """Every format has the same time of a sample to the nanosecond."""
     lines = written(recorded, "jsonl").decode().splitlines()
     digits = [line.split('"timestamp":')[1].split(",")[0] for line in lines]
     table = parquet.read_table(pa.BufferReader(written(recorded, "parquet")))
     nanoseconds = table["timestamp"].cast(pa.int64()).to_pylist()
-    # Two exports may use two anchors of the wall clock, never more than a millisecond apart.
+    # Two exports may use two anchors of the wall clock, which differ by less than a millisecond.
     for text, whole in zip(digits, nanoseconds, strict=True):
         assert len(text.split(".")[1]) == 9
         assert int(text.replace(".", "")) == pytest.approx(whole, abs=2_000_000)
 
 
 def test_more_samples_than_a_chunk_are_written_in_order(monkeypatch):
-    """Metadata stay with their samples across the portions in which files are written."""
+    """Metadata stay with their samples across chunks."""
     for module in ("tables", "parquet"):
         monkeypatch.setattr(f"nanospan.export.{module}.CHUNK_ROWS", 1_000)
     monitor = PerformanceMonitor(2_500)
@@ -122,7 +122,7 @@ def test_more_samples_than_a_chunk_are_written_in_order(monkeypatch):
 
 
 def test_summaries_agree_between_formats_and_with_the_snapshot(recorded):
-    """A row for each operation, its counts and quantiles those of its histogram."""
+    """Summaries have a row for each operation with the counts and quantiles of its histogram."""
     snapshot = recorded.snapshot()
     lines = [json.loads(line) for line in written(recorded, "jsonl", "summaries").splitlines()]
     table = parquet.read_table(pa.BufferReader(written(snapshot, "parquet", "summaries")))
@@ -143,7 +143,7 @@ def test_summaries_agree_between_formats_and_with_the_snapshot(recorded):
 @pytest.mark.parametrize("format_", READERS)
 @pytest.mark.parametrize("content", ["samples", "summaries"])
 def test_a_monitor_without_samples_makes_a_valid_file(format_, content):
-    """No rows; CSV and Parquet still name their columns."""
+    """A file without rows is valid, and CSV and Parquet still name their columns."""
     data = written(PerformanceMonitor(), format_, content)
     assert data.count(b"\n") <= 1 if format_ != "parquet" else True
     if format_ == "parquet":
@@ -155,7 +155,7 @@ def test_a_monitor_without_samples_makes_a_valid_file(format_, content):
 
 
 def test_a_snapshot_has_no_samples(recorded):
-    """What a snapshot lacks is left out, not invented."""
+    """Rows of samples are left out for a snapshot, which has summaries only."""
     assert written(recorded.snapshot(), "csv") == b"operation,timestamp,duration,outcome,metadata\n"
 
 
@@ -170,22 +170,22 @@ def test_a_snapshot_has_no_samples(recorded):
     ],
 )
 def test_the_suffix_chooses_the_format(recorded, tmp_path, name, begin):
-    """A path is enough."""
+    """The suffix of a path chooses the format."""
     write(recorded, tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(begin)
 
 
-def test_what_cannot_be_written_is_a_clear_error(recorded, tmp_path):
-    """Unknown formats, contents, suffixes and sources are named; nothing is left behind."""
+def test_invalid_arguments_are_rejected(recorded, tmp_path):
+    """Errors name unknown formats, contents, suffixes and sources, and leave no file behind."""
     with pytest.raises(ValueError, match=r"jsonl, csv, parquet, trace, got 'xml'"):
         write(recorded, tmp_path / "a", "xml")
     with pytest.raises(ValueError, match="'all'"):
         write(recorded, tmp_path / "a.csv", content="all")
-    with pytest.raises(ValueError, match=r"a\.txt.*say the format"):
+    with pytest.raises(ValueError, match=r"a\.txt.*give the format"):
         write(recorded, tmp_path / "a.txt")
-    with pytest.raises(ValueError, match="needs a format"):
+    with pytest.raises(ValueError, match="format must be given for an open file"):
         write(recorded, io.BytesIO())
-    with pytest.raises(ValueError, match="not from summaries"):
+    with pytest.raises(ValueError, match="content of a time line must be 'samples'"):
         write(recorded, tmp_path / "a.json", content="summaries")
     with pytest.raises(TypeError, match="MonitorSnapshot"):
         write({"a": 1}, tmp_path / "a.csv")
@@ -194,16 +194,16 @@ def test_what_cannot_be_written_is_a_clear_error(recorded, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_parquet_without_pyarrow_says_how_to_get_it(recorded, tmp_path, monkeypatch):
-    """A missing extra is one line, and leaves no file."""
+def test_parquet_without_pyarrow_says_what_to_install(recorded, tmp_path, monkeypatch):
+    """The error for a missing pyarrow says what to install, and no file is left behind."""
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'nanospan\[arrow\]'"):
         write(recorded, tmp_path / "a.parquet")
     assert not list(tmp_path.iterdir())
 
 
-def test_recording_goes_on_during_an_export(tmp_path):
-    """Threads that record while files are written lose nothing and tear no row."""
+def test_recording_continues_during_an_export(tmp_path):
+    """While threads record, exports have only whole rows, and no sample is lost."""
     monitor = PerformanceMonitor(5_000)
     stop = threading.Event()
 

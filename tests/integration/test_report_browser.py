@@ -1,4 +1,4 @@
-"""The report in a real browser: everything is there, nothing is loaded, no complaint is made."""
+"""The report in a real browser: content, interaction, and an empty console."""
 
 import pytest
 from browser import browsing
@@ -12,12 +12,12 @@ NAMES = [*(f"operation {number}" for number in range(12)), HOSTILE]
 
 @pytest.fixture(scope="module")
 def browser_and_url(tmp_path_factory):
-    """A browser, and the report of a monitor one of whose names is out for mischief."""
+    """Yield a browser and the report of a monitor with a malicious name."""
     folder = tmp_path_factory.mktemp("browser")
     before, monitor = PerformanceMonitor(), PerformanceMonitor()
     for number in range(50):
         for place, name in enumerate(NAMES):
-            spread = number * 17 % 50 / 1e5  # no trend: a trend of its own makes a verdict wait
+            spread = number * 17 % 50 / 1e5  # without a trend, which would delay the verdict
             before.record_metric(name, (place + 1) / 1000 + spread)
             slower = 2 if place == 3 else 1
             seconds = slower * (place + 1) / 1000 + spread
@@ -30,7 +30,7 @@ def browser_and_url(tmp_path_factory):
 
 @pytest.fixture
 def page(browser_and_url):
-    """The report, just opened."""
+    """Return the report, freshly opened."""
     browser, url = browser_and_url
     browser.command("Emulation.clearDeviceMetricsOverride")
     browser.open(url)
@@ -38,11 +38,11 @@ def page(browser_and_url):
 
 
 def test_every_operation_is_shown(page):
-    """Each has its row and its section with two pictures that take up space."""
+    """Each operation has a row and a section with two visible pictures."""
     shown = page.value("[...document.querySelectorAll('tbody th')].map(e => e.textContent)")
     sections = page.value("[...document.querySelectorAll('h2')].map(e => e.textContent)")
     assert shown == sections
-    # Control characters have no place in a page; all the rest is there letter by letter.
+    # Control characters cannot appear in a page; everything else is shown literally.
     assert set(NAMES[:-1]) < set(shown)
     assert any(name.startswith("</script><img src=http://192.0.2.1/x onerror=") for name in shown)
     pictures = "[...document.querySelectorAll('section svg')].map(e => e.getBoundingClientRect())"
@@ -51,8 +51,8 @@ def test_every_operation_is_shown(page):
     assert all(width > 100 and height > 100 for width, height in sizes)
 
 
-def test_what_needs_attention_comes_first(page):
-    """What regressed is at the top, then what is over its threshold, both in words."""
+def test_operations_that_need_attention_come_first(page):
+    """Regressed operations come first, then those over their threshold, both marked in words."""
     rows = page.value("[...document.querySelectorAll('tbody tr')].map(e => e.innerText)")
     assert NAMES[3] in rows[0]
     assert "regressed" in rows[0]
@@ -62,8 +62,8 @@ def test_what_needs_attention_comes_first(page):
     assert page.value("document.querySelector('h1').textContent") == "A <b>report</b>"
 
 
-def test_the_table_sorts_and_narrows(page):
-    """A click on a heading sorts by its figures, the field shows what has its letters."""
+def test_the_table_can_be_sorted_and_filtered(page):
+    """A click on a heading sorts by that column, and the field filters by name."""
     by_mean = "[...document.querySelectorAll('thead button')].find(b => b.textContent == 'mean')"
     page.value(f"{by_mean}.click()")
     means = "[...document.querySelectorAll('tbody tr')].map(r => +r.cells[6].dataset.v)"
@@ -75,8 +75,8 @@ def test_the_table_sorts_and_narrows(page):
     assert page.value(visible) == 1
 
 
-def test_it_fits_a_telephone(page):
-    """On a narrow screen only the table scrolls sideways, the page does not."""
+def test_the_page_fits_a_narrow_screen(page):
+    """On a narrow screen the table scrolls sideways, and the page does not."""
     page.command(
         "Emulation.setDeviceMetricsOverride",
         width=390,
@@ -87,8 +87,8 @@ def test_it_fits_a_telephone(page):
     assert page.value("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_nothing_is_loaded_and_nothing_complained_of(page):
-    """The file is the only request, and the console stays empty."""
+def test_nothing_else_is_loaded_and_the_console_is_empty(page):
+    """The browser requests only the file, and the console stays empty."""
     assert len(page.requests) == 1, page.requests
     assert page.requests[0].startswith("file:")
     assert page.complaints == []

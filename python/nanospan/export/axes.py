@@ -1,4 +1,4 @@
-"""Logarithmic and time axes: where ticks stand, and what they say."""
+"""Logarithmic and time axes: the positions and labels of ticks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIME_STEPS = (
     *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200),
     *(86_400.0 * each for each in (1, 2, 7, 14, 30, 90, 365)),
 )
-"""Seconds between ticks that people find natural."""
+"""Round intervals between ticks, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class LogAxis:
     """A logarithmic axis of durations in seconds.
 
     Attributes:
-        low: Its lower end, over 0.
-        high: Its upper end, over `low`.
+        low: The lower end, above 0.
+        high: The upper end, above ``low``.
     """
 
     low: float
@@ -30,18 +30,18 @@ class LogAxis:
 
     @classmethod
     def around(cls, low: float, high: float) -> LogAxis:
-        """Return an axis that holds both, with some air, and spans at least a factor of 4."""
+        """Return an axis that contains both with a margin, and spans at least a factor of 4."""
         low, high = max(low, 1e-9), max(high, 1e-9)
-        air = max(1.15, math.sqrt(4 * low / high) if high / low < 4 else 0)  # noqa: PLR2004
-        return cls(low / air, high * air)
+        margin = max(1.15, math.sqrt(4 * low / high) if high / low < 4 else 0)  # noqa: PLR2004
+        return cls(low / margin, high * margin)
 
     def share(self, seconds: float) -> float:
-        """Where a duration lies: 0 at the lower end, 1 at the upper; beyond them, at the end."""
+        """Return a duration's position: 0 at the lower end, 1 at the upper; clamped to them."""
         span = math.log(self.high / self.low)
         return min(max(math.log(max(seconds, 1e-12) / self.low) / span, 0.0), 1.0)
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
-        """Return at most `most` ticks with their texts: powers of ten, with 2 and 5 where few."""
+        """Return at most ``most`` ticks with labels: powers of ten, and 2, 3 or 5 times those."""
         for digits, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 3), ((1,), 6)):
             first, last = (math.floor(math.log10(end)) for end in (self.low, self.high))
             found = [
@@ -58,17 +58,17 @@ class LogAxis:
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """A linear axis of Unix time in seconds, told in UTC."""
+    """A linear axis of Unix time in seconds, labelled in UTC."""
 
     low: float
     high: float
 
     def share(self, time: float) -> float:
-        """Where a moment lies: 0 at the lower end, 1 at the upper."""
+        """Return a moment's position: 0 at the lower end, 1 at the upper."""
         return (time - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
-        """Return at most `most` ticks with their texts."""
+        """Return at most ``most`` ticks with their labels."""
         span = self.high - self.low
         if span < TIME_STEPS[0]:
             return [(self.low, _clock(self.low, 1.0))]

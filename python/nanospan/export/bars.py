@@ -1,4 +1,4 @@
-"""A histogram's buckets as bars of a picture."""
+"""Turn a histogram's buckets into the bars of a picture."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from nanospan._core import Snapshot
 
 MOST_BARS = 64
-"""Bars that a picture has room for."""
+"""The most bars that a picture has room for."""
 
 FINEST_SCALE = 4
-"""16 bars to a doubling of the duration: finer ones show chance, not shape."""
+"""16 bars for each doubling of the duration: finer bars would show chance rather than shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """How many durations lie between two: over `low`, up to `high`, in seconds."""
+    """The number of durations above ``low``, up to and including ``high``, in seconds."""
 
     low: float
     high: float
@@ -25,9 +25,9 @@ class Bar:
 
 
 def bars_of(histogram: Snapshot) -> list[Bar]:
-    """Return the bars of a histogram, ascending, at the finest scale that has room for all.
+    """Return the bars of a histogram, ascending, at the finest scale at which they all fit.
 
-    Empty buckets have none. Durations of exactly 0 are drawn as 1 ns, the shortest there is.
+    Empty buckets have no bar. Durations of exactly 0 are drawn as 1 ns, the shortest duration.
     """
     scale = min(histogram.scale, FINEST_SCALE)
     buckets = histogram.at_scale(scale).buckets()

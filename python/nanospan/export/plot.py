@@ -1,4 +1,4 @@
-"""Pictures with matplotlib, for notebooks and papers."""
+"""Draw figures with matplotlib, for notebooks and papers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from nanospan.values.recordings import Recordable, RecordedOperation, record_of
 from nanospan.values.units import count_text, counted, duration_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-
+    from matplotlib.lines import Line2D
 
 MOST_NAMES = 10
-"""How many operations an error names."""
+"""The most operations that an error names."""
 
 INSTALL = "plotting needs matplotlib: pip install 'nanospan[plot]'"
 
 QUANTILES = ((0.5, "p50", "-"), (0.95, "p95", "--"), (0.99, "p99", ":"))
 
 BLUE, ORANGE, AMBER, GREY = "#3a87bd", "#d55e00", "#e69f00", "#8c8c8c"
-"""As in the report: of Okabe and Ito's palette, which any kind of colour vision tells apart."""
+"""The report's colours, from Okabe and Ito's palette, distinct for any kind of colour vision."""
 
 MARKERS: dict[str, dict[str, Any]] = {
     "ok": {"marker": ".", "color": BLUE, "alpha": 0.6, "linewidths": 0},
@@ -41,22 +43,22 @@ def plot(source: Recordable, operation: str) -> Figure:
     monitor.plot("query").savefig("query.png")
     ```
 
-    The figure is on no global list: it need not be closed, works on any thread and without a
-    display, and a notebook shows it where it is the value of a cell.
+    The figure is not registered with pyplot: it need not be closed, works on any thread and without
+    a display, and a notebook shows it as the value of a cell.
 
     Args:
         source: A monitor, a snapshot of one (which has no samples over time) or a recording.
         operation: The operation's name.
 
     Returns:
-        A figure of two axes: on the left how often durations occurred since start, on a
-        logarithmic axis, with quantiles and threshold; on the right the samples in the window by
-        the time of their end in UTC, by outcome.
+        A figure with two axes. On the left, the distribution of all durations since start on a
+        logarithmic axis, with quantiles and threshold. On the right, the samples in the window by
+        outcome and by the time (UTC) at which they ended.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
         ValueError: If the operation has no samples.
-        TypeError: If `source` is none.
+        TypeError: If ``source`` is not a monitor, snapshot or recording.
     """
     recording = record_of(source)
     recorded = {each.operation: each for each in recording.operations}.get(operation)
@@ -65,13 +67,15 @@ def plot(source: Recordable, operation: str) -> Figure:
         known = ", ".join(names[:MOST_NAMES]) or "none"
         if len(names) > MOST_NAMES:
             known += f" and {len(names) - MOST_NAMES:,} more"
-        raise ValueError(f"operation {operation!r} has no samples; recorded are: {known}")
+        raise ValueError(
+            f"operation {operation!r} has no samples; operations with samples: {known}"
+        )
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as missing:
         raise ModuleNotFoundError(INSTALL, name=missing.name) from missing
     figure = Figure(figsize=(11, 4), layout="constrained")
-    # A name is no formula, whatever dollar signs it holds.
+    # Otherwise matplotlib would read dollar signs in a name as the start of a formula.
     figure.suptitle(clean(operation), fontweight="bold").set_parse_math(False)
     left, right = figure.subplots(1, 2)
     _distribution(left, recorded)
@@ -141,7 +145,7 @@ def _scatter(axes: Axes, columns: tuple[bytes, bytes, bytes]) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
 
     ends = np.frombuffer(columns[0], np.uint64).astype("datetime64[ns]")
-    # What took no time at all is drawn as 1 ns, the shortest there is.
+    # A logarithmic axis cannot show a duration of 0, which is drawn as 1 ns, the shortest one.
     durations = np.maximum(np.frombuffer(columns[1], np.float64), 1e-9)
     outcomes = np.frombuffer(columns[2], np.uint8)
     for number, outcome in enumerate(OUTCOMES):
@@ -150,22 +154,22 @@ def _scatter(axes: Axes, columns: tuple[bytes, bytes, bytes]) -> None:
             label = f"{outcome} {count_text(int(chosen.sum()))}"
             axes.scatter(ends[chosen], durations[chosen], label=label, **MARKERS[outcome])
     first, last = ends.min(), ends.max()
-    if last - first < np.timedelta64(1, "ms"):  # too short for the calendar's ticks
-        air = np.timedelta64(500, "ms")
-        axes.set_xlim(first - air, last + air)
+    if last - first < np.timedelta64(1, "ms"):  # too short for AutoDateLocator
+        margin = np.timedelta64(500, "ms")
+        axes.set_xlim(first - margin, last + margin)
     locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
-def _threshold(line: Any, threshold: float | None) -> None:
+def _threshold(draw_line: Callable[..., Line2D], threshold: float | None) -> None:
     if threshold:
         label = f"threshold {duration_text(threshold)}"
-        line(threshold, color=ORANGE, linestyle=(0, (5, 3)), linewidth=1.4, label=label)
+        draw_line(threshold, color=ORANGE, linestyle=(0, (5, 3)), linewidth=1.4, label=label)
 
 
 def _durations(axis: Axis) -> None:
-    """Label a logarithmic axis of seconds, whose limits are set, with durations."""
+    """Label a logarithmic axis of seconds, whose limits are already set, with durations."""
     from matplotlib.ticker import NullLocator  # noqa: PLC0415
 
     axis.set_minor_locator(NullLocator())

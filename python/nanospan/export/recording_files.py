@@ -1,4 +1,4 @@
-"""Files that hold what a monitor saw, whichever kind they are."""
+"""Read recordings from files: snapshots, baselines and exported samples."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ KINDS = (
 SNAPSHOT_MAGIC = b"NSM"
 
 BASELINE_HEAD = re.compile(rf'\s*{{\s*"format"\s*:\s*"{FORMAT}"'.encode())
-"""How a baseline begins: lines of samples have no such key."""
+"""Matches the beginning of a baseline: lines of samples do not have this key."""
 
 LONGEST_HEAD = 256
-"""Bytes that show what kind a file is."""
+"""Bytes that are enough to recognise a file's kind."""
 
 LATEST = 2**63 - 1
-"""Nanoseconds of Unix time: the year 2262."""
+"""The latest end of a sample, in nanoseconds of Unix time: the year 2262."""
 
 
 class RecordingFileError(ValueError):
-    """A file holds nothing that can be exported; the message says where it goes wrong."""
+    """A file does not hold a recording; the message names the file and the place of the fault."""
 
 
 def read_recording(path: Path) -> Recording:
-    """Read a recording from a file, whose content says what kind it is.
+    """Read a recording from a file, and recognise the file's kind by its content.
 
     Raises:
         OSError: If the file cannot be read.
-        RecordingFileError: If it is of no known kind, or damaged.
+        RecordingFileError: If the file is damaged or of an unknown kind.
     """
     with path.open("rb") as file:
         head = file.read(LONGEST_HEAD)
@@ -69,7 +69,7 @@ def _read_snapshot(path: Path, file: IO[bytes]) -> Recording:
 def _read_baseline(path: Path) -> Recording:
     try:
         baseline = Baseline.load(path)
-    except ValueError as damaged:  # which names the file and the place in it
+    except ValueError as damaged:  # its message names the file and the place
         raise RecordingFileError(str(damaged)) from None
     return Recording(
         baseline.time,
@@ -85,7 +85,7 @@ def _read_baseline(path: Path) -> Recording:
 
 
 class _Exact(float):
-    """A number that keeps the digits it was written with: times need more than a float has."""
+    """A number that keeps its digits: Unix time in nanoseconds has more than a float can hold."""
 
     def __init__(self, digits: str) -> None:
         self.digits = digits
@@ -93,7 +93,7 @@ class _Exact(float):
 
 @dataclass(slots=True)
 class _Columns:
-    """The samples of one operation, as far as they were read."""
+    """The samples of one operation that have been read so far."""
 
     ends: array[int] = field(default_factory=lambda: array("Q"))
     durations: array[float] = field(default_factory=lambda: array("d"))
@@ -101,25 +101,32 @@ class _Columns:
     metadata: list[dict[str, Any] | None] = field(default_factory=list)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Take in a sample; raises `ValueError` with what was expected."""
+        """Add a sample.
+
+        Raises:
+            ValueError: If a field is missing or invalid.
+        """
         duration = _number(row, "duration")
         if duration is None:
             raise ValueError("'duration' is missing")
         end, outcome = _number(row, "timestamp"), row.get("outcome")
         if outcome is not None and outcome not in OUTCOMES:
-            raise ValueError(f"'outcome' is one of {', '.join(OUTCOMES)}, got {outcome!r}")
+            raise ValueError(f"'outcome' must be one of {', '.join(OUTCOMES)}, got {outcome!r}")
         metadata = row.get("metadata") or {}
         if not isinstance(metadata, dict):
-            raise ValueError(f"'metadata' is an object, got {metadata!r}")  # noqa: TRY004
+            raise ValueError(f"'metadata' must be an object, got {metadata!r}")  # noqa: TRY004
         self.metadata.append(metadata or None)
         self.durations.append(duration)
-        # Time lines need both of every sample.
+        # A sample without both is left out here, which recorded() recognises by the lengths.
         if end is not None and outcome is not None:
             self.ends.append(_nanoseconds(end))
             self.outcomes.append(OUTCOMES.index(outcome))
 
     def recorded(self, operation: str) -> RecordedOperation:
-        """What was read, as an operation of a recording."""
+        """Return the samples as an operation of a recording.
+
+        Times and outcomes are kept only if every sample has both, as time lines need them.
+        """
         timed = len(self.ends) == len(self.durations)
         samples = Samples(
             self.durations.tobytes(),
@@ -142,14 +149,14 @@ def _itself(samples: Samples) -> Samples:
 
 def _read_samples(path: Path, file: IO[bytes]) -> Recording:
     operations: dict[str, _Columns] = {}
-    # One decoder for all lines; `json.loads` would make one for each.
+    # json.loads would make a decoder for each line.
     decode = json.JSONDecoder(parse_float=_Exact).decode
     for number, line in enumerate(file, start=1):
         try:
             row = decode(line.decode("utf-8"))
             operation = row.get("operation") if isinstance(row, dict) else None
             if not isinstance(operation, str) or not operation:
-                raise ValueError("expected an object with the name of an operation")  # noqa: TRY301
+                raise ValueError("must be an object with the name of an 'operation'")  # noqa: TRY301
             operations.setdefault(operation, _Columns()).add(row)
         except (ValueError, RecursionError) as wrong:
             raise RecordingFileError(f"{path}, line {number}: {wrong}; expected {KINDS}") from None
@@ -161,24 +168,24 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
 
 
 def _number(row: dict[str, Any], key: str) -> float | int | None:
-    """A finite number of at least 0, if there is one."""
+    """Return the finite, non-negative number of a field, or None if the field is absent."""
     value = row.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{key!r} is a number of seconds, got {value!r}")  # noqa: TRY004
+        raise ValueError(f"{key!r} must be a number of seconds, got {value!r}")  # noqa: TRY004
     if not 0 <= value <= LATEST or math.isnan(value):
-        raise ValueError(f"{key!r} is a number of seconds, 0 or more, got {value!r}")
+        raise ValueError(f"{key!r} must be a number of seconds, 0 or more, got {value!r}")
     return value
 
 
 def _nanoseconds(time: float) -> int:
-    """Unix time in whole nanoseconds, exact if it was written so."""
+    """Return Unix time in whole nanoseconds, exact if its digits are known."""
     if isinstance(time, _Exact) and "e" not in time.digits.lower():
         whole, _, fraction = time.digits.partition(".")
         nanoseconds = int(whole) * 10**9 + int(fraction[:9].ljust(9, "0") or 0)
     else:
         nanoseconds = round(time * 10**9)
     if nanoseconds > LATEST:
-        raise ValueError(f"'timestamp' is Unix time in seconds, got {time!r}")
+        raise ValueError(f"'timestamp' must be Unix time in seconds, got {time!r}")
     return nanoseconds

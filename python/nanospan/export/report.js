@@ -1,5 +1,5 @@
 "use strict";
-// The page is complete without it: it sorts the table and narrows the page down by name.
+// Sorts the table and filters the page by name. The page is complete without it.
 const table = document.querySelector("table");
 const body = table.tBodies[0];
 const rows = [...body.rows];

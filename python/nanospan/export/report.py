@@ -1,4 +1,4 @@
-"""The report: one page on everything a monitor saw, which needs nothing but a browser."""
+"""Write the report: a single HTML page on everything that a monitor recorded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 from datetime import datetime, timezone
 from html import escape
 from importlib import resources
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from nanospan._core import __version__
 from nanospan.export.safe_json import clean
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 Verdict = Literal["within", "over", "none"]
 
+Number = TypeVar("Number", int, float)
+
 
 class Compared(Protocol):
-    """How an operation compares with its baseline: a :class:`nanospan.regression.Comparison`."""
+    """An operation's comparison with its baseline: a :class:`nanospan.regression.Comparison`."""
 
     @property
     def verdict(self) -> str:
@@ -36,15 +38,15 @@ class Compared(Protocol):
 
     @property
     def shift(self) -> float:
-        """The typical duration now as a multiple of the baseline's."""
+        """The typical duration as a multiple of the baseline's."""
 
 
 MARKS = {"regressed": "\N{BLACK UP-POINTING TRIANGLE} ", "improved": "\N{CHECK MARK} "}
 
 NOTE = (
-    "Counts, mean and extremes are exact and of everything since start or the last clear; "
-    "quantiles are within 0.55 %. Recent samples are those of the operation's window. Verdict: the "
-    "95th percentile against the threshold."
+    "All figures cover the time since start or the last clear. Counts, mean and extremes are "
+    "exact; quantiles are within 0.55 %. Recent samples are those in the operation's window. The "
+    "verdict compares the 95th percentile with the threshold."
 )
 
 COMPARED_NOTE = (
@@ -53,7 +55,7 @@ COMPARED_NOTE = (
 )
 
 ABSENT = "\N{EN DASH}"
-"""Where there is no figure."""
+"""Shown in place of a missing figure."""
 
 FIGURES = (
     "samples",
@@ -75,22 +77,23 @@ def write_report(
     title: str = "nanospan report",
     comparisons: Mapping[str, Compared] | None = None,
 ) -> None:
-    """Write a report on what a monitor saw: a single HTML page that loads nothing from anywhere.
+    """Write a report on a recording: a single HTML page that loads nothing else.
 
-    It has a table, and for each operation its distribution, its samples over time, its threshold
-    and the verdict; operations over their threshold first, then those that took most time.
+    The page has a table and, for each operation, the distribution, the samples over time, the
+    threshold and the verdict. Operations over their threshold come first, then those with the
+    largest sum of durations.
 
     Args:
         source: A monitor, a snapshot of one (which has no samples for the time lines) or a
             recording.
-        target: The file's path, replaced at the end, or a binary file.
+        target: The file's path, replaced once the page is complete, or a binary file.
         title: The page's heading.
-        comparisons: How operations compare with a baseline, from ``monitor.compare(baseline)``; it
-            is shown, and what regressed comes first.
+        comparisons: The result of ``monitor.compare(baseline)``, by operation. It is shown, and
+            operations that regressed come first.
 
     Raises:
-        OSError: If the file cannot be written; what was there before still is.
-        TypeError: If `source` is none.
+        OSError: If the file cannot be written; an existing file is left unchanged.
+        TypeError: If ``source`` is not a monitor, snapshot or recording.
     """
     page = _page(record_of(source), title, comparisons)
     if isinstance(target, (str, os.PathLike)):
@@ -101,7 +104,7 @@ def write_report(
 
 
 def verdict_of(summary: Summary) -> Verdict:
-    """Judge an operation: whether its 95th percentile is within its threshold."""
+    """Return whether an operation's 95th percentile is within its threshold."""
     if summary.threshold is None or summary.p95 is None:
         return "none"
     return "within" if summary.p95 <= summary.threshold else "over"
@@ -123,7 +126,7 @@ def _page(
     summaries = [summary for _, summary in judged]
     style = _asset("report.css") + STYLE
     script = _asset("report.js")
-    # Whatever a name might smuggle in, the browser runs this script only, and loads nothing.
+    # Even if a name could inject markup, the browser would run only this script and load nothing.
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -216,15 +219,15 @@ def _table(
         if comparisons is not None:
             compared = comparisons.get(summary.operation)
             words.append(ABSENT if compared is None else _compared(compared))
-        said = "".join(f'<td class="word">{word}</td>' for word in words)
+        verdicts = "".join(f'<td class="word">{word}</td>' for word in words)
         yield (
             f'<tr><th scope="row"><a href="#operation-{number}">{_name(summary)}</a></th>'
-            f"{said}{''.join(cells)}</tr>\n"
+            f"{verdicts}{''.join(cells)}</tr>\n"
         )
     yield "</tbody>\n</table></div>\n"
 
 
-def _cell(value: float | None, text_of: Callable[[Any], str]) -> str:
+def _cell(value: Number | None, text_of: Callable[[Number], str]) -> str:
     if value is None:
         return f'<td class="none" data-v="">{ABSENT}</td>'
     none = ' class="none"' if value == 0 else ""
@@ -244,8 +247,8 @@ def _verdict(summary: Summary, none: str = "no threshold") -> str:
 def _compared(compared: Compared) -> str:
     verdict = escape(compared.verdict)
     kind = {"regressed": "over", "improved": "within"}.get(compared.verdict, "none")
-    told = math.isfinite(compared.shift) and compared.verdict != "insufficient"
-    change = f" {compared.shift - 1:+.1%}".replace("-0.0%", "+0.0%") if told else ""
+    is_known = math.isfinite(compared.shift) and compared.verdict != "insufficient"
+    change = f" {compared.shift - 1:+.1%}".replace("-0.0%", "+0.0%") if is_known else ""
     change = change.replace("-", "\N{MINUS SIGN}").replace("%", "\N{NO-BREAK SPACE}%")
     return f'<span class="{kind}">{MARKS.get(compared.verdict, "")}{verdict}{change}</span>'
 
@@ -270,7 +273,7 @@ def _section(
             ("mean", summary.mean),
             ("p99.9", summary.p999),
             ("max", summary.max),
-            ("in all", summary.sum if summary.count else None),
+            ("sum", summary.sum if summary.count else None),
         )
         if seconds is not None
     ]

@@ -1,4 +1,4 @@
-"""Metadata as JSON: whatever callers attached, as text that every reader takes."""
+"""Encode metadata as JSON that every reader accepts, whatever values callers attached."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_DEPTH = 32
-"""How deep values are followed; what lies deeper is given as text."""
+"""The deepest nesting that is encoded; deeper values become text."""
 
 
 def to_json(value: object) -> bytes:
-    """Return a value as JSON in UTF-8, whatever the value's own methods do.
+    """Return any value as JSON in UTF-8, whatever its own methods do or raise.
 
-    Numbers of other libraries become numbers, anything else that JSON lacks its `repr`. NaN and
-    infinities, which JSON lacks, too, become ``"nan"``, ``"inf"`` and ``"-inf"``; a lone surrogate,
-    which UTF-8 lacks, becomes its escape, a backslash and ``udc80`` or so.
+    Numbers of other libraries become numbers, and other objects that JSON does not have become
+    their ``repr``. NaN and infinities become ``"nan"``, ``"inf"`` and ``"-inf"``. A lone surrogate,
+    which UTF-8 cannot encode, becomes its escape, a backslash followed by ``udc80`` for example.
     """
     try:
         return _encode(value)
@@ -35,13 +35,13 @@ def _encode(value: object) -> bytes:
 
 
 def _convert(value: object) -> object:
-    """What stands for a value that JSON lacks."""
+    """Return the JSON value for an object that JSON does not have."""
     try:
         if isinstance(value, numbers.Integral):
             return int(value)
         if isinstance(value, numbers.Real):
             return float(value)
-    except Exception:  # noqa: BLE001, S110 - a foreign number may do anything
+    except Exception:  # noqa: BLE001, S110 - a foreign number may raise anything
         pass
     return _text(value)
 
@@ -54,18 +54,18 @@ _ENCODER = json.JSONEncoder(
 def _text(value: object) -> str:
     try:
         return clean(repr(value))
-    except Exception:  # noqa: BLE001 - a foreign __repr__ may do anything, huge ints have none
+    except Exception:  # noqa: BLE001 - a foreign __repr__ may raise anything, that of a huge int too
         return f"<{type(value).__name__} without text>"
 
 
 def _plain(value: Any, depth: int) -> object:
-    """The value in terms of what the encoder takes for certain."""
+    """Return the value made of types that the encoder is sure to accept."""
     if isinstance(value, (Mapping, list, tuple)) and depth > 0:
         try:
             if isinstance(value, Mapping):
                 return {_key(key): _plain(item, depth - 1) for key, item in value.items()}
             return [_plain(item, depth - 1) for item in value]
-        except Exception:  # noqa: BLE001 - a foreign container may do anything
+        except Exception:  # noqa: BLE001 - a foreign container may raise anything
             return _text(value)
     scalar = value if isinstance(value, (str, bool, int, float, type(None))) else _convert(value)
     if isinstance(scalar, str):
@@ -78,7 +78,7 @@ def _plain(value: Any, depth: int) -> object:
 def _whole(value: int) -> object:
     try:
         int.__repr__(value)
-    except ValueError:  # longer than the interpreter turns into decimals
+    except ValueError:  # it has more digits than the interpreter converts to decimal
         return hex(value)
     return int.__int__(value)
 

@@ -1,4 +1,4 @@
-"""Files of measurements, whoever wrote them."""
+"""Read samples from files: baselines, runs of pytest-benchmark, and lists of numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["baseline", "pytest-benchmark", "numbers"]
 
 UNNAMED = "values"
-"""What the only operation of a file is called that gives it no name."""
+"""The name of a file's only operation, if the file does not name it."""
 
 KINDS = (
     "a nanospan baseline, pytest-benchmark's JSON, a JSON list of numbers, a JSON object of such "
@@ -30,15 +30,15 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class SampleFile:
-    """What a file of measurements holds.
+    """The content of a file of samples.
 
     Attributes:
         path: The file.
-        kind: What wrote it. Of ``numbers`` nobody knows whether they are seconds.
+        kind: The kind of file. The unit of ``numbers`` is unknown.
         operations: The values of each operation in the order of time, at least one; in seconds
             unless ``kind`` is ``numbers``.
-        time: When they were taken, as Unix time in seconds, if the file says so.
-        host: The machine they were taken on, if the file says so.
+        time: The Unix time in seconds at which they were taken, or None if unknown.
+        host: The machine on which they were taken, or None if unknown.
     """
 
     path: Path
@@ -50,12 +50,12 @@ class SampleFile:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """How a figure went.
+    """The values of a figure over time.
 
     Attributes:
-        values: The figure, in the order of time.
-        in_seconds: Whether it is a duration; otherwise nobody knows its unit.
-        files: For each value the file it comes from, if they come from several.
+        values: The values, in the order of time.
+        in_seconds: Whether they are durations; otherwise their unit is unknown.
+        files: The file of each value; empty if they all come from one file.
     """
 
     values: array[float]
@@ -64,23 +64,23 @@ class History:
 
 
 def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History]:
-    """Read how the operations of some files went.
+    """Read the history of each operation from files.
 
-    Of one file, the history of an operation are its values. Of several, each file is one moment,
-    and its value the median of the operation there: saved runs of pytest-benchmark, of which the
-    summaries do, or baselines. They are put in the order of their times, or stay in the order given
-    if one of them has none.
+    In a single file, the history of an operation is its values. Several files, such as baselines
+    or saved runs of pytest-benchmark, are one moment each, whose value is the operation's median
+    in that file; summaries of benchmarks are enough. Files are sorted by time, or keep the given
+    order if the time of one is unknown.
 
     Args:
         paths: The files, at least one.
 
     Returns:
-        The histories by operation, in the order first seen. A file that lacks an operation has no
-        place in its history.
+        The histories by operation, in the order first seen. A file without an operation adds
+        nothing to that operation's history.
 
     Raises:
         OSError: If a file cannot be read.
-        DataFileError: As for :func:`read_samples`; numbers may be negative here.
+        DataFileError: As for :func:`read_samples`, except that numbers may be negative.
     """
     if len(paths) == 1:
         file = read_samples(paths[0], non_negative=False)
@@ -105,22 +105,22 @@ def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History
 def read_samples(
     path: str | os.PathLike[str], *, non_negative: bool = True, summaries: bool = False
 ) -> SampleFile:
-    """Read measurements: of a nanospan baseline, pytest-benchmark, or lists of numbers.
+    """Read samples from a nanospan baseline, pytest-benchmark's JSON, or lists of numbers.
 
-    What a file is follows from its content. A benchmark's name is pytest-benchmark's ``fullname``;
-    each of its values is the mean of one round's iterations. A JSON list and a CSV file of one
-    column, with or without a heading, hold one operation, called ``values``; a JSON object has a
-    list for each.
+    The file's content tells its kind. A benchmark's name is pytest-benchmark's ``fullname``; each
+    of its values is the mean of one round's iterations. A JSON list and a CSV file of one column,
+    with or without a heading, hold one operation, called ``values``; a JSON object has a list for
+    each operation.
 
     Args:
         path: The file.
-        non_negative: Whether negative numbers are refused, as durations are never negative.
-        summaries: Whether the median alone does for a benchmark whose rounds were not saved.
+        non_negative: Whether to reject negative numbers, as durations are never negative.
+        summaries: Whether to accept a benchmark's median if its rounds were not saved.
 
     Raises:
-        OSError: If it cannot be read.
-        DataFileError: If it is of no known kind, damaged, or holds no values. A `ValueError` that
-            names the file, the place in it, and what is expected there.
+        OSError: If the file cannot be read.
+        DataFileError: If the file is damaged, of an unknown kind, or holds no values. A
+            ``ValueError`` that names the file, the place in it, and what is expected there.
     """
     path = Path(path)
     text = read_text(path)

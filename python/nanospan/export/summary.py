@@ -1,4 +1,4 @@
-"""An operation in figures."""
+"""Summarise an operation in figures."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One operation in figures: durations in seconds; `None` for what the source does not know.
+    """The figures of one operation: durations in seconds, and None for unknown figures.
 
-    Quantiles are those of the histogram, within 0.55 %; the other figures are exact.
+    Quantiles are estimates from the histogram, within 0.55 %; the other figures are exact.
 
     Attributes:
-        operation: Its name.
-        count: Samples since start or the last clear.
-        error_count: Failed ones.
-        cancelled_count: Cancelled ones.
-        violation_count: Those over the threshold.
-        threshold: The threshold in force.
-        sum: All durations together.
-        mean: Arithmetic mean; `None` without a sample, as for the next.
-        min: Shortest.
-        p50: Median; further percentiles follow.
-        max: Longest.
+        operation: The operation's name.
+        count: The number of samples since start or the last clear.
+        error_count: The number of failed samples.
+        cancelled_count: The number of cancelled samples.
+        violation_count: The number of samples over the threshold.
+        threshold: The current threshold.
+        sum: The sum of all durations.
+        mean: The arithmetic mean; None without a sample, like the attributes that follow.
+        min: The shortest duration.
+        p50: The median, followed by further percentiles.
+        max: The longest duration.
     """
 
     operation: str
@@ -47,7 +47,7 @@ class Summary:
 
 
 def summarise(recorded: RecordedOperation) -> Summary:
-    """Condense an operation into its figures."""
+    """Return the figures of an operation."""
     histogram = recorded.histogram
     return Summary(
         operation=recorded.operation,

@@ -1,10 +1,10 @@
-"""Files of what a monitor saw: JSON lines, CSV, Parquet and time lines."""
+"""Write recordings to files: JSON lines, CSV, Parquet and time lines."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import IO, TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args
 
 from nanospan.export.parquet import write_parquet
 from nanospan.export.tables import write_csv, write_jsonl
@@ -13,8 +13,6 @@ from nanospan.values.files import replacing
 from nanospan.values.recordings import record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from nanospan.values.recordings import Recordable, Recording
 
 Format: TypeAlias = Literal["jsonl", "csv", "parquet", "trace"]
@@ -29,9 +27,17 @@ SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
     ".json": "trace",
 }
-"""The format that the end of a file's name asks for."""
+"""The format of a file by the suffix of its name."""
 
-TABLES: dict[str, Callable[..., None]] = {
+
+class WriteTable(Protocol):
+    """A function that writes a recording in a format of rows."""
+
+    def __call__(self, recording: Recording, file: IO[bytes], *, samples: bool) -> None:
+        """Write a row for each sample, or else for each operation."""
+
+
+TABLES: dict[str, WriteTable] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
     "parquet": write_parquet,
@@ -44,7 +50,7 @@ def write(
     format: Format | None = None,  # noqa: A002 - what it is
     content: Content = "samples",
 ) -> None:
-    """Write what a monitor saw to a file.
+    """Write a recording to a file.
 
     ```python
     write(monitor, "samples.parquet")
@@ -52,34 +58,35 @@ def write(
     write(monitor, "trace.json")  # open it at https://ui.perfetto.dev
     ```
 
-    Recording goes on meanwhile. May be called from any thread; it takes a fraction of a second for
-    a million samples, during which the GIL is free most of the time, but belongs into
-    `asyncio.to_thread` where an event loop runs.
+    Recording continues during the export. May be called from any thread. A million samples take a
+    fraction of a second, mostly without the GIL; in a coroutine, call it through
+    ``asyncio.to_thread``.
 
     Args:
-        source: A monitor, or a snapshot of one, which has summaries only.
-        target: The file's path, or a binary file. A path's file is replaced at the end, when all is
-            on the disk: it is at no moment half written.
-        format: ``jsonl`` (an object a line), ``csv``, ``parquet`` (needs the extra ``arrow``) or
-            ``trace`` (Chrome trace-event JSON, for Perfetto); by default what the suffix says:
+        source: A monitor, a snapshot of one (which has summaries only) or a recording.
+        target: The file's path, or a binary file. A path's file is replaced once everything is on
+            the disk, so that readers never see a half-written file.
+        format: ``jsonl`` (an object per line), ``csv``, ``parquet`` (needs the extra ``arrow``) or
+            ``trace`` (Chrome trace-event JSON, for Perfetto); by default chosen by the suffix:
             ``.jsonl``, ``.ndjson``, ``.csv``, ``.parquet``, ``.json``.
-        content: ``samples``: a row for each sample in the windows, with Unix time stamp, duration
-            in seconds, outcome and metadata. ``summaries``: a row for each operation, with counts,
-            extremes and quantiles of everything since start. A time line has samples only.
+        content: ``samples`` writes a row for each sample in the windows, with its end as Unix time
+            in seconds, duration in seconds, outcome and metadata. ``summaries`` writes a row for
+            each operation, with counts, extremes and quantiles of everything since start. A time
+            line has samples only.
 
     Raises:
-        OSError: If the file cannot be written; what was there before still is.
-        TypeError: If `source` is none.
-        ValueError: If format or content are unknown, or a time line has no sample.
+        OSError: If the file cannot be written; an existing file is left unchanged.
+        TypeError: If ``source`` is not a monitor, snapshot or recording.
+        ValueError: If ``format`` or ``content`` is unknown, or there is no sample for a time line.
         ModuleNotFoundError: If the format needs a package that is not installed.
     """
     chosen = format or _format_of(target)
     if chosen not in FORMATS:
-        raise ValueError(f"format is one of {', '.join(FORMATS)}, got {chosen!r}")
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {chosen!r}")
     if content not in get_args(Content):
-        raise ValueError(f"content is 'samples' or 'summaries', got {content!r}")
+        raise ValueError(f"content must be 'samples' or 'summaries', got {content!r}")
     if chosen == "trace" and content != "samples":
-        raise ValueError("a time line is drawn from samples, not from summaries")
+        raise ValueError(f"content of a time line must be 'samples', got {content!r}")
     recording = record_of(source)
     if isinstance(target, (str, os.PathLike)):
         with replacing(target) as file:
@@ -97,10 +104,11 @@ def _write(recording: Recording, file: IO[bytes], format_: Format, content: Cont
 
 def _format_of(target: str | os.PathLike[str] | IO[bytes]) -> Format:
     if not isinstance(target, (str, os.PathLike)):
-        raise ValueError("a file that is open already needs a format")  # noqa: TRY004 - of value
+        raise ValueError("format must be given for an open file, got None")  # noqa: TRY004
     suffix = Path(target).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(
-            f"{os.fspath(target)!r} ends in none of {', '.join(SUFFIXES)}: say the format"
+            f"the name of target must end in one of {', '.join(SUFFIXES)}, got "
+            f"{os.fspath(target)!r}; rename it or give the format"
         )
     return SUFFIXES[suffix]
