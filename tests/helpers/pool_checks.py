@@ -1,4 +1,4 @@
-"""What tests of pools ask of them and of their server."""
+"""Helpers of the pools' tests: statements outside a pool, backends, and waiting for events."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LIMIT = 60.0
 
 
 def run(url: str, *statements: str) -> None:
-    """Executes statements outside the pool."""
+    """Execute statements outside the pool."""
     with psycopg.connect(url, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def ask(url: str, query: str) -> Any:
-    """The single value of a query outside the pool."""
+    """Return the single value of a query outside the pool."""
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute(query).fetchone()
         assert row is not None
@@ -33,7 +33,7 @@ def ask(url: str, query: str) -> Any:
 
 
 def backends(url: str) -> int:
-    """How many other connections the database of `url` has."""
+    """Return the number of other connections to the database of `url`."""
     return int(
         ask(
             url,
@@ -44,7 +44,7 @@ def backends(url: str) -> int:
 
 
 def kill_backends(url: str) -> int:
-    """Ends every other connection of the database of `url`, and waits until they are gone."""
+    """End every other connection to the database of `url`, and wait until they are gone."""
     return int(
         ask(
             url,
@@ -56,7 +56,7 @@ def kill_backends(url: str) -> int:
 
 
 async def settles(condition: Callable[[], object]) -> bool:
-    """Whether a condition becomes true within the limit; it is asked in a thread."""
+    """Return True if `condition` becomes true within the limit; it is called in a thread."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline:
         if await asyncio.to_thread(condition):
@@ -66,7 +66,7 @@ async def settles(condition: Callable[[], object]) -> bool:
 
 
 def settles_here(condition: Callable[[], object]) -> bool:
-    """The same without an event loop."""
+    """Do the same without an event loop."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline:
         if condition():
@@ -76,7 +76,7 @@ def settles_here(condition: Callable[[], object]) -> bool:
 
 
 async def backend(pool: Any) -> int:
-    """The server's process number of a leased connection, after a query."""
+    """Lease a connection, and return the process ID of its backend."""
     async with pool.connection() as connection:
         cursor = await connection.execute("SELECT pg_backend_pid()")
         (pid,) = await cursor.fetchone()
@@ -84,9 +84,9 @@ async def backend(pool: Any) -> int:
 
 
 async def assert_sound(manager: GlobalConnectionManager, pool: Any, url: str) -> None:
-    """The next request works, pool and server agree on the connections, and no task is left."""
+    """Assert that the pool works, agrees with the server on its connections, and leaves no task."""
     assert await backend(pool) > 0
-    assert len(pool.policy.leases) == 0
+    assert len(pool.leases) == 0
     assert pool.waiting_leases == 0
     agree = await settles(
         lambda: pool.idle_connections == pool.get_stats()["pool_size"] == backends(url)

@@ -1,4 +1,4 @@
-"""Faults, for real: after each the pool is sound, without a connection or a task lost."""
+"""Real faults: after each of them the pool is sound, and no connection or task is lost."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ FOUR = ConnectionPoolConfig(min_size=4, max_size=4, timeout=LIMIT)
 
 @pytest.fixture
 def own_server() -> Iterator[EmbeddedServer]:
-    """A server that a test may stop, with few connections to give."""
+    """A server that a test may stop, with few connections."""
     settings = {"listen_addresses": "127.0.0.1", "max_connections": "12"}
     with EmbeddedServer(settings=settings) as embedded:
         yield embedded
 
 
 def through(url: str, proxy: SlowProxy, server: EmbeddedServer) -> str:
-    """The same database, reached through the proxy."""
+    """Return the URL of the same database through the proxy."""
     return url.replace(f":{server.port}/", f":{proxy.port}/")
 
 
 async def test_killed_backends(manager: GlobalConnectionManager, database: str) -> None:
-    """When the server ends every idle connection, no lease sees it."""
+    """When the server ends every idle connection, no lease fails."""
     (report,) = await manager.warmup_common_pools([database], FOUR)
     assert report.connections == 4
     assert await asyncio.to_thread(kill_backends, database) == 4
@@ -49,7 +49,7 @@ async def test_killed_backends(manager: GlobalConnectionManager, database: str) 
 
 
 async def test_backends_killed_under_load(manager: GlobalConnectionManager, database: str) -> None:
-    """Connections that end in use fail their own statement and nothing else."""
+    """A connection that ends while it is leased fails only its own statement."""
     pool = await manager.get_connection_pool(database, FOUR)
     stop = asyncio.Event()
     outcomes: list[psycopg.Error | None] = []
@@ -78,7 +78,7 @@ async def test_backends_killed_under_load(manager: GlobalConnectionManager, data
 
 
 async def test_restart(manager: GlobalConnectionManager, own_server: EmbeddedServer) -> None:
-    """None of the requests after a restart of the server sees an error."""
+    """No request fails after a restart of the server."""
     pool = await manager.get_connection_pool(own_server.url, FOUR)
     await pool.wait(LIMIT)
     await asyncio.to_thread(own_server.stop)
@@ -95,10 +95,10 @@ async def test_restart(manager: GlobalConnectionManager, own_server: EmbeddedSer
 async def test_a_restart_that_no_socket_tells_of(
     manager: GlobalConnectionManager, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the network hides that the server ended its connections, one request sees it."""
+    """If the network hides that the server ended its connections, a single request fails."""
     pool = await manager.get_connection_pool(database, FOUR)
     await pool.wait(LIMIT)
-    monkeypatch.setattr(VectorConnection, "has_news", lambda _: False)
+    monkeypatch.setattr(VectorConnection, "has_unread_input", lambda _: False)
     assert await asyncio.to_thread(kill_backends, database) == 4
     with pytest.raises(psycopg.OperationalError):
         await backend(pool)
@@ -110,7 +110,7 @@ async def test_a_restart_that_no_socket_tells_of(
 async def test_outage_without_requests(
     manager: GlobalConnectionManager, own_server: EmbeddedServer
 ) -> None:
-    """A pool nobody uses comes back to `min_size` by itself after an outage."""
+    """A pool without requests returns to `min_size` by itself after an outage."""
     pool = await manager.get_connection_pool(own_server.url, FOUR)
     await pool.wait(LIMIT)
     await asyncio.to_thread(own_server.stop)
@@ -125,7 +125,7 @@ async def test_outage_without_requests(
 async def test_requests_during_an_outage(
     manager: GlobalConnectionManager, own_server: EmbeddedServer
 ) -> None:
-    """A lease that waits over the outage is served; one that cannot wait learns the reason."""
+    """A lease that outlasts the outage is served; the error of one that does not says why."""
     pool = await manager.get_connection_pool(own_server.url, FOUR)
     await pool.wait(LIMIT)
     await asyncio.to_thread(own_server.stop)
@@ -142,7 +142,7 @@ async def test_requests_during_an_outage(
 async def test_no_connections_left_on_the_server(
     manager: GlobalConnectionManager, own_server: EmbeddedServer
 ) -> None:
-    """A pool that the server refuses to let grow serves its leases one after another."""
+    """A pool to which the server refuses more connections serves its leases one by one."""
     config = ConnectionPoolConfig(min_size=1, max_size=6, timeout=LIMIT)
     pool = await manager.get_connection_pool(own_server.url, config)
     await pool.wait(LIMIT)
@@ -163,7 +163,7 @@ async def test_no_connections_left_on_the_server(
 async def test_silence(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A server that goes silent costs a lease its time-out and no more, and is used again after."""
+    """A silent server costs a lease no more than its timeout, and is used again afterwards."""
     config = ConnectionPoolConfig(
         min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
@@ -184,7 +184,7 @@ async def test_silence(
 async def test_silence_ends_within_the_time_out(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Idle connections that became silent are replaced while the caller waits."""
+    """Idle connections that have become silent are replaced while the caller waits."""
     config = ConnectionPoolConfig(
         min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=2.0, timeout=LIMIT
     )
@@ -204,7 +204,7 @@ async def test_silence_ends_within_the_time_out(
 async def test_silence_at_the_look_up(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A look-up of types that is never answered is bounded by the caller's time-out."""
+    """A look-up of types that is never answered ends with the caller's timeout."""
     config = ConnectionPoolConfig(
         min_size=1, max_size=1, type_cache_ttl=0.0, connection_timeout=3 * LIMIT
     )
@@ -224,7 +224,7 @@ async def test_silence_at_the_look_up(
 async def test_cancelled_while_the_server_is_silent(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A lease that is cancelled while it asks a silent server ends at once."""
+    """A lease that is cancelled while a silent server is asked ends at once."""
     config = ConnectionPoolConfig(
         min_size=1,
         max_size=1,
@@ -251,7 +251,7 @@ async def test_cancelled_while_the_server_is_silent(
 async def test_cut_connections(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Connections that the network resets while idle are replaced unseen."""
+    """Idle connections that the network resets are replaced without an error."""
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)
         pool = await manager.get_connection_pool(url, FOUR)
@@ -266,7 +266,7 @@ async def test_cut_connections(
 async def test_slow_network(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer, round_trip: float
 ) -> None:
-    """Over a slow network a burst is served with types on every connection."""
+    """Over a slow network, every connection of a burst has the types."""
     config = ConnectionPoolConfig(min_size=1, max_size=8, timeout=LIMIT)
     with SlowProxy(server.port, round_trip) as proxy:
         url = through(database, proxy, server)
@@ -286,7 +286,7 @@ async def test_slow_network(
 async def test_cancellation_at_every_await(
     manager: GlobalConnectionManager, database: str, kind: str
 ) -> None:
-    """A lease may be cancelled after any number of steps, at whichever await it is then."""
+    """A lease can be cancelled at each of its awaits without harm to the pool."""
     config = {
         "warm": ConnectionPoolConfig(min_size=1, max_size=1),
         "asked": ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=0.0),
@@ -321,7 +321,7 @@ async def test_cancellation_at_every_await(
 async def test_extension_dropped_under_load(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """While the extension is created anew under load, reads heal and nobody waits in vain."""
+    """While the extension is recreated under load, reads recover and every lease is served."""
     config = ConnectionPoolConfig(min_size=4, max_size=4, type_cache_ttl=0.05, timeout=LIMIT)
     pool = await manager.get_connection_pool(database, config)
     stop = asyncio.Event()
@@ -347,7 +347,7 @@ async def test_extension_dropped_under_load(
 async def test_silence_at_the_health_check(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """The check of a shared pool's health is a part of the time that its lease may take."""
+    """The health check of a shared pool counts towards the timeout of the lease."""
     config = ConnectionPoolConfig(
         min_size=1, max_size=2, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
@@ -367,7 +367,7 @@ async def test_silence_at_the_health_check(
 async def test_silence_of_a_null_pool(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Leases that connect to a silent server at once all end in their time, and do no harm."""
+    """Leases that connect to a silent server all end in time, and the pool still works."""
     config = ConnectionPoolConfig(null_pool=True, max_size=8, connection_timeout=3 * LIMIT)
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)

@@ -31,7 +31,7 @@ TWO = ConnectionPoolConfig(min_size=1, max_size=2)
 
 
 async def test_a_lease_is_timed(manager: GlobalConnectionManager, database: str) -> None:
-    """Waiting is one sample of `connection_pool_access`, holding one of `connection_lease`."""
+    """The wait is a sample of `connection_pool_access`, the block one of `connection_lease`."""
     monitor = get_performance_monitor()
     for operation in ("connection_pool_access", "connection_lease"):
         monitor.clear_metrics(operation)
@@ -56,7 +56,7 @@ async def test_a_lease_is_timed(manager: GlobalConnectionManager, database: str)
 async def test_leases_have_a_track_in_the_time_line(
     manager: GlobalConnectionManager, database: str, tmp_path: Path
 ) -> None:
-    """Each lease is an event of its pool's track, apart from operations, errors marked."""
+    """Each lease is an event on its pool's track, beside the operations; failed ones are marked."""
     monitor = get_performance_monitor()
     monitor.clear_metrics()
     with suppress(RuntimeError):
@@ -74,7 +74,7 @@ async def test_leases_have_a_track_in_the_time_line(
 
 
 async def test_a_block_is_a_transaction(manager: GlobalConnectionManager, database: str) -> None:
-    """A block that ends well is committed, one that an exception leaves is rolled back."""
+    """A block is committed at its end, and rolled back if an exception leaves it."""
     run(database, "CREATE TABLE t (x int)")
     async with manager.lease(database) as connection:
         await connection.execute("INSERT INTO t VALUES (1)")
@@ -92,7 +92,7 @@ async def test_a_block_is_a_transaction(manager: GlobalConnectionManager, databa
 async def test_transactions_left_open_by_getconn(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A connection given back within a transaction is rolled back before it is leased again."""
+    """A connection that is returned within a transaction is rolled back first."""
     run(database, "CREATE TABLE t (x int)")
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     connection = await pool.getconn()
@@ -106,7 +106,7 @@ async def test_transactions_left_open_by_getconn(
 
 
 async def test_holders(manager: GlobalConnectionManager, database: str) -> None:
-    """Statistics name who holds what: label, task and age, the longest first."""
+    """Statistics list each lease with label, task and age, longest first."""
 
     async def hold(label: str, taken: asyncio.Event) -> None:
         async with manager.lease(database, label, config=TWO):
@@ -136,7 +136,7 @@ async def test_holders(manager: GlobalConnectionManager, database: str) -> None:
 async def test_exhaustion_names_the_holders(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """The error of an exhausted pool says sizes, waiters, the longest holders and the remedy."""
+    """The error of an exhausted pool names sizes, waiters, the longest leases and the remedy."""
     config = ConnectionPoolConfig(min_size=1, max_size=7, timeout=0.2)
     async with AsyncExitStack() as leases:
         for number in range(7):
@@ -164,7 +164,7 @@ async def test_exhaustion_names_the_holders(
 
 
 async def test_stacks(manager: GlobalConnectionManager, database: str) -> None:
-    """With `capture_stacks` the error says in which line each lease was taken."""
+    """With `capture_stacks` the error names the line where each lease was taken."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=0.1, capture_stacks=True)
     async with manager.lease(database, config=config, timeout=LIMIT):
         (statistics,) = manager.get_pool_statistics().values()
@@ -177,7 +177,7 @@ async def test_stacks(manager: GlobalConnectionManager, database: str) -> None:
 
 
 async def test_overload(manager: GlobalConnectionManager, database: str) -> None:
-    """Over `max_waiting` the same error comes at once; who gave up waiting counts no more."""
+    """Beyond `max_waiting` a lease fails at once; leases that gave up waiting do not count."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=60.0, max_waiting=1)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection(label="busy"):
@@ -199,7 +199,7 @@ async def test_leaks(
     leak_after: float | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A lease over `leak_after` is logged once, with its holder; a shorter one never."""
+    """A lease older than `leak_after` is logged once, with its holder; a short one is not."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, leak_after=leak_after)
     pool = await manager.get_connection_pool(database, config)
     too_long = leak_after is not None and leak_after < LIMIT
@@ -222,7 +222,7 @@ async def test_leaks(
 
 
 async def test_fairness(manager: GlobalConnectionManager, database: str) -> None:
-    """Leases are served in the order in which they asked."""
+    """Leases are served in the order in which they were requested."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     order: list[int] = []
 
@@ -238,7 +238,7 @@ async def test_fairness(manager: GlobalConnectionManager, database: str) -> None
 
 
 async def test_closing_ends_waiting(manager: GlobalConnectionManager, database: str) -> None:
-    """Who waits when the pool is closed is told so, and leased connections close on return."""
+    """Closing a pool fails the waiting leases, and closes leased connections on return."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     async with pool.connection() as connection:
         waiting = asyncio.create_task(pool.getconn())
@@ -253,7 +253,7 @@ async def test_closing_ends_waiting(manager: GlobalConnectionManager, database: 
 
 
 async def test_strangers_are_refused(manager: GlobalConnectionManager, database: str) -> None:
-    """A connection that the pool did not lease cannot be given to it."""
+    """A connection that the pool did not lease cannot be returned to it."""
     pool = await manager.get_connection_pool(database, TWO)
     stranger = await psycopg.AsyncConnection.connect(database)
     with pytest.raises(ValueError, match="doesn't come from any pool"):
@@ -262,7 +262,7 @@ async def test_strangers_are_refused(manager: GlobalConnectionManager, database:
 
 
 async def test_time_outs_of_leases(manager: GlobalConnectionManager, database: str) -> None:
-    """A time-out of a single lease goes before the pool's, and zero means now or never."""
+    """The timeout of a lease overrides the pool's, and zero means without waiting."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     await pool.wait()
     async with manager.lease(database, timeout=0):
@@ -274,7 +274,7 @@ async def test_time_outs_of_leases(manager: GlobalConnectionManager, database: s
 async def test_a_lease_that_waits_for_a_connection_being_asked(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """Who waits while another lease asks the idle connection gets one of its own."""
+    """A lease that waits while the idle connection is checked for another gets a new one."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, health_check_interval=0.0)
     pool = await manager.get_connection_pool(database, config)
     await pool.wait(LIMIT)
@@ -294,7 +294,7 @@ async def test_a_lease_that_waits_for_a_connection_being_asked(
 
 
 async def test_a_lease_is_for_one_block(manager: GlobalConnectionManager, database: str) -> None:
-    """Entering it again, within its block or after it, is refused and costs no connection."""
+    """Entering a lease again, within its block or after it, fails and takes no connection."""
     pool = await manager.get_connection_pool(database, TWO)
     lease = pool.connection()
     async with lease as connection:

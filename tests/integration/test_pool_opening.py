@@ -1,4 +1,4 @@
-"""Servers that refuse, are away or are silent: a clear error in time, without the password."""
+"""Servers that refuse, are down or are silent: a clear error in time, without the password."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 MARK = "S3cr3tM4rk"
 ROLE = "pool_password_role"
 CONFIG = ConnectionPoolConfig(min_size=1, max_size=2, connection_timeout=1.5)
-SLACK = 60.0  # seconds: what only a broken program takes
-"""Seconds a loaded machine may take on top of a time-out."""
+SLACK = 60.0
+"""Seconds in addition to a timeout that only a broken program takes."""
 
 
 @pytest.fixture
 def guarded(server: EmbeddedServer, bare_database: str) -> Iterator[str]:
-    """Connection string, without its password, of a role that has to give one."""
+    """The connection string of a role that needs a password, without the password."""
     rules = server.data_path / "pg_hba.conf"
     before = rules.read_text()
     with psycopg.connect(bare_database, autocommit=True) as connection:
@@ -55,7 +55,7 @@ def guarded(server: EmbeddedServer, bare_database: str) -> Iterator[str]:
 
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[int]:
-    """Port of a server that accepts connections and never says a word."""
+    """Yield the port of a server that accepts connections and never answers."""
     closing = asyncio.Event()
 
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,7 +71,7 @@ async def silent_server() -> AsyncIterator[int]:
 
 
 def closed_port() -> int:
-    """A port where nobody listens."""
+    """Return a port on which no server listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -80,7 +80,7 @@ def closed_port() -> int:
 async def refused(
     manager: GlobalConnectionManager, conninfo: str, caplog: pytest.LogCaptureFixture
 ) -> str:
-    """The message of the error, after looking for the password wherever it could have gone."""
+    """Return the error message, after looking for the password wherever it could appear."""
     started = time.monotonic()
     with caplog.at_level(logging.DEBUG), pytest.raises(PoolOpenError) as caught:
         await manager.get_connection_pool(conninfo, CONFIG)
@@ -100,7 +100,7 @@ async def refused(
 async def test_wrong_password(
     manager: GlobalConnectionManager, guarded: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A wrong password is refused in the server's words, and the right one works afterwards."""
+    """A wrong password fails with the server's message, and the right one works afterwards."""
     message = await refused(manager, f"{guarded} password=wrong-{MARK}", caplog)
     assert "password authentication failed" in message
     assert ROLE in message
@@ -115,7 +115,7 @@ async def test_wrong_password(
 async def test_no_server(
     manager: GlobalConnectionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A port where nobody listens is an error at once."""
+    """A port on which no server listens is an error at once."""
     url = f"postgresql://u:{MARK}@127.0.0.1:{closed_port()}/d"
     assert "Connection refused" in await refused(manager, url, caplog)
 
@@ -123,7 +123,7 @@ async def test_no_server(
 async def test_silent_server(
     manager: GlobalConnectionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that accepts and never answers is an error after `connection_timeout`."""
+    """A server that accepts but never answers is an error after `connection_timeout`."""
     async with silent_server() as port:
         url = f"postgresql://u:{MARK}@127.0.0.1:{port}/d"
         message = await refused(manager, url, caplog)
@@ -133,13 +133,13 @@ async def test_silent_server(
 async def test_unknown_database(
     manager: GlobalConnectionManager, server: EmbeddedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A database that does not exist is named in the error."""
+    """The error about a database that does not exist names it."""
     message = await refused(manager, server.database_url("nowhere"), caplog)
     assert '"nowhere" does not exist' in message
 
 
 async def test_concurrent_callers_all_learn(manager: GlobalConnectionManager) -> None:
-    """Callers who are all first get the error each."""
+    """Each of several concurrent first callers gets the error."""
     url = f"postgresql://u:{MARK}@127.0.0.1:{closed_port()}/d"
     calls = (manager.get_connection_pool(url, CONFIG) for _ in range(3))
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -149,7 +149,7 @@ async def test_concurrent_callers_all_learn(manager: GlobalConnectionManager) ->
 async def test_unreadable_conninfo(
     manager: GlobalConnectionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What libpq cannot read is refused without quoting it."""
+    """The error about an invalid connection string does not quote it."""
     with caplog.at_level(logging.DEBUG), pytest.raises(ConninfoError) as caught:
         await manager.get_connection_pool(f"host=h password=two {MARK}")
     assert MARK not in str(caught.value)
@@ -159,7 +159,7 @@ async def test_unreadable_conninfo(
 async def test_warm_up_reports_failures(
     manager: GlobalConnectionManager, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Warm-up reports and logs each failure, warms the others, and raises when asked to."""
+    """Warm-up reports and logs each failure, warms the others, and raises with `strict`."""
     dead = f"postgresql://u:{MARK}@127.0.0.1:{closed_port()}/d"
     first, second, third = await manager.warmup_common_pools(
         [dead, database, f"password=two {MARK}"], CONFIG
@@ -179,7 +179,7 @@ async def test_warm_up_reports_failures(
 async def test_slow_warm_up_leaves_the_pool_open(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Warm-up that does not reach `min_size` in time reports it; the pool goes on working."""
+    """Warm-up that does not reach `min_size` in time reports it; the pool stays open."""
     config = ConnectionPoolConfig(min_size=2, max_size=2, connection_timeout=1.0)
     with SlowProxy(server.port) as proxy:
         url = database.replace(f":{server.port}/", f":{proxy.port}/")
@@ -200,7 +200,7 @@ async def test_slow_warm_up_leaves_the_pool_open(
 
 
 async def test_outage(manager: GlobalConnectionManager) -> None:
-    """While the server is away the error says so; afterwards the same pool works again."""
+    """While the server is down the error says so; afterwards the same pool works again."""
     with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as own:
         config = ConnectionPoolConfig(
             min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=4.0
@@ -222,7 +222,7 @@ async def test_outage(manager: GlobalConnectionManager) -> None:
 async def test_health_of_strangers(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Only the open pool of that URL is healthy."""
+    """Only the open pool of the given URL is healthy."""
     pool = await manager.get_connection_pool(database, CONFIG)
     assert await manager.is_pool_healthy(pool, database)
     assert not await manager.is_pool_healthy(pool, server.url)
@@ -235,7 +235,7 @@ async def test_health_of_strangers(
 def test_a_loop_that_ends_right_after_opening_ends(
     bare_database: str, min_size: int, ticks: int
 ) -> None:
-    """A program whose event loop ends while its pool is still starting is not held up."""
+    """A program ends at once even if its pool is still being opened."""
     code = f"""
 import asyncio
 from nanospan.pool import ConnectionPoolConfig, get_global_connection_manager
@@ -252,7 +252,7 @@ asyncio.run(main())
 async def test_wrong_kinds_of_arguments(
     manager: GlobalConnectionManager, bare_database: str
 ) -> None:
-    """A mapping as config, and one string as list of URLs, are refused by name."""
+    """A mapping as `config`, and a string as `urls`, raise TypeError with the remedy."""
     with pytest.raises(TypeError, match="from_memfuse_config"):
         await manager.get_connection_pool(bare_database, {"pool_size": 3})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="iterable of connection strings"):

@@ -1,4 +1,4 @@
-"""Other sizes for an open pool."""
+"""Changing the sizes of an open pool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager
 
 
 async def test_growing(manager: GlobalConnectionManager, database: str) -> None:
-    """The pool opens what is missing to the new minimum, and no more."""
+    """The pool opens connections up to the new minimum, and no more."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 2))
     async with pool.connection(), pool.connection():
         assert await manager.resize_pool(database, 2, 4)
@@ -26,7 +26,7 @@ async def test_growing(manager: GlobalConnectionManager, database: str) -> None:
 
 
 async def test_growing_serves_who_waits(manager: GlobalConnectionManager, database: str) -> None:
-    """Leases that wait get the new connections."""
+    """Waiting leases get the new connections."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     async with pool.connection():
         waiting = [asyncio.create_task(backend(pool)) for _ in range(3)]
@@ -37,7 +37,7 @@ async def test_growing_serves_who_waits(manager: GlobalConnectionManager, databa
 
 
 async def test_shrinking(manager: GlobalConnectionManager, database: str) -> None:
-    """Idle connections over the maximum close at once, leased ones when they come back."""
+    """Idle connections over the maximum are closed at once, leased ones on return."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(6, 6))
     await pool.wait(LIMIT)
     async with AsyncExitStack() as leases:
@@ -52,7 +52,7 @@ async def test_shrinking(manager: GlobalConnectionManager, database: str) -> Non
 
 
 async def test_impossible_sizes(manager: GlobalConnectionManager, database: str) -> None:
-    """Sizes that make no pool change nothing, and an unknown pool is no error."""
+    """Invalid sizes change nothing, and resizing an unknown pool returns False."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 2))
     for sizes in ((-1, 2), (3, 2), (0, 0)):
         with pytest.raises(ValueError):
@@ -64,10 +64,10 @@ async def test_impossible_sizes(manager: GlobalConnectionManager, database: str)
 @pytest.mark.parametrize(
     "sizes", [(2.5, 5), ("2", 3), (True, 2), (1, float("nan")), (3, 2), (-1, 2)]
 )
-async def test_sizes_that_make_no_pool(
+async def test_invalid_sizes(
     manager: GlobalConnectionManager, database: str, sizes: tuple[Any, Any]
 ) -> None:
-    """They are refused, and the pool keeps the sizes it has."""
+    """Invalid sizes raise ValueError, and the pool keeps its sizes."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 4))
     with pytest.raises(ValueError, match=r"m(in|ax)_size"):
         await manager.resize_pool(database, *sizes)

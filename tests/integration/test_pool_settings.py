@@ -1,4 +1,4 @@
-"""Every setting has its effect on real connections."""
+"""Every setting takes effect on real connections."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExh
 
 
 async def pid(pool: Any) -> int:
-    """The server's process number of a leased connection."""
+    """Lease a connection, and return the process ID of its backend."""
     async with pool.connection() as connection:
         return int(connection.info.backend_pid)
 
 
 async def test_libpq_parameters(manager: GlobalConnectionManager, database: str) -> None:
-    """Time-out and keepalives are parameters of the real connection."""
+    """Timeout and keepalives are parameters of the real connection."""
     config = ConnectionPoolConfig(
         min_size=1,
         max_size=1,
@@ -53,7 +53,7 @@ async def test_libpq_parameters(manager: GlobalConnectionManager, database: str)
 
 
 async def test_conninfo_wins(manager: GlobalConnectionManager, database: str) -> None:
-    """What the connection string says itself is not overridden."""
+    """Parameters in the connection string are not overridden."""
     pool = await manager.get_connection_pool(
         f"{database}?keepalives_idle=99&connect_timeout=8",
         ConnectionPoolConfig(min_size=1, max_size=1),
@@ -66,7 +66,7 @@ async def test_conninfo_wins(manager: GlobalConnectionManager, database: str) ->
 
 
 async def test_sizes_and_timeout(manager: GlobalConnectionManager, database: str) -> None:
-    """`max_size` connections are leased at once; the next lease waits for `timeout`."""
+    """`max_size` connections can be leased; the next lease waits for `timeout`."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, timeout=0.2)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection(LIMIT) as first, pool.connection(LIMIT) as second:
@@ -76,7 +76,7 @@ async def test_sizes_and_timeout(manager: GlobalConnectionManager, database: str
 
 
 async def test_max_waiting(manager: GlobalConnectionManager, database: str) -> None:
-    """Over `max_waiting` a lease fails at once, which is no reason to doubt the server."""
+    """Beyond `max_waiting` a lease fails at once, and the others are still served."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, max_waiting=1)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection():
@@ -89,7 +89,7 @@ async def test_max_waiting(manager: GlobalConnectionManager, database: str) -> N
 
 
 async def test_recycle(manager: GlobalConnectionManager, database: str) -> None:
-    """A connection older than `recycle` is replaced when it comes back, and not leased again."""
+    """A connection older than `recycle` is replaced on return, and not leased again."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, recycle=0.3)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection() as connection:
@@ -102,7 +102,7 @@ async def test_recycle(manager: GlobalConnectionManager, database: str) -> None:
 
 
 async def test_max_idle(manager: GlobalConnectionManager, database: str) -> None:
-    """Connections over `min_size` that nobody uses are closed after `max_idle`."""
+    """Unused connections over `min_size` are closed after `max_idle`."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, max_idle=0.2)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection(), pool.connection():
@@ -114,7 +114,7 @@ async def test_max_idle(manager: GlobalConnectionManager, database: str) -> None
 async def test_health_check_interval(
     manager: GlobalConnectionManager, database: str, interval: float, questions: int
 ) -> None:
-    """A connection idle for longer than the interval is asked once, one just used is not."""
+    """A connection that was idle for longer than the interval is checked, others are not."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=interval)
     pool = await manager.get_connection_pool(database, config)
     await pool.wait(LIMIT)

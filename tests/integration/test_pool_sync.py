@@ -1,4 +1,4 @@
-"""Synchronous pools: the same promises without an event loop."""
+"""Synchronous pools: the same behaviour without an event loop."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ TWO = ConnectionPoolConfig(min_size=2, max_size=2, timeout=LIMIT)
 
 
 class Store:
-    """Someone who uses a pool."""
+    """A user of a pool."""
 
 
 def backend(pool: SyncVectorPool) -> int:
-    """The server's process number of a leased connection, after a query."""
+    """Lease a connection, and return the process ID of its backend."""
     with pool.connection() as connection:
         row = connection.execute("SELECT pg_backend_pid()").fetchone()
         assert row is not None
@@ -50,9 +50,9 @@ def backend(pool: SyncVectorPool) -> int:
 
 
 def assert_sound(manager: SyncConnectionManager, pool: SyncVectorPool, url: str) -> None:
-    """The next request works, pool and server agree, and no thread of the pool is left."""
+    """Assert that the pool works, agrees with the server, and leaves no thread."""
     assert backend(pool) > 0
-    assert len(pool.policy.leases) == 0
+    assert len(pool.leases) == 0
     assert settles_here(
         lambda: pool.idle_connections == pool.get_stats()["pool_size"] == backends(url)
     )
@@ -62,7 +62,7 @@ def assert_sound(manager: SyncConnectionManager, pool: SyncVectorPool, url: str)
 
 
 def test_singleton(sync_manager: SyncConnectionManager, database: str) -> None:
-    """Every caller has the same manager and the same pool, whatever thread it is."""
+    """Callers in all threads get the same manager and the same pool."""
     with ThreadPoolExecutor(8) as threads:
         managers = list(threads.map(lambda _: get_sync_connection_manager(), range(8)))
         pools = list(threads.map(lambda m: m.get_connection_pool(database, TWO), managers))
@@ -72,7 +72,7 @@ def test_singleton(sync_manager: SyncConnectionManager, database: str) -> None:
 
 
 def test_leases(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A lease knows pgvector's types, is timed, and commits or rolls back."""
+    """A lease has pgvector's types, is timed, and commits or rolls back."""
     monitor = get_performance_monitor()
     monitor.clear_metrics("connection_lease")
     run(database, "CREATE TABLE t (v vector)")
@@ -94,7 +94,7 @@ def test_leases(sync_manager: SyncConnectionManager, database: str) -> None:
 
 
 def test_exhaustion(sync_manager: SyncConnectionManager, database: str) -> None:
-    """The error names the threads that hold the connections; `max_waiting` gives it at once."""
+    """The error names the threads that hold the connections; `max_waiting` is obeyed."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=0.1, max_waiting=1)
     with sync_manager.lease(database, "mine", config=config, timeout=LIMIT):
         with pytest.raises(PoolExhausted, match="'mine', thread 'MainThread'") as caught:
@@ -114,7 +114,7 @@ def test_exhaustion(sync_manager: SyncConnectionManager, database: str) -> None:
 def test_leaks(
     sync_manager: SyncConnectionManager, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A lease over `leak_after` is logged once."""
+    """A lease older than `leak_after` is logged once."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, leak_after=0.1)
 
     def reports() -> list[str]:
@@ -128,7 +128,7 @@ def test_leaks(
 
 
 def test_users_and_closing(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A pool is closed when its last user is gone, or by force."""
+    """A pool can be closed once its last user is gone."""
     store = Store()
     pool = sync_manager.get_connection_pool(database, TWO, store)
     assert not sync_manager.close_pool(database)
@@ -145,7 +145,7 @@ def test_users_and_closing(sync_manager: SyncConnectionManager, database: str) -
 
 
 def test_warm_up_and_resize(sync_manager: SyncConnectionManager, database: str) -> None:
-    """Warm-up opens `min_size` and reports failures; other sizes take effect at once."""
+    """Warm-up opens `min_size` connections and reports failures; sizes can be changed."""
     dead = "postgresql://u:S3cr3tM4rk@127.0.0.1:1/d"
     ready, failed = sync_manager.warmup_common_pools([database, dead], TWO)
     assert ready.connections == 2
@@ -163,7 +163,7 @@ def test_warm_up_and_resize(sync_manager: SyncConnectionManager, database: str) 
 
 
 def test_killed_backends(sync_manager: SyncConnectionManager, database: str) -> None:
-    """When the server ends every idle connection, no lease sees it."""
+    """When the server ends every idle connection, no lease fails."""
     sync_manager.warmup_common_pools([database], TWO, strict=True)
     pool = sync_manager.get_connection_pool(database)
     for _ in range(3):
@@ -175,7 +175,7 @@ def test_killed_backends(sync_manager: SyncConnectionManager, database: str) -> 
 
 
 def test_outage_without_requests(sync_manager: SyncConnectionManager) -> None:
-    """A pool nobody uses comes back to `min_size` by itself after an outage."""
+    """A pool without requests returns to `min_size` by itself after an outage."""
     with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as own:
         pool = sync_manager.get_connection_pool(own.url, TWO)
         pool.wait(LIMIT)
@@ -195,7 +195,7 @@ def test_outage_without_requests(sync_manager: SyncConnectionManager) -> None:
 def test_silence(
     sync_manager: SyncConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A server that goes silent costs a lease its time-out and no more."""
+    """A silent server costs a lease no more than its timeout."""
     config = ConnectionPoolConfig(
         min_size=1, max_size=1, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
@@ -214,7 +214,7 @@ def test_silence(
 
 
 def test_recycle(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A connection whose lifetime is over is not leased again."""
+    """A connection older than `recycle` is not leased again."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, recycle=0.2)
     pool = sync_manager.get_connection_pool(database, config)
     first = backend(pool)
@@ -223,7 +223,7 @@ def test_recycle(sync_manager: SyncConnectionManager, database: str) -> None:
 
 
 def test_recreated_extension(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A refused type heals at once, silently changed ones after `type_cache_ttl`."""
+    """A refused write renews the types at once; otherwise `type_cache_ttl` has to pass."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, type_cache_ttl=300.0)
     with sync_manager.lease(database, config=config) as connection:
         connection.execute("SELECT '[1]'::vector")
@@ -246,7 +246,7 @@ def test_recreated_extension(sync_manager: SyncConnectionManager, database: str)
 
 
 def test_null_pools(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A null pool connects for each lease, with types, and keeps nothing open."""
+    """A null pool connects for each lease, with types, and keeps no connection open."""
     config = ConnectionPoolConfig(null_pool=True, max_size=2)
     for _ in range(3):
         with sync_manager.lease(database, config=config) as connection:
@@ -263,7 +263,7 @@ def test_null_pools(sync_manager: SyncConnectionManager, database: str) -> None:
 async def test_statistics_are_common(
     manager: GlobalConnectionManager, sync_manager: SyncConnectionManager, database: str
 ) -> None:
-    """Both managers show the pools of the process, of either kind; each closes its own."""
+    """Both managers show all pools of the process; each closes those of its kind."""
     await manager.get_connection_pool(database, TWO)
     await asyncio.to_thread(sync_manager.get_connection_pool, database, TWO)
     statistics = manager.get_pool_statistics()
@@ -276,7 +276,7 @@ async def test_statistics_are_common(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fork(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A child gets a pool of its own; leaving its parent's lease there harms nobody."""
+    """A child opens a new pool; leaving the parent's lease in it does no harm."""
     pool = sync_manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     with pool.connection() as connection:
         ours = connection.info.backend_pid
@@ -289,7 +289,7 @@ def test_fork(sync_manager: SyncConnectionManager, database: str) -> None:
     if not child:
         status = 1
         try:
-            # Here the parent's lease has been left; now its pool, and one of our own.
+            # The block of the parent's lease has been left above.
             assert pool.closed
             assert sync_manager.get_pool_statistics() == {}
             assert backend(sync_manager.get_connection_pool(database, TWO)) != ours
@@ -301,7 +301,7 @@ def test_fork(sync_manager: SyncConnectionManager, database: str) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async", "async, closed at exit"])
 def test_interpreter_exit(database: str, kind: str) -> None:
-    """A program that leaves its pools open ends at once, silently."""
+    """A program that leaves its pools open ends at once and prints nothing."""
     code = {
         "sync": """
 from nanospan.pool import get_sync_connection_manager
@@ -342,7 +342,7 @@ asyncio.run(main())
 def test_null_pools_connect_side_by_side(
     sync_manager: SyncConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Leases of a null pool do not wait for one another's connections to a silent server."""
+    """Leases of a null pool connect to a silent server concurrently."""
     config = ConnectionPoolConfig(null_pool=True, max_size=6)
     with SlowProxy(server.port) as proxy:
         url = database.replace(f":{server.port}/", f":{proxy.port}/")
@@ -356,7 +356,7 @@ def test_null_pools_connect_side_by_side(
             return time.monotonic() - began
 
         with ThreadPoolExecutor(6) as threads:
-            # psycopg knows no shorter time than two seconds; one after another would be twelve.
+            # psycopg waits for at least two seconds; one after another would take twelve.
             assert max(threads.map(ask, range(6))) < 10.0
         proxy.resume()
         with ThreadPoolExecutor(6) as threads:
@@ -366,7 +366,7 @@ def test_null_pools_connect_side_by_side(
 
 
 def test_a_lease_beside_one_that_asks(sync_manager: SyncConnectionManager, database: str) -> None:
-    """Who waits while another lease asks the idle connection gets one of its own."""
+    """A lease that waits while the idle connection is checked for another gets a new one."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, health_check_interval=0.0)
     pool = sync_manager.get_connection_pool(database, config)
     for _ in range(20):
@@ -375,7 +375,7 @@ def test_a_lease_beside_one_that_asks(sync_manager: SyncConnectionManager, datab
 
         def hold(_: int, both: threading.Barrier = both) -> None:
             with pool.connection():
-                both.wait()  # until the other has one, too
+                both.wait()  # until the other lease has a connection, too
 
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(hold, range(2)))

@@ -1,4 +1,4 @@
-"""What docs/pools.md shows as printed is what its programs print."""
+"""The programs in docs/pools.md print what the page shows."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SHOWN = re.findall(
 
 
 def without_circumstances(printed: str) -> str:
-    """The text without what differs between machines and runs: folders, ports and durations."""
+    """Return the text without what differs between runs: folders, ports and durations."""
     printed = re.sub(r"\S*dry\.py", "dry.py", printed)
     return re.sub(r":\d{4,5}/|\d+\.\d+ s(?= by|$)", "#", printed, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(("code", "shown"), SHOWN, ids=["warm pool", "exhausted pool"])
 def test_programs_print_what_the_page_shows(code: str, shown: str, tmp_path: Path) -> None:
-    """Run again, the program prints the lines below it, the error of an exhausted pool included."""
+    """Each program prints the lines that follow it on the page."""
     program = tmp_path / "dry.py"
     program.write_text(code)
     command = [sys.executable, "-W", "error", program]

@@ -1,4 +1,4 @@
-"""The settings of a pool: defaults, layers, environment, refusals."""
+"""The settings of a pool: defaults, sections, environment, and invalid values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_defaults() -> None:
 
 
 def test_layers() -> None:
-    """Nearer sections win over farther ones, key by key."""
+    """More specific sections override the others, key by key."""
     config = ConnectionPoolConfig.from_memfuse_config(
         {
             "postgres": {"pool_size": 1, "max_overflow": 1, "pool_timeout": 1, "pool_recycle": 11},
@@ -43,7 +43,7 @@ def test_layers() -> None:
 
 
 def test_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment wins over every section, and its text is parsed."""
+    """The environment overrides every section, and its text is parsed."""
     for variable, text in zip(VARIABLES, ("2", "3", "4.5", "6"), strict=True):
         monkeypatch.setenv(variable, text)
     config = ConnectionPoolConfig.from_memfuse_config(
@@ -54,7 +54,7 @@ def test_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_key_reaches_its_field() -> None:
-    """Each documented key sets a field of its own."""
+    """Each documented key sets another field."""
     section = {
         "pool_size": 2,
         "max_overflow": 1,
@@ -101,7 +101,7 @@ def test_every_key_reaches_its_field() -> None:
     ],
 )
 def test_wrong_values(key: str, value: object) -> None:
-    """A value of the wrong kind or out of range is refused by the name of its key."""
+    """The error about a value of the wrong type or out of range names its key."""
     with pytest.raises(ValueError, match=rf"database\.postgres\.{key} must be"):
         ConnectionPoolConfig.from_memfuse_config({"database": {"postgres": {key: value}}})
 
@@ -109,7 +109,7 @@ def test_wrong_values(key: str, value: object) -> None:
 @pytest.mark.parametrize("variable", VARIABLES)
 @pytest.mark.parametrize("text", ["many", "-1", "nan", "1,5"])
 def test_wrong_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
-    """Garbage in the environment is refused by the name of the variable."""
+    """The error about an invalid variable names it."""
     monkeypatch.setenv(variable, text)
     with pytest.raises(ValueError, match=variable):
         ConnectionPoolConfig.from_memfuse_config({})
@@ -125,13 +125,13 @@ def test_wrong_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: s
     ],
 )
 def test_wrong_sections(config: Any, name: str) -> None:
-    """A section that is no mapping is refused by its path."""
+    """The error about a section that is not a mapping names its path."""
     with pytest.raises(ValueError, match=f"^{name} must be a mapping"):
         ConnectionPoolConfig.from_memfuse_config(config)
 
 
 def test_empty_sections() -> None:
-    """Sections left empty, as in a YAML file, count as absent."""
+    """Empty sections, as in a YAML file, count as missing."""
     config = {"postgres": None, "database": {"postgres": {}}, "store": None}
     assert ConnectionPoolConfig.from_memfuse_config(config) == ConnectionPoolConfig()
 
@@ -149,7 +149,7 @@ def test_empty_sections() -> None:
     ],
 )
 def test_misspelled_keys(key: str, meant: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A key that is close to a known one is ignored with a warning that names both."""
+    """A key that resembles a setting is ignored with a warning that names both."""
     with caplog.at_level(logging.WARNING):
         config = ConnectionPoolConfig.from_memfuse_config({"postgres": {key: 7}})
     assert config == ConnectionPoolConfig()
@@ -159,7 +159,7 @@ def test_misspelled_keys(key: str, meant: str, caplog: pytest.LogCaptureFixture)
 
 
 def test_other_keys(caplog: pytest.LogCaptureFixture) -> None:
-    """Keys that belong to others, such as where the database is, are left alone."""
+    """Other keys, such as the address of the database, are ignored."""
     section = {"host": "h", "port": 5432, "database": "d", "user": "u", "password": "p", 3: 4}
     ConnectionPoolConfig.from_memfuse_config({"postgres": section})
     assert not caplog.records
@@ -177,12 +177,12 @@ def test_other_keys(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_wrong_construction(settings: dict[str, Any]) -> None:
-    """The class itself refuses what makes no pool."""
+    """The constructor rejects invalid settings, too."""
     with pytest.raises(ValueError, match="must be"):
         ConnectionPoolConfig(**settings)
 
 
 def test_leak_report_can_be_switched_off() -> None:
-    """`leak_after` takes `None` from a section as from the constructor."""
+    """`leak_after` may be None in a section as in the constructor."""
     config = ConnectionPoolConfig.from_memfuse_config({"postgres": {"leak_after": None}})
     assert config.leak_after is None

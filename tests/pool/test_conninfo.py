@@ -1,7 +1,7 @@
-"""Connection strings: masking, comparing, refusing.
+"""Connection strings: masking, comparing, and rejecting invalid ones.
 
-Properties: no secret of a readable connection string is in its masked form, its `repr`, its key or
-the error about an unreadable one; spelling does not change the key.
+Properties: no secret is in the masked form of a valid connection string, in its `repr` or its key,
+or in the error about an invalid one; spelling does not change the key.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ passwords = st.text(
     ],
 )
 def test_masking(conninfo: str, masked: str) -> None:
-    """Secrets are replaced, all else is shown as it was written."""
+    """Secrets are replaced; the rest is shown as it was written."""
     assert mask_conninfo(conninfo) == masked
 
 
 @given(passwords)
 def test_no_password_in_masked_urls(password: str) -> None:
-    """A quoted password is in no part of what a URL shows."""
+    """No representation of a URL contains a quoted password."""
     quoted = quote(password, safe="")
     for url in (f"postgresql://user:{quoted}@host/db", f"postgresql://host/db?password={quoted}"):
         target = Target.parse(url)
@@ -66,7 +66,7 @@ def test_no_password_in_masked_urls(password: str) -> None:
 
 @given(passwords)
 def test_no_password_in_masked_pairs(password: str) -> None:
-    """A quoted password is in no part of what key=value pairs show."""
+    """No representation of key=value pairs contains a quoted password."""
     quoted = password.replace("\\", "\\\\").replace("'", "\\'")
     target = Target.parse(f"host=h password='{quoted}' sslpassword='{quoted}'")
     assert target.params["password"] == password
@@ -76,7 +76,7 @@ def test_no_password_in_masked_pairs(password: str) -> None:
 
 @given(passwords, st.sampled_from(["postgresql://user:{}@host/db", "host=h password={}", "{}"]))
 def test_no_password_in_any_outcome(password: str, template: str) -> None:
-    """A password that was not quoted is shown by neither the masked form nor the error."""
+    """Neither the masked form nor the error contains a password that was not quoted."""
     conninfo = template.format(password)
     assert MARK not in mask_conninfo(conninfo)
     if mask_conninfo(conninfo) == UNREADABLE:
@@ -89,7 +89,7 @@ def test_no_password_in_any_outcome(password: str, template: str) -> None:
 
 @pytest.mark.parametrize("password", ["p@ss", "a/b@c", "x@", "/p", "a/?application_name=b"])
 def test_misread_passwords(password: str) -> None:
-    """Reserved characters that would make libpq take a password for a host are refused."""
+    """A password that libpq would take for a host, for its reserved characters, is rejected."""
     with pytest.raises(ConninfoError) as caught:
         Target.parse(f"postgresql://user:{password}@host/db")
     assert password not in str(caught.value).replace("'/'", "").replace("'@'", "")
@@ -97,7 +97,7 @@ def test_misread_passwords(password: str) -> None:
 
 @pytest.mark.parametrize("address", ["host", "host:5432", ""])
 def test_misread_queries(address: str) -> None:
-    """A query that libpq would take for credentials, for an "@" in its password, is refused."""
+    """A query that libpq would take for credentials, for an "@" in it, is rejected."""
     with pytest.raises(ConninfoError) as caught:
         Target.parse(f"postgresql://{address}?user=u&password=x@{MARK}")
     assert MARK not in str(caught.value)
@@ -105,7 +105,7 @@ def test_misread_queries(address: str) -> None:
 
 
 def test_same_parameters_same_key() -> None:
-    """URL or pairs, and the order of parameters, make no difference; a value does."""
+    """The key depends on the values of parameters, not on their order or spelling."""
     spellings = [
         "postgresql://u:p@h:5433/d?application_name=a&sslmode=disable",
         "postgres://u:p@h:5433/d?sslmode=disable&application_name=a",
@@ -117,7 +117,7 @@ def test_same_parameters_same_key() -> None:
 
 
 def test_database_identity() -> None:
-    """Passwords and options do not make another database; names and roles do."""
+    """A database is identified by cluster, name and role, not by passwords and options."""
     base = Target.parse("host=h dbname=d user=u").database
     assert Target.parse("host=h dbname=d user=u password=p application_name=a").database == base
     assert Target.parse("host=h user=d dbname=d").database != base
@@ -125,18 +125,18 @@ def test_database_identity() -> None:
 
 
 def test_redaction() -> None:
-    """Secrets are taken out of messages unless they equal a part that is visible anyway."""
+    """Secrets are removed from messages unless they equal a visible parameter."""
     target = Target.parse("host=h user=me password=s3cr3t sslpassword=me")
     assert target.redact("password s3cr3t of me") == "password *** of me"
 
 
 @pytest.mark.parametrize("conninfo", [None, 5, b"postgresql://h"])
 def test_wrong_type(conninfo: object) -> None:
-    """A connection string is a `str`; what was given instead is not shown."""
-    with pytest.raises(TypeError, match="a connection string is a str"):
+    """A connection string must be a `str`; the error does not show the value."""
+    with pytest.raises(TypeError, match="a connection string must be a str"):
         Target.parse(conninfo)  # type: ignore[arg-type]
 
 
 def test_a_url_inside_a_pair_is_hidden() -> None:
-    """A connection string given as database name does not show its password."""
+    """The password of a connection string that is given as `dbname` is hidden."""
     assert "s3cret" not in mask_conninfo("dbname=postgresql://u:s3cret@h/db")

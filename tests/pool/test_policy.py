@@ -1,8 +1,206 @@
-"""When a pool tries again to connect."""
+"""Every decision of a pool, from given settings, state and times, without a server."""
 
 from __future__ import annotations
 
-from nanospan.pool.policy import Reconnection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from nanospan.pool import ConnectionPoolConfig
+from nanospan.pool.policy import (
+    Fitness,
+    PoolCounts,
+    PoolPolicy,
+    Reconnection,
+    connect_parameters,
+    is_missing_type,
+)
+from nanospan.pool.vector_types import DatabaseTypes
+
+ROWS = (("vector", 70_000, 70_001, "vector", ","),)
+OTHER_ROWS = (("vector", 80_000, 80_001, "vector", ","),)
+NOW = 1000.0
+CONFIG = ConnectionPoolConfig(
+    min_size=2,
+    max_size=5,
+    connection_timeout=10.0,
+    health_check_interval=300.0,
+    type_cache_ttl=600.0,
+)
+COUNTS = PoolCounts(min_size=2, max_size=5, total=3, opening=0, idle=1, waiting=0)
+
+
+@dataclass
+class Idle:
+    """An idle connection, as far as the decisions know it."""
+
+    generation: int = 1
+    alive_at: float = NOW - 1
+    unread_input: bool = False
+    expired: bool = False
+
+    def has_unread_input(self) -> bool:
+        return self.unread_input
+
+    def is_expired(self, now: float) -> bool:
+        assert now == NOW
+        return self.expired
+
+
+def types(asked_at: float = NOW - 1) -> DatabaseTypes:
+    """Types that were published as generation 1."""
+    known = DatabaseTypes("a database")
+    known.publish(ROWS, asked_at)
+    return known
+
+
+def fitness(idle: Idle, known: DatabaseTypes, doubted_at: float = 0.0) -> Fitness:
+    return PoolPolicy(CONFIG).fitness(idle, known, doubted_at, NOW)
+
+
+def test_a_connection_that_worked_just_now_is_fit() -> None:
+    """A connection with the current types that worked recently is leased without a question."""
+    assert fitness(Idle(), types()) is Fitness.FIT
+
+
+@pytest.mark.parametrize(
+    ("idle", "doubted_at"),
+    [
+        (Idle(unread_input=True), 0.0),
+        (Idle(alive_at=NOW - 1), NOW - 1),
+        (Idle(alive_at=NOW - 2), NOW - 1),
+        (Idle(alive_at=NOW - 301), 0.0),
+    ],
+    ids=["unread input", "alive as the doubt came", "alive before the doubt", "idle for long"],
+)
+def test_a_doubtful_connection_is_unsure(idle: Idle, doubted_at: float) -> None:
+    """The server is asked about a connection that may be lost."""
+    assert fitness(idle, types(), doubted_at) is Fitness.UNSURE
+
+
+def test_signs_of_life_end_doubts() -> None:
+    """A connection that worked after the doubt, and within the interval, is fit."""
+    assert fitness(Idle(alive_at=NOW - 1), types(), NOW - 1.5) is Fitness.FIT
+    assert fitness(Idle(alive_at=NOW - 300), types()) is Fitness.FIT
+
+
+def test_stale_types_make_a_connection_unsure() -> None:
+    """The server is asked when the types are older than `type_cache_ttl`, or distrusted."""
+    assert fitness(Idle(), types(NOW - 600)) is Fitness.FIT
+    assert fitness(Idle(), types(NOW - 601)) is Fitness.UNSURE
+    distrusted = types()
+    distrusted.distrust(NOW)
+    assert fitness(Idle(), distrusted) is Fitness.UNSURE
+
+
+@pytest.mark.parametrize("idle", [Idle(), Idle(unread_input=True), Idle(expired=True)])
+def test_a_connection_with_other_types_is_unfit(idle: Idle) -> None:
+    """A connection whose types were replaced is never leased or kept, and not asked either."""
+    changed = types()
+    changed.publish(OTHER_ROWS, NOW)
+    unknown = DatabaseTypes("a database")
+    for known in (changed, unknown):
+        assert fitness(idle, known) is Fitness.UNFIT
+        assert PoolPolicy(CONFIG).sweep_fitness(idle, known, NOW) is Fitness.UNFIT
+
+
+@pytest.mark.parametrize(
+    ("idle", "expected"),
+    [
+        (Idle(), Fitness.FIT),
+        (Idle(alive_at=NOW - 10_000), Fitness.FIT),
+        (Idle(unread_input=True), Fitness.UNSURE),
+        (Idle(expired=True), Fitness.UNFIT),
+        (Idle(expired=True, unread_input=True), Fitness.UNFIT),
+    ],
+    ids=["just used", "idle for long", "unread input", "expired", "expired with unread input"],
+)
+def test_sweeps(idle: Idle, expected: Fitness) -> None:
+    """A sweep replaces expired connections and asks about lost ones, but not about old ones."""
+    assert PoolPolicy(CONFIG).sweep_fitness(idle, types(NOW - 10_000), NOW) is expected
+
+
+@pytest.mark.parametrize(
+    ("leak_after", "interval"), [(None, 1.0), (60.0, 1.0), (0.4, 0.4), (0.001, 0.05)]
+)
+def test_sweep_interval(leak_after: float | None, interval: float) -> None:
+    """Sweeps are as frequent as leak reports need, from 0.05 s to 1 s."""
+    assert PoolPolicy(replace(CONFIG, leak_after=leak_after)).sweep_interval == interval
+
+
+@pytest.mark.parametrize(
+    ("remaining", "seconds"), [(4.0, 2.0), (100.0, 10.0), (0.001, 0.01), (-1.0, 0.01)]
+)
+def test_patience(remaining: float, seconds: float) -> None:
+    """A question may take half of the remaining time, within 0.01 s and `connection_timeout`."""
+    assert PoolPolicy(CONFIG).patience(remaining) == seconds
+
+
+@pytest.mark.parametrize(
+    ("changes", "growth"),
+    [
+        ({}, 0),
+        ({"waiting": 1}, 1),
+        ({"waiting": 9}, 2),
+        ({"waiting": 2, "opening": 1}, 1),
+        ({"waiting": 2, "opening": 2}, 0),
+        ({"waiting": 1, "opening": 2}, 0),
+        ({"waiting": 1, "total": 5}, 0),
+        ({"waiting": 1, "total": 6}, 0),
+    ],
+)
+def test_growth(changes: dict[str, int], growth: int) -> None:
+    """Each waiting lease gets a connection, up to `max_size`, counting those being opened."""
+    assert PoolPolicy(CONFIG).growth(COUNTS._replace(**changes)) == growth
+
+
+@pytest.mark.parametrize(("total", "missing"), [(0, 2), (1, 1), (2, 0), (5, 0)])
+def test_missing(total: int, missing: int) -> None:
+    """The pool opens connections up to `min_size`."""
+    assert PoolPolicy(CONFIG).missing(COUNTS._replace(total=total)) == missing
+
+
+@pytest.mark.parametrize(
+    ("total", "idle", "surplus"), [(3, 1, 0), (5, 5, 0), (7, 5, 2), (7, 1, 1), (7, 0, 0)]
+)
+def test_surplus(total: int, idle: int, surplus: int) -> None:
+    """Idle connections over `max_size` are closed at once."""
+    counts = COUNTS._replace(total=total, idle=idle)
+    assert PoolPolicy(CONFIG).surplus(counts) == surplus
+
+
+def test_a_connection_over_the_maximum_is_surplus() -> None:
+    """A leased connection over `max_size` is closed when it comes back."""
+    assert not PoolPolicy(CONFIG).is_surplus(5, 5)
+    assert PoolPolicy(CONFIG).is_surplus(6, 5)
+
+
+@pytest.mark.parametrize(
+    ("total", "waiting", "null_pool", "replaces"),
+    [
+        (5, 0, False, True),
+        (6, 0, False, False),
+        (6, 3, False, False),
+        (5, 0, True, False),
+        (5, 1, True, True),
+        (6, 1, True, False),
+    ],
+)
+def test_replacing(total: int, waiting: int, null_pool: bool, replaces: bool) -> None:
+    """A closed connection is replaced up to `max_size`; by a null pool, only for a lease."""
+    policy = PoolPolicy(replace(CONFIG, null_pool=null_pool))
+    assert policy.replaces(COUNTS._replace(total=total, waiting=waiting)) is replaces
+
+
+@pytest.mark.parametrize(
+    ("total", "waiting", "retries"), [(2, 0, True), (3, 0, False), (3, 1, True), (1, 0, True)]
+)
+def test_retrying(total: int, waiting: int, retries: bool) -> None:
+    """Connecting is tried again for `min_size` connections and for leases that wait."""
+    counts = COUNTS._replace(total=total, waiting=waiting)
+    assert PoolPolicy(CONFIG).retries(counts) is retries
 
 
 def test_delays_double_up_to_a_limit_and_differ() -> None:
@@ -12,7 +210,60 @@ def test_delays_double_up_to_a_limit_and_differ() -> None:
     for _ in range(20):
         attempt = Reconnection()
         for span in spans:
-            delay = attempt.next_delay()
-            assert span / 2 <= delay <= span
-            seen.add(delay)
+            attempt.update_delay(NOW)
+            assert span / 2 <= attempt.delay <= span
+            assert not attempt.time_to_give_up(NOW + 1e9)
+            seen.add(attempt.delay)
     assert len(seen) > 100
+
+
+def test_connect_parameters() -> None:
+    """The settings become parameters of libpq, which knows whole seconds only."""
+    config = replace(
+        CONFIG,
+        connection_timeout=6.5,
+        keepalives_idle=41,
+        keepalives_interval=7,
+        keepalives_count=4,
+    )
+    assert connect_parameters(config, given=()) == {
+        "connect_timeout": 7,
+        "keepalives": 1,
+        "keepalives_idle": 41,
+        "keepalives_interval": 7,
+        "keepalives_count": 4,
+    }
+
+
+def test_parameters_of_the_connection_string_take_precedence() -> None:
+    """A parameter that the connection string has is left out."""
+    given = {"connect_timeout": "3", "keepalives": "0", "host": "h"}
+    assert connect_parameters(CONFIG, given).keys() == {
+        "keepalives_idle",
+        "keepalives_interval",
+        "keepalives_count",
+    }
+
+
+def test_null_pools_prepare_no_statements() -> None:
+    """Behind a pooler, a prepared statement may be missing in the next session."""
+    parameters = connect_parameters(replace(CONFIG, null_pool=True), given=())
+    assert parameters["prepare_threshold"] is None
+    assert "prepare_threshold" not in connect_parameters(CONFIG, given=())
+
+
+@pytest.mark.parametrize(
+    ("error", "last_message", "expected"),
+    [
+        (psycopg.errors.InternalError_("cache lookup failed for type 7"), "", True),
+        (None, "ERROR:  cache lookup failed for type 7\n", True),
+        (LookupError("not stored"), "ERROR:  cache lookup failed for type 7\n", True),
+        (psycopg.errors.InternalError_("out of shared memory"), "", False),
+        (LookupError("cache lookup failed for type 7"), "", False),
+        (None, "ERROR:  division by zero\n", False),
+        (None, "", False),
+    ],
+)
+def test_missing_types(error: Any, last_message: str, expected: bool) -> None:
+    """The types are distrusted when the server says that one is gone, caught or not."""
+    assert is_missing_type(error, last_message) is expected

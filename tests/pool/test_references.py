@@ -12,13 +12,13 @@ from nanospan.pool.references import References
 
 @dataclass
 class Store:
-    """A dataclass with equality, hence without a hash."""
+    """A dataclass that compares by value, and so has no hash."""
 
     name: str = "store"
 
 
 def test_counts_living_objects() -> None:
-    """An object counts once and as long as it lives, also if it equals another."""
+    """An object counts once while it lives, even if it equals another."""
     references = References()
     first, second = Store(), Store()
     for store in (first, second, first):
@@ -30,7 +30,7 @@ def test_counts_living_objects() -> None:
 
 
 @pytest.mark.parametrize("store", [1, "text", (1,), object()])
-def test_refuses_what_it_cannot_watch(store: object) -> None:
-    """An object that cannot be weakly referenced is a `TypeError` that names its type."""
+def test_objects_without_weak_references_are_rejected(store: object) -> None:
+    """The error about an object that cannot be weakly referenced names its type."""
     with pytest.raises(TypeError, match=type(store).__name__):
         References().add(store)

@@ -1,4 +1,4 @@
-"""PostgreSQL pools, shared by a whole process, whose every connection speaks pgvector.
+"""PostgreSQL pools for a whole process, whose connections all know pgvector's types.
 
 ```python
 from nanospan.pool import get_global_connection_manager
@@ -15,7 +15,7 @@ from nanospan.pool.config import ConnectionPoolConfig
 from nanospan.pool.conninfo import mask_conninfo
 from nanospan.pool.context import vector_context, vector_context_async
 from nanospan.pool.errors import ConninfoError, PoolExhausted, PoolOpenError, PoolOverloaded
-from nanospan.pool.leases import LeaseHolder
+from nanospan.pool.lease_table import LeaseHolder
 from nanospan.pool.manager import (
     GlobalConnectionManager,
     get_global_connection_manager,

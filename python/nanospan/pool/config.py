@@ -1,4 +1,4 @@
-"""The settings of a pool, and where they come from."""
+"""The settings of a pool, and reading them from an application's configuration."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ DEFAULT_MAX_OVERFLOW = 15
 
 @dataclass(frozen=True)
 class ConnectionPoolConfig:
-    """How a pool behaves. Times are in seconds.
+    """Settings of a pool. Times are in seconds.
 
-    Parameters in the connection string itself (`connect_timeout`, `keepalives_*`) win over the
-    ones here: they are the more specific.
+    Parameters in the connection string (``connect_timeout``, ``keepalives_*``) take precedence over
+    these settings, as they are more specific.
 
     Attributes:
         min_size: Connections kept open.
         max_size: Connections open at most.
-        timeout: How long a lease waits for a connection.
-        recycle: Age at which a connection is replaced when it comes back.
-        connection_timeout: Limit of opening a pool, of its health check, and of each connection
-            attempt (where psycopg knows whole seconds, from 2 on).
+        timeout: Time limit for a lease to get a connection.
+        recycle: Age from which a connection is replaced.
+        connection_timeout: Time limit for opening a pool, for its health check, and for each
+            attempt to connect (which psycopg rounds to whole seconds, at least 2).
         keepalives_idle: Idle time before the first TCP keepalive probe.
         keepalives_interval: Time between probes.
         keepalives_count: Lost probes after which the connection is dead.
-        health_check_interval: How long a positive health check holds.
-        type_cache_ttl: How long pgvector's type identifiers are trusted.
-        leak_after: Age at which a lease is reported in the log; `None` never reports.
-        max_waiting: Waiting leases over which a further one fails at once; 0 is no limit.
-        max_idle: How long connections over `min_size` stay unused before one is closed.
-        capture_stacks: Whether each lease remembers where it was taken, for statistics, errors
+        health_check_interval: Time for which a positive health check holds.
+        type_cache_ttl: Time for which pgvector's type identifiers are cached.
+        leak_after: Age at which a lease is logged as a leak; ``None`` for never.
+        max_waiting: Number of waiting leases from which a further one fails at once; 0 for no
+            limit.
+        max_idle: Time for which connections over ``min_size`` stay unused before one is closed.
+        capture_stacks: Whether each lease records where it was taken, for statistics, errors
             and the log. Costs some microseconds per lease.
-        null_pool: Whether to keep no connection open and connect for each lease, as suits a
-            server behind a pooler such as PgBouncer; `min_size` then has no effect.
+        null_pool: Whether to connect for each lease and keep no connections open, as suits a
+            server behind a pooler such as PgBouncer; ``min_size`` then has no effect.
     """
 
     min_size: int = DEFAULT_POOL_SIZE
@@ -63,31 +64,32 @@ class ConnectionPoolConfig:
     null_pool: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses what makes no pool with a `ValueError` naming the field."""
+        """Raise ValueError, naming the field, if a setting is invalid."""
         for item in fields(self):
-            _check(item.name, _RULES[item.name], getattr(self, item.name))
+            _check_value(item.name, _RULES[item.name], getattr(self, item.name))
         if self.max_size < self.min_size and not self.null_pool:
-            msg = f"max_size must be at least 1 and min_size ({self.min_size}), not {self.max_size}"
+            msg = f"max_size must be at least min_size ({self.min_size}), got {self.max_size}"
             raise ValueError(msg)
 
     @classmethod
     def from_memfuse_config(cls, config: Mapping[str, Any] | None = None) -> ConnectionPoolConfig:
-        """Merges the sections of an application's configuration and the environment.
+        """Merge the sections of an application's configuration and the environment.
 
-        Lowest first: `postgres`, `database.postgres`, `store.database.postgres`, then
-        `POSTGRES_POOL_SIZE`, `POSTGRES_MAX_OVERFLOW`, `POSTGRES_POOL_TIMEOUT` and
-        `POSTGRES_CONNECTION_TIMEOUT`. `pool_size` is the minimum, and the maximum is its sum with
-        `max_overflow`. Keys that are no pool settings are left alone; one that looks like a
-        misspelled setting is logged as a warning.
+        Sources, later ones overriding earlier ones: the sections ``postgres``,
+        ``database.postgres`` and ``store.database.postgres``; the variables
+        ``POSTGRES_POOL_SIZE``, ``POSTGRES_MAX_OVERFLOW``, ``POSTGRES_POOL_TIMEOUT`` and
+        ``POSTGRES_CONNECTION_TIMEOUT``. ``pool_size`` is the minimum size; the maximum is
+        ``pool_size`` plus ``max_overflow``. Other keys are ignored, with a warning if one looks
+        like a misspelled setting.
 
         Args:
-            config: The application's configuration, nested mappings.
+            config: The application's configuration, as nested mappings.
 
         Returns:
-            The settings, with defaults for what is given nowhere.
+            The settings, with defaults for those that no source sets.
 
         Raises:
-            ValueError: If a value is of the wrong kind or out of range; names the key or variable.
+            ValueError: If a value has the wrong type or is out of range; names the key or variable.
         """
         settings: dict[str, Any] = {}
         for path in _SECTIONS:
@@ -106,7 +108,7 @@ class ConnectionPoolConfig:
 class _Rule:
     kind: type[bool | int | float]
     minimum: float = 0.0
-    exclusive: bool = False  # whether the minimum itself is out of range
+    exclusive: bool = False  # whether the minimum itself is invalid
     optional: bool = False
 
 
@@ -149,7 +151,7 @@ _VARIABLES = {
     "POSTGRES_POOL_TIMEOUT": "pool_timeout",
     "POSTGRES_CONNECTION_TIMEOUT": "connection_timeout",
 }
-# Near in meaning rather than in letters, where a search by letters would miss or mislead.
+# Keys that mean a setting although get_close_matches would find another one, or nothing.
 _MEANT = {
     "min_size": "pool_size",
     "max_size": "max_overflow",
@@ -159,22 +161,22 @@ _MEANT = {
 }
 
 
-def _check(name: str, rule: _Rule, value: object) -> None:
+def _check_value(name: str, rule: _Rule, value: object) -> None:
     if value is None and rule.optional:
         return
     if rule.kind is bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{name} must be true or false, not {value!r}")
+            raise ValueError(f"{name} must be true or false, got {value!r}")
         return
     accepted = (int,) if rule.kind is int else (int, float)
     if isinstance(value, bool) or not isinstance(value, accepted) or not math.isfinite(value):
         noun = "an integer" if rule.kind is int else "a finite number"
         alternative = " or None" if rule.optional else ""
-        msg = f"{name} must be {noun}{alternative}, not {value!r}"
+        msg = f"{name} must be {noun}{alternative}, got {value!r}"
         raise ValueError(msg)
     if value < rule.minimum or (rule.exclusive and value == rule.minimum):
         relation = "more than" if rule.exclusive else "at least"
-        msg = f"{name} must be {relation} {rule.minimum:g}, not {value!r}"
+        msg = f"{name} must be {relation} {rule.minimum:g}, got {value!r}"
         raise ValueError(msg)
 
 
@@ -185,15 +187,15 @@ def _read_section(config: Mapping[str, Any] | None, path: tuple[str, ...]) -> di
             return {}
         if not isinstance(section, Mapping):
             name = ".".join(path[:depth]) or "the configuration"
-            msg = f"{name} must be a mapping, not {type(section).__name__}"
-            raise ValueError(msg)  # noqa: TRY004 - one kind of error for all that is misconfigured
+            msg = f"{name} must be a mapping, got {type(section).__name__}"
+            raise ValueError(msg)  # noqa: TRY004 - all configuration errors are ValueErrors
         if depth < len(path):
             section = section.get(path[depth])
     settings = {}
     for key, value in section.items():
         name = ".".join((*path, str(key)))
         if key in _KEY_RULES:
-            _check(name, _KEY_RULES[key], value)
+            _check_value(name, _KEY_RULES[key], value)
             settings[key] = value
         elif meant := _meant_by(key):
             logger.warning("unknown setting %s ignored; did you mean %s?", name, meant)
@@ -219,7 +221,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         try:
             value = rule.kind(text)
         except ValueError:
-            value = text  # refused below, in the same words as any other wrong kind
-        _check(variable, rule, value)
+            value = text  # rejected below, with the same message as any other wrong type
+        _check_value(variable, rule, value)
         settings[key] = value
     return settings

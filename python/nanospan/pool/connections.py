@@ -1,4 +1,4 @@
-"""Connections as the pools keep them: with what is known of their health."""
+"""Connections of the pools, with what is known about their health."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 
 if TYPE_CHECKING:
+    from psycopg.adapt import AdaptersMap
+    from psycopg.pq.abc import PGconn
+    from psycopg_pool.base import BasePool
     from typing_extensions import Self
 
 __all__ = ["Hangup", "Pooled", "SyncVectorConnection", "VectorConnection", "hang_up"]
@@ -22,49 +25,44 @@ INERROR = TransactionStatus.INERROR
 
 
 class Pooled:
-    """What a pool knows of a connection.
+    """Adds to a connection of psycopg what the pools record about it.
 
     Attributes:
-        generation: Of the types it was given.
-        alive_at: Moment of the monotonic clock at which it last worked.
+        generation: Generation of the types it was given; 0 for none.
+        alive_at: Monotonic time at which it last worked.
     """
 
     generation: int = 0
     alive_at: float = 0.0
-    pgconn: Any
-    _pool: Any
+    adapters: AdaptersMap
+    closed: bool
+    pgconn: PGconn
+    _pool: BasePool | None
     _closed: bool
     _created_at: float
     _expire_at: float
     _poller: select.poll | None = None
 
     def is_expired(self, now: float, drained_at: float = 0.0) -> bool:
-        """Whether its lifetime is over, or it is from before its pool was drained."""
+        """Return True if its lifetime is over, or it is older than the pool's last ``drain``."""
         return self._expire_at <= now or self._created_at <= drained_at
 
-    def enter(self, pool: object) -> None:
-        """Notes which pool leased it, so that leaving its block does not close it."""
-        self._pool = pool
-
-    def leave(self) -> None:
-        """Ends that; in the pool it must not refer to the pool."""
-        self._pool = None
-
     def drop(self) -> None:
-        """Closes it as `close` does, which never has to wait."""
+        """Close it, as ``close`` does, without awaiting anything."""
         self._pool = None
         self._closed = True
         self.pgconn.finish()
 
     def watch(self) -> None:
-        """Prepares `has_news`; once, after connecting."""
+        """Prepare ``has_unread_input``; once, after connecting."""
         self._poller = select.poll()
         self._poller.register(self.pgconn.socket, select.POLLIN)
 
-    def has_news(self) -> bool:
-        """Whether an idle connection is closed, or has received what nobody asked for.
+    def has_unread_input(self) -> bool:
+        """Return True if it is closed, in a transaction, or received something unasked.
 
-        One system call and no round trip. What a server sends unasked is mostly its farewell.
+        One system call and no round trip. What a server sends unasked is mostly its reason for
+        ending the connection.
         """
         return (
             self._poller is None
@@ -74,18 +72,18 @@ class Pooled:
 
 
 class VectorConnection(Pooled, AsyncConnection[Any]):
-    """A connection of a `VectorPool`."""
+    """A connection of a ``VectorPool``."""
 
 
 class SyncVectorConnection(Pooled, Connection[Any]):
-    """A connection of a `SyncVectorPool`."""
+    """A connection of a ``SyncVectorPool``."""
 
 
 def hang_up(connection: Pooled) -> None:
-    """Ends what is waiting for the server's answer, with an error, at once.
+    """Make whatever waits for the server's answer fail at once.
 
-    A query that is cancelled first asks the server to stop it and waits for that, which a server
-    that has gone silent never confirms. Here the socket reports its end; it is closed by its owner.
+    psycopg, cancelled in a query, asks the server to stop and waits for that, which a server that
+    has gone silent never confirms. This shuts the socket down instead; its owner closes it.
     """
     with suppress(Exception):
         copy = os.dup(connection.pgconn.socket)
@@ -94,15 +92,9 @@ def hang_up(connection: Pooled) -> None:
 
 
 class Hangup:
-    """Hangs up after a while, from a thread of its own, unless the block has ended.
-
-    Attributes:
-        happened: Whether it did.
-    """
+    """Hangs up on a connection, from another thread, if the block takes longer than ``seconds``."""
 
     def __init__(self, connection: Pooled, seconds: float) -> None:
-        """Prepares it; the time runs from the block's beginning."""
-        self.happened = False
         self._connection = connection
         self._ended = False
         self._lock = threading.Lock()
@@ -122,5 +114,4 @@ class Hangup:
     def _hang_up(self) -> None:
         with self._lock:
             if not self._ended:
-                self.happened = True
                 hang_up(self._connection)

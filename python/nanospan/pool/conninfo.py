@@ -1,4 +1,4 @@
-"""Connection strings: reading them, comparing them, and showing them without their secrets."""
+"""Connection strings: parsing them, comparing them, and showing them without their secrets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["HIDDEN", "UNREADABLE", "Target", "mask_conninfo"]
 HIDDEN = "***"
 UNREADABLE = "<unreadable connection string>"
 
-# libpq marks what a password prompt should hide ("*"); the rest it regards as harmless or as a
-# debugging aid, though it authenticates (SCRAM keys) or leads to what does (files).
+# libpq marks options that a password prompt should hide with "*". It does not mark those in the
+# first set, although SCRAM keys authenticate, and the files contain what does.
 _SECRET = frozenset(
     {"passfile", "scram_client_key", "scram_server_key", "sslkeylogfile"}
     | {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
@@ -26,15 +26,20 @@ _SECRET = frozenset(
 _KEYWORDS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
 _SCHEMES = ("postgresql://", "postgres://")
 
-# Digests of connection strings cannot be reversed by guessing passwords outside this process.
+# With a random key, passwords cannot be guessed from digests outside this process.
 _DIGEST_KEY = os.urandom(16)
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a connection string points at.
+    """A parsed connection string.
 
-    Immutable and safe to share between threads. `repr` shows the masked form only.
+    Immutable and safe to share between threads. ``repr`` shows the masked form only.
+
+    Attributes:
+        conninfo: The connection string as it was given, with its secrets.
+        params: The parameters in it, by libpq's names, with their secrets.
+        masked: The connection string without its secrets.
     """
 
     conninfo: str = field(repr=False)
@@ -43,29 +48,29 @@ class Target:
 
     @classmethod
     def parse(cls, conninfo: str) -> Target:
-        """Reads a connection string, a URL or `key=value` pairs.
+        """Parse a connection string.
 
         Args:
-            conninfo: What libpq accepts as connection string.
+            conninfo: A URL or ``key=value`` pairs, as libpq accepts them.
 
         Returns:
             The target.
 
         Raises:
-            TypeError: If `conninfo` is not a `str`.
-            ConninfoError: If libpq cannot read it, or a password in a URL contains reserved
-                characters that would make libpq take a part of it for a host name.
+            TypeError: If ``conninfo`` is not a ``str``.
+            ConninfoError: If libpq cannot parse it, or a password in a URL contains reserved
+                characters that make libpq take a part of it for a host name.
         """
         if not isinstance(conninfo, str):
-            msg = f"a connection string is a str, not {type(conninfo).__name__}"  # type: ignore[unreachable]
+            msg = f"a connection string must be a str, got {type(conninfo).__name__}"  # type: ignore[unreachable]
             raise TypeError(msg)
         return _parse(conninfo)
 
     @cached_property
     def key(self) -> str:
-        """Equal for equal parameters however they are spelled; reveals none of them.
+        """A digest of all parameters, equal for different spellings of the same parameters.
 
-        libpq's defaults and environment are filled in: naming the port 5432 changes nothing.
+        libpq's defaults and environment are filled in, so that ``port=5432`` changes nothing.
         """
         canonical = "\0".join(f"{name}={value}" for name, value in sorted(self._effective.items()))
         return hashlib.blake2b(canonical.encode(), key=_DIGEST_KEY, digest_size=16).hexdigest()
@@ -79,7 +84,7 @@ class Target:
 
     @cached_property
     def _effective(self) -> dict[str, str]:
-        """The parameters, with libpq's defaults and environment where they say nothing."""
+        """The parameters, completed with libpq's defaults and environment."""
         values = {
             option.keyword.decode(): option.val.decode()
             for option in pq.Conninfo.get_defaults()
@@ -90,10 +95,10 @@ class Target:
         return values
 
     def redact(self, text: str) -> str:
-        """`text` without any secret of this target.
+        """Return ``text`` without the secrets of this target.
 
-        A secret that is also a part of a visible parameter stays: replacing it would mark the
-        very places that reveal it.
+        A secret that is also part of a visible parameter is not replaced: that would mark the very
+        places that reveal it.
         """
         visible = [value for name, value in self.params.items() if name not in _SECRET]
         for name in _SECRET & self.params.keys():
@@ -104,13 +109,13 @@ class Target:
 
 
 def mask_conninfo(conninfo: str) -> str:
-    """A connection string as it may be shown: without password, key, or path to either.
+    """Return a connection string without passwords, keys, and paths to files of them.
 
     Args:
-        conninfo: A URL or `key=value` pairs.
+        conninfo: A URL or ``key=value`` pairs.
 
     Returns:
-        The masked form; a fixed text if `conninfo` cannot be read.
+        The masked form; a fixed text if ``conninfo`` is invalid.
     """
     try:
         return Target.parse(conninfo).masked
@@ -130,23 +135,23 @@ def _parse(conninfo: str) -> Target:
     if params is None:
         # Raised outside the handler, so that libpq's text is not in the exception's context.
         msg = (
-            "libpq cannot read the connection string (not shown, it may hold a password); in a URL "
-            "percent-encode reserved characters, in key=value pairs quote values with spaces"
+            "libpq cannot parse the connection string (not shown, it may hold a password); in a "
+            "URL percent-encode reserved characters, in key=value pairs quote values with spaces"
         )
         raise ConninfoError(msg)
-    # libpq ends the credentials at the first "@" or "/": the rest of such a password would become
+    # libpq ends the credentials at the first "@" or "/": the rest of the password would become
     # host, port or database, and be shown and looked up as such.
     if is_url and _is_misread(conninfo, params):
         msg = (
-            "the URL has an unescaped '@' or '/' in its password, or a port that is no number (not "
-            "shown, it may be a part of the password); write '@' as %40 and '/' as %2F"
+            "the URL has an unescaped '@' or '/' in its password, or a port that is not a number "
+            "(not shown, it may be part of the password); write '@' as %40 and '/' as %2F"
         )
         raise ConninfoError(msg)
     return Target(conninfo, params, _mask_url(conninfo) if is_url else _mask_pairs(params))
 
 
 def _is_misread(url: str, params: dict[str, str]) -> bool:
-    """Whether libpq took a part of the password for something else, or the query for a password."""
+    """Return True if libpq took part of the password for something else, or a query for one."""
     _, credentials, address, _ = _split_url(url)
     query = credentials.partition("?")[2].split("&")
     swallowed = any(unquote(pair.partition("=")[0]) in _KEYWORDS for pair in query if "=" in pair)
@@ -158,7 +163,7 @@ def _is_port(port: str) -> bool:
 
 
 def _split_url(url: str) -> tuple[str, str, str, str]:
-    """Scheme, credentials with their "@", address, and query with its "?", as libpq sees them."""
+    """Split into scheme, credentials with "@", address, and query with "?", as libpq does."""
     scheme, rest = url.split("://", 1)
     credentials, at, remainder = rest.partition("@")
     if not at or "/" in credentials:
@@ -180,7 +185,7 @@ def _mask_url(url: str) -> str:
 
 
 def _mask_pairs(params: dict[str, str]) -> str:
-    # A value that is itself a URL (libpq takes one as dbname) has credentials of its own.
+    # A value that is itself a URL (libpq accepts one as dbname) contains further credentials.
     return " ".join(
         f"{name}={HIDDEN if name in _SECRET or '://' in value else _quoted(value)}"
         for name, value in sorted(params.items())

@@ -9,10 +9,10 @@ from psycopg.adapt import AdaptersMap
 from nanospan.pool.config import ConnectionPoolConfig
 from nanospan.pool.conninfo import Target
 from nanospan.pool.opening import reach_server, reach_server_async
-from nanospan.pool.policy import Endpoint
 from nanospan.pool.registry import REGISTRY
 
 if TYPE_CHECKING:
+    from nanospan.pool.endpoint import Endpoint
     from nanospan.pool.vector_types import VectorTypes
 
 __all__ = ["vector_context", "vector_context_async"]
@@ -21,31 +21,32 @@ DEFAULTS = ConnectionPoolConfig()
 
 
 def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) -> AdaptersMap:
-    """Psycopg's adapters and those of pgvector's types in a database, ready to connect with.
+    """Return psycopg's adapters plus those of a database's pgvector types.
 
     ```python
     psycopg.connect(url, context=vector_context(url))
     ConnectionPool(url, kwargs=lambda: {"context": vector_context(url)})
     ```
 
-    Asks the database on a connection of its own, once for all users of the process and again
-    after `type_cache_ttl`; in between it takes about a microsecond. Given as a function, as in
-    the second line, a pool asks for it at each new connection and so follows changes.
+    The first call in a process connects to the database to ask for the types, and so does the
+    first call after each ``type_cache_ttl``; in between, a call takes about a microsecond. A pool
+    that gets a function, as in the second line, calls it for each new connection and so follows
+    changes.
 
     Args:
-        conninfo: A PostgreSQL URL or `key=value` pairs.
-        config: Settings, of which `connection_timeout` and `type_cache_ttl` matter.
+        conninfo: A PostgreSQL URL or ``key=value`` pairs.
+        config: Settings; only ``connection_timeout`` and ``type_cache_ttl`` are used.
 
     Returns:
-        A map of the caller's own, to change as he likes. Without the extension in that database
-        it is psycopg's.
+        A copy, which the caller may change. If the database lacks the extension, it equals
+        psycopg's.
 
     Raises:
-        PoolOpenError: If the server does not answer within `connection_timeout`, or refuses.
-        ConninfoError: If `conninfo` cannot be read.
+        PoolOpenError: If the server does not answer within ``connection_timeout``, or refuses.
+        ConninfoError: If ``conninfo`` cannot be read.
     """
     endpoint = _endpoint(conninfo, config)
-    if endpoint.types.stale(endpoint.config.type_cache_ttl):
+    if endpoint.types_are_stale():
         reach_server(endpoint, endpoint.config.connection_timeout)
     return _copy(endpoint)
 
@@ -53,7 +54,7 @@ def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) ->
 async def vector_context_async(
     conninfo: str, config: ConnectionPoolConfig | None = None
 ) -> AdaptersMap:
-    """The same without blocking the event loop, see `vector_context`.
+    """Return the same without blocking the event loop, see ``vector_context``.
 
     ```python
     async def arguments():
@@ -63,15 +64,13 @@ async def vector_context_async(
     ```
     """
     endpoint = _endpoint(conninfo, config)
-    if endpoint.types.stale(endpoint.config.type_cache_ttl):
+    if endpoint.types_are_stale():
         await reach_server_async(endpoint, endpoint.config.connection_timeout)
     return _copy(endpoint)
 
 
 def _endpoint(conninfo: str, config: ConnectionPoolConfig | None) -> Endpoint:
-    target = Target.parse(conninfo)
-    types = REGISTRY.types.of(target.database, target.masked)
-    return Endpoint(target, config or DEFAULTS, types)
+    return REGISTRY.endpoint(Target.parse(conninfo), config or DEFAULTS)
 
 
 def _copy(endpoint: Endpoint) -> AdaptersMap:

@@ -8,7 +8,7 @@ import psycopg
 from psycopg_pool import PoolTimeout, TooManyRequests
 
 if TYPE_CHECKING:
-    from nanospan.pool.leases import LeaseHolder
+    from nanospan.pool.lease_table import LeaseHolder
 
 __all__ = ["ConninfoError", "PoolExhausted", "PoolOpenError", "PoolOverloaded"]
 
@@ -17,15 +17,15 @@ class PoolOpenError(psycopg.OperationalError):
     """A pool could not be opened, or an open one no longer reaches its server.
 
     The message names the masked connection string and what the server or the network said. It
-    carries neither the password nor the original exception: psycopg's exceptions hold on to the
+    carries neither the password nor the original exception: psycopg's exceptions refer to the
     connection they come from, which knows the password.
     """
 
 
 class ConninfoError(psycopg.ProgrammingError, ValueError):
-    """A connection string that cannot be used; the message does not quote it.
+    """A connection string is invalid; the message does not quote it.
 
-    libpq's own words quote the part it could not read, and that part may belong to a password.
+    libpq's own message quotes the part that it could not read, which may belong to a password.
     """
 
 
@@ -37,8 +37,8 @@ class PoolExhausted(PoolTimeout):
         min_size: Connections the pool keeps open.
         max_size: Connections it opens at most.
         leased: Connections that were leased.
-        waiting: Leases that were waiting, the failed one not included.
-        holders: Who held the leases, the longest first.
+        waiting: Leases that were waiting, not counting the one that failed.
+        holders: The longest leases, longest first.
     """
 
     pool: str = ""
@@ -50,4 +50,4 @@ class PoolExhausted(PoolTimeout):
 
 
 class PoolOverloaded(PoolExhausted, TooManyRequests):
-    """The same at once, without waiting: `max_waiting` leases were waiting already."""
+    """The pool is exhausted, and ``max_waiting`` leases wait already; raised without waiting."""

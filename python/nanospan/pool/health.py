@@ -1,4 +1,4 @@
-"""Asking a server whether a connection works, within a time that a silent one cannot exceed."""
+"""Asking a server whether a connection works, within a time that a silent server cannot exceed."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from nanospan.pool.lookup import look_up, look_up_async
 
 if TYPE_CHECKING:
     from nanospan.pool.connections import SyncVectorConnection, VectorConnection
-    from nanospan.pool.policy import Endpoint
+    from nanospan.pool.endpoint import Endpoint
 
 __all__ = ["ask", "ask_async"]
 
-LAST_STEPS = 0.5
-"""Seconds after which a question that was hung up on is cancelled: it waits for something else."""
+CANCEL_GRACE = 0.5
+"""Seconds after hanging up until a question is cancelled, as it then waits for something else."""
 
 
 async def ask_async(
     endpoint: Endpoint, connection: VectorConnection, seconds: float, *, look_up_types: bool = False
 ) -> None:
-    """Asks the server on an idle connection; for the types, too, if their time has come.
+    """Ask the server on an idle connection whether it works; for stale types as well.
 
     One round trip.
 
     Args:
-        endpoint: What the connection is to.
-        connection: Without a transaction. Afterwards as before, or closed.
-        seconds: After which to give up. A cancellation is obeyed at once.
-        look_up_types: Whether to ask for the types in any case.
+        endpoint: The database.
+        connection: A connection outside a transaction. It stays so, or is closed.
+        seconds: Time limit. A cancellation takes effect at once.
+        look_up_types: Whether to ask for the types even if they are not stale.
 
     Raises:
         psycopg.Error: If the server does not answer, or not in time.
@@ -46,14 +46,14 @@ async def ask_async(
         timer.cancel()
         if not question.done():
             hang_up(connection)
-            await asyncio.wait({question}, timeout=LAST_STEPS)
+            await asyncio.wait({question}, timeout=CANCEL_GRACE)
             question.cancel()
 
 
 async def _question(
     endpoint: Endpoint, connection: VectorConnection, seconds: float, *, look_up_types: bool
 ) -> None:
-    if look_up_types or endpoint.types.stale(endpoint.config.type_cache_ttl):
+    if look_up_types or endpoint.types_are_stale():
         await look_up_async(endpoint.types, connection, seconds)
     else:
         await AsyncConnectionPool.check_connection(connection)
@@ -66,9 +66,9 @@ def ask(
     *,
     look_up_types: bool = False,
 ) -> None:
-    """The same for a synchronous connection, see `ask_async`."""
+    """Ask on a synchronous connection, see ``ask_async``."""
     with Hangup(connection, seconds):
-        if look_up_types or endpoint.types.stale(endpoint.config.type_cache_ttl):
+        if look_up_types or endpoint.types_are_stale():
             look_up(endpoint.types, connection, seconds)
         else:
             ConnectionPool.check_connection(connection)

@@ -1,16 +1,19 @@
-"""Asking a database for pgvector's types: one query, once for all who need the answer."""
+"""Asking a database for pgvector's types: one query for all who need the answer."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import tuple_row
 
-from nanospan import get_performance_monitor
+from nanospan.recorder import process_recorder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg import AsyncConnection, Connection
 
     from nanospan.pool.vector_types import DatabaseTypes, VectorTypes
@@ -34,63 +37,58 @@ ORDER BY t.typname
 async def look_up_async(
     types: DatabaseTypes, connection: AsyncConnection[Any], seconds: float
 ) -> VectorTypes:
-    """Asks the server which types it has, unless somebody is asking already.
+    """Ask the server for its types, or wait for the answer to a look-up under way.
 
-    One round trip. Leaves the connection without a transaction. Timed as `pgvector_registration`.
+    One round trip, outside a transaction: BEGIN and ROLLBACK would be two more. Timed as
+    ``pgvector_registration``.
 
     Args:
         types: Where the answer is published.
         connection: An idle connection to that database.
-        seconds: How long to wait for another's answer. The query itself is not limited here.
+        seconds: How long to wait for a look-up under way. The query itself is not limited here.
 
     Returns:
-        What is published now.
+        The types that are published now.
 
     Raises:
         psycopg.Error: If the query fails.
-        TimeoutError: If another's answer does not come in time (on Python 3.10
-            `asyncio.TimeoutError` or `concurrent.futures.TimeoutError`).
+        TimeoutError: If the look-up under way takes longer than ``seconds`` (on Python 3.10
+            ``asyncio.TimeoutError`` or ``concurrent.futures.TimeoutError``).
     """
-    while True:
-        flight, leads = types.board()
-        if leads:
-            break
-        if (found := await asyncio.wait_for(asyncio.wrap_future(flight), seconds)) is not None:
+    while (other := types.join_lookup()) is not None:
+        found = await asyncio.wait_for(asyncio.wrap_future(other), seconds)
+        if found is not None:
             return found
-    try:
-        asked_at = monotonic()
-        with get_performance_monitor().track_operation("pgvector_registration"):
-            # Outside a transaction, as BEGIN and ROLLBACK would be two more round trips.
-            autocommit = connection.autocommit
-            await connection.set_autocommit(True)
-            async with connection.cursor(row_factory=tuple_row) as cursor:
-                await cursor.execute(QUERY, prepare=False)
-                rows = tuple(await cursor.fetchall())
-            await connection.set_autocommit(autocommit)
-            return types.land(rows, asked_at)
-    except BaseException:
-        types.crash()
-        raise
+    with _lookup_ended(types) as asked_at:
+        autocommit = connection.autocommit
+        await connection.set_autocommit(True)
+        async with connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(QUERY, prepare=False)
+            rows = tuple(await cursor.fetchall())
+        await connection.set_autocommit(autocommit)
+        return types.publish(rows, asked_at)
 
 
 def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -> VectorTypes:
-    """The same for a synchronous connection, see `look_up_async`."""
-    while True:
-        flight, leads = types.board()
-        if leads:
-            break
-        if (found := flight.result(seconds)) is not None:
+    """Do the same on a synchronous connection, see ``look_up_async``."""
+    while (other := types.join_lookup()) is not None:
+        if (found := other.result(seconds)) is not None:
             return found
+    with _lookup_ended(types) as asked_at:
+        autocommit = connection.autocommit
+        connection.set_autocommit(True)
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            rows = tuple(cursor.execute(QUERY, prepare=False).fetchall())
+        connection.set_autocommit(autocommit)
+        return types.publish(rows, asked_at)
+
+
+@contextmanager
+def _lookup_ended(types: DatabaseTypes) -> Iterator[float]:
+    """Time the look-up that the block does, and end it if the block fails; yield its start."""
     try:
-        asked_at = monotonic()
-        with get_performance_monitor().track_operation("pgvector_registration"):
-            autocommit = connection.autocommit
-            connection.set_autocommit(True)
-            with connection.cursor(row_factory=tuple_row) as cursor:
-                cursor.execute(QUERY, prepare=False)
-                rows = tuple(cursor.fetchall())
-            connection.set_autocommit(autocommit)
-            return types.land(rows, asked_at)
+        with process_recorder().track_operation("pgvector_registration"):
+            yield monotonic()
     except BaseException:
-        types.crash()
+        types.give_up_lookup()
         raise

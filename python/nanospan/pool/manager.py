@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import threading
 from asyncio import get_running_loop
-from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING
 
-import psycopg
-
-from nanospan import get_performance_monitor
 from nanospan.pool.conninfo import Target
 from nanospan.pool.errors import PoolOpenError
 from nanospan.pool.lease import Lease
+from nanospan.pool.manager_base import PoolManager
 from nanospan.pool.null_pools import VectorNullPool
 from nanospan.pool.opening import reach_server_async
 from nanospan.pool.registry import REGISTRY, PoolKey, check_config
-from nanospan.pool.single_flight import SingleFlight
+from nanospan.pool.tasks import SingleFlight
 from nanospan.pool.vector_pool import VectorPool
-from nanospan.pool.warmup import WarmupReport, check_urls, conclude, display_name
+from nanospan.pool.warmup import Warmup, WarmupReport, check_urls, conclude
+from nanospan.recorder import process_recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,56 +38,36 @@ logger = logging.getLogger("nanospan.pool")
 
 CLOSE_TIMEOUT = 10.0
 """Seconds to wait for another thread's event loop to close its pool."""
-LOOK_AGAIN = 0.1
-"""Seconds between two looks at whether that loop still runs."""
+LOOP_CHECK_INTERVAL = 0.1
+"""Seconds between two checks whether that loop is still running."""
 REGISTRATION_THRESHOLD = 0.050
-"""Seconds over which a look-up of pgvector's types is a violation, unless the user set another."""
+"""Seconds from which a look-up of pgvector's types is a violation, unless the user set another."""
 
 
-class GlobalConnectionManager:
+class GlobalConnectionManager(PoolManager[VectorPool]):
     """Shares one pool per process, event loop and database URL.
 
-    A singleton: constructing it again gives the same object and changes nothing. URLs that spell
+    A singleton: constructing it again returns the same object and changes nothing. URLs that spell
     the same parameters differently share a pool. The methods may be called from any thread and
-    event loop; a pool is used in the loop that asked for it. A forked child begins without pools.
+    event loop; a pool is used in the loop that asked for it. A forked child starts without pools.
     """
 
-    _instance: GlobalConnectionManager | None = None
-    _creation = threading.Lock()
-
-    def __new__(cls) -> GlobalConnectionManager:  # noqa: PYI034 - one instance for all subclasses
-        """The one instance, made by the first caller."""
-        with cls._creation:
-            if GlobalConnectionManager._instance is None:
-                instance = super().__new__(cls)
-                instance._set_up()
-                GlobalConnectionManager._instance = instance
-            return GlobalConnectionManager._instance
+    kind = "async"
 
     @classmethod
     def get_instance(cls) -> GlobalConnectionManager:
-        """The one instance."""
+        """Return the one instance."""
         return cls()
 
     def _set_up(self) -> None:
-        self._begin()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._leave_to_parent)
-        monitor = get_performance_monitor()
-        monitor.add_source(REGISTRY.measurements)
-        self._track_access = monitor.operation("connection_pool_access").track
-        self._warm = REGISTRY.warm
-        if "pgvector_registration" not in monitor.thresholds:
-            monitor.set_threshold("pgvector_registration", REGISTRATION_THRESHOLD)
+        super()._set_up()
+        recorder = process_recorder()
+        if "pgvector_registration" not in recorder.thresholds:
+            recorder.set_threshold("pgvector_registration", REGISTRATION_THRESHOLD)
 
-    def _begin(self) -> None:
+    def _forget_openings(self) -> None:
         self._openings: SingleFlight[PoolKey, SharedPool[VectorPool]] = SingleFlight()
         self._checks: SingleFlight[PoolKey, None] = SingleFlight()
-
-    def _leave_to_parent(self) -> None:
-        # The lock may have been held by a thread that does not exist in the child.
-        GlobalConnectionManager._creation = threading.Lock()
-        self._begin()
 
     async def get_connection_pool(
         self,
@@ -98,24 +75,25 @@ class GlobalConnectionManager:
         config: ConnectionPoolConfig | None = None,
         store_ref: object | None = None,
     ) -> VectorPool:
-        """The shared pool of a database in the running event loop, opened by the first caller.
+        """Return the shared pool of a database in the running event loop.
 
-        Tracked as `connection_pool_access`.
+        The first caller opens it. Tracked as ``connection_pool_access``.
 
         Args:
-            db_url: A PostgreSQL URL or `key=value` pairs.
-            config: Settings for a pool that is opened by this call; a pool that is open already
-                keeps its own, with a warning if they differ.
-            store_ref: An object that uses the pool. While it lives, `close_pool` leaves the pool
+            db_url: A PostgreSQL URL or ``key=value`` pairs.
+            config: Settings for a pool that this call opens; a pool that is open already keeps its
+                own, and logs a warning if they differ.
+            store_ref: An object that uses the pool. While it lives, ``close_pool`` leaves the pool
                 open.
 
         Returns:
-            An open `psycopg_pool.AsyncConnectionPool`. Do not close it; others use it.
+            An open ``psycopg_pool.AsyncConnectionPool``. Do not close it, as it is shared.
 
         Raises:
-            PoolOpenError: If the server does not answer within `connection_timeout`, or refuses.
-            ConninfoError: If `db_url` cannot be read.
-            TypeError: If `store_ref` cannot be weakly referenced, or `config` is something else.
+            PoolOpenError: If the server does not answer within ``connection_timeout``, or refuses.
+            ConninfoError: If ``db_url`` is not a valid connection string.
+            TypeError: If ``store_ref`` cannot be weakly referenced, or ``config`` is not a
+                ConnectionPoolConfig.
         """
         with self._track_access():
             try:
@@ -136,22 +114,22 @@ class GlobalConnectionManager:
         config: ConnectionPoolConfig | None = None,
         timeout: float | None = None,
     ) -> Lease:
-        """Leases a connection of the shared pool: `async with manager.lease(url) as connection:`.
+        """Lease a connection of the shared pool: ``async with manager.lease(url) as connection:``.
 
-        The block's transaction is committed at its end, or rolled back if an exception leaves it.
-        Until the block begins is tracked as `connection_pool_access`, the block as
-        `connection_lease`. Opens the pool if this is its first use.
+        Opens the pool on its first use. The block's transaction is committed at its end, or rolled
+        back if an exception leaves it. The time until the block begins is tracked as
+        ``connection_pool_access``, the block as ``connection_lease``.
 
         Args:
-            db_url: A PostgreSQL URL or `key=value` pairs.
+            db_url: A PostgreSQL URL or ``key=value`` pairs.
             label: Names the lease in statistics, in errors and in the log.
-            config: As for `get_connection_pool`.
-            timeout: Seconds to wait for a connection of an open pool, its health check included; by
-                default the pool's `timeout`. Opening has `connection_timeout`.
+            config: As for ``get_connection_pool``.
+            timeout: Seconds to wait for a connection of an open pool, including its health check;
+                by default the pool's ``timeout``. Opening takes up to ``connection_timeout``.
 
         Returns:
-            A context manager for one use. Entering it raises `PoolExhausted` if no connection
-            could be had in time, and what `get_connection_pool` raises.
+            A context manager for one use. Entering it raises ``PoolExhausted`` if no connection
+            could be had in time, and whatever ``get_connection_pool`` raises.
         """
         return _SharedLease(self, db_url, config, timeout, label)
 
@@ -162,78 +140,81 @@ class GlobalConnectionManager:
         *,
         strict: bool = False,
     ) -> list[WarmupReport]:
-        """Opens the pools of `urls` at the same time, until `min_size` connections are ready each.
+        """Open the pools of ``urls`` concurrently, each with ``min_size`` connections.
 
         Args:
             urls: Connection strings.
             config: Settings for pools that are not open yet.
-            strict: Whether to raise the first error once all have ended.
+            strict: Whether to raise the first error once all have finished.
 
         Returns:
-            A report per URL, in order. Errors are in it, and are logged.
+            A report per URL, in order. Errors are reported there, and logged.
 
         Raises:
-            TypeError: If `urls` is a single string.
-            PoolOpenError: With `strict`, as for `get_connection_pool`.
-            PoolTimeout: With `strict`, if not all connections were ready within
-                `connection_timeout`; the pool stays open.
+            TypeError: If ``urls`` is a single string.
+            PoolOpenError: With ``strict``, if a server does not answer in time, or refuses.
+            PoolTimeout: With ``strict``, if a pool did not have ``min_size`` connections within
+                ``connection_timeout``; the pool stays open.
         """
         warming = (self._warm_up(url, config) for url in check_urls(urls))
         return conclude(list(await asyncio.gather(*warming)), strict=strict)
 
     async def is_pool_healthy(self, pool: VectorPool, url: str) -> bool:
-        """Whether a pool of the running loop works; asks the server unless it did so recently.
+        """Return True if a pool of the running loop works.
+
+        Asks the server unless it was asked within ``health_check_interval``.
 
         Args:
-            pool: What `get_connection_pool` returned.
+            pool: What ``get_connection_pool`` returned.
             url: Its connection string.
 
         Returns:
-            `False` if the pool is closed, is not the one of `url`, or its server does not answer.
+            ``False`` if the pool is closed, does not belong to ``url``, or its server does not
+            answer.
         """
         key = (Target.parse(url).key, get_running_loop())
-        shared = REGISTRY.pools.get(key)
-        if shared is None or shared.pool is not pool or pool.closed:
+        shared = self._find(*key)
+        if shared is None or shared.pool is not pool:
             return False
         if monotonic() < shared.healthy_until:
             return True
         try:
-            await self._check(key, shared)
+            await self._check_pool(key, shared)
         except PoolOpenError as exc:
             logger.warning("pool is not healthy: %s", exc)
             return False
         return True
 
     async def close_pool(self, url: str, force: bool = False) -> bool:
-        """Closes the pools of a URL in all event loops, unless objects that use them are alive.
+        """Close the pools of a URL in all event loops, unless a living ``store_ref`` uses them.
 
         Args:
             url: A connection string.
-            force: Whether to close them anyway.
+            force: Whether to close them even if they are used.
 
         Returns:
-            Whether no pool of that URL is left open.
+            True if no pool of that URL is left open.
         """
         return await self._close(Target.parse(url).key, force=force)
 
     async def close_all_pools(self, force: bool = False) -> bool:
-        """Closes every pool that is not in use by a living `store_ref`.
+        """Close every pool that no living ``store_ref`` uses.
 
         Args:
-            force: Whether to close those, too.
+            force: Whether to close pools even if they are used.
 
         Returns:
-            Whether no pool is left open.
+            True if no pool is left open.
         """
         return await self._close(None, force=force)
 
     async def reset_all_pools(self) -> None:
-        """Closes every pool, in use or not, and forgets all that was learnt about databases."""
+        """Close every pool, used or not, and forget the types of all databases."""
         await self.close_all_pools(force=True)
         REGISTRY.types.clear()
 
     async def resize_pool(self, url: str, min_size: int, max_size: int) -> bool:
-        """Changes the sizes of a pool of the running loop, see `VectorPool.resize`.
+        """Change the sizes of a pool of the running loop, see ``VectorPool.resize``.
 
         Args:
             url: A connection string.
@@ -241,82 +222,68 @@ class GlobalConnectionManager:
             max_size: Connections open at most.
 
         Returns:
-            Whether there is such a pool.
+            False if there is no such pool.
 
         Raises:
-            ValueError: If these make no pool.
+            ValueError: If the sizes are not integers, or out of range.
         """
-        shared = REGISTRY.pools.get((Target.parse(url).key, get_running_loop()))
-        if shared is None or shared.pool.closed:
+        shared = self._find(Target.parse(url).key, get_running_loop())
+        if shared is None:
             return False
         await shared.pool.resize(min_size, max_size)
         return True
 
-    def get_pool_statistics(self) -> dict[str, dict[str, Any]]:
-        """Settings, state, counters and distributions of every pool of the process.
-
-        By masked URL. Pools whose masked URLs are equal, such as those of two event loops or two
-        passwords, are told apart by a number: `postgresql://...`, `postgresql://... (2)`.
-
-        Returns:
-            For each pool: the settings `min_size, max_size, timeout, recycle`; its state `size,
-            available, leased, waiting, pool_closed, active_references`; psycopg_pool's counters;
-            `errors`, the leases that failed; `wait`, `hold` and `connect`, each with `count` and
-            `p50, p95, p99` in seconds; and `holders`, the leases under way, longest first.
-        """
-        return REGISTRY.statistics()
-
     async def _open_or_check(
         self, db_url: str, config: ConnectionPoolConfig | None, seconds: float | None = None
     ) -> SharedPool[VectorPool]:
-        """The pool, healthy; `PoolExhausted` if an open one is not within `seconds`."""
+        """Return the pool, which is opened or checked if necessary.
+
+        Raises:
+            PoolExhausted: If the check of an open pool takes longer than ``seconds``.
+        """
         check_config(config)
         REGISTRY.drop_dead_loops()
         loop = get_running_loop()
         target = Target.parse(db_url)
         key = (target.key, loop)
         while True:
-            shared = REGISTRY.pools.get(key)
-            if shared is None or shared.pool.closed:
-                shared = await self._openings.do(key, lambda: self._open(key, target, config))
+            shared = self._find(*key)
+            if shared is None:
+                shared = await self._openings.do(key, lambda: self._open_pool(key, target, config))
             elif monotonic() >= shared.healthy_until:
                 try:
-                    await asyncio.wait_for(self._check(key, shared), seconds)
+                    await asyncio.wait_for(self._check_pool(key, shared), seconds)
                 except asyncio.TimeoutError:
                     raise shared.pool.exhausted(seconds) from None
-            if not shared.pool.closed:  # by somebody else, meanwhile
+            if not shared.pool.closed:  # meanwhile, by another task
                 break
         if config is not None:
             shared.compare(config)
         if monotonic() < shared.healthy_until:
-            REGISTRY.warm.setdefault(loop, {})[db_url] = shared
+            self._warm.setdefault(loop, {})[db_url] = shared
         return shared
 
-    async def _open(
+    async def _open_pool(
         self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
     ) -> SharedPool[VectorPool]:
-        shared = REGISTRY.prepare(key, target, config)
-        await reach_server_async(shared.policy, shared.config.connection_timeout)
-        shared.pool = (VectorNullPool if shared.config.null_pool else VectorPool)(shared.policy)
+        shared: SharedPool[VectorPool] = REGISTRY.prepare(key, target, config)
+        await reach_server_async(shared.endpoint, shared.config.connection_timeout)
+        kind = VectorNullPool if shared.config.null_pool else VectorPool
+        shared.pool = kind(shared.endpoint, shared.distrust)
         await shared.pool.open()
         shared.trust(key[1])
         REGISTRY.pools[key] = shared
         return shared
 
-    async def _check(self, key: PoolKey, shared: SharedPool[VectorPool]) -> None:
+    async def _check_pool(self, key: PoolKey, shared: SharedPool[VectorPool]) -> None:
         await self._checks.do(key, lambda: _check_health(shared))
 
     async def _warm_up(self, url: str, config: ConnectionPoolConfig | None) -> WarmupReport:
-        started = perf_counter()
-        connections = 0
-        error: Exception | None = None
-        try:
+        with Warmup(url) as warmup:
             pool = await self.get_connection_pool(url, config)
             await pool.wait(pool.config.connection_timeout)
-            connections = pool.open_connections
-        except (psycopg.Error, TypeError) as exc:
-            error = exc
-        return WarmupReport(display_name(url), connections, perf_counter() - started, error)
+            warmup.connections = pool.open_connections
+        return warmup.report
 
     async def _close(self, target_key: str | None, *, force: bool) -> bool:
         REGISTRY.drop_dead_loops()
@@ -333,7 +300,7 @@ class GlobalConnectionManager:
 
 
 class _SharedLease(Lease):
-    """A lease that finds its pool when it begins."""
+    """A lease that finds its pool when its block is entered."""
 
     __slots__ = ("_config", "_manager", "_url")
 
@@ -366,9 +333,9 @@ class _SharedLease(Lease):
                         self._url, self._config, self._timeout
                     )
                 except PoolOpenError:
-                    # A pool that is open comes back by itself: in the lease's time, or too late.
-                    shared = REGISTRY.pools.get((Target.parse(self._url).key, loop))
-                    if shared is None or shared.pool.closed:
+                    # An open pool recovers by itself: in the lease's time, or too late for it.
+                    shared = manager._find(Target.parse(self._url).key, loop)  # noqa: SLF001
+                    if shared is None:
                         raise
                 if self._timeout is not None:
                     self._timeout = max(self._timeout - (monotonic() - began), 0)
@@ -389,29 +356,29 @@ async def _close_in_its_loop(pool: VectorPool, loop: asyncio.AbstractEventLoop |
         closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(pool.close(), loop))
         deadline = monotonic() + CLOSE_TIMEOUT
         while not closing.done() and loop.is_running() and monotonic() < deadline:
-            await asyncio.wait({closing}, timeout=LOOK_AGAIN)
+            await asyncio.wait({closing}, timeout=LOOP_CHECK_INTERVAL)
         if closing.done() and not closing.cancelled():
             closing.result()
             return
         if loop.is_running():
             logger.warning("pool %s is not closed: its event loop is blocked", pool.name)
             return
-    pool.abandon()  # its loop has ended
+    pool.abandon()  # its loop is not running
 
 
 def get_global_connection_manager() -> GlobalConnectionManager:
-    """The process-wide manager."""
+    """Return the process-wide manager."""
     return GlobalConnectionManager()
 
 
 async def warmup_global_connection_pools(
     urls: Iterable[str], config: ConnectionPoolConfig | None = None, *, strict: bool = False
 ) -> list[WarmupReport]:
-    """Opens pools before they are needed, see `GlobalConnectionManager.warmup_common_pools`."""
+    """Open pools in advance, see ``GlobalConnectionManager.warmup_common_pools``."""
     manager = get_global_connection_manager()
     return await manager.warmup_common_pools(urls, config, strict=strict)
 
 
 async def reset_global_connection_pools() -> None:
-    """Closes all pools and starts afresh, see `GlobalConnectionManager.reset_all_pools`."""
+    """Close all pools and forget all types, see ``GlobalConnectionManager.reset_all_pools``."""
     await get_global_connection_manager().reset_all_pools()

@@ -1,37 +1,36 @@
-"""Pools that keep no idle connection, for servers behind a pooler such as PgBouncer."""
+"""Pools that keep no idle connections, for servers behind a pooler such as PgBouncer."""
 
 from __future__ import annotations
 
 import asyncio
 
 import psycopg
-from psycopg_pool import AsyncNullConnectionPool, NullConnectionPool, PoolTimeout, pool, pool_async
+from psycopg_pool import AsyncNullConnectionPool, NullConnectionPool, PoolTimeout
 
 from nanospan.pool.connections import SyncVectorConnection, VectorConnection
-from nanospan.pool.deadline import within
 from nanospan.pool.opening import open_error
 from nanospan.pool.sync_vector_pool import SyncVectorPool
+from nanospan.pool.tasks import within
 from nanospan.pool.vector_pool import VectorPool
 
 __all__ = ["SyncVectorNullPool", "VectorNullPool"]
 
 
 class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
-    """A `VectorPool` that connects for each lease.
+    """A ``VectorPool`` that connects for each lease.
 
-    The types are shared all the same, so that connecting asks the server nothing more.
+    The types are shared, so that a new connection costs no look-up.
     """
 
     async def _getconn_unchecked(self, timeout: float) -> VectorConnection:
-        """Connects, or waits for who connected; unlike psycopg_pool's, not one after another."""
+        """Connect, or wait for a connection; unlike psycopg_pool's, leases connect concurrently."""
         if self._nconns >= self._max_size or timeout <= 0:
             return await super()._getconn_unchecked(timeout)
         self._nconns += 1
         try:
             return await within(timeout, self._connect())
         except BaseException as exc:
-            if self._claim_replacement():  # others began to wait for this one
-                self.run_task(pool_async.AddConnection(self))
+            self._request_replacement()  # other leases may wait for this one by now
             if isinstance(exc, (asyncio.TimeoutError, psycopg.errors.ConnectionTimeout)):
                 self._stats[self._REQUESTS_ERRORS] += 1
                 raise PoolTimeout from None
@@ -43,11 +42,11 @@ class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
         except (psycopg.Error, OSError) as exc:
             if isinstance(exc, psycopg.errors.ConnectionTimeout):
                 raise
-            error = open_error(self.policy, exc)
+            error = open_error(self.endpoint, exc)
         raise error  # outside the handler, so that it does not lead to the connection's password
 
     def _maybe_grow_pool(self) -> None:
-        """Connects when a lease begins, never in advance."""
+        """Do nothing: connections are opened when a lease begins, never in advance."""
 
     def _keep(self, connection: VectorConnection) -> None:
         connection.drop()
@@ -55,14 +54,14 @@ class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
 
 
 class _MayConnect(Exception):  # noqa: N818 - not an error
-    """A lease of a null pool may open a connection, which is counted already."""
+    """Tells a lease of a null pool to open a connection, which is counted already."""
 
 
 class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection]):
-    """The synchronous twin of `VectorNullPool`."""
+    """A ``SyncVectorPool`` that connects for each lease."""
 
     def _getconn_unchecked(self, timeout: float) -> SyncVectorConnection:
-        """Connects, or waits for who connected; unlike psycopg_pool's, without the pool's lock."""
+        """Connect, or wait for a connection; unlike psycopg_pool's, connects without the lock."""
         try:
             return super()._getconn_unchecked(timeout)
         except _MayConnect:
@@ -70,9 +69,7 @@ class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection
         try:
             return self._connect(timeout)
         except BaseException as exc:
-            with self._lock:
-                if self._claim_replacement():  # others began to wait for this one
-                    self.run_task(pool.AddConnection(self))
+            self._request_replacement()  # other leases may wait for this one by now
             if isinstance(exc, psycopg.errors.ConnectionTimeout):
                 self._stats[self._REQUESTS_ERRORS] += 1
                 raise PoolTimeout from None
@@ -90,11 +87,11 @@ class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection
         except psycopg.errors.ConnectionTimeout:
             raise
         except (psycopg.Error, OSError) as exc:
-            error = open_error(self.policy, exc)
+            error = open_error(self.endpoint, exc)
         raise error  # outside the handler, so that it does not lead to the connection's password
 
     def _maybe_grow_pool(self) -> None:
-        """Connects when a lease begins, never in advance."""
+        """Do nothing: connections are opened when a lease begins, never in advance."""
 
     def _add_to_pool(self, conn: SyncVectorConnection) -> None:
-        NullConnectionPool._add_to_pool(self, conn)  # noqa: SLF001 - keeps none
+        NullConnectionPool._add_to_pool(self, conn)  # noqa: SLF001 - keeps no connection idle

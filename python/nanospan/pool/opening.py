@@ -1,4 +1,4 @@
-"""Reaching a server before a pool is opened for it: a clear error in time, or it is there."""
+"""Reaching a server before a pool is opened for it, so that a failure is a clear error in time."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from nanospan.pool.connections import SyncVectorConnection, VectorConnection
-from nanospan.pool.deadline import within
 from nanospan.pool.errors import PoolOpenError
 from nanospan.pool.health import ask, ask_async
+from nanospan.pool.tasks import within
 
 if TYPE_CHECKING:
-    from nanospan.pool.policy import Endpoint
+    from nanospan.pool.endpoint import Endpoint
 
 __all__ = ["open_error", "reach_server", "reach_server_async"]
 
-# A pool would retry a wrong password for ever, and tell its callers of nothing but a time-out.
+# A pool of psycopg_pool would retry a wrong password for ever, and its callers would see time-outs.
+_FAILURES = (psycopg.Error, OSError, asyncio.TimeoutError, TimeoutError)
 
 
 async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
-    """Shows with a connection of its own that the server is there and lets us in.
+    """Connect once to check that the server is there and accepts the credentials.
 
-    Looks the types up on that connection if they are unknown or too old.
+    Looks the types up on that connection if they are stale.
 
     Args:
         endpoint: What to connect to, and with which settings.
-        seconds: Time limit of all attempts together, if the target has several hosts.
+        seconds: Time limit for all attempts together, if the target has several hosts.
 
     Raises:
         PoolOpenError: If the server does not answer in time, or refuses.
@@ -45,29 +46,28 @@ async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
 
 async def _reach_async(endpoint: Endpoint, seconds: float) -> None:
     deadline = monotonic() + seconds
-    parameters = endpoint.connect_parameters()
-    conninfo = endpoint.target.conninfo
-    connection = await VectorConnection.connect(conninfo, autocommit=True, **parameters)
+    connection = await VectorConnection.connect(
+        endpoint.target.conninfo, autocommit=True, **endpoint.connect_parameters()
+    )
     try:
-        if endpoint.types.stale(endpoint.config.type_cache_ttl):
+        if endpoint.types_are_stale():
             await ask_async(endpoint, connection, deadline - monotonic())
     finally:
         await connection.close()
 
 
 def reach_server(endpoint: Endpoint, seconds: float) -> None:
-    """The same without an event loop, see `reach_server_async`.
+    """Do the same without an event loop, see ``reach_server_async``.
 
     psycopg limits a synchronous attempt to whole seconds, from 2 on.
     """
     deadline = monotonic() + seconds
-    parameters = endpoint.connect_parameters()
     try:
         connection = SyncVectorConnection.connect(
-            endpoint.target.conninfo, autocommit=True, **parameters
+            endpoint.target.conninfo, autocommit=True, **endpoint.connect_parameters()
         )
         with closing(connection):
-            if endpoint.types.stale(endpoint.config.type_cache_ttl):
+            if endpoint.types_are_stale():
                 ask(endpoint, connection, deadline - monotonic())
     except _FAILURES as exc:
         error = open_error(endpoint, exc)
@@ -76,13 +76,11 @@ def reach_server(endpoint: Endpoint, seconds: float) -> None:
     raise error
 
 
-_FAILURES = (psycopg.Error, OSError, asyncio.TimeoutError, TimeoutError)
-
-
 def open_error(endpoint: Endpoint, cause: BaseException) -> PoolOpenError:
-    """What to raise instead of `cause`, outside its handler.
+    """Return the error to raise instead of ``cause``, after its handler has ended.
 
-    The original exception leads to the connection, which knows the password.
+    Raised within the handler, it would lead to the original exception, and so to the connection,
+    which knows the password.
     """
     target = endpoint.target
     if isinstance(cause, (asyncio.TimeoutError, TimeoutError, psycopg.errors.ConnectionTimeout)):
@@ -91,5 +89,6 @@ def open_error(endpoint: Endpoint, cause: BaseException) -> PoolOpenError:
     else:
         problem = target.redact(str(cause)).strip()
     error = PoolOpenError(f"cannot reach {target.masked}: {problem}")
-    error.sqlstate = getattr(cause, "sqlstate", None)
+    if isinstance(cause, psycopg.Error):
+        error.sqlstate = cause.sqlstate
     return error

@@ -1,115 +1,372 @@
-"""What the asynchronous and the synchronous pool share beside their policy."""
+"""The part of the asynchronous and the synchronous pool that they share: it never waits."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+import logging
+from contextlib import AbstractContextManager, contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from psycopg_pool import PoolTimeout
 from psycopg_pool.base import BasePool
+
+from nanospan.pool.connections import IDLE, Pooled
+from nanospan.pool.exhaustion import ConnectFailure, exhausted_error
+from nanospan.pool.lease_table import Holder, LeaseTable
+from nanospan.pool.policy import (
+    Fitness,
+    PoolCounts,
+    PoolPolicy,
+    Reconnection,
+    is_missing_type,
+)
+from nanospan.pool.pool_statistics import PoolStatistics
+from nanospan.recorder import process_recorder
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from psycopg_pool import TooManyRequests
+    from psycopg_pool.base import AttemptWithBackoff
+
+    from nanospan.pool.endpoint import Endpoint
     from nanospan.pool.errors import PoolExhausted
-    from nanospan.pool.policy import PoolPolicy
 
-__all__ = ["PolicyPool", "pool_arguments"]
+__all__ = ["PolicyPool"]
+
+logger = logging.getLogger("nanospan.pool")
+
+C = TypeVar("C", bound=Pooled)
 
 
-class PolicyPool(BasePool):
-    """A pool of psycopg_pool that asks a `PoolPolicy` for its decisions.
+class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycopg_pool's classes
+    """A pool of psycopg_pool that asks a ``PoolPolicy`` for its decisions.
 
     Attributes:
-        policy: The policy, of this pool alone.
-        kind: `async` or `sync`.
+        kind: ``async`` or ``sync``.
+        endpoint: The database, the settings and the types.
+        config: The settings.
+        policy: The decisions.
+        leases: Who holds the connections.
+        statistics: How long leases waited and lasted, and connecting took.
+        disowned: Whether the pool belongs to the process that this one was forked from.
     """
 
-    kind: str
+    kind: ClassVar[str]
 
-    policy: PoolPolicy
-    _waiting: deque[Any]
+    _pool: deque[C]
+    _waiting: deque[Any]  # of the waiting clients, whose type differs between both pools
+    _guard: AbstractContextManager[object]
+    """Held while the counts change; reentrant."""
+
+    def _set_up(self, endpoint: Endpoint, distrust: Callable[[], None]) -> None:
+        """Set what does not depend on psycopg_pool.
+
+        Args:
+            endpoint: What the pool connects to.
+            distrust: Called when a lease failed or came back broken, or the pool was closed.
+        """
+        self.endpoint = endpoint
+        self.config = endpoint.config
+        self._types = endpoint.types
+        self.policy = PoolPolicy(endpoint.config)
+        self.leases = LeaseTable()
+        self.statistics = PoolStatistics(endpoint.target.masked)
+        self.disowned = False
+        self._distrust = distrust
+        self._doubted_at = 0.0
+        self._last_failure: tuple[float, str] | None = None
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments of psycopg_pool's classes."""
+        config = self.config
+        return {
+            "conninfo": self.endpoint.target.conninfo,
+            "kwargs": self.endpoint.connect_arguments,
+            "open": False,
+            "name": self.endpoint.target.masked,
+            "min_size": 0 if config.null_pool else config.min_size,
+            "max_size": config.max_size,
+            "timeout": config.timeout,
+            "max_waiting": config.max_waiting,
+            "max_lifetime": config.recycle,
+            "max_idle": config.max_idle,
+        }
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """`min_size` and `max_size`."""
+        """``min_size`` and ``max_size``."""
         return self._min_size, self._max_size
 
     @property
     def idle_connections(self) -> int:
-        """How many connections wait to be leased."""
+        """The number of idle connections."""
         return len(self._pool)
 
     @property
     def waiting_leases(self) -> int:
-        """How many leases wait for a connection."""
+        """The number of leases that wait for a connection."""
         return len(self._waiting)
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open: idle and leased."""
-        return len(self._pool) + len(self.policy.leases)
+        """The number of open connections, idle or leased."""
+        return len(self._pool) + len(self.leases)
+
+    def exhausted(self, waited: float | None) -> PoolExhausted:
+        """Count a failed lease and return its error, see ``exhausted_error``."""
+        self.statistics.timeouts += 1
+        now = monotonic()
+        failure = None
+        if self._last_failure is not None:
+            failed_at, text = self._last_failure
+            failure = ConnectFailure(now - failed_at, text)
+        holders = self.leases.views(now)
+        return exhausted_error(self.endpoint, self._counts(), holders, waited, failure)
+
+    def lease_failed(self, connection: Pooled, error: BaseException | None) -> None:
+        """Distrust the types if a lease's statement was refused because a type is missing."""
+        if is_missing_type(error, connection.pgconn.get_error_message()):
+            self._types.distrust(monotonic())
 
     def disown(self) -> None:
-        """Lets go of what belongs to the process that this one was forked from."""
-        self.policy.disowned = True
+        """Forget all connections in a forked child, as they belong to the parent."""
+        self.disowned = True
         self._closed = True
         self._pool.clear()
         self._waiting.clear()
-        self.policy.leases.clear()
+        self.leases.clear()
+
+    def abandon(self) -> None:
+        """Close the idle connections of a pool whose event loop is gone, awaiting nothing."""
+        self._closed = True
+        while self._pool:
+            self._pool.popleft().drop()
+        self.leases.clear()
+
+    # Leases
+
+    def _request_lease(self, holder: Holder) -> float:
+        """Count the lease that ``holder`` asks for; return the monotonic time."""
+        if self.config.capture_stacks:
+            holder.capture_stack(inspect.currentframe())
+        self._stats[self._REQUESTS_NUM] += 1
+        return monotonic()
+
+    def _lease_error(self, error: PoolTimeout | TooManyRequests, began: float) -> PoolExhausted:
+        """Return the error to raise instead of psycopg_pool's."""
+        if not isinstance(error, PoolTimeout):
+            return self.exhausted(None)
+        self._distrust()
+        return self.exhausted(monotonic() - began)
+
+    def _begin_lease(self, connection: C, holder: Holder, began: float, now: float) -> None:
+        connection._pool = self  # noqa: SLF001 - so that leaving a block does not close it
+        self.leases.begin(connection, holder, now)
+        if self._waiting:  # for this connection, while it was not certain to be leased
+            self._maybe_grow_pool()
+        self.statistics.wait.record(now - began)
+
+    def _end_lease(self, connection: C, now: float) -> int:
+        """Record what the lease tells; return the connection's transaction status."""
+        if getattr(connection, "_pool", None) is not self:
+            self._check_pool_putconn(connection)  # type: ignore[arg-type]
+        holder = self.leases.end(connection)
+        if holder is not None:
+            held = now - holder.since
+            self.statistics.hold.record(held)
+            self._stats[self._USAGE_MS] += int(1000 * held)
+        connection.alive_at = now
+        pgconn = connection.pgconn
+        if pgconn.error_message:  # of its last statement, caught or not
+            self.lease_failed(connection, None)
+        status = pgconn.transaction_status
+        if status != IDLE and connection.closed:
+            # The server may have ended other connections, too.
+            self._distrust()
+            self._doubt_idle()
+        return status
+
+    def _doubt_idle(self) -> None:
+        """Mark idle connections for a health check."""
+        self._doubted_at = monotonic()
+
+    # Idle connections
+
+    def _pop_idle(self, now: float) -> C | None:
+        """Take the connection that was idle longest; replace those whose lifetime is over."""
+        idle = self._pool
+        while idle:
+            connection = idle.popleft()
+            self._nconns_min = min(self._nconns_min, len(idle))
+            if not connection.is_expired(now):
+                return connection
+            self._replace(connection)
+        return None
+
+    def _take_outdated(self) -> list[tuple[C, Fitness]]:
+        """Take out of the pool the idle connections that are not FIT to stay there."""
+        now = monotonic()
+        with self._guard:
+            judged = [
+                (each, self.policy.sweep_fitness(each, self._types, now)) for each in self._pool
+            ]
+            outdated = [pair for pair in judged if pair[1] is not Fitness.FIT]
+            for connection, _ in outdated:
+                self._pool.remove(connection)
+        return outdated
+
+    def _report_leaks(self) -> None:
+        """Log each lease held for longer than ``leak_after``, once."""
+        leak_after = self.config.leak_after
+        if leak_after is None:
+            return
+        for holder in self.leases.overdue(leak_after, monotonic()):
+            logger.warning(
+                "a connection of pool %s has been held for more than %g s: %s%s",
+                self.name,
+                leak_after,
+                holder,
+                "".join(f"\n  {place}" for place in holder.stack),
+            )
+
+    @contextmanager
+    def _health_check(self, connection: C, seconds: float) -> Iterator[None]:
+        """Replace a connection, and so close it, unless the block that asks the server succeeds.
+
+        Args:
+            connection: Taken out of the pool, with no transaction.
+            seconds: The time limit of the block.
+        """
+        works = False
+        began = monotonic()
+        try:
+            with process_recorder().track_operation("pool_health_check"):
+                yield
+            connection.alive_at = began
+            works = self._types.is_current(connection.generation)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the connection does not work
+            logger.info("a connection of pool %s does not answer: %s", self.name, exc)
+            self._stats[self._CONNECTIONS_LOST] += 1
+            self._doubt_idle()
+            if monotonic() - began >= seconds:
+                # The server was silent until the limit; asking the others would take as long each.
+                self._replace_all_idle()
+        finally:
+            if not works:
+                self._replace(connection)
+
+    # Opening and closing connections
+
+    def _request_connection(self) -> None:
+        """Have a worker open a connection, which is counted already."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _watch_connect(self) -> Iterator[None]:
+        """Record how long the block took to connect, or why it failed."""
+        began = monotonic()
+        try:
+            yield
+        except Exception as exc:
+            redacted = self.endpoint.target.redact(str(exc))
+            text = " ".join(redacted.split()) or type(exc).__name__
+            if self._last_failure is None:
+                logger.warning("pool %s cannot connect, and keeps trying: %s", self.name, text)
+            self._last_failure = (monotonic(), text)
+            raise
+        if self._last_failure is not None:
+            logger.info("pool %s connects again", self.name)
+            self._last_failure = None
+        self.statistics.connect.record(monotonic() - began)
+
+    @contextmanager
+    def _prepare(self, connection: C) -> Iterator[None]:
+        """Give a new connection the types, which the block looks up; close it if that fails."""
+        try:
+            yield
+        except BaseException:
+            connection.drop()
+            raise
+        current = self._types.current
+        if current is not None:
+            # They may have changed while the connection was being made.
+            if not current.known_to(connection.adapters):
+                current.register(connection.adapters)
+            connection.generation = current.generation
+        connection.alive_at = monotonic()
+        connection.watch()
+
+    def _next_attempt(self, failed: AttemptWithBackoff | None) -> AttemptWithBackoff | None:
+        """Return when to try again to connect, or None if the connection is not needed any more."""
+        with self._guard:
+            if not self.policy.retries(self._counts()):
+                self._nconns -= 1
+                return None
+        attempt = failed or Reconnection()
+        attempt.update_delay(monotonic())
+        return attempt
+
+    def _replace(self, connection: C) -> None:
+        """Close a connection, and open another if it is needed."""
+        connection.drop()
+        self._request_replacement()
+
+    def _request_replacement(self) -> None:
+        """Have a connection opened in the place of one that is gone, if it is needed."""
+        with self._guard:
+            if self._closed:
+                return
+            if self.policy.replaces(self._counts()):
+                self._request_connection()
+            else:
+                self._nconns -= 1
+
+    def _replace_all_idle(self) -> None:
+        with self._guard:
+            while self._pool:
+                self._replace(self._pool.popleft())
+
+    def _maybe_grow_pool(self) -> None:
+        """Open a connection for each waiting lease, as far as ``max_size`` allows."""
+        with self._guard:
+            growth = self.policy.growth(self._counts())
+            self._nconns += growth
+            for _ in range(growth):
+                self._request_connection()
+
+    def _top_up(self) -> None:
+        """Open the connections that are missing to ``min_size``."""
+        with self._guard:
+            missing = self.policy.missing(self._counts())
+            self._nconns += missing
+            for _ in range(missing):
+                self._request_connection()
+
+    def _change_sizes(self, min_size: int, max_size: int | None) -> None:
+        """Validate the sizes, and close or open connections accordingly."""
+        with self._guard:
+            self._min_size, self._max_size = self._check_size(min_size, max_size)
+            for _ in range(self.policy.surplus(self._counts())):
+                self._replace(self._pool.popleft())
+            self._top_up()
+            self._maybe_grow_pool()
 
     def _check_size(self, min_size: int, max_size: int | None) -> tuple[int, int]:
-        """The sizes, unless they make no pool, as psycopg_pool says of integers only."""
+        """Return the sizes; raise ValueError if they are not integers, or out of range."""
         for name, size in (("min_size", min_size), ("max_size", max_size)):
             if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
-                raise ValueError(f"{name} must be an integer, not {size!r}")
+                raise ValueError(f"{name} must be an integer, got {size!r}")
         return super()._check_size(min_size, max_size)
 
-    def exhausted(self, waited: float | None) -> PoolExhausted:
-        """The error of a lease, see `PoolPolicy.exhausted`."""
-        return self.policy.exhausted(self.sizes, len(self._waiting), waited)
-
-    def _claim_growth(self) -> int:
-        """How many connections to open, so that each waiting lease has one; counts them as open."""
-        under_way = self._nconns - self.open_connections
-        growth = min(len(self._waiting) - under_way, self._max_size - self._nconns)
-        self._nconns += max(growth, 0)
-        return growth
-
-    def _claim_missing(self) -> int:
-        """How many connections to open, so that there are `min_size`; counts them as open."""
-        missing = max(self._min_size - self._nconns, 0)
-        self._nconns += missing
-        return missing
-
-    def _claim_replacement(self) -> bool:
-        """Whether to open a connection in the place of one that was closed."""
-        if self._closed:
-            return False
-        unneeded = self.policy.config.null_pool and not self._waiting
-        surplus = self._nconns > self._max_size or unneeded
-        self._nconns -= surplus
-        return not surplus
-
-    def _claim_retry(self) -> bool:
-        """Whether to go on trying to open a connection, as it is needed."""
-        needed = self._nconns <= self._min_size or bool(self._waiting)
-        self._nconns -= not needed
-        return needed
-
-
-def pool_arguments(policy: PoolPolicy, configure: Callable[[Any], Any]) -> dict[str, Any]:
-    """Arguments of psycopg_pool's classes."""
-    config = policy.config
-    return {
-        "conninfo": policy.target.conninfo,
-        "kwargs": policy.connect_arguments,
-        "configure": configure,
-        "open": False,
-        "name": policy.target.masked,
-        "min_size": 0 if config.null_pool else config.min_size,
-        "max_size": config.max_size,
-        "timeout": config.timeout,
-        "max_waiting": config.max_waiting,
-        "max_lifetime": config.recycle,
-        "max_idle": config.max_idle,
-    }
+    def _counts(self) -> PoolCounts:
+        return PoolCounts(
+            min_size=self._min_size,
+            max_size=self._max_size,
+            total=self._nconns,
+            opening=self._nconns - self.open_connections,
+            idle=len(self._pool),
+            waiting=len(self._waiting),
+        )

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from psycopg_pool import PoolTimeout
-from psycopg_pool.pool_async import WaitingClient
 
-from nanospan.pool.connections import VectorConnection
+if TYPE_CHECKING:
+    from nanospan.pool.connections import VectorConnection
 
 __all__ = ["WaitingLease"]
 
 
-class WaitingLease(WaitingClient[VectorConnection]):
-    """A place in the queue: a future instead of psycopg_pool's condition and its lock."""
+class WaitingLease:
+    """A place in the queue: a future instead of psycopg_pool's condition and its lock.
 
-    __slots__ = ("_future",)
+    Attributes:
+        conn: The connection, once it was given.
+        error: Why the waiter has left without a connection.
+    """
+
+    __slots__ = ("_future", "conn", "error")
 
     def __init__(self) -> None:
-        self.conn = None
-        self.error = None
+        self.conn: VectorConnection | None = None
+        self.error: BaseException | None = None
         self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def wait(self, timeout: float) -> VectorConnection:
-        """The connection, or `PoolTimeout` after `timeout` seconds, or the error of `fail`."""
-        timer = asyncio.get_running_loop().call_later(timeout, self._end, PoolTimeout())
+        """Return the connection that ``give`` passes, or raise the error that ``fail`` passes.
+
+        Raises:
+            PoolTimeout: After ``timeout`` seconds.
+        """
+        timer = asyncio.get_running_loop().call_later(timeout, self.fail, PoolTimeout())
         try:
             await self._future
         except asyncio.CancelledError as exc:
-            self.error = exc  # refuses what comes from now on
+            self.error = exc  # so that a connection that comes from now on is rejected
             raise
         finally:
             timer.cancel()
@@ -37,24 +46,19 @@ class WaitingLease(WaitingClient[VectorConnection]):
             raise self.error
         return cast("VectorConnection", self.conn)
 
-    async def set(self, conn: VectorConnection) -> bool:
-        """Gives the connection, unless nobody waits here any more; says which."""
+    def give(self, connection: VectorConnection) -> bool:
+        """Give the waiter a connection; return False if it has left."""
         if self.conn is not None or self.error is not None:
             return False
-        self.conn = conn
+        self.conn = connection
         self._wake()
         return True
 
-    async def fail(self, error: Exception) -> bool:
-        """Gives an error instead, under the same condition."""
-        return self._end(error)
-
-    def _end(self, error: Exception) -> bool:
-        if self.conn is not None or self.error is not None:
-            return False
-        self.error = error
-        self._wake()
-        return True
+    def fail(self, error: Exception) -> None:
+        """Make the waiter raise ``error``, unless it has left."""
+        if self.conn is None and self.error is None:
+            self.error = error
+            self._wake()
 
     def _wake(self) -> None:
         if not self._future.done():

@@ -1,4 +1,4 @@
-"""Who still uses a pool."""
+"""The objects that use a pool."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ __all__ = ["References"]
 class References:
     """Weak references to the objects that use a pool, by identity.
 
-    Unlike a `WeakSet` it needs no hash, so any dataclass can be a store. Adding an object again
-    costs one dictionary look-up. Safe to use from several threads.
+    Unlike in a ``WeakSet``, objects need no hash, so any dataclass can be a store. Adding an object
+    again costs one dictionary look-up. Safe to use from several threads.
     """
 
     __slots__ = ("__weakref__", "_by_id")
 
     def __init__(self) -> None:
-        """Begins without any."""
         self._by_id: dict[int, weakref.ref[object]] = {}
 
     def __len__(self) -> int:
-        """How many live."""
+        """Return how many of the objects are alive."""
         return len(self._by_id)
 
     def add(self, store: object) -> None:
-        """Remembers `store` for as long as it lives.
+        """Count ``store`` while it lives.
 
         Raises:
-            TypeError: If `store` cannot be weakly referenced.
+            TypeError: If ``store`` cannot be weakly referenced.
         """
         identity = id(store)
         by_id = self._by_id
@@ -43,7 +42,7 @@ class References:
         except TypeError:
             kind = type(store).__name__
             msg = (
-                f"store_ref must be weakly referenceable, {kind} is not; pass the object that uses "
+                f"store_ref must be weakly referenceable, got {kind}; pass the object that uses "
                 "the pool, or add '__weakref__' to its __slots__"
             )
             raise TypeError(msg) from None

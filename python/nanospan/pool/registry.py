@@ -1,4 +1,4 @@
-"""All pools of this process, asynchronous and synchronous, with what they share."""
+"""All pools of this process, asynchronous and synchronous, and the types they share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nanospan.pool.config import ConnectionPoolConfig
-from nanospan.pool.measurements import measure
+from nanospan.pool.endpoint import Endpoint
+from nanospan.pool.semantic_conventions import measure
 from nanospan.pool.shared_pool import SharedPool
 from nanospan.pool.vector_types import TypeCache
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from nanospan.values.measurements import Measurement
 
 PoolKey: TypeAlias = "tuple[str, asyncio.AbstractEventLoop | None]"
-"""Which database, and in which event loop; no loop for synchronous pools."""
+"""``Target.key`` of the database, and the event loop; ``None`` for synchronous pools."""
 
 __all__ = ["REGISTRY", "PoolKey", "PoolRegistry", "check_config"]
 
@@ -30,41 +31,45 @@ logger = logging.getLogger("nanospan.pool")
 class PoolRegistry:
     """The pools of a process and the types of their databases. Safe to use from any thread.
 
+    A forked child starts with an empty registry.
+
     Attributes:
         pools: Every pool.
-        warm: Those that are believed to be healthy, for each event loop under the very strings
-            callers pass, so that a warm call parses nothing, builds no key and reads no clock.
-        types: What is known of each database.
+        warm: For each event loop, the pools that count as healthy, by the very strings callers
+            pass, so that a call for a warm pool parses nothing, builds no key and reads no clock.
+        types: The types of each database.
     """
 
     def __init__(self) -> None:
-        """Begins empty; in a forked child, too."""
         self.pools: dict[PoolKey, SharedPool[Any]] = {}
         self.warm: dict[asyncio.AbstractEventLoop | None, dict[str, SharedPool[Any]]] = {}
         self.types = TypeCache()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._leave_to_parent)
+        os.register_at_fork(after_in_child=self._reset_in_child)
 
-    def _leave_to_parent(self) -> None:
-        # The parent's sockets are neither used nor told goodbye, which would end its sessions.
+    def _reset_in_child(self) -> None:
+        # Closing the parent's connections properly would end its sessions on the server.
         for shared in self.pools.values():
             shared.pool.disown()
         self.pools.clear()
         self.warm.clear()
         self.types = TypeCache()  # a look-up may have been under way
 
+    def endpoint(self, target: Target, config: ConnectionPoolConfig) -> Endpoint:
+        """Return the endpoint of a database, which shares its types with all others."""
+        return Endpoint(target, config, self.types.of(target.database, target.masked))
+
     def prepare(
         self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
     ) -> SharedPool[Any]:
-        """All that a new pool needs; a closed one that it replaces leaves its users to it."""
-        types = self.types.of(target.database, target.masked)
-        cool = partial(self._cool, key[1])
-        shared: SharedPool[Any] = SharedPool(target, config or ConnectionPoolConfig(), types, cool)
-        if (closed := self.pools.get(key)) is not None:  # by someone who got it from us
+        """Return all that a new pool needs; it inherits the users of a closed pool it replaces."""
+        endpoint = self.endpoint(target, config or ConnectionPoolConfig())
+        shared: SharedPool[Any] = SharedPool(endpoint, partial(self._cool, key[1]))
+        if (closed := self.pools.get(key)) is not None:  # closed by one of its users
             shared.references = closed.references
         return shared
 
     def _cool(self, loop: asyncio.AbstractEventLoop | None, shared: SharedPool[Any]) -> None:
+        """Remove a pool from ``warm``."""
         named = self.warm.get(loop, {})
         for alias, other in list(named.items()):
             if other is shared:
@@ -73,12 +78,12 @@ class PoolRegistry:
             self.warm.pop(loop, None)
 
     def forget(self, key: PoolKey) -> None:
-        """Removes a pool under all its names."""
+        """Remove a pool under all its names."""
         if (shared := self.pools.pop(key, None)) is not None:
             self._cool(key[1], shared)
 
     def drop_dead_loops(self) -> None:
-        """Removes the pools of event loops that are closed, and closes their connections."""
+        """Remove the pools of closed event loops, and close their connections."""
         for key, shared in list(self.pools.items()):
             if key[1] is not None and key[1].is_closed():
                 self.forget(key)
@@ -87,15 +92,15 @@ class PoolRegistry:
     def take_closable(
         self, target_key: str | None, *, synchronous: bool, force: bool
     ) -> Iterator[tuple[PoolKey, SharedPool[Any]] | None]:
-        """Removes the pools that may be closed, and gives them to be closed.
+        """Remove the pools that may be closed, and yield them for the caller to close.
 
         Args:
-            target_key: Only of this target; `None` for all.
-            synchronous: Which kind of pool.
-            force: Whether also those that living objects use.
+            target_key: ``Target.key`` of the pools; ``None`` for all.
+            synchronous: Whether to take the synchronous pools or the asynchronous ones.
+            force: Whether to take pools that objects still use, too.
 
         Yields:
-            Each removed pool, and `None` for each that stays.
+            Each removed pool, and ``None`` for each that stays because objects use it.
         """
         for key, shared in list(self.pools.items()):
             if target_key not in {None, key[0]} or (key[1] is None) is not synchronous:
@@ -103,7 +108,7 @@ class PoolRegistry:
             users = len(shared.references)
             if users and not force:
                 logger.warning(
-                    "pool %s stays open: %d objects use it", shared.policy.target.masked, users
+                    "pool %s stays open: %d objects use it", shared.endpoint.target.masked, users
                 )
                 yield None
             else:
@@ -111,11 +116,11 @@ class PoolRegistry:
                 yield key, shared
 
     def named(self) -> dict[str, SharedPool[Any]]:
-        """Every pool under a name of its own: its masked URL, numbered where several are equal."""
+        """Return all pools by masked URL, numbered where several are equal."""
         self.drop_dead_loops()
         named: dict[str, SharedPool[Any]] = {}
         for shared in list(self.pools.values()):
-            masked = name = shared.policy.target.masked
+            masked = name = shared.endpoint.target.masked
             number = 1
             while name in named:
                 number += 1
@@ -124,22 +129,22 @@ class PoolRegistry:
         return named
 
     def statistics(self) -> dict[str, dict[str, Any]]:
-        """What `get_pool_statistics` gives."""
+        """Return what ``get_pool_statistics`` returns."""
         return {name: shared.statistics() for name, shared in self.named().items()}
 
     def measurements(self) -> Iterator[Measurement]:
-        """The state of every pool, for exporters."""
-        return measure(self.named())
+        """Yield the state of every pool, for exporters."""
+        return measure({name: shared.pool for name, shared in self.named().items()})
 
 
 def check_config(config: object) -> None:
-    """Refuses what is no settings with a `TypeError`."""
+    """Raise TypeError unless ``config`` is a ConnectionPoolConfig or None."""
     if config is not None and not isinstance(config, ConnectionPoolConfig):
         raise TypeError(
-            f"config is a ConnectionPoolConfig, not {type(config).__name__}; "
-            "ConnectionPoolConfig.from_memfuse_config reads one from a mapping"
+            f"config must be a ConnectionPoolConfig, got {type(config).__name__}; convert a "
+            "mapping with ConnectionPoolConfig.from_memfuse_config()"
         )
 
 
 REGISTRY = PoolRegistry()
-"""Of this process."""
+"""The registry of this process."""

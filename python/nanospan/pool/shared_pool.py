@@ -1,4 +1,4 @@
-"""One pool as a manager keeps it: with its users, its health and its figures."""
+"""One pool as a manager keeps it: with its users and until when it counts as healthy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from nanospan.pool.policy import PoolPolicy
 from nanospan.pool.references import References
 
 if TYPE_CHECKING:
@@ -15,18 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nanospan.pool.config import ConnectionPoolConfig
-    from nanospan.pool.conninfo import Target
-    from nanospan.pool.sync_vector_pool import SyncVectorPool
-    from nanospan.pool.vector_pool import VectorPool
-    from nanospan.pool.vector_types import DatabaseTypes
+    from nanospan.pool.endpoint import Endpoint
+    from nanospan.pool.pool_base import PolicyPool
 
 __all__ = ["SharedPool"]
 
 logger = logging.getLogger("nanospan.pool")
 
-P = TypeVar("P", bound="VectorPool | SyncVectorPool", covariant=True)  # noqa: PLC0105 - one letter says it
+P = TypeVar("P", bound="PolicyPool[Any]", covariant=True)  # noqa: PLC0105 - one letter says it
 
-# What `get_stats` leaves out as long as it is zero.
+# What `get_stats` leaves out while it is zero.
 _COUNTERS = (
     "requests_num",
     "requests_queued",
@@ -42,79 +39,71 @@ _COUNTERS = (
 
 
 class SharedPool(Generic[P]):
-    """A pool, who uses it, and until when it is believed to be healthy. Waits for nothing.
+    """A pool, its users, and until when it counts as healthy.
 
-    May be used from any thread.
+    May be used from any thread; no method waits.
 
     Attributes:
-        pool: The pool itself, set before anybody else sees this.
-        policy: Its policy.
+        pool: The pool, which the manager sets before others can see this.
+        endpoint: What the pool connects to.
         config: Settings equal to the pool's own; the object that was last compared with them.
-        references: The objects that use it.
-        healthy_until: Moment of the monotonic clock up to which no health check is needed;
-            0 once the pool is closed. An event loop that was blocked then may give the pool once
-            more before its timer ends the trust; leases check their connections themselves.
+        references: The objects that use the pool.
+        healthy_until: Monotonic time until which no health check is needed; 0 once the pool is
+            closed. A blocked event loop may hand the pool out once more before its timer calls
+            ``distrust``; leases check their connections themselves.
     """
 
     pool: P
 
-    def __init__(
-        self,
-        target: Target,
-        config: ConnectionPoolConfig,
-        types: DatabaseTypes,
-        cool: Callable[[SharedPool[P]], None],
-    ) -> None:
-        """Prepares the pool's policy; the manager makes the pool.
+    def __init__(self, endpoint: Endpoint, on_distrust: Callable[[SharedPool[P]], None]) -> None:
+        """Prepare for the pool that the manager makes.
 
         Args:
-            target: The database.
-            config: The pool's settings.
-            types: What is known of the database's types.
-            cool: Called when the pool is no longer believed to be healthy.
+            endpoint: What the pool connects to.
+            on_distrust: Called when the pool no longer counts as healthy.
         """
-        self._cool = cool
-        self.config = config
+        self._on_distrust = on_distrust
+        self.endpoint = endpoint
+        self.config = endpoint.config
         self.references = References()
         self.healthy_until = 0.0
         self._expiry: asyncio.TimerHandle | None = None
-        self.policy = PoolPolicy(target, config, types, self.distrust)
         self._warned_of_config = False
 
     def distrust(self) -> None:
-        """Makes the next use check the health."""
+        """Make the next use check the pool's health."""
         self.healthy_until = 0.0
-        self._cool(self)
+        self._on_distrust(self)
 
     def trust(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Notes that the pool was healthy just now, unless it was closed meanwhile.
+        """Record that the pool was healthy just now, unless it was closed meanwhile.
 
         Args:
-            loop: The running event loop, which ends the trust in time; without one, who asks looks
-                at `healthy_until`.
+            loop: The running event loop, which calls ``distrust`` after ``health_check_interval``;
+                without one, callers compare ``healthy_until`` with the clock.
         """
         if self.pool.closed:
             return
-        self.healthy_until = monotonic() + self.config.health_check_interval
+        interval = self.config.health_check_interval
+        self.healthy_until = monotonic() + interval
         if loop is not None:
             if self._expiry is not None:
                 self._expiry.cancel()
-            interval = self.config.health_check_interval
             self._expiry = loop.call_later(interval, _expire, weakref.ref(self))
 
     def compare(self, config: ConnectionPoolConfig) -> None:
-        """Warns, once, if `config` differs from the settings the pool was opened with."""
+        """Warn, once, if ``config`` differs from the settings the pool was opened with."""
         if config == self.config:
-            self.config = config  # the same object is recognised without comparing again
+            self.config = config  # so that the same object is recognised without comparing again
         elif not self._warned_of_config:
             self._warned_of_config = True
             logger.warning(
                 "pool %s is open with other settings than asked for, and keeps them",
-                self.policy.target.masked,
+                self.endpoint.target.masked,
             )
 
     def statistics(self) -> dict[str, Any]:
-        """Settings, users, state, psycopg_pool's counters (0 by default) and distributions."""
+        """Return settings, users, state, psycopg_pool's counters and distributions."""
         pool = self.pool
         counts = {**dict.fromkeys(_COUNTERS, 0), **pool.get_stats()}
         return {
@@ -128,9 +117,18 @@ class SharedPool(Generic[P]):
             "kind": pool.kind,
             "size": counts["pool_size"],
             "available": counts["pool_available"],
-            "leased": len(self.policy.leases),
+            "leased": len(pool.leases),
             "waiting": counts["requests_waiting"],
-            **self.policy.figures(),
+            **pool.statistics.as_dict(),
+            "holders": [
+                {
+                    "label": holder.label,
+                    "owner": holder.owner,
+                    "seconds": holder.seconds,
+                    "stack": list(holder.stack),
+                }
+                for holder in pool.leases.views(monotonic())
+            ],
         }
 
 

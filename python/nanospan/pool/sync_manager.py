@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any
+from time import monotonic
+from typing import TYPE_CHECKING
 
 import psycopg
 
-from nanospan import get_performance_monitor
 from nanospan.pool.conninfo import Target
 from nanospan.pool.lease import SyncLease
+from nanospan.pool.manager_base import PoolManager
 from nanospan.pool.null_pools import SyncVectorNullPool
 from nanospan.pool.opening import reach_server
 from nanospan.pool.registry import REGISTRY, PoolKey, check_config
 from nanospan.pool.sync_vector_pool import SyncVectorPool
-from nanospan.pool.warmup import WarmupReport, check_urls, conclude, display_name
+from nanospan.pool.warmup import Warmup, WarmupReport, check_urls, conclude
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,45 +29,28 @@ if TYPE_CHECKING:
 
 __all__ = ["SyncConnectionManager", "get_sync_connection_manager"]
 
-AT_EXIT = 1.0
-"""Seconds that each pool may take to close at the end of the interpreter."""
+CLOSE_TIMEOUT = 5.0
+"""Seconds that each pool may take to close."""
+EXIT_TIMEOUT = 1.0
+"""The same at the exit of the interpreter."""
 
 
-class SyncConnectionManager:
-    """`GlobalConnectionManager` for programs without an event loop: a pool per process and URL.
+class SyncConnectionManager(PoolManager[SyncVectorPool]):
+    """``GlobalConnectionManager`` for programs without an event loop: a pool per process and URL.
 
-    A singleton. Shares settings, the types of databases and statistics with the asynchronous one;
-    its methods do what theirs do, and may be called from any thread. Not to be used inside an
-    event loop, which it would hold up. Its pools are closed when the interpreter ends.
+    A singleton. Shares the types of databases and the statistics with the asynchronous manager.
+    The methods do the same, and may be called from any thread, but not within an event loop, which
+    they would block. The pools are closed when the interpreter exits.
     """
 
-    _instance: SyncConnectionManager | None = None
-    _creation = threading.Lock()
-
-    def __new__(cls) -> SyncConnectionManager:  # noqa: PYI034 - one instance for all subclasses
-        """The one instance, made by the first caller."""
-        with cls._creation:
-            if SyncConnectionManager._instance is None:
-                instance = super().__new__(cls)
-                instance._set_up()
-                SyncConnectionManager._instance = instance
-            return SyncConnectionManager._instance
+    kind = "sync"
 
     def _set_up(self) -> None:
-        self._begin()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._leave_to_parent)
+        super()._set_up()
         atexit.register(self._close_at_exit)
-        monitor = get_performance_monitor()
-        monitor.add_source(REGISTRY.measurements)
-        self._access = monitor.operation("connection_pool_access")
 
-    def _begin(self) -> None:
-        self._attending: dict[str, threading.Lock] = {}
-
-    def _leave_to_parent(self) -> None:
-        SyncConnectionManager._creation = threading.Lock()
-        self._begin()
+    def _forget_openings(self) -> None:
+        self._locks: dict[str, threading.Lock] = {}
 
     def get_connection_pool(
         self,
@@ -76,17 +58,14 @@ class SyncConnectionManager:
         config: ConnectionPoolConfig | None = None,
         store_ref: object | None = None,
     ) -> SyncVectorPool:
-        """The shared pool of a database, see `GlobalConnectionManager.get_connection_pool`.
+        """Return the shared pool of a database.
+
+        Arguments and exceptions are those of ``GlobalConnectionManager.get_connection_pool``.
 
         Returns:
-            An open `psycopg_pool.ConnectionPool`. Do not close it; others use it.
-
-        Raises:
-            PoolOpenError: If the server does not answer within `connection_timeout`, or refuses.
-            ConninfoError: If `db_url` cannot be read.
-            TypeError: If `store_ref` cannot be weakly referenced, or `config` is something else.
+            An open ``psycopg_pool.ConnectionPool``. Do not close it, as it is shared.
         """
-        with self._access.track():
+        with self._track_access():
             shared = self._shared(db_url, config)
             if store_ref is not None:
                 shared.references.add(store_ref)
@@ -100,9 +79,9 @@ class SyncConnectionManager:
         config: ConnectionPoolConfig | None = None,
         timeout: float | None = None,
     ) -> SyncLease:
-        """Leases a connection: `with manager.lease(url) as connection:`.
+        """Lease a connection: ``with manager.lease(url) as connection:``.
 
-        See `GlobalConnectionManager.lease`.
+        See ``GlobalConnectionManager.lease``.
         """
         return _SharedLease(self, db_url, config, timeout, label)
 
@@ -113,16 +92,16 @@ class SyncConnectionManager:
         *,
         strict: bool = False,
     ) -> list[WarmupReport]:
-        """Opens pools before they are needed, see `GlobalConnectionManager.warmup_common_pools`."""
+        """Open pools in advance, see ``GlobalConnectionManager.warmup_common_pools``."""
         every = check_urls(urls)
         with ThreadPoolExecutor(max(len(every), 1), "nanospan-warmup") as threads:
             reports = list(threads.map(lambda url: self._warm_up(url, config), every))
         return conclude(reports, strict=strict)
 
     def is_pool_healthy(self, pool: SyncVectorPool, url: str) -> bool:
-        """Whether a pool works, see `GlobalConnectionManager.is_pool_healthy`."""
-        shared = REGISTRY.pools.get((Target.parse(url).key, None))
-        if shared is None or shared.pool is not pool or pool.closed:
+        """Return True if a pool works, see ``GlobalConnectionManager.is_pool_healthy``."""
+        shared = self._find(Target.parse(url).key, None)
+        if shared is None or shared.pool is not pool:
             return False
         with suppress(psycopg.OperationalError):
             self._shared(url, None)
@@ -130,42 +109,38 @@ class SyncConnectionManager:
         return False
 
     def resize_pool(self, url: str, min_size: int, max_size: int) -> bool:
-        """Changes the sizes of a pool, see `GlobalConnectionManager.resize_pool`."""
-        shared = REGISTRY.pools.get((Target.parse(url).key, None))
-        if shared is None or shared.pool.closed:
+        """Change the sizes of a pool, see ``GlobalConnectionManager.resize_pool``."""
+        shared = self._find(Target.parse(url).key, None)
+        if shared is None:
             return False
         shared.pool.resize(min_size, max_size)
         return True
 
     def close_pool(self, url: str, force: bool = False) -> bool:
-        """Closes the pool of a URL unless objects that use it are alive.
+        """Close the synchronous pool of a URL, unless a living ``store_ref`` uses it.
 
         Returns:
-            Whether no pool of that URL is left open.
+            True if no such pool is left open.
         """
         return self._close(Target.parse(url).key, force=force)
 
     def close_all_pools(self, force: bool = False) -> bool:
-        """Closes every synchronous pool that is not in use by a living `store_ref`.
+        """Close every synchronous pool that no living ``store_ref`` uses.
 
         Returns:
-            Whether none is left open.
+            True if no such pool is left open.
         """
         return self._close(None, force=force)
 
     def reset_all_pools(self) -> None:
-        """Closes every synchronous pool, and forgets all that was learnt about databases."""
+        """Close every synchronous pool, used or not, and forget the types of all databases."""
         self.close_all_pools(force=True)
         REGISTRY.types.clear()
-
-    def get_pool_statistics(self) -> dict[str, dict[str, Any]]:
-        """Of every pool of the process, see `GlobalConnectionManager.get_pool_statistics`."""
-        return REGISTRY.statistics()
 
     def _shared(
         self, db_url: str, config: ConnectionPoolConfig | None
     ) -> SharedPool[SyncVectorPool]:
-        shared = REGISTRY.warm.get(None, {}).get(db_url)
+        shared = self._warm.get(None, {}).get(db_url)
         if (
             shared is None
             or monotonic() >= shared.healthy_until
@@ -181,45 +156,42 @@ class SyncConnectionManager:
         target = Target.parse(db_url)
         key = (target.key, None)
         shared: SharedPool[SyncVectorPool] | None = None
-        while shared is None or shared.pool.closed:  # by somebody else, meanwhile
-            # One at a time for each pool; who waited finds it open or healthy.
-            with self._attending.setdefault(target.key, threading.Lock()):
-                shared = REGISTRY.pools.get(key)
-                if shared is None or shared.pool.closed:
-                    shared = self._open(key, target, config)
+        while shared is None or shared.pool.closed:  # meanwhile, by another thread
+            # One thread at a time for each pool; those that waited find it open and healthy.
+            with self._locks.setdefault(target.key, threading.Lock()):
+                shared = self._find(*key)
+                if shared is None:
+                    shared = self._open_pool(key, target, config)
                 elif monotonic() >= shared.healthy_until:
                     shared.pool.check_health(shared.config.connection_timeout)
                     shared.trust()
         if config is not None:
             shared.compare(config)
-        REGISTRY.warm.setdefault(None, {})[db_url] = shared
+        self._warm.setdefault(None, {})[db_url] = shared
         return shared
 
-    def _open(
+    def _open_pool(
         self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
     ) -> SharedPool[SyncVectorPool]:
-        shared = REGISTRY.prepare(key, target, config)
-        reach_server(shared.policy, shared.config.connection_timeout)
+        shared: SharedPool[SyncVectorPool] = REGISTRY.prepare(key, target, config)
+        reach_server(shared.endpoint, shared.config.connection_timeout)
         kind = SyncVectorNullPool if shared.config.null_pool else SyncVectorPool
-        shared.pool = kind(shared.policy)
+        shared.pool = kind(shared.endpoint, shared.distrust)
         shared.pool.open()
         shared.trust()
         REGISTRY.pools[key] = shared
         return shared
 
     def _warm_up(self, url: str, config: ConnectionPoolConfig | None) -> WarmupReport:
-        started = perf_counter()
-        connections = 0
-        error: Exception | None = None
-        try:
+        with Warmup(url) as warmup:
             pool = self.get_connection_pool(url, config)
             pool.wait(pool.config.connection_timeout)
-            connections = pool.open_connections
-        except (psycopg.Error, TypeError) as exc:
-            error = exc
-        return WarmupReport(display_name(url), connections, perf_counter() - started, error)
+            warmup.connections = pool.open_connections
+        return warmup.report
 
-    def _close(self, target_key: str | None, *, force: bool, seconds: float = 5.0) -> bool:
+    def _close(
+        self, target_key: str | None, *, force: bool, seconds: float = CLOSE_TIMEOUT
+    ) -> bool:
         all_closed = True
         for taken in REGISTRY.take_closable(target_key, synchronous=True, force=force):
             if taken is None:
@@ -229,11 +201,11 @@ class SyncConnectionManager:
         return all_closed
 
     def _close_at_exit(self) -> None:
-        self._close(None, force=True, seconds=AT_EXIT)
+        self._close(None, force=True, seconds=EXIT_TIMEOUT)
 
 
 class _SharedLease(SyncLease):
-    """A lease that finds its pool when it begins."""
+    """A lease that finds its pool when its block is entered."""
 
     __slots__ = ("_config", "_manager", "_url")
 
@@ -252,11 +224,11 @@ class _SharedLease(SyncLease):
 
     def __enter__(self) -> SyncVectorConnection:
         manager = self._manager
-        with manager._access.track():  # noqa: SLF001 - a part of the manager
+        with manager._track_access():  # noqa: SLF001 - a part of the manager
             self._pool = manager._shared(self._url, self._config).pool  # noqa: SLF001
             return super().__enter__()
 
 
 def get_sync_connection_manager() -> SyncConnectionManager:
-    """The process-wide manager of synchronous pools."""
+    """Return the process-wide manager of synchronous pools."""
     return SyncConnectionManager()

@@ -1,8 +1,8 @@
 """pgvector's types, looked up once per database and shared by every connection to it.
 
-pgvector's own `register_vector_async` asks the server 12 times on every new connection, and leaves
-classes behind each time that psycopg never frees. Here one query gives the object identifiers,
-one `AdaptersMap` is built from them, and connections start as copy-on-write copies of it.
+pgvector's own ``register_vector_async`` takes 12 round trips on every new connection, and each time
+makes classes that psycopg never frees. Here one query returns the object identifiers, one
+``AdaptersMap`` is built from them, and connections start as copy-on-write copies of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import psycopg
@@ -43,21 +42,21 @@ _REGISTER: dict[str, Callable[[BaseConnection[Any], TypeInfo], None]] = {
 Row: TypeAlias = "tuple[str, int, int, str, str]"
 
 ABSENCE_TTL = 1.0
-"""Seconds for which a database is believed to lack the extension."""
+"""Seconds after which a database without the extension is asked again."""
 
 
 @dataclass(frozen=True)
 class VectorTypes:
-    """What one look-up found, ready to connect with: `connect(..., context=types.adapters)`.
+    """The result of a look-up, ready to connect with: ``connect(..., context=types.adapters)``.
 
-    Published objects are shared by connections of all threads and never changed; a change on the
-    server makes a new object with the next generation.
+    Published objects are shared by the connections of all threads and never change; a change on
+    the server makes a new object with the next generation.
 
     Attributes:
-        generation: Counts the changes seen in a database, from 1.
+        generation: Number of this result among those of its database, from 1.
         rows: Name, identifier, array identifier, SQL name and delimiter of each type; empty
             where the extension is missing.
-        adapters: psycopg's default adapters and those of the types.
+        adapters: psycopg's default adapters plus those of the types.
     """
 
     generation: int
@@ -66,7 +65,7 @@ class VectorTypes:
 
     @classmethod
     def build(cls, generation: int, rows: tuple[Row, ...]) -> VectorTypes:
-        """Registers the types of `rows` in a new map."""
+        """Register the types of ``rows`` in a new map."""
         types = cls(generation, rows, AdaptersMap(psycopg.adapters))
         types.register(types.adapters)
         if numpy := sys.modules.get("numpy"):
@@ -76,7 +75,7 @@ class VectorTypes:
         return types
 
     def register(self, adapters: AdaptersMap) -> None:
-        """Adds the types to a map that is not shared."""
+        """Add the types to a map that is not shared."""
         if not self.rows:
             return
         context = cast("BaseConnection[Any]", _Adaptable(adapters))
@@ -87,7 +86,7 @@ class VectorTypes:
         register_bit_info(context, psycopg.adapters.types["bit"])
 
     def known_to(self, adapters: AdaptersMap) -> bool:
-        """Whether `adapters` has exactly these types under these identifiers."""
+        """Return True if ``adapters`` has these types under these identifiers."""
         return all(
             (info := adapters.types.get(oid)) is not None and info.name == name
             for name, oid, *_ in self.rows
@@ -101,62 +100,72 @@ class _Adaptable:
 
 
 class DatabaseTypes:
-    """The published `VectorTypes` of one database, as seen by one role.
+    """The published ``VectorTypes`` of one database, as seen by one role.
 
-    Does no I/O: `lookup` asks the server and brings the answer here. Safe to use from several
-    threads and event loops: `current` is replaced, never changed.
+    Does no I/O: the functions of ``lookup`` ask the server and publish the answer here. Safe to use
+    from several threads and event loops: ``current`` is replaced, never changed.
+
+    Attributes:
+        name: The database as the log shows it, without secrets.
+        current: What was published last; ``None`` before the first look-up.
     """
 
     def __init__(self, name: str) -> None:
-        """Begins without knowing any; `name` is shown in the log."""
         self.name = name
         self.current: VectorTypes | None = None
         self._checked_at = -math.inf
         self._doubted_at = 0.0
         self._lock = threading.Lock()
-        self._flight: Future[VectorTypes | None] | None = None
+        self._lookup: Future[VectorTypes | None] | None = None
         self._warned = False
 
-    def stale(self, ttl: float, now: float | None = None) -> bool:
-        """Whether the server should be asked: it never was, `ttl` seconds passed, or a doubt came.
+    def is_current(self, generation: int) -> bool:
+        """Return True if ``generation`` is the one that was published last."""
+        current = self.current
+        return current is not None and generation == current.generation
 
-        That the extension is missing is believed for a second at most.
+    def stale(self, ttl: float, now: float) -> bool:
+        """Return True if the server should be asked for its types.
+
+        That is the case before the first look-up, after ``distrust``, and when the last answer is
+        more than ``ttl`` seconds old; one second if it was that the extension is missing.
         """
         current = self.current
         checked_at = self._checked_at
         if current is None or checked_at <= self._doubted_at:
             return True
-        age = (monotonic() if now is None else now) - checked_at
+        age = now - checked_at
         return age > (ttl if current.rows else min(ttl, ABSENCE_TTL))
 
-    def distrust(self) -> None:
-        """Makes the next lease or connection ask the server."""
-        self._doubted_at = monotonic()
+    def distrust(self, now: float) -> None:
+        """Make the next lease or connection ask the server, as of the monotonic time ``now``."""
+        self._doubted_at = now
 
-    def board(self) -> tuple[Future[VectorTypes | None], bool]:
-        """Joins the look-up under way, or begins one.
+    def join_lookup(self) -> Future[VectorTypes | None] | None:
+        """Join the look-up under way, or start one.
 
         Returns:
-            Its outcome, `None` if it fails; and whether the caller is to look up, and to end it
-            with `land` or `crash`.
+            The outcome of the look-up under way, which is ``None`` if it fails. Without one, None:
+            the caller must now ask the server and end its look-up with ``publish`` or
+            ``give_up_lookup``.
         """
         with self._lock:
-            if self._flight is not None:
-                return self._flight, False
-            self._flight = Future()
+            if self._lookup is not None:
+                return self._lookup
+            self._lookup = Future()
             # From here on, a waiting task that is cancelled cannot cancel it for the others.
-            self._flight.set_running_or_notify_cancel()
-            return self._flight, True
+            self._lookup.set_running_or_notify_cancel()
+            return None
 
-    def land(self, rows: tuple[Row, ...], asked_at: float) -> VectorTypes:
-        """Publishes the answer of a look-up if it is a new one.
+    def publish(self, rows: tuple[Row, ...], asked_at: float) -> VectorTypes:
+        """Publish the answer to a look-up if it differs from the last.
 
         Args:
             rows: What the server answered.
-            asked_at: When it was asked, of the monotonic clock.
+            asked_at: Monotonic time at which it was asked.
 
         Returns:
-            What is published now.
+            The types that are published now.
         """
         with self._lock:
             before = self.current
@@ -166,7 +175,7 @@ class DatabaseTypes:
             self._checked_at = max(self._checked_at, asked_at)
             warn = not rows and not self._warned
             self._warned = not rows
-            flight, self._flight = self._flight, None
+            lookup, self._lookup = self._lookup, None
         if before is not None and before is not current:
             logger.info("types of pgvector changed in %s; renewing connections", self.name)
         if warn:
@@ -174,34 +183,33 @@ class DatabaseTypes:
                 'no extension "vector" in %s: vectors are read as text until it is created',
                 self.name,
             )
-        if flight is not None:
-            flight.set_result(current)
+        if lookup is not None:
+            lookup.set_result(current)
         return current
 
-    def crash(self) -> None:
-        """Ends a look-up without an answer; who waits for it will look up."""
+    def give_up_lookup(self) -> None:
+        """End a look-up without an answer, so that a caller who joined it asks the server."""
         with self._lock:
-            flight, self._flight = self._flight, None
-        if flight is not None:
-            flight.set_result(None)
+            lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            lookup.set_result(None)
 
 
 class TypeCache:
     """The types of all databases this process talks to. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        """Begins empty."""
         self._databases: dict[Hashable, DatabaseTypes] = {}
 
     def of(self, key: Hashable, name: str) -> DatabaseTypes:
-        """The types of a database.
+        """Return the types of a database.
 
         Args:
             key: Identifies cluster, database and role.
-            name: How to call the database in the log; without secrets.
+            name: The database as the log shows it, without secrets.
         """
         return self._databases.setdefault(key, DatabaseTypes(name))
 
     def clear(self) -> None:
-        """Forgets every database, so that the next connection asks again."""
+        """Forget every database, so that the next connection asks the server."""
         self._databases.clear()

@@ -1,30 +1,35 @@
-"""What warming pools up came to."""
+"""Reports of pools that were warmed up."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING
+
+import psycopg
 
 from nanospan.pool.conninfo import mask_conninfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["WarmupReport", "check_urls", "conclude", "display_name"]
+    from typing_extensions import Self
+
+__all__ = ["Warmup", "WarmupReport", "check_urls", "conclude"]
 
 logger = logging.getLogger("nanospan.pool")
 
 
 @dataclass(frozen=True)
 class WarmupReport:
-    """What the warm-up of one URL came to.
+    """The result of warming up the pool of one URL.
 
     Attributes:
         url: The masked URL.
-        connections: How many connections were open at its end, in use or not.
+        connections: Connections that are open afterwards, idle or leased.
         seconds: How long it took.
-        error: What went wrong, `None` if nothing did.
+        error: Why it failed; ``None`` if it succeeded.
     """
 
     url: str
@@ -33,20 +38,41 @@ class WarmupReport:
     error: Exception | None = None
 
 
+class Warmup:
+    """Times the block that warms up one pool, and keeps its error for the report.
+
+    Attributes:
+        connections: Connections that are open at the end; set by the block.
+        report: The result, once the block has ended.
+    """
+
+    report: WarmupReport
+
+    def __init__(self, url: object) -> None:
+        self.connections = 0
+        self._url = mask_conninfo(url) if isinstance(url, str) else repr(type(url).__name__)
+        self._started = perf_counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        failed = isinstance(error, (psycopg.Error, TypeError))
+        seconds = perf_counter() - self._started
+        kept = error if isinstance(error, Exception) else None
+        self.report = WarmupReport(self._url, self.connections, seconds, kept)
+        return failed
+
+
 def check_urls(urls: Iterable[str]) -> list[str]:
-    """The URLs as a list; one string is refused with a `TypeError`."""
+    """Return the URLs as a list; raise TypeError if they are a single string."""
     if isinstance(urls, str):
-        raise TypeError("urls is an iterable of connection strings, not one string")
+        raise TypeError("urls must be an iterable of connection strings, got str; pass [url]")
     return list(urls)
 
 
-def display_name(url: object) -> str:
-    """A URL as a report shows it."""
-    return mask_conninfo(url) if isinstance(url, str) else repr(type(url).__name__)
-
-
 def conclude(reports: list[WarmupReport], *, strict: bool) -> list[WarmupReport]:
-    """Logs what failed, and with `strict` raises the first of it."""
+    """Log the reports and return them; with ``strict`` raise the first error."""
     errors = []
     for report in reports:
         if report.error is not None:

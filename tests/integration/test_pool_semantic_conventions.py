@@ -1,4 +1,4 @@
-"""What exporters learn of pools, in OpenTelemetry's words."""
+"""The measurements of pools under OpenTelemetry's names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREFIX = "db.client.connection."
 
 
 def by_name() -> dict[str, Measurement]:
-    """The pools' measurements, those of a state under `name state`."""
+    """Return the pools' measurements by name, those of a state as `name state`."""
     return {
         " ".join((one.name, one.attributes.get(f"{PREFIX}state", ""))).strip(): one
         for one in get_performance_monitor().measurements()
@@ -27,7 +27,7 @@ def by_name() -> dict[str, Measurement]:
 
 
 async def test_measurements(manager: GlobalConnectionManager, database: str) -> None:
-    """Connections, limits, waiting leases, time-outs and the times have the standard names."""
+    """Connections, limits, waiting leases, timeouts and durations have the standard names."""
     separator = "&" if "?" in database else "?"
     url = f"{database}{separator}password=S3cr3tM4rk"
     pool = await manager.get_connection_pool(url, ConnectionPoolConfig(min_size=2, max_size=3))
@@ -65,7 +65,7 @@ async def test_measurements(manager: GlobalConnectionManager, database: str) -> 
 
 
 async def test_no_pool_no_measurement(manager: GlobalConnectionManager, database: str) -> None:
-    """A pool that is closed is measured no more."""
+    """A closed pool has no measurements."""
     await manager.get_connection_pool(database)
     assert by_name()
     await manager.close_all_pools()

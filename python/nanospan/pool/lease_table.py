@@ -1,11 +1,10 @@
-"""Who holds the connections of a pool, since when, and where they were taken."""
+"""The leases of a pool: who holds a connection, for how long, and where it was taken."""
 
 from __future__ import annotations
 
 import asyncio
 import traceback
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,19 +14,19 @@ if TYPE_CHECKING:
 __all__ = ["Holder", "LeaseHolder", "LeaseTable"]
 
 STACK_DEPTH = 8
-"""Frames kept of where a lease was taken, from the innermost outwards."""
+"""Stack frames kept for each lease, counted from the innermost."""
 
 
 @dataclass(frozen=True)
 class LeaseHolder:
-    """One lease under way, as it is reported.
+    """A lease as it is reported.
 
     Attributes:
-        label: What the lease was labelled with, if anything.
-        owner: The asyncio task or thread that took it, such as `task 'Task-3'`.
+        label: The user's label of the lease, if any.
+        owner: The asyncio task or thread that took it, such as ``task 'Task-3'``.
         seconds: How long it has been held.
-        stack: Where it was taken, outermost first, as `file:line in function`; empty unless
-            `capture_stacks` is set.
+        stack: Where it was taken, outermost first, as ``file:line in function``; empty unless
+            ``capture_stacks`` is set.
     """
 
     label: str | None
@@ -42,19 +41,18 @@ class LeaseHolder:
 
 
 class Holder:
-    """One lease under way, as it is kept: names are made from it only when somebody asks.
+    """A lease as the table keeps it; text is made from it only for a report.
 
     Attributes:
-        label: The user's name for the lease.
+        label: The user's label of the lease, if any.
         owner: The task or thread that took it.
-        since: Moment of the monotonic clock from which it is held.
+        since: Monotonic time at which it was taken; 0 before.
         reported: Whether it was logged as a leak.
     """
 
     __slots__ = ("_stack", "label", "owner", "reported", "since")
 
     def __init__(self, label: str | None = None) -> None:
-        """Begins without an owner."""
         self.label = label
         self.owner: asyncio.Task[Any] | threading.Thread | None = None
         self.since = 0.0
@@ -62,12 +60,12 @@ class Holder:
         self._stack: traceback.StackSummary | None = None
 
     def capture_stack(self, frame: FrameType | None) -> None:
-        """Remembers where the lease is taken, from `frame` outwards, without reading sources."""
+        """Keep the stack from ``frame`` outwards, without reading source files."""
         frames = ((f, f.f_lineno) for f in _outside(frame))
         self._stack = traceback.StackSummary.extract(frames, limit=STACK_DEPTH, lookup_lines=False)
 
     def view(self, now: float) -> LeaseHolder:
-        """The lease as it is reported."""
+        """Return the lease as it is reported."""
         stack = [f"{f.filename}:{f.lineno} in {f.name}" for f in self._stack or ()]
         return LeaseHolder(self.label, self._owner_name(), now - self.since, tuple(stack[::-1]))
 
@@ -80,40 +78,37 @@ class Holder:
 
 
 class LeaseTable:
-    """The leases of one pool. Safe to read from any thread while they come and go."""
+    """The leases of one pool. Safe to read from any thread while leases begin and end."""
 
     __slots__ = ("_holders",)
 
     def __init__(self) -> None:
-        """Begins without any."""
         self._holders: dict[object, Holder] = {}
 
     def __len__(self) -> int:
-        """How many are under way."""
+        """Return how many connections are leased."""
         return len(self._holders)
 
     def begin(self, connection: object, holder: Holder, now: float) -> None:
-        """Notes that `holder` has `connection` from now on."""
+        """Record that ``holder`` has taken ``connection``."""
         holder.since = now
         self._holders[connection] = holder
 
     def end(self, connection: object) -> Holder | None:
-        """Notes that `connection` came back; gives who had it."""
+        """Remove and return the lease of ``connection``, or return None if it has no lease."""
         return self._holders.pop(connection, None)
 
     def clear(self) -> None:
-        """Forgets all of them."""
+        """Remove every lease."""
         self._holders.clear()
 
-    def views(self) -> tuple[LeaseHolder, ...]:
-        """Who holds a lease now, the longest first."""
-        now = monotonic()
+    def views(self, now: float) -> tuple[LeaseHolder, ...]:
+        """Return the current leases, longest first."""
         views = [holder.view(now) for holder in list(self._holders.values())]
         return tuple(sorted(views, key=lambda view: -view.seconds))
 
-    def overdue(self, leak_after: float) -> list[LeaseHolder]:
-        """Those held for longer than `leak_after` seconds that were not reported yet."""
-        now = monotonic()
+    def overdue(self, leak_after: float, now: float) -> list[LeaseHolder]:
+        """Return the leases held for more than ``leak_after`` seconds, each of them once."""
         late = []
         for holder in list(self._holders.values()):
             if not holder.reported and now - holder.since > leak_after:
@@ -123,7 +118,7 @@ class LeaseTable:
 
 
 def _outside(frame: FrameType | None) -> list[FrameType]:
-    """The frames from `frame` outwards that are not this package's."""
+    """Return the frames from ``frame`` outwards that belong to other packages."""
     package = __name__.rpartition(".")[0]
     frames: list[FrameType] = []
     while frame is not None and len(frames) < STACK_DEPTH:

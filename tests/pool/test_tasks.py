@@ -1,4 +1,4 @@
-"""One execution for concurrent requests."""
+"""Single flights and time limits of tasks."""
 
 from __future__ import annotations
 
@@ -6,27 +6,25 @@ import asyncio
 
 import pytest
 
-from nanospan.pool.deadline import within
-from nanospan.pool.single_flight import SingleFlight
+from nanospan.pool.tasks import SingleFlight, within
 
 
 class Work:
-    """Counts how often it ran, and ends when told to."""
+    """Counts its runs, each of which waits for the gate."""
 
     def __init__(self) -> None:
-        """Begins with a closed gate."""
         self.runs = 0
         self.gate = asyncio.Event()
 
     async def __call__(self) -> int:
-        """Waits for the gate, and gives the number of runs."""
+        """Wait for the gate, and return the number of runs."""
         self.runs += 1
         await self.gate.wait()
         return self.runs
 
 
 async def test_concurrent_callers_share() -> None:
-    """Callers with an equal key get the one result; a later caller starts anew."""
+    """Concurrent callers with an equal key share a result; a later caller starts again."""
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     calls = [asyncio.create_task(flights.do("key", work)) for _ in range(5)]
@@ -38,7 +36,7 @@ async def test_concurrent_callers_share() -> None:
 
 @pytest.mark.parametrize("cancelled", [0, 1])
 async def test_cancelling_one_caller(cancelled: int) -> None:
-    """Cancelling a caller, also the one that came first, leaves the others their result."""
+    """When a caller is cancelled, even the first, the others still get their result."""
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     calls = [asyncio.create_task(flights.do("key", work)) for _ in range(2)]
@@ -52,7 +50,7 @@ async def test_cancelling_one_caller(cancelled: int) -> None:
 
 
 async def test_errors_reach_everyone() -> None:
-    """What the work raises is raised in each caller, and the next caller tries again."""
+    """An error of the work is raised in each caller, and the next caller tries again."""
     flights: SingleFlight[str, int] = SingleFlight()
 
     async def fail() -> int:
@@ -69,7 +67,7 @@ async def test_errors_reach_everyone() -> None:
 
 
 async def test_settled_waits_for_the_chosen() -> None:
-    """`settled` waits for those chosen and no others."""
+    """`settled` waits for the chosen tasks and no others."""
     flights: SingleFlight[str, int] = SingleFlight()
     work, other = Work(), Work()
     calls = [asyncio.create_task(flights.do(k, w)) for k, w in (("a", work), ("b", other))]
@@ -85,7 +83,7 @@ async def test_settled_waits_for_the_chosen() -> None:
 
 
 async def test_deadline_holds_against_stubborn_work() -> None:
-    """`within` returns in time although the cancelled work goes on."""
+    """`within` ends in time although the cancelled work goes on."""
     released = asyncio.Event()
 
     async def stubborn() -> None:
@@ -104,7 +102,7 @@ async def test_deadline_holds_against_stubborn_work() -> None:
 
 
 async def test_deadline_passes_results_and_errors() -> None:
-    """`within` gives what the work gives."""
+    """`within` returns what the work returns, and raises what it raises."""
 
     async def divide(divisor: int) -> float:
         return 1 / divisor

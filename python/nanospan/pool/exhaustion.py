@@ -1,0 +1,77 @@
+"""The error about an exhausted pool, with who holds the connections and what to change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from nanospan.pool.errors import PoolExhausted, PoolOverloaded
+
+if TYPE_CHECKING:
+    from nanospan.pool.endpoint import Endpoint
+    from nanospan.pool.lease_table import LeaseHolder
+    from nanospan.pool.policy import PoolCounts
+
+__all__ = ["ConnectFailure", "exhausted_error"]
+
+HOLDERS_NAMED = 5
+"""Leases that the error names."""
+
+
+class ConnectFailure(NamedTuple):
+    """Why the last attempt to connect failed."""
+
+    age: float
+    """Seconds since then."""
+    text: str
+    """The error message, without secrets."""
+
+
+def exhausted_error(
+    endpoint: Endpoint,
+    counts: PoolCounts,
+    holders: tuple[LeaseHolder, ...],
+    waited: float | None,
+    failure: ConnectFailure | None,
+) -> PoolExhausted:
+    """Return the error of a lease that got no connection.
+
+    Args:
+        endpoint: The pool's database and settings.
+        counts: The pool's sizes, which may differ from the settings, and how many leases wait.
+        holders: All leases, longest first.
+        waited: How long this one waited, in seconds; ``None`` if ``max_waiting`` forbade it.
+        failure: The failure of the last attempt to connect, if it failed.
+    """
+    pool, config = endpoint.target.masked, endpoint.config
+    min_size, max_size = counts.min_size, counts.max_size
+    waiting, leased = counts.waiting, len(holders)
+    named = holders[:HOLDERS_NAMED]
+    if waited is None:
+        kind: type[PoolExhausted] = PoolOverloaded
+        lines = [f"pool {pool} is exhausted: {waiting} leases wait already (max_waiting)"]
+    else:
+        kind = PoolExhausted
+        lines = [f"no connection from pool {pool} within {waited:.2f} s"]
+    lines.append(
+        f"  {leased} of at most {max_size} connections are leased "
+        f"(min_size {min_size}), {waiting} other leases wait"
+    )
+    lines += [f"  held for {holder}" for holder in named]
+    if leased > len(named):
+        lines.append(f"  and {leased - len(named)} more")
+    if failure is not None and leased < max_size:
+        lines += [
+            f"  the last attempt to connect failed {failure.age:.1f} s ago: {failure.text}",
+            "  to fix: bring the server back, or raise its max_connections",
+        ]
+    else:
+        hint = "" if config.capture_stacks else "; capture_stacks=True shows where they were taken"
+        lines.append(
+            "  to fix: hold connections for a shorter time, or raise max_size "
+            f"({max_size}) or timeout ({config.timeout:g} s){hint}"
+        )
+    error = kind("\n".join(lines))
+    error.pool = pool
+    error.min_size, error.max_size = min_size, max_size
+    error.leased, error.waiting, error.holders = leased, waiting, named
+    return error

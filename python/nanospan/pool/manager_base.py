@@ -1,0 +1,79 @@
+"""The part of the managers that the asynchronous and the synchronous one share."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+
+from nanospan.pool.registry import REGISTRY
+from nanospan.recorder import process_recorder
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from typing_extensions import Self
+
+    from nanospan.pool.pool_base import PolicyPool
+    from nanospan.pool.shared_pool import SharedPool
+
+__all__ = ["PoolManager"]
+
+P = TypeVar("P", bound="PolicyPool[Any]")
+
+
+class PoolManager(Generic[P]):
+    """A singleton that shares pools of one kind."""
+
+    kind: ClassVar[str]
+    _instances: ClassVar[dict[str, Any]] = {}
+    _creation: ClassVar[threading.Lock] = threading.Lock()
+
+    def __new__(cls) -> Self:
+        """Return the one instance of this kind, which the first caller makes."""
+        with PoolManager._creation:
+            if (instance := PoolManager._instances.get(cls.kind)) is None:
+                instance = super().__new__(cls)
+                instance._set_up()
+                PoolManager._instances[cls.kind] = instance
+        return cast("Self", instance)
+
+    def _set_up(self) -> None:
+        self._forget_openings()
+        os.register_at_fork(after_in_child=self._reset_in_child)
+        recorder = process_recorder()
+        recorder.add_source(REGISTRY.measurements)
+        self._track_access = recorder.operation("connection_pool_access").track
+        warm = REGISTRY.warm
+        self._warm = cast("dict[asyncio.AbstractEventLoop | None, dict[str, SharedPool[P]]]", warm)
+
+    def _forget_openings(self) -> None:
+        """Forget the pools that are being opened or checked."""
+        raise NotImplementedError
+
+    def _reset_in_child(self) -> None:
+        # A thread that does not exist in the child may have held the lock.
+        PoolManager._creation = threading.Lock()
+        self._forget_openings()
+
+    def get_pool_statistics(self) -> dict[str, dict[str, Any]]:
+        """Return settings, state, counters and distributions of every pool of the process.
+
+        Pools whose masked URLs are equal, such as those of two event loops or two passwords, are
+        told apart by a number: ``postgresql://...``, ``postgresql://... (2)``.
+
+        Returns:
+            By masked URL, for each pool of either kind: the settings ``min_size, max_size, timeout,
+            recycle``; its state ``size, available, leased, waiting, pool_closed,
+            active_references``; psycopg_pool's counters; ``errors``, the leases that failed;
+            ``wait``, ``hold`` and ``connect``, each with ``count`` and ``p50, p95, p99`` in
+            seconds; and ``holders``, the current leases, longest first.
+        """
+        return REGISTRY.statistics()
+
+    def _find(
+        self, target_key: str, loop: asyncio.AbstractEventLoop | None
+    ) -> SharedPool[P] | None:
+        """Return the open pool of a database, or None."""
+        shared = cast("SharedPool[P] | None", REGISTRY.pools.get((target_key, loop)))
+        return None if shared is None or shared.pool.closed else shared

@@ -1,0 +1,85 @@
+"""The error about an exhausted pool, from given figures, without a server."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from nanospan.pool import ConnectionPoolConfig, LeaseHolder, PoolExhausted, PoolOverloaded
+from nanospan.pool.conninfo import Target
+from nanospan.pool.endpoint import Endpoint
+from nanospan.pool.exhaustion import ConnectFailure, exhausted_error
+from nanospan.pool.policy import PoolCounts
+from nanospan.pool.vector_types import DatabaseTypes
+
+CONFIG = ConnectionPoolConfig(min_size=1, max_size=2, timeout=0.5)
+ENDPOINT = Endpoint(Target.parse("postgresql://u:S3cr3t@h/d"), CONFIG, DatabaseTypes("d"))
+COUNTS = PoolCounts(min_size=1, max_size=2, total=2, opening=0, idle=0, waiting=3)
+HOLDERS = (
+    LeaseHolder("import", "task 'Task-1'", 0.75, ("main.py:1 in main", "main.py:12 in load")),
+    LeaseHolder(None, "thread 'MainThread'", 0.5),
+)
+REMEDY = "  to fix: hold connections for a shorter time, or raise max_size (2) or timeout (0.5 s)"
+
+
+def lines(error: PoolExhausted) -> list[str]:
+    return str(error).splitlines()
+
+
+def test_held_connections() -> None:
+    """The text names the pool, the sizes, the holders and what to change."""
+    error = exhausted_error(ENDPOINT, COUNTS, HOLDERS, 0.5, None)
+    assert type(error) is PoolExhausted
+    assert lines(error) == [
+        "no connection from pool postgresql://u:***@h/d within 0.50 s",
+        "  2 of at most 2 connections are leased (min_size 1), 3 other leases wait",
+        "  held for 0.75 s by 'import', task 'Task-1', at main.py:12 in load",
+        "  held for 0.50 s by thread 'MainThread'",
+        f"{REMEDY}; capture_stacks=True shows where they were taken",
+    ]
+    assert (error.pool, error.min_size, error.max_size) == ("postgresql://u:***@h/d", 1, 2)
+    assert (error.leased, error.waiting, error.holders) == (2, 3, HOLDERS)
+
+
+def test_the_error_survives_pickling() -> None:
+    """The text is the same in another process."""
+    error = exhausted_error(ENDPOINT, COUNTS, HOLDERS, 0.5, None)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_captured_stacks_need_no_hint() -> None:
+    """The text mentions `capture_stacks` only where it is off."""
+    endpoint = replace(ENDPOINT, config=replace(CONFIG, capture_stacks=True))
+    assert "capture_stacks" not in str(exhausted_error(endpoint, COUNTS, HOLDERS, 0.5, None))
+
+
+def test_overload() -> None:
+    """A lease that `max_waiting` turned away says so."""
+    error = exhausted_error(ENDPOINT, COUNTS, HOLDERS, None, None)
+    assert type(error) is PoolOverloaded
+    assert lines(error)[0] == (
+        "pool postgresql://u:***@h/d is exhausted: 3 leases wait already (max_waiting)"
+    )
+
+
+def test_many_holders() -> None:
+    """Five leases are named, the longest, and the others counted."""
+    holders = tuple(LeaseHolder(f"holder-{n}", "a task", 9.0 - n) for n in range(7))
+    error = exhausted_error(ENDPOINT, COUNTS._replace(max_size=7), holders, 0.5, None)
+    assert [line for line in lines(error) if "held for" in line][-1].startswith("  held for 5.00 s")
+    assert "  and 2 more" in lines(error)
+    assert error.holders == holders[:5]
+    assert error.leased == 7
+
+
+@pytest.mark.parametrize(("leased", "blamed"), [(0, True), (1, True), (2, False)])
+def test_failed_connects(leased: int, blamed: bool) -> None:
+    """A failure to connect is the reason only while fewer than `max_size` are leased."""
+    failure = ConnectFailure(1.25, "connection refused")
+    text = lines(exhausted_error(ENDPOINT, COUNTS, HOLDERS[:leased], 0.5, failure))
+    reason = "  the last attempt to connect failed 1.2 s ago: connection refused"
+    assert (reason in text) is blamed
+    assert ("  to fix: bring the server back, or raise its max_connections" in text) is blamed
+    assert ("raise max_size" in text[-1]) is not blamed
