@@ -1,14 +1,14 @@
-"""Pools under load, beside a bare psycopg_pool set up by hand and asyncpg's.
+"""Pools under load, compared with psycopg_pool set up by hand and with asyncpg's pool.
 
 python benches/pool_load.py            everything, about two minutes
-python benches/pool_load.py lease      what a lease costs when a connection is idle
+python benches/pool_load.py lease      the cost of a lease while a connection is idle
 python benches/pool_load.py load       1,000 and 10,000 tasks over 20 connections
 python benches/pool_load.py burst      from 1 to 16 connections, 5 ms away
 python benches/pool_load.py memory     3,000 connections, opened and closed
 
-Each prints a table, and a line that compares with the mark it has to meet; the exit status is 1 if
-one is missed or a request failed. The subjects take turns in one process on one embedded server
-(`memory` in a process each), so that ratios hold on a noisy machine as well.
+Each part prints a table and compares a figure with its limit; the exit status is 1 if the figure
+exceeds the limit or a request failed. The subjects take turns in one process on one embedded server
+(in separate processes for ``memory``), so that ratios are reliable on a noisy machine, too.
 """
 
 from __future__ import annotations
@@ -44,14 +44,17 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 20
 PATIENCE = 120.0
-"""Seconds a request may wait: over what the last of 10,000 has to."""
+"""Seconds that a request may wait: more than the last of 10,000 has to."""
 ROUND_TRIP = 0.005
 BURST = 16
 OPENED = 3000
 
-LEASE_MARK = 1.15
-BURST_MARK = 8.0
-MEMORY_MARK_MB = 1.0
+LEASE_LIMIT = 1.15
+"""The longest that a lease may take, as a multiple of psycopg_pool's."""
+BURST_LIMIT = 8.0
+"""The factor by which the median wait must be shorter than with ``register_vector_async``."""
+MEMORY_LIMIT_MB = 1.0
+"""Resident memory that closed connections may leave behind."""
 
 
 def main() -> int:
@@ -79,7 +82,7 @@ def main() -> int:
 
 @asynccontextmanager
 async def nanospan_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
-    """Leases of the shared pool."""
+    """Yield leases of the shared pool."""
     manager = get_global_connection_manager()
     config = ConnectionPoolConfig(
         min_size=size if min_size is None else min_size, max_size=size, timeout=PATIENCE
@@ -93,7 +96,7 @@ async def nanospan_pool(url: str, size: int, min_size: int | None = None) -> Asy
 
 @asynccontextmanager
 async def bare_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
-    """psycopg_pool as its documentation and pgvector's say."""
+    """Yield leases of psycopg_pool, used as its documentation and pgvector's say."""
     pool = AsyncConnectionPool(
         url,
         configure=register_types,
@@ -108,25 +111,25 @@ async def bare_pool(url: str, size: int, min_size: int | None = None) -> AsyncIt
 
 
 async def register_types(connection: psycopg.AsyncConnection[Any]) -> None:
-    """What pgvector's documentation has for `configure`."""
+    """Register the types as pgvector's documentation does in ``configure``."""
     await register_vector_async(connection)
 
 
 @asynccontextmanager
 async def asyncpg_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
-    """The pool of asyncpg; its connections do not know pgvector's types."""
+    """Yield leases of asyncpg's pool, whose connections do not know pgvector's types."""
     least = size if min_size is None else min_size
     async with asyncpg.create_pool(url, min_size=least, max_size=size) as pool:
         yield pool.acquire
 
 
 async def ask_psycopg(connection: Any) -> None:
-    """One statement in the transaction that psycopg begins and the lease commits."""
+    """Execute one statement in the transaction that psycopg begins and the lease commits."""
     await (await connection.execute("SELECT 1")).fetchone()
 
 
 async def ask_asyncpg(connection: Any) -> None:
-    """The same for asyncpg."""
+    """Do the same with asyncpg."""
     async with connection.transaction():
         await connection.fetchval("SELECT 1")
 
@@ -139,7 +142,7 @@ SUBJECTS = {
 
 
 async def lease(url: str, _seconds: float) -> bool:
-    """An empty lease with an idle connection at hand."""
+    """Time an empty lease while a connection is idle."""
     calls, rounds = 2000, 15
     times: dict[str, list[float]] = {name: [] for name in SUBJECTS}
 
@@ -163,17 +166,19 @@ async def lease(url: str, _seconds: float) -> bool:
         print(f"  {name:14}{statistics.median(seconds) * 1e6:8.2f} µs")
     ratios = [a / b for a, b in zip(times["nanospan"], times["psycopg_pool"], strict=True)]
     ratio = statistics.median(ratios)
-    return verdict(f"{ratio:.2f} x psycopg_pool's connection()", ratio <= LEASE_MARK, "1.15")
+    return verdict(
+        f"{ratio:.2f} x psycopg_pool's connection()", ratio <= LEASE_LIMIT, "at most 1.15"
+    )
 
 
 async def load(url: str, seconds: float) -> bool:
-    """Many tasks that each lease, ask and give back, again and again."""
+    """Have many tasks lease a connection and execute a statement, over and over."""
     failed = 0
     for tasks in (1000, 10_000):
         print(f"\n{tasks:,} tasks over {CONNECTIONS} connections, twice {seconds:g} s each\n")
         print(f"  {'':14}{'requests/s':>11}{'wait p50':>12}{'p95':>12}{'p99':>12}{'errors':>8}")
         totals = {name: Load() for name in SUBJECTS}
-        # There and back, as the server and the machine are not the same at the end.
+        # In both orders, as the server and the machine change over time.
         for name in (*SUBJECTS, *reversed(SUBJECTS)):
             open_pool, ask = SUBJECTS[name]
             async with open_pool(url, CONNECTIONS) as acquire:
@@ -183,11 +188,11 @@ async def load(url: str, seconds: float) -> bool:
             waits = "".join(f"{wait.quantile(q) * 1e3:9.1f} ms" for q in (0.5, 0.95, 0.99))
             print(f"  {name:14}{total.requests / total.seconds:11,.0f}{waits}{total.errors:8}")
         failed += totals["nanospan"].errors
-    return verdict(f"{failed} requests of nanospan failed", failed == 0, "0")
+    return verdict(f"{failed} requests of nanospan failed", failed == 0, "none")
 
 
 class Load:
-    """What the requests of one subject came to."""
+    """The results of one subject."""
 
     def __init__(self) -> None:
         self.wait = PerformanceMonitor(1).operation("wait")
@@ -196,11 +201,11 @@ class Load:
 
 
 async def run_tasks(acquire: Acquire, ask: Any, tasks: int, seconds: float, total: Load) -> None:
-    """Adds up requests, waits and errors of `tasks` tasks."""
+    """Add the requests, waits and errors of ``tasks`` tasks to ``total``."""
     began = perf_counter()
 
     async def work() -> None:
-        # Everybody asks once at least, so that the last in the queue counts.
+        # Each task makes at least one request, so that the last in the queue counts.
         while True:
             asked = perf_counter()
             try:
@@ -220,7 +225,7 @@ async def run_tasks(acquire: Acquire, ask: Any, tasks: int, seconds: float, tota
 
 
 async def burst(url: str, _seconds: float) -> bool:
-    """Sixteen requests at once on a pool with one connection, the server being 5 ms away."""
+    """Make 16 requests at once to a pool with one connection, 5 ms away from the server."""
     rounds = 5
     port = int(url.rpartition(":")[2].partition("/")[0])
     waits: dict[str, list[float]] = {"nanospan": [], "register_vector_async": []}
@@ -240,13 +245,13 @@ async def burst(url: str, _seconds: float) -> bool:
     ours, theirs = (statistics.median(seconds) for seconds in waits.values())
     return verdict(
         f"p50 {theirs / ours:.1f} x shorter than with register_vector_async",
-        theirs / ours >= BURST_MARK,
-        "8",
+        theirs / ours >= BURST_LIMIT,
+        "at least 8",
     )
 
 
 async def burst_once(acquire: Acquire) -> list[float]:
-    """How long each of the requests waited; all hold their connection until the last has one."""
+    """Return the waits of the requests, which all hold a connection until the last has one."""
     waited: list[float] = []
     everyone = asyncio.Event()
     began = perf_counter()
@@ -263,7 +268,7 @@ async def burst_once(acquire: Acquire) -> list[float]:
 
 
 async def memory(url: str, _seconds: float) -> bool:
-    """What connections leave behind in the process when they are closed."""
+    """Measure the memory that closed connections leave behind in the process."""
     print(f"\n{OPENED:,} connections opened and closed\n")
     grown = {}
     for name in GROWERS:
@@ -272,12 +277,12 @@ async def memory(url: str, _seconds: float) -> bool:
         grown[name] = float(finished.stdout)
         print(f"  {name:24}{grown[name]:8.2f} MB")
     ours = grown["nanospan"]
-    return verdict(f"{ours:.2f} MB of resident memory stay", ours < MEMORY_MARK_MB, "below 1")
+    return verdict(f"{ours:.2f} MB of resident memory stay", ours < MEMORY_LIMIT_MB, "below 1")
 
 
 async def grow(way: str, url: str) -> None:
-    """Prints how many MB of resident memory `OPENED` connections leave behind."""
-    # The first ones fill caches and free lists, which are no growth.
+    """Print how many MB of resident memory ``OPENED`` connections leave behind."""
+    # The first ones fill caches and free lists, which do not grow any more afterwards.
     await GROWERS[way](url, 300)
     before = resident_mb()
     await GROWERS[way](url, OPENED)
@@ -285,7 +290,7 @@ async def grow(way: str, url: str) -> None:
 
 
 async def grow_nanospan(url: str, count: int) -> None:
-    """Connections of a null pool, which opens one for each lease."""
+    """Open connections of a null pool, one for each lease."""
     manager = get_global_connection_manager()
     config = ConnectionPoolConfig(null_pool=True)
     for _ in range(count):
@@ -294,7 +299,7 @@ async def grow_nanospan(url: str, count: int) -> None:
 
 
 async def grow_register(url: str, count: int) -> None:
-    """The same connections with pgvector's own registration."""
+    """Open connections with pgvector's ``register_vector_async``."""
     for _ in range(count):
         async with await psycopg.AsyncConnection.connect(url) as connection:
             await register_vector_async(connection)
@@ -302,7 +307,7 @@ async def grow_register(url: str, count: int) -> None:
 
 
 def resident_mb() -> float:
-    """Resident memory of this process."""
+    """Return the resident memory of this process in MB."""
     gc.collect()
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
@@ -310,9 +315,9 @@ def resident_mb() -> float:
     raise RuntimeError("/proc/self/status has no VmRSS")
 
 
-def verdict(text: str, met: bool, mark: str) -> bool:
-    """Prints a figure beside its mark; passes on whether it is met."""
-    print(f"\n  {'met' if met else 'MISSED'}: {text} (mark: {mark})", flush=True)
+def verdict(text: str, met: bool, limit: str) -> bool:
+    """Print a figure and its limit; return ``met``."""
+    print(f"\n  {'met' if met else 'MISSED'}: {text} (limit: {limit})", flush=True)
     return met
 
 

@@ -1,9 +1,8 @@
 """The pool manager: a warm look-up, and connecting with types.
 
-pytest-benchmark calls plain functions, so each bench keeps an event loop of its own and the timed
-function runs one coroutine in it to the end. Where the work is far below the 20 µs that entering
-and leaving the loop costs, the coroutine does it `BATCH` times; `report.py`
-divides by it.
+pytest-benchmark calls plain functions, so each bench has its own event loop, and the timed function
+runs one coroutine in it. Entering and leaving the loop takes 20 µs; if the work takes far less, the
+coroutine repeats it ``BATCH`` times, by which ``report.py`` divides.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """URL of a database with pgvector on a server of its own."""
+    """Yield the URL of a database with pgvector on an embedded server."""
     with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as server:
         database = server.create_database("bench")
         with psycopg.connect(database, autocommit=True) as connection:
@@ -45,7 +44,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """Runs a coroutine in the bench's event loop; pools are closed at the end."""
+    """Yield a function that runs a coroutine in the bench's event loop; close pools at the end."""
     loop = asyncio.new_event_loop()
     yield loop.run_until_complete
     loop.run_until_complete(get_global_connection_manager().reset_all_pools())
@@ -57,7 +56,7 @@ def run() -> Iterator[Run]:
 def test_warm_get_connection_pool(
     benchmark: BenchmarkFixture, url: str, run: Run, *, with_store: bool
 ) -> None:
-    """The shared pool, tracking and time-keeping included."""
+    """The shared pool, including the tracking of the call."""
 
     class Store:
         pass
@@ -80,7 +79,7 @@ def test_warm_get_connection_pool(
 
 @pytest.mark.benchmark(group="warm get_connection_pool")
 def test_look_up_in_a_dict(benchmark: BenchmarkFixture, run: Run) -> None:
-    """The least that a coroutine can do to find a pool: beside this the figure above is steady."""
+    """The least that a coroutine can do to find a pool, for comparison with the bench above."""
     pools: dict[tuple[str, object], object] = {}
 
     async def get(url: str) -> object:
@@ -98,7 +97,7 @@ def test_look_up_in_a_dict(benchmark: BenchmarkFixture, run: Run) -> None:
 
 
 async def read_vector(url: str, context: Any, *, register: bool) -> Any:
-    """Connects, learns the types one way or the other, and reads a vector."""
+    """Connect, get the types one way or the other, and read a vector."""
     connection = await psycopg.AsyncConnection.connect(url, autocommit=True, context=context)
     async with connection:
         if register:
@@ -109,7 +108,7 @@ async def read_vector(url: str, context: Any, *, register: bool) -> Any:
 @pytest.mark.benchmark(group="connect, know the types, read a vector")
 @pytest.mark.parametrize("way", ["shared map", "register_vector_async"])
 def test_connect_with_types(benchmark: BenchmarkFixture, url: str, run: Run, way: str) -> None:
-    """A new connection that reads a vector as `pgvector.Vector`."""
+    """A new connection that reads a vector as ``pgvector.Vector``."""
     register = way == "register_vector_async"
     context = None
     if not register:
@@ -129,7 +128,7 @@ def test_connect_with_types(benchmark: BenchmarkFixture, url: str, run: Run, way
 @pytest.mark.benchmark(group="an empty lease")
 @pytest.mark.parametrize("subject", ["nanospan", "psycopg_pool"])
 def test_empty_lease(benchmark: BenchmarkFixture, url: str, run: Run, subject: str) -> None:
-    """A lease with an idle connection at hand; nothing is done with it."""
+    """A lease whose block does nothing, while a connection is idle."""
     manager = get_global_connection_manager()
     bare = AsyncConnectionPool(url, min_size=1, open=False)
 
