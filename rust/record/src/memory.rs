@@ -31,8 +31,8 @@ impl Memory {
         let map = memmap2::MmapMut::map_anon(bytes).map_err(|_| Error::OutOfMemory(bytes))?;
         let map = memmap2::MmapRaw::from(map);
         // Neighbouring mappings merge, and a transparent huge page over them would commit 2 MiB for
-        // one sample. Kernels built without huge pages refuse the advice, and need none.
-        #[cfg(target_os = "linux")]
+        // one sample. Kernels built without huge pages refuse the advice, and need none; Miri cannot give it.
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise(memmap2::Advice::NoHugePage);
         Ok(Self { map })
     }
@@ -86,6 +86,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri stops instead of refusing memory")]
     fn impossible_sizes_are_an_error() {
         let words = 1 << 58;
         assert_eq!(

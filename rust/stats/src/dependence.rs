@@ -1,21 +1,28 @@
-//! How much less than its count a series in time order is worth.
+//! How many independent values a series in time order is worth.
 
-/// No series is taken to be more dependent than this: beyond it, its correlation says nothing.
+/// The highest lag-1 correlation assumed. At 0.995 a value is worth 1/400 of an independent one, and a window of
+/// measurements is too short to tell it from a trend.
 const MOST: f64 = 0.995;
 
-/// How far the autocorrelations are followed.
+/// The longest lag at which autocorrelations are summed. It bounds the time of a comparison; the sum mostly ends far
+/// earlier, at the first pair that does not stand out.
 const FARTHEST: usize = 256;
 
-/// Into how many batches the slow changes of a series are sought, and how far their means must scatter, as
-/// a multiple of what independent values do, to be taken for more than chance.
+/// The number of batches whose means show slow changes of a series, and by how much the scatter of these means must
+/// exceed that of independent values to be taken for more than chance. Five means scatter widely by chance, hence the
+/// high bar; the rows "false positives, recorded" of `benches/regression.py` show the effect of both.
 const BATCHES: usize = 5;
 const SCATTERED: f64 = 5.0;
 
-/// By how many of its standard errors the sum of autocorrelations is discounted, and to what share the scatter of batches.
+/// By how many of its standard errors the sum of autocorrelations is discounted, and to which share the scatter of
+/// batches: the largest of three noisy estimates is too large on average. The rows "false positives" and "found" of
+/// `benches/regression.py` show the effect. With discounts of 0, 1.5 and 3 false positives on recordings
+/// were 1.2 and 0.8 %, 2.2 and 1.6 %, 3.4 and 2.2 % (seeds 101 and 102 at half scale; 2.5 % are allowed).
 const SUMMED_DOUBT: f64 = 1.5;
 const BATCHED_TRUST: f64 = 0.5;
 
-/// How many standard errors the sum of two autocorrelations must exceed to be taken for more than chance.
+/// How many standard errors the sum of two autocorrelations must exceed to be taken for more than chance: of independent
+/// values 7 % do.
 const CHANCE: f64 = 1.5;
 
 /// The lag-1 correlation of `count` values, from the sum of the products of neighbours and that of the squares of their
@@ -23,7 +30,7 @@ const CHANCE: f64 = 1.5;
 ///
 /// The usual estimate r, the ratio of the sums, has the expectation rho - (1 + 4 rho) / n for an autoregressive
 /// process (Kendall, "Note on bias in the estimation of autocorrelation", Biometrika 41, 1954); this solves for rho.
-/// Negative correlation is taken for none: it would make a series worth more than its count.
+/// Negative correlation counts as zero: it would make a series worth more than its count.
 pub(super) fn lag_one(count: f64, products: f64, squares: f64) -> f64 {
     if count < 6.0 || squares == 0.0 {
         return 0.0;
@@ -37,7 +44,7 @@ pub(super) fn inflation(rho: f64) -> f64 {
     (1.0 + rho) / (1.0 - rho)
 }
 
-/// How much less than its count a series is worth, and how surely.
+/// How many values of a series are worth one independent value, and how sure that estimate is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LongRun {
     /// How much the variance of the mean exceeds that of as many independent values; at least 1.
@@ -47,22 +54,22 @@ pub(super) struct LongRun {
 }
 
 impl LongRun {
-    /// Of independent values.
+    /// The estimate for independent values.
     pub(super) const INDEPENDENT: Self = Self {
         inflation: 1.0,
         freedom: f64::INFINITY,
     };
 
-    /// Of values in the order of time.
+    /// The estimate for values in time order.
     ///
-    /// The largest of three estimates, each of which misses what another sees:
-    /// - that of an autoregressive process with the series' lag-1 correlation;
-    /// - the sum of the autocorrelations as long as they stand out, taken two at a time, which would be positive for
-    ///   ever in a Markov chain (Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992), with the
-    ///   first-order correction for the mean being estimated too: correlation that is weak but lasts, as of
-    ///   values with measurement noise on top;
+    /// It is the largest of three estimates, each of which sees what another misses:
+    /// - the inflation of an autoregressive process with the series' lag-1 correlation;
+    /// - the sum of the autocorrelations up to the first pair that does not stand out; in a Markov chain every pair
+    ///   would be positive (Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992), with the
+    ///   first-order correction for the estimated mean: it sees correlation that is weak but lasts, as of values with
+    ///   measurement noise on top;
     /// - the scatter of overlapping batch means (Meketon and Schmeiser, "Overlapping batch means: something for
-    ///   nothing?", Winter Simulation Conference, 1984): episodes of a fifth of the series and more.
+    ///   nothing?", Winter Simulation Conference, 1984): it sees episodes of a fifth of the series and more.
     ///
     /// The largest of noisy estimates is too large on average, so the second and third, the noisier ones,
     /// are discounted. An estimate over a window of L lags has about n / 2L degrees of freedom (Priestley,
@@ -112,8 +119,8 @@ fn product(centred: &[f64], lag: usize) -> f64 {
     pairs.map(|(a, b)| a * b).sum()
 }
 
-/// The variance that the means of overlapping batches suggest for the mean of all, as a multiple of what it
-/// were for independent values.
+/// The variance of the mean as the means of overlapping batches suggest it, as a multiple of the variance for independent
+/// values.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
 fn batched(centred: &[f64], squares: f64) -> f64 {
     let length = centred.len() / BATCHES;

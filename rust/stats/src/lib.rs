@@ -18,7 +18,10 @@ mod ranks;
 mod shift;
 mod values;
 
-pub use comparison::{Comparison, QuantileChange, Settings, Verdict, compare, compare_many};
+pub use comparison::{
+    ALPHA, Comparison, FALSE_DISCOVERY_RATE, MIN_EFFECT, QuantileChange, Settings, TAIL_MIN_EFFECT,
+    Verdict, compare, compare_many,
+};
 pub use history::{ChangePoint, HistorySettings, change_points};
 pub use online::{Alarm, OnlineDetector, OnlineSettings};
 pub use values::{NotFinite, Values};

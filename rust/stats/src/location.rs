@@ -1,8 +1,9 @@
-//! Where a sample lies, outliers aside.
+//! The typical value of a sample, robust against outliers.
 
 use crate::quantiles::quantile;
 
-/// How far from the median a value may lie, in robust standard deviations, before it is winsorised.
+/// How far from the median a value may lie, in robust standard deviations, before it is winsorised: 0.3 % of normal
+/// values lie farther, so a sample without outliers is hardly changed.
 const WINSORISED_AT: f64 = 3.0;
 
 /// The winsorised mean of a sample.
@@ -14,7 +15,7 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// Of at least two ascending values.
+    /// The winsorised mean of at least two ascending values.
     #[expect(clippy::cast_precision_loss, reason = "a count of values in memory")]
     pub(super) fn of(ascending: &[f64]) -> Self {
         let median = quantile(ascending, 0.5);
@@ -24,7 +25,7 @@ impl Location {
             .collect();
         let middle = away.len() / 2;
         let typical = 1.4826 * *away.select_nth_unstable_by(middle, f64::total_cmp).1;
-        // Where most values are equal, every other one would be an outlier.
+        // Where most values are equal the typical distance is 0, and every other value would be an outlier.
         let reach = if typical > 0.0 {
             WINSORISED_AT * typical
         } else {
@@ -47,13 +48,13 @@ impl Location {
         }
     }
 
-    /// By how many standard errors `other` lies above, if the means' variances exceed those of independent
-    /// values as `inflated` says of each; their standard deviations are taken to be `least` at the least.
+    /// By how many standard errors `other` lies above `self`. The variance of each mean is `inflated` times that of
+    /// independent values, and the standard deviations are at least `least`.
     pub(super) fn z(self, other: Self, inflated: (f64, f64), least: f64) -> f64 {
         let variance = self.variance.max(least * least) * inflated.0 / self.count
             + other.variance.max(least * least) * inflated.1 / other.count;
         if variance == 0.0 || self.mean == other.mean {
-            return 0.0; // rounded values tell their spread, or a difference, no better than their ranks do
+            return 0.0; // rounded values, whose ranks show any difference as well
         }
         (other.mean - self.mean) / variance.sqrt()
     }

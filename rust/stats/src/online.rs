@@ -1,4 +1,4 @@
-//! A stream of values: did the level change just now?
+//! Watching a stream of values: did the level change just now?
 
 use crate::{
     dependence::{inflation, lag_one},
@@ -12,8 +12,8 @@ pub struct OnlineSettings {
     pub warmup: usize,
     /// How many values are averaged before they are judged.
     pub batch: usize,
-    /// The deviation that is tolerated for ever, in standard deviations of a batch's mean; the standard
-    /// error of the level is tolerated on top.
+    /// The deviation that never raises an alarm however long it lasts, in standard deviations of a batch's mean; the
+    /// standard error of the level is tolerated on top.
     pub k: f64,
     /// The sum of deviations beyond `k` that raises an alarm, in the same unit.
     pub h: f64,
@@ -21,6 +21,9 @@ pub struct OnlineSettings {
 
 impl Default for OnlineSettings {
     fn default() -> Self {
+        // The rows "online" of `benches/regression.py` hold these together to 0.30 false alarms per 10,000 values. A small
+        // `k` with a large `h` finds small changes that the textbook's 0.5 and 5 miss, and is a few batches later with
+        // large ones.
         Self {
             warmup: 400,
             batch: 10,
@@ -35,7 +38,7 @@ impl Default for OnlineSettings {
 pub struct Alarm {
     /// The value that raised it, from 0.
     pub index: u64,
-    /// About where the change began: the first value of the run of deviations that tells most of it.
+    /// About where the change began: the first value of the run of deviations that holds most of the evidence.
     pub since: u64,
     /// The level that was learned.
     pub before: f64,
@@ -49,8 +52,8 @@ pub struct Alarm {
 /// schemes", Biometrika 41, 1954) of the means of small batches of winsorised logarithms, in units of their
 /// long-run standard deviation, so that neither outliers nor correlated neighbours raise it.
 ///
-/// What deviated and was made up for is learned from too, so that the level becomes surer than the warm-up makes it, and
-/// follows a slow drift. After an alarm it learns the new level. Memory is fixed once the first level is learned.
+/// Deviations that later values balanced are learned from too, so that the level becomes surer than the warm-up makes it
+/// and follows a slow drift. After an alarm the new level is learned. Memory is fixed once the first level is learned.
 #[derive(Debug, Clone)]
 pub struct OnlineDetector {
     settings: OnlineSettings,
@@ -60,16 +63,16 @@ pub struct OnlineDetector {
     batch: Batch,
     up: Side,
     down: Side,
-    /// The means of batches since either run began, which are learned from once it is made up for.
+    /// The means of batches since either run began, which are learned from once the run is balanced.
     pending: Moments,
     seen: u64,
 }
 
-/// What was learned.
+/// The level that was learned.
 #[derive(Debug, Clone, Copy)]
 struct Level {
     logarithmic: bool,
-    /// Values outside are taken for these.
+    /// Values outside `low` to `high` are taken for these.
     low: f64,
     high: f64,
     /// Of the winsorised values.
@@ -125,7 +128,7 @@ struct Batch {
     count: usize,
 }
 
-/// Deviations that have not been made up for.
+/// Deviations that later values have not balanced.
 #[derive(Debug, Clone, Copy, Default)]
 struct Run {
     excess: f64,
@@ -148,14 +151,15 @@ impl Run {
     }
 }
 
-/// A deviation this far beyond what is tolerated is hardly chance, in standard deviations of a batch's mean.
+/// A deviation this far beyond the tolerance is clear, in standard deviations of a batch's mean. It only places
+/// [`Alarm::since`]; alarms do not depend on it.
 const CLEAR: f64 = 1.0;
 
 /// Deviations to one side.
 #[derive(Debug, Clone, Copy, Default)]
 struct Side {
     run: Run,
-    /// Those that are clear: where the change is large, they begin with it, and the run some time before.
+    /// The clear ones: a large change starts this run, while the other may have started some time before.
     clear: Run,
 }
 
@@ -165,7 +169,7 @@ impl Side {
         self.clear.add(deviation - CLEAR, batch, start);
     }
 
-    /// The run that tells best when the level changed and to what: the clear one if it is most of the evidence.
+    /// The run that shows best when the level changed and to what: the clear one if it holds most of the evidence.
     fn clearest(&self) -> Run {
         if self.clear.excess > self.run.excess / 2.0 {
             self.clear
@@ -176,7 +180,7 @@ impl Side {
 }
 
 impl OnlineDetector {
-    /// One that has seen nothing. `warmup` is at least eight batches, a batch at least one value.
+    /// A detector that has seen no value. `warmup` is at least eight batches, a batch at least one value.
     #[must_use]
     pub fn new(settings: OnlineSettings) -> Self {
         Self {
@@ -191,7 +195,7 @@ impl OnlineDetector {
         }
     }
 
-    /// Takes the next value, which is finite, and says whether the level changed.
+    /// Takes the next value, which must be finite; an alarm if the level changed.
     #[inline]
     pub fn update(&mut self, value: f64) -> Option<Alarm> {
         let index = self.seen;
@@ -257,13 +261,14 @@ impl OnlineDetector {
     }
 }
 
-/// From so many batches on, the level follows what it drifts to.
+/// How many batches the level remembers, so that it follows a drift: with the default batch of 10 values, the last 2,000
+/// count most. The rows "online" of `benches/regression.py` show the effect.
 const REMEMBERED: f64 = 200.0;
 
-/// How far from the median a value may lie, in robust standard deviations, before it is winsorised.
+/// How far from the median a value may lie, in robust standard deviations, before it is winsorised; as in `location`.
 const WINSORISED_AT: f64 = 3.0;
 
-/// The spread of a level without any: what differs from it by more than rounding has left it.
+/// The spread of a constant level: a value that differs from it by more than rounding has left it.
 fn rounding(level: f64, logarithmic: bool) -> f64 {
     let least = if logarithmic { 1.0 } else { 1e-290 };
     16.0 * f64::EPSILON * level.abs().max(least)
@@ -282,7 +287,7 @@ impl Level {
         let median = quantile(&sorted, 0.5);
         let mut away: Vec<f64> = sorted.iter().map(|value| (value - median).abs()).collect();
         away.sort_unstable_by(f64::total_cmp);
-        // Where most values are equal, how far the others lie away on average.
+        // If most values are equal, the mean distance of the others.
         let robust = 1.4826 * quantile(&away, 0.5);
         let typical = away.iter().sum::<f64>() / away.len() as f64;
         let least = rounding(median, logarithmic);
@@ -322,7 +327,7 @@ impl Level {
         level
     }
 
-    /// Takes batches whose deviations were made up for as part of the level.
+    /// Learns from batches whose deviations were balanced.
     fn learn(&mut self, batches: Moments) {
         let moments = &mut self.moments;
         moments.count += batches.count;
@@ -339,7 +344,7 @@ impl Level {
         let (centre, variance) = moments.long_run();
         self.centre = self.origin + centre;
         self.doubt = 1.0 / self.moments.count.sqrt();
-        // The standard deviation is as unsure as the centre; to take it for too small raises false alarms.
+        // The standard deviation is as unsure as the centre, and an underestimate raises false alarms.
         let sd = variance.sqrt() * (1.0 + self.doubt);
         self.scale = 1.0 / sd.max(rounding(self.origin, self.logarithmic));
     }

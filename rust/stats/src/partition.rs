@@ -1,11 +1,11 @@
-//! The partition of a series into segments that are alike inside.
+//! The partition of a series into homogeneous segments.
 
 /// The width of the kernel: values further apart than a few of it are simply different, so that outliers count
 /// no more than any other difference.
 const WIDTH: f64 = 1.5;
 
-/// How alike two values are, from 0 to 1: exp(-x) with x = (apart / WIDTH)^2 / 2, as (1 - x / 16)^16, which a
-/// processor works out for several values at once.
+/// How alike two values are, from 0 to 1: exp(-x) with x = (apart / WIDTH)^2 / 2, as (1 - x / 16)^16, which
+/// vectorises.
 fn alike(apart: f64) -> f64 {
     const SHRINK: f64 = 1.0 / (2.0 * 16.0 * WIDTH * WIDTH);
     let base = (1.0 - apart * apart * SHRINK).max(0.0);
@@ -15,7 +15,7 @@ fn alike(apart: f64) -> f64 {
     eighth * eighth
 }
 
-/// Where the best partition of `series`, in units of its noise, begins a new segment.
+/// The starts of all segments but the first in the best partition of `series`, which is in units of its noise.
 ///
 /// It minimises, over all partitions into segments of at least `min_size` values, the sum of each segment's
 /// scatter in the feature space of a Gaussian kernel plus `penalty` for each segment, by dynamic programming (Arlot,

@@ -1,4 +1,4 @@
-//! Quantiles of a sample and how sure they are.
+//! Quantiles of a sample, and their standard errors.
 
 use statrs::function::beta::beta_reg;
 
@@ -20,13 +20,14 @@ pub(super) fn quantile(ascending: &[f64], q: f64) -> f64 {
     a + (b - a) * (position - low)
 }
 
-/// Beyond so many standard deviations the weights of [`maritz_jarrett`] are zero to the last bit that counts.
+/// Beyond this many standard deviations the weights of [`maritz_jarrett`] are below the precision of a double: the normal
+/// tail beyond 9 is 1e-19.
 const REACH: f64 = 9.0;
 
 /// The standard error of the sample quantile at `q` of ascending independent values.
 ///
 /// The moments of an order statistic with each sample value weighted by the probability that a
-/// resample has it there: differences of the beta distribution with parameters m - 1 and n - m, m = floor(n q + 1/2)
+/// resample has that value there: differences of the beta distribution with parameters m - 1 and n - m, m = floor(n q + 1/2)
 /// (Maritz and Jarrett, "A note on estimating the variance of the sample median", Journal of the American
 /// Statistical Association 73, 1978; Wilcox, "Introduction to Robust Estimation and Hypothesis Testing",
 /// section 3.5.3).
@@ -47,7 +48,7 @@ pub(super) fn maritz_jarrett(ascending: &[f64], q: f64) -> f64 {
     let reach = REACH * (count * q * (1.0 - q)).sqrt() + REACH;
     let first = (rank - reach).max(0.0) as usize;
     let last = ((rank + reach) as usize).min(n);
-    // Deviations from a value nearby, as the difference of the moments would cancel otherwise.
+    // Moments of deviations from a nearby value, because the difference of the plain moments would cancel.
     let origin = ascending[rank as usize - 1];
     let (mut mean, mut square) = (0.0, 0.0);
     let mut before = if first == 0 {

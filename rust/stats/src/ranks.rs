@@ -39,7 +39,7 @@ pub(super) struct RankSum {
 }
 
 impl RankSum {
-    /// Of two ascending samples, by merging them.
+    /// Compares two ascending samples by merging them.
     ///
     /// The variance is corrected for ties (Lehmann, "Nonparametrics", 1975, section 1.4).
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
@@ -71,7 +71,7 @@ impl RankSum {
         }
     }
 
-    /// Of `n` values and of `m` that are all larger.
+    /// Compares `n` values with `m` that are all larger.
     pub(super) fn wholly_apart(n: f64, m: f64) -> Self {
         Self {
             excess: n * m / 2.0,

@@ -1,9 +1,10 @@
 //! The Hodges-Lehmann shift: ranks among all differences between two samples, without forming them.
 
-/// How many differences may be gathered for each value of the samples.
+/// How many differences may be gathered for each value of the samples. A multiple of the samples' length keeps memory
+/// linear; `benches/regression_speed.py` times `compare`.
 const GATHERED: usize = 4;
 
-/// The differences `y - x` between all pairs of two ascending samples, in ascending order, found by counting.
+/// The differences `y - x` of all pairs from two ascending samples, in ascending order, found by counting.
 ///
 /// Counting those up to a bound takes one pass over both samples, as the differences of each value are ordered
 /// too (Johnson and Mizoguchi, "Selecting the Kth element in X + Y and X1 + X2 + ... + Xm", SIAM Journal on
@@ -17,7 +18,7 @@ pub(super) struct Differences<'a> {
 }
 
 impl<'a> Differences<'a> {
-    /// Of samples that have at least one value each.
+    /// The differences of two samples, each of which has at least one value.
     pub(super) fn new(x: &'a [f64], y: &'a [f64]) -> Self {
         let all = x.len() as u64 * y.len() as u64;
         let lowest = y[0] - x[x.len() - 1];
@@ -30,18 +31,18 @@ impl<'a> Differences<'a> {
         }
     }
 
-    /// How many there are.
+    /// How many differences there are.
     pub(super) fn count(&self) -> u64 {
         self.x.len() as u64 * self.y.len() as u64
     }
 
-    /// The median: the mean of the two in the middle if their number is even.
+    /// The median: the mean of the middle two if the count is even.
     pub(super) fn median(&mut self) -> f64 {
         let (low, high) = (self.count().div_ceil(2), self.count() / 2 + 1);
         f64::midpoint(self.select(low), self.select(high))
     }
 
-    /// Those whose ranks are `half` away from the middle one; infinite where there are none so far out.
+    /// The differences whose ranks are `half` away from the middle one; infinite if the ranks do not reach so far.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -58,7 +59,7 @@ impl<'a> Differences<'a> {
         (self.select(rank), self.select(all + 1 - rank))
     }
 
-    /// The one of rank `rank`, from 1.
+    /// The difference of rank `rank`, counted from 1.
     pub(super) fn select(&mut self, rank: u64) -> f64 {
         debug_assert!((1..=self.count()).contains(&rank));
         let few = ((self.x.len() + self.y.len()) * GATHERED) as u64;
@@ -74,7 +75,7 @@ impl<'a> Differences<'a> {
             } else {
                 interpolate((low, below), (high, upto), rank)
             };
-            // Interpolation that does not close in fast gives way to halving.
+            // Every other probe halves the interval, in case interpolation closes in slowly.
             if !(low < probe && probe < high) {
                 let middle = between(low, high);
                 if !(low < middle && middle < high) {
@@ -106,7 +107,7 @@ impl<'a> Differences<'a> {
         count
     }
 
-    /// The one of rank `rank` among those over `low` and at most `high`.
+    /// The difference of rank `rank` among those over `low` and at most `high`.
     fn gather(&self, low: f64, high: f64, rank: u64) -> f64 {
         let mut gathered = Vec::new();
         let mut first = 0;
@@ -137,7 +138,7 @@ fn interpolate(low: (f64, u64), high: (f64, u64), rank: u64) -> f64 {
     low.0 + (high.0 - low.0) * share
 }
 
-/// The number half-way between `low` and `high` among all that a float can hold: 64 halvings reach any.
+/// The number half-way between `low` and `high` in the order of all floats: 64 halvings reach any of them.
 fn between(low: f64, high: f64) -> f64 {
     from_ordinal(((i128::from(ordinal(low)) + i128::from(ordinal(high))) / 2) as i64)
 }

@@ -1,8 +1,8 @@
-//! Values as every test takes them: finite, in the order in which they were measured.
+//! The input of every test: finite values in the order in which they were measured.
 
 use std::fmt;
 
-/// A value that cannot be compared, and where it stood.
+/// A value that cannot be compared, and its place.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NotFinite {
     /// Its place, from 0.
@@ -20,7 +20,7 @@ impl fmt::Display for NotFinite {
         };
         write!(
             f,
-            "the value at index {} is {value}; only finite values can be compared",
+            "the value at index {} must be finite, got {value}",
             self.index
         )
     }
@@ -38,7 +38,7 @@ impl Values {
     ///
     /// # Errors
     ///
-    /// [`NotFinite`] for the first that is NaN or infinite.
+    /// [`NotFinite`] for the first value that is NaN or infinite.
     pub fn gather(given: impl IntoIterator<Item = f64>) -> Result<Self, NotFinite> {
         let values: Vec<f64> = given.into_iter().collect();
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
@@ -52,7 +52,7 @@ impl Values {
         })
     }
 
-    /// Whether each value has a logarithm. True of no values at all.
+    /// Whether each value has a logarithm; true if there are no values.
     #[must_use]
     pub fn all_positive(&self) -> bool {
         self.all_positive
@@ -64,7 +64,7 @@ impl Values {
         &self.values
     }
 
-    /// The same on the logarithmic scale if `logarithmic`, else as they are.
+    /// The values on the logarithmic scale if `logarithmic`, else as they are.
     pub(super) fn scaled(&self, logarithmic: bool) -> Vec<f64> {
         if logarithmic {
             self.values.iter().map(|value| value.ln()).collect()
