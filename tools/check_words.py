@@ -29,23 +29,23 @@ GAP = r"\s+(?:[#/!*]+\s+)?"
 # "is no longer", "is no slower than" and "there is no" are plain English.
 NOT_A_NOUN = r"(?!(?:longer|more|less|better|worse|slower|faster|later|earlier|larger|smaller)\b)"
 OPENING = "Return ..., or name the thing: an imperative or a noun"
-PRESENT = "what the code does as it stands"
+PRESENT = "what the code does today"
 PHRASES = {
-    rf"(?<!here\s)\b(?:is|was) no {NOT_A_NOUN}[a-z]+": "is not a ..., has no ...",
-    r"(?<!here\s)\b(?:is|are) none\b": "there is no ..., or: is not a ...",
+    rf"(?<!here\s)\b(?:is|was) no {NOT_A_NOUN}[a-z]+": '"is not a ..." or "has no ..."',
+    r"(?<!here\s)\b(?:is|are) none\b": '"there is no ..." or "is not a ..."',
     r"(?i:\bwhoever\b)": "the one who acts: the caller, the thread, the user",
     r"(?i:\b(?:no|any|some|every)body\b)": "who or what it is: the caller, a reader, a process",
     r"\bof (?:its|their|one's) own\b(?! accord)": '"its own ...", or leave it out',
     r"\bmarks? to beat\b": "whose figure it is",
     r"\b[Tt]he replaced (?:system|monitor|pool|interface)\b": "what it is by its name",
-    r"\banew\b": "again",
-    r"\bat no moment\b": "never",
-    r"\bsays which\b": "Return True if ...",
-    r"\bhas a value it cannot have\b": "has an invalid value",
+    r"\banew\b": '"again"',
+    r"\bat no moment\b": '"never"',
+    r"\bsays which\b": '"Return True if ..."',
+    r"\bhas a value it cannot have\b": '"has an invalid value"',
     r"\bor the like\b": "what exactly",
-    r"\bdid not do what it should\b": "failed",
+    r"\bdid not do what it should\b": '"failed"',
     r"\b(?:Measured|Judged|Shown|Counted|Compared|Meant) (?:is|are)\b": "the subject first",
-    r"\ba (?:int|async|alert|event|operation|exception|empty|unknown|invalid)\b": "an ...",
+    r"\ba (?:int|async|alert|event|operation|exception|empty|unknown|invalid)\b": '"an ..."',
     r"\bTO[D]O\b|\bFIX[M]E\b": PRESENT,
     r"\bfor now\b": PRESENT,
     r"\b[Pp]hase \d": PRESENT,
