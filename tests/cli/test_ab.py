@@ -1,4 +1,4 @@
-"""`nanospan ab`, on real commands."""
+"""``nanospan ab`` on real commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NANOSPAN = [sys.executable, "-m", "nanospan", "ab"]
 
 @pytest.fixture
 def log(tmp_path: Path) -> Callable[[str], list[str]]:
-    """A command that notes its name in a file; called without one, what was noted."""
+    """Return a function: a command that logs the name given, or without a name the logged names."""
     path = tmp_path / "log"
     path.touch()
 
@@ -49,16 +49,16 @@ def _until(condition: Callable[[], object], what: str) -> None:
 def test_the_commands_take_turns_in_going_first(
     log: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A B, B A, A B ..., and the warm-ups come before."""
+    """The order is A B, B A, A B ..., warm-ups included."""
     assert main(["ab", "--runs", "3", "--warmup", "2", "--", *log("a"), "--", *log("b")]) == 0
     assert log() == list("abbaabbaab")
     assert "3 runs of each, in turn, after 2 warm-ups" in capsys.readouterr().out
 
 
 def _sleeping(note: Path, seconds: float) -> list[str]:
-    """A command that sleeps a little less and a little more in turn.
+    """Return a command that alternates between sleeping a little less and a little more.
 
-    So its times are independent of one another, however slowly the machine's load changes.
+    Its times are therefore independent, however slowly the load of the machine changes.
     """
     longer = f'touch "$0"; sleep {seconds + 0.02}'
     script = f'if rm "$0" 2>/dev/null; then sleep {seconds}; else {longer}; fi'
@@ -66,7 +66,7 @@ def _sleeping(note: Path, seconds: float) -> list[str]:
 
 
 def test_times_that_cannot_be_saved_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever waited for them sees the verdict all the same."""
+    """The verdict is shown before the error."""
     assert main(["ab", "--runs", "2", "--save", "/dev/full", "--", "true", "--", "true"]) == 2
     output, error = capsys.readouterr()
     assert "B against A: insufficient" in output
@@ -74,7 +74,7 @@ def test_times_that_cannot_be_saved_are_printed(capsys: pytest.CaptureFixture[st
 
 
 def test_a_slower_command_regressed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The verdict is on B, the status follows it, and the times are kept where asked."""
+    """The verdict and the status are about B, and the times are saved on request."""
     fast, slow = _sleeping(tmp_path / "fast", 0.01), _sleeping(tmp_path / "slow", 0.1)
     saved = tmp_path / "ab.json"
     assert main(["ab", "--runs", "12", "--save", str(saved), "--", *fast, "--", *slow]) == 1
@@ -92,7 +92,7 @@ def test_a_slower_command_regressed(capsys: pytest.CaptureFixture[str], tmp_path
 
 
 def test_json_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every time that was measured is in the JSON; pull requests get a table."""
+    """The JSON contains every measured time; the Markdown is a table."""
     commands = ["--runs", "2", "--warmup", "0", "--", "true", "--", "sh", "-c", "true | true"]
     assert main(["ab", "--format", "json", *commands]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -106,8 +106,8 @@ def test_json_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "**insufficient**" in lines[5]
 
 
-def test_output_and_input_are_kept_away(capfd: pytest.CaptureFixture[str]) -> None:
-    """What a command prints is thrown away, however much, and it reads the end of its input."""
+def test_commands_have_no_input_and_no_output(capfd: pytest.CaptureFixture[str]) -> None:
+    """A command's output is discarded, however long, and its input is empty."""
     noisy = ["sh", "-c", "cat; head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2"]
     assert main(["ab", "--runs", "2", "--timeout", "60", "--", *noisy, "--", *noisy]) == 0
     captured = capfd.readouterr()
@@ -117,15 +117,15 @@ def test_output_and_input_are_kept_away(capfd: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("echo before >&2; echo the reason >&2; exit 3", "ended with status 3 in run 1 of 31"),
+        ("echo before >&2; echo the reason >&2; exit 3", "exited with status 3 in run 1 of 31"),
         ("echo the reason >&2; kill -SEGV $$", "was ended by SIGSEGV in run 1 of 31"),
         ("printf '\\033[2J' >&2; echo the reason >&2; exit 1", "\\x1b[2J"),
     ],
 )
-def test_a_failing_command_ends_it_with_its_last_words(
+def test_a_failing_command_is_reported_with_its_errors(
     script: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Which command, in which run, how, and the end of what it said."""
+    """The message names the command, the run and the failure, and ends with the error output."""
     assert main(["ab", "--", "true", "--", "sh", "-c", script]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -135,8 +135,8 @@ def test_a_failing_command_ends_it_with_its_last_words(
     assert "\x1b" not in captured.err
 
 
-def test_the_last_words_are_few(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a flood of errors, the last lines are shown."""
+def test_only_the_end_of_the_error_output_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a long error output, the last lines are shown."""
     script = "i=0; while [ $i -lt 5000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1"
     assert main(["ab", "--", "sh", "-c", script, "--", "true"]) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -144,16 +144,16 @@ def test_the_last_words_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) < 15
 
 
-def test_a_silent_failure_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without last words, that is what is said."""
+def test_a_failure_without_error_output_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says that the error output is empty."""
     assert main(["ab", "--", "false", "--", "true"]) == 2
-    assert capsys.readouterr().err.endswith("It wrote nothing to its standard error output.\n")
+    assert capsys.readouterr().err.endswith("Its standard error output is empty.\n")
 
 
 def test_a_command_that_takes_too_long_is_ended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It goes, and with it what it started, even if they do not want to."""
+    """The command and its child processes are ended, even if they ignore SIGTERM."""
     monkeypatch.setattr("nanospan.cli.child.GRACE", 0.1)
     pid = tmp_path / "pid"
     script = 'trap "" TERM; sh -c \'trap "" TERM; echo $$ > "$0"; sleep 600\' "$0" & wait'
@@ -163,10 +163,10 @@ def test_a_command_that_takes_too_long_is_ended(
     _until(lambda: not psutil.pid_exists(int(pid.read_text())), "the grandchild is gone")
 
 
-def test_what_a_command_leaves_running_is_not_waited_for(
+def test_a_process_that_a_command_leaves_running_is_not_waited_for(
     tmp_path: Path,
 ) -> None:
-    """A command has ended when it has, though its child holds the error output."""
+    """A command has ended even if its child still holds the error output open."""
     pid = tmp_path / "pid"
     command = ["sh", "-c", 'sleep 600 & echo $! > "$0"', str(pid)]
     begin = time.monotonic()
@@ -178,27 +178,24 @@ def test_what_a_command_leaves_running_is_not_waited_for(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected two commands, each after a --, got 0"),
+        ([], "expected two commands, each after --, got 0"),
         (["--"], "expected two commands"),
-        (["--", "true"], "expected two commands, each after a --, got 1"),
+        (["--", "true"], "expected two commands, each after --, got 1"),
         (["--", "true", "--"], "expected two commands"),
         (["--", "true", "--", "true", "--", "true"], "expected two commands, .*, got 3"),
         (["--", "true", "--", "absent-program", "x"], "command B: .* no program 'absent-program'"),
         (["--", "/etc/passwd", "--", "true"], "command A: there is no program '/etc/passwd'"),
-        (["--runs", "0", "--", "true", "--", "true"], "--runs: expected a whole number from 1 to"),
-        (["--runs", "x", "--", "true", "--", "true"], "--runs: expected a whole number from 1 to"),
-        (
-            ["--warmup", "-1", "--", "true", "--", "true"],
-            "--warmup: expected a whole number",
-        ),
-        (["--timeout", "0", "--", "true", "--", "true"], "--timeout: expected a number over 0"),
+        (["--runs", "0", "--", "true", "--", "true"], "--runs: must be a whole number from 1 to"),
+        (["--runs", "x", "--", "true", "--", "true"], "--runs: must be a whole number from 1 to"),
+        (["--warmup", "-1", "--", "true", "--", "true"], "--warmup: must be a whole number"),
+        (["--timeout", "0", "--", "true", "--", "true"], "--timeout: must be greater than 0"),
         (["--save", "/absent/x", "--", "true", "--", "true"], "the folder of /absent/x does not"),
     ],
 )
 def test_wrong_arguments_end_with_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They are found before anything runs."""
+    """Wrong arguments are reported before any command runs."""
     with pytest.raises(SystemExit) as exit_:
         main(["ab", *arguments])
     assert exit_.value.code == 2
@@ -210,12 +207,12 @@ def test_wrong_arguments_end_with_2(
 def test_a_program_that_cannot_be_started(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An executable file that is no program is named."""
+    """An executable file that is not a program is reported."""
     broken = tmp_path / "broken"
     broken.write_bytes(b"\x7fELF, but only as far as that")
     broken.chmod(0o700)
     assert main(["ab", "--", "true", "--", str(broken)]) == 2
-    assert "nanospan: command B does not start: [Errno 8] Exec format error" in (
+    assert "nanospan: command B cannot start: [Errno 8] Exec format error" in (
         capsys.readouterr().err
     )
 
@@ -227,7 +224,7 @@ def test_a_program_that_cannot_be_started(
 def test_ctrl_c_ends_the_command_and_all_it_started(
     tmp_path: Path, number: signal.Signals, status: int, word: str
 ) -> None:
-    """The command's whole group is gone afterwards, nothing is saved, and no traceback is shown."""
+    """The command's process group is ended, nothing is saved, and no traceback is shown."""
     pids = tmp_path / "pids"
     script = 'echo $$ >> "$0"; sleep 600 & echo $! >> "$0"; wait'
     with subprocess.Popen(
@@ -248,7 +245,7 @@ def test_ctrl_c_ends_the_command_and_all_it_started(
 
 
 def test_hanging_up_ends_the_command(tmp_path: Path) -> None:
-    """When the terminal goes, so does the command under way."""
+    """When the terminal is closed, the running command is ended."""
     pid = tmp_path / "pid"
     command = ["sh", "-c", 'echo $$ > "$0"; exec sleep 600', str(pid)]
     with subprocess.Popen([*NANOSPAN, "--", *command, "--", "true"]) as process:
@@ -259,7 +256,7 @@ def test_hanging_up_ends_the_command(tmp_path: Path) -> None:
 
 
 def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
-    """Under `nohup`, a hang-up ends nothing."""
+    """Under ``nohup``, SIGHUP ends nothing."""
     go = tmp_path / "go"
     command = ["sh", "-c", 'echo > "$0.runs"; until test -e "$0"; do sleep 0.01; done', str(go)]
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -275,7 +272,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
 
 
 def test_progress_is_shown_on_a_terminal() -> None:
-    """One line changes there, and is gone at the end."""
+    """One line is updated in place, and removed at the end."""
     reader, writer = pty.openpty()
     done = subprocess.run(
         [*NANOSPAN, "--runs", "2", "--", "sleep", "0.2", "--", "sleep", "0.2"],
@@ -292,10 +289,10 @@ def test_progress_is_shown_on_a_terminal() -> None:
     assert shown.endswith("\r\x1b[K")
 
 
-def test_progress_is_told_elsewhere_only_if_it_takes_long(
+def test_progress_is_logged_only_if_it_takes_long(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log gets lines now and then, and none for what is over soon."""
+    """If the output is not a terminal, there is a line now and then, but none for short work."""
     arguments = ["ab", "--runs", "1", "--warmup", "0", "--", "true", "--", "true"]
     monkeypatch.setattr("nanospan.cli.status.Status.FIRST", 3600)
     main(arguments)
@@ -306,18 +303,18 @@ def test_progress_is_told_elsewhere_only_if_it_takes_long(
     assert line.startswith("nanospan: 1 of 2 runs, A ")
 
 
-def test_a_long_run_shows_that_it_goes_on(
+def test_a_long_first_run_shows_the_elapsed_time(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waits for the first run to end is told so, though there is no time to go by yet."""
+    """Until the first run has ended, there is no estimate of the time left."""
     monkeypatch.setattr("nanospan.cli.status.Status.FIRST", 0)
-    monkeypatch.setattr("nanospan.cli.child.WATCH", 0.01)
+    monkeypatch.setattr("nanospan.cli.child.WATCH_INTERVAL", 0.01)
     main(["ab", "--runs", "1", "--warmup", "0", "--", "sleep", "0.5", "--", "true"])
     assert capsys.readouterr().err == "nanospan: 0 of 2 runs, 0 s into the first\n"
 
 
-def test_handlers_and_descriptors_are_as_before() -> None:
-    """Nothing stays behind in the process that ran the commands."""
+def test_handlers_and_descriptors_are_restored() -> None:
+    """No signal handler or file descriptor is left behind."""
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
     main(["ab", "--runs", "1", "--", "true", "--", "true"])
     before = psutil.Process().num_fds()

@@ -1,4 +1,4 @@
-"""`nanospan alerts check`."""
+"""``nanospan alerts check``."""
 
 import pytest
 
@@ -29,8 +29,8 @@ def check(path, capsys):
     return status, captured.out, captured.err
 
 
-def test_a_good_file_is_summed_up(tmp_path, capsys):
-    """It says what is in it, and what this environment lacks."""
+def test_a_valid_file_is_summarised(tmp_path, capsys):
+    """The contents are counted; missing variables and baseline files are listed."""
     path = tmp_path / "alerts.toml"
     path.write_text(GOOD)
     assert check(path, capsys) == (
@@ -38,14 +38,14 @@ def test_a_good_file_is_summed_up(tmp_path, capsys):
         (
             f"{path}: 2 rules, 1 sink, 0 silences\n"
             f"{path}: TEST_HOOK_URL is not set in this environment\n"
-            f"{path}: {tmp_path / 'baseline.json'} is not there\n"
+            f"{path}: {tmp_path / 'baseline.json'} does not exist\n"
         ),
         "",
     )
 
 
-def test_a_bad_file_ends_with_2_and_its_lines(tmp_path, capsys):
-    """Each mistake is a line with place, key and value, as compilers write them."""
+def test_an_invalid_file_ends_with_2(tmp_path, capsys):
+    """Each error is printed on one line with file, line, key and value, as compilers do."""
     path = tmp_path / "alerts.toml"
     path.write_text(GOOD.replace("0.1", '"fast"').replace("type = ", "typ = "))
     status, out, err = check(path, capsys)
@@ -58,15 +58,15 @@ def test_a_bad_file_ends_with_2_and_its_lines(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["absent.toml", "."])
 def test_a_file_that_cannot_be_read_ends_with_2(tmp_path, capsys, name):
-    """The reason is one line."""
+    """The reason is printed on one line."""
     status, out, err = check(tmp_path / name, capsys)
     assert (status, out) == (2, "")
     assert err.startswith("nanospan: ")
     assert err.count("\n") == 1
 
 
-def test_help_says_what_it_does(capsys):
-    """`nanospan alerts check --help` has the exit status and the variable."""
+def test_help_explains_the_command(capsys):
+    """``nanospan alerts check --help`` mentions the exit status and the variable."""
     with pytest.raises(SystemExit) as exit_:
         main(["alerts", "check", "--help"])
     assert exit_.value.code == 0

@@ -1,4 +1,4 @@
-"""`nanospan changes`."""
+"""``nanospan changes``."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def history(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_step_is_drawn_marked_and_told(history: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line of bars, a mark under each change, a table of what changed by how much."""
+def test_changes_are_drawn_and_listed(history: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The output is a line of bars, a mark below each change, and a table of the changes."""
     assert main(["changes", history]) == 0
     heading, bars, marks, _, up, down = capsys.readouterr().out.splitlines()
     assert heading == "values: 120 values, 2 changes"
@@ -46,8 +46,10 @@ def test_a_step_is_drawn_marked_and_told(history: str, capsys: pytest.CaptureFix
     assert down.split()[3].startswith("-")
 
 
-def test_no_change_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A level history has bars and no table."""
+def test_a_history_without_a_change_has_no_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its heading says that there is no change, and its bars are drawn."""
     (tmp_path / "h.json").write_text(json.dumps({"a": _levels(1), "b": [2.0]}))
     assert main(["changes", str(tmp_path / "h.json")]) == 0
     first, _, empty, second, bars = capsys.readouterr().out.splitlines()
@@ -56,7 +58,7 @@ def test_no_change_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_json_and_markdown(history: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Programs and pull requests get the same changes."""
+    """Both formats contain the same changes."""
     assert main(["changes", history, "--format", "json"]) == 0
     values = json.loads(capsys.readouterr().out)["operations"]["values"]
     assert values["values"] == 120
@@ -69,7 +71,7 @@ def test_json_and_markdown(history: str, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_saved_runs_are_one_moment_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The change is named by the file in which it first shows, whatever order they are given in."""
+    """A change is reported with its first file, whatever the order of the arguments."""
     medians = _levels(0.010, 0.014, count=12)
     for number, median in enumerate(medians):
         run = {
@@ -89,16 +91,16 @@ def test_saved_runs_are_one_moment_each(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_operations_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One of many is shown; one that is not there is an error that says which are."""
+    """Only the chosen one is shown; for an unknown name, the error lists the operations."""
     Baseline.from_samples({"a": [1, 2], "b": [3, 4]}).save(tmp_path / "b.json")
     assert main(["changes", str(tmp_path / "b.json"), "--operation", "b"]) == 0
     assert capsys.readouterr().out.startswith("b: 2 values")
     assert main(["changes", str(tmp_path / "b.json"), "--operation", "c"]) == 2
-    assert capsys.readouterr().err == "nanospan: there is no operation c; there are a, b\n"
+    assert capsys.readouterr().err == "nanospan: no operation is named c; use one of a, b\n"
 
 
 def test_a_picture_is_drawn(history: str, tmp_path: Path) -> None:
-    """`--plot` writes a PNG file; other files are left alone."""
+    """``--plot`` writes a PNG file and no other file."""
     picture = tmp_path / "picture.png"
     assert main(["changes", history, "--plot", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG\r\n")
@@ -111,7 +113,7 @@ def test_a_picture_is_drawn(history: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["$x_{", "a\nb", "检索"])
 def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
-    """Titles are no formulas."""
+    """Titles are not interpreted as formulas."""
     (tmp_path / "h.json").write_text(json.dumps({name: _levels(1, 2)}))
     arguments = [str(tmp_path / "h.json"), "--plot", str(tmp_path / "h.png")]
     done = subprocess.run(
@@ -124,7 +126,7 @@ def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
 def test_too_many_histories_for_one_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A picture that no program shows is not drawn."""
+    """A picture that would be too large for many programs is not drawn."""
     (tmp_path / "h.json").write_text(json.dumps({str(number): [1, 2] for number in range(51)}))
     assert main(["changes", str(tmp_path / "h.json"), "--plot", str(tmp_path / "h.png")]) == 2
     assert "choose some with --operation" in capsys.readouterr().err
@@ -134,7 +136,7 @@ def test_too_many_histories_for_one_picture(
 def test_a_missing_extra_is_one_line(
     history: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without matplotlib, `--plot` says how to get it; the rest needs none."""
+    """Without matplotlib, ``--plot`` says how to install it; nothing else needs it."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["changes", history]) == 0
     capsys.readouterr()
@@ -155,7 +157,7 @@ def test_a_missing_extra_is_one_line(
 def test_bad_input_ends_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
 ) -> None:
-    """One line names the file and the place."""
+    """The error is one line that names the file and the place in it."""
     (tmp_path / "wrong").write_text(content)
     assert main(["changes", str(tmp_path / "wrong")]) == 2
     captured = capsys.readouterr()
@@ -173,7 +175,7 @@ def test_an_unwritable_picture_ends_with_2(
 
 
 def test_sparklines() -> None:
-    """Values share columns by their median, extremes have the extreme bars."""
+    """Values that share a column show their median, and the extremes have the extreme bars."""
     assert sparkline([1, 2, 3, 4, 5, 6, 7, 8], [], 80) == ("▁▂▃▄▅▆▇█", "")
     assert sparkline([0, 0, 100, 1, 1, 1], [3], 2) == ("▁█", " ▲")
     assert sparkline([3.0, 3.0], [0], 80) == ("▁▁", "▲")

@@ -1,4 +1,4 @@
-"""The command line, as far as it goes without a server."""
+"""The command line, as far as it can be tested without a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_no_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """`nanospan` alone shows what there is."""
+    """``nanospan`` without arguments lists the commands."""
     assert main([]) == 0
     output = capsys.readouterr().out
     assert "demo" in output
@@ -28,7 +28,7 @@ def test_no_command_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_of_the_demo_documents_its_options(capsys: pytest.CaptureFixture[str]) -> None:
-    """`nanospan demo --help` names every option and how to reach a served database."""
+    """``nanospan demo --help`` names every option and says how to connect to the database."""
     with pytest.raises(SystemExit) as exit_:
         main(["demo", "--help"])
     assert exit_.value.code == 0
@@ -38,15 +38,15 @@ def test_help_of_the_demo_documents_its_options(capsys: pytest.CaptureFixture[st
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """`nanospan version` prints the package's version and Python's."""
+    """``nanospan version`` prints the versions of the package and of Python."""
     assert main(["version"]) == 0
     output = capsys.readouterr().out
     assert output.startswith(f"nanospan {nanospan.__version__}\n")
     assert ".".join(map(str, sys.version_info[:3])) in output
 
 
-def test_module_is_the_command() -> None:
-    """`python -m nanospan` does the same."""
+def test_the_package_can_be_run_as_a_module() -> None:
+    """``python -m nanospan`` does the same as ``nanospan``."""
     done = _run("version")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"nanospan {nanospan.__version__}\n")
@@ -70,7 +70,7 @@ def test_module_is_the_command() -> None:
 def test_wrong_arguments_end_with_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong argument is named before any work starts."""
+    """A wrong argument is reported before any work starts."""
     if "/etc/hostname" in arguments and not Path("/etc/hostname").exists():
         pytest.skip("no /etc/hostname on this system")
     with pytest.raises(SystemExit) as exit_:
@@ -83,7 +83,7 @@ def test_wrong_arguments_end_with_2(
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_unwritable_json_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that takes no file is found before the work."""
+    """A folder that cannot be written to is reported before any work starts."""
     tmp_path.chmod(0o500)
     with pytest.raises(SystemExit) as exit_:
         main(["demo", "--json", str(tmp_path / "figures.json")])
@@ -94,7 +94,7 @@ def test_unwritable_json_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_missing_extra_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without the packages of the extra the command says how to get them."""
+    """Without the packages of the extra, the command says how to install them."""
     monkeypatch.setitem(sys.modules, "rich", None)
     assert main(["demo"]) == 1
     captured = capsys.readouterr()
@@ -102,8 +102,8 @@ def test_missing_extra_is_one_line(
     assert captured.err == "nanospan: the demo needs rich: pip install 'nanospan[demo]'\n"
 
 
-def test_command_needs_no_extra_to_start() -> None:
-    """Neither psycopg nor rich is imported for what does not use them."""
+def test_commands_import_no_extra_that_they_do_not_use() -> None:
+    """``nanospan version`` imports neither psycopg nor rich."""
     code = (
         "import sys; from nanospan.cli import main; main(['version']); "
         "sys.exit(any(name in sys.modules for name in ('psycopg', 'rich', 'pgvector')))"
@@ -113,7 +113,7 @@ def test_command_needs_no_extra_to_start() -> None:
 
 
 def test_unknown_command_ends_with_2() -> None:
-    """A command that does not exist is a wrong argument."""
+    """An unknown command is a wrong argument."""
     done = _run("dance")
     assert done.returncode == 2
     assert "dance" in done.stderr

@@ -1,4 +1,4 @@
-"""`nanospan compare`."""
+"""``nanospan compare``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _durations(median: float, count: int = 200, seed: int = 0) -> list[float]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[str, str]:
-    """Two baselines that differ in every way there is."""
+    """Two baselines that differ in every possible way."""
     before = {
         "same": _durations(0.010),
         "slower": _durations(0.0020),
@@ -50,7 +50,7 @@ def files(tmp_path: Path) -> tuple[str, str]:
 def test_the_table_has_a_line_for_each_operation(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What regressed comes first, figures have units, and what is on one side only is named."""
+    """Regressions come first, figures have units, and operations in only one file are listed."""
     assert main(["compare", *files]) == 1
     output = capsys.readouterr().out
     heading, *rows, _, verdicts, _, gone, new = output.splitlines()
@@ -77,15 +77,15 @@ def test_the_table_has_a_line_for_each_operation(
 def test_nothing_regressed_is_a_success(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Operations that are missing, or faster, fail no job, nor what is asked to be let pass."""
+    """Missing and faster operations do not fail, nor do changes below ``--min-effect``."""
     before, now = files
     assert main(["compare", before, before]) == 0
     assert main(["compare", before, now, "--min-effect", "0.5"]) == 0
     assert "regressed" not in capsys.readouterr().out
 
 
-def test_json_has_all_there_is(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Programs read the whole comparison; infinite intervals are null."""
+def test_json_is_complete(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON contains every part of the comparison; infinite intervals are null."""
     assert main(["compare", *files, "--format", "json", "--fdr", "0.01"]) == 1
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert document["verdict"] == "regressed"
@@ -110,7 +110,7 @@ def test_json_has_all_there_is(files: tuple[str, str], capsys: pytest.CaptureFix
 def test_markdown_is_a_table_for_pull_requests(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever the names are, each line has as many cells as the heading."""
+    """Whatever characters a name contains, each line has as many cells as the heading."""
     samples = {"__init__": _durations(1), "a|b": _durations(1), "tick`tock": _durations(1)}
     Baseline.from_samples(samples).save(tmp_path / "b.json")
     files = [str(tmp_path / "b.json")] * 2
@@ -127,7 +127,7 @@ def test_markdown_is_a_table_for_pull_requests(
 
 
 def test_plain_numbers_have_no_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of lists nobody knows whether they are seconds; other kinds of files compare with them."""
+    """The unit of plain lists is unknown, but they can be compared with other kinds of files."""
     (tmp_path / "a.csv").write_text("\n".join(map(str, _durations(150))))
     (tmp_path / "b.json").write_text(json.dumps(_durations(150, seed=1)))
     assert main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "b.json")]) == 0
@@ -140,13 +140,13 @@ def test_plain_numbers_have_no_unit(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_different_machines_are_pointed_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A reader is told that the difference may be the machines'."""
+    """The output says that the machines may explain the differences."""
     Baseline.from_samples({"a": _durations(1)}).save(tmp_path / "here.json")
     document = json.loads((tmp_path / "here.json").read_text())
     document["host"] = "runner-7"
     (tmp_path / "there.json").write_text(json.dumps(document))
     main(["compare", str(tmp_path / "here.json"), str(tmp_path / "there.json")])
-    assert "and runner-7, and so may the differences" in capsys.readouterr().out
+    assert "and runner-7, which may explain the differences" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -160,7 +160,7 @@ def test_different_machines_are_pointed_out(
         ("[1, 2]", "no operation is in both files: "),
     ],
 )
-def test_bad_input_ends_with_2(  # noqa: PLR0913, PLR0917 - what pytest hands in
+def test_bad_input_ends_with_2(  # noqa: PLR0913, PLR0917 - fixtures and parameters
     files: tuple[str, str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -168,7 +168,7 @@ def test_bad_input_ends_with_2(  # noqa: PLR0913, PLR0917 - what pytest hands in
     content: str | None,
     message: str,
 ) -> None:
-    """One line says which file is wrong and where; nothing is compared."""
+    """The error is one line that names the file and the place in it; nothing is compared."""
     wrong = tmp_path / "wrong.json"
     if content is not None:
         wrong.write_text(content)
@@ -185,10 +185,10 @@ def test_bad_input_ends_with_2(  # noqa: PLR0913, PLR0917 - what pytest hands in
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fdr", "0"], "--fdr: expected a number between 0 and 1, got 0"),
-        (["--fdr", "nan"], "--fdr: expected a finite number, got nan"),
-        (["--min-effect", "-1"], "--min-effect: expected a number, 0 or more, got -1"),
-        (["--min-effect", "much"], "--min-effect: expected a finite number, got much"),
+        (["--fdr", "0"], "--fdr: must be between 0 and 1, got 0"),
+        (["--fdr", "nan"], "--fdr: must be a finite number, got nan"),
+        (["--min-effect", "-1"], "--min-effect: must be at least 0, got -1"),
+        (["--min-effect", "much"], "--min-effect: must be a finite number, got much"),
         (["--format", "xml"], "invalid choice: 'xml'"),
     ],
 )
@@ -203,7 +203,7 @@ def test_wrong_options_end_with_2(
 
 
 def _on_a_terminal(arguments: list[str], **environment: str) -> str:
-    """What the command prints on a terminal."""
+    """Return the output of the command on a terminal."""
     reader, writer = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "nanospan", *arguments],
@@ -215,7 +215,7 @@ def _on_a_terminal(arguments: list[str], **environment: str) -> str:
         try:
             while part := os.read(reader, 65_536):
                 output += part
-        except OSError:  # how a terminal says that nobody writes to it any more
+        except OSError:  # a terminal reports its end in this way
             pass
     os.close(reader)
     return output.decode()
@@ -224,7 +224,7 @@ def _on_a_terminal(arguments: list[str], **environment: str) -> str:
 def test_colours_are_for_terminals_only(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Red is what regressed, unless NO_COLOR is set or the output goes elsewhere."""
+    """Regressions are red, unless NO_COLOR is set or the output is not a terminal."""
     arguments = ["compare", *files]
     coloured = _on_a_terminal(arguments, NO_COLOR="")
     [red] = [line for line in coloured.splitlines() if "\x1b[31m" in line]
@@ -235,8 +235,8 @@ def test_colours_are_for_terminals_only(
     assert "\x1b[" not in capsys.readouterr().out
 
 
-def test_a_reader_that_stops_is_no_error(files: tuple[str, str]) -> None:
-    """`nanospan compare ... | head -1` ends without a traceback, and with its verdict."""
+def test_a_closed_pipe_is_not_an_error(files: tuple[str, str]) -> None:
+    """``nanospan compare ... | head -1`` prints no traceback and keeps its exit status."""
     with subprocess.Popen(
         [sys.executable, "-m", "nanospan", "compare", *files],
         stdout=subprocess.PIPE,
@@ -261,7 +261,7 @@ def test_a_reader_that_stops_is_no_error(files: tuple[str, str]) -> None:
 def test_output_that_cannot_be_written_is_not_a_verdict(
     files: tuple[str, str], redirection: str, status: int, message: str
 ) -> None:
-    """A full disk is not taken for a regression, and closed streams are nobody's concern."""
+    """A full disk is not mistaken for a regression, and closed streams are ignored."""
     done = subprocess.run(
         [
             "sh",
@@ -281,18 +281,18 @@ def test_output_that_cannot_be_written_is_not_a_verdict(
     assert (done.returncode, done.stderr) == (status, message)
 
 
-def test_factors_beyond_reading_are_powers_of_ten(
+def test_huge_factors_are_shown_as_powers_of_ten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Three hundred digits are not a table."""
+    """Three hundred digits would not fit into a table."""
     for name, value in (("before", 1e-9), ("after", 1e200)):
         (tmp_path / name).write_text(json.dumps([value] * 100))
     assert main(["compare", str(tmp_path / "before"), str(tmp_path / "after")]) == 1
     assert "x 1.00e+209" in capsys.readouterr().out
 
 
-def test_any_encoding_will_do(files: tuple[str, str]) -> None:
-    """What the output's encoding lacks is replaced."""
+def test_the_output_may_have_any_encoding(files: tuple[str, str]) -> None:
+    """Characters that the encoding lacks are replaced."""
     done = subprocess.run(
         [sys.executable, "-m", "nanospan", "compare", *files],
         capture_output=True,
@@ -303,8 +303,8 @@ def test_any_encoding_will_do(files: tuple[str, str]) -> None:
     assert b" ?s " in done.stdout
 
 
-def test_the_commands_load_nothing_optional(files: tuple[str, str]) -> None:
-    """Comparing needs the package alone."""
+def test_comparing_imports_no_extra(files: tuple[str, str]) -> None:
+    """The package alone is enough."""
     code = (
         f"import sys; from nanospan.cli import main; main(['compare', *{files!r}]); "
         "sys.exit(any(name in sys.modules for name in ('rich', 'matplotlib', 'psycopg')))"

@@ -1,4 +1,4 @@
-"""`nanospan export` and `nanospan report` on files, as a shell user meets them."""
+"""``nanospan export`` and ``nanospan report`` on files, as used in a shell."""
 
 import csv
 import io
@@ -39,8 +39,8 @@ def export(*arguments):
     return main(["export", *map(str, arguments)])
 
 
-def test_samples_to_each_table(samples, tmp_path):
-    """CSV and Parquet hold the rows of the JSON lines; a round trip gives the very same lines."""
+def test_samples_are_exported_to_every_table_format(samples, tmp_path):
+    """CSV and Parquet contain the rows of the JSON lines, which are copied unchanged."""
     for kind in ("csv", "parquet", "jsonl"):
         assert export(kind, "--from", samples, "-o", tmp_path / f"out.{kind}") == 0
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
@@ -53,16 +53,16 @@ def test_samples_to_each_table(samples, tmp_path):
     assert (tmp_path / "out.jsonl").read_bytes() == samples.read_bytes()
 
 
-def test_a_snapshot_to_summaries(snapshot, capsys):
-    """A snapshot holds no samples: its rows are the operations, on the standard output."""
+def test_a_snapshot_is_exported_as_summaries(snapshot, capsys):
+    """A snapshot holds no samples, so each row is an operation."""
     assert export("csv", "--from", snapshot) == 0
     [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert (row["operation"], row["count"], row["max"]) == ("query", "2", "0.5")
     assert row["error_count"] == "1"
 
 
-def test_a_trace_from_samples(samples, tmp_path):
-    """Perfetto's format, an event for each sample, errors marked."""
+def test_samples_are_exported_as_a_trace(samples, tmp_path):
+    """The trace contains an event for each sample, and errors are marked."""
     assert export("trace", "--from", samples, "-o", tmp_path / "trace.json") == 0
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     spans = [event for event in events if event["ph"] == "X"]
@@ -83,8 +83,8 @@ def test_a_trace_from_samples(samples, tmp_path):
         (b'{"operation": "\xff"}\n', "line 1"),
     ],
 )
-def test_what_is_no_recording_is_refused(content, words, tmp_path, capsys):
-    """The message names the file, the line and what is wrong; no output file appears."""
+def test_an_invalid_recording_is_rejected(content, words, tmp_path, capsys):
+    """The message names the file, the line and the error; no output file is created."""
     path, out = tmp_path / "in", tmp_path / "out.csv"
     path.write_bytes(content)
     assert export("csv", "--from", path, "-o", out) == 1
@@ -95,19 +95,19 @@ def test_what_is_no_recording_is_refused(content, words, tmp_path, capsys):
 
 
 def test_a_trace_needs_times(snapshot, tmp_path, capsys):
-    """A snapshot has none, and the message says what has."""
+    """A snapshot has none, and the message says what to use instead."""
     assert export("trace", "--from", snapshot, "-o", tmp_path / "trace.json") == 1
     assert "a time line needs a monitor's windows, or a file of samples" in capsys.readouterr().err
 
 
-def test_a_file_that_is_not_there(tmp_path, capsys):
-    """The message is the system's, with the file's name."""
+def test_a_missing_file_is_reported(tmp_path, capsys):
+    """The message is that of the operating system, with the file's name."""
     assert export("csv", "--from", tmp_path / "absent") == 1
     assert "absent: No such file or directory" in capsys.readouterr().err
 
 
 def test_a_reader_that_closes_the_pipe(samples):
-    """The command ends as commands do that nobody reads, without a traceback."""
+    """The command ends without a traceback, with the exit status of SIGPIPE."""
     command = f"{sys.executable} -m nanospan export jsonl --from {samples}"
     reader, writer = os.pipe()
     os.close(reader)
@@ -119,7 +119,7 @@ def test_a_reader_that_closes_the_pipe(samples):
 
 
 def test_a_report_with_a_baseline(samples, tmp_path, capsys):
-    """The page shows how each operation compares; without common operations it says so."""
+    """The page shows a comparison; if there are no common operations, that is an error."""
     before = PerformanceMonitor()
     for _ in range(20):
         before.record_metric("query", 0.01)
@@ -135,11 +135,11 @@ def test_a_report_with_a_baseline(samples, tmp_path, capsys):
     other.record_metric("other", 0.01)
     other.baseline().save(tmp_path / "base.json")
     assert main(["report", str(page), "--from", str(samples), *base]) == 1
-    assert "no operation of" in capsys.readouterr().err
+    assert "no samples of any operation in" in capsys.readouterr().err
 
 
-def test_what_a_snapshot_holds_survives_the_command(snapshot, capsys):
-    """The summary's figures are those of the snapshot."""
+def test_summaries_have_the_figures_of_the_snapshot(snapshot, capsys):
+    """Count, maximum and median are unchanged."""
     assert export("jsonl", "--from", snapshot) == 0
     row = json.loads(capsys.readouterr().out)
     taken = MonitorSnapshot.from_bytes(snapshot.read_bytes()).operations["query"].all

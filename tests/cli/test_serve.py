@@ -1,4 +1,4 @@
-"""`nanospan serve` and `nanospan grafana`."""
+"""``nanospan serve`` and ``nanospan grafana``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ sys.stdin.readline()
 
 @contextlib.contextmanager
 def _serving(*arguments, **options):
-    """Run `nanospan serve` and yield the process and its URL."""
+    """Run ``nanospan serve`` and yield the process and its URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "nanospan", "serve", "--port", "0", *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -57,14 +57,14 @@ def _save(path, *operations):
     monitor = PerformanceMonitor()
     for operation in operations:
         monitor.record_metric(operation, 0.1)
-    # As a program would that knows of readers: in one step.
+    # The file is replaced in one step, as a program that expects readers would do.
     fresh = path.with_suffix(".new")
     fresh.write_bytes(monitor.snapshot().to_bytes())
     fresh.replace(path)
 
 
 def test_a_script_runs_with_the_endpoint_beside_it(tmp_path):
-    """It has its arguments, is `__main__`, is served, and its exit status is passed on."""
+    """It gets its arguments, is ``__main__``, is served, and its exit status is passed on."""
     script = tmp_path / "script.py"
     script.write_text(PROGRAM.format(end="sys.exit(7)"))
     with _serving("--run", script, "--flag", "x") as (process, url):
@@ -74,8 +74,8 @@ def test_a_script_runs_with_the_endpoint_beside_it(tmp_path):
         assert process.returncode == 7
 
 
-def test_a_module_of_the_present_folder_runs(tmp_path):
-    """After -m comes a module, as with Python itself; what it raises is shown."""
+def test_a_module_in_the_current_folder_runs(tmp_path):
+    """A module follows -m as with Python itself, and its exception is shown."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__main__.py").write_text(
         PROGRAM.format(end="raise ValueError('sold out')")
@@ -88,7 +88,7 @@ def test_a_module_of_the_present_folder_runs(tmp_path):
 
 
 def test_ctrl_c_reaches_the_program(tmp_path):
-    """A program that handles KeyboardInterrupt gets it, and ends as it likes."""
+    """A program can handle KeyboardInterrupt as usual."""
     script = tmp_path / "script.py"
     script.write_text(
         "import time\ntry:\n    print('up', flush=True)\n    time.sleep(60)\n"
@@ -102,7 +102,7 @@ def test_ctrl_c_reaches_the_program(tmp_path):
 
 
 def test_saved_snapshots_are_served_and_read_again(tmp_path):
-    """Files appear under their names, and as they are at each scrape; Ctrl-C ends it."""
+    """Each scrape shows the current contents under the files' names; Ctrl-C ends the server."""
     first, second = tmp_path / "nightly.snapshot", tmp_path / "weekly.snapshot"
     _save(first, "backup")
     _save(second, "report")
@@ -120,8 +120,8 @@ def test_saved_snapshots_are_served_and_read_again(tmp_path):
         assert process.returncode == 130
 
 
-def test_a_file_name_that_is_no_utf8_is_served(tmp_path):
-    """It is escaped in the label, and no scrape fails for it."""
+def test_a_file_name_that_is_not_utf8_is_served(tmp_path):
+    """It is escaped in the label and does not break the scrape."""
     path = tmp_path / os.fsdecode(b"caf\xe9.snapshot")
     _save(path, "backup")
     text = SavedExposition([path]).render().decode()
@@ -129,7 +129,7 @@ def test_a_file_name_that_is_no_utf8_is_served(tmp_path):
 
 
 def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
-    """Damage leaves the last good content; an absent file's metrics end, and come back with it."""
+    """A damaged file's last contents are kept; a missing file's metrics end until it is back."""
     path = tmp_path / "nightly.snapshot"
     _save(path, "backup")
     exposition = SavedExposition([path])
@@ -150,11 +150,11 @@ def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name either snapshot files or, after --run, a program"),
+        ([], "name either snapshot files or a program after --run"),
         (["--run"], "name either snapshot files"),
         (["x.snapshot", "--run", "y.py"], "name either snapshot files"),
         (["--run", "absent.py"], "there is no script absent.py"),
-        (["--run", "-m"], "-m needs the name of a module"),
+        (["--run", "-m"], "-m requires the name of a module"),
         (["--run", "-m", "no.such.module"], "there is no module no.such.module"),
         (["absent.snapshot"], "absent.snapshot"),
         ([__file__], "not a monitor snapshot"),
@@ -163,15 +163,15 @@ def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
     ],
 )
 def test_wrong_arguments_end_with_2(arguments, message, capsys):
-    """A wrong argument is named before anything is served."""
+    """A wrong argument is reported before anything is served."""
     with pytest.raises(SystemExit) as exit_:
         main(["serve", *arguments])
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_two_files_of_one_name_are_refused(tmp_path, capsys):
-    """Their series could not be told apart."""
+def test_two_files_with_the_same_name_are_rejected(tmp_path, capsys):
+    """Their series would be indistinguishable."""
     paths = [tmp_path / name for name in ("a.one", "a.two")]
     for path in paths:
         _save(path, "op")
@@ -180,8 +180,8 @@ def test_two_files_of_one_name_are_refused(tmp_path, capsys):
     assert "the names of snapshot files must differ" in capsys.readouterr().err
 
 
-def test_a_taken_port_ends_with_1(tmp_path, capsys):
-    """The address is named."""
+def test_a_port_in_use_ends_with_1(tmp_path, capsys):
+    """The error names the address."""
     path = tmp_path / "a.snapshot"
     _save(path, "op")
     with _serving(path) as (_, url):
@@ -190,8 +190,8 @@ def test_a_taken_port_ends_with_1(tmp_path, capsys):
     assert capsys.readouterr().err.startswith(f"nanospan: cannot listen on 127.0.0.1 port {port}: ")
 
 
-def test_help_shows_both_ways(capsys):
-    """`nanospan serve --help` explains programs and files."""
+def test_help_explains_both_uses(capsys):
+    """``nanospan serve --help`` explains programs and files."""
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     output = capsys.readouterr().out
@@ -200,7 +200,7 @@ def test_help_shows_both_ways(capsys):
 
 
 def test_grafana_prints_a_dashboard(capsys):
-    """What is printed is JSON with panels, all of which ask the data source of the dashboard."""
+    """The output is JSON with panels, all of which query the dashboard's data source."""
     assert main(["grafana"]) == 0
     dashboard = json.loads(capsys.readouterr().out)
     assert dashboard["title"] == "nanospan"
@@ -210,8 +210,8 @@ def test_grafana_prints_a_dashboard(capsys):
     assert {target["datasource"]["uid"] for target in targets} == {"${datasource}"}
 
 
-def test_grafana_ends_well_when_its_reader_has_gone():
-    """`nanospan grafana | head -1` prints no traceback."""
+def test_grafana_prints_no_traceback_when_the_pipe_is_closed():
+    """``nanospan grafana | head -1`` ends quietly."""
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(

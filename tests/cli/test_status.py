@@ -1,4 +1,4 @@
-"""Work that may take long: what is shown meanwhile, and what Ctrl-C does."""
+"""Work that may take long: its status line, and the effect of Ctrl-C."""
 
 import io
 import signal
@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from nanospan.cli.status import Status, patiently
+from nanospan.cli.status import Status, run_with_status
 
 
 class _Terminal(io.StringIO):
@@ -17,7 +17,7 @@ class _Terminal(io.StringIO):
 
 
 def _until_shown(stream: io.StringIO) -> str:
-    """Work that ends when its state was shown."""
+    """Wait until the status was shown, and return a result."""
     limit = time.monotonic() + 60
     while "working, " not in stream.getvalue() and time.monotonic() < limit:
         time.sleep(0.01)
@@ -25,8 +25,8 @@ def _until_shown(stream: io.StringIO) -> str:
 
 
 def test_short_work_is_silent(capsys):
-    """What is over soon returns its result, and says nothing."""
-    assert patiently("working", lambda: 7) == 7
+    """Work that is over soon prints nothing and returns its result."""
+    assert run_with_status("working", lambda: 7) == 7
     assert capsys.readouterr() == ("", "")
 
 
@@ -37,28 +37,28 @@ def test_short_work_is_silent(capsys):
         (_Terminal, "\r\x1b[Kworking, 0 s so far", "so far\r\x1b[K"),
     ],
 )
-def test_long_work_shows_that_it_goes_on(monkeypatch, stream, begin, end):
-    """A log gets a line; the line on a terminal is gone at the end."""
+def test_long_work_shows_its_status(monkeypatch, stream, begin, end):
+    """A log gets a line; on a terminal the line is removed at the end."""
     monkeypatch.setattr(Status, "FIRST", 0.0)
     monkeypatch.setattr("sys.stderr", shown := stream())
-    assert patiently("working", lambda: _until_shown(shown)) == "done"
+    assert run_with_status("working", lambda: _until_shown(shown)) == "done"
     assert shown.getvalue().startswith(begin)
     assert shown.getvalue().endswith(end)
 
 
-def test_what_it_raises_is_raised():
-    """An exception of the work is one of the call."""
+def test_an_exception_of_the_work_is_raised():
+    """The exception propagates to the caller."""
     with pytest.raises(ZeroDivisionError):
-        patiently("working", lambda: 1 // 0)
+        run_with_status("working", lambda: 1 // 0)
 
 
-def test_ctrl_c_is_heard_during_a_native_call():
-    """A call that does not return for an hour is left at once."""
+def test_ctrl_c_interrupts_a_native_call():
+    """A call that would last an hour is abandoned at once."""
     program = (
         "import ctypes\n"
-        "from nanospan.cli.status import Status, patiently\n"
+        "from nanospan.cli.status import Status, run_with_status\n"
         "Status.FIRST = 0.0\n"
-        "patiently('working', lambda: ctypes.CDLL(None).sleep(3600))\n"
+        "run_with_status('working', lambda: ctypes.CDLL(None).sleep(3600))\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as process:
         assert process.stderr.readline().startswith(b"nanospan: working")

@@ -37,7 +37,7 @@ LARGEST_FILE = 1 << 20
 
 @dataclass(frozen=True)
 class _TableType(Generic[T_co]):
-    """What a TOML table is turned into, and the keys that it may and must have."""
+    """The kind of object that a TOML table describes, and the keys that it may and must have."""
 
     make: Callable[..., T_co]
     known: tuple[str, ...]

@@ -71,11 +71,12 @@ class _Moment:
 class Engine:
     """Evaluates rules and keeps the states of their alerts.
 
-    `tick` is the whole work, once; `start` has a daemon thread do it at the interval that suits the
-    rules. `tick` belongs to one thread at a time; everything else may be called from any.
+    ``tick`` evaluates the rules once; ``start`` starts a daemon thread that calls ``tick`` at the
+    interval that suits the rules. Only one thread at a time may call ``tick``; all other methods
+    may be called from any thread.
 
     Args:
-        observations: What the rules are evaluated on.
+        observations: The state of the monitor.
         publish: Called with each changed alert and whether to tell the sinks. Must be quick.
         clock: The clocks to use.
         on_monitor_gone: Called by the thread, just before it ends, if the monitor is gone.

@@ -26,7 +26,7 @@ class MonitorGoneError(Exception):
 
 
 class Observations(Protocol):
-    """What rules are evaluated on. Methods may be called from any thread."""
+    """The interface that rules are evaluated on. Methods may be called from any thread."""
 
     def snapshot(self) -> MonitorSnapshot:
         """Return the state of all operations."""

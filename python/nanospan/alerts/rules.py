@@ -114,7 +114,7 @@ class Rule:
 
     @property
     def watched(self) -> str:
-        """What is compared: the name of a statistic, ``regression`` or ``change``."""
+        """The name of what is compared: a statistic, ``regression`` or ``change``."""
         return self.statistic_name
 
     @property

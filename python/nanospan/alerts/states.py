@@ -19,7 +19,7 @@ State = Literal["inactive", "pending", "firing", "resolved"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule found about an operation.
+    """The result of evaluating a rule on one operation.
 
     Attributes:
         breached: Whether the condition holds.
@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """How far an alert has got in its life cycle.
+    """The position of an alert in its life cycle.
 
     Attributes:
         state: The current state.

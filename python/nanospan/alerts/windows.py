@@ -18,7 +18,7 @@ __all__ = ["Window", "Windows"]
 
 
 class Window:
-    """What an operation recorded between two moments.
+    """The samples that an operation recorded between two moments.
 
     Attributes:
         elapsed: Seconds between the two moments.

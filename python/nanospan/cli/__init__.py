@@ -1,7 +1,7 @@
-"""The `nanospan` command.
+"""The command ``nanospan``.
 
-Exit status: 0 when all went well, 1 when the work failed or something regressed, 2 for wrong
-arguments (found before any work starts) and bad input, 130 after Ctrl-C, 143 after `SIGTERM`.
+Exit status: 0 on success, 1 if the work failed or something regressed, 2 for wrong arguments (which
+are found before any work starts) and bad input, 130 after Ctrl-C, 143 after ``SIGTERM``.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: Arguments without the program's name; those of the process by default.
+        argv: The arguments without the program's name; by default those of the process.
 
     Returns:
         The exit status.
     """
-    # Streams that were closed before the start are missing, which nothing else has to reckon with.
+    # Streams that were closed before the start are None; replaced here, they need no checks later.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process
     parser = argparse.ArgumentParser(
@@ -58,16 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "run" not in arguments:
         parser.print_help()
         return 0
-    # The default action of SIGTERM ends the process on the spot, with servers and folders in place.
+    # By default SIGTERM ends the process at once, leaving servers and temporary folders behind.
     previous = {
-        number: signal.signal(number, _unwind)
+        number: signal.signal(number, _raise_for_signal)
         for number in (signal.SIGINT, signal.SIGTERM)
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         status: int = arguments.run(arguments)
     except (KeyboardInterrupt, _Terminated) as exc:
-        # The signals stay ignored: all that is left to do is to end.
+        # The signals stay ignored, because the process is about to end anyway.
         terminated = isinstance(exc, _Terminated)
         print(f"nanospan: {'terminated' if terminated else 'interrupted'}", file=sys.stderr)
         return TERMINATED if terminated else INTERRUPTED
@@ -79,11 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(BaseException):
-    """`SIGTERM` came: like Ctrl-C it unwinds the stack, so that everything is cleaned up."""
+    """Raised on ``SIGTERM``: like Ctrl-C it unwinds the stack, so that everything is cleaned up."""
 
 
-def _unwind(number: int, _frame: FrameType | None) -> None:
-    """Raise the exception of the signal; an impatient second one must not disturb the clean-up."""
+def _raise_for_signal(number: int, _frame: FrameType | None) -> None:
+    """Raise the signal's exception, and ignore further signals, which would disturb the cleanup."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""`nanospan ab`."""
+"""The command ``nanospan ab``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from nanospan.cli import options, text
 from nanospan.cli.child import deferred_interrupts
-from nanospan.cli.series import NAMES, FailedError, Series
+from nanospan.cli.series import NAMES, CommandFailedError, Series
 from nanospan.regression import Baseline, compare
-from nanospan.regression.effects import tail_min_effect_beside
+from nanospan.regression.effects import ALPHA, tail_min_effect_beside
 from nanospan.values.units import change_text, counted, interval_text, printable
 
 if TYPE_CHECKING:
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from nanospan.regression import Comparison
 
 DESCRIPTION = """\
-Run two commands in turn, again and again, and tell whether B takes longer than A.
+Run two commands alternately, many times, and tell whether B takes longer than A.
 
-The same code differs by a quarter from one machine to the next, and by the hour on one. So a job
-that asks whether a change made something slower runs the old and the new side by side: A B, B A,
-A B ... What they print is thrown away, and they get no input. A command that itself contains "--"
-goes through a shell: sh -c 'COMMAND'.
+The speed of the same code varies by a quarter between machines, and over time on one machine. To
+find out whether a change made something slower, run the old and the new version side by side: A B,
+B A, A B ... The commands get no input, and their output is discarded. Run a command that itself
+contains "--" in a shell: sh -c 'COMMAND'.
 """
 
 EPILOG = """\
-exit status: 0 B is no slower, 1 B is slower, 2 bad input, or a command that failed
+exit status: 0 if B is no slower, 1 if B is slower, 2 for bad input or if a command failed
 """
 
 USAGE = "nanospan ab [OPTIONS] -- CMD_A -- CMD_B"
@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command to the command line."""
     parser = commands.add_parser(
         "ab",
-        help="tell whether one command takes longer than another, running them in turn",
+        help="run two commands alternately and tell whether one takes longer",
         usage=USAGE,
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -50,17 +50,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--runs",
-        type=options.whole(1, 100_000),
+        type=options.whole_number(1, 100_000),
         default=30,
         metavar="N",
-        help="how often to run each (default: 30)",
+        help="how often to run each command (default: 30)",
     )
     parser.add_argument(
         "--warmup",
-        type=options.whole(0, 100_000),
+        type=options.whole_number(0, 100_000),
         default=1,
         metavar="N",
-        help="how often to run each before, without counting (default: 1)",
+        help="how often to run each command first, without counting (default: 1)",
     )
     parser.add_argument(
         "--timeout",
@@ -72,9 +72,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--alpha",
         type=options.share,
-        default=0.01,
+        default=ALPHA,
         metavar="SHARE",
-        help="how often equal commands may be told apart (default: 0.01)",
+        help="probability of reporting a change of equal commands (default: %(default)s)",
     )
     options.add_min_effect(parser)
     options.add_format(parser)
@@ -82,7 +82,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--save",
         type=Path,
         metavar="FILE",
-        help="write the times to FILE, a baseline with the operations A and B",
+        help="save the times to FILE, as a baseline with the operations A and B",
     )
     parser.add_argument("commands", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(run=run, parser=parser)
@@ -90,7 +90,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the commands, compare their times and return the exit status."""
-    commands = _split(arguments)
+    commands = _split_commands(arguments)
     if arguments.save is not None and not arguments.save.absolute().parent.is_dir():
         arguments.parser.error(f"the folder of {arguments.save} does not exist")
     try:
@@ -102,10 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
                 timeout=arguments.timeout,
                 interrupts=interrupts,
             ).run()
-    except FailedError as exc:
-        return text.complain(str(exc))
+    except CommandFailedError as exc:
+        return text.report_error(str(exc))
     except OSError as exc:
-        return text.complain(exc)
+        return text.report_error(exc)
     comparison = compare(
         *times,
         alpha=arguments.alpha,
@@ -113,30 +113,30 @@ def run(arguments: argparse.Namespace) -> int:
         tail_min_effect=tail_min_effect_beside(arguments.min_effect),
     )
     if arguments.format == "json":
-        text.say_json(_to_dict(arguments, commands, times, comparison))
+        text.print_json(_to_dict(arguments, commands, times, comparison))
     else:
-        text.say(_report(arguments, commands, times, comparison))
+        text.print_lines(_report(arguments, commands, times, comparison))
     if arguments.save is not None:
-        # Last, so that what took so long is not lost where it cannot be saved.
+        # Saved last, so that a result that took so long is printed even if it cannot be saved.
         try:
             Baseline.from_samples(dict(zip(NAMES, times, strict=True))).save(arguments.save)
         except OSError as exc:
-            return text.complain(exc)
+            return text.report_error(exc)
     return 1 if comparison.verdict == "regressed" else 0
 
 
-def _split(arguments: argparse.Namespace) -> list[list[str]]:
-    """Return the two commands; end the program if there are not two, or one does not exist."""
+def _split_commands(arguments: argparse.Namespace) -> list[list[str]]:
+    """Return the two commands; exit unless there are two and their programs exist."""
     commands: list[list[str]] = [[]]
     for word in arguments.commands:
         if word == "--":
             commands.append([])
         else:
             commands[-1].append(word)
-    # The first "--" ends the options; it is there or not, depending on the version of argparse.
+    # The first "--" ends the options; some versions of argparse keep it and others remove it.
     commands = commands if commands[0] else commands[1:]
     if len(commands) != len(NAMES) or not all(commands):
-        arguments.parser.error(f"expected two commands, each after a --, got {len(commands)}")
+        arguments.parser.error(f"expected two commands, each after --, got {len(commands)}")
     for name, command in zip(NAMES, commands, strict=True):
         if shutil.which(command[0]) is None:
             arguments.parser.error(f"command {name}: there is no program {command[0]!r}")
@@ -170,7 +170,7 @@ def _report(
         rows = [[n, word, *f] for n, word, f in zip(NAMES, code, figures, strict=True)]
         return [*text.markdown_table(headings, rows, words=2), "", closing.format(f"**{verdict}**")]
     rows = [[n, word, *f] for n, word, f in zip(NAMES, words, figures, strict=True)]
-    if text.coloured(sys.stdout):
+    if text.use_colour(sys.stdout):
         verdict = text.paint(verdict, verdict)
     return [*text.plain_table(headings, rows, words=2), "", closing.format(verdict)]
 

@@ -1,4 +1,4 @@
-"""`nanospan alerts`."""
+"""The command ``nanospan alerts``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanospan.values.units import counted
+
 if TYPE_CHECKING:
     import argparse
 
 CHECK = """\
-Read a file of alert rules as NANOSPAN_ALERTS and monitor.alerts.load do, and say what is in it, or
-name the line, key and value of everything that is wrong. Nothing is sent. Environment variables
-that the file names need not be set here; those that are not are listed.
+Read a file of alert rules, as NANOSPAN_ALERTS and monitor.alerts.load do, and print what it
+contains, or the line, key and value of every error. Nothing is sent. Environment variables that the
+file names need not be set; those that are not set are listed.
 """
 
 
@@ -22,17 +24,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     check = actions.add_parser(
         "check",
-        help="say what is wrong in a file of alert rules",
+        help="report the errors in a file of alert rules",
         description=CHECK,
-        epilog="Exit status: 0 if the file can be used, 2 if not.",
+        epilog="Exit status: 0 if the file is valid, 2 if not.",
     )
-    check.add_argument("file", type=Path, metavar="FILE", help="the file, TOML")
+    check.add_argument("file", type=Path, metavar="FILE", help="a TOML file")
     check.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the file and return the exit status."""
-    from nanospan.alerts import AlertsFileError, load  # noqa: PLC0415 - for this command only
+    # Imported here, as no other command needs them.
+    from nanospan.alerts import AlertsFileError, RegressionRule, load  # noqa: PLC0415
+    from nanospan.alerts.sinks.webhook import HttpSink  # noqa: PLC0415
 
     path: Path = arguments.file
     try:
@@ -44,20 +48,16 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"nanospan: {exc}", file=sys.stderr)
         return 2
     counts = (
-        _count(len(loaded.rules), "rule"),
-        _count(len(loaded.sinks), "sink"),
-        _count(len(loaded.silences), "silence"),
+        counted(len(loaded.rules), "rule"),
+        counted(len(loaded.sinks), "sink"),
+        counted(len(loaded.silences), "silence"),
     )
     print(f"{path}: {', '.join(counts)}")
-    unset = {name for sink in loaded.sinks for name in getattr(sink, "unset_variables", ())}
-    for name in sorted(unset):
+    http_sinks = (sink for sink in loaded.sinks if isinstance(sink, HttpSink))
+    for name in sorted({name for sink in http_sinks for name in sink.unset_variables}):
         print(f"{path}: {name} is not set in this environment")
-    for rule in loaded.rules:
-        baseline = getattr(rule, "baseline", None)
-        if isinstance(baseline, Path) and not baseline.is_file():
-            print(f"{path}: {baseline} is not there")
+    regression_rules = (rule for rule in loaded.rules if isinstance(rule, RegressionRule))
+    for rule in regression_rules:
+        if isinstance(rule.baseline, Path) and not rule.baseline.is_file():
+            print(f"{path}: {rule.baseline} does not exist")
     return 0
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""`nanospan changes`."""
+"""The command ``nanospan changes``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from nanospan.cli import options, text
 from nanospan.cli.sparkline import sparkline
-from nanospan.cli.status import patiently
+from nanospan.cli.status import run_with_status
 from nanospan.export.sample_files import read_histories
 from nanospan.regression import change_points
+from nanospan.regression.effects import MIN_SIZE, PENALTY
 from nanospan.values.files import write_atomically
 from nanospan.values.units import change_text, counted, figure_text, interval_text, printable
 
@@ -27,18 +28,18 @@ if TYPE_CHECKING:
 Changes = dict[str, list["ChangePoint"]]
 
 PLAIN_WIDTH = 80
-"""Columns for what goes to a file or a pipe, which has no width of its own."""
+"""The number of columns for output to a file or a pipe."""
 
 DESCRIPTION = """\
-Find where the level of a history changed: of the times of a benchmark over many commits, say.
+Find where the level of a history changed, for example the times of a benchmark over many commits.
 
-One FILE is a history as it stands: a JSON list of numbers, a JSON object of such lists, a CSV file
-of one column, a baseline that nanospan saved, or pytest-benchmark's JSON. Of several, each is one
-moment, with the medians in it: nanospan changes .benchmarks/*/*.json
+A single FILE contains whole histories: a JSON list of numbers, a JSON object of such lists, a CSV
+file of one column, a baseline saved by nanospan, or pytest-benchmark's JSON. If there are several
+files, each is one moment and contributes its medians: nanospan changes .benchmarks/*/*.json
 """
 
 EPILOG = """\
-exit status: 0 whether there are changes or not, 2 bad input
+exit status: 0 whether there are changes or not, 2 for bad input
 """
 
 
@@ -46,36 +47,38 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command to the command line."""
     parser = commands.add_parser(
         "changes",
-        help="find where a history changed",
+        help="find where the level of a history changed",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="a history, or several runs")
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", help="a history, or the file of one run"
+    )
     parser.add_argument(
         "--operation",
         action="append",
         default=[],
         metavar="NAME",
-        help="only this operation; may be given more than once",
+        help="show only this operation; may be repeated",
     )
     parser.add_argument(
         "--penalty",
         type=options.non_negative,
-        default=3.0,
+        default=PENALTY,
         metavar="P",
-        help="how much a further change must explain; more finds fewer (default: 3.0)",
+        help="how much a further change must explain; higher finds fewer (default: %(default)s)",
     )
     parser.add_argument(
         "--min-size",
-        type=options.whole(1, 1_000_000),
-        default=3,
+        type=options.whole_number(1, 1_000_000),
+        default=MIN_SIZE,
         metavar="N",
-        help="least values between two changes (default: 3)",
+        help="fewest values between two changes (default: %(default)s)",
     )
     options.add_format(parser)
     parser.add_argument(
-        "--plot", type=Path, metavar="PNG", help="draw the histories, too (needs nanospan[plot])"
+        "--plot", type=Path, metavar="PNG", help="also draw the histories (needs nanospan[plot])"
     )
     parser.set_defaults(run=run)
 
@@ -83,28 +86,28 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Find the changes and return the exit status."""
     if arguments.plot is not None and importlib.util.find_spec("matplotlib") is None:
-        return text.complain("--plot needs matplotlib: pip install 'nanospan[plot]'")
+        return text.report_error("--plot needs matplotlib: pip install 'nanospan[plot]'")
     try:
-        histories = patiently(
+        histories = run_with_status(
             f"reading {counted(len(arguments.files), 'file')}",
             functools.partial(read_histories, arguments.files),
         )
         histories = _selected(histories, arguments.operation)
-        changes = patiently(
+        changes = run_with_status(
             f"looking for changes in {counted(_length(histories), 'value')}",
             functools.partial(_find, histories, arguments.penalty, arguments.min_size),
         )
         if arguments.plot is not None:
             _plot(arguments.plot, histories, changes)
     except (OSError, ValueError) as exc:
-        return text.complain(exc)
+        return text.report_error(exc)
     if arguments.format == "json":
-        text.say_json(_to_dict(histories, changes))
+        text.print_json(_to_dict(histories, changes))
     else:
         write = _markdown if arguments.format == "markdown" else _plain
         for number, (name, history) in enumerate(histories.items()):
             block = write(name, history, changes[name])
-            text.say(["", *block] if number else block)
+            text.print_lines(["", *block] if number else block)
     return 0
 
 
@@ -123,20 +126,20 @@ def _selected(histories: dict[str, History], operations: Sequence[str]) -> dict[
     missing = [name for name in operations if name not in histories]
     if missing:
         known = ", ".join(map(printable, list(histories)[:5]))
-        raise ValueError(f"there is no operation {printable(missing[0])}; there are {known}")
+        raise ValueError(f"no operation is named {printable(missing[0])}; use one of {known}")
     return {name: histories[name] for name in operations} if operations else histories
 
 
 def _plot(path: Path, histories: Mapping[str, History], changes: Changes) -> None:
-    from nanospan.cli import plot  # noqa: PLC0415 - needs the extra, which is known to be there
+    from nanospan.cli import plot  # noqa: PLC0415 - needs the extra, for which run() has checked
 
     if len(histories) > plot.MOST_PLOTS:
         raise ValueError(
-            f"{len(histories)} histories do not fit into one picture, which holds "
-            f"{plot.MOST_PLOTS}; choose some with --operation"
+            f"--plot can draw at most {plot.MOST_PLOTS} histories, got {len(histories)}; "
+            "choose some with --operation"
         )
     draw = functools.partial(plot.plot_histories, histories, changes)
-    write_atomically(path, patiently("drawing", draw))
+    write_atomically(path, run_with_status("drawing", draw))
 
 
 def _plain(name: str, history: History, points: Sequence[ChangePoint]) -> list[str]:
@@ -146,8 +149,8 @@ def _plain(name: str, history: History, points: Sequence[ChangePoint]) -> list[s
     if points:
         words = 2 if history.files else 0
         table = text.plain_table(*_table(history, points), words=words)
-        # Of a figure with an unknown unit nobody knows what is better, either.
-        if history.in_seconds and text.coloured(sys.stdout):
+        # If the unit is unknown, it is also unknown whether higher or lower is better.
+        if history.in_seconds and text.use_colour(sys.stdout):
             verdicts = ["regressed" if p.after > p.before else "improved" for p in points]
             painted = [text.paint(v, line) for v, line in zip(verdicts, table[1:], strict=True)]
             table = [table[0], *painted]
@@ -171,7 +174,7 @@ def _heading(name: str, history: History, points: Sequence[ChangePoint]) -> str:
 def _table(
     history: History, points: Sequence[ChangePoint]
 ) -> tuple[tuple[str, ...], list[list[str]]]:
-    """The change points, one a row, under their headings."""
+    """Return the headings and a row for each change point."""
     figure = text.fixed_duration if history.in_seconds else figure_text
     headings = ("from", *(["file"] if history.files else []), "before", "after", "change")
     rows = [

@@ -1,4 +1,4 @@
-"""Timing one execution of a command, and ending it when something comes between."""
+"""Times one execution of a command, and ends it on a timeout or a signal."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 GRACE = 2.0
-"""Seconds between asking a command to end and ending it."""
+"""Seconds between sending SIGTERM and SIGKILL to a command."""
 
-WATCH = 1.0
-"""Seconds between looks at a command that runs: seldom enough not to disturb it."""
+WATCH_INTERVAL = 1.0
+"""Seconds between wake-ups while a command runs: rare enough not to disturb its timing."""
 
 TAIL_BYTES = 4096
-"""How much of the end of its standard error output is kept."""
+"""The number of bytes to keep of the end of the standard error output."""
 
 PIPE_BYTES = 65_536
-"""What a pipe of Linux holds."""
+"""The capacity of a pipe on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How an execution of a command ended.
+    """The result of one execution of a command.
 
     Attributes:
-        seconds: Wall time from before its start to its end.
-        status: What it exited with; below zero, the signal that ended it; `None` if it was ended
-            here, for its time was up.
-        errors: The end of its standard error output.
+        seconds: The wall time from before the start to the end.
+        status: The exit status; if negative, the signal that ended the command; None if it timed
+            out.
+        errors: The end of the standard error output.
     """
 
     seconds: float
@@ -45,11 +45,11 @@ class Execution:
 
 
 class Interrupts:
-    """Signals that ask this process to end, kept until the command under way is ended, too.
+    """Signals that ask this process to end, deferred until the running command has ended.
 
     Attributes:
-        received: Those that came.
-        wakeup: A descriptor that can be read once one came.
+        received: The numbers of the signals received so far.
+        wakeup: A file descriptor that becomes readable when a signal is received.
     """
 
     def __init__(self, wakeup: int) -> None:
@@ -57,18 +57,18 @@ class Interrupts:
         self.wakeup = wakeup
 
     def check(self) -> None:
-        """Raise `KeyboardInterrupt` if one came."""
+        """Raise KeyboardInterrupt if a signal was received."""
         if self.received:
             raise KeyboardInterrupt
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Interrupts]:
-    """Keep `SIGINT`, `SIGTERM` and `SIGHUP` for `Interrupts`; to be used in the main thread.
+    """Defer ``SIGINT``, ``SIGTERM`` and ``SIGHUP`` during the block. Use in the main thread only.
 
-    An exception out of a signal's handler could strike between the start of a process and the
-    moment at which somebody knows of it. So the signal is raised anew at the end, for the handler
-    that was there before.
+    An exception from a signal handler could occur after a process was started and before there is a
+    reference to it. The signals are therefore only collected, and the first one is raised again at
+    the end of the block, for the previous handler.
     """
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -97,28 +97,30 @@ def deferred_interrupts() -> Iterator[Interrupts]:
 def execute(
     command: Sequence[str], timeout: float, interrupts: Interrupts, watch: Callable[[], object]
 ) -> Execution:
-    """Run a command in a session of its own, without input, its output thrown away.
+    """Run a command in a new session, without input and discarding its output.
 
-    What it started and left running is left alone if it ended by itself, and else ended with it.
+    Processes that the command started are left running if the command ends by itself; otherwise
+    they are ended with it.
 
     Args:
         command: The program and its arguments.
-        timeout: Seconds after which it is ended.
-        interrupts: What may come between.
-        watch: Called every now and then while it runs.
+        timeout: Seconds after which the command is ended.
+        interrupts: The signals that end the command early.
+        watch: Called about once a second while the command runs.
 
     Raises:
-        OSError: If it cannot be started.
+        OSError: If the command cannot be started.
+        KeyboardInterrupt: If a signal ended the command.
     """
     begin = time.perf_counter()
-    process = subprocess.Popen(  # noqa: S603 - running what the user gave is the purpose
+    process = subprocess.Popen(  # noqa: S603 - the purpose is to run the user's command
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    with process, _descriptor(process) as pidfd:
+    with process, _pidfd(process) as pidfd:
         assert process.stderr is not None  # noqa: S101 - for the type checker
         errors = _Tail(process.stderr.fileno())
         ended = False
@@ -127,15 +129,18 @@ def execute(
             seconds = time.perf_counter() - begin
         finally:
             if not ended:
-                _end(process.pid, pidfd)
+                _terminate(process.pid, pidfd)
         errors.read()
     interrupts.check()
     return Execution(seconds, process.returncode if ended else None, errors.text())
 
 
 @contextmanager
-def _descriptor(process: subprocess.Popen[bytes]) -> Iterator[int]:
-    """A descriptor that tells the end of a process at once; `wait(timeout)` looks now and then."""
+def _pidfd(process: subprocess.Popen[bytes]) -> Iterator[int]:
+    """Open a file descriptor that becomes readable when a process ends.
+
+    ``Popen.wait(timeout)`` would poll and so notice the end late.
+    """
     try:
         pidfd = os.pidfd_open(process.pid)
     except BaseException:
@@ -148,7 +153,7 @@ def _descriptor(process: subprocess.Popen[bytes]) -> Iterator[int]:
 
 
 class _Tail:
-    """The last bytes that came through a pipe."""
+    """Keeps the last bytes that were read from a pipe."""
 
     def __init__(self, pipe: int) -> None:
         os.set_blocking(pipe, False)
@@ -156,7 +161,7 @@ class _Tail:
         self._kept = b""
 
     def read(self) -> bool:
-        """Take what is there, which is no more than a pipe holds; tell whether more may come."""
+        """Read the available bytes, at most a pipe's capacity; return False at the end of file."""
         try:
             part = os.read(self.pipe, PIPE_BYTES)
         except BlockingIOError:
@@ -175,7 +180,7 @@ def _wait(
     interrupts: Interrupts,
     watch: Callable[[], object],
 ) -> bool:
-    """Wait for the process, and tell whether it ended by itself."""
+    """Wait for the process; return False on a signal or at the deadline."""
     with selectors.DefaultSelector() as selector:
         for descriptor in (pidfd, interrupts.wakeup, errors.pipe):
             selector.register(descriptor, selectors.EVENT_READ)
@@ -183,25 +188,25 @@ def _wait(
             left = deadline - time.perf_counter()
             if left <= 0:
                 return False
-            ready = {key.fd for key, _ in selector.select(min(left, WATCH))}
+            ready = {key.fd for key, _ in selector.select(min(left, WATCH_INTERVAL))}
             if pidfd in ready:
                 return True
             if interrupts.wakeup in ready:
                 os.read(interrupts.wakeup, PIPE_BYTES)
             if errors.pipe in ready and not errors.read():
                 selector.unregister(errors.pipe)
-            if not ready:  # what has just come may be the end, whose time is taken first
+            if not ready:  # otherwise the process may be ending, and its end must be timed first
                 watch()
     return False
 
 
-def _end(group: int, pidfd: int) -> None:
-    """End a process and its group: politely, and then for certain."""
+def _terminate(group: int, pidfd: int) -> None:
+    """End a process and its group: with SIGTERM, and after the grace period with SIGKILL."""
     _signal(group, signal.SIGTERM)
     ending = select.poll()
     ending.register(pidfd, select.POLLIN)
     ending.poll(GRACE * 1000)
-    # Until it is waited for, its number belongs to it and its group, whoever of them still lives.
+    # The process has not been waited for, so its id cannot have been reused for another group.
     _signal(group, signal.SIGKILL)
 
 

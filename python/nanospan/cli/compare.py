@@ -1,4 +1,4 @@
-"""`nanospan compare`."""
+"""The command ``nanospan compare``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nanospan.cli import options, text
-from nanospan.cli.status import patiently
+from nanospan.cli.status import run_with_status
 from nanospan.export.sample_files import read_samples
 from nanospan.regression import compare_many
-from nanospan.regression.effects import tail_min_effect_beside
+from nanospan.regression.effects import FDR, tail_min_effect_beside
 from nanospan.values.units import (
     NO_FIGURE,
     change_text,
@@ -25,25 +25,27 @@ from nanospan.values.units import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nanospan.export.sample_files import SampleFile
     from nanospan.regression import Comparison
 
 DESCRIPTION = """\
-Compare the durations of every operation in CURRENT with those in BASELINE, and print a verdict for
-each: regressed or improved where the difference is both significant and large enough to matter,
-unchanged where it is not, insufficient where too few independent values tell.
+Compare the durations of each operation in CURRENT with those in BASELINE, and print a verdict:
+regressed or improved if the difference is significant and large enough to matter, unchanged if it
+is not, and insufficient if there are too few independent values to tell.
 
-Either file is a baseline that nanospan saved, pytest-benchmark's JSON (of --benchmark-json), a JSON
-list of durations, a JSON object of such lists by operation, or a CSV file of one column; durations
-stand in the order in which they were measured.
+Each file is a baseline saved by nanospan, pytest-benchmark's JSON (from --benchmark-json), a JSON
+list of durations, a JSON object of such lists by operation, or a CSV file of one column. Durations
+must be in the order in which they were measured.
 """
 
 EPILOG = """\
-exit status: 0 nothing regressed, 1 at least one operation regressed, 2 bad input
+exit status: 0 if nothing regressed, 1 if at least one operation regressed, 2 for bad input
 """
 
 ORDER = ("regressed", "insufficient", "improved", "unchanged")
-"""What needs attention comes first."""
+"""The order of verdicts in a report: what needs attention comes first."""
 
 HEADINGS = ("operation", "verdict", "baseline", "current", "shift", "interval", "p95", "p99")
 
@@ -62,9 +64,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--fdr",
         type=options.share,
-        default=0.05,
+        default=FDR,
         metavar="SHARE",
-        help="unchanged operations among those called changed, on average, at most (default: 0.05)",
+        help="expected share of false positives among the reported changes (default: %(default)s)",
     )
     options.add_min_effect(parser)
     options.add_format(parser)
@@ -75,18 +77,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare the files and return the exit status."""
     try:
         baseline, current = (
-            patiently(f"reading {printable(file)}", functools.partial(read_samples, file))
+            run_with_status(f"reading {printable(file)}", functools.partial(read_samples, file))
             for file in (arguments.baseline, arguments.current)
         )
     except (OSError, ValueError) as exc:
-        return text.complain(exc)
+        return text.report_error(exc)
     common = [name for name in baseline.operations if name in current.operations]
     if not common:
-        return text.complain(
+        return text.report_error(
             f"no operation is in both files: {baseline.path} has {_some(baseline)}; "
             f"{current.path} has {_some(current)}"
         )
-    comparisons = patiently(
+    comparisons = run_with_status(
         f"comparing {counted(len(common), 'operation')}",
         functools.partial(
             compare_many,
@@ -99,9 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
     ordered = sorted(comparisons.items(), key=lambda item: ORDER.index(item[1].verdict))
     report = _Report(baseline, current, dict(ordered), arguments.fdr, arguments.min_effect)
     if arguments.format == "json":
-        text.say_json(report.to_dict())
+        text.print_json(report.to_dict())
     else:
-        text.say(report.markdown() if arguments.format == "markdown" else report.plain())
+        text.print_lines(report.markdown() if arguments.format == "markdown" else report.plain())
     return 1 if any(c.verdict == "regressed" for c in comparisons.values()) else 0
 
 
@@ -125,7 +127,7 @@ class _Report:
             for name, comparison in self.comparisons.items()
         ]
         lines = text.plain_table(HEADINGS, rows, words=2)
-        if text.coloured(sys.stdout):
+        if text.use_colour(sys.stdout):
             verdicts = [comparison.verdict for comparison in self.comparisons.values()]
             painted = [text.paint(v, line) for v, line in zip(verdicts, lines[1:], strict=True)]
             lines = [lines[0], *painted]
@@ -155,8 +157,8 @@ class _Report:
     def _medians(self, name: str) -> list[float]:
         return [statistics.median(file.operations[name]) for file in (self.baseline, self.current)]
 
-    def _closing(self, show: Any) -> list[str]:
-        """The lines under the table: what it counts, and what it leaves out."""
+    def _closing(self, show: Callable[[str], str]) -> list[str]:
+        """Return the lines below the table: counts, and what the table does not contain."""
         counts = self._counts()
         verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
         lines = [
@@ -170,8 +172,8 @@ class _Report:
         if None not in hosts and hosts[0] != hosts[1]:
             before, now = (printable(str(host)) for host in hosts)
             lines.append(
-                f"The files come from different machines, {before} and {now}, and so may the "
-                "differences; `nanospan ab` compares on one."
+                f"The files come from different machines, {before} and {now}, which may explain "
+                "the differences; `nanospan ab` compares on one machine."
             )
         return lines
 

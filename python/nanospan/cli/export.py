@@ -1,4 +1,4 @@
-"""`nanospan export`."""
+"""The command ``nanospan export``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanospan.cli.status import patiently
+from nanospan.cli.status import run_with_status
 from nanospan.export.recording_files import KINDS, read_recording
 from nanospan.export.write import FORMATS, write
 from nanospan.values.units import printable
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from nanospan.values.recordings import Recording
 
 PIPE_CLOSED = 128 + signal.SIGPIPE
-"""What a shell says of a program that such a pipe ended."""
+"""The exit status that a shell reports for a program ended by SIGPIPE."""
 
 DESCRIPTION = """\
-Turn a saved recording into a file that other programs open: JSON lines, CSV and Parquet hold a
-row for each sample (Unix time of its end, duration in seconds, outcome, metadata) or, of a
-snapshot, a row for each operation (counts, extremes, quantiles). A trace is a time line for
+Convert a saved recording to a file that other programs can open. JSON lines, CSV and Parquet
+contain a row for each sample (Unix time of its end, duration in seconds, outcome, metadata) or, for
+a snapshot, a row for each operation (counts, extremes, quantiles). A trace is a timeline for
 https://ui.perfetto.dev and chrome://tracing.
 """
 
 EPILOG = """\
 Save a recording in the monitored program, with nanospan.export.write.write(monitor,
-"samples.jsonl") or with monitor.snapshot().to_bytes(). The output file is replaced at the end: it
-is at no moment half written. Exit status 141: whoever read the output has closed it.
+"samples.jsonl") or with monitor.snapshot().to_bytes(). The output file is replaced only once it is
+complete. The exit status is 141 if the reader of the output closes the pipe.
 """
 
 
@@ -52,18 +52,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-o",
         default="-",
         metavar="FILE",
-        help="where to, - for the standard output (default: -)",
+        help="the file to write, or - for the standard output (default: -)",
     )
     parser.add_argument(
         "--summaries",
         action="store_true",
-        help="a row for each operation, instead of its samples; a snapshot has nothing else",
+        help="write a row for each operation instead of each sample, as is always done for a "
+        "snapshot",
     )
     parser.set_defaults(run=run, parser=parser)
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add `--from`."""
+    """Add the option ``--from``."""
     parser.add_argument(
         "--from", dest="source", type=Path, required=True, metavar="SOURCE", help=KINDS
     )
@@ -72,9 +73,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the file and return the exit status."""
     if arguments.format == "parquet" and arguments.output == "-" and sys.stdout.isatty():
-        arguments.parser.error("Parquet is no text for a terminal: say --output FILE")
+        arguments.parser.error("Parquet is binary; use --output FILE")
     if arguments.format == "trace" and arguments.summaries:
-        arguments.parser.error("a trace is drawn from samples, not from --summaries")
+        arguments.parser.error("a trace is made from samples; leave out --summaries")
 
     def export(recording: Recording, target: Any) -> None:
         has_samples = any(each.samples() is not None for each in recording.operations)
@@ -85,11 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def convert(source: Path, output: str, writer: Callable[[Recording, Any], None]) -> int:
-    """Read a recording and have it written.
+    """Read a recording and write it in another format.
 
     Args:
         source: The recording's file.
-        output: The path of the output, or `-`.
+        output: The path of the output, or ``-`` for the standard output.
         writer: Writes a recording to a path or a binary file.
 
     Returns:
@@ -97,11 +98,11 @@ def convert(source: Path, output: str, writer: Callable[[Recording, Any], None])
     """
     try:
         reading = functools.partial(read_recording, source)
-        recording = patiently(f"reading {printable(str(source))}", reading)
+        recording = run_with_status(f"reading {printable(str(source))}", reading)
         writer(recording, sys.stdout.buffer if output == "-" else output)
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered must not fail again when the interpreter ends.
+        # Otherwise the interpreter would flush the rest at exit and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except OSError as failed:

@@ -1,4 +1,4 @@
-"""`nanospan grafana`."""
+"""The command ``nanospan grafana``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 from importlib.resources import files
 
 DESCRIPTION = """\
-Print a Grafana dashboard for what nanospan exposes to Prometheus: rates, errors, percentiles,
-violations and executions under way by operation, and the state of connection pools. Percentiles
-come from native histograms where the server scrapes them, and from classic ones elsewhere.
+Print a Grafana dashboard for the metrics that nanospan exposes to Prometheus: rates, errors,
+percentiles, violations and executions under way by operation, and the state of connection pools.
+Percentiles come from native histograms if the server scrapes them, and otherwise from classic ones.
 """
 
 EPILOG = """\
-In Grafana: Dashboards, New, Import, upload the file. It asks for nothing; the data source is
-chosen at the top of the dashboard.
+In Grafana, choose Dashboards, New, Import, and upload the file. No settings are needed; the data
+source is chosen at the top of the dashboard.
 
   nanospan grafana > dashboard.json
 """
@@ -39,6 +39,6 @@ def run(_arguments: argparse.Namespace) -> int:
     try:
         print(dashboard.read_text(encoding="utf-8"), end="", flush=True)
     except BrokenPipeError:
-        # The reader had enough. What is left must not be written at exit, either.
+        # The reader closed the pipe, so the rest must not be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

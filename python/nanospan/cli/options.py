@@ -1,4 +1,4 @@
-"""Options that several commands have, and the checks of their values."""
+"""Options that several commands share, and types that check their values."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ FORMATS = ("text", "json", "markdown")
 
 
 def add_min_effect(parser: argparse.ArgumentParser) -> None:
-    """Add ``--min-effect``."""
+    """Add the option ``--min-effect``."""
     parser.add_argument(
         "--min-effect",
         type=non_negative,
         default=MIN_EFFECT,
         metavar="SHARE",
-        help="least change of the median that counts, as a share of it; changes of the tails count "
-        f"from {TAIL_MIN_EFFECT:g} on, or from SHARE if that is more (default: {MIN_EFFECT:g})",
+        help="least change of the median that counts, as a share of it; for tails, it is "
+        f"{TAIL_MIN_EFFECT:g} or SHARE, whichever is greater (default: %(default)s)",
     )
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
-    """Add ``--format``."""
+    """Add the option ``--format``."""
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="how to print the result (default: text)"
     )
 
 
 def share(text: str) -> float:
-    """Read a number between 0 and 1."""
+    """Parse a number between 0 and 1, both excluded."""
     value = _number(text)
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text}")
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")
     return value
 
 
 def positive(text: str) -> float:
-    """Read a number over 0."""
+    """Parse a number greater than 0."""
     value = _number(text)
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"expected a number over 0, got {text}")
+        raise argparse.ArgumentTypeError(f"must be greater than 0, got {text}")
     return value
 
 
 def non_negative(text: str) -> float:
-    """Read a number of at least 0."""
+    """Parse a number of at least 0."""
     value = _number(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text}")
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
     return value
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """Make a reader of whole numbers in a range."""
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return a function that parses a whole number from ``least`` to ``most``."""
 
     def read(text: str) -> int:
         try:
@@ -67,7 +67,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
             value = least - 1
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(
-                f"expected a whole number from {least:,} to {most:,}, got {text}"
+                f"must be a whole number from {least:,} to {most:,}, got {text}"
             )
         return value
 
@@ -80,5 +80,5 @@ def _number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"expected a finite number, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text}")
     return value

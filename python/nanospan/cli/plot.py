@@ -1,4 +1,4 @@
-"""Histories as a picture. Imported only where one is asked for: it needs matplotlib."""
+"""Draws histories as a picture. Imported only when needed, because it needs matplotlib."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nanospan.regression import ChangePoint
 
 MOST_PLOTS = 50
-"""More do not fit into a picture that programs still show."""
+"""The most histories in one picture: many programs cannot show a larger one."""
 
 
 def plot_histories(
@@ -25,11 +25,11 @@ def plot_histories(
     """Draw each history with its levels and the places where they change.
 
     Args:
-        histories: What to draw, from one to `MOST_PLOTS` histories.
-        changes: The change points of each.
+        histories: The histories, from one to ``MOST_PLOTS``.
+        changes: The change points of each history.
 
     Returns:
-        The picture as PNG.
+        The picture in PNG format.
     """
     figure = Figure(figsize=(10, 3 * len(histories)), layout="constrained")
     axes = figure.subplots(len(histories), squeeze=False)[:, 0]
@@ -42,7 +42,7 @@ def plot_histories(
             axis.hlines(level, begin, end - 1, color="tab:blue")
         for point in points:
             axis.axvline(point.index, color="tab:red", linestyle="--")
-        # Not a formula, whatever characters it has.
+        # A name is never a formula, even if it contains dollar signs.
         axis.set_title(printable(name), parse_math=False)
         axis.set_ylabel("seconds" if history.in_seconds else "value")
     axes[-1].set_xlabel("file" if next(iter(histories.values())).files else "number")

@@ -1,4 +1,4 @@
-"""`nanospan report`."""
+"""The command ``nanospan report``."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ if TYPE_CHECKING:
     from nanospan.values.recordings import Recording
 
 DESCRIPTION = """\
-Write one HTML page on a saved recording: a table, and for each operation its distribution, its
-samples over time, its threshold and the verdict. The page is complete in itself and loads nothing
-from anywhere. A running program writes the same with monitor.report("report.html").
+Write an HTML page about a saved recording: a table, and for each operation its distribution, its
+samples over time, its threshold and its verdict. The page is self-contained and loads nothing from
+the network. A running program can write the same page with monitor.report("report.html").
 """
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
-        "report", help="write a page on a saved recording", description=DESCRIPTION
+        "report", help="write an HTML page about a saved recording", description=DESCRIPTION
     )
-    parser.add_argument("output", metavar="FILE.html", help="where to, - for the standard output")
+    parser.add_argument(
+        "output", metavar="FILE.html", help="the file to write, or - for the standard output"
+    )
     add_source(parser)
     parser.add_argument(
         "--baseline",
@@ -66,6 +68,7 @@ def _compare(baseline: SampleFile, recording: Recording) -> dict[str, Comparison
             pairs[recorded.operation] = (baseline.operations[recorded.operation], durations)
     if not pairs:
         raise ValueError(
-            f"no operation of {baseline.path} has samples in the recording; a snapshot has none"
+            f"the recording has no samples of any operation in {baseline.path}; "
+            "use a recording of samples, not a snapshot"
         )
     return compare_many(pairs)

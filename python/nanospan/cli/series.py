@@ -1,4 +1,4 @@
-"""Running two commands in turn, and saying how far it is."""
+"""Runs two commands alternately, and shows the progress."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 NAMES = ("A", "B")
 
 
-class FailedError(Exception):
-    """A command did not do what it should; the text says what."""
+class CommandFailedError(Exception):
+    """A command failed; the text says how."""
 
 
 class Series:
-    """Executions of two commands in turn.
+    """A series of alternating executions of two commands.
 
     Args:
-        commands: Program and arguments of either.
-        runs: How often to run each.
-        warmup: How often to run each before that, without counting.
-        timeout: Seconds one execution may take.
-        interrupts: What may come between.
+        commands: The program and arguments of each command.
+        runs: How often to run each command.
+        warmup: How often to run each command first, without counting.
+        timeout: The most seconds for one execution.
+        interrupts: The signals that end the series early.
     """
 
     def __init__(
@@ -50,16 +50,17 @@ class Series:
         self.progress = _Progress(self.rounds * len(NAMES))
 
     def run(self) -> tuple[list[float], list[float]]:
-        """Return the seconds of each counted execution of A, and of B, in the order of time.
+        """Return the seconds of each counted execution of A and of B, in the order of execution.
 
         Raises:
-            FailedError: If a command does not start, fails, or takes too long.
+            CommandFailedError: If a command cannot be started, fails or takes too long.
         """
         times: tuple[list[float], list[float]] = ([], [])
         self.progress.times = times
         with self.progress.status:
             for number in range(self.rounds):
-                # Who goes first finds the machine as the other left it; so they take turns in that.
+                # Each execution finds the machine in the state that the previous one left, so the
+                # commands take turns in going first.
                 for which in (0, 1) if number % 2 == 0 else (1, 0):
                     seconds = self._once(which, number)
                     if number >= self.warmup:
@@ -72,37 +73,37 @@ class Series:
         try:
             execution = execute(command, self.timeout, self.interrupts, self.progress.show)
         except OSError as exc:
-            raise FailedError(f"command {NAMES[which]} does not start: {exc}") from None
+            raise CommandFailedError(f"command {NAMES[which]} cannot start: {exc}") from None
         if execution.status == 0:
             return execution.seconds
-        raise FailedError(
-            f"command {NAMES[which]} {_how_it_ended(execution, self.timeout)} in run "
-            f"{number + 1} of {self.rounds}: {shlex.join(command)}{_last_words(execution)}"
+        raise CommandFailedError(
+            f"command {NAMES[which]} {_failure(execution, self.timeout)} in run "
+            f"{number + 1} of {self.rounds}: {shlex.join(command)}{_end_of_errors(execution)}"
         )
 
 
-def _how_it_ended(execution: Execution, timeout: float) -> str:
+def _failure(execution: Execution, timeout: float) -> str:
     if execution.status is None:
         return f"took longer than {timeout:g} s"
     if execution.status > 0:
-        return f"ended with status {execution.status}"
+        return f"exited with status {execution.status}"
     try:
         return f"was ended by {signal.Signals(-execution.status).name}"
     except ValueError:
         return f"was ended by signal {-execution.status}"
 
 
-def _last_words(execution: Execution) -> str:
+def _end_of_errors(execution: Execution) -> str:
     lines = execution.errors.rstrip().splitlines()[-10:]
     if not lines:
-        return "\nIt wrote nothing to its standard error output."
-    return "\nThe end of its standard error output:\n" + "\n".join(
+        return "\nIts standard error output is empty."
+    return "\nIts standard error output ends with:\n" + "\n".join(
         f"  {printable(line)}" for line in lines
     )
 
 
 class _Progress:
-    """How far it is, in executions of either command."""
+    """The progress of a series, counted in executions of either command."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps

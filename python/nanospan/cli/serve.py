@@ -1,4 +1,4 @@
-"""`nanospan serve`."""
+"""The command ``nanospan serve``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from nanospan.export.prometheus.saved import SavedExposition
 from nanospan.export.prometheus.server import DEFAULT_HOST, DEFAULT_PORT, start_http_server
 
 DESCRIPTION = """\
-Serve /metrics for Prometheus: of a Python program that is run here, unchanged, with the endpoint
-beside it; or of snapshots that programs have saved, such as jobs that are over when a scrape comes.
+Serve /metrics for Prometheus, either for a Python program, which is run unchanged in this process,
+or for snapshots that programs have saved, such as jobs that end before they can be scraped.
 """
 
 EPILOG = """\
-Everything after --run is the program's: a script and its arguments, or -m, a module and its
-arguments. The endpoint shows what the program records with get_performance_monitor() and
-track_performance, and ends with it; the exit status is the program's.
+Everything after --run belongs to the program: a script and its arguments, or -m, a module and its
+arguments. The endpoint serves what the program records with get_performance_monitor() and
+track_performance. It ends when the program does; the exit status is that of the program.
 
-A FILE holds what Path(FILE).write_bytes(monitor.snapshot().to_bytes()) wrote. It is read again when
-it changes, and its series carry its name, without suffix, as label "snapshot". Serve files until
-Ctrl-C.
+A FILE is written by Path(FILE).write_bytes(monitor.snapshot().to_bytes()). It is read again when it
+changes, and its series have the label "snapshot", which is the file's name without the suffix.
+Files are served until Ctrl-C.
 
   nanospan serve --run -m uvicorn shop:app
   nanospan serve --port 9465 nightly.snapshot weekly.snapshot
@@ -45,7 +45,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--host",
         default=DEFAULT_HOST,
-        help="address to listen on; who reaches it can read the metrics (default: %(default)s)",
+        help="address to listen on; anyone who can reach it can read the metrics "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--port",
@@ -59,7 +60,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs=argparse.REMAINDER,
         dest="program",
         metavar="PROGRAM",
-        help="run a script, or -m and a module, with the rest of the line as its arguments",
+        help="run a script, or a module after -m, with the rest of the line as its arguments",
     )
     parser.set_defaults(run=run, parser=parser)
 
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until the program ends or Ctrl-C comes; return the exit status."""
     program: list[str] | None = arguments.program
     if bool(program) == bool(arguments.files):
-        arguments.parser.error("name either snapshot files or, after --run, a program")
+        arguments.parser.error("name either snapshot files or a program after --run")
     exposition = None
     try:
         if program:
@@ -94,13 +95,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_program(program: list[str]) -> None:
-    """Raise `ValueError` unless there is a program of that name."""
+    """Raise ValueError unless the program exists."""
     if program[0] != "-m":
         if not Path(program[0]).is_file():
             raise ValueError(f"there is no script {program[0]}")
         return
     if len(program) == 1:
-        raise ValueError("-m needs the name of a module")
+        raise ValueError("-m requires the name of a module")
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = importlib.util.find_spec(program[1])
@@ -111,8 +112,8 @@ def _check_program(program: list[str]) -> None:
 
 
 def _run_program(program: list[str]) -> None:
-    """Run a program as Python would, in this process; its exceptions and exit are passed on."""
-    # The program finds signals as it would alone.
+    """Run a program in this process as Python would; its exceptions and exit propagate."""
+    # The program must find the signal handlers that it would find when run directly.
     for number, default in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGTERM, signal.SIG_DFL),

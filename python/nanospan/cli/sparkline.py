@@ -1,4 +1,4 @@
-"""A history as one line of text."""
+"""Draws a history as one line of text."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def sparkline(values: Sequence[float], marks: Collection[int], width: int) -> tu
     """Draw values as bars of eight heights, and mark some of them.
 
     Args:
-        values: What to draw, at least one.
-        marks: Which values to mark, from 0.
-        width: How many columns there are; where values share a column, it shows their median.
+        values: The values, at least one.
+        marks: The indices of the values to mark.
+        width: The number of columns; if values share a column, it shows their median.
 
     Returns:
-        The bars, and a line of marks to stand under them.
+        The bars, and a line of marks to print below them.
     """
     columns = min(width, len(values))
     places = [value * columns // len(values) for value in range(len(values))]
@@ -30,7 +30,7 @@ def sparkline(values: Sequence[float], marks: Collection[int], width: int) -> tu
         shared[place].append(value)
     heights = [statistics.median(each) for each in shared]
     low, high = min(heights), max(heights)
-    # Halved, because the difference of two finite numbers need not be finite.
+    # Halved first, because the difference of two finite numbers may be infinite.
     span = high / 2 - low / 2 or 1.0
     bars = [BARS[round((height / 2 - low / 2) / span * (len(BARS) - 1))] for height in heights]
     marked = {places[mark] for mark in marks}

@@ -1,4 +1,4 @@
-"""What goes on, shown to whoever waits for it."""
+"""Shows the status of work that takes long."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ T = TypeVar("T")
 
 
 class Status:
-    """A line on the standard error output: on a terminal it changes, elsewhere it comes anew.
+    """A status line on the standard error output.
 
-    It leaves nothing on a terminal when its ``with`` block ends.
+    On a terminal the line is rewritten in place, and removed when the ``with`` block ends.
+    Elsewhere each status is a new line.
 
     Args:
-        at_once: Whether a terminal shows it before the work has lasted `FIRST` seconds.
+        at_once: Whether a terminal shows the status at once instead of after ``FIRST`` seconds.
     """
 
     FIRST = 2.0
-    """Seconds until work that is not over deserves a line."""
+    """Seconds before the first status is shown."""
 
     INTERVAL = 10.0
-    """Seconds between the lines that stay, in a log."""
+    """Seconds between two lines in a log."""
 
     REFRESH = 0.1
-    """Seconds between changes of the line on a terminal."""
+    """Seconds between two updates of the line on a terminal."""
 
     def __init__(self, *, at_once: bool = False) -> None:
         self.stream = sys.stderr
@@ -52,7 +53,7 @@ class Status:
         return time.monotonic() - self._begin
 
     def show(self, text: Callable[[], str]) -> None:
-        """Show what `text` returns, unless it was shown just now."""
+        """Show the text that ``text()`` returns, unless the last status is too recent."""
         now = time.monotonic()
         if now < self._due:
             return
@@ -65,25 +66,26 @@ class Status:
         self.stream.flush()
 
 
-def patiently(doing: str, work: Callable[[], T]) -> T:
-    """Do what may take long, and show that it goes on.
+def run_with_status(doing: str, work: Callable[[], T]) -> T:
+    """Call a function that may take long, showing a status meanwhile.
 
-    The work has a thread of its own, as signals wait for the end of a native call: so Ctrl-C is
-    heard at once. The thread is then left to itself; it does not keep the process.
+    The function runs in a daemon thread, because a signal is not handled before a native call
+    returns: so Ctrl-C has an immediate effect. After Ctrl-C the thread is abandoned, and does not
+    keep the process alive.
 
     Args:
-        doing: What it is, such as ``reading FILE``.
-        work: What to call; it must leave nothing half done if the process ends meanwhile.
+        doing: The text to show, such as ``reading FILE``.
+        work: The function; it must leave nothing half done if the process ends.
 
     Returns:
-        What it returns; what it raises is raised here.
+        The result of the function. An exception that it raises is raised here.
     """
     future: futures.Future[T] = futures.Future()
 
     def fulfil() -> None:
         try:
             future.set_result(work())
-        except BaseException as exc:  # noqa: BLE001 - it is raised by whoever waits
+        except BaseException as exc:  # noqa: BLE001 - future.result() raises it in the caller
             future.set_exception(exc)
 
     status = Status()

@@ -1,4 +1,4 @@
-"""What the output of the commands has in common: tables, colours, complaints."""
+"""Output that the commands share: tables, colours and error messages."""
 
 from __future__ import annotations
 
@@ -15,59 +15,62 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BAD_INPUT = 2
-"""Exit status where the input does not allow an answer."""
+"""The exit status if the input is invalid."""
 
 fixed_duration = functools.partial(duration_text, trim=False)
-"""Three digits of a duration, zeros included, so that figures of a column line up."""
+"""Formats a duration with all three digits, so that the figures of a column line up."""
 
 COLOURS = {"regressed": "31", "improved": "32", "insufficient": "33"}
-"""How verdicts look on a terminal: red, green, yellow."""
+"""The colours of verdicts on a terminal: red, green and yellow."""
 
 
-def complain(problem: str | OSError | ValueError) -> int:
-    """Print what is wrong with the input, and return the exit status for it."""
+def report_error(problem: str | OSError | ValueError) -> int:
+    """Print what is wrong with the input, and return the exit status for bad input."""
     if isinstance(problem, OSError) and problem.filename is not None:
         problem = f"{problem.filename}: {problem.strerror}"
     print(f"nanospan: {problem}", file=sys.stderr)
     return BAD_INPUT
 
 
-def say(lines: Sequence[str]) -> None:
-    """Print lines; whoever reads them may stop at any, as ``head`` does.
+def print_lines(lines: Sequence[str]) -> None:
+    """Print lines. The reader may close the pipe early, as ``head`` does.
 
     Raises:
-        SystemExit: If they cannot be written, with the status of bad input: that of an exception
-            would mean that something regressed.
+        SystemExit: If the lines cannot be written; with the status of bad input, because that of an
+            uncaught exception would mean that something regressed.
     """
     encoding = sys.stdout.encoding or "utf-8"
     output = "\n".join(lines).encode(encoding, "replace").decode(encoding)
     try:
         print(output, flush=True)
     except OSError as exc:
-        # The interpreter flushes once more at its end.
+        # Otherwise the interpreter would flush the rest at exit and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(exc, BrokenPipeError):
-            raise SystemExit(complain(f"standard output: {exc.strerror}")) from None
+            raise SystemExit(report_error(f"standard output: {exc.strerror}")) from None
 
 
-def say_json(document: object) -> None:
+def print_json(document: object) -> None:
     """Print a JSON document."""
-    say([json.dumps(document, indent=2, allow_nan=False)])
+    print_lines([json.dumps(document, indent=2, allow_nan=False)])
 
 
-def coloured(stream: TextIO) -> bool:
-    """Whether colours are welcome: on a terminal, unless the environment says no (no-color.org)."""
+def use_colour(stream: TextIO) -> bool:
+    """Return whether to use colours: on a terminal, unless disabled (see no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def paint(verdict: str, text: str) -> str:
-    """Give a verdict its colour."""
+    """Return a text in the colour of a verdict."""
     code = COLOURS.get(verdict)
     return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
 
 def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, words: int) -> list[str]:
-    """Align a table: as many columns as hold words to the left, the others to the right."""
+    """Return the lines of a table whose first ``words`` columns are left-aligned.
+
+    The other columns contain figures and are right-aligned.
+    """
     cells = [list(headings), *map(list, rows)]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(_aligned(row, widths, words)).rstrip() for row in cells]
@@ -84,17 +87,17 @@ def _aligned(row: Sequence[str], widths: Sequence[int], words: int) -> list[str]
 def markdown_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], *, words: int
 ) -> list[str]:
-    """The same table for GitHub and others who read its dialect."""
+    """Return the same table in GitHub's dialect of Markdown."""
     rule = [":---" if column < words else "---:" for column in range(len(headings))]
     return [f"| {' | '.join(row)} |" for row in (headings, rule, *rows)]
 
 
 def markdown_name(operation: str) -> str:
-    """An operation's name as code; a bar would end the table's cell."""
+    """Return an operation's name as code, with bars escaped, which would end a cell of a table."""
     fence = "``" if "`" in operation else "`"
     return f"{fence}{printable(operation)}{fence}".replace("|", "\\|")
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal: East Asian characters take two."""
+    """Return the width on a terminal, where East Asian characters take two columns."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,4 +1,4 @@
-"""`nanospan version`."""
+"""The command ``nanospan version``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser("version", help="print the version of nanospan and of Python")
+    parser = commands.add_parser("version", help="print the versions of nanospan and Python")
     parser.set_defaults(run=run)
 
 

@@ -46,8 +46,8 @@ class Poster:
 
     A request is retried after connection errors, timeouts and the statuses 408, 425, 429 and 5xx.
     The pause is a random part ("full jitter" in M. Brooker, "Exponential Backoff And Jitter", 2015)
-    of half a second, which doubles with each attempt up to 30 s. It is no shorter than the server
-    asks for with ``Retry-After``, up to 10 minutes.
+    of half a second, which doubles with each attempt up to 30 s. A longer ``Retry-After`` from the
+    server is honoured up to 10 minutes.
 
     Args:
         url: The URL; ``env:NAME`` in it stands for an environment variable.
