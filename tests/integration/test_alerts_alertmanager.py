@@ -17,13 +17,13 @@ from nanospan.alerts.delivery import SinkWorker
 
 CONFIGURATION = """
 route:
-  receiver: nobody
+  receiver: none
   group_by: [alertname, operation]
   group_wait: 0s
   group_interval: 1s
   repeat_interval: 1h
 receivers:
-  - name: nobody
+  - name: none
 """
 
 
