@@ -138,6 +138,12 @@ def test_patience(remaining: float, seconds: float) -> None:
     assert PoolPolicy(CONFIG).patience(remaining) == seconds
 
 
+@pytest.mark.parametrize(("waited", "distrusted"), [(0.1, False), (2.0, True), (2.5, True)])
+def test_silence(waited: float, distrusted: bool) -> None:
+    """After a question that was not answered until its limit, the others are not asked."""
+    assert PoolPolicy(CONFIG).distrusts_others(waited, 2.0) is distrusted
+
+
 @pytest.mark.parametrize(
     ("changes", "growth"),
     [

@@ -26,7 +26,7 @@ class PoolManager(Generic[P]):
     """A singleton that shares pools of one kind."""
 
     kind: ClassVar[str]
-    _instances: ClassVar[dict[str, Any]] = {}
+    _instances: ClassVar[dict[str, PoolManager[Any]]] = {}
     _creation: ClassVar[threading.Lock] = threading.Lock()
 
     def __new__(cls) -> Self:

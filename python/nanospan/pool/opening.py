@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_error", "reach_server", "reach_server_async"]
 
-# A pool of psycopg_pool would retry a wrong password for ever, and its callers would see time-outs.
+# A pool of psycopg_pool would retry a wrong password for ever, and its callers would see timeouts.
 _FAILURES = (psycopg.Error, OSError, asyncio.TimeoutError, TimeoutError)
 
 

@@ -136,6 +136,16 @@ class PoolPolicy:
         """
         return max(min(remaining / 2, self.config.connection_timeout), LEAST_PATIENCE)
 
+    def distrusts_others(self, waited: float, limit: float) -> bool:
+        """Return True if the other idle connections are to be replaced without asking.
+
+        Args:
+            waited: Seconds until a question to the server failed.
+            limit: Its time limit. A server that was silent for so long would be so again, for each
+                of the connections.
+        """
+        return waited >= limit
+
     def growth(self, counts: PoolCounts) -> int:
         """Return how many connections to open so that each waiting lease gets one."""
         return max(min(counts.waiting - counts.opening, counts.max_size - counts.total), 0)

@@ -63,12 +63,14 @@ class PoolRegistry:
     ) -> SharedPool[Any]:
         """Return all that a new pool needs; it inherits the users of a closed pool it replaces."""
         endpoint = self.endpoint(target, config or ConnectionPoolConfig())
-        shared: SharedPool[Any] = SharedPool(endpoint, partial(self._cool, key[1]))
+        shared: SharedPool[Any] = SharedPool(endpoint, partial(self._remove_from_warm, key[1]))
         if (closed := self.pools.get(key)) is not None:  # closed by one of its users
             shared.references = closed.references
         return shared
 
-    def _cool(self, loop: asyncio.AbstractEventLoop | None, shared: SharedPool[Any]) -> None:
+    def _remove_from_warm(
+        self, loop: asyncio.AbstractEventLoop | None, shared: SharedPool[Any]
+    ) -> None:
         """Remove a pool from ``warm``."""
         named = self.warm.get(loop, {})
         for alias, other in list(named.items()):
@@ -80,7 +82,7 @@ class PoolRegistry:
     def forget(self, key: PoolKey) -> None:
         """Remove a pool under all its names."""
         if (shared := self.pools.pop(key, None)) is not None:
-            self._cool(key[1], shared)
+            self._remove_from_warm(key[1], shared)
 
     def drop_dead_loops(self) -> None:
         """Remove the pools of closed event loops, and close their connections."""

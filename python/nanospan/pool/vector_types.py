@@ -145,8 +145,8 @@ class DatabaseTypes:
         """Join the look-up under way, or start one.
 
         Returns:
-            The outcome of the look-up under way, which is ``None`` if it fails. Without one, None:
-            the caller must now ask the server and end its look-up with ``publish`` or
+            The look-up under way, whose result is None if it fails. If there was no look-up, None:
+            the caller must ask the server, and end the look-up with ``publish`` or
             ``give_up_lookup``.
         """
         with self._lock:
