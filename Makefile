@@ -63,7 +63,7 @@ test-free-threaded: $(FREE_THREADED)/.installed ## run the unit and stress tests
 	$(FREE_THREADED)/bin/python -m pytest --override-ini addopts='--strict-markers --import-mode=importlib' \
 		tests/free_threaded tests/test_monitor.py tests/test_monitor_snapshot.py tests/test_operation.py \
 		tests/test_span.py tests/test_tracking.py tests/test_native_wrappers.py tests/test_snapshot.py \
-		tests/test_measurements.py tests/test_process.py tests/test_alert_callbacks.py
+		tests/values/test_measurements.py tests/test_process.py tests/test_alert_callbacks.py
 
 lint: $(VENV)/.installed ## check formatting, lints, types, imports, words and spelling
 	$(BIN)/ruff check
@@ -73,6 +73,7 @@ lint: $(VENV)/.installed ## check formatting, lints, types, imports, words and s
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	tools/rust_cycles.py
+	$(BIN)/python tools/python_cycles.py
 
 format: $(VENV)/.installed ## format all sources
 	$(BIN)/ruff check --fix
