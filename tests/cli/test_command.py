@@ -55,14 +55,14 @@ def test_the_package_can_be_run_as_a_module() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--turns", "0"], "from 100 to 7097, not 0"),
-        (["--turns", "99"], "from 100 to 7097, not 99"),
+        (["--turns", "0"], "from 100 to 7097, got 0"),
+        (["--turns", "99"], "from 100 to 7097, got 99"),
         (["--turns", "1000000"], "from 100 to 7097"),
         (["--turns", "many"], "invalid int value"),
         (["--json", "/"], "is a directory"),
         (["--json", "/absent/figures.json"], "/absent"),
         (["--serve-db", "/etc/hostname"], "/etc/hostname is not a directory"),
-        (["--serve-db", "/etc"], "/etc is not empty and not a PostgreSQL database"),
+        (["--serve-db", "/etc"], "/etc is neither empty nor a PostgreSQL database"),
         (["--serve-db", "/absent/db"], "/absent"),
         (["--speed", "9"], "unrecognized arguments"),
     ],

@@ -1,4 +1,4 @@
-"""The text that comes with the package, and how it is read."""
+"""The text in the package, and its division into turns."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ def test_reads_speakers_and_lines() -> None:
     ]
 
 
-def test_speaker_without_words_gives_no_turn() -> None:
-    """A heading with nothing below it is left out."""
+def test_speaker_without_words_is_left_out() -> None:
+    """A heading with nothing below it gives no turn."""
     assert parse_turns("TITUS:\n\nROMEO:\nO me!\n") == [Turn("ROMEO", "O me!")]
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", " \n\n \n"])
-def test_nothing_gives_no_turns(text: str) -> None:
-    """White space alone holds no turn."""
+def test_white_space_gives_no_turns(text: str) -> None:
+    """A text of white space has no turns."""
     assert parse_turns(text) == []
 
 
-def test_paragraph_without_speaker_is_refused() -> None:
-    """What is not dialogue is an error that shows the line."""
-    with pytest.raises(ValueError, match="not 'Exeunt'"):
+def test_paragraph_without_speaker_is_rejected() -> None:
+    """The error for a paragraph that is not dialogue shows its first line."""
+    with pytest.raises(ValueError, match="got 'Exeunt'"):
         parse_turns("ROMEO:\nO me!\n\nExeunt\n")
 
 
 def test_packaged_text() -> None:
-    """The package carries the whole text."""
+    """The package contains the whole text."""
     turns = load_turns()
     assert len(turns) == 7097
     assert len({turn.speaker for turn in turns}) == 299
@@ -43,13 +43,13 @@ def test_packaged_text() -> None:
     assert all(turn.speaker and turn.text for turn in turns)
 
 
-def test_take_turns_gives_the_first() -> None:
-    """The turns taken are the first of the text."""
+def test_take_turns_returns_the_first() -> None:
+    """The turns are the first ones of the text."""
     assert take_turns(FEWEST_TURNS) == load_turns()[:FEWEST_TURNS]
 
 
 @pytest.mark.parametrize("count", [-1, 0, FEWEST_TURNS - 1, 7098])
 def test_take_turns_names_the_limits(count: int) -> None:
-    """Too few or too many turns are refused with the range that is possible."""
-    with pytest.raises(ValueError, match=f"from {FEWEST_TURNS} to 7097, not {count}"):
+    """The error for too few or too many turns has the valid range."""
+    with pytest.raises(ValueError, match=f"from {FEWEST_TURNS} to 7097, got {count}"):
         take_turns(count)

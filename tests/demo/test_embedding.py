@@ -1,4 +1,4 @@
-"""Hashed character n-grams."""
+"""Embeddings by hashed character n-grams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _cosine(one: list[float], other: list[float]) -> float:
 
 
 def test_golden_values() -> None:
-    """The vector of a known text never changes: stored embeddings stay comparable."""
+    """The vector of a text never changes, so that stored embeddings stay comparable."""
     vector = embed("To be, or not to be")
     assert len(vector) == DIMENSIONS == 384
     assert sum(value != 0 for value in vector) == 28
@@ -27,7 +27,7 @@ def test_golden_values() -> None:
 
 
 def test_same_in_another_process() -> None:
-    """Python's randomised `hash` has no part in it."""
+    """A vector does not depend on the process, unlike Python's randomised ``hash``."""
     code = "from nanospan.demo.embedding import embed; print(embed('Good night'))"
     other = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
@@ -44,7 +44,7 @@ def test_length_is_one(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t  "])
-def test_nothing_is_the_zero_vector(text: str) -> None:
+def test_text_without_characters_is_the_zero_vector(text: str) -> None:
     """A text without a visible character has the zero vector."""
     assert embed(text) == [0.0] * DIMENSIONS
 
@@ -64,13 +64,13 @@ def test_spelling_variants_are_equal(one: str, other: str) -> None:
 
 
 def test_characters_count_not_bytes() -> None:
-    """Characters that share bytes of their encodings are not taken for similar."""
+    """Characters whose encodings share bytes are not similar for that."""
     assert _cosine(embed("éééé"), embed("èèèè")) == pytest.approx(0, abs=0.6)
     assert embed("éééé") != embed("èèèè")
 
 
-def test_alike_texts_are_near() -> None:
-    """A text is nearer to its variation than to something else."""
+def test_similar_texts_have_similar_vectors() -> None:
+    """A text is nearer to a variation of it than to a different text."""
     said = embed("A horse! a horse! my kingdom for a horse!")
     alike = embed("my kingdom for a horse")
     other = embed("What light through yonder window breaks?")

@@ -1,4 +1,4 @@
-"""The figures behind the closing tables."""
+"""The figures in the closing tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nanospan.demo.workload import Timings
 
 
 def test_verdict_compares_p95_with_the_threshold() -> None:
-    """An operation is over when its 95th percentile is, and within when only its worst is."""
+    """The verdict is ``over`` if p95 exceeds the threshold, not if only the maximum does."""
     monitor = PerformanceMonitor()
     monitor.set_threshold("query", 0.050)
     monitor.set_threshold("buffer_flush", 0.050)
@@ -22,7 +22,7 @@ def test_verdict_compares_p95_with_the_threshold() -> None:
 
 
 def test_p95_at_the_threshold_is_within() -> None:
-    """Like a sample, a percentile violates a threshold only when it is strictly over it."""
+    """A percentile that equals the threshold is within, as for a sample."""
     monitor = PerformanceMonitor()
     monitor.set_threshold("query", 0.25)
     monitor.record_metric("query", 0.25)
@@ -30,8 +30,8 @@ def test_p95_at_the_threshold_is_within() -> None:
     assert (row.verdict, row.count, row.mean, row.p99) == ("within", 1, 0.25, 0.25)
 
 
-def test_operation_without_threshold_is_not_judged() -> None:
-    """Where no threshold is set, no verdict is given."""
+def test_operation_without_threshold_has_no_verdict() -> None:
+    """Without a threshold the verdict is ``none``."""
     monitor = PerformanceMonitor()
     monitor.set_threshold("m0_operation", None)
     monitor.record_metric("m0_operation", 99.0)
@@ -46,18 +46,18 @@ def test_gains() -> None:
     latency, throughput, acquisition = gain_figures(naive, nanospan)
     assert (latency.naive, latency.nanospan) == pytest.approx((0.2, 0.05))
     assert latency.gain == pytest.approx(0.75)
-    assert latency.beaten
+    assert latency.is_better
     assert (throughput.naive, throughput.nanospan) == (10.0, 40.0)
     assert throughput.gain == pytest.approx(4.0)
-    assert throughput.beaten
+    assert throughput.is_better
     assert acquisition.gain == pytest.approx(0.95)
-    assert acquisition.beaten
+    assert acquisition.is_better
 
 
-def test_a_loss_is_shown_as_one() -> None:
-    """When nanospan is slower the reduction is negative and the mark not beaten."""
+def test_a_loss_is_a_negative_gain() -> None:
+    """If nanospan is slower, the reduction is negative and not better than the published one."""
     naive, nanospan = Timings([0.1], [0.1], 1, 1.0), Timings([0.2], [0.2], 1, 4.0)
     latency, throughput, acquisition = gain_figures(naive, nanospan)
     assert latency.gain == pytest.approx(-1.0)
     assert throughput.gain == pytest.approx(0.25)
-    assert not any(row.beaten for row in (latency, throughput, acquisition))
+    assert not any(row.is_better for row in (latency, throughput, acquisition))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE = 60.0
-"""Seconds to wait for something that only a broken program fails to do."""
+"""Seconds to wait for something that happens unless the program is broken."""
 
 
 def make_alert(**fields: Any) -> Alert:

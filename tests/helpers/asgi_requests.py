@@ -1,4 +1,4 @@
-"""Requests to ASGI applications behind the middleware, without a server."""
+"""Send requests to ASGI applications behind the middleware, without a server."""
 
 import asyncio
 

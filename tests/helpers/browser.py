@@ -1,4 +1,4 @@
-"""A real browser, headless, that tells what it loads and what it complains of."""
+"""A headless browser that reports its requests and console messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Page:
-    """A page, spoken to by Chromium's DevTools protocol.
+    """A page that is controlled by Chromium's DevTools protocol.
 
     Attributes:
         requests: The URLs that it asked for.
@@ -28,7 +28,7 @@ class Page:
     """
 
     def __init__(self, socket: Any) -> None:
-        """Listens to everything from now on."""
+        """Start to listen to events."""
         self._socket = socket
         self._numbers = itertools.count(1)
         self._seen: list[str] = []
@@ -38,7 +38,7 @@ class Page:
             self.command(f"{domain}.enable")
 
     def command(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Calls a method of the protocol and returns its result."""
+        """Call a method of the protocol and return its result."""
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
@@ -48,7 +48,7 @@ class Page:
                 return message["result"]
 
     def open(self, url: str) -> None:
-        """Opens a page, of which alone requests and complaints are then told, once it is loaded."""
+        """Open a page, wait until it is loaded, and forget the events of earlier pages."""
         self._seen.clear()
         self.requests.clear()
         self.complaints.clear()
@@ -57,7 +57,7 @@ class Page:
             self._message()
 
     def value(self, expression: str) -> Any:
-        """The value of a JavaScript expression."""
+        """Return the value of a JavaScript expression."""
         result = self.command("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
@@ -75,11 +75,11 @@ class Page:
 
 @contextlib.contextmanager
 def browsing(chromium: str, folder: Path) -> Iterator[Page]:
-    """Runs Chromium, with a profile in `folder`, until the block ends."""
+    """Run Chromium, with a profile in ``folder``, until the block ends."""
     command = [
         chromium,
         "--headless",
-        "--no-sandbox",  # root has none
+        "--no-sandbox",  # Chromium's sandbox does not work as root
         "--disable-gpu",
         "--disable-dev-shm-usage",
         "--remote-debugging-port=0",

@@ -1,4 +1,4 @@
-"""Real programs for tests to talk to: found, started on loopback, waited for, and ended."""
+"""Find real servers for tests, start them on loopback, wait until they answer, and end them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STOPPING = 20.0
 
 
 def server_path(name: str) -> str:
-    """Return the path of the program `name`, one of those that `tools/servers` knows.
+    """Return the path of the program ``name``, one of those that ``tools/servers`` installs.
 
     Without it the test is skipped, except where everything has to be there: `CI=true` fails it.
     """
@@ -36,7 +36,7 @@ def server_path(name: str) -> str:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on at the moment."""
+    """Return a loopback port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -46,7 +46,7 @@ def free_port() -> int:
 def running(
     command: Sequence[str | Path], url: str, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` until the block ends, entering it once `url` answers with success.
+    """Run ``command`` until the block ends, and enter the block once ``url`` answers.
 
     What the program prints goes to the file `log`, whose end an error shows.
     """

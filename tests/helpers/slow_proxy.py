@@ -14,7 +14,7 @@ CHUNK = 65536
 
 
 class SlowProxy:
-    """Forwards to a port on this machine, from a thread of its own, while its block runs.
+    """Forwards to a port on this machine, in a separate thread, while its block runs.
 
     Args:
         port: Where to forward to.
@@ -43,15 +43,15 @@ class SlowProxy:
         self._thread.join(10)
 
     def silence(self) -> None:
-        """Accepts connections and keeps what arrives, until `resume`."""
+        """Accept connections and hold data back until ``resume``."""
         self._loop.call_soon_threadsafe(self._flowing.clear)
 
     def resume(self) -> None:
-        """Passes everything on again."""
+        """Forward everything again."""
         self._loop.call_soon_threadsafe(self._flowing.set)
 
     def cut(self) -> None:
-        """Ends every connection, as a firewall that forgets them does; returns when it is done."""
+        """End every connection, as a firewall that forgets them does, and wait for that."""
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(10)
 
     async def _cut(self) -> None:
@@ -91,14 +91,14 @@ class SlowProxy:
             self._writers |= ends
             await asyncio.gather(self._forward(reader, ours), self._forward(theirs, writer))
         except OSError:
-            pass  # nobody listens there; the client sees its connection end
+            pass  # the port is closed; the client sees its connection end
         finally:
             self._writers -= ends
             for end in ends:
                 end.transport.abort()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Passes on what arrives, each piece when its time has come; the end, too."""
+        """Forward each piece of data, and the end of the connection, after the delay."""
         arrived: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
         async def receive() -> None:

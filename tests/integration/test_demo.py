@@ -1,4 +1,4 @@
-"""`nanospan demo` as a user runs it, in a process of its own."""
+"""`nanospan demo` as a user runs it, in a separate process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """The folder for temporary files of the demo; must be as empty in the end as it was."""
+    """Yield a folder for temporary files of the demo, which must be empty at the end."""
     folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
     folder.chmod(0o711)
     yield folder
@@ -51,7 +51,7 @@ def temporary() -> Iterator[Path]:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder for results that is reachable for the server's user."""
+    """Yield a folder for results that the server's user can reach."""
     folder = Path(tempfile.mkdtemp(prefix="place-", dir="/tmp"))
     folder.chmod(0o711)
     yield folder
@@ -78,7 +78,7 @@ def _start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def _read_until(demo: subprocess.Popen[str], beginning: str) -> str:
-    """Read the output up to and with the first line that begins so."""
+    """Return the output up to and including the first line with this beginning."""
     assert demo.stdout is not None
     output = ""
     for line in demo.stdout:
@@ -139,7 +139,7 @@ def test_prints_both_tables_and_writes_them_as_json(temporary: Path, place: Path
         assert row["gain"] == pytest.approx(expected)
         shown = f"{row['gain']:.2f} x" if row["kind"] == "ratio" else f"{-row['gain']:+.1%}"
         assert shown in line
-        assert ("not beaten" in line) == (row["gain"] <= row["mark"])
+        assert ("not better" in line) == (row["gain"] <= row["published"])
 
 
 @pytest.mark.parametrize(
@@ -149,10 +149,10 @@ def test_prints_both_tables_and_writes_them_as_json(temporary: Path, place: Path
         (signal.SIGTERM, 143, "nanospan: terminated\n"),
     ],
 )
-def test_signal_amid_the_work(
+def test_signal_during_the_work(
     temporary: Path, number: signal.Signals, status: int, message: str
 ) -> None:
-    """A signal ends the demo with one line, its status, and nothing left behind."""
+    """A signal ends the demo with one line and its exit status, and leaves nothing behind."""
     demo = _start(temporary, "--turns", "7000")
     _read_until(demo, "PostgreSQL started")
     time.sleep(0.5)
@@ -163,7 +163,7 @@ def test_signal_amid_the_work(
 
 @pytest.mark.parametrize("times", [1, 5])
 def test_interrupt_while_the_server_starts(temporary: Path, times: int) -> None:
-    """Ctrl-C during the start, even an impatient one, leaves nothing behind."""
+    """Ctrl-C during the start, even if repeated, leaves nothing behind."""
     demo = _start(temporary)
     _wait_for(lambda: list(temporary.iterdir()))
     for _ in range(times):
@@ -174,8 +174,8 @@ def test_interrupt_while_the_server_starts(temporary: Path, times: int) -> None:
     assert errors == "nanospan: interrupted\n"
 
 
-def test_failure_amid_the_work(temporary: Path) -> None:
-    """An exception in the service ends the demo with an error and nothing left behind."""
+def test_failure_during_the_work(temporary: Path) -> None:
+    """After an exception in the service, the demo fails and leaves nothing behind."""
     code = """
 import sys
 from nanospan.cli import main
@@ -208,7 +208,7 @@ sys.exit(main(["demo", "--turns", "400"]))
 
 
 def test_serves_a_kept_database_until_interrupted(temporary: Path, place: Path) -> None:
-    """With --serve-db the tables can be read through the printed URL, by a second run, too."""
+    """With --serve-db the tables can be read at the printed URL, also in a second run."""
     directory = place / "db"
     for _ in range(2):
         demo = _start(temporary, "--turns", "100", "--serve-db", str(directory))

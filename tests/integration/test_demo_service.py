@@ -20,7 +20,7 @@ CONFIG = ConnectionPoolConfig(min_size=2, max_size=4)
 
 @pytest.fixture
 def url(bare_database: str) -> str:
-    """URL of a database with the demo's tables."""
+    """Return the URL of a database with the demo's tables."""
     with psycopg.connect(bare_database, autocommit=True) as connection:
         connection.execute(layers.SCHEMA)
     return bare_database
@@ -34,7 +34,7 @@ def _rows(url: str, query: str) -> list[tuple[object, ...]]:
 async def test_full_buffer_is_flushed_to_all_layers(
     url: str, manager: GlobalConnectionManager
 ) -> None:
-    """Nothing is written before the buffer is full; then the turns are in all three layers."""
+    """Nothing is written until the buffer is full; then the turns are in all three layers."""
     service = await ServiceRegistry(url, CONFIG, buffer_size=2).access(7)
     await service.add(Turn("ROMEO", "I dreamt of fair Juliet."))
     assert _rows(url, "SELECT * FROM m0_turn") == []
@@ -52,8 +52,8 @@ async def test_full_buffer_is_flushed_to_all_layers(
     ]
 
 
-async def test_recall_finds_what_was_said(url: str, manager: GlobalConnectionManager) -> None:
-    """The nearest chunk to a line is the one that holds it."""
+async def test_recall_finds_the_chunk_of_a_line(url: str, manager: GlobalConnectionManager) -> None:
+    """The nearest chunk to a line is the one that contains it."""
     registry = ServiceRegistry(url, CONFIG, buffer_size=2)
     for talk in conversations(take_turns(200)):
         service = await registry.access(talk[0].conversation)
@@ -72,7 +72,7 @@ async def test_recall_finds_what_was_said(url: str, manager: GlobalConnectionMan
 async def test_registry_keeps_one_service_per_conversation(
     url: str, manager: GlobalConnectionManager
 ) -> None:
-    """Tasks that ask for the same conversation get the same service."""
+    """Concurrent tasks get the same service for a conversation."""
     registry = ServiceRegistry(url, CONFIG, buffer_size=2)
     services = await asyncio.gather(*(registry.access(number % 2) for number in range(6)))
     assert services[0] is services[2] is services[4]
@@ -80,7 +80,7 @@ async def test_registry_keeps_one_service_per_conversation(
 
 
 async def test_operations_are_tracked(url: str, manager: GlobalConnectionManager) -> None:
-    """One exchange and one question leave a sample under every name."""
+    """An exchange and a question record a sample of every operation."""
     monitor = get_performance_monitor()
     monitor.clear_metrics()
     service = await ServiceRegistry(url, CONFIG, buffer_size=1).access(1)
@@ -94,10 +94,10 @@ async def test_operations_are_tracked(url: str, manager: GlobalConnectionManager
     assert recorded["connection_pool_access"] == 5
 
 
-async def test_lease_goes_back_with_transactions_on(
+async def test_lease_is_returned_without_autocommit(
     url: str, manager: GlobalConnectionManager
 ) -> None:
-    """Other users of the pool find connections as they were, also after a failed statement."""
+    """A returned connection is not in autocommit mode, even after a failed statement."""
     config = ConnectionPoolConfig(min_size=1, max_size=1)
     service = await ServiceRegistry(url, config, buffer_size=1).access(1)
     await service.recall("warm")
@@ -111,7 +111,7 @@ async def test_lease_goes_back_with_transactions_on(
 
 
 async def test_both_ways_write_the_same(url: str, manager: GlobalConnectionManager) -> None:
-    """What the naive way stores equals what the service stores, embeddings included."""
+    """The naive way and the service store the same rows, embeddings included."""
     query = """
         SELECT t.speaker, t.body, c.body, c.embedding::text, f.fact, f.embedding::text
         FROM m0_turn t JOIN m1_chunk c ON t.id BETWEEN c.first_turn AND c.last_turn

@@ -1,4 +1,4 @@
-"""What docs/export.md and docs/report.md show is what their programs and commands print."""
+"""The programs and commands of docs/export.md and docs/report.md print the output shown."""
 
 import os
 import re
@@ -20,7 +20,7 @@ def blocks(page, language):
 
 
 def commands(page):
-    """Each command of a page, with what it shows after it."""
+    """Yield each command of a page with the output shown after it."""
     for block in blocks(page, "console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, output = part.split("\n", 1)
@@ -34,8 +34,8 @@ def environment():
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the pages' commands use curl")
 @pytest.mark.parametrize(("page", "program"), [("export.md", "shop.py"), ("report.md", "day.py")])
-def test_commands_print_what_is_shown(page, program, tmp_path):
-    """One after another, as a reader would type them, the server on another port."""
+def test_commands_print_the_output_shown(page, program, tmp_path):
+    """Run in order, with the server on another port, the commands print the output shown."""
     (tmp_path / program).write_text(blocks(page, "python")[0])
     options = {"cwd": tmp_path, "env": environment(), "text": True}
     if page == "report.md":
@@ -60,8 +60,8 @@ def test_commands_print_what_is_shown(page, program, tmp_path):
 
 
 @pytest.mark.parametrize("page", ["export.md", "report.md"])
-def test_programs_print_what_is_shown(page, tmp_path):
-    """A program that text follows prints it."""
+def test_programs_print_the_output_shown(page, tmp_path):
+    """A program prints the text block that follows it."""
     text = (DOCS / page).read_text()
     shown = re.findall(r"```python\n((?:(?!```).)*)```\n\n```text\n(.*?)```", text, re.DOTALL)
     assert shown

@@ -1,4 +1,4 @@
-"""What the pages on OTLP and ASGI show is what happens."""
+"""The programs and commands of the pages on OTLP and ASGI print the output shown."""
 
 import os
 import re
@@ -18,8 +18,8 @@ EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", OPENTELEMETRY
 
 
 @pytest.mark.parametrize(("code", "output"), EXAMPLES)
-def test_programs_print_what_is_shown(code, output):
-    """Each program prints the text that follows it."""
+def test_programs_print_the_output_shown(code, output):
+    """Each program prints the text block that follows it."""
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         env=os.environ | {"OTEL_METRICS_EXPORTER": "none"},
@@ -31,11 +31,11 @@ def test_programs_print_what_is_shown(code, output):
 
 
 def session(page):
-    """The commands of a page's console block, and what it shows that they print."""
+    """Return the commands of a page's console block and the output shown for them."""
     [block] = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
     commands = re.findall(r"^\$ (.*(?:\n    .*)*)", block, re.MULTILINE)
     output = re.sub(r"^\$ .*(?:\n    .*)*\n", "", block, flags=re.MULTILINE)
-    # The server is started apart, to be waited for and ended.
+    # The test starts the server itself, to wait for it and to end it.
     return [command for command in commands if not command.endswith("&")], output
 
 
@@ -54,8 +54,8 @@ def run(commands, tmp_path):
     return ran.stdout
 
 
-def test_the_page_leads_into_victoria_metrics(tmp_path):
-    """Its commands give what is shown, but for the time and how long it took."""
+def test_the_commands_for_victoria_metrics_work(tmp_path):
+    """The commands print the output shown, except for times."""
     (tmp_path / "service.py").write_text(EXAMPLES[0][0])
     commands, shown = session(OPENTELEMETRY)
     port = free_port()
@@ -72,7 +72,7 @@ def test_the_page_leads_into_victoria_metrics(tmp_path):
 
 
 def test_the_example_service_answers_as_the_page_shows(tmp_path):
-    """Its commands print what is shown."""
+    """The commands for the example service print the output shown."""
     commands, shown = session(ASGI)
     port = free_port()
     commands = [command.replace(":8000", f":{port}") for command in commands]

@@ -1,4 +1,4 @@
-"""The programs in examples/ run, and measure themselves."""
+"""The programs in examples/ run and expose their metrics."""
 
 import json
 import os
@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture
 def service(tmp_path):
-    """The URL of the notes service, and its process."""
+    """Yield the URL of the notes service and its process."""
     port = free_port()
     command = ["env", f"PORT={port}", sys.executable, EXAMPLES / "notes_service.py"]
     url = f"http://127.0.0.1:{port}"
@@ -37,8 +37,8 @@ def fetch(url, **sent):
         return error.code, error.read().decode()
 
 
-def test_the_notes_service_counts_what_it_does(service):
-    """Its /metrics tell each request and each operation inside, by outcome, and not the scrapes."""
+def test_the_notes_service_counts_requests_and_operations(service):
+    """/metrics has each request and inner operation by outcome, but not the scrapes."""
     url, process = service
     for text in ("tea at noon", "coffee at one"):
         assert fetch(f"{url}/notes", text=text)[0] == 201
@@ -70,7 +70,7 @@ def test_the_notes_service_counts_what_it_does(service):
 
 
 def test_the_notes_service_needs_no_opentelemetry():
-    """Without a collector to send to, what sends is not imported."""
+    """Without a collector, the exporter is not imported."""
     code = "import notes_service, sys; print('opentelemetry.sdk' in sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

@@ -1,4 +1,4 @@
-"""Requests become samples: outcomes, times, and what is left alone."""
+"""Requests as samples: outcomes, times and excluded requests."""
 
 import asyncio
 import contextlib
@@ -26,8 +26,8 @@ from nanospan.integrations.asgi import NanospanMiddleware
         (503, 500, "error"),
     ],
 )
-async def test_the_status_decides_on_the_outcome(monitor, status, error_status, outcome):
-    """Server errors are errors; client errors are if they are asked to be."""
+async def test_the_status_decides_the_outcome(monitor, status, error_status, outcome):
+    """A status from ``error_status`` on, which is 500 by default, is an error."""
     routes = [Route("/", lambda _: PlainTextResponse("answer", status))]
     app = Starlette(routes=routes, middleware=middleware(monitor, error_status=error_status))
     await request(app, "/")
@@ -37,8 +37,8 @@ async def test_the_status_decides_on_the_outcome(monitor, status, error_status, 
 
 
 @pytest.mark.parametrize("outside", [True, False])
-async def test_an_exception_is_an_error_and_goes_on(monitor, outside):
-    """What a handler raises is recorded with its text, inside and outside the application's own."""
+async def test_an_exception_is_an_error_and_propagates(monitor, outside):
+    """An exception of a handler is recorded with its text, inside and outside the application."""
 
     def broken(_request):
         raise LookupError("no such thing")
@@ -50,14 +50,14 @@ async def test_an_exception_is_an_error_and_goes_on(monitor, outside):
         await request(app, "/")
     sample = only_sample(monitor, "GET /")
     assert not sample["success"]
-    # Outside, the framework has answered with a 500 before the exception arrives.
+    # Outside, the framework answers with a 500 before the exception arrives.
     assert sample["metadata"] == (
         {"status_class": "5xx"} if outside else {"error": "no such thing"}
     )
 
 
 async def test_returning_without_an_answer_is_an_error(monitor):
-    """An application that sends nothing makes the server send a 500."""
+    """A request to an application that sends nothing is an error, as servers then send a 500."""
 
     async def silent(scope, receive, send):
         pass
@@ -70,7 +70,7 @@ async def test_returning_without_an_answer_is_an_error(monitor):
 
 
 async def test_a_cancelled_task_is_a_cancelled_request(monitor):
-    """Cancellation counts as such, is no failure, and goes on."""
+    """A request whose task is cancelled is recorded as cancelled, and the exception propagates."""
     entered = asyncio.Event()
 
     async def slow(_request):
@@ -99,7 +99,7 @@ async def endless(_request):
 
 @pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
 async def test_a_client_that_leaves_cancels_the_request(monitor, spec_version):
-    """Whether the server says so by a message or by an exception, the request is cancelled."""
+    """A disconnect by message or by exception makes the request cancelled."""
     app = Starlette(routes=[Route("/", endless)], middleware=middleware(monitor))
     chunks = 0
     left = asyncio.Event()
@@ -127,8 +127,8 @@ async def test_a_client_that_leaves_cancels_the_request(monitor, spec_version):
     }
 
 
-async def test_the_end_of_the_response_is_no_leaving_of_the_client(monitor):
-    """A server calls the end a disconnect as well; heard while the last message goes, it is ok."""
+async def test_a_disconnect_at_the_end_of_the_response_is_ignored(monitor):
+    """A server's disconnect message for a complete response leaves the outcome ok."""
     ended = asyncio.Event()
     heard = asyncio.Event()
 
@@ -157,7 +157,7 @@ async def test_the_end_of_the_response_is_no_leaving_of_the_client(monitor):
 
 
 async def test_a_body_counts_to_its_end_and_background_tasks_do_not(monitor):
-    """The sample is there when the last chunk has gone, with the time that took, and not before."""
+    """The sample is recorded once the last chunk is sent, with the time until then."""
     seen = []
 
     async def chunks():
@@ -184,7 +184,7 @@ async def test_a_body_counts_to_its_end_and_background_tasks_do_not(monitor):
 
 @pytest.mark.parametrize("kind", ["http.response.pathsend", "http.response.zerocopysend"])
 async def test_files_sent_by_the_server_end_the_body(monitor, kind):
-    """The extensions that hand a file to the server are a body's end too."""
+    """The ASGI extensions that hand a file to the server also end the body."""
     recorded = []
 
     async def app(scope, receive, send):
@@ -201,8 +201,8 @@ async def test_files_sent_by_the_server_end_the_body(monitor, kind):
 
 
 @pytest.mark.parametrize("kind", ["websocket", "lifespan", "something new"])
-async def test_other_scopes_pass_untouched(monitor, kind):
-    """The application is called with the very objects that came."""
+async def test_other_scopes_are_passed_on_unchanged(monitor, kind):
+    """The application is called with the same objects for scopes other than HTTP."""
     given = ({"type": kind, "path": "/"}, object(), object())
     called = []
 
@@ -215,7 +215,7 @@ async def test_other_scopes_pass_untouched(monitor, kind):
 
 
 async def test_web_sockets_work_behind_the_middleware(monitor):
-    """A web socket of Starlette is accepted and closed, and is no request."""
+    """A WebSocket of Starlette is accepted and closed, and not recorded."""
 
     async def endpoint(websocket):
         await websocket.accept()
@@ -238,7 +238,7 @@ async def test_web_sockets_work_behind_the_middleware(monitor):
 
 
 async def test_excluded_paths_are_served_and_not_recorded(monitor):
-    """An excluded path and what is below it leave no sample; a longer name does."""
+    """An excluded path and the paths below it are not recorded; a longer name is."""
     paths = ["/metrics", "/metrics/", "/metrics/x", "/metricsx"]
     routes = [Route(path, answer) for path in paths]
     app = Starlette(routes=routes, middleware=middleware(monitor, exclude=["/metrics"]))
@@ -248,8 +248,8 @@ async def test_excluded_paths_are_served_and_not_recorded(monitor):
     assert counts(monitor) == {"GET /metricsx": 2}
 
 
-async def test_without_a_monitor_the_processs_one_records():
-    """Left out, the monitor is the process's."""
+async def test_the_process_wide_monitor_is_the_default():
+    """Without a monitor, requests are recorded by the process-wide one."""
     code = """
 import asyncio, json
 from starlette.applications import Starlette
@@ -276,8 +276,8 @@ print(json.dumps(list(get_performance_monitor().get_all_stats())))
     assert json.loads(stdout) == ["GET /"]
 
 
-def test_bad_arguments_are_refused(monitor):
-    """What cannot work is refused when the application is built."""
+def test_invalid_arguments_are_rejected(monitor):
+    """Invalid arguments are errors when the middleware is created."""
     with pytest.raises(TypeError, match="callable"):
         NanospanMiddleware("app", monitor)
     with pytest.raises(TypeError, match="the string '/metrics'"):

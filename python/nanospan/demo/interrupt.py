@@ -1,4 +1,4 @@
-"""`asyncio.run` whose work is cancelled, and so cleans up, on Ctrl-C and on `SIGTERM` alike."""
+"""Run a coroutine that is cancelled, and so cleans up, on both Ctrl-C and ``SIGTERM``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ T = TypeVar("T")
 
 
 def run_cancellable(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` in a new event loop; call it in the main thread.
+    """Run ``work`` in a new event loop. Call it from the main thread.
 
-    An exception raised by a signal handler would strike whichever task runs at that moment. Instead
-    the first `SIGINT` or `SIGTERM` cancels `work`, further ones are ignored until its clean-up is
-    over, and then the signal is raised anew, for the handler that was there before.
+    An exception raised by a signal handler would end whichever task runs at that moment. Instead,
+    the first ``SIGINT`` or ``SIGTERM`` cancels ``work``, further ones are ignored until its
+    clean-up is done, and then the signal is raised again for the previous handler.
 
     Args:
         work: The coroutine.
 
     Returns:
-        What `work` returns.
+        The result of ``work``.
 
     Raises:
-        BaseException: What `work` raises, or the handler of a signal that came.
+        BaseException: If ``work`` raises it, or the previous handler of a received signal does.
     """
     received: list[int] = []
 
@@ -40,7 +40,7 @@ def run_cancellable(work: Coroutine[Any, Any, T]) -> T:
                 received.append(number)
                 loop.call_soon_threadsafe(task.cancel)
 
-        # A signal that is ignored, or ends the process on the spot, goes on doing so.
+        # A signal that is ignored, or ends the process at once, keeps doing so.
         previous = {
             number: handler
             for number in (signal.SIGINT, signal.SIGTERM)

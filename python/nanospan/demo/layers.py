@@ -1,8 +1,8 @@
 """The three memory layers as SQL: turns (M0), embedded chunks (M1), embedded facts (M2), search.
 
-Both ways of the comparison run these very functions, so that they differ in nothing but how they
-come by a connection and in which order they use it. Every layer is one statement, and with
-autocommit one round trip.
+Both ways of the comparison call these functions, so that they differ only in how they get a
+connection and in the order of the layers. Every layer is one statement, and with autocommit one
+round trip.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nanospan.demo.corpus import Turn
 
 NEIGHBOURS = 5
-"""Chunks a query returns."""
+"""Chunks that a query returns."""
 
 SCHEMA = f"""
 CREATE EXTENSION IF NOT EXISTS vector;
@@ -77,14 +77,14 @@ _NEAREST_CHUNKS = """
 SELECT body, embedding <=> %s AS distance FROM m1_chunk ORDER BY distance LIMIT %s
 """
 
-# A capital inside a sentence: a person, a place or a god.
+# A capitalised word inside a sentence: a person, a place or a god.
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}")
 
 
 async def store_turns(
     connection: AsyncConnection[Any], conversation: int, turns: Sequence[Turn]
 ) -> list[int]:
-    """M0: store the turns as they were said and return their ids, in the same order."""
+    """Store turns in M0, and return their ids in the same order."""
     cursor = await connection.execute(
         _INSERT_TURNS, (conversation, [turn.speaker for turn in turns], [t.text for t in turns])
     )
@@ -98,17 +98,17 @@ async def store_chunk(
     body: str,
     embedding: Vector,
 ) -> None:
-    """M1: store the turns with these ids as one searchable chunk."""
+    """Store the turns with these ids in M1, as one searchable chunk."""
     await connection.execute(_INSERT_CHUNK, (conversation, ids[0], ids[-1], body, embedding))
 
 
 async def store_facts(
     connection: AsyncConnection[Any], facts: Sequence[tuple[str, str, int, Vector]]
 ) -> None:
-    """M2: store facts of speaker, statement, source turn and embedding; known ones are kept.
+    """Store facts in M2: speaker, statement, source turn and embedding; existing ones are kept.
 
-    Facts are to be sorted, as `embed_facts` gives them: inserters that meet in the same order wait
-    for each other instead of dead-locking.
+    Facts must be sorted, as ``embed_facts`` returns them: transactions that insert the same facts
+    in the same order wait for each other instead of deadlocking.
     """
     if facts:
         await connection.execute(
@@ -119,23 +119,23 @@ async def store_facts(
 async def nearest_chunks(
     connection: AsyncConnection[Any], embedding: Vector
 ) -> list[tuple[str, float]]:
-    """Return body and cosine distance of the `NEIGHBOURS` nearest chunks."""
+    """Return body and cosine distance of the ``NEIGHBOURS`` nearest chunks."""
     cursor = await connection.execute(_NEAREST_CHUNKS, (embedding, NEIGHBOURS))
     return await cursor.fetchall()
 
 
 def embed_text(text: str) -> Vector:
-    """Embed a chunk or a question for a `vector` column."""
+    """Embed a chunk or a question for a ``vector`` column."""
     return Vector(embed(text))
 
 
 def chunk_body(turns: Sequence[Turn]) -> str:
-    """Join turns to the text of a chunk."""
+    """Join turns into the text of a chunk."""
     return "\n".join(f"{turn.speaker}: {turn.text}" for turn in turns)
 
 
 def embed_facts(turns: Sequence[Turn], ids: Sequence[int]) -> list[tuple[str, str, int, Vector]]:
-    """Draw the facts from `turns`: who answers whom, and whom or what they name."""
+    """Return the facts in ``turns``: which speaker answers which, and the names they mention."""
     found: dict[tuple[str, str], int] = {}
     previous = None
     for turn, turn_id in zip(turns, ids, strict=True):

@@ -1,7 +1,7 @@
-"""The naive way of the same work: a connection per request, one layer after another.
+"""The naive way to do the same work: a connection per request, one layer after another.
 
-Nothing is done worse on purpose. The connection opens, learns the vector types, serves the whole
-request with the service's statements, each its own transaction as there, and closes.
+Nothing is slower on purpose. The connection opens, registers the vector types, serves the whole
+request with the same statements as the service, each in its own transaction, and closes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class NaiveMemory:
-    """Serves requests without a pool; `acquisitions` holds the seconds each connection took."""
+    """Serves requests without a pool; ``acquisitions`` holds the seconds to get each connection."""
 
     def __init__(self, url: str) -> None:
         self.acquisitions: list[float] = []
         self._url = url
 
     async def serve(self, request: Request) -> None:
-        """Write the turns of `request` to all layers and answer its question."""
+        """Write the turns of ``request`` to all layers and answer its question."""
         started = time.perf_counter()
         async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
             await register_vector_async(connection)

@@ -1,4 +1,4 @@
-"""Requests of the demo: dialogue cut into conversations, and these into requests."""
+"""Divide dialogue into conversations, and conversations into requests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from nanospan.demo.corpus import Turn
 
 TURNS_PER_REQUEST = 2
-"""An exchange: one speaks, another answers."""
+"""Turns of an exchange: one speaks, another answers."""
 TURNS_PER_CONVERSATION = 20
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request: remember an exchange of a conversation, then answer a question."""
+    """A request to store an exchange of a conversation and then answer a question."""
 
     conversation: int
     turns: tuple[Turn, ...]
@@ -25,14 +25,14 @@ class Request:
 
 
 def conversations(turns: Sequence[Turn]) -> list[list[Request]]:
-    """Cut dialogue into conversations, and these into requests.
+    """Divide dialogue into conversations, and conversations into requests.
 
     Args:
         turns: Turns in order.
 
     Returns:
-        The requests of each conversation. Every request has `TURNS_PER_REQUEST` turns (a rest of
-        fewer at the very end is left out) and asks for what was said last.
+        The requests of each conversation. Every request has ``TURNS_PER_REQUEST`` turns (fewer
+        turns at the very end are left out), and its question is the last turn's text.
     """
     result = []
     for number, start in enumerate(range(0, len(turns), TURNS_PER_CONVERSATION)):

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: bars on a terminal, plain lines anywhere else."""
+"""Show the demo's progress: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PLAIN_WIDTH = 100
-"""Columns for tables that go to a file or a pipe, which has no width of its own."""
+"""The width of tables in a file or pipe, in characters."""
 
 
 class Screen:
@@ -25,16 +25,16 @@ class Screen:
             self.console.width = PLAIN_WIDTH
 
     def say(self, line: str) -> None:
-        """Print a line as it is, however long."""
+        """Print a line without markup or wrapping."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int], Callable[[], None]]]:
-        """Show the progress of stretches of work.
+        """Show the progress of stages of work.
 
         Yields:
-            A function to call with a stretch's name and number of steps; what it returns is to be
-            called after each step.
+            A function that begins a stage, given its name and number of steps. It returns a
+            function to call after each step.
         """
         bars = Progress(
             TextColumn("{task.description:<9}"),

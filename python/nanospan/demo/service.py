@@ -1,8 +1,8 @@
-"""The small memory service: what an application on nanospan looks like.
+"""The small memory service, an example of an application that uses nanospan.
 
-A conversation's turns go into a write buffer; a full buffer is flushed to M0, then to M1 and M2
-side by side, each on a lease of its own. Questions are answered from M1 by nearest neighbours.
-Everything is timed by the process-wide monitor, and every connection comes from `nanospan.pool`.
+A conversation's turns go into a write buffer; a full buffer is flushed to M0, then concurrently to
+M1 and M2, each on a separate lease. Questions are answered from M1 by nearest neighbours. The
+process-wide monitor times everything, and every connection comes from ``nanospan.pool``.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from nanospan.pool import ConnectionPoolConfig
 
 THRESHOLDS = {"query": 0.050, "pool_health_check": 0.020}
-"""Seconds, for the operations that have no threshold by default."""
+"""Thresholds in seconds for operations that have none by default."""
 
 
 class MemoryService:
-    """The memory of one conversation; for use by tasks of one event loop.
+    """The memory of one conversation. Only tasks of one event loop may use it.
 
     Args:
-        url: Connection URL of the database.
-        config: Size and time-outs of the pool that all services of this URL share.
-        conversation: Number of the conversation.
-        buffer_size: Turns that are collected before they are written.
-        acquisitions: Receives the seconds each lease took to get.
+        url: The connection URL of the database.
+        config: Size and timeouts of the pool that all services of this URL share.
+        conversation: The number of the conversation.
+        buffer_size: The number of turns to collect before they are written.
+        acquisitions: A list to which the seconds to get each lease are appended.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class MemoryService:
         self._acquisitions = acquisitions
 
     async def add(self, turn: Turn) -> None:
-        """Remember `turn`, writing the buffer out when it is full."""
+        """Add ``turn`` to the buffer, and flush the buffer when it is full."""
         self._buffer.append(turn)
         if len(self._buffer) >= self._buffer_size:
             await self.flush()
@@ -65,7 +65,7 @@ class MemoryService:
     @track_performance("buffer_flush")
     async def flush(self) -> None:
         """Write the buffered turns to all layers."""
-        # Taken before the first await: turns added meanwhile belong to the next flush.
+        # Taken before the first await, because turns added later belong to the next flush.
         turns, self._buffer = self._buffer, []
         if turns:
             ids = await self._write_turns(turns)
@@ -73,7 +73,7 @@ class MemoryService:
 
     @track_performance("query")
     async def recall(self, question: str) -> list[tuple[str, float]]:
-        """Find the chunks nearest to `question`: body and cosine distance."""
+        """Return body and cosine distance of the chunks nearest to ``question``."""
         embedding = layers.embed_text(question)
         async with self._lease() as connection:
             return await layers.nearest_chunks(connection, embedding)
@@ -98,9 +98,9 @@ class MemoryService:
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """Lease a connection on which every statement is a transaction of its own.
+        """Lease a connection in autocommit mode.
 
-        Each layer is one statement: it needs no round trips to begin and to commit.
+        Each layer is one statement, so this saves the round trips to begin and to commit.
         """
         started = time.perf_counter()
         manager = get_global_connection_manager()
@@ -111,19 +111,19 @@ class MemoryService:
             try:
                 yield connection
             finally:
-                # The pool's other users expect transactions; a connection that is not idle is
-                # broken or busy, and the pool discards it.
+                # Other users of the pool expect transactions. A connection that is not idle is
+                # broken or busy, and the pool will discard it.
                 if connection.info.transaction_status == TransactionStatus.IDLE:
                     await connection.set_autocommit(False)
 
 
 class ServiceRegistry:
-    """Hands out the one `MemoryService` of each conversation; for one event loop.
+    """Holds the ``MemoryService`` of each conversation. For one event loop.
 
     Args:
-        url: Connection URL of the database.
-        config: Size and time-outs of the shared pool.
-        buffer_size: Turns a service collects before it writes them.
+        url: The connection URL of the database.
+        config: Size and timeouts of the shared pool.
+        buffer_size: The number of turns that a service collects before it writes them.
     """
 
     def __init__(self, url: str, config: ConnectionPoolConfig, buffer_size: int) -> None:
@@ -139,10 +139,10 @@ class ServiceRegistry:
 
     @track_performance("service_access")
     async def access(self, conversation: int) -> MemoryService:
-        """Return the service of `conversation`, once its database is known to answer.
+        """Return the service of ``conversation`` after checking that its database answers.
 
         Raises:
-            ConnectionError: The health check of the pool failed.
+            ConnectionError: If the health check of the pool failed.
         """
         service = self._services.get(conversation)
         if service is None:
@@ -153,6 +153,5 @@ class ServiceRegistry:
         manager = get_global_connection_manager()
         pool = await manager.get_connection_pool(self._url, self._config, store_ref=service)
         if not await manager.is_pool_healthy(pool, self._url):
-            msg = "the database does not answer"
-            raise ConnectionError(msg)
+            raise ConnectionError("the database does not answer")
         return service

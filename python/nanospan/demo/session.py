@@ -1,4 +1,4 @@
-"""One run of the demo, from the start of the server to the closing tables."""
+"""Run the demo, from the start of the server to the closing tables."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ NANOSPAN_DATABASE = "nanospan"
 def run(
     turns: Sequence[Turn], serve_db: Path | None = None, json_path: Path | None = None
 ) -> Report:
-    """Run the demo, printing its progress and closing tables to the standard output.
+    """Run the demo, and print its progress and closing tables to the standard output.
 
-    It has its own event loop, so it is not to be called from one. The server it starts is stopped,
-    and what is temporary deleted, however it ends.
+    It starts an event loop, so a coroutine must not call it. Whether it succeeds or fails, it
+    stops the server and deletes temporary data.
 
     Args:
-        turns: The dialogue to remember, at least `nanospan.demo.corpus.FEWEST_TURNS`.
-        serve_db: Keep the database in this folder and, after the tables, serve it until
-            `KeyboardInterrupt`, which then ends the run as usual.
-        json_path: Write the figures to this file, too.
+        turns: The dialogue to store, at least ``nanospan.demo.corpus.FEWEST_TURNS`` turns.
+        serve_db: A folder in which to keep the database. After the tables, the server keeps
+            running until ``KeyboardInterrupt``, which then ends the run normally.
+        json_path: A file to which the figures are written as JSON.
 
     Returns:
         The figures.
 
     Raises:
-        EmbeddedServerError: The server did not start, or `serve_db` cannot hold its data.
+        EmbeddedServerError: If the server did not start, or ``serve_db`` cannot hold its data.
     """
     screen = Screen()
     started = time.perf_counter()
@@ -67,7 +67,7 @@ def run(
 def _measure(
     server: EmbeddedServer, turns: Sequence[Turn], screen: Screen, started: float
 ) -> Report:
-    """Let both ways work, and gather what they took."""
+    """Run both ways, and collect the figures."""
     with screen.progress() as progress:
         version, naive, nanospan = run_cancellable(_work(server, turns, progress))
     setup: dict[str, Any] = {
@@ -93,10 +93,10 @@ def _measure(
 async def _work(
     server: EmbeddedServer, turns: Sequence[Turn], progress: Progress
 ) -> tuple[int, Timings, Timings]:
-    """Create the two databases where they are missing, and compare.
+    """Create the two databases unless they exist, and run the comparison.
 
     Returns:
-        The server's version as a number, the naive way's measurement and the service's.
+        The server's version as a number, and the timings of the naive way and of the service.
     """
     names = (NAIVE_DATABASE, NANOSPAN_DATABASE)
     async with await AsyncConnection.connect(server.url, autocommit=True) as connection:

@@ -1,10 +1,10 @@
-"""Runs the same requests through the service and through the naive way, and keeps the times.
+"""Run the same requests through the service and the naive way, and time both.
 
-Each way has an empty database of its own on the same server. The conversations are halved; the
-first half goes through the naive way first, the second half through the service first, so that
-neither always meets the warmer machine. Of each half, one third is served by a single
-client (latency), the rest by `CLIENTS` clients at once (throughput); a client serves whole
-conversations, request after request.
+Each way has its own empty database on the same server. The first half of the conversations is
+served the naive way first, the second half by the service first, so that a machine that warms up
+favours neither. Of each half, one third is served by a single client (latency), the rest by
+``CLIENTS`` concurrent clients (throughput). A client serves whole conversations, one request after
+another.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 
 CLIENTS = 8
 CONNECTIONS = 8
-"""Size of the service's pool. The clients could hold twice as many, as M1 and M2 take one each, but
-on few cores a short wait for a connection is cheaper than more of them at once."""
+"""The size of the service's pool. The clients could use twice as many, as M1 and M2 take one each,
+but on few cores a short wait for a connection is cheaper than more concurrent connections."""
 HEALTH_CHECK_INTERVAL = 0.1
-"""Seconds; by default the pool checks once in five minutes, and a short run would show no check."""
+"""Seconds. The pool's default is five minutes, so a short run would not show a health check."""
 
 
 @dataclass
 class Timings:
-    """How long one way took; all in seconds.
+    """The timings of one way, in seconds.
 
     Attributes:
-        latencies: One per request of the single client.
-        acquisitions: One per connection got, by any client.
-        concurrent_requests: Requests served by `CLIENTS` clients at once.
-        concurrent_seconds: Wall time these took.
-        rows: Rows in each table at the end.
+        acquisitions: The time to get a connection, for each one of any client.
+        latencies: The time to serve a request, for each one of the single client.
+        concurrent_requests: The number of requests served by ``CLIENTS`` concurrent clients.
+        concurrent_seconds: The wall time that those took.
+        rows: The number of rows in each table at the end.
     """
 
     acquisitions: list[float]
@@ -57,10 +57,10 @@ class Timings:
 
 
 class Progress(Protocol):
-    """Told of each stretch of work; what it returns is called after every request."""
+    """Shows the progress of stages of work."""
 
     def __call__(self, name: str, steps: int, /) -> Callable[[], None]:
-        """Begin a stretch of `steps` requests."""
+        """Begin a stage of ``steps`` requests; return a function to call after each request."""
 
 
 class Way(Protocol):
@@ -77,7 +77,7 @@ class PooledMemory:
         self._registry = registry
 
     async def serve(self, request: Request) -> None:
-        """Write the turns of `request` to all layers and answer its question."""
+        """Write the turns of ``request`` to all layers and answer its question."""
         service = await self._registry.access(request.conversation)
         for turn in request.turns:
             await service.add(turn)
@@ -90,21 +90,19 @@ async def compare(
     turns: Sequence[Turn],
     progress: Progress,
 ) -> tuple[Timings, Timings]:
-    """Serve `turns` both ways.
-
-    Closes all pools before it ends, however it ends.
+    """Serve ``turns`` both ways, and close all pools at the end, even after a failure.
 
     Args:
         naive_url: An existing database for the naive way; the demo's tables in it are replaced.
         nanospan_url: Another one for the service.
-        turns: What is said; enough for at least four conversations.
-        progress: Told of the requests served.
+        turns: The dialogue, enough for at least four conversations.
+        progress: Shows the number of requests served.
 
     Returns:
-        The timingss of the naive way and of the service.
+        The timings of the naive way and of the service.
 
     Raises:
-        RuntimeError: The two databases do not hold the same number of rows at the end.
+        RuntimeError: If the two databases do not hold the same number of rows at the end.
     """
     talks = conversations(turns)
     half = len(talks) // 2
@@ -133,8 +131,9 @@ async def compare(
 
         naive.rows, nanospan.rows = await _count_rows(naive_url), await _count_rows(nanospan_url)
         if naive.rows != nanospan.rows:
-            msg = f"the two ways stored different rows: {naive.rows} and {nanospan.rows}"
-            raise RuntimeError(msg)
+            raise RuntimeError(
+                f"both ways must store the same rows, got {naive.rows} and {nanospan.rows}"
+            )
         return naive, nanospan
     finally:
         await manager.close_all_pools(force=True)
@@ -146,7 +145,7 @@ async def _serve_all(
     timings: Timings,
     step: Callable[[], None],
 ) -> None:
-    """Serve a third of the conversations with one client, the others with `CLIENTS`."""
+    """Serve a third of the conversations with one client, the others with ``CLIENTS``."""
     alone = max(1, len(talks) // 3)
     for request in chain.from_iterable(talks[:alone]):
         started = time.perf_counter()
@@ -167,7 +166,7 @@ async def _serve_all(
     try:
         await asyncio.gather(*clients)
     finally:
-        # The first failure ends the others before the pools below them close.
+        # After a failure, the other clients must end before the caller closes the pools.
         for task in clients:
             task.cancel()
         await asyncio.gather(*clients, return_exceptions=True)

@@ -1,1 +1,1 @@
-"""Tracking what other frameworks do; each module stands by itself."""
+"""Track the work of other frameworks, with an independent module for each."""

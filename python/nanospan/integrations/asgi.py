@@ -1,4 +1,4 @@
-"""Requests of an ASGI application as operations, one for each route template."""
+"""Record the requests of an ASGI application, with an operation for each route template."""
 
 from __future__ import annotations
 
@@ -24,41 +24,42 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 METHODS = frozenset(
     ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"]
 )
-"""Methods that are named; a client may send others without bound, which share ``_OTHER``."""
+"""Methods that appear in names; as clients may invent others, these share the name ``_OTHER``."""
 
 UNMATCHED = "(unmatched)"
-"""Stands for the route of what no route took."""
+"""The route template of requests that matched no route."""
 
 MAX_HANDLES = 4096
-"""How many routes are remembered; more are looked up again."""
+"""The most operations that are cached by route; if there are more, they are looked up again."""
 
 
 class NanospanMiddleware:
     """Records every HTTP request under its method and route template, as ``GET /users/{id}``.
 
-    It works with Starlette, FastAPI and what else puts its choice into ``scope["route"]``, mounted
-    applications included, and needs none of them::
+    Works with Starlette, FastAPI and other frameworks that put the matched route into
+    ``scope["route"]``, including mounted applications, and requires none of them::
 
         app.add_middleware(NanospanMiddleware)           # Starlette, FastAPI
         app = NanospanMiddleware(app)                    # any ASGI application
 
-    A request is timed from here to the last byte of its body, streaming included; background tasks
-    come after. Its outcome is ``error`` if an exception came out or the status is an error,
-    ``cancelled`` if the client left first or the task was cancelled, else ``ok``. The sample's
-    metadata holds ``status_class`` (``2xx``), and ``error`` where an exception came out.
+    A request's duration ends with the last byte of its body, even when streaming; background tasks
+    are not included. Its outcome is ``error`` if the application raised an exception or the status
+    is an error, ``cancelled`` if the client left early or the task was cancelled, and otherwise
+    ``ok``. The sample's metadata holds ``status_class`` (``2xx``), and ``error`` with the text of
+    an exception.
 
-    What no route took goes to ``GET (unmatched)``, whatever its path, and unusual methods to
-    ``_OTHER ...``, so that clients cannot make names up. Web sockets and the lifespan pass
-    untouched.
+    Requests that matched no route are recorded as ``GET (unmatched)``, and unknown methods as
+    ``_OTHER ...``, so that clients cannot create names. WebSockets and the lifespan are passed on
+    unchanged.
 
     Args:
         app: The application to call.
-        monitor: Where requests are recorded; the process's monitor if None.
-        error_status: The lowest status that is an error: 400 counts client errors too.
-        exclude: Paths that are not recorded, with what is below them: ``["/health", "/metrics"]``.
+        monitor: The monitor that records requests; the process-wide one if None.
+        error_status: The lowest status that is an error: 400 includes client errors.
+        exclude: Paths that are not recorded, nor those below them: ``["/health", "/metrics"]``.
 
     Raises:
-        TypeError: If ``app`` cannot be called, or ``exclude`` is a single string.
+        TypeError: If ``app`` is not callable, or ``exclude`` is a single string.
         ValueError: If an excluded path does not begin with ``/``.
     """
 
@@ -71,20 +72,20 @@ class NanospanMiddleware:
         exclude: Iterable[str] = (),
     ) -> None:
         if not callable(app):
-            raise TypeError(f"an ASGI application is callable, got {app!r}")
+            raise TypeError(f"app must be callable, got {type(app).__name__}")
         if isinstance(exclude, str):
-            raise TypeError(f"exclude is a list of paths, got the string {exclude!r}")
+            raise TypeError(f"exclude must be a list of paths, got the string {exclude!r}")
         exclude = tuple(exclude)
         for path in exclude:
             if not path.startswith("/"):
-                raise ValueError(f"an excluded path begins with '/', got {path!r}")
+                raise ValueError(f"a path in exclude must begin with '/', got {path!r}")
         self.app = app
         self._monitor = process_recorder() if monitor is None else monitor
         self.error_status = error_status
         self._exclude = frozenset(path.rstrip("/") for path in exclude)
         self._exclude_below = tuple(path.rstrip("/") + "/" for path in exclude)
-        # By method, identities of the route and its inclusion, and place of the mount. Both objects
-        # are kept beside the operation, so that their identities are not given to others.
+        # Keyed by method, ids of the route and of its inclusion, and path of the mount. The values
+        # keep both objects alive, so that their ids are not reused.
         self._handles: dict[tuple[object, ...], tuple[Operation, object]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,14 +99,14 @@ class NanospanMiddleware:
         except BaseException as error:
             request.end(error)
             raise
-        # Nothing is left to do, unless the response has remained without an end.
+        # Does nothing if the response is complete, as the request has been recorded then.
         request.end(_INCOMPLETE)
 
     def _is_excluded(self, scope: Scope) -> bool:
         if not self._exclude:
             return False
         path: str = scope["path"]
-        # Servers disagree on whether the path holds the prefix under which a proxy has them.
+        # Servers disagree on whether the path includes a proxy's prefix.
         root = scope.get("root_path", "").rstrip("/")
         if root and path.startswith(root + "/"):
             path = path.removeprefix(root)
@@ -127,24 +128,24 @@ class NanospanMiddleware:
         try:
             template = template_of(scope) or UNMATCHED
         except Exception:
-            # Routes are other people's objects. Whatever they are like, the request goes on.
-            logger.exception("the route %r has no template that can be read", route)
+            # Routes are foreign objects that may raise anything, which must not fail the request.
+            logger.exception("cannot read the template of route %r", route)
             template = UNMATCHED
         operation = self._monitor.operation(f"{method} {template}")
-        if len(self._handles) >= MAX_HANDLES:  # where the place of a mount has parameters
+        if len(self._handles) >= MAX_HANDLES:  # possible if a mount's path has parameters
             self._handles.clear()
         self._handles[key] = operation, (route, inclusion)
         return operation
 
 
-# What makes a server send a 500.
+# Recorded for an application that returns early, in which case the server sends a 500.
 _INCOMPLETE = RuntimeError("the application returned before its response had ended")
 
 _STATUS_CLASSES = {hundreds: {"status_class": f"{hundreds}xx"} for hundreds in range(1, 6)}
 
 
 class _Request:
-    """A request under way: watches what passes between the server and the application."""
+    """A request under way: observes the messages between the server and the application."""
 
     __slots__ = (
         "_client_left",
@@ -187,17 +188,17 @@ class _Request:
         try:
             await self._send(message)
         except OSError:
-            # How servers say, since version 2.4 of ASGI, that nobody is there to receive.
+            # Since ASGI 2.4, servers raise OSError when the client has disconnected.
             self._client_left = True
             raise
         if is_last:
-            # A response that has ended is told to who listens as the client's leaving, too, which
-            # may come before the server returns from here.
+            # Servers also report the end of a response as a disconnect, which a concurrent
+            # receive() may have seen before the server returned from send().
             self._client_left = had_left
             self.end()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Record the request, unless it has been."""
+        """Record the request, unless that has been done."""
         if self._is_recorded:
             return
         self._is_recorded = True

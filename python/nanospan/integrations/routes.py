@@ -1,4 +1,4 @@
-"""Which route template an ASGI request was led to, as far as its scope tells."""
+"""Find the route template of an ASGI request from its scope."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 REST = "/{path}"
-"""How Starlette writes what a mount leaves to the application below it."""
+"""The end of a mount's template in Starlette, which matches the mounted application's path."""
 
 
 def template_of(scope: Mapping[str, Any]) -> str | None:
-    """Return the template of the route that took a request, from the outermost application on.
+    """Return the template of the route that a request matched, including those of mounts.
 
-    Starlette and FastAPI put the innermost route that took the request into ``scope["route"]``
-    (old versions only its ``endpoint``), and the outermost router into ``scope["router"]``. Where
-    an application is mounted, ``scope["root_path"]`` says at which path; the mount's own template
-    is found by matching that path again, as the value of a parameter must not get into a name.
+    Starlette and FastAPI put the innermost matched route into ``scope["route"]`` (old versions
+    only its ``endpoint``), and the outermost router into ``scope["router"]``. In a mounted
+    application, ``scope["root_path"]`` is the path of the mount. That path is matched again to
+    find the mount's template, because values of parameters must not become part of a name.
 
     Args:
-        scope: The request's scope, after the application has answered it.
+        scope: The request's scope, after the application has answered.
 
     Returns:
-        ``/teams/{team}/users/{id}``; None if no route took the request.
+        A template such as ``/teams/{team}/users/{id}``, or None if no route matched.
     """
     routes = getattr(scope.get("router"), "routes", ())
     route = scope.get("route")
@@ -40,7 +40,7 @@ def template_of(scope: Mapping[str, Any]) -> str | None:
 
 
 def inclusion_of(scope: Mapping[str, Any]) -> Any:
-    """Return what FastAPI notes about the route of an included router, prefix and all, or None."""
+    """Return FastAPI's context of a route in an included router, with its prefix, or None."""
     noted = scope.get("fastapi")
     if noted is None:
         return None
@@ -49,7 +49,7 @@ def inclusion_of(scope: Mapping[str, Any]) -> Any:
 
 def _path_format(scope: Mapping[str, Any], route: Any) -> str:
     inclusion = inclusion_of(scope)
-    # It may be the inclusion of an application further out.
+    # The context may also be that of an outer application's route.
     if getattr(inclusion, "original_route", None) is route:
         route = inclusion
     path_format: str = route.path_format
@@ -61,7 +61,7 @@ def _is_mount(route: object) -> bool:
 
 
 def _route_to(endpoint: object, routes: Iterable[Any]) -> Any:
-    """The route, at any depth, whose endpoint or mounted application is `endpoint`."""
+    """Return the route, at any depth, whose endpoint or mounted application is ``endpoint``."""
     for route in routes:
         if getattr(route, "endpoint", None) is endpoint or (
             _is_mount(route) and route.app is endpoint
@@ -74,10 +74,10 @@ def _route_to(endpoint: object, routes: Iterable[Any]) -> Any:
 
 
 def _mount_template(routes: Iterable[Any], path: str) -> str | None:
-    """The joined templates of the mounts that together take all of `path`."""
+    """Return the joined templates of the mounts that together match all of ``path``."""
     for route in filter(_is_mount, routes):
         regex = getattr(route, "path_regex", None)
-        if regex is None:  # a host, which takes nothing of the path
+        if regex is None:  # a Host, which matches no part of the path
             template: str | None = _mount_template(route.routes, path)
             if template is not None:
                 return template

