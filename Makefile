@@ -9,11 +9,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # A worker for each processor, each with its own servers. Fixtures of a module are made about once:
 # neighbours stay together until a worker has nothing left to do.
 PARALLEL := --numprocesses=logical --dist=worksteal
+PYTEST   := $(BIN)/python -m pytest $(PARALLEL)
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-rust test-loom test-python test-free-threaded lint format bench bench-readme clean
+.PHONY: help install demo test servers test-rust test-loom test-python test-wheel test-free-threaded lint format bench bench-readme clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -37,19 +38,27 @@ install: $(VENV)/.installed ## create .venv and install nanospan with all extras
 demo: $(VENV)/.demo ## run the demo, a small memory service on an embedded PostgreSQL
 	$(BIN)/nanospan demo
 
-test: test-rust test-loom test-python ## run all tests
+# While one command waits for the network or the linker, the others have the processors.
+test: ## run all tests, and every benchmark once
+	$(MAKE) --jobs=4 --output-sync=target install servers test-rust test-loom
+	$(PYTEST)
 
-test-rust: ## run the unit and property tests of the crates without Python
-	cargo test --release --package nanospan-record --package nanospan-stats --package nanospan-format
+# Tests whose program could not be fetched are skipped; in CI they fail.
+servers: ## fetch the real servers that tests talk to
+	-tools/servers >/dev/null
+
+test-rust: ## run the tests of the crates without Python, and each of their benchmarks once
+	cargo test --quiet --workspace --exclude nanospan-python --all-targets
 
 # A separate target folder, because the flag would rebuild everything in the common one.
 test-loom: ## explore all interleavings of small programs on the ring and the record path
-	RUSTFLAGS="--cfg loom" cargo test --profile loom --package nanospan-record --target-dir target/loom
+	RUSTFLAGS="--cfg loom" cargo test --quiet --profile loom --package nanospan-record --lib --target-dir target/loom
 
-# Tests whose program could not be fetched are skipped; in CI they fail.
-test-python: $(VENV)/.installed ## test the package, with a real PostgreSQL and other real servers
-	-tools/servers >/dev/null
-	$(BIN)/python -m pytest $(PARALLEL)
+test-python: install servers ## test the package, with a real PostgreSQL and other real servers
+	$(PYTEST)
+
+test-wheel: install ## run the unit tests on the installed wheel, with the sources out of reach
+	tools/test-wheel $(PARALLEL)
 
 # The package as users get it, in a separate venv; a separate target folder keeps the other builds intact.
 $(FREE_THREADED)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES) $(wildcard python/nanospan/*.py)

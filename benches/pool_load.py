@@ -45,9 +45,13 @@ if TYPE_CHECKING:
 CONNECTIONS = 20
 PATIENCE = 120.0
 """Seconds that a request may wait: more than the last of 10,000 has to."""
+TASKS = (1_000, 10_000)
+CALLS = 2_000  # of empty leases in a round
+ROUNDS = 15
 ROUND_TRIP = 0.005
 BURST = 16
-OPENED = 3000
+BURSTS = 5
+OPENED = 3_000
 
 LEASE_LIMIT = 1.15
 """The longest that a lease may take, as a multiple of psycopg_pool's."""
@@ -66,9 +70,10 @@ def main() -> int:
     )
     parser.add_argument("--grow", choices=GROWERS, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("--opened", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.grow:
-        asyncio.run(grow(arguments.grow, arguments.url))
+        asyncio.run(grow(arguments.grow, arguments.url, arguments.opened))
         return 0
     settings = {"listen_addresses": "127.0.0.1", "max_connections": "200"}
     with EmbeddedServer(settings=settings) as server:
@@ -143,25 +148,24 @@ SUBJECTS = {
 
 async def lease(url: str, _seconds: float) -> bool:
     """Time an empty lease while a connection is idle."""
-    calls, rounds = 2000, 15
     times: dict[str, list[float]] = {name: [] for name in SUBJECTS}
 
     async def once(acquire: Acquire) -> float:
         began = perf_counter()
-        for _ in range(calls):
+        for _ in range(CALLS):
             async with acquire():
                 pass
-        return (perf_counter() - began) / calls
+        return (perf_counter() - began) / CALLS
 
     async with (
         nanospan_pool(url, 4) as ours,
         bare_pool(url, 4) as bare,
         asyncpg_pool(url, 4) as theirs,
     ):
-        for _ in range(rounds):
+        for _ in range(ROUNDS):
             for name, acquire in zip(SUBJECTS, (ours, bare, theirs), strict=True):
                 times[name].append(await once(acquire))
-    print(f"\nAn empty lease, {rounds} rounds of {calls}\n")
+    print(f"\nAn empty lease, {ROUNDS} rounds of {CALLS:,}\n")
     for name, seconds in times.items():
         print(f"  {name:14}{statistics.median(seconds) * 1e6:8.2f} µs")
     ratios = [a / b for a, b in zip(times["nanospan"], times["psycopg_pool"], strict=True)]
@@ -174,7 +178,7 @@ async def lease(url: str, _seconds: float) -> bool:
 async def load(url: str, seconds: float) -> bool:
     """Have many tasks lease a connection and execute a statement, over and over."""
     failed = 0
-    for tasks in (1000, 10_000):
+    for tasks in TASKS:
         print(f"\n{tasks:,} tasks over {CONNECTIONS} connections, twice {seconds:g} s each\n")
         print(f"  {'':14}{'requests/s':>11}{'wait p50':>12}{'p95':>12}{'p99':>12}{'errors':>8}")
         totals = {name: Load() for name in SUBJECTS}
@@ -226,12 +230,11 @@ async def run_tasks(acquire: Acquire, ask: Any, tasks: int, seconds: float, tota
 
 async def burst(url: str, _seconds: float) -> bool:
     """Make 16 requests at once to a pool with one connection, 5 ms away from the server."""
-    rounds = 5
     port = int(url.rpartition(":")[2].partition("/")[0])
     waits: dict[str, list[float]] = {"nanospan": [], "register_vector_async": []}
     with SlowProxy(port, ROUND_TRIP) as proxy:
         far = url.replace(f":{port}/", f":{proxy.port}/")
-        for _ in range(rounds):
+        for _ in range(BURSTS):
             for name, open_pool in (
                 ("nanospan", nanospan_pool),
                 ("register_vector_async", bare_pool),
@@ -272,7 +275,8 @@ async def memory(url: str, _seconds: float) -> bool:
     print(f"\n{OPENED:,} connections opened and closed\n")
     grown = {}
     for name in GROWERS:
-        command = [sys.executable, __file__, "--grow", name, "--url", url]
+        growing = ["--grow", name, "--url", url, "--opened", str(OPENED)]
+        command = [sys.executable, __file__, *growing]
         finished = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603, ASYNC221
         grown[name] = float(finished.stdout)
         print(f"  {name:24}{grown[name]:8.2f} MB")
@@ -280,12 +284,12 @@ async def memory(url: str, _seconds: float) -> bool:
     return verdict(f"{ours:.2f} MB of resident memory stay", ours < MEMORY_LIMIT_MB, "below 1")
 
 
-async def grow(way: str, url: str) -> None:
-    """Print how many MB of resident memory ``OPENED`` connections leave behind."""
+async def grow(way: str, url: str, opened: int) -> None:
+    """Print how many MB of resident memory ``opened`` connections leave behind."""
     # The first ones fill caches and free lists, which do not grow any more afterwards.
-    await GROWERS[way](url, 300)
+    await GROWERS[way](url, opened // 10)
     before = resident_mb()
-    await GROWERS[way](url, OPENED)
+    await GROWERS[way](url, opened)
     print(resident_mb() - before)
 
 

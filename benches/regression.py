@@ -118,7 +118,7 @@ def false_positives(random: Random, sources: list[Source], scale: float) -> Iter
     for (kind, kinds), limit in zip(KINDS.items(), (0.015, 0.03, 0.025), strict=True):
         rates, usual = {}, []
         for source in (s for s in sources if s.kind in kinds):
-            pairs = int(300 * scale)
+            pairs = max(1, int(300 * scale))
             flagged = 0
             for turn in range(pairs):
                 before, after = source.pair(random, (50, 200, 500, 2_000)[turn % 4])

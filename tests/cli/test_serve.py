@@ -21,7 +21,8 @@ from nanospan.export.prometheus.saved import SavedExposition
 PROGRAM = """
 import sys, nanospan
 with nanospan.get_performance_monitor().track_operation("in the program"):
-    print("running", *sys.argv, __name__, flush=True)
+    pass
+print("running", *sys.argv, __name__, flush=True)
 sys.stdin.readline()
 {end}
 """
