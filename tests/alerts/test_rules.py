@@ -106,7 +106,7 @@ def test_rules_are_values():
 
 
 def test_limits_are_strict_and_hysteresis_delays_resolving():
-    """A value at the limit does not breach it; a firing alert resolves only below ``resolve_below``."""
+    """The limit itself is not breached; a firing alert resolves only below ``resolve_below``."""
     over = rule(above=0.1, resolve_below=0.05)
     assert [over.breached_by(v) for v in (0.05, 0.1, 0.11)] == [False, False, True]
     assert [over.cleared_by(v) for v in (0.04, 0.05, 0.1)] == [True, False, False]

@@ -55,12 +55,12 @@ class SinkWorker:
 
     def __init__(self, sink: Sink, capacity: int = CAPACITY) -> None:
         self.sink = sink
-        self._name = str(sink)  # called once, here, where an exception reaches who adds the sink
+        self._name = str(sink)  # called only here, so that an exception reaches the caller
         self._capacity = capacity
         self._queue: deque[Alert] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._deadline: float | None = None  # on the monotonic clock; set by `end`
+        self._deadline: float | None = None  # on the monotonic clock; set by ``end``
         self._has_given_up = False
         self._busy = False
         self._refreshed = -math.inf  # on the monotonic clock

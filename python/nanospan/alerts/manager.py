@@ -10,7 +10,7 @@ import time
 import weakref
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nanospan.alerts.alerts_file import AlertsFile, AlertsFileError, Problem, load
 from nanospan.alerts.delivery import Delivery, SinkWorker
@@ -171,7 +171,7 @@ class Alerts:
             self._change_sinks(added=loaded.sinks, removed=before.sinks if before else ())
             self._set_rules(rules)
 
-    def add_sink(self, sink: Sink | Callable[[Alert], Any]) -> Sink:
+    def add_sink(self, sink: Sink | Callable[[Alert], object]) -> Sink:
         """Add a sink, which receives alerts from now on.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from nanospan.values.units import duration_text
 
@@ -72,7 +72,9 @@ def _three_digits(number: float) -> str:
 class _Formatter(string.Formatter):
     """Looks up plain names only: no attributes, items or conversions."""
 
-    def get_field(self, name: str, _args: Any, values: Mapping[str, Any]) -> tuple[Any, str]:
+    def get_field(
+        self, name: str, _args: object, values: Mapping[str, object]
+    ) -> tuple[object, str]:
         return values[name], name
 
 
@@ -103,7 +105,7 @@ def render(template: str, values: Mapping[str, object]) -> str:
     return _formatter.vformat(template, (), _Known(values))
 
 
-class _Known(dict[str, Any]):
+class _Known(dict[str, object]):
     def __init__(self, values: Mapping[str, object]) -> None:
         super().__init__({name: _Unknown() if v is None else v for name, v in values.items()})
 

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nanospan.cli import (
     ab,
@@ -27,8 +27,10 @@ from nanospan.cli import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
+
+    Handler = Callable[[int, FrameType | None], object] | int | None
 
 __all__ = ["main"]
 
@@ -89,6 +91,6 @@ def _raise_for_signal(number: int, _frame: FrameType | None) -> None:
     raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
-def _restore(handlers: dict[signal.Signals, Any]) -> None:
+def _restore(handlers: Mapping[signal.Signals, Handler]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)

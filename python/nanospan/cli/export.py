@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from nanospan.cli.status import run_with_status
 from nanospan.export.recording_files import KINDS, read_recording
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "trace" and arguments.summaries:
         arguments.parser.error("a trace is made from samples; leave out --summaries")
 
-    def export(recording: Recording, target: Any) -> None:
+    def export(recording: Recording, target: str | IO[bytes]) -> None:
         has_samples = any(each.samples() is not None for each in recording.operations)
         summaries = arguments.summaries or (arguments.format != "trace" and not has_samples)
         write(recording, target, arguments.format, "summaries" if summaries else "samples")
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     return convert(arguments.source, arguments.output, export)
 
 
-def convert(source: Path, output: str, writer: Callable[[Recording, Any], None]) -> int:
+def convert(source: Path, output: str, writer: Callable[[Recording, str | IO[bytes]], None]) -> int:
     """Read a recording and write it in another format.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from nanospan.cli.export import add_source, convert
 from nanospan.export.report import write_report
@@ -51,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and return the exit status."""
 
-    def report(recording: Recording, target: Any) -> None:
+    def report(recording: Recording, target: str | IO[bytes]) -> None:
         comparisons = None
         if arguments.baseline is not None:
             comparisons = _compare(read_samples(arguments.baseline), recording)

@@ -1,8 +1,8 @@
-"""The default settings of verdicts: how large a change must be, and how often chance may win.
+"""The default settings of verdicts: how large a change must be, and how often one may be wrong.
 
-What they achieve is measured by ``benches/regression.py``; its results are in
-``docs/regression-method.md``, under "How often it is right". A test keeps those that the compiled
-functions repeat equal to these.
+``benches/regression.py`` measures how good the verdicts are; the results ("the measurements" below)
+are in ``docs/regression-method.md`` under "How often it is right". The compiled functions repeat
+some of these defaults, and a test checks that they are equal.
 """
 
 from __future__ import annotations

@@ -96,6 +96,6 @@ class FunctionSink(Sink):
         return f"FunctionSink({name})"
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
+def _is_async(function: Callable[[Alert], object]) -> bool:
     call = getattr(type(function), "__call__", None)  # noqa: B004 - __call__ may be async
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nanospan.alerts.fields import RuleError, check_count, check_number
 from nanospan.alerts.sinks.base import DeliveryError
@@ -90,7 +90,7 @@ class Poster:
         """The environment variables that the settings name and that are not set."""
         return [name for each in (self._url, *self._headers.values()) for name in each.unset()]
 
-    def post(self, payload: Any, pause: Pause) -> None:
+    def post(self, payload: object, pause: Pause) -> None:
         """Post a payload, retrying errors that may be temporary.
 
         Args:
