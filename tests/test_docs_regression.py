@@ -1,4 +1,4 @@
-"""docs/regression.md takes a stranger from nothing to a gate: what it shows is what happens."""
+"""The code and commands in docs/regression.md do what the page shows."""
 
 import itertools
 import json
@@ -31,13 +31,13 @@ def _shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _session(block: str) -> list[tuple[str, str]]:
-    """The commands of a console block, each with the output that follows it."""
+    """Return the commands of a console block, each with the output that follows it."""
     parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
     return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _assert_shown(printed: str, shown: str) -> None:
-    """The same text; figures within a tenth, as mathematical functions differ between platforms."""
+    """Assert that texts are equal, with figures within 10 % as math libraries differ."""
     assert NUMBER.sub("0", printed).split() == NUMBER.sub("0", shown).split(), printed
     for here, there in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
         if "e-" not in there:
@@ -45,7 +45,7 @@ def _assert_shown(printed: str, shown: str) -> None:
 
 
 def test_the_page_can_be_followed_from_top_to_bottom(tmp_path):
-    """Every Python block runs, and every console command prints and returns what is shown."""
+    """Every Python block runs, and every console command has the output and status shown."""
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     commands = 0
     for kind, block in BLOCKS:
@@ -63,8 +63,8 @@ def test_the_page_can_be_followed_from_top_to_bottom(tmp_path):
     assert commands >= 4
 
 
-def test_the_gate_for_pull_requests_closes(tmp_path):
-    """Its lines, in a repository whose branch is slower than main, end with 1 and the table."""
+def test_the_gate_for_pull_requests_rejects_a_slower_branch(tmp_path):
+    """Run in a repository whose branch is slower, its commands print the table and return 1."""
     [gate] = [block for kind, block in BLOCKS if kind == "sh" and "worktree" in block]
     repository = tmp_path / "repository"
     repository.mkdir()
@@ -92,7 +92,7 @@ def test_the_gate_for_pull_requests_closes(tmp_path):
 
 
 def test_ab_prints_what_is_shown(tmp_path):
-    """`nanospan ab`, whose figures differ from run to run, prints the same lines."""
+    """``nanospan ab`` prints the same lines, although its figures differ from run to run."""
     [ab] = [block for kind, block in BLOCKS if kind == "text"]
     [(command, shown)] = _session(ab)
     done = _shell(command, tmp_path)
@@ -102,7 +102,7 @@ def test_ab_prints_what_is_shown(tmp_path):
 
 
 def test_the_benches_write_files_like_those_shown(tmp_path):
-    """The benches still write what `nanospan compare` reads, with the benchmarks on the page."""
+    """The benches write files that ``nanospan compare`` reads, with the benchmarks on the page."""
     bench = f"pytest {ROOT / 'benches' / 'test_overhead.py'} -q -k nanospan --benchmark-enable"
     options = f"--rootdir {ROOT} --benchmark-json=now.json -p no:cacheprovider"
     done = _shell(f"{bench} {options}", tmp_path)

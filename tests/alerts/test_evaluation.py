@@ -102,7 +102,7 @@ def test_an_operation_seen_later_counts_from_its_first_sample(harness, monitor):
     assert harness.active == {("r", "new"): "firing"}
 
 
-def test_a_cleared_operation_starts_anew(harness, monitor):
+def test_a_cleared_operation_starts_over(harness, monitor):
     """Clearing in the middle of a window forgets old samples and hides no new ones."""
     harness.set_rules(rule(statistic="max", above=0.5))
     record(monitor, 1.0, 1.0, 1.0)

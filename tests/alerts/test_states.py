@@ -40,7 +40,7 @@ def test_without_for_seconds_it_fires_at_once():
 
 
 def test_a_breach_that_is_too_short_never_fires():
-    """A pending alert becomes inactive when its condition ends, and the next breach starts anew."""
+    """A pending alert becomes inactive when its condition ends, and the next breach starts over."""
     transitions = run([OVER, UNDER, OVER, OVER, OVER], for_seconds=2)
     assert transitions == [(0, "pending"), (1, "inactive"), (2, "pending"), (4, "firing")]
 

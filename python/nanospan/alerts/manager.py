@@ -344,7 +344,7 @@ class Alerts:
             worker.end(deadline)  # its thread ends by itself
 
     def _restart_in_child(self) -> None:
-        """Start anew after a fork: the parent's threads are gone and its locks may stay locked."""
+        """Start again after a fork: the parent's threads are gone and its locks may stay locked."""
         for sink in self._sinks:
             sink.after_fork()
         self._init_process_state()

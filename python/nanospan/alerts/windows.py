@@ -143,7 +143,7 @@ class Windows:
         entries = ring.entries
         # Setting the system clock shifts all Unix times, past ones included, but changes no age.
         # A smaller age therefore means that the operation was cleared; what it did before that is
-        # unknown, so the window starts anew.
+        # unknown, so the window starts again.
         age = None if current is None else self._taken - current.created
         if ring.age is not None and (age is None or age < ring.age):
             entries.clear()
