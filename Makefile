@@ -83,6 +83,8 @@ lint: $(VENV)/.installed ## check formatting, lints, types, imports, words and s
 	cargo clippy --workspace --all-targets -- -D warnings
 	tools/rust_cycles.py
 	$(BIN)/python tools/python_cycles.py
+	$(BIN)/python tools/check_words.py
+	$(BIN)/codespell
 
 format: $(VENV)/.installed ## format all sources
 	$(BIN)/ruff check --fix
