@@ -6,12 +6,13 @@ from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar, final
 
 from typing_extensions import Buffer, disjoint_base
 
-from nanospan.values.comparisons import Alarm, ChangePoint, Comparison
+from nanospan.values.comparisons import Alarm, ChangePoint, Comparison, QuantileChange
 from nanospan.values.statistics import PerformanceStats
 
 __all__ = [
     "OVERFLOW_OPERATION",
     "Chunks",
+    "Lanes",
     "Monitor",
     "MonitorSnapshot",
     "OnlineDetector",
@@ -19,20 +20,16 @@ __all__ = [
     "OperationRef",
     "OperationSnapshot",
     "PrometheusEncoder",
+    "Samples",
     "Snapshot",
     "Span",
     "__version__",
+    "bind",
     "change_points",
     "compare",
     "compare_many",
-    "event_rows",
-    "extent",
-    "lanes",
-    "metadata_json",
-    "pixels",
     "process_monitor",
     "set_process_monitor",
-    "table_rows",
     "tracked_function",
 ]
 
@@ -97,7 +94,7 @@ class Operation:
     ) -> None: ...
     def stats(self) -> PerformanceStats | None: ...
     def snapshot(self) -> Snapshot: ...
-    def _columns(self) -> tuple[bytes, bytes, bytes, list[dict[str, Any] | None]]: ...
+    def _columns(self) -> Samples: ...
 
 @final
 class Snapshot:
@@ -211,29 +208,72 @@ class OperationRef:
     def __new__(cls, operation: str, metadata: Mapping[str, Any] | None = None) -> OperationRef: ...
     def span(self) -> Span: ...
 
-_Columns: TypeAlias = tuple[bytes, bytes, bytes]
-_Attached: TypeAlias = list[bytes | None]
+@final
+class Samples:
+    def __new__(
+        cls,
+        durations: bytes,
+        ends: bytes | None = None,
+        outcomes: bytes | None = None,
+        metadata: Sequence[dict[Any, Any] | None] | None = None,
+    ) -> Samples: ...
+    def __len__(self) -> int: ...
+    @property
+    def timed(self) -> bool: ...
+    @property
+    def durations(self) -> bytes: ...
+    @property
+    def ends(self) -> bytes | None: ...
+    @property
+    def outcomes(self) -> bytes | None: ...
+    @property
+    def metadata(self) -> list[dict[Any, Any] | None]: ...
+    def take(self, rows: Sequence[int]) -> Samples: ...
+    def slice(self, start: int, stop: int) -> Samples: ...
+    def metadata_json(self, fallback: Callable[[object], bytes]) -> list[bytes | None]: ...
+    def table_rows(
+        self,
+        pieces: Sequence[bytes],
+        nothing: bytes,
+        quoted: bool,
+        fallback: Callable[[object], bytes],
+    ) -> bytes: ...
+    def lanes(self) -> Lanes: ...
+    def extent(self) -> tuple[list[int], list[float]] | None: ...
+    def pixels(
+        self, size: tuple[int, int], ends: Sequence[int], durations: tuple[float, float]
+    ) -> list[list[tuple[int, int]]]: ...
 
-def event_rows(
-    columns: _Columns,
-    placed: tuple[bytes, bytes],
-    attached: _Attached,
-    heads: list[list[bytes]],
-    threshold: float,
-    origin: int,
-    thread: int,
-) -> bytes: ...
-def extent(columns: _Columns) -> tuple[list[int], list[float]] | None: ...
-def lanes(columns: _Columns) -> tuple[bytes, bytes]: ...
-def metadata_json(
-    rows: Sequence[object], fallback: Callable[[object], bytes]
-) -> list[bytes | None]: ...
-def pixels(
-    columns: _Columns, size: tuple[int, int], ends: Sequence[int], durations: tuple[float, float]
-) -> list[list[tuple[int, int]]]: ...
-def table_rows(
-    columns: _Columns, attached: _Attached, pieces: list[bytes], nothing: bytes
-) -> bytes: ...
+@final
+class Lanes:
+    @property
+    def count(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def first_start(self) -> int | None: ...
+    def event_rows(
+        self,
+        start: int,
+        stop: int,
+        heads: Sequence[Sequence[bytes]],
+        threshold: float,
+        origin: int,
+        thread: int,
+        fallback: Callable[[object], bytes],
+    ) -> bytes: ...
+
+def bind(
+    *,
+    process_recorder: Callable[[], Monitor],
+    decorate: Callable[[_F, OperationRef], _F],
+    performance_stats: type[PerformanceStats],
+    comparison: type[Comparison],
+    quantile_change: type[QuantileChange],
+    change_point: type[ChangePoint],
+    alarm: type[Alarm],
+    snapshot_html: Callable[[Snapshot], str],
+) -> None: ...
 def process_monitor() -> Monitor | None: ...
 def set_process_monitor(monitor: Monitor | None) -> None: ...
 def tracked_function(

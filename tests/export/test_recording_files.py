@@ -28,7 +28,7 @@ def test_samples_and_histograms_are_read(baseline):
     assert list(memoryview(search.samples().durations).cast("d")) == [
         n / 1000 for n in range(1, 51)
     ]
-    assert search.samples().columns is None
+    assert not search.samples().timed
     assert (store.histogram.count, store.histogram.sum) == (1, 0.25)
 
 

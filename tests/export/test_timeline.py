@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanospan import PerformanceMonitor
-from nanospan._core import lanes
 from nanospan.export.timeline import NoTimesError
 from nanospan.export.write import write
 
@@ -193,9 +192,3 @@ def test_nothing_to_draw_is_a_clear_error(empty, recorded, tmp_path):
     with pytest.raises(NoTimesError, match="needs a monitor's windows"):
         write(source, tmp_path / "trace.json")
     assert not list(tmp_path.iterdir())
-
-
-def test_columns_of_different_lengths_are_rejected():
-    """The native code checks the lengths of columns before it reads them."""
-    with pytest.raises(ValueError, match="a column of 2 values of 8 bytes, got 8 bytes"):
-        lanes((bytes(8), bytes(16), bytes(2)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import IO, TYPE_CHECKING, Any
 
-from nanospan.export.safe_json import clean
+from nanospan.export.safe_json import clean, to_json
 from nanospan.export.summary import Summary, summarise
-from nanospan.export.tables import CHUNK_ROWS, encoded_metadata
+from nanospan.export.tables import CHUNK_ROWS
 from nanospan.values.outcomes import OUTCOMES
 
 if TYPE_CHECKING:
@@ -72,14 +72,17 @@ def _sample_batches(arrow: ModuleType, recording: Recording) -> Iterator[pa.Reco
     schema = _sample_schema(arrow)
     for recorded in recording.operations:
         samples = recorded.samples()
-        for chunk in samples.chunks(CHUNK_ROWS) if samples is not None else ():
+        if samples is None:
+            continue
+        for start in range(0, len(samples), CHUNK_ROWS):
+            chunk = samples.slice(start, start + CHUNK_ROWS)
             rows = len(chunk)
             columns = [
                 arrow.repeat(arrow.scalar(clean(recorded.operation)), rows),
                 _native(arrow, chunk.ends, schema.field("timestamp").type, rows),
                 _native(arrow, chunk.durations, arrow.float64(), rows),
                 _outcomes(arrow, chunk.outcomes, rows),
-                arrow.array(encoded_metadata(chunk) or [None] * rows, arrow.string()),
+                arrow.array(chunk.metadata_json(to_json) or [None] * rows, arrow.string()),
             ]
             yield arrow.RecordBatch.from_arrays(columns, schema=schema)
 

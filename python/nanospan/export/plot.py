@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+    from nanospan._core import Samples
+
 MOST_NAMES = 10
 """The most operations that an error names."""
 
@@ -125,12 +127,11 @@ def _distribution(axes: Axes, recorded: RecordedOperation) -> None:
 
 def _time_line(axes: Axes, recorded: RecordedOperation) -> None:
     samples = recorded.samples()
-    columns = None if samples is None else samples.columns
-    if samples is None or columns is None or not len(samples):
+    if samples is None or not samples.timed or not len(samples):
         axes.text(0.5, 0.5, "no samples with their times", ha="center", transform=axes.transAxes)
         axes.set_axis_off()
         return
-    _scatter(axes, columns)
+    _scatter(axes, samples)
     _threshold(axes.axhline, recorded.threshold)
     axes.set_yscale("log")
     _durations(axes.yaxis)
@@ -140,14 +141,14 @@ def _time_line(axes: Axes, recorded: RecordedOperation) -> None:
     axes.legend(frameon=False, fontsize="small", ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
 
 
-def _scatter(axes: Axes, columns: tuple[bytes, bytes, bytes]) -> None:
+def _scatter(axes: Axes, samples: Samples) -> None:
     import numpy as np  # noqa: PLC0415 - matplotlib brings it
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
 
-    ends = np.frombuffer(columns[0], np.uint64).astype("datetime64[ns]")
+    ends = np.frombuffer(samples.ends or b"", np.uint64).astype("datetime64[ns]")
     # A logarithmic axis cannot show a duration of 0, which is drawn as 1 ns, the shortest one.
-    durations = np.maximum(np.frombuffer(columns[1], np.float64), 1e-9)
-    outcomes = np.frombuffer(columns[2], np.uint8)
+    durations = np.maximum(np.frombuffer(samples.durations, np.float64), 1e-9)
+    outcomes = np.frombuffer(samples.outcomes or b"", np.uint8)
     for number, outcome in enumerate(OUTCOMES):
         chosen = outcomes == number
         if chosen.any():

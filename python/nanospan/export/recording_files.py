@@ -10,11 +10,10 @@ from array import array
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from nanospan._core import MonitorSnapshot
+from nanospan._core import MonitorSnapshot, Samples
 from nanospan.values.baselines import FORMAT, Baseline
 from nanospan.values.outcomes import OUTCOMES
 from nanospan.values.recordings import RecordedOperation, Recording, histogram_of, record_of
-from nanospan.values.samples import Samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +131,7 @@ class _Columns:
             self.durations.tobytes(),
             self.ends.tobytes() if timed else None,
             self.outcomes.tobytes() if timed else None,
-            self.metadata if any(self.metadata) else (),
+            self.metadata if any(self.metadata) else None,
         )
         return RecordedOperation(
             operation,

@@ -11,7 +11,6 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
-from nanospan import _core
 from nanospan.export.axes import LogAxis, TimeAxis
 from nanospan.export.bars import bars_of
 from nanospan.export.safe_json import clean
@@ -21,9 +20,8 @@ from nanospan.values.units import count_text, counted, duration_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from nanospan._core import Snapshot
+    from nanospan._core import Samples, Snapshot
     from nanospan.export.bars import Bar
-    from nanospan.values.samples import Samples
 
 WIDTH, HEIGHT = 520, 190
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 34, 26
@@ -152,9 +150,9 @@ def time_line(samples: Samples | None, threshold: float | None = None, name: str
     Returns:
         An ``<svg>`` element that needs :data:`STYLE`.
     """
-    columns = None if samples is None else samples.columns
-    extent = None if columns is None else _core.extent(columns)
-    if columns is None or extent is None:
+    extent = None if samples is None else samples.extent()
+    outcomes = None if samples is None else samples.outcomes
+    if samples is None or extent is None or outcomes is None:
         return _empty("no samples with their times in this source", name)
     (first, last), durations = extent
     shown = [seconds for seconds in (*durations, threshold) if seconds]
@@ -169,7 +167,7 @@ def time_line(samples: Samples | None, threshold: float | None = None, name: str
         return HEIGHT - BOTTOM - vertical.share(seconds) * tall
 
     edges = (vertical.low, vertical.high)
-    pixels = _core.pixels(columns, (wide, tall), (first, last), edges)
+    pixels = samples.pixels((wide, tall), (first, last), edges)
     parts = [_horizontal_grid(vertical.ticks(5), y)]
     for outcome, of_outcome in zip(OUTCOMES, pixels, strict=True):
         if of_outcome:
@@ -182,7 +180,6 @@ def time_line(samples: Samples | None, threshold: float | None = None, name: str
     if threshold is not None:
         height = _n(y(threshold))
         parts.append(f'<path class="limit" d="M{LEFT} {height}H{WIDTH - RIGHT}"/>')
-    _, _, outcomes = columns
     counts = [outcomes.count(number) for number in range(len(OUTCOMES))]
     parts.append(_legend(counts, threshold))
     spoken = f"{_of(name)}: " + ", ".join(

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import IO, TYPE_CHECKING
 
-from nanospan import _core
 from nanospan.export.safe_json import clean, to_json
 from nanospan.export.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nanospan._core import Samples
     from nanospan.values.recordings import Recording
-    from nanospan.values.samples import Samples
 
 SAMPLE_FIELDS = ("operation", "timestamp", "duration", "outcome", "metadata")
 
@@ -77,26 +76,16 @@ def write_csv(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
 
 
 def _write_samples(samples: Samples | None, file: IO[bytes], row: _Row) -> None:
-    for chunk in samples.chunks(CHUNK_ROWS) if samples is not None else ():
-        columns = chunk.columns
-        if columns is None:
+    if samples is None:
+        return
+    for start in range(0, len(samples), CHUNK_ROWS):
+        chunk = samples.slice(start, start + CHUNK_ROWS)
+        if chunk.timed:
+            file.write(chunk.table_rows(row.pieces, row.nothing, row.quoted, to_json))
+        else:
             before, after = (piece.decode() for piece in row.untimed)
             durations = memoryview(chunk.durations).cast("d")
             file.write("".join(f"{before}{each!r}{after}" for each in durations).encode())
-        else:
-            attached = encoded_metadata(chunk)
-            fields_ = _quoted(attached) if row.quoted else attached
-            file.write(_core.table_rows(columns, fields_, row.pieces, row.nothing))
-
-
-def encoded_metadata(samples: Samples) -> list[bytes | None]:
-    """Return the metadata of each sample as JSON; an empty list if none has any."""
-    return _core.metadata_json(samples.metadata, to_json)
-
-
-def _quoted(texts: list[bytes | None]) -> list[bytes | None]:
-    """JSON, which is full of quotes, as fields of CSV."""
-    return [text and b'"' + text.replace(b'"', b'""') + b'"' for text in texts]
 
 
 def _csv_line(values: Sequence[object]) -> bytes:

@@ -13,15 +13,15 @@ from typing import IO, TYPE_CHECKING
 
 from nanospan import _core
 from nanospan.export.safe_json import clean, to_json
-from nanospan.export.tables import CHUNK_ROWS, encoded_metadata
+from nanospan.export.tables import CHUNK_ROWS
 from nanospan.values.outcomes import OUTCOMES
 from nanospan.values.units import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nanospan._core import Lanes, Samples
     from nanospan.values.recordings import RecordedOperation, Recording
-    from nanospan.values.samples import Samples
 
 LEASE_OPERATION = "connection_lease"
 """The operation of the pool manager whose samples are leases of connections."""
@@ -40,23 +40,21 @@ class NoTimesError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Track:
-    """The lanes of one operation, or of one pool."""
+    """The lanes of one operation, or of one pool.
+
+    Attributes:
+        name: What the track is called.
+        group: The group that it belongs to.
+        recorded: The operation.
+        lanes: Where its samples lie.
+        start: When the earliest of them began, in nanoseconds of Unix time.
+    """
 
     name: str
     group: int
     recorded: RecordedOperation
-    samples: Samples
-    starts: bytes
-    lanes: bytes
-
-    @property
-    def first(self) -> int:
-        """When the earliest of the samples began."""
-        return min(memoryview(self.starts).cast("Q"))
-
-    @property
-    def lane_count(self) -> int:
-        return max(memoryview(self.lanes).cast("I")) + 1
+    lanes: Lanes
+    start: int
 
 
 def write_trace(recording: Recording, file: IO[bytes]) -> None:
@@ -76,7 +74,7 @@ def write_trace(recording: Recording, file: IO[bytes]) -> None:
             "no sample to draw: a time line needs a monitor's windows, or a file of samples with "
             "their times; snapshots and baselines hold none"
         )
-    origin = min(track.first for track in tracks)
+    origin = min(track.start for track in tracks)
     start = datetime.fromtimestamp(origin / 1e9, timezone.utc).isoformat()
     head = {"displayTimeUnit": "ms", "otherData": {"start": start, "nanospan": _core.__version__}}
     file.write(json.dumps(head).removesuffix("}").encode() + b', "traceEvents": [\n')
@@ -84,7 +82,7 @@ def write_trace(recording: Recording, file: IO[bytes]) -> None:
     for track in tracks:
         file.writelines(label + b",\n" for label in _labels(track, thread))
         _write_samples(track, file, origin, thread)
-        thread += track.lane_count
+        thread += track.lanes.count
     groups = [group for group in GROUPS if any(track.group == group for track in tracks)]
     names = [_label(b"process_name", group, 0, b'"name":"%s"' % GROUPS[group]) for group in groups]
     file.write(b",\n".join(names) + b"\n]}\n")
@@ -99,9 +97,11 @@ def _tracks(recorded: RecordedOperation) -> Iterator[_Track]:
     if recorded.operation == LEASE_OPERATION:
         named, group = _by_pool(samples), POOLS
     for name, of_name in named.items():
-        if (columns := of_name.columns) is not None and len(of_name):
-            starts, lanes = _core.lanes(columns)
-            yield _Track(clean(name), group, recorded, of_name, starts, lanes)
+        if not of_name.timed:
+            continue
+        lanes = of_name.lanes()
+        if lanes.first_start is not None:
+            yield _Track(clean(name), group, recorded, lanes, lanes.first_start)
 
 
 def _by_pool(samples: Samples) -> dict[str, Samples]:
@@ -115,7 +115,7 @@ def _by_pool(samples: Samples) -> dict[str, Samples]:
 def _labels(track: _Track, thread: int) -> Iterator[bytes]:
     """The names of a track's lanes, which stand below one another."""
     name = to_json(track.name).removesuffix(b'"')
-    for lane in range(track.lane_count):
+    for lane in range(track.lanes.count):
         further = b"" if lane == 0 else b" (%d)" % (lane + 1)
         yield _label(b"thread_name", track.group, thread + lane, b'"name":' + name + further + b'"')
         order = b'"sort_index":%d' % (thread + lane)
@@ -130,14 +130,9 @@ def _write_samples(track: _Track, file: IO[bytes], origin: int, thread: int) -> 
     heads = [[_head(track, outcome, over=over) for over in (False, True)] for outcome in OUTCOMES]
     threshold = track.recorded.threshold
     limit = math.inf if threshold is None else threshold
-    at = 0
-    for chunk in track.samples.chunks(CHUNK_ROWS):
-        stop = at + len(chunk)
-        placed = (track.starts[at * 8 : stop * 8], track.lanes[at * 4 : stop * 4])
-        metadata = encoded_metadata(chunk)
-        if (columns := chunk.columns) is not None:
-            file.write(_core.event_rows(columns, placed, metadata, heads, limit, origin, thread))
-        at = stop
+    for start in range(0, track.lanes.rows, CHUNK_ROWS):
+        stop = start + CHUNK_ROWS
+        file.write(track.lanes.event_rows(start, stop, heads, limit, origin, thread, to_json))
 
 
 def _head(track: _Track, outcome: str, *, over: bool) -> bytes:

@@ -6,6 +6,7 @@
 use pyo3::prelude::*;
 
 mod arguments;
+mod bindings;
 mod error;
 mod export;
 mod gil;
@@ -35,10 +36,10 @@ mod _core {
 
     #[pymodule_export]
     use super::{
+        bindings::bind,
         export::{
-            json::metadata_json,
             prometheus::{Chunks, PrometheusEncoder},
-            rows::{event_rows, extent, lanes, pixels, table_rows},
+            samples::{Lanes, Samples},
         },
         hot::function::tracked_function,
         monitor::Monitor,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nanospan_record::{Lookup, Outcome, Registry, Seconds, registry::OVERFLOW};
 use pyo3::{
-    PyTraverseError, PyVisit,
+    Borrowed, PyTraverseError, PyVisit,
     exceptions::PyRuntimeError,
     intern,
     prelude::*,
@@ -14,7 +14,7 @@ use pyo3::{
 use crate::{
     arguments::{number, whole_number},
     error,
-    hot::name_cache::NameCache,
+    hot::operations::Operations,
     monitor_snapshot::MonitorSnapshot,
     names,
     operation::{Operation, Shared, events_failed},
@@ -30,9 +30,8 @@ pub struct Monitor {
 
 struct Inner {
     shared: Arc<Shared>,
-    // Name to Operation. Entries are never removed, and names past the bound never enter.
-    operations: Py<PyDict>,
-    recent: NameCache,
+    // Names past the bound never enter.
+    operations: Operations,
 }
 
 /// Duration in seconds, Unix time of the end, success, metadata.
@@ -48,10 +47,13 @@ impl Monitor {
 }
 
 impl Monitor {
-    /// What is remembered of this monitor's names.
+    /// The operation whose name is this very object, if it was asked for lately.
     #[inline]
-    pub fn recent(&self) -> Option<&NameCache> {
-        Some(&self.inner.get()?.recent)
+    pub fn recent<'a, 'py>(
+        &'a self,
+        name: &Bound<'py, PyAny>,
+    ) -> Option<Borrowed<'a, 'py, Operation>> {
+        self.inner.get()?.operations.recent(name)
     }
 
     /// The operation called `name`, created on first use; the overflow operation past the bound.
@@ -62,38 +64,25 @@ impl Monitor {
 
 impl Inner {
     fn known<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Operation>>> {
-        let found = self
-            .operations
-            .bind(name.py())
-            .get_item(names::check(name)?)?;
-        Ok(found.map(|operation| operation.cast_into()).transpose()?)
+        self.operations.get(names::check(name)?)
     }
 
     #[inline]
     fn operation<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Operation>> {
-        let operation = match self.known(name)? {
-            Some(operation) => operation,
-            None => self.first_seen(names::check(name)?)?,
-        };
-        self.recent.remember(&operation);
-        Ok(operation)
+        match self.known(name)? {
+            Some(operation) => Ok(operation),
+            None => self.first_seen(names::check(name)?),
+        }
     }
 
     #[cold]
     fn first_seen<'py>(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, Operation>> {
         let py = name.py();
-        let operations = self.operations.bind(py);
         match self.shared.registry().operation(&names::key(name)?) {
             Lookup::Own(core) => {
                 let name = names::exact(name)?.cast_into::<PyString>()?;
-                let operation =
-                    Operation::new(core, name.clone().unbind(), Arc::clone(&self.shared));
-                // Another thread may have been first; its operation is then everybody's.
-                let agreed = operations.call_method1(
-                    intern!(py, "setdefault"),
-                    (name, Bound::new(py, operation)?),
-                )?;
-                Ok(agreed.cast_into()?)
+                // Another thread may have been first; its operation is then that of all threads.
+                self.operations.add(self.new_operation(core, name)?)
             }
             Lookup::Refused { first, .. } => {
                 if first && let Some(events) = self.shared.events(py) {
@@ -106,20 +95,28 @@ impl Inner {
         }
     }
 
-    fn all<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, Operation>>> {
-        let operations = self.operations.bind(py).values();
-        operations
-            .iter()
-            .map(|operation| Ok(operation.cast_into()?))
-            .collect()
+    fn new_operation<'py>(
+        &self,
+        core: Arc<nanospan_record::Operation>,
+        name: Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, Operation>> {
+        let py = name.py();
+        Bound::new(
+            py,
+            Operation::new(core, name.unbind(), Arc::clone(&self.shared)),
+        )
     }
 
+    /// The operation that takes the samples of names past the bound; it is there from the start.
     fn overflow<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
-        let operations = self.operations.bind(py);
-        let overflow = operations
-            .as_any()
-            .get_item(names::from_key(py, OVERFLOW)?)?;
-        Ok(overflow.cast_into()?)
+        let name = names::from_key(py, OVERFLOW)?.cast_into::<PyString>()?;
+        if let Some(overflow) = self.operations.get(&name)? {
+            return Ok(overflow);
+        }
+        let core = self.shared.registry().get(OVERFLOW);
+        let core =
+            core.ok_or_else(|| PyRuntimeError::new_err("the overflow operation is missing"))?;
+        self.operations.add(self.new_operation(core, name)?)
     }
 }
 
@@ -138,34 +135,27 @@ impl Monitor {
         py: Python<'_>,
         max_metrics_per_operation: &Bound<'_, PyAny>,
         max_operations: &Bound<'_, PyAny>,
-        events: Py<PyAny>,
+        events: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let window = whole_number("max_metrics_per_operation", max_metrics_per_operation)?;
         let operations = whole_number("max_operations", max_operations)?;
         let registry = Registry::new(window, operations)
             .map_err(|e| error::to_python("PerformanceMonitor", &e))?;
-        let overflow = registry.get(OVERFLOW);
-        let shared = Arc::new(Shared::new(registry, events));
-        let operations = PyDict::new(py);
-        if let Some(core) = overflow {
-            let name = names::from_key(py, OVERFLOW)?.cast_into::<PyString>()?;
-            let overflow = Operation::new(core, name.clone().unbind(), Arc::clone(&shared));
-            operations.set_item(name, Bound::new(py, overflow)?)?;
-        }
+        let inner = Inner {
+            shared: Arc::new(Shared::new(registry, events)),
+            operations: Operations::new(py),
+        };
+        inner.overflow(py)?;
         self.inner
-            .set(Inner {
-                shared,
-                operations: operations.unbind(),
-                recent: NameCache::default(),
-            })
-            .map_err(|_| PyRuntimeError::new_err("a monitor is initialised once"))
+            .set(inner)
+            .map_err(|_| PyRuntimeError::new_err("a monitor must be initialised once only"))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let Some(inner) = self.inner.get() else {
             return Ok(());
         };
-        visit.call(&inner.operations)?;
+        inner.operations.traverse(&visit)?;
         inner.shared.traverse(&visit)
     }
 
@@ -260,7 +250,7 @@ impl Monitor {
         let inner = self.inner()?;
         let cleared = match operation {
             Some(name) => inner.known(name)?.into_iter().collect(),
-            None => inner.all(py)?,
+            None => inner.operations.all(py)?,
         };
         for operation in cleared {
             operation.get().clear(py);
@@ -270,7 +260,7 @@ impl Monitor {
 
     /// The names of operations that have samples in their window, in the order they were first seen.
     fn _names<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyString>>> {
-        let mut all = self.inner()?.all(py)?;
+        let mut all = self.inner()?.operations.all(py)?;
         all.retain(|operation| operation.get().core().block().samples().len() > 0);
         Ok(all
             .iter()

@@ -11,14 +11,13 @@ use pyo3::{
     exceptions::PyKeyboardInterrupt,
     intern,
     prelude::*,
-    sync::PyOnceLock,
     types::{PyDict, PyFloat, PyString, PyTuple},
 };
 
 use crate::{
     arguments::number,
-    error,
-    export::rows,
+    bindings, error,
+    export::samples::Samples,
     hot::exclusive::Exclusive,
     metadata::{self, MetadataTable},
     outcome,
@@ -34,12 +33,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// `events` is told of violations and refused names; see `nanospan.monitor`.
-    pub fn new(registry: Registry, events: Py<PyAny>) -> Self {
+    /// `events`, if given, is told of violations and refused names; see `nanospan.recorder`.
+    pub fn new(registry: Registry, events: Option<Py<PyAny>>) -> Self {
         Self {
             registry,
             enabled: Switch::new(true),
-            events: Exclusive::new(Some(events)),
+            events: Exclusive::new(events),
         }
     }
 
@@ -237,9 +236,8 @@ impl Operation {
             .collect()
     }
 
-    /// The window as columns, and each row's metadata: not copied, not to be changed; none at all if no row
-    /// has any.
-    pub fn columns<'py>(&self, py: Python<'py>) -> (Columns, rows::Metadata<'py>) {
+    /// The window as columns. Metadata are not copied; there are none at all if no row has any.
+    fn columns(&self, py: Python<'_>) -> Samples {
         let Window { samples, .. } = py.detach(|| self.core.window());
         let mut metadata = Vec::new();
         let mut kept = Vec::with_capacity(samples.len());
@@ -249,7 +247,7 @@ impl Operation {
                     continue; // as in `samples`
                 };
                 metadata.resize_with(kept.len(), || None);
-                metadata.push(Some(of_sample.into_bound(py)));
+                metadata.push(Some(of_sample));
             }
             kept.push(sample);
         }
@@ -257,7 +255,7 @@ impl Operation {
             metadata.resize_with(kept.len(), || None);
         }
         let anchor = self.shared.registry.wall().anchor();
-        (py.detach(|| Columns::of(&kept, anchor)), metadata)
+        Samples::timed(py.detach(|| Columns::of(&kept, anchor)), metadata)
     }
 
     /// The durations of the window's samples that ended after `moment`, and when the latest of them did.
@@ -308,12 +306,11 @@ impl Operation {
 
     /// Statistics of the window, or None if it has no sample; see `PerformanceMonitor.get_stats`.
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let Some(summary) = self.summary(py) else {
             return Ok(None);
         };
         let totals = self.core.totals();
-        let class = CLASS.import(py, "nanospan.values.statistics", "PerformanceStats")?;
+        let bindings = bindings::get(py)?;
         let updated = self
             .shared
             .registry
@@ -342,6 +339,7 @@ impl Operation {
             count(totals.violations)?,
         ];
         let arguments = PyTuple::new(py, arguments)?;
+        let class = bindings.performance_stats.bind(py);
         class.call1(arguments).map(Some)
     }
 
@@ -378,10 +376,9 @@ impl Operation {
         Snapshot::new(self.core.histogram())
     }
 
-    /// The window as columns, for `nanospan.export`, which leaves the metadata as they are.
-    fn _columns<'py>(&self, py: Python<'py>) -> PyResult<rows::ExportedColumns<'py>> {
-        let (columns, metadata) = self.columns(py);
-        rows::export(py, &columns, metadata)
+    /// Return the window as columns. The metadata are not copied, and must not be changed.
+    fn _columns(&self, py: Python<'_>) -> Samples {
+        self.columns(py)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

@@ -2,12 +2,13 @@
 
 use nanospan_record::{Measured, Outcome};
 use pyo3::{
-    PyTraverseError, PyVisit, intern,
+    PyTraverseError, PyVisit,
     prelude::*,
     types::{PyDict, PyString},
 };
 
 use crate::{
+    bindings,
     hot::{exclusive::Exclusive, span},
     metadata,
     monitor::Monitor,
@@ -81,20 +82,13 @@ impl OperationRef {
 }
 
 impl OperationRef {
-    /// A source that always leads to `operation`.
-    pub fn fixed(
-        operation: &Bound<'_, PyAny>,
-        metadata: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
-        let found = OnceLock::from((0, operation.cast::<Operation>()?.clone().unbind()));
-        let metadata = metadata
-            .map(|given| given.cast_into::<PyDict>())
-            .transpose()?;
-        Ok(Self {
+    /// One that always leads to `operation`.
+    pub fn fixed(operation: &Bound<'_, Operation>, metadata: Option<Bound<'_, PyDict>>) -> Self {
+        Self {
             name: None,
-            found,
+            found: OnceLock::from((0, operation.clone().unbind())),
             metadata: metadata.map(Bound::unbind),
-        })
+        }
     }
 
     /// The operation to record into now.
@@ -133,10 +127,8 @@ impl OperationRef {
     fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
         let ask = || -> PyResult<_> {
             let generation = GENERATION.load_acquire();
-            let monitor = py
-                .import(intern!(py, "nanospan.monitor"))?
-                .call_method0(intern!(py, "get_performance_monitor"))?
-                .cast_into::<Monitor>()?;
+            let recorder = bindings::get(py)?.process_recorder.bind(py).call0()?;
+            let monitor = recorder.cast_into::<Monitor>()?;
             Ok((generation, monitor))
         };
         let (mut generation, mut monitor) = ask()?;

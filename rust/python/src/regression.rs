@@ -4,11 +4,10 @@ use nanospan_stats::{self as maths, HistorySettings, OnlineSettings, Settings, V
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
-    sync::PyOnceLock,
     types::PyDict,
 };
 
-use crate::{hot::exclusive::Exclusive, values::Values};
+use crate::{bindings, hot::exclusive::Exclusive, values::Values};
 
 /// Compares two samples of an operation, each in the order in which it was measured.
 ///
@@ -82,29 +81,26 @@ fn effect(name: &str, value: f64) -> PyResult<f64> {
 }
 
 fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bound<'py, PyAny>> {
-    static COMPARISON: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static QUANTILE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let change = QUANTILE.import(py, "nanospan.values.comparisons", "QuantileChange")?;
+    let bindings = bindings::get(py)?;
+    let change = bindings.quantile_change.bind(py);
     let quantiles = PyDict::new(py);
     for tail in &compared.quantiles {
         quantiles.set_item(tail.q, change.call1((tail.change, tail.p_value))?)?;
     }
-    COMPARISON
-        .import(py, "nanospan.values.comparisons", "Comparison")?
-        .call1((
-            match compared.verdict {
-                Verdict::Regressed => "regressed",
-                Verdict::Improved => "improved",
-                Verdict::Unchanged => "unchanged",
-                Verdict::Insufficient => "insufficient",
-            },
-            compared.p_value,
-            compared.shift,
-            compared.shift_ci,
-            quantiles,
-            compared.effective_n,
-            compared.counts,
-        ))
+    bindings.comparison.bind(py).call1((
+        match compared.verdict {
+            Verdict::Regressed => "regressed",
+            Verdict::Improved => "improved",
+            Verdict::Unchanged => "unchanged",
+            Verdict::Insufficient => "insufficient",
+        },
+        compared.p_value,
+        compared.shift,
+        compared.shift_ci,
+        quantiles,
+        compared.effective_n,
+        compared.counts,
+    ))
 }
 
 /// Compares many operations at once, with a bound on the share of false ones among those called changed.
@@ -196,7 +192,6 @@ pub fn change_points<'py>(
     min_size: usize,
     z: f64,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     if min_size == 0 {
         return Err(PyValueError::new_err("min_size is at least 1, got 0"));
     }
@@ -210,7 +205,8 @@ pub fn change_points<'py>(
         let history = gathered("values", &values)?;
         Ok::<_, PyErr>(maths::change_points(&history, &settings))
     })?;
-    let class = CLASS.import(py, "nanospan.values.comparisons", "ChangePoint")?;
+    let bindings = bindings::get(py)?;
+    let class = bindings.change_point.bind(py);
     found
         .into_iter()
         .map(|p| class.call1((p.index, p.before, p.after, p.ratio, p.ci, p.p_value)))
@@ -261,7 +257,6 @@ impl OnlineDetector {
     ///
     /// Raises ValueError if the value is NaN or infinite; it is then not counted.
     fn update<'py>(&self, py: Python<'py>, value: f64) -> PyResult<Option<Bound<'py, PyAny>>> {
-        static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         if !value.is_finite() {
             return Err(PyValueError::new_err(format!(
                 "a detector takes finite values, got {}",
@@ -271,7 +266,8 @@ impl OnlineDetector {
         let Some(alarm) = self.0.with(py, |detector| detector.update(value)) else {
             return Ok(None);
         };
-        let class = CLASS.import(py, "nanospan.values.comparisons", "Alarm")?;
+        let bindings = bindings::get(py)?;
+        let class = bindings.alarm.bind(py);
         let (index, since) = (alarm.index, alarm.since);
         class
             .call1((index, since, alarm.before, alarm.after, alarm.ratio))

@@ -7,7 +7,7 @@ use pyo3::{
     types::{PyBytes, PyDict, PyType},
 };
 
-use crate::error;
+use crate::{bindings, error};
 
 /// A histogram of durations: what an operation recorded since start or the last clear.
 ///
@@ -192,9 +192,8 @@ impl Snapshot {
 
     /// The distribution as a picture, for notebooks.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py()
-            .import(intern!(slf.py(), "nanospan.export.svg"))?
-            .call_method1(intern!(slf.py(), "snapshot_html"), (slf,))
+        let bindings = bindings::get(slf.py())?;
+        bindings.snapshot_html.bind(slf.py()).call1((slf,))
     }
 
     fn __repr__(&self) -> PyResult<String> {

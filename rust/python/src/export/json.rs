@@ -1,6 +1,6 @@
 //! Metadata as JSON, for the many samples whose metadata hold nothing but what JSON has, too.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use pyo3::{
     prelude::*,
@@ -10,17 +10,19 @@ use pyo3::{
 /// How deep values are followed here; `nanospan.export.safe_json` has its own limit.
 const MAX_DEPTH: usize = 16;
 
+/// JSON in UTF-8, of one row or of several that share their metadata.
+pub type Text = Arc<[u8]>;
+
 /// Each row's metadata as JSON in UTF-8, None where there is none; what consecutive rows share is encoded
 /// once.
 ///
 /// Metadata with any value or key of another type than JSON's are left to `fallback`, which returns bytes.
-#[pyfunction]
-pub fn metadata_json<'py>(
-    rows: Vec<Option<Bound<'py, PyAny>>>,
-    fallback: &Bound<'py, PyAny>,
-) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
+pub fn encode(
+    rows: &[Option<Py<PyDict>>],
+    fallback: &Bound<'_, PyAny>,
+) -> PyResult<Vec<Option<Text>>> {
     let py = fallback.py();
-    let mut last: Option<(Bound<'py, PyAny>, Bound<'py, PyBytes>)> = None;
+    let mut last: Option<(&Py<PyDict>, Text)> = None;
     let mut text = String::new();
     let mut encoded = Vec::with_capacity(rows.len());
     for row in rows {
@@ -28,20 +30,46 @@ pub fn metadata_json<'py>(
             encoded.push(None);
             continue;
         };
-        let bytes = match last.as_ref().filter(|(before, _)| before.is(&metadata)) {
-            Some((_, bytes)) => bytes.clone(),
+        let bytes = match last.as_ref().filter(|(before, _)| before.is(metadata)) {
+            Some((_, bytes)) => Arc::clone(bytes),
             None => {
                 text.clear();
-                match write(&mut text, &metadata, MAX_DEPTH) {
-                    Ok(()) => PyBytes::new(py, text.as_bytes()),
-                    Err(Foreign) => fallback.call1((&metadata,))?.cast_into()?,
+                match write(&mut text, metadata.bind(py), MAX_DEPTH) {
+                    Ok(()) => Arc::from(text.as_bytes()),
+                    Err(Foreign) => {
+                        let bytes = fallback.call1((metadata,))?.cast_into::<PyBytes>()?;
+                        Arc::from(bytes.as_bytes())
+                    }
                 }
             }
         };
-        encoded.push(Some(bytes.clone()));
+        encoded.push(Some(Arc::clone(&bytes)));
         last = Some((metadata, bytes));
     }
     Ok(encoded)
+}
+
+/// Puts each text between quotes, and doubles those in it, which JSON is full of.
+pub fn quote_as_csv(texts: &mut [Option<Text>]) {
+    let mut last: Option<(Text, Text)> = None;
+    for text in texts.iter_mut().flatten() {
+        let quoted = match last
+            .as_ref()
+            .filter(|(before, _)| Arc::ptr_eq(before, text))
+        {
+            Some((_, quoted)) => Arc::clone(quoted),
+            None => {
+                let mut quoted = Vec::with_capacity(text.len() + 16);
+                quoted.push(b'"');
+                for &byte in text.iter() {
+                    quoted.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
+                }
+                quoted.push(b'"');
+                Arc::from(quoted)
+            }
+        };
+        last = Some((std::mem::replace(text, Arc::clone(&quoted)), quoted));
+    }
 }
 
 /// A value that JSON does not have, or that is not exactly of the type it has.
@@ -113,7 +141,7 @@ fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) -> Result<(), Fore
 }
 
 fn quote(text: &mut String, string: &Bound<'_, PyString>) -> Result<(), Foreign> {
-    // Lone surrogates are no UTF-8.
+    // Lone surrogates have no UTF-8.
     let string = string.to_str().map_err(|_| Foreign)?;
     text.push('"');
     for character in string.chars() {

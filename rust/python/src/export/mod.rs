@@ -2,4 +2,4 @@
 
 pub mod json;
 pub mod prometheus;
-pub mod rows;
+pub mod samples;

@@ -5,38 +5,36 @@
 //! results, exceptions and cancellation reach it and its awaiter exactly as without the wrapper.
 
 use std::{
-    ffi::{c_int, c_void},
     ptr,
     sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
 use pyo3::{
+    exceptions::PyStopIteration,
     ffi::{self, PySendResult},
     intern,
     prelude::*,
-    types::PyString,
 };
 
 use super::{
     free_list::FreeList,
-    raw::{self, RawType, Table, borrowed, guarded},
-    stop,
+    raw::{PassedOn, Progress},
+    tables::RawType,
 };
 use crate::{operation::Operation, operation_ref::OperationRef};
 
-static TYPE: RawType = RawType::new();
+pub static TYPE: RawType = RawType::new();
 static FREE: FreeList = FreeList::new();
 
 /// A coroutine under way. Like the coroutine inside, it belongs to one thread at a time; its atomics
 /// keep misuse harmless, and all accesses are Relaxed.
 #[repr(C)]
-struct TrackedCoroutine {
+pub struct TrackedCoroutine {
     head: ffi::PyObject,
-    // Owned: the coroutine, an Operation, a OperationRef.
-    coroutine: *mut ffi::PyObject,
-    operation: *mut ffi::PyObject,
-    source: *mut ffi::PyObject,
-    weak_references: *mut ffi::PyObject,
+    coroutine: Py<PyAny>,
+    operation: Py<Operation>,
+    operation_ref: Py<OperationRef>,
+    pub weak_references: *mut ffi::PyObject,
     start: AtomicU64,
     state: AtomicU8,
     // Whether its finaliser ran, which its header remembers for good: so it is not kept for another execution.
@@ -48,70 +46,82 @@ const STARTED: u8 = 1;
 const ENDED: u8 = 2;
 
 /// Wraps `coroutine`, to be recorded into `operation`.
-///
-/// # Safety
-///
-/// `source` is a OperationRef.
 #[inline]
-pub unsafe fn new(
-    py: Python<'_>,
-    coroutine: Bound<'_, PyAny>,
-    operation: Bound<'_, Operation>,
-    source: *mut ffi::PyObject,
-) -> PyResult<*mut ffi::PyObject> {
-    // SAFETY: the object is not seen by anybody, the garbage collector included, before all its fields
-    // are written.
+pub fn new<'py>(
+    coroutine: Bound<'py, PyAny>,
+    operation: Bound<'py, Operation>,
+    operation_ref: Py<OperationRef>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = coroutine.py();
+    // SAFETY: nothing sees the object, the garbage collector included, before all its fields are written.
     unsafe {
         let mut object = FREE.pop();
         if object.is_null() {
             object = ffi::PyObject_GC_New(TYPE.get());
         }
-        if object.is_null() {
-            return Err(PyErr::fetch(py));
-        }
+        let made = Bound::from_owned_ptr_or_err(py, object)?;
         let tracked = object.cast::<TrackedCoroutine>();
-        ffi::Py_INCREF(source);
-        (&raw mut (*tracked).coroutine).write(coroutine.into_ptr());
-        (&raw mut (*tracked).operation).write(operation.into_ptr());
-        (&raw mut (*tracked).source).write(source);
+        (&raw mut (*tracked).coroutine).write(coroutine.unbind());
+        (&raw mut (*tracked).operation).write(operation.unbind());
+        (&raw mut (*tracked).operation_ref).write(operation_ref);
         (&raw mut (*tracked).weak_references).write(ptr::null_mut());
         (&raw mut (*tracked).start).write(AtomicU64::new(0));
         (&raw mut (*tracked).state).write(AtomicU8::new(NEW));
         (&raw mut (*tracked).finalised).write(AtomicBool::new(false));
         ffi::PyObject_GC_Track(object.cast());
-        Ok(object)
+        Ok(made)
+    }
+}
+
+/// Frees a wrapper that was untracked, once its last reference is gone.
+///
+/// # Safety
+///
+/// The thread is attached; `object` is a TrackedCoroutine without references.
+pub unsafe fn free(py: Python<'_>, object: *mut ffi::PyObject) {
+    // SAFETY: the caller's. What is owned is given up once, and nothing reads the fields afterwards.
+    unsafe {
+        let tracked = object.cast::<TrackedCoroutine>();
+        let finalised = (*tracked).finalised.load(Ordering::Relaxed);
+        drop((&raw const (*tracked).coroutine).read().into_bound(py));
+        drop((&raw const (*tracked).operation).read().into_bound(py));
+        drop((&raw const (*tracked).operation_ref).read().into_bound(py));
+        if finalised {
+            let class = ffi::Py_TYPE(object);
+            ffi::PyObject_GC_Del(object.cast());
+            ffi::Py_DECREF(class.cast());
+        } else {
+            FREE.push(object);
+        }
     }
 }
 
 impl TrackedCoroutine {
-    /// The wrapper behind `object`.
-    ///
-    /// # Safety
-    ///
-    /// `object` is one and outlives `'a`.
     #[inline]
-    unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
-        // SAFETY: instances of TYPE are made by `new` alone.
-        unsafe { &*object.cast() }
+    pub fn coroutine<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.coroutine.bind(py)
     }
 
     #[inline]
     fn operation<'a>(&'a self, py: Python<'a>) -> &'a Operation {
-        // SAFETY: owned, an Operation.
-        unsafe {
-            borrowed(py, &self.operation)
-                .cast_unchecked::<Operation>()
-                .get()
-        }
+        self.operation.bind(py).get()
     }
 
-    fn source<'a>(&'a self, py: Python<'a>) -> &'a OperationRef {
-        // SAFETY: owned, a OperationRef.
-        unsafe {
-            borrowed(py, &self.source)
-                .cast_unchecked::<OperationRef>()
-                .get()
-        }
+    #[inline]
+    fn operation_ref<'a>(&'a self, py: Python<'a>) -> &'a OperationRef {
+        self.operation_ref.bind(py).get()
+    }
+
+    /// What is owned, for the garbage collector.
+    pub fn owned(&self) -> [*mut ffi::PyObject; 3] {
+        let (operation, operation_ref) = (self.operation.as_ptr(), self.operation_ref.as_ptr());
+        [self.coroutine.as_ptr(), operation, operation_ref]
+    }
+
+    /// Whether the coroutine was started and has not ended.
+    #[inline]
+    pub fn is_under_way(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == STARTED
     }
 
     /// Called before each step.
@@ -138,7 +148,7 @@ impl TrackedCoroutine {
             return Ok(());
         }
         let start = self.start.load(Ordering::Relaxed);
-        self.source(py)
+        self.operation_ref(py)
             .record_success(py, self.operation(py), start)
     }
 
@@ -147,7 +157,7 @@ impl TrackedCoroutine {
             return Ok(());
         }
         let start = self.start.load(Ordering::Relaxed);
-        self.source(py)
+        self.operation_ref(py)
             .record_cancelled(py, self.operation(py), start)
     }
 
@@ -158,275 +168,84 @@ impl TrackedCoroutine {
             return Ok(());
         }
         let start = self.start.load(Ordering::Relaxed);
-        self.source(py).record_raised(py, self.operation(py), start)
+        self.operation_ref(py)
+            .record_raised(py, self.operation(py), start)
     }
 
-    /// One step: the coroutine's status and its result, which is null on an error.
+    /// Sends `sent` to the coroutine.
     #[inline]
-    fn step(&self, py: Python<'_>, sent: *mut ffi::PyObject) -> (PySendResult, *mut ffi::PyObject) {
+    pub fn send<'py>(&self, sent: &Bound<'py, PyAny>) -> PyResult<Progress<'py>> {
+        let py = sent.py();
         self.begin(py);
-        let mut result = ptr::null_mut();
-        // SAFETY: the coroutine is owned; `sent` is the caller's argument.
-        let status = unsafe { ffi::PyIter_Send(self.coroutine, sent, &raw mut result) };
-        let ended = match status {
-            PySendResult::PYGEN_NEXT => return (status, result),
-            PySendResult::PYGEN_RETURN => self.end(py),
-            PySendResult::PYGEN_ERROR => self.end_raised(py),
-        };
-        if let Err(error) = ended {
+        let step = iter_send(self.coroutine(py), sent);
+        match step {
+            Progress::Yielded(_) => {}
+            Progress::Returned(_) => self.end(py)?,
+            Progress::Raised => self.end_raised(py)?,
+        }
+        Ok(step)
+    }
+
+    /// Throws an exception into the coroutine; `None` says that the Python error is set.
+    pub fn throw<'py>(
+        &self,
+        py: Python<'py>,
+        arguments: &PassedOn<'_>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.begin(py);
+        let throw = self.coroutine(py).getattr(intern!(py, "throw"))?;
+        let result = arguments.call(&throw);
+        if result.is_none() {
+            let raised = PyErr::fetch(py);
+            if raised.is_instance_of::<PyStopIteration>(py) {
+                self.end(py)?;
+                raised.restore(py);
+            } else {
+                raised.restore(py);
+                self.end_raised(py)?;
+            }
+        }
+        Ok(result)
+    }
+
+    /// Closes the coroutine, which cancels it.
+    pub fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if let Err(error) = self.coroutine(py).call_method0(intern!(py, "close")) {
             error.restore(py);
-            // SAFETY: the result, if there is one, is ours to give up.
-            unsafe { ffi::Py_XDECREF(result) };
-            return (PySendResult::PYGEN_ERROR, ptr::null_mut());
+            self.end_raised(py)?;
+            return Err(PyErr::fetch(py));
         }
-        (status, result)
+        self.cancel(py)
     }
-}
 
-// Every function below is called by CPython, attached, with a TrackedCoroutine as first argument and
-// what its slot or flags promise as the others: that is what the SAFETY arguments refer to.
-
-unsafe extern "C" fn itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: see above.
-    unsafe { ffi::Py_INCREF(object) };
-    object
-}
-
-unsafe extern "C" fn am_send(
-    object: *mut ffi::PyObject,
-    sent: *mut ffi::PyObject,
-    result: *mut *mut ffi::PyObject,
-) -> PySendResult {
-    // SAFETY: see above; the interpreter passes a place for the result.
-    unsafe {
-        let (status, value) = TrackedCoroutine::of(object).step(Python::assume_attached(), sent);
-        *result = value;
-        status
-    }
-}
-
-unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: see above.
-    unsafe {
-        let py = Python::assume_attached();
-        let (status, result) = TrackedCoroutine::of(object).step(py, ffi::Py_None());
-        if status == PySendResult::PYGEN_RETURN {
-            // NULL without an exception says None, and costs none.
-            if result != ffi::Py_None() {
-                stop::iteration(result);
-            }
-            ffi::Py_DECREF(result);
-            return ptr::null_mut();
+    /// A coroutine that will not be resumed was cancelled.
+    pub fn finalise(&self, py: Python<'_>) -> PyResult<()> {
+        self.finalised.store(true, Ordering::Relaxed);
+        if !self.is_under_way() {
+            return Ok(());
         }
-        result
-    }
-}
-
-unsafe extern "C" fn send(
-    object: *mut ffi::PyObject,
-    sent: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: see above; a result is ours to give up.
-    unsafe {
-        let py = Python::assume_attached();
-        let (status, result) = TrackedCoroutine::of(object).step(py, sent);
-        if status == PySendResult::PYGEN_RETURN {
-            stop::iteration(result);
-            ffi::Py_DECREF(result);
-            return ptr::null_mut();
-        }
-        result
-    }
-}
-
-unsafe extern "C" fn throw(
-    object: *mut ffi::PyObject,
-    args: *mut *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-) -> *mut ffi::PyObject {
-    // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let tracked = TrackedCoroutine::of(object);
-            tracked.begin(py);
-            let throw = borrowed(py, &tracked.coroutine).getattr(intern!(py, "throw"))?;
-            let count = usize::try_from(count)?;
-            let result = ffi::PyObject_Vectorcall(throw.as_ptr(), args, count, ptr::null_mut());
-            if result.is_null() {
-                if ffi::PyErr_ExceptionMatches(ffi::PyExc_StopIteration) == 0 {
-                    tracked.end_raised(py)?;
-                } else {
-                    let stopped = PyErr::fetch(py);
-                    tracked.end(py)?;
-                    stopped.restore(py);
-                }
-            }
-            Ok(result)
-        })
-    }
-}
-
-unsafe extern "C" fn close(
-    object: *mut ffi::PyObject,
-    _: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let tracked = TrackedCoroutine::of(object);
-            let closed = borrowed(py, &tracked.coroutine).call_method0(intern!(py, "close"));
-            match closed {
-                Ok(_) => tracked.cancel(py)?,
-                Err(error) => {
-                    error.restore(py);
-                    tracked.end_raised(py)?;
-                    return Ok(ptr::null_mut());
-                }
-            }
-            Ok(raw::none())
-        })
-    }
-}
-
-/// `cr_code`, `cr_frame`, `__name__` and whatever else one asks of a coroutine.
-unsafe extern "C" fn attribute(
-    object: *mut ffi::PyObject,
-    name: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: see above.
-    unsafe {
-        let own = ffi::PyObject_GenericGetAttr(object, name);
-        if !own.is_null() || ffi::PyErr_ExceptionMatches(ffi::PyExc_AttributeError) == 0 {
-            return own;
-        }
-        ffi::PyErr_Clear();
-        ffi::PyObject_GetAttr(TrackedCoroutine::of(object).coroutine, name)
-    }
-}
-
-unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let coroutine = TrackedCoroutine::of(object).coroutine;
-            let text = format!("<tracked {}>", borrowed(py, &coroutine).repr()?);
-            Ok(PyString::new(py, &text).into_any().into_ptr())
-        })
-    }
-}
-
-unsafe extern "C" fn traverse(
-    object: *mut ffi::PyObject,
-    visit: ffi::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    // SAFETY: see above; each reference that is owned is shown once.
-    unsafe {
-        let tracked = TrackedCoroutine::of(object);
-        let class = ffi::Py_TYPE(object).cast::<ffi::PyObject>();
-        for owned in [tracked.coroutine, tracked.operation, tracked.source, class] {
-            let stop = visit(owned, argument);
-            if stop != 0 {
-                return stop;
-            }
-        }
-        0
-    }
-}
-
-/// A coroutine that nobody will resume was cancelled.
-unsafe extern "C" fn finalise(object: *mut ffi::PyObject) {
-    // SAFETY: see above. An exception that is under way is none of this execution's business.
-    unsafe {
-        let py = Python::assume_attached();
-        let tracked = TrackedCoroutine::of(object);
-        tracked.finalised.store(true, Ordering::Relaxed);
-        if tracked.state.load(Ordering::Relaxed) != STARTED {
-            return;
-        }
+        // An exception that is being raised meanwhile has nothing to do with this execution.
         let pending = PyErr::take(py);
-        if let Err(error) = tracked.cancel(py) {
-            error.write_unraisable(py, None);
-        }
+        let cancelled = self.cancel(py);
         if let Some(pending) = pending {
             pending.restore(py);
         }
+        cancelled
     }
 }
 
-unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: CPython calls this once, with the last reference gone; a finaliser may bring it back.
+#[inline]
+fn iter_send<'py>(coroutine: &Bound<'py, PyAny>, sent: &Bound<'py, PyAny>) -> Progress<'py> {
+    let mut result = ptr::null_mut();
+    // SAFETY: both are valid; the result is a new reference, or NULL with the error set.
     unsafe {
-        let tracked = object.cast::<TrackedCoroutine>();
-        let abandoned = (*tracked).state.load(Ordering::Relaxed) == STARTED;
-        if abandoned && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
-            return;
-        }
-        let finalised = (*tracked).finalised.load(Ordering::Relaxed);
-        ffi::PyObject_GC_UnTrack(object.cast());
-        if !(*tracked).weak_references.is_null() {
-            ffi::PyObject_ClearWeakRefs(object);
-        }
-        ffi::Py_DECREF((*tracked).coroutine);
-        ffi::Py_DECREF((*tracked).operation);
-        ffi::Py_DECREF((*tracked).source);
-        if finalised {
-            let class = ffi::Py_TYPE(object);
-            ffi::PyObject_GC_Del(object.cast());
-            ffi::Py_DECREF(class.cast());
-        } else {
-            FREE.push(object);
+        let status = ffi::PyIter_Send(coroutine.as_ptr(), sent.as_ptr(), &raw mut result);
+        match status {
+            PySendResult::PYGEN_NEXT => Progress::Yielded(Bound::from_owned_ptr(sent.py(), result)),
+            PySendResult::PYGEN_RETURN => {
+                Progress::Returned(Bound::from_owned_ptr(sent.py(), result))
+            }
+            PySendResult::PYGEN_ERROR => Progress::Raised,
         }
     }
-}
-
-static METHODS: Table<[ffi::PyMethodDef; 4]> = Table([
-    raw::plain(c"send", send, ffi::METH_O, c"send($self, value, /)\n--\n\n"),
-    raw::fast(
-        c"throw",
-        throw,
-        c"throw($self, type, value=None, traceback=None, /)\n--\n\n",
-    ),
-    raw::plain(
-        c"close",
-        close,
-        ffi::METH_NOARGS,
-        c"close($self, /)\n--\n\n",
-    ),
-    ffi::PyMethodDef::zeroed(),
-]);
-
-static OFFSETS: Table<[ffi::PyMemberDef; 2]> = Table([
-    raw::offset(
-        c"__weaklistoffset__",
-        std::mem::offset_of!(TrackedCoroutine, weak_references),
-    ),
-    raw::LAST_MEMBER,
-]);
-
-/// Makes the type; called once, when the module is loaded.
-pub fn initialise(py: Python<'_>) -> PyResult<()> {
-    // SAFETY: each function has its slot's signature; sizes, names and tables are as asked for.
-    unsafe {
-        TYPE.make(
-            py,
-            c"nanospan._core.TrackedCoroutine",
-            size_of::<TrackedCoroutine>(),
-            ffi::Py_TPFLAGS_HAVE_GC,
-            &mut [
-                raw::slot(ffi::Py_tp_dealloc, dealloc as *const c_void),
-                raw::slot(ffi::Py_tp_finalize, finalise as *const c_void),
-                raw::slot(ffi::Py_tp_traverse, traverse as *const c_void),
-                raw::slot(ffi::Py_tp_getattro, attribute as *const c_void),
-                raw::slot(ffi::Py_tp_repr, repr as *const c_void),
-                raw::slot(ffi::Py_tp_iternext, next as *const c_void),
-                raw::slot(ffi::Py_am_await, itself as *const c_void),
-                raw::slot(ffi::Py_am_send, am_send as *const c_void),
-                raw::slot(ffi::Py_tp_methods, METHODS.0.as_ptr().cast()),
-                raw::slot(ffi::Py_tp_members, OFFSETS.0.as_ptr().cast()),
-                raw::END,
-            ],
-        )?;
-    }
-    Ok(())
 }

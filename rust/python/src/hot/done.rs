@@ -8,40 +8,44 @@ use std::{
 
 use pyo3::{ffi, prelude::*};
 
-use super::raw::{self, RawType};
+use super::{
+    raw::{Progress, Receiver, guarded, guarded_send, itself},
+    tables::{self, RawType},
+};
 
 /// The only instance, made when the module is loaded and never freed.
 static DONE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 static TYPE: RawType = RawType::new();
 
-unsafe extern "C" fn itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: CPython passes a valid object.
-    unsafe { ffi::Py_INCREF(object) };
-    object
-}
+// Both functions below are called by CPython, attached, with the instance as first argument and what the slot
+// promises as the others: that is what the SAFETY arguments refer to.
 
 /// NULL without an exception: the iterator is exhausted, and awaiting it gives None.
-unsafe extern "C" fn next(_: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    ptr::null_mut()
+unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    let done = unsafe { Receiver::<ffi::PyObject>::of(object) };
+    guarded(done.py(), || Ok(ptr::null_mut()))
 }
 
 unsafe extern "C" fn send(
-    _: *mut ffi::PyObject,
+    object: *mut ffi::PyObject,
     _: *mut ffi::PyObject,
     result: *mut *mut ffi::PyObject,
 ) -> ffi::PySendResult {
-    // SAFETY: CPython passes a place for the result.
-    unsafe { *result = raw::none() };
-    ffi::PySendResult::PYGEN_RETURN
+    // SAFETY: see above.
+    unsafe {
+        let py = Receiver::<ffi::PyObject>::of(object).py();
+        guarded_send(py, result, || {
+            Ok(Progress::Returned(py.None().into_bound(py)))
+        })
+    }
 }
 
 /// A new reference to the awaitable.
 #[inline]
-pub fn new_reference() -> *mut ffi::PyObject {
-    let done = DONE.load(Ordering::Relaxed);
-    // SAFETY: it is never freed.
-    unsafe { ffi::Py_INCREF(done) };
-    done
+pub fn new_reference(py: Python<'_>) -> Bound<'_, PyAny> {
+    // SAFETY: it is made before anything can ask for it, and never freed.
+    unsafe { Bound::from_borrowed_ptr(py, DONE.load(Ordering::Relaxed)) }
 }
 
 /// Makes type and instance; called once, when the module is loaded.
@@ -54,16 +58,16 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
             size_of::<ffi::PyObject>(),
             0,
             &mut [
-                raw::slot(ffi::Py_am_await, itself as *const c_void),
-                raw::slot(ffi::Py_am_send, send as *const c_void),
-                raw::slot(ffi::Py_tp_iter, itself as *const c_void),
-                raw::slot(ffi::Py_tp_iternext, next as *const c_void),
-                raw::END,
+                tables::slot(ffi::Py_am_await, itself as *const c_void),
+                tables::slot(ffi::Py_am_send, send as *const c_void),
+                tables::slot(ffi::Py_tp_iter, itself as *const c_void),
+                tables::slot(ffi::Py_tp_iternext, next as *const c_void),
+                tables::END,
             ],
         )?;
         let done = ffi::PyObject_New::<ffi::PyObject>(TYPE.get());
         let done = Bound::from_owned_ptr_or_err(py, done)?;
-        raw::make_immortal(done.as_ptr());
+        tables::make_immortal(done.as_ptr());
         DONE.store(done.into_ptr(), Ordering::Relaxed);
     }
     Ok(())

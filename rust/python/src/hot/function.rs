@@ -13,7 +13,11 @@ use pyo3::{ffi, intern, prelude::*, types::PyString};
 
 use super::{
     coroutine,
-    raw::{self, RawType, Table, borrowed, guarded},
+    raw::{
+        PassedOn, Receiver, attribute, borrowed, guarded, guarded_clear, guarded_quietly,
+        guarded_visit, or_null,
+    },
+    tables::{self, RawType, Table},
 };
 use crate::operation_ref::OperationRef;
 
@@ -24,26 +28,51 @@ static TYPE: RawType = RawType::new();
 struct TrackedFunction {
     head: ffi::PyObject,
     vectorcall: ffi::vectorcallfunc,
-    // Owned: what is decorated, and a OperationRef.
-    function: *mut ffi::PyObject,
-    source: *mut ffi::PyObject,
+    function: Py<PyAny>,
+    operation_ref: Py<OperationRef>,
     dict: *mut ffi::PyObject,
     weak_references: *mut ffi::PyObject,
 }
 
 impl TrackedFunction {
-    #[inline]
-    fn source<'a>(&'a self, py: Python<'a>) -> &'a OperationRef {
-        // SAFETY: owned, a OperationRef.
-        unsafe {
-            borrowed(py, &self.source)
-                .cast_unchecked::<OperationRef>()
-                .get()
+    /// Calls a plain function.
+    #[inline(always)]
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        arguments: &PassedOn<'_>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let operation_ref = self.operation_ref.bind(py).get();
+        let mut found = None;
+        let operation = operation_ref.current(py, &mut found)?.get();
+        let start = operation.begin();
+        let result = arguments.call(self.function.bind(py));
+        match result {
+            None => operation_ref.record_raised(py, operation, start)?,
+            Some(_) => operation_ref.record_success(py, operation, start)?,
+        }
+        Ok(result)
+    }
+
+    /// Calls a coroutine function.
+    #[inline(always)]
+    fn call_for_coroutine<'py>(
+        &self,
+        py: Python<'py>,
+        arguments: &PassedOn<'_>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let operation = self.operation_ref.bind(py).get().operation(py)?;
+        match arguments.call(self.function.bind(py)) {
+            None => Ok(None),
+            Some(made) => {
+                let operation_ref = self.operation_ref.clone_ref(py);
+                coroutine::new(made, operation, operation_ref).map(Some)
+            }
         }
     }
 }
 
-/// A callable that calls `function` and records each call; see `nanospan.tracking`.
+/// Return a callable that calls ``function`` and records each call; see ``nanospan.tracking``.
 #[pyfunction]
 pub fn tracked_function<'py>(
     function: &Bound<'py, PyAny>,
@@ -51,8 +80,7 @@ pub fn tracked_function<'py>(
     is_coroutine_function: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = function.py();
-    // SAFETY: the object is not seen by anybody, the garbage collector included, before all its fields
-    // are written.
+    // SAFETY: nothing sees the object, the garbage collector included, before all its fields are written.
     unsafe {
         let object = ffi::PyObject_GC_New::<ffi::PyObject>(TYPE.get());
         let made = Bound::from_owned_ptr_or_err(py, object)?;
@@ -61,8 +89,8 @@ pub fn tracked_function<'py>(
             true => call_for_coroutine,
             false => call,
         });
-        (&raw mut (*tracked).function).write(function.clone().into_ptr());
-        (&raw mut (*tracked).source).write(operation_ref.clone().into_ptr());
+        (&raw mut (*tracked).function).write(function.clone().unbind());
+        (&raw mut (*tracked).operation_ref).write(operation_ref.clone().unbind());
         (&raw mut (*tracked).dict).write(ptr::null_mut());
         (&raw mut (*tracked).weak_references).write(ptr::null_mut());
         ffi::PyObject_GC_Track(object.cast());
@@ -70,79 +98,39 @@ pub fn tracked_function<'py>(
     }
 }
 
-/// Calls what is decorated: a Python function directly, which spares `PyObject_Vectorcall`'s look-up and its
-/// check of the result. Whoever calls the wrapper checks that result.
-///
-/// # Safety
-///
-/// The thread is attached, `function` stays alive during the call, and the rest is a vectorcall's.
-#[inline(always)]
-unsafe fn call_inner(
-    function: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: usize,
-    keywords: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: the caller vouches for the arguments; what is exactly a function is laid out as one.
-    unsafe {
-        if ffi::PyFunction_Check(function) != 0
-            && let Some(vectorcall) = (*function.cast::<ffi::PyFunctionObject>()).vectorcall
-        {
-            return vectorcall(function, args, count, keywords);
-        }
-        ffi::PyObject_Vectorcall(function, args, count, keywords)
-    }
-}
-
 // Every function below is called by CPython, attached, with a TrackedFunction as first argument and what
 // its slot promises as the others: that is what the SAFETY arguments refer to.
 
-/// A call of a plain function.
 unsafe extern "C" fn call(
     object: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     count: usize,
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: see above. Function and source are owned by the object, which the caller keeps alive.
-    unsafe {
-        guarded(|py| {
-            let tracked = &*object.cast::<TrackedFunction>();
-            let source = tracked.source(py);
-            let mut found = None;
-            let operation = source.current(py, &mut found)?.get();
-            let start = operation.begin();
-            let result = call_inner(tracked.function, args, count, keywords);
-            if result.is_null() {
-                source.record_raised(py, operation, start)?;
-                return Ok(result);
-            }
-            if let Err(error) = source.record_success(py, operation, start) {
-                ffi::Py_DECREF(result);
-                return Err(error);
-            }
-            Ok(result)
-        })
-    }
+    // SAFETY: see above.
+    let (tracked, arguments) = unsafe {
+        let tracked = Receiver::<TrackedFunction>::of(object);
+        (tracked, PassedOn::of(args, count, keywords))
+    };
+    let py = tracked.py();
+    guarded(py, || tracked.call(py, &arguments).map(or_null))
 }
 
-/// A call of a coroutine function.
 unsafe extern "C" fn call_for_coroutine(
     object: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     count: usize,
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: as for `call`.
-    unsafe {
-        guarded(|py| {
-            let tracked = &*object.cast::<TrackedFunction>();
-            let operation = tracked.source(py).operation(py)?;
-            let made = call_inner(tracked.function, args, count, keywords);
-            let made = Bound::from_owned_ptr_or_err(py, made)?;
-            coroutine::new(py, made, operation, tracked.source)
-        })
-    }
+    // SAFETY: see above.
+    let (tracked, arguments) = unsafe {
+        let tracked = Receiver::<TrackedFunction>::of(object);
+        (tracked, PassedOn::of(args, count, keywords))
+    };
+    let py = tracked.py();
+    guarded(py, || {
+        tracked.call_for_coroutine(py, &arguments).map(or_null)
+    })
 }
 
 /// `__get__`: bound to an instance it is a method, like a function.
@@ -152,13 +140,16 @@ unsafe extern "C" fn bind(
     _: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        if instance.is_null() || instance == ffi::Py_None() {
-            ffi::Py_INCREF(object);
-            return object;
+    let tracked = unsafe { Receiver::<TrackedFunction>::of(object) };
+    guarded(tracked.py(), || {
+        // SAFETY: see above; PyMethod_New returns a new reference, or NULL with the error set.
+        unsafe {
+            if instance.is_null() || instance == ffi::Py_None() {
+                return Ok(tracked.itself());
+            }
+            Ok(PyMethod_New(object, instance))
         }
-        PyMethod_New(object, instance)
-    }
+    })
 }
 
 unsafe extern "C" {
@@ -169,20 +160,22 @@ unsafe extern "C" {
     ) -> *mut ffi::PyObject;
 }
 
-/// Attributes of its own first (its dict holds what functools.wraps copies), then the function's.
-unsafe extern "C" fn attribute(
+/// Attributes of the wrapper first (its dict holds what functools.wraps copies), then the function's.
+unsafe extern "C" fn get_attribute(
     object: *mut ffi::PyObject,
     name: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        let own = ffi::PyObject_GenericGetAttr(object, name);
-        if !own.is_null() || ffi::PyErr_ExceptionMatches(ffi::PyExc_AttributeError) == 0 {
-            return own;
-        }
-        ffi::PyErr_Clear();
-        ffi::PyObject_GetAttr((*object.cast::<TrackedFunction>()).function, name)
-    }
+    let (tracked, name) = unsafe {
+        let tracked = Receiver::<TrackedFunction>::of(object);
+        let py = tracked.py();
+        (tracked, borrowed(py, &name))
+    };
+    let py = tracked.py();
+    guarded(py, || {
+        let function = tracked.function.bind(py);
+        Ok(or_null(attribute(&tracked.object(), name, function)))
+    })
 }
 
 /// Pickled and copied by name, as functions are.
@@ -191,23 +184,22 @@ unsafe extern "C" fn reduce(
     _: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let name = borrowed(py, &object).getattr(intern!(py, "__qualname__"))?;
-            Ok(name.into_ptr())
-        })
-    }
+    let tracked = unsafe { Receiver::<TrackedFunction>::of(object) };
+    let py = tracked.py();
+    guarded(py, || {
+        let name = tracked.object().getattr(intern!(py, "__qualname__"))?;
+        Ok(name.into_ptr())
+    })
 }
 
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let function = (*object.cast::<TrackedFunction>()).function;
-            let text = format!("<tracked {}>", borrowed(py, &function).repr()?);
-            Ok(PyString::new(py, &text).into_any().into_ptr())
-        })
-    }
+    let tracked = unsafe { Receiver::<TrackedFunction>::of(object) };
+    let py = tracked.py();
+    guarded(py, || {
+        let text = format!("<tracked {}>", tracked.function.bind(py).repr()?);
+        Ok(PyString::new(py, &text).into_any().into_ptr())
+    })
 }
 
 unsafe extern "C" fn traverse(
@@ -216,10 +208,12 @@ unsafe extern "C" fn traverse(
     argument: *mut c_void,
 ) -> c_int {
     // SAFETY: see above; each reference that is owned is shown once.
-    unsafe {
+    guarded_visit(|| unsafe {
         let tracked = &*object.cast::<TrackedFunction>();
         let class = ffi::Py_TYPE(object).cast::<ffi::PyObject>();
-        for owned in [tracked.function, tracked.source, tracked.dict, class] {
+        let function = tracked.function.as_ptr();
+        let operation_ref = tracked.operation_ref.as_ptr();
+        for owned in [function, operation_ref, tracked.dict, class] {
             if !owned.is_null() {
                 let stop = visit(owned, argument);
                 if stop != 0 {
@@ -228,40 +222,44 @@ unsafe extern "C" fn traverse(
             }
         }
         0
-    }
+    })
 }
 
-/// Breaks cycles. Function and source stay, as they do for a function's code and globals: they cannot
-/// refer back but through dicts and cells, which have ways of their own to be cleared.
+/// Breaks cycles. The function and where it records stay, as a function's code and globals do: they can refer
+/// back through dicts and cells alone, which have their own ways to be cleared.
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: see above.
-    unsafe {
+    let tracked = unsafe { Receiver::<TrackedFunction>::of(object) };
+    // SAFETY: the dict is owned, and taken out before it is given up.
+    guarded_clear(tracked.py(), || unsafe {
         let tracked = object.cast::<TrackedFunction>();
         let dict = std::mem::replace(&mut (*tracked).dict, ptr::null_mut());
         ffi::Py_XDECREF(dict);
-        0
-    }
+    })
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: CPython calls this once, with the last reference gone.
-    unsafe {
+    // SAFETY: see above.
+    let py = unsafe { Receiver::<TrackedFunction>::of(object) }.py();
+    // SAFETY: the last reference is gone: what is owned is given up once, then the object is freed.
+    guarded_quietly(py, || unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
         let tracked = object.cast::<TrackedFunction>();
         if !(*tracked).weak_references.is_null() {
             ffi::PyObject_ClearWeakRefs(object);
         }
         clear(object);
-        ffi::Py_DECREF((*tracked).function);
-        ffi::Py_DECREF((*tracked).source);
+        drop((&raw const (*tracked).function).read().into_bound(py));
+        drop((&raw const (*tracked).operation_ref).read().into_bound(py));
         let class = ffi::Py_TYPE(object);
         ffi::PyObject_GC_Del(object.cast());
         ffi::Py_DECREF(class.cast());
-    }
+        Ok(())
+    });
 }
 
 static METHODS: Table<[ffi::PyMethodDef; 2]> = Table([
-    raw::plain(
+    tables::plain(
         c"__reduce__",
         reduce,
         ffi::METH_NOARGS,
@@ -271,19 +269,19 @@ static METHODS: Table<[ffi::PyMethodDef; 2]> = Table([
 ]);
 
 static OFFSETS: Table<[ffi::PyMemberDef; 4]> = Table([
-    raw::offset(
+    tables::offset(
         c"__vectorcalloffset__",
         std::mem::offset_of!(TrackedFunction, vectorcall),
     ),
-    raw::offset(
+    tables::offset(
         c"__dictoffset__",
         std::mem::offset_of!(TrackedFunction, dict),
     ),
-    raw::offset(
+    tables::offset(
         c"__weaklistoffset__",
         std::mem::offset_of!(TrackedFunction, weak_references),
     ),
-    raw::LAST_MEMBER,
+    tables::LAST_MEMBER,
 ]);
 
 static PROPERTIES: Table<[ffi::PyGetSetDef; 2]> = Table([
@@ -294,7 +292,7 @@ static PROPERTIES: Table<[ffi::PyGetSetDef; 2]> = Table([
         doc: ptr::null(),
         closure: ptr::null_mut(),
     },
-    raw::LAST_PROPERTY,
+    tables::LAST_PROPERTY,
 ]);
 
 /// Makes the type; called once, when the module is loaded.
@@ -310,17 +308,17 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
                 | ffi::Py_TPFLAGS_HAVE_VECTORCALL
                 | ffi::Py_TPFLAGS_METHOD_DESCRIPTOR,
             &mut [
-                raw::slot(ffi::Py_tp_dealloc, dealloc as *const c_void),
-                raw::slot(ffi::Py_tp_traverse, traverse as *const c_void),
-                raw::slot(ffi::Py_tp_clear, clear as *const c_void),
-                raw::slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as *const c_void),
-                raw::slot(ffi::Py_tp_descr_get, bind as *const c_void),
-                raw::slot(ffi::Py_tp_getattro, attribute as *const c_void),
-                raw::slot(ffi::Py_tp_repr, repr as *const c_void),
-                raw::slot(ffi::Py_tp_methods, METHODS.0.as_ptr().cast()),
-                raw::slot(ffi::Py_tp_members, OFFSETS.0.as_ptr().cast()),
-                raw::slot(ffi::Py_tp_getset, PROPERTIES.0.as_ptr().cast()),
-                raw::END,
+                tables::slot(ffi::Py_tp_dealloc, dealloc as *const c_void),
+                tables::slot(ffi::Py_tp_traverse, traverse as *const c_void),
+                tables::slot(ffi::Py_tp_clear, clear as *const c_void),
+                tables::slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as *const c_void),
+                tables::slot(ffi::Py_tp_descr_get, bind as *const c_void),
+                tables::slot(ffi::Py_tp_getattro, get_attribute as *const c_void),
+                tables::slot(ffi::Py_tp_repr, repr as *const c_void),
+                tables::slot(ffi::Py_tp_methods, METHODS.0.as_ptr().cast()),
+                tables::slot(ffi::Py_tp_members, OFFSETS.0.as_ptr().cast()),
+                tables::slot(ffi::Py_tp_getset, PROPERTIES.0.as_ptr().cast()),
+                tables::END,
             ],
         )?;
     }

@@ -8,12 +8,13 @@ use nanospan_record::{Measured, Outcome, Seconds};
 use pyo3::{
     ffi, intern,
     prelude::*,
-    types::{PyDict, PyFloat, PyString, PyType},
+    types::{PyBool, PyDict, PyFloat, PyString, PyType},
 };
 
 use super::{
-    raw::{self, Table, borrowed, guarded},
+    raw::{Arguments, borrowed, guarded, none},
     span,
+    tables::{self, Table},
 };
 use crate::{
     arguments::{number, truth},
@@ -26,57 +27,24 @@ use crate::{
 // Every function below is called by CPython, attached, through a method descriptor, which checks
 // that the first argument is an instance of its class: that is what the SAFETY arguments refer to.
 
-/// An absent or None argument, else null.
+/// The receiver and the arguments of a METH_FASTCALL | METH_KEYWORDS method of `T`.
+///
+/// # Safety
+///
+/// They are what CPython passed to one, and outlive `'a`.
 #[inline]
-fn optional(argument: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: None exists as long as the interpreter.
-    if argument == unsafe { ffi::Py_None() } {
-        std::ptr::null_mut()
-    } else {
-        argument
-    }
-}
-
-/// Calls `then` with the operation called `name`, an object that stays alive meanwhile.
-#[inline]
-unsafe fn with_operation<'py, T>(
-    py: Python<'py>,
-    monitor: *mut ffi::PyObject,
-    name: *mut ffi::PyObject,
-    then: impl FnOnce(&Bound<'py, Operation>) -> PyResult<T>,
-) -> PyResult<T> {
-    // SAFETY: the caller passes a Monitor and a valid object; what the monitor remembers lives as long
-    // as the monitor, which the caller keeps.
+unsafe fn called<'a, T>(
+    receiver: &'a *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    keywords: *mut ffi::PyObject,
+) -> (Python<'a>, &'a Bound<'a, T>, Arguments<'a, 'a>) {
+    // SAFETY: the caller's.
     unsafe {
-        let monitor = borrowed(py, &monitor).cast_unchecked::<Monitor>().get();
-        if let Some(recent) = monitor.recent() {
-            let found = recent.find(py, name);
-            if !found.is_null() {
-                return then(borrowed(py, &found).cast_unchecked());
-            }
-        }
-        then(&monitor.operation_of(borrowed(py, &name))?)
+        let py = Python::assume_attached();
+        let receiver = borrowed(py, receiver).cast_unchecked();
+        (py, receiver, Arguments::of(py, args, count, keywords))
     }
-}
-
-/// A new span of `operation`, its metadata checked.
-#[inline]
-unsafe fn span_of(
-    py: Python<'_>,
-    operation: &Bound<'_, Operation>,
-    given: *mut ffi::PyObject,
-) -> PyResult<*mut ffi::PyObject> {
-    let given = optional(given);
-    if given.is_null() {
-        return Ok(span::new(operation, None)?.into_ptr());
-    }
-    // SAFETY: the caller passes a valid argument or null.
-    let given = unsafe { borrowed(py, &given) };
-    let made = match given.cast::<PyDict>() {
-        Ok(dict) => span::new(operation, Some(dict)),
-        Err(_) => span::new(operation, Some(&metadata::given(given)?)),
-    };
-    Ok(made?.into_ptr())
 }
 
 unsafe extern "C" fn track_operation(
@@ -86,20 +54,19 @@ unsafe extern "C" fn track_operation(
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let [name, given] = match count {
-                1 if keywords.is_null() => [*args, std::ptr::null_mut()],
-                2 if keywords.is_null() => [*args, *args.add(1)],
-                _ => {
-                    let names = ["operation", "metadata"];
-                    let count = usize::try_from(count)?;
-                    raw::arguments(py, "track_operation", names, 1, args, count, keywords)?
-                }
-            };
-            with_operation(py, monitor, name, |operation| span_of(py, operation, given))
-        })
-    }
+    let (py, monitor, arguments) = unsafe { called::<Monitor>(&monitor, args, count, keywords) };
+    guarded(py, || {
+        let (name, given) = match arguments.all_positional() {
+            Some([name]) => (name, None),
+            Some([name, given]) => (name, Some(given)),
+            _ => {
+                let ([name], [given]) =
+                    arguments.parse("track_operation", ["operation"], ["metadata"])?;
+                (name, given)
+            }
+        };
+        with_operation(monitor, name, |operation| span_of(operation, given))
+    })
 }
 
 unsafe extern "C" fn track(
@@ -109,14 +76,12 @@ unsafe extern "C" fn track(
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let count = usize::try_from(count)?;
-            let [given] = raw::arguments(py, "track", ["metadata"], 0, args, count, keywords)?;
-            let operation = borrowed(py, &operation).cast_unchecked::<Operation>();
-            span_of(py, operation, given)
-        })
-    }
+    let (py, operation, arguments) =
+        unsafe { called::<Operation>(&operation, args, count, keywords) };
+    guarded(py, || {
+        let ([], [given]) = arguments.parse("track", [], ["metadata"])?;
+        span_of(operation, given)
+    })
 }
 
 unsafe extern "C" fn record_metric(
@@ -126,20 +91,15 @@ unsafe extern "C" fn record_metric(
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let names = ["operation", "duration", "success", "metadata"];
-            let count = usize::try_from(count)?;
-            let [name, rest @ ..] =
-                raw::arguments(py, "record_metric", names, 2, args, count, keywords)?;
-            // Bad arguments are refused before a new name is taken in.
-            let sample = Sample::checked(py, rest, || names::check(borrowed(py, &name)))?;
-            with_operation(py, monitor, name, |operation| {
-                sample.record(py, operation.get())
-            })?;
-            Ok(raw::none())
-        })
-    }
+    let (py, monitor, arguments) = unsafe { called::<Monitor>(&monitor, args, count, keywords) };
+    guarded(py, || {
+        let (required, optional) = (["operation", "duration"], ["success", "metadata"]);
+        let ([name, duration], optional) = arguments.parse("record_metric", required, optional)?;
+        // Bad arguments are refused before a new name is taken in.
+        let sample = Sample::checked(duration, optional, || names::check(name))?;
+        with_operation(monitor, name, |operation| sample.record(operation))?;
+        Ok(none(py))
+    })
 }
 
 unsafe extern "C" fn record(
@@ -149,17 +109,45 @@ unsafe extern "C" fn record(
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let operation = borrowed(py, &operation).cast_unchecked::<Operation>().get();
-            let names = ["duration", "success", "metadata"];
-            let count = usize::try_from(count)?;
-            let given = raw::arguments(py, "record", names, 1, args, count, keywords)?;
-            let sample = Sample::checked(py, given, || Ok(operation.name(py)))?;
-            sample.record(py, operation)?;
-            Ok(raw::none())
-        })
+    let (py, operation, arguments) =
+        unsafe { called::<Operation>(&operation, args, count, keywords) };
+    guarded(py, || {
+        let optional = ["success", "metadata"];
+        let ([duration], optional) = arguments.parse("record", ["duration"], optional)?;
+        let sample = Sample::checked(duration, optional, || Ok(operation.get().name(py)))?;
+        sample.record(operation)?;
+        Ok(none(py))
+    })
+}
+
+/// Calls `then` with the operation called `name`.
+#[inline]
+fn with_operation<'py, T>(
+    monitor: &Bound<'py, Monitor>,
+    name: &Bound<'py, PyAny>,
+    then: impl FnOnce(&Bound<'py, Operation>) -> PyResult<T>,
+) -> PyResult<T> {
+    let monitor = monitor.get();
+    if let Some(found) = monitor.recent(name) {
+        return then(&found);
     }
+    then(&monitor.operation_of(name)?)
+}
+
+/// A new span of `operation`, its metadata checked.
+#[inline]
+fn span_of<'py>(
+    operation: &Bound<'py, Operation>,
+    given: Option<&Bound<'py, PyAny>>,
+) -> PyResult<*mut ffi::PyObject> {
+    let span = match given.filter(|given| !given.is_none()) {
+        None => span::new(operation, None),
+        Some(given) => match given.cast::<PyDict>() {
+            Ok(dict) => span::new(operation, Some(dict)),
+            Err(_) => span::new(operation, Some(&metadata::given(given)?)),
+        },
+    };
+    Ok(span?.into_ptr())
 }
 
 /// The arguments of a record.
@@ -172,51 +160,50 @@ struct Sample<'py> {
 impl<'py> Sample<'py> {
     /// Checks duration, success and metadata; `name` is asked for an error's sake only.
     #[inline]
-    unsafe fn checked<'a>(
-        py: Python<'py>,
-        [duration, success, given]: [*mut ffi::PyObject; 3],
+    fn checked<'a>(
+        duration: &Bound<'py, PyAny>,
+        [success, given]: [Option<&Bound<'py, PyAny>>; 2],
         name: impl Fn() -> PyResult<&'a Bound<'py, PyString>>,
     ) -> PyResult<Self>
     where
         'py: 'a,
     {
-        // SAFETY: the arguments are valid objects; True and False exist as long as the interpreter.
-        unsafe {
-            let asked = || match name() {
-                Ok(name) => format!("duration of operation {name:?}"),
-                Err(_) => "duration".to_owned(),
-            };
-            let duration = borrowed(py, &duration);
-            let seconds = match duration.cast_exact::<PyFloat>() {
-                Ok(float) => float.value(),
-                Err(_) => number(duration, asked)?,
-            };
-            let seconds = match Seconds::new(seconds) {
-                Ok(seconds) => seconds,
-                Err(refused) => return Err(error::to_python(&asked(), &refused)),
-            };
-            let outcome = if success.is_null() || success == ffi::Py_True() {
-                Outcome::Ok
-            } else if success == ffi::Py_False() || !truth(borrowed(py, &success))? {
-                Outcome::Error
-            } else {
-                Outcome::Ok
-            };
-            let given = optional(given);
-            let metadata = match given.is_null() {
-                true => None,
-                false => Some(metadata::given(borrowed(py, &given))?),
-            };
-            Ok(Self {
-                seconds,
-                outcome,
-                given: metadata.filter(|metadata| !metadata.is_empty()),
-            })
-        }
+        let asked = || match name() {
+            Ok(name) => format!("duration of operation {name:?}"),
+            Err(_) => "duration".to_owned(),
+        };
+        let seconds = match duration.cast_exact::<PyFloat>() {
+            Ok(float) => float.value(),
+            Err(_) => number(duration, asked)?,
+        };
+        let seconds = match Seconds::new(seconds) {
+            Ok(seconds) => seconds,
+            Err(refused) => return Err(error::to_python(&asked(), &refused)),
+        };
+        let succeeded = match success {
+            None => true,
+            Some(success) => match success.cast_exact::<PyBool>() {
+                Ok(success) => success.is_true(),
+                Err(_) => truth(success)?,
+            },
+        };
+        let metadata = match given.filter(|given| !given.is_none()) {
+            None => None,
+            Some(given) => Some(metadata::given(given)?),
+        };
+        Ok(Self {
+            seconds,
+            outcome: match succeeded {
+                true => Outcome::Ok,
+                false => Outcome::Error,
+            },
+            given: metadata.filter(|metadata| !metadata.is_empty()),
+        })
     }
 
     #[inline]
-    fn record(self, py: Python<'py>, operation: &Operation) -> PyResult<()> {
+    fn record(self, operation: &Bound<'py, Operation>) -> PyResult<()> {
+        let (py, operation) = (operation.py(), operation.get());
         let end = operation.core().clock().ticks();
         let duration = Measured::Seconds(self.seconds);
         if self.outcome == Outcome::Ok && self.given.is_none() {
@@ -227,7 +214,7 @@ impl<'py> Sample<'py> {
     }
 }
 
-static TRACK_OPERATION: Table<ffi::PyMethodDef> = Table(raw::fast_with_keywords(
+static TRACK_OPERATION: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
     c"track_operation",
     track_operation,
     c"track_operation($self, /, operation, metadata=None)\n--\n\n\
@@ -237,7 +224,7 @@ static TRACK_OPERATION: Table<ffi::PyMethodDef> = Table(raw::fast_with_keywords(
       Raises:\n    TypeError: If a type is wrong.\n    ValueError: If the name is empty.",
 ));
 
-static RECORD_METRIC: Table<ffi::PyMethodDef> = Table(raw::fast_with_keywords(
+static RECORD_METRIC: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
     c"record_metric",
     record_metric,
     c"record_metric($self, /, operation, duration, success=True, metadata=None)\n--\n\n\
@@ -250,14 +237,14 @@ static RECORD_METRIC: Table<ffi::PyMethodDef> = Table(raw::fast_with_keywords(
       ValueError: If the duration is negative, infinite or NaN, or the name is empty.",
 ));
 
-static TRACK: Table<ffi::PyMethodDef> = Table(raw::fast_with_keywords(
+static TRACK: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
     c"track",
     track,
     c"track($self, /, metadata=None)\n--\n\n\
       A new span of this operation, like `monitor.track_operation` without the look-up.",
 ));
 
-static RECORD: Table<ffi::PyMethodDef> = Table(raw::fast_with_keywords(
+static RECORD: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
     c"record",
     record,
     c"record($self, /, duration, success=True, metadata=None)\n--\n\n\

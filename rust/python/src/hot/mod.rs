@@ -2,20 +2,23 @@
 //!
 //! All unsafe code of the binding is in this folder. The rest of the crate calls it through safe functions.
 
-pub mod coroutine;
+mod coroutine;
+mod coroutine_type;
 pub mod dicts;
-pub mod done;
+mod done;
 pub mod doubles;
 pub mod exclusive;
-pub mod free_list;
+mod free_list;
 pub mod function;
-pub mod methods;
-pub mod name_cache;
-pub mod raw;
+mod methods;
+pub mod operations;
+mod raw;
+mod slot;
 pub mod span;
-pub mod span_type;
-pub mod step;
-pub mod stop;
+mod span_type;
+mod step;
+mod stop;
+mod tables;
 
 use pyo3::{prelude::*, types::PyModule};
 
@@ -25,7 +28,7 @@ pub fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
     step::initialise(py)?;
     module.add("Span", span_type::initialise(py)?)?;
     done::initialise(py)?;
-    coroutine::initialise(py)?;
+    coroutine_type::initialise(py)?;
     function::initialise(py)?;
     methods::initialise(py)
 }

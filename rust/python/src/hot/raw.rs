@@ -1,47 +1,193 @@
-//! The C interface under the few types and functions whose call overhead matters.
+//! From C to Rust and back: arguments become safe references, and answers become what CPython expects.
 //!
 //! PyO3's wrappers convert arguments and results, count attachments and look types up; on a path of a
-//! hundred nanoseconds that is a third of the whole. The types of `span`, `function` and `coroutine`
-//! and the functions of `methods` are therefore written against the C API, and everything they have
-//! in common is here.
+//! hundred nanoseconds that is a third of the whole. The functions of this folder are therefore written
+//! against the C API. Each decodes its arguments with what is here, and runs the rest, which is safe code,
+//! inside [`guarded`] or one of its relatives.
 
 use std::{
-    ffi::{CStr, c_void},
+    ffi::c_int,
+    marker::PhantomData,
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
-    ptr::{self, NonNull},
-    sync::atomic::{AtomicPtr, Ordering},
+    ptr,
 };
 
 use pyo3::{
+    Borrowed,
     exceptions::{PyRuntimeError, PyTypeError},
-    ffi,
+    ffi::{self, PySendResult},
     prelude::*,
-    types::{PyString, PyType},
+    types::{PyString, PyTuple},
 };
 
 /// Runs `body` as the body of a C function: an error or a panic becomes the Python error and NULL.
 ///
-/// # Safety
-///
-/// The calling thread is attached to the interpreter, as it is in every function that Python calls.
+/// A body that calls Python and gets NULL returns NULL: the Python error is set already.
 #[inline]
-pub unsafe fn guarded(
-    body: impl FnOnce(Python<'_>) -> PyResult<*mut ffi::PyObject>,
+pub fn guarded(
+    py: Python<'_>,
+    body: impl FnOnce() -> PyResult<*mut ffi::PyObject>,
 ) -> *mut ffi::PyObject {
-    // SAFETY: the caller vouches for the attachment, which outlasts this call.
-    let py = unsafe { Python::assume_attached() };
-    // The error is raised inside, so that no more than a pointer has to come out through memory.
-    let body = || body(py).unwrap_or_else(|error| raise(py, error));
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        let error = PyRuntimeError::new_err("a bug in nanospan; please report it");
-        raise(py, error)
-    })
+    // The error is raised inside, so that only a pointer has to come out through memory.
+    let body = || body().unwrap_or_else(|error| raise(py, error));
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| raise(py, bug()))
 }
 
 #[cold]
 fn raise(py: Python<'_>, error: PyErr) -> *mut ffi::PyObject {
     error.restore(py);
     ptr::null_mut()
+}
+
+#[cold]
+fn bug() -> PyErr {
+    PyRuntimeError::new_err("a bug in nanospan; please report it")
+}
+
+/// As [`guarded`], for slots that cannot raise: `tp_dealloc` and `tp_finalize`. What goes wrong is handed to
+/// `sys.unraisablehook`, and an exception that is being raised meanwhile stays the current one.
+#[inline]
+pub fn guarded_quietly(py: Python<'_>, body: impl FnOnce() -> PyResult<()>) {
+    let body = || body().unwrap_or_else(|error| report(py, error));
+    if catch_unwind(AssertUnwindSafe(body)).is_err() {
+        // Taking an exception that another panic left resumes that panic; then the hook is not called.
+        let _ = catch_unwind(AssertUnwindSafe(|| report(py, bug())));
+    }
+}
+
+#[cold]
+fn report(py: Python<'_>, error: PyErr) {
+    let pending = PyErr::take(py);
+    error.write_unraisable(py, None);
+    if let Some(pending) = pending {
+        pending.restore(py);
+    }
+}
+
+/// As [`guarded`], for `tp_traverse`, which must neither raise nor touch a count of references. What a
+/// panic left out counts as reachable, so that nothing is freed too early.
+#[inline]
+pub fn guarded_visit(body: impl FnOnce() -> c_int) -> c_int {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(0)
+}
+
+/// As [`guarded`], for `tp_clear`: an error or a panic becomes the Python error and -1.
+#[inline]
+pub fn guarded_clear(py: Python<'_>, body: impl FnOnce()) -> c_int {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(()) => 0,
+        Err(_) => {
+            raise(py, bug());
+            -1
+        }
+    }
+}
+
+/// What a step of an iterator or a coroutine came to.
+pub enum Progress<'py> {
+    Yielded(Bound<'py, PyAny>),
+    Returned(Bound<'py, PyAny>),
+    /// The Python error is set.
+    Raised,
+}
+
+/// As [`guarded`], for `am_send`: an error or a panic becomes the Python error and `PYGEN_ERROR`.
+///
+/// # Safety
+///
+/// `result` is a place for the result.
+#[inline]
+pub unsafe fn guarded_send<'py>(
+    py: Python<'py>,
+    result: *mut *mut ffi::PyObject,
+    body: impl FnOnce() -> PyResult<Progress<'py>>,
+) -> PySendResult {
+    let mut status = PySendResult::PYGEN_ERROR;
+    let value = guarded(py, || {
+        let (what, value) = match body()? {
+            Progress::Yielded(value) => (PySendResult::PYGEN_NEXT, value.into_ptr()),
+            Progress::Returned(value) => (PySendResult::PYGEN_RETURN, value.into_ptr()),
+            Progress::Raised => (PySendResult::PYGEN_ERROR, ptr::null_mut()),
+        };
+        status = what;
+        Ok(value)
+    });
+    // SAFETY: the caller's.
+    unsafe { *result = value };
+    status
+}
+
+/// NULL, as the answer of a function that leaves the current Python error as it is, for an absent value.
+#[inline]
+pub fn or_null(value: Option<Bound<'_, PyAny>>) -> *mut ffi::PyObject {
+    value.map_or(ptr::null_mut(), Bound::into_ptr)
+}
+
+/// A new reference to `None`.
+#[inline]
+pub fn none(py: Python<'_>) -> *mut ffi::PyObject {
+    py.None().into_ptr()
+}
+
+/// The object that CPython calls a function for, an instance of a type of this folder.
+pub struct Receiver<'py, T> {
+    py: Python<'py>,
+    object: *mut ffi::PyObject,
+    layout: PhantomData<&'py T>,
+}
+
+impl<'py, T> Receiver<'py, T> {
+    /// The receiver behind `object`.
+    ///
+    /// # Safety
+    ///
+    /// The thread is attached, and stays so during `'py`; `object` outlives `'py`, and is laid out as a
+    /// `T`, which is `repr(C)` and begins with an `ffi::PyObject`.
+    #[inline]
+    pub unsafe fn of(object: *mut ffi::PyObject) -> Self {
+        Self {
+            // SAFETY: the caller's.
+            py: unsafe { Python::assume_attached() },
+            object,
+            layout: PhantomData,
+        }
+    }
+
+    #[inline]
+    pub fn py(&self) -> Python<'py> {
+        self.py
+    }
+
+    /// The object as such.
+    #[inline]
+    pub fn object(&self) -> Borrowed<'py, 'py, PyAny> {
+        // SAFETY: `of` was promised a valid object that outlives 'py.
+        unsafe { Borrowed::from_ptr(self.py, self.object) }
+    }
+
+    /// A new reference to the object, as an answer.
+    #[inline]
+    pub fn itself(&self) -> *mut ffi::PyObject {
+        self.object().to_owned().into_ptr()
+    }
+}
+
+impl<T> Deref for Receiver<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `of` was promised a T.
+        unsafe { &*self.object.cast() }
+    }
+}
+
+/// A slot that answers with the object itself: `__iter__`, `__await__`.
+pub unsafe extern "C" fn itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: CPython calls this, attached, with a valid object.
+    let object = unsafe { Receiver::<ffi::PyObject>::of(object) };
+    guarded(object.py(), || Ok(object.itself()))
 }
 
 /// A reference to what `pointer` points to, for the time that the caller keeps it alive.
@@ -59,301 +205,197 @@ pub unsafe fn borrowed<'a, 'py>(
     unsafe { Bound::ref_from_ptr(py, pointer) }
 }
 
-/// A new reference to `None`.
+/// Positional arguments.
+///
+/// # Safety
+///
+/// `args` holds `count` valid objects that outlive `'a`; it may be null if there are none.
 #[inline]
-pub fn none() -> *mut ffi::PyObject {
-    // SAFETY: None exists as long as the interpreter.
-    unsafe {
-        let none = ffi::Py_None();
-        ffi::Py_INCREF(none);
-        none
+pub unsafe fn positional<'a, 'py>(
+    _: Python<'py>,
+    args: *const *mut ffi::PyObject,
+    count: usize,
+) -> &'a [Bound<'py, PyAny>] {
+    if count == 0 {
+        return &[];
     }
+    // SAFETY: as in `borrowed`, for each of them.
+    unsafe { std::slice::from_raw_parts(args.cast(), count) }
 }
 
-/// A type made once, when the module is loaded.
-pub struct RawType(AtomicPtr<ffi::PyTypeObject>);
+/// The arguments of a function that takes them by position and by name.
+#[derive(Clone, Copy)]
+pub struct Arguments<'a, 'py> {
+    positional: &'a [Bound<'py, PyAny>],
+    named: &'a [Bound<'py, PyAny>],
+    names: Option<Borrowed<'a, 'py, PyTuple>>,
+}
 
-impl RawType {
-    pub const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
+/// Arguments that must be there, and others that may be.
+pub type Parsed<'a, 'py, const R: usize, const O: usize> = (
+    [&'a Bound<'py, PyAny>; R],
+    [Option<&'a Bound<'py, PyAny>>; O],
+);
 
-    #[inline]
-    pub fn get(&self) -> *mut ffi::PyTypeObject {
-        // Relaxed: set while the module is imported, which happens before any use of what it exports.
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Makes the type from `slots` and keeps it for ever.
-    ///
+impl<'a, 'py> Arguments<'a, 'py> {
     /// # Safety
     ///
-    /// Each slot's function has the signature the slot asks for, `size` is that of a `repr(C)` struct
-    /// beginning with `ffi::PyObject`, and `name` and method tables are static.
-    pub unsafe fn make<'py>(
-        &self,
+    /// The arguments are those that CPython passed to a METH_FASTCALL | METH_KEYWORDS function, and outlive
+    /// `'a`.
+    #[inline]
+    pub unsafe fn of(
         py: Python<'py>,
-        name: &'static CStr,
-        size: usize,
-        flags: std::ffi::c_ulong,
-        slots: &mut [ffi::PyType_Slot],
-    ) -> PyResult<Bound<'py, PyType>> {
-        debug_assert!(slots.last().is_some_and(|slot| slot.slot == 0));
-        let mut spec = ffi::PyType_Spec {
-            name: name.as_ptr(),
-            basicsize: i32::try_from(size)?,
-            itemsize: 0,
-            #[allow(
-                clippy::cast_possible_truncation,
-                reason = "type flags are 32 bits wide"
-            )]
-            flags: (ffi::Py_TPFLAGS_DEFAULT
-                | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
-                | ffi::Py_TPFLAGS_IMMUTABLETYPE
-                | flags) as u32,
-            slots: slots.as_mut_ptr(),
-        };
-        // SAFETY: the caller vouches for the contents; PyType_FromSpec copies spec and slots.
-        let made = unsafe {
-            Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec))?
-                .cast_into_unchecked::<PyType>()
-        };
-        // SAFETY: nobody else knows the type yet.
-        unsafe { make_immortal(made.as_ptr()) };
-        self.0
-            .store(made.clone().into_ptr().cast(), Ordering::Relaxed);
-        Ok(made)
+        args: *const *mut ffi::PyObject,
+        count: ffi::Py_ssize_t,
+        keywords: *mut ffi::PyObject,
+    ) -> Self {
+        let count = count.cast_unsigned();
+        // SAFETY: behind the positional arguments stands one for each name in the tuple.
+        unsafe {
+            let names = Borrowed::from_ptr_or_opt(py, keywords)
+                .map(|names| names.cast_unchecked::<PyTuple>());
+            let named = match &names {
+                None => &[],
+                Some(names) => positional(py, args.add(count), names.len()),
+            };
+            Self {
+                positional: positional(py, args, count),
+                named,
+                names,
+            }
+        }
     }
-}
 
-/// Exempts an object that is never freed from counting references, where the count would be a cache
-/// line that all threads write to.
-///
-/// # Safety
-///
-/// The thread is attached, `object` is valid, and no other thread knows it.
-pub unsafe fn make_immortal(object: *mut ffi::PyObject) {
-    #[cfg(Py_GIL_DISABLED)]
-    // SAFETY: this is how CPython marks its own immortal objects (_Py_SetImmortal): the largest local
-    // count, no owner. Nobody else reads or writes the fields meanwhile.
-    unsafe {
-        (*object).ob_tid = 0;
-        (*object).ob_ref_local.store(u32::MAX, Ordering::Relaxed);
-        (*object).ob_ref_shared.store(0, Ordering::Relaxed);
+    /// The arguments by position, if there are no others.
+    #[inline]
+    pub fn all_positional(&self) -> Option<&'a [Bound<'py, PyAny>]> {
+        self.names.is_none().then_some(self.positional)
     }
-    #[cfg(not(Py_GIL_DISABLED))]
-    let _ = object;
-}
 
-/// A slot that holds a function or a table.
-pub const fn slot(number: std::ffi::c_int, pointer: *const c_void) -> ffi::PyType_Slot {
-    ffi::PyType_Slot {
-        slot: number,
-        pfunc: pointer.cast_mut(),
+    /// Those by position alone.
+    pub fn positional(&self) -> &'a [Bound<'py, PyAny>] {
+        self.positional
     }
-}
 
-/// The end of a slot table.
-pub const END: ffi::PyType_Slot = ffi::PyType_Slot {
-    slot: 0,
-    pfunc: ptr::null_mut(),
-};
-
-/// A method taking positional arguments as a C array.
-pub const fn fast(
-    name: &'static CStr,
-    function: ffi::PyCFunctionFast,
-    doc: &'static CStr,
-) -> ffi::PyMethodDef {
-    ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunctionFast: function,
-        },
-        ml_flags: ffi::METH_FASTCALL,
-        ml_doc: doc.as_ptr(),
+    /// Those by name.
+    pub fn named(&self) -> impl Iterator<Item = (Bound<'py, PyAny>, &'a Bound<'py, PyAny>)> {
+        let names = self.names.into_iter().flat_map(|names| names.to_owned());
+        names.zip(self.named)
     }
-}
 
-/// A method taking positional and keyword arguments as a C array.
-pub const fn fast_with_keywords(
-    name: &'static CStr,
-    function: ffi::PyCFunctionFastWithKeywords,
-    doc: &'static CStr,
-) -> ffi::PyMethodDef {
-    ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunctionFastWithKeywords: function,
-        },
-        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-        ml_doc: doc.as_ptr(),
-    }
-}
-
-/// A method without arguments, or with exactly one if `flags` says METH_O.
-pub const fn plain(
-    name: &'static CStr,
-    function: ffi::PyCFunction,
-    flags: std::ffi::c_int,
-    doc: &'static CStr,
-) -> ffi::PyMethodDef {
-    ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunction: function,
-        },
-        ml_flags: flags,
-        ml_doc: doc.as_ptr(),
-    }
-}
-
-/// A read-only property.
-pub const fn property(
-    name: &'static CStr,
-    get: ffi::getter,
-    doc: &'static CStr,
-) -> ffi::PyGetSetDef {
-    ffi::PyGetSetDef {
-        name: name.as_ptr(),
-        get: Some(get),
-        set: None,
-        doc: doc.as_ptr(),
-        closure: ptr::null_mut(),
-    }
-}
-
-/// The end of a table of properties.
-pub const LAST_PROPERTY: ffi::PyGetSetDef = ffi::PyGetSetDef {
-    name: ptr::null(),
-    get: None,
-    set: None,
-    doc: ptr::null(),
-    closure: ptr::null_mut(),
-};
-
-/// Says where in the struct CPython finds something.
-pub const fn offset(name: &'static CStr, at: usize) -> ffi::PyMemberDef {
-    ffi::PyMemberDef {
-        name: name.as_ptr(),
-        type_code: ffi::Py_T_PYSSIZET,
-        offset: at.cast_signed(),
-        flags: ffi::Py_READONLY,
-        doc: ptr::null(),
-    }
-}
-
-/// The end of a table of offsets.
-pub const LAST_MEMBER: ffi::PyMemberDef = ffi::PyMemberDef {
-    name: ptr::null(),
-    type_code: 0,
-    offset: 0,
-    flags: 0,
-    doc: ptr::null(),
-};
-
-/// A table that C code reads and nobody writes.
-#[repr(transparent)]
-pub struct Table<T>(pub T);
-
-// SAFETY: the tables hold pointers to static strings and functions; CPython only reads them.
-unsafe impl<T> Sync for Table<T> {}
-
-/// The arguments of a call, by position or by name: `N` of them at the most, absent ones null.
-///
-/// # Safety
-///
-/// The arguments are those that CPython passed to a METH_FASTCALL | METH_KEYWORDS function.
-pub unsafe fn arguments<const N: usize>(
-    py: Python<'_>,
-    function: &str,
-    names: [&str; N],
-    required: usize,
-    args: *const *mut ffi::PyObject,
-    positional: usize,
-    keywords: *mut ffi::PyObject,
-) -> PyResult<[*mut ffi::PyObject; N]> {
-    let mut given = [ptr::null_mut(); N];
-    if positional > N {
-        return Err(PyTypeError::new_err(format!(
-            "{function}() takes at most {N} arguments ({positional} given)"
-        )));
-    }
-    for (i, slot) in given.iter_mut().take(positional).enumerate() {
-        // SAFETY: the array holds `positional` arguments, then one for each keyword.
-        *slot = unsafe { *args.add(i) };
-    }
-    if !keywords.is_null() {
-        // SAFETY: CPython passes a tuple of str.
-        let keywords = unsafe { borrowed(py, &keywords) };
-        for (i, keyword) in keywords.try_iter()?.enumerate() {
-            let keyword = keyword?.cast_into::<PyString>()?;
-            let at = names.iter().position(|name| keyword == **name);
-            let slot = at.and_then(|at| given.get_mut(at)).ok_or_else(|| {
-                PyTypeError::new_err(format!(
+    /// The arguments called `required` and `optional`, in this order.
+    #[inline]
+    pub fn parse<const R: usize, const O: usize>(
+        &self,
+        function: &str,
+        required: [&str; R],
+        optional: [&str; O],
+    ) -> PyResult<Parsed<'a, 'py, R, O>> {
+        let (mut first, mut others) = ([None; R], [None; O]);
+        if self.positional.len() > R + O {
+            return Err(PyTypeError::new_err(format!(
+                "{function}() takes at most {} arguments, got {}",
+                R + O,
+                self.positional.len()
+            )));
+        }
+        let places = first.iter_mut().chain(&mut others);
+        for (place, argument) in places.zip(self.positional) {
+            *place = Some(argument);
+        }
+        for (keyword, argument) in self.named() {
+            let keyword = keyword.cast_into::<PyString>()?;
+            let places = first.iter_mut().chain(&mut others);
+            let mut named = required.iter().chain(&optional).zip(places);
+            let found = named.find(|(name, _)| keyword == ***name);
+            let Some((_, place)) = found else {
+                return Err(PyTypeError::new_err(format!(
                     "{function}() got an unexpected keyword argument {keyword:?}"
-                ))
-            })?;
-            if !slot.is_null() {
+                )));
+            };
+            if place.replace(argument).is_some() {
                 return Err(PyTypeError::new_err(format!(
                     "{function}() got multiple values for argument {keyword:?}"
                 )));
             }
-            // SAFETY: as above.
-            *slot = unsafe { *args.add(positional + i) };
         }
+        if let Some(missing) = first.iter().position(Option::is_none) {
+            return Err(PyTypeError::new_err(format!(
+                "{function}() missing required argument {:?}",
+                required[missing]
+            )));
+        }
+        Ok((first.map(|given| given.expect("checked above")), others))
     }
-    if let Some(missing) = given[..required]
-        .iter()
-        .position(|argument| argument.is_null())
-    {
-        return Err(PyTypeError::new_err(format!(
-            "{function}() missing required argument {:?}",
-            names[missing]
-        )));
-    }
-    Ok(given)
 }
 
-/// An owned reference in a raw struct, or nothing, that may be taken once by whoever comes first.
-pub struct Slot(AtomicPtr<ffi::PyObject>);
+/// The arguments of a vectorcall, to be passed on as they came, without a tuple being made.
+#[derive(Clone, Copy)]
+pub struct PassedOn<'a> {
+    args: *const *mut ffi::PyObject,
+    count: usize,
+    keywords: *mut ffi::PyObject,
+    valid: PhantomData<&'a ()>,
+}
 
-impl Slot {
-    /// Takes `object` over; null is nothing.
+impl PassedOn<'_> {
+    /// # Safety
+    ///
+    /// The arguments are those of a vectorcall, and outlive `'a`.
     #[inline]
-    pub const fn new(object: *mut ffi::PyObject) -> Self {
-        Self(AtomicPtr::new(object))
-    }
-
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        // Relaxed: whoever may call this owns or borrows the surrounding object already, and the
-        // reference was put in before that object was published.
-        self.0.load(Ordering::Relaxed).is_null()
-    }
-
-    /// What is in it, which stays there.
-    #[inline]
-    pub fn peek(&self) -> *mut ffi::PyObject {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Empties the slot.
-    #[inline]
-    pub fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        if self.is_empty() {
-            return None;
+    pub unsafe fn of(
+        args: *const *mut ffi::PyObject,
+        count: usize,
+        keywords: *mut ffi::PyObject,
+    ) -> Self {
+        Self {
+            args,
+            count,
+            keywords,
+            valid: PhantomData,
         }
-        // Relaxed: the pointee was published with the surrounding object; this only decides who owns the
-        // reference. The GIL decides it, too, without a locked instruction.
-        #[cfg(Py_GIL_DISABLED)]
-        let taken = self.0.swap(ptr::null_mut(), Ordering::Relaxed);
-        #[cfg(not(Py_GIL_DISABLED))]
-        let taken = self.peek();
-        #[cfg(not(Py_GIL_DISABLED))]
-        self.0.store(ptr::null_mut(), Ordering::Relaxed);
-        let taken = NonNull::new(taken)?;
-        // SAFETY: the slot owned this reference, and emptying it made it ours alone.
-        Some(unsafe { Bound::from_owned_ptr(py, taken.as_ptr()) })
+    }
+
+    /// Calls `function`: a Python function directly, which spares `PyObject_Vectorcall`'s look-up and its check
+    /// of the result. The wrapper's caller checks that result. `None` says that the Python error is set.
+    #[inline(always)]
+    pub fn call<'py>(&self, function: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        let Self {
+            args,
+            count,
+            keywords,
+            ..
+        } = *self;
+        let (py, function) = (function.py(), function.as_ptr());
+        // SAFETY: `of` was promised valid arguments, and the caller keeps the function; what is exactly a
+        // function is laid out as one. The result is a new reference or NULL.
+        unsafe {
+            if ffi::PyFunction_Check(function) != 0
+                && let Some(vectorcall) = (*function.cast::<ffi::PyFunctionObject>()).vectorcall
+            {
+                let result = vectorcall(function, args, count, keywords);
+                return Bound::from_owned_ptr_or_opt(py, result);
+            }
+            let result = ffi::PyObject_Vectorcall(function, args, count, keywords);
+            Bound::from_owned_ptr_or_opt(py, result)
+        }
+    }
+}
+
+/// The attribute `name` of `object` itself, else of what it wraps; `None` says that the Python error is set.
+pub fn attribute<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyAny>,
+    wrapped: &Bound<'py, PyAny>,
+) -> Option<Bound<'py, PyAny>> {
+    // SAFETY: object and name are valid; the result is a new reference or NULL, with the error set.
+    unsafe {
+        let own = ffi::PyObject_GenericGetAttr(object.as_ptr(), name.as_ptr());
+        if !own.is_null() || ffi::PyErr_ExceptionMatches(ffi::PyExc_AttributeError) == 0 {
+            return Bound::from_owned_ptr_or_opt(object.py(), own);
+        }
+        ffi::PyErr_Clear();
+        let found = ffi::PyObject_GetAttr(wrapped.as_ptr(), name.as_ptr());
+        Bound::from_owned_ptr_or_opt(object.py(), found)
     }
 }

@@ -17,35 +17,27 @@
 //! (`benches/rust`), on the machine that the README's table names. `async with` adds two awaits of something
 //! that is already done: the span itself on the way in, [`done`](super::done) on the way out; neither allocates.
 
-use std::{
-    ptr,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use nanospan_record::{Measured, Outcome};
 use pyo3::{exceptions::PyRuntimeError, ffi, prelude::*, types::PyDict};
 
-use super::{
-    exclusive::Exclusive,
-    free_list::FreeList,
-    raw::{RawType, Slot, borrowed},
-};
+use super::{exclusive::Exclusive, free_list::FreeList, slot::Slot, tables::RawType};
 use crate::{operation::Operation, outcome};
 
 pub static TYPE: RawType = RawType::new();
 static FREE: FreeList = FreeList::new();
 
 /// A span. Its atomics keep misuse from several threads at once harmless; a span belongs to one
-/// thread or task at a time, and whoever hands it on synchronises. All accesses are therefore Relaxed.
+/// thread or task at a time, and handing it on is the user's to synchronise. All accesses are therefore Relaxed.
 // Not tracked by the garbage collector, for speed: a span whose own metadata leads back to it is freed
 // when its sample leaves the window or is cleared, and one that was never finished is not.
 #[repr(C)]
 pub struct Span {
     head: ffi::PyObject,
-    // Owned, an `Operation`.
-    pub operation: *mut ffi::PyObject,
+    operation: Py<Operation>,
     // The caller's dict, never written to.
-    pub given: Slot,
+    given: Slot<PyDict>,
     // Ticks at the start; from the end on, the duration in nanoseconds.
     time: AtomicU64,
     state: AtomicU8,
@@ -73,22 +65,18 @@ pub fn new<'py>(
     operation: &Bound<'py, Operation>,
     given: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let given = given.map_or(ptr::null_mut(), Bound::as_ptr);
+    let py = operation.py();
     // SAFETY: the object is fresh or from the free list, in any case without owner; all fields are written
-    // before anybody sees it. Operation and metadata are valid, and their Bounds prove attachment.
+    // before anything else sees it.
     unsafe {
         let mut object = FREE.pop();
         if object.is_null() {
             object = ffi::PyObject_New(TYPE.get());
         }
-        if object.is_null() {
-            return Err(PyErr::fetch(operation.py()));
-        }
+        let made = Bound::from_owned_ptr_or_err(py, object)?;
         let span = object.cast::<Span>();
-        ffi::Py_INCREF(operation.as_ptr());
-        ffi::Py_XINCREF(given);
-        (&raw mut (*span).operation).write(operation.as_ptr());
-        (&raw mut (*span).given).write(Slot::new(given));
+        (&raw mut (*span).operation).write(operation.clone().unbind());
+        (&raw mut (*span).given).write(Slot::new(given.cloned()));
         (&raw mut (*span).time).write(AtomicU64::new(0));
         (&raw mut (*span).state).write(AtomicU8::new(NEW));
         (&raw mut (*span).has_details).write(AtomicBool::new(false));
@@ -96,47 +84,45 @@ pub fn new<'py>(
             added: None,
             failed: false,
         }));
-        Ok(Bound::from_owned_ptr(operation.py(), object))
+        Ok(made)
     }
 }
 
-pub unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: CPython calls this once, with the last reference gone. The thread is attached.
+/// Frees a span, once its last reference is gone.
+///
+/// # Safety
+///
+/// The thread is attached; `object` is a span without references, of which [`Span::clear`] was called.
+pub unsafe fn free(py: Python<'_>, object: *mut ffi::PyObject) {
+    // SAFETY: the caller's. The operation is given up once, and nothing reads the fields afterwards.
     unsafe {
-        let py = Python::assume_attached();
-        let span = object.cast::<Span>();
-        drop((*span).given.take(py));
-        if (*span).has_details.load(Ordering::Relaxed) {
-            let details = (*span).details.with(py, std::mem::take);
-            drop(details.added.map(|added| added.into_bound(py)));
-        }
-        if (*span).state() == ENTERED {
-            (*span).operation(py).abandon();
-        }
-        ffi::Py_DECREF((*span).operation);
+        let operation = (&raw const (*object.cast::<Span>()).operation).read();
+        drop(operation.into_bound(py));
         FREE.push(object);
     }
 }
 
 impl Span {
-    /// The span behind `object`.
-    ///
-    /// # Safety
-    ///
-    /// `object` is a span and outlives `'a`.
     #[inline]
-    pub unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
-        // SAFETY: instances of TYPE are made by `new` alone.
-        unsafe { &*object.cast() }
+    pub fn operation<'py>(&self, py: Python<'py>) -> &Bound<'py, Operation> {
+        self.operation.bind(py)
     }
 
+    /// The caller's metadata, unless the span has ended.
+    pub fn given<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyDict>> {
+        self.given.peek(py)
+    }
+
+    /// Gives up all but the operation, and the execution if it is under way.
     #[inline]
-    pub fn operation<'a>(&'a self, py: Python<'a>) -> &'a Operation {
-        // SAFETY: the span owns a reference to an Operation.
-        unsafe {
-            borrowed(py, &self.operation)
-                .cast_unchecked::<Operation>()
-                .get()
+    pub fn clear(&self, py: Python<'_>) {
+        drop(self.given.take(py));
+        if self.has_details.load(Ordering::Relaxed) {
+            let details = self.details.with(py, std::mem::take);
+            drop(details.added.map(|added| added.into_bound(py)));
+        }
+        if self.state() == ENTERED {
+            self.operation(py).get().abandon();
         }
     }
 
@@ -149,7 +135,7 @@ impl Span {
         if self.state() != NEW {
             return Err(self.misuse(py, "was already entered; call track_operation for each use"));
         }
-        let operation = self.operation(py);
+        let operation = self.operation(py).get();
         if !operation.enabled() {
             self.state.store(IDLE, Ordering::Relaxed);
             return Ok(());
@@ -161,7 +147,7 @@ impl Span {
 
     /// Ends the span and records it; `exception` is the type and the value that left the block.
     #[inline]
-    pub fn leave(&self, py: Python<'_>, exception: [*mut ffi::PyObject; 2]) -> PyResult<()> {
+    pub fn leave(&self, py: Python<'_>, exception: [&Bound<'_, PyAny>; 2]) -> PyResult<()> {
         if self.state() == IDLE {
             self.state.store(ENDED, Ordering::Relaxed);
             return Ok(());
@@ -171,8 +157,8 @@ impl Span {
 
     // Apart, so that leaving an idle span saves none of the registers that recording needs.
     #[inline(never)]
-    fn leave_timed(&self, py: Python<'_>, exception: [*mut ffi::PyObject; 2]) -> PyResult<()> {
-        let operation = self.operation(py);
+    fn leave_timed(&self, py: Python<'_>, exception: [&Bound<'_, PyAny>; 2]) -> PyResult<()> {
+        let operation = self.operation(py).get();
         if self.state() != ENTERED {
             return Err(self.misuse(py, "is not under way"));
         }
@@ -182,18 +168,14 @@ impl Span {
         let ns = clock.nanos_between(self.time.load(Ordering::Relaxed), end);
         self.time.store(ns, Ordering::Relaxed);
         let duration = Measured::Nanos(ns);
-        // SAFETY: None exists as long as the interpreter.
-        let failed = exception[0] != unsafe { ffi::Py_None() };
-        if failed || self.has_details.load(Ordering::Relaxed) {
+        if !exception[0].is_none() || self.has_details.load(Ordering::Relaxed) {
             return self.leave_with_details(py, end, duration, exception);
         }
         match self.given.take(py) {
             None => operation.record_plain(py, end, duration),
             Some(given) => {
-                // SAFETY: `new` is given dicts only.
-                let given = unsafe { given.cast_unchecked::<PyDict>() };
                 let kept = (!given.is_empty())
-                    .then(|| operation.copy(given))
+                    .then(|| operation.copy(&given))
                     .transpose()?;
                 operation.record(py, end, duration, Outcome::Ok, kept)
             }
@@ -206,31 +188,27 @@ impl Span {
         py: Python<'_>,
         end: u64,
         duration: Measured,
-        exception: [*mut ffi::PyObject; 2],
+        exception: [&Bound<'_, PyAny>; 2],
     ) -> PyResult<()> {
         let Details { added, failed } = self.details.with(py, std::mem::take);
-        // SAFETY: the caller of __exit__ keeps its arguments alive during the call.
-        let [class, value] = exception.each_ref().map(|e| unsafe { borrowed(py, e) });
+        let [class, value] = exception;
         let outcome = match class.is_none() {
             false => outcome::of_exception(class)?,
             true if failed => Outcome::Error,
             true => Outcome::Ok,
         };
-        let given = self
-            .given
-            .take(py)
-            .map(|given| given.cast_into())
-            .transpose()?;
+        let given = self.given.take(py);
         let added = added.map(|added| added.into_bound(py));
         let value = (!class.is_none()).then_some(value);
         let metadata = outcome::metadata(py, given.as_ref(), added.as_ref(), outcome, value)?;
         self.operation(py)
+            .get()
             .record(py, end, duration, outcome, metadata)
     }
 
     #[cold]
     fn misuse(&self, py: Python<'_>, what: &str) -> PyErr {
-        let name = self.operation(py).name(py);
+        let name = self.operation(py).get().name(py);
         PyRuntimeError::new_err(format!("the span of operation {name:?} {what}"))
     }
 
@@ -269,7 +247,7 @@ impl Span {
         match self.state() {
             NEW | IDLE => 0,
             ENTERED => {
-                let clock = self.operation(py).core().clock();
+                let clock = self.operation(py).get().core().clock();
                 clock.nanos_between(time, clock.ticks())
             }
             _ => time,

@@ -7,20 +7,38 @@ use pyo3::{
     exceptions::PyTypeError,
     ffi, intern,
     prelude::*,
-    types::{PyDict, PyString, PyType},
+    types::{PyDict, PyFloat, PyString, PyTuple, PyType},
 };
 
 use super::{
     done,
-    raw::{self, Table, borrowed, guarded},
-    span::{ENDED, NEW, Span, TYPE, dealloc},
+    raw::{
+        Arguments, Progress, Receiver, borrowed, guarded, guarded_quietly, guarded_send, none,
+        positional,
+    },
+    span::{self, ENDED, NEW, Span, TYPE},
     step::{self, Definition},
     stop,
+    tables::{self, Table},
 };
-use crate::{operation_ref::OperationRef, outcome};
+use crate::{bindings, operation_ref::OperationRef, outcome};
 
 // Every function below is called by CPython, attached, with a span as first argument and what its
 // slot or flags promise as the others: that is what the SAFETY arguments refer to.
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: see above.
+    let span = unsafe { Receiver::<Span>::of(object) };
+    guarded_quietly(span.py(), || {
+        span.clear(span.py());
+        Ok(())
+    });
+    // SAFETY: the last reference is gone.
+    guarded_quietly(span.py(), || unsafe {
+        span::free(span.py(), object);
+        Ok(())
+    });
+}
 
 unsafe extern "C" fn enter(
     object: *mut ffi::PyObject,
@@ -28,32 +46,28 @@ unsafe extern "C" fn enter(
     count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            if count != 0 {
-                let text = format!("entering a span takes no arguments ({count} given)");
-                return Err(PyTypeError::new_err(text));
-            }
-            Span::of(object).enter(py)?;
-            ffi::Py_INCREF(object);
-            Ok(object)
-        })
-    }
+    let span = unsafe { Receiver::<Span>::of(object) };
+    guarded(span.py(), || {
+        if count != 0 {
+            return Err(PyTypeError::new_err(format!(
+                "entering a span takes no arguments, got {count}"
+            )));
+        }
+        span.enter(span.py())?;
+        Ok(span.itself())
+    })
 }
 
 /// The type and the value of the exception that left the block, from `__exit__`'s arguments.
 #[inline]
-unsafe fn exception(
-    args: *mut *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-) -> PyResult<[*mut ffi::PyObject; 2]> {
-    if count != 3 {
-        return Err(PyTypeError::new_err(format!(
-            "exit takes the exception's type, value and traceback ({count} arguments given)"
-        )));
+fn exception<'a, 'py>(args: &'a [Bound<'py, PyAny>]) -> PyResult<[&'a Bound<'py, PyAny>; 2]> {
+    match args {
+        [class, value, _] => Ok([class, value]),
+        _ => Err(PyTypeError::new_err(format!(
+            "leaving a span takes the exception's type, value and traceback, got {} arguments",
+            args.len()
+        ))),
     }
-    // SAFETY: there are three.
-    Ok(unsafe { [*args, *args.add(1)] })
 }
 
 unsafe extern "C" fn exit(
@@ -62,12 +76,11 @@ unsafe extern "C" fn exit(
     count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            Span::of(object).leave(py, exception(args, count)?)?;
-            Ok(raw::none())
-        })
-    }
+    let (span, args) = unsafe { leaving(object, args, count) };
+    guarded(span.py(), || {
+        span.leave(span.py(), exception(args)?)?;
+        Ok(none(span.py()))
+    })
 }
 
 unsafe extern "C" fn aexit(
@@ -76,34 +89,53 @@ unsafe extern "C" fn aexit(
     count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
+    let (span, args) = unsafe { leaving(object, args, count) };
+    guarded(span.py(), || {
+        span.leave(span.py(), exception(args)?)?;
+        stop::forget(&span.object());
+        Ok(done::new_reference(span.py()).into_ptr())
+    })
+}
+
+/// The span and the arguments of a METH_FASTCALL function.
+///
+/// # Safety
+///
+/// They are what CPython passed to one, and outlive `'a`.
+#[inline]
+unsafe fn leaving<'a>(
+    object: *mut ffi::PyObject,
+    args: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> (Receiver<'a, Span>, &'a [Bound<'a, PyAny>]) {
+    // SAFETY: the caller's.
     unsafe {
-        guarded(|py| {
-            Span::of(object).leave(py, exception(args, count)?)?;
-            stop::forget(object);
-            Ok(done::new_reference())
-        })
+        let span = Receiver::<Span>::of(object);
+        let args = positional(span.py(), args, count.cast_unsigned());
+        (span, args)
     }
 }
 
 /// `__await__`: an entered span is what `__aenter__` returned, and is its own iterator.
 unsafe extern "C" fn awaited(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|_| {
-            if Span::of(object).state() == NEW {
-                let text = "a span is entered with `with` or `async with`, not awaited";
-                return Err(PyTypeError::new_err(text));
-            }
-            ffi::Py_INCREF(object);
-            Ok(object)
-        })
-    }
+    let span = unsafe { Receiver::<Span>::of(object) };
+    guarded(span.py(), || {
+        if span.state() == NEW {
+            let text = "a span must be entered with `with` or `async with`; it cannot be awaited";
+            return Err(PyTypeError::new_err(text));
+        }
+        Ok(span.itself())
+    })
 }
 
 unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe { stop::iteration_shortly(object) };
-    ptr::null_mut()
+    let span = unsafe { Receiver::<Span>::of(object) };
+    guarded(span.py(), || {
+        stop::iteration_shortly(&span.object());
+        Ok(ptr::null_mut())
+    })
 }
 
 unsafe extern "C" fn send(
@@ -113,10 +145,11 @@ unsafe extern "C" fn send(
 ) -> ffi::PySendResult {
     // SAFETY: see above; CPython passes a place for the result.
     unsafe {
-        ffi::Py_INCREF(object);
-        *result = object;
+        let span = Receiver::<Span>::of(object);
+        guarded_send(span.py(), result, || {
+            Ok(Progress::Returned(span.object().to_owned()))
+        })
     }
-    ffi::PySendResult::PYGEN_RETURN
 }
 
 unsafe extern "C" fn set(
@@ -125,22 +158,22 @@ unsafe extern "C" fn set(
     count: ffi::Py_ssize_t,
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: see above; the values stand behind the positional arguments, of which there are none.
-    unsafe {
-        guarded(|py| {
-            if count != 0 {
-                return Err(PyTypeError::new_err("set() takes keyword arguments only"));
-            }
-            let items = PyDict::new(py);
-            if !keywords.is_null() {
-                for (i, keyword) in borrowed(py, &keywords).try_iter()?.enumerate() {
-                    items.set_item(keyword?, borrowed(py, &*args.add(i)))?;
-                }
-            }
-            Span::of(object).add(py, false, Some(&items))?;
-            Ok(raw::none())
-        })
-    }
+    // SAFETY: see above.
+    let (span, arguments) = unsafe { called(object, args, count, keywords) };
+    let py = span.py();
+    guarded(py, || {
+        if !arguments.positional().is_empty() {
+            return Err(PyTypeError::new_err(
+                "set() takes keyword arguments only: span.set(rows=3)",
+            ));
+        }
+        let items = PyDict::new(py);
+        for (keyword, value) in arguments.named() {
+            items.set_item(keyword, value)?;
+        }
+        span.add(py, false, Some(&items))?;
+        Ok(none(py))
+    })
 }
 
 unsafe extern "C" fn fail(
@@ -150,22 +183,40 @@ unsafe extern "C" fn fail(
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
+    let (span, arguments) = unsafe { called(object, args, count, keywords) };
+    let py = span.py();
+    guarded(py, || {
+        let ([], [error]) = arguments.parse("fail", [], ["error"])?;
+        let items = match error.filter(|error| !error.is_none()) {
+            None => None,
+            Some(error) => {
+                let items = PyDict::new(py);
+                items.set_item(intern!(py, "error"), outcome::text_of(error))?;
+                Some(items)
+            }
+        };
+        span.add(py, true, items.as_ref())?;
+        Ok(none(py))
+    })
+}
+
+/// The span and the arguments of a METH_FASTCALL | METH_KEYWORDS function.
+///
+/// # Safety
+///
+/// They are what CPython passed to one, and outlive `'a`.
+#[inline]
+unsafe fn called<'a>(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    keywords: *mut ffi::PyObject,
+) -> (Receiver<'a, Span>, Arguments<'a, 'a>) {
+    // SAFETY: the caller's.
     unsafe {
-        guarded(|py| {
-            let count = usize::try_from(count)?;
-            let [error] = raw::arguments(py, "fail", ["error"], 0, args, count, keywords)?;
-            let items = match error.is_null() || error == ffi::Py_None() {
-                true => None,
-                false => {
-                    let items = PyDict::new(py);
-                    let text = outcome::text_of(borrowed(py, &error));
-                    items.set_item(intern!(py, "error"), text)?;
-                    Some(items)
-                }
-            };
-            Span::of(object).add(py, true, items.as_ref())?;
-            Ok(raw::none())
-        })
+        let span = Receiver::<Span>::of(object);
+        let arguments = Arguments::of(span.py(), args, count, keywords);
+        (span, arguments)
     }
 }
 
@@ -175,57 +226,58 @@ unsafe extern "C" fn decorate(
     args: *mut ffi::PyObject,
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let arguments = borrowed(py, &args);
-            if !keywords.is_null() || arguments.len()? != 1 {
-                let text = "a span decorates one function: @monitor.track_operation(name)";
-                return Err(PyTypeError::new_err(text));
-            }
-            let span = Span::of(object);
-            let given = span.given.peek();
-            let metadata = (!given.is_null()).then(|| borrowed(py, &given).clone());
-            let source = OperationRef::fixed(borrowed(py, &span.operation), metadata)?;
-            let decorated = py
-                .import(intern!(py, "nanospan.tracking"))?
-                .call_method1(intern!(py, "decorate"), (arguments.get_item(0)?, source))?;
-            Ok(decorated.into_ptr())
-        })
-    }
+    // SAFETY: see above; the arguments are a tuple, and keywords a dict or null.
+    let (span, args) = unsafe {
+        let span = Receiver::<Span>::of(object);
+        let args = borrowed(span.py(), &args).cast_unchecked::<PyTuple>();
+        (span, args)
+    };
+    let py = span.py();
+    guarded(py, || {
+        if !keywords.is_null() || args.len() != 1 {
+            let text = "a span decorates one function: @monitor.track_operation(name)";
+            return Err(PyTypeError::new_err(text));
+        }
+        let operation_ref = OperationRef::fixed(span.operation(py), span.given(py));
+        let bindings = bindings::get(py)?;
+        let arguments = (args.get_item(0)?, operation_ref);
+        Ok(bindings.decorate.bind(py).call1(arguments)?.into_ptr())
+    })
 }
 
 unsafe extern "C" fn elapsed(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let seconds = Measured::Nanos(Span::of(object).elapsed_ns(py)).seconds();
-            Ok(ffi::PyFloat_FromDouble(seconds))
-        })
-    }
+    let span = unsafe { Receiver::<Span>::of(object) };
+    guarded(span.py(), || {
+        let seconds = Measured::Nanos(span.elapsed_ns(span.py())).seconds();
+        Ok(PyFloat::new(span.py(), seconds).into_any().into_ptr())
+    })
 }
 
 unsafe extern "C" fn name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe { guarded(|py| Ok(Span::of(object).operation(py).name(py).clone().into_ptr())) }
+    let span = unsafe { Receiver::<Span>::of(object) };
+    let py = span.py();
+    guarded(py, || {
+        Ok(span.operation(py).get().name(py).clone().into_ptr())
+    })
 }
 
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        guarded(|py| {
-            let span = Span::of(object);
-            let state = match span.state() {
-                NEW => "new",
-                ENDED => "ended",
-                _ => "under way",
-            };
-            let name = span.operation(py).name(py);
-            let seconds = Measured::Nanos(span.elapsed_ns(py)).seconds();
-            let text = format!("<Span of {name:?}, {state}, {seconds:.6} s>");
-            Ok(PyString::new(py, &text).into_any().into_ptr())
-        })
-    }
+    let span = unsafe { Receiver::<Span>::of(object) };
+    let py = span.py();
+    guarded(py, || {
+        let state = match span.state() {
+            NEW => "new",
+            ENDED => "ended",
+            _ => "under way",
+        };
+        let name = span.operation(py).get().name(py);
+        let seconds = Measured::Nanos(span.elapsed_ns(py)).seconds();
+        let text = format!("<Span of {name:?}, {state}, {seconds:.6} s>");
+        Ok(PyString::new(py, &text).into_any().into_ptr())
+    })
 }
 
 static STEPS: [Definition; 4] = [
@@ -244,29 +296,29 @@ static STEPS: [Definition; 4] = [
 ];
 
 static METHODS: Table<[ffi::PyMethodDef; 3]> = Table([
-    raw::fast_with_keywords(
+    tables::fast_with_keywords(
         c"set",
         set,
         c"set($self, /, **metadata)\n--\n\n\
-          Adds metadata to this execution's sample; works until the block ends.",
+          Add metadata to this execution's sample; works until the block ends.",
     ),
-    raw::fast_with_keywords(
+    tables::fast_with_keywords(
         c"fail",
         fail,
         c"fail($self, /, error=None)\n--\n\n\
-          Marks this execution unsuccessful without an exception; works until the block ends.",
+          Mark this execution unsuccessful without an exception; works until the block ends.",
     ),
     ffi::PyMethodDef::zeroed(),
 ]);
 
 static PROPERTIES: Table<[ffi::PyGetSetDef; 3]> = Table([
-    raw::property(
+    tables::property(
         c"elapsed",
         elapsed,
         c"Seconds since the block was entered, or how long it took; 0.0 before, and while disabled.",
     ),
-    raw::property(c"operation", name, c"The operation's name."),
-    raw::LAST_PROPERTY,
+    tables::property(c"operation", name, c"The operation's name."),
+    tables::LAST_PROPERTY,
 ]);
 
 /// Makes the type; called once, when the module is loaded.
@@ -282,16 +334,16 @@ pub fn initialise(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
             size_of::<Span>(),
             0,
             &mut [
-                raw::slot(ffi::Py_tp_doc, doc.as_ptr().cast()),
-                raw::slot(ffi::Py_tp_dealloc, dealloc as *const c_void),
-                raw::slot(ffi::Py_tp_methods, METHODS.0.as_ptr().cast()),
-                raw::slot(ffi::Py_tp_getset, PROPERTIES.0.as_ptr().cast()),
-                raw::slot(ffi::Py_tp_repr, repr as *const c_void),
-                raw::slot(ffi::Py_tp_call, decorate as *const c_void),
-                raw::slot(ffi::Py_am_await, awaited as *const c_void),
-                raw::slot(ffi::Py_am_send, send as *const c_void),
-                raw::slot(ffi::Py_tp_iternext, next as *const c_void),
-                raw::END,
+                tables::slot(ffi::Py_tp_doc, doc.as_ptr().cast()),
+                tables::slot(ffi::Py_tp_dealloc, dealloc as *const c_void),
+                tables::slot(ffi::Py_tp_methods, METHODS.0.as_ptr().cast()),
+                tables::slot(ffi::Py_tp_getset, PROPERTIES.0.as_ptr().cast()),
+                tables::slot(ffi::Py_tp_repr, repr as *const c_void),
+                tables::slot(ffi::Py_tp_call, decorate as *const c_void),
+                tables::slot(ffi::Py_am_await, awaited as *const c_void),
+                tables::slot(ffi::Py_am_send, send as *const c_void),
+                tables::slot(ffi::Py_tp_iternext, next as *const c_void),
+                tables::END,
             ],
         )?
     };

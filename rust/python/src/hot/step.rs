@@ -6,11 +6,17 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
-use pyo3::{exceptions::PyTypeError, ffi, prelude::*, types::PyType};
+use pyo3::{
+    exceptions::PyTypeError,
+    ffi,
+    prelude::*,
+    types::{PyString, PyType},
+};
 
 use super::{
     free_list::FreeList,
-    raw::{self, RawType, Table, guarded},
+    raw::{Receiver, borrowed, guarded, guarded_quietly},
+    tables::{self, RawType, Table},
 };
 
 static STEP: RawType = RawType::new();
@@ -31,7 +37,7 @@ impl Definition {
         doc: &'static CStr,
     ) -> Self {
         Self {
-            method: Table(raw::fast(name, function, doc)),
+            method: Table(tables::fast(name, function, doc)),
             function,
             free: FreeList::new(),
         }
@@ -46,36 +52,35 @@ struct Step {
     definition: &'static Definition,
     class: *mut ffi::PyTypeObject,
     // The built-in method, which knows its name, documentation and signature.
-    method: *mut ffi::PyObject,
+    method: Py<PyAny>,
 }
 
 /// A step bound to an instance.
 #[repr(C)]
-struct Bound {
+struct BoundStep {
     head: ffi::PyObject,
     vectorcall: ffi::vectorcallfunc,
     step: &'static Step,
-    // Owned.
-    instance: *mut ffi::PyObject,
+    instance: Py<PyAny>,
 }
 
-/// Adds the method to `class`, which nobody knows yet and which is never freed.
-pub fn install(class: &pyo3::Bound<'_, PyType>, definition: &'static Definition) -> PyResult<()> {
+/// Adds the method to `class`, which is not published yet, and is never freed.
+pub fn install(class: &Bound<'_, PyType>, definition: &'static Definition) -> PyResult<()> {
     let py = class.py();
-    // SAFETY: all fields are written before anybody sees the object, which is never freed. The class is unknown to other
+    // SAFETY: all fields are written before anything else sees the object, which is never freed. The class is unknown to other
     // threads, so that its dict is ours.
     unsafe {
         let class = class.as_type_ptr();
         let method = ffi::PyDescr_NewMethod(class, (&raw const definition.method.0).cast_mut());
-        let method = pyo3::Bound::from_owned_ptr_or_err(py, method)?;
+        let method = Bound::from_owned_ptr_or_err(py, method)?;
         let object = ffi::PyObject_New::<ffi::PyObject>(STEP.get());
-        let made = pyo3::Bound::from_owned_ptr_or_err(py, object)?;
+        let made = Bound::from_owned_ptr_or_err(py, object)?;
         let step = object.cast::<Step>();
         (&raw mut (*step).vectorcall).write(call);
         (&raw mut (*step).definition).write(definition);
         (&raw mut (*step).class).write(class);
-        (&raw mut (*step).method).write(method.into_ptr());
-        raw::make_immortal(made.as_ptr());
+        (&raw mut (*step).method).write(method.unbind());
+        tables::make_immortal(made.as_ptr());
         let name = definition.method.0.ml_name;
         if ffi::PyDict_SetItemString((*class).tp_dict, name, made.into_ptr()) != 0 {
             return Err(PyErr::fetch(py));
@@ -85,20 +90,27 @@ pub fn install(class: &pyo3::Bound<'_, PyType>, definition: &'static Definition)
     Ok(())
 }
 
-// Every function below is called by CPython, attached, with a Step or a Bound as first argument and what its
+// Every function below is called by CPython, attached, with a Step or a BoundStep as first argument and what its
 // slot promises as the others: that is what the SAFETY arguments refer to.
 
 #[cold]
-unsafe fn refused(text: &str) -> *mut ffi::PyObject {
-    // SAFETY: see above.
-    unsafe { guarded(|_| Err(PyTypeError::new_err(text.to_owned()))) }
+fn refused(text: &'static str) -> PyErr {
+    PyTypeError::new_err(text)
 }
 
-/// Whether keyword arguments were given.
+/// Raises TypeError if keyword arguments were given.
+///
+/// # Safety
+///
+/// `keywords` is what CPython passed to a vectorcall.
 #[inline]
-unsafe fn any(keywords: *mut ffi::PyObject) -> bool {
+unsafe fn no(keywords: *mut ffi::PyObject) -> PyResult<()> {
     // SAFETY: CPython passes a tuple or null.
-    !keywords.is_null() && unsafe { ffi::PyTuple_GET_SIZE(keywords) > 0 }
+    if keywords.is_null() || unsafe { ffi::PyTuple_GET_SIZE(keywords) } == 0 {
+        Ok(())
+    } else {
+        Err(refused("this method takes no keyword arguments"))
+    }
 }
 
 /// `step(instance, ...)`.
@@ -108,18 +120,23 @@ unsafe extern "C" fn call(
     count: usize,
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    let step = unsafe { Receiver::<Step>::of(object) };
     // SAFETY: see above; the first argument is checked to be an instance.
-    unsafe {
-        let step = &*object.cast::<Step>();
+    guarded(step.py(), || unsafe {
         let count = ffi::PyVectorcall_NARGS(count);
         if count == 0 || ffi::PyObject_TypeCheck(*args, step.class) == 0 {
-            return refused("this method needs an instance of its class as first argument");
+            return Err(refused(
+                "this method needs an instance of its class as first argument",
+            ));
         }
-        if any(keywords) {
-            return refused("this method takes no keyword arguments");
-        }
-        (step.definition.function)(*args, args.add(1).cast_mut(), count - 1)
-    }
+        no(keywords)?;
+        Ok((step.definition.function)(
+            *args,
+            args.add(1).cast_mut(),
+            count - 1,
+        ))
+    })
 }
 
 /// `__get__`.
@@ -128,29 +145,42 @@ unsafe extern "C" fn bind(
     instance: *mut ffi::PyObject,
     _: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: see above. The step is never freed; what comes from the free list was bound to this step before.
-    unsafe {
-        let step = &*object.cast::<Step>();
-        if instance.is_null() {
-            ffi::Py_INCREF(object);
-            return object;
-        }
-        if ffi::PyObject_TypeCheck(instance, step.class) == 0 {
-            return refused("this method belongs to instances of another class");
-        }
-        let mut bound = step.definition.free.pop();
-        if bound.is_null() {
-            bound = ffi::PyObject_New(BOUND.get());
-            if bound.is_null() {
-                return bound;
+    // SAFETY: see above. The step is never freed.
+    let (step, py): (&'static Step, _) =
+        unsafe { (&*object.cast(), Receiver::<Step>::of(object).py()) };
+    guarded(py, || {
+        // SAFETY: see above.
+        let instance = unsafe {
+            if instance.is_null() {
+                return Ok(borrowed(py, &object).clone().into_ptr());
             }
-            let new = bound.cast::<Bound>();
+            borrowed(py, &instance)
+        };
+        bound(step, instance)
+    })
+}
+
+#[inline]
+fn bound(step: &'static Step, instance: &Bound<'_, PyAny>) -> PyResult<*mut ffi::PyObject> {
+    // SAFETY: the object is fresh, or from the free list and was bound to this step before; all other fields
+    // are written before anything else sees it.
+    unsafe {
+        if ffi::PyObject_TypeCheck(instance.as_ptr(), step.class) == 0 {
+            return Err(refused("this method belongs to instances of another class"));
+        }
+        let mut object = step.definition.free.pop();
+        if object.is_null() {
+            object = ffi::PyObject_New(BOUND.get());
+            if object.is_null() {
+                return Ok(object);
+            }
+            let new = object.cast::<BoundStep>();
             (&raw mut (*new).vectorcall).write(call_bound);
             (&raw mut (*new).step).write(step);
         }
-        ffi::Py_INCREF(instance);
-        (&raw mut (*bound.cast::<Bound>()).instance).write(instance);
-        bound
+        let instance = instance.clone().unbind();
+        (&raw mut (*object.cast::<BoundStep>()).instance).write(instance);
+        Ok(object)
     }
 }
 
@@ -160,25 +190,29 @@ unsafe extern "C" fn call_bound(
     count: usize,
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    let bound = unsafe { Receiver::<BoundStep>::of(object) };
     // SAFETY: see above; `bind` checked the instance.
-    unsafe {
-        let bound = &*object.cast::<Bound>();
-        if any(keywords) {
-            return refused("this method takes no keyword arguments");
-        }
+    guarded(bound.py(), || unsafe {
+        no(keywords)?;
         let count = ffi::PyVectorcall_NARGS(count);
-        (bound.step.definition.function)(bound.instance, args.cast_mut(), count)
-    }
+        let function = bound.step.definition.function;
+        Ok(function(bound.instance.as_ptr(), args.cast_mut(), count))
+    })
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: CPython calls this once, with the last reference gone.
-    unsafe {
-        let bound = object.cast::<Bound>();
-        let (instance, step) = ((*bound).instance, (*bound).step);
-        step.definition.free.push(object);
-        ffi::Py_DECREF(instance);
-    }
+    // SAFETY: see above.
+    let bound = unsafe { Receiver::<BoundStep>::of(object) };
+    let py = bound.py();
+    // SAFETY: the last reference is gone, so that the instance is given up once. The object is pushed first:
+    // what giving the instance up runs may bind again.
+    guarded_quietly(py, || unsafe {
+        let instance = (&raw const bound.instance).read();
+        bound.step.definition.free.push(object);
+        drop(instance.into_bound(py));
+        Ok(())
+    });
 }
 
 /// An attribute of the method that is wrapped; the closure is its name.
@@ -186,29 +220,33 @@ unsafe extern "C" fn of_method(
     object: *mut ffi::PyObject,
     name: *mut c_void,
 ) -> *mut ffi::PyObject {
-    // SAFETY: see above; the closures below are static strings.
-    unsafe {
-        let method = match ffi::Py_TYPE(object) == BOUND.get() {
-            true => (*object.cast::<Bound>()).step.method,
-            false => (*object.cast::<Step>()).method,
+    // SAFETY: see above; the closures below are static strings of ASCII.
+    let (py, method, name) = unsafe {
+        let step = match ffi::Py_TYPE(object) == BOUND.get() {
+            true => (*object.cast::<BoundStep>()).step,
+            false => &*object.cast::<Step>(),
         };
-        ffi::PyObject_GetAttrString(method, name.cast::<c_char>())
-    }
+        let py = Receiver::<Step>::of(object).py();
+        (py, &step.method, CStr::from_ptr(name.cast::<c_char>()))
+    };
+    guarded(py, || {
+        let name = PyString::new(py, &name.to_string_lossy());
+        Ok(method.bind(py).getattr(name)?.into_ptr())
+    })
 }
 
 unsafe extern "C" fn instance(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: see above.
-    unsafe {
-        let instance = (*object.cast::<Bound>()).instance;
-        ffi::Py_INCREF(instance);
-        instance
-    }
+    let bound = unsafe { Receiver::<BoundStep>::of(object) };
+    guarded(bound.py(), || {
+        Ok(bound.instance.clone_ref(bound.py()).into_ptr())
+    })
 }
 
 const fn forwarded(name: &'static CStr) -> ffi::PyGetSetDef {
     ffi::PyGetSetDef {
         closure: name.as_ptr().cast_mut().cast(),
-        ..raw::property(name, of_method, c"")
+        ..tables::property(name, of_method, c"")
     }
 }
 
@@ -217,7 +255,7 @@ static STEP_PROPERTIES: Table<[ffi::PyGetSetDef; 5]> = Table([
     forwarded(c"__qualname__"),
     forwarded(c"__doc__"),
     forwarded(c"__text_signature__"),
-    raw::LAST_PROPERTY,
+    tables::LAST_PROPERTY,
 ]);
 
 static BOUND_PROPERTIES: Table<[ffi::PyGetSetDef; 6]> = Table([
@@ -225,24 +263,24 @@ static BOUND_PROPERTIES: Table<[ffi::PyGetSetDef; 6]> = Table([
     forwarded(c"__qualname__"),
     forwarded(c"__doc__"),
     forwarded(c"__text_signature__"),
-    raw::property(c"__self__", instance, c""),
-    raw::LAST_PROPERTY,
+    tables::property(c"__self__", instance, c""),
+    tables::LAST_PROPERTY,
 ]);
 
 static STEP_OFFSETS: Table<[ffi::PyMemberDef; 2]> = Table([
-    raw::offset(
+    tables::offset(
         c"__vectorcalloffset__",
         std::mem::offset_of!(Step, vectorcall),
     ),
-    raw::LAST_MEMBER,
+    tables::LAST_MEMBER,
 ]);
 
 static BOUND_OFFSETS: Table<[ffi::PyMemberDef; 2]> = Table([
-    raw::offset(
+    tables::offset(
         c"__vectorcalloffset__",
-        std::mem::offset_of!(Bound, vectorcall),
+        std::mem::offset_of!(BoundStep, vectorcall),
     ),
-    raw::LAST_MEMBER,
+    tables::LAST_MEMBER,
 ]);
 
 /// Makes the types; called once, when the module is loaded, before a step is installed.
@@ -256,24 +294,24 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
             size_of::<Step>(),
             ffi::Py_TPFLAGS_HAVE_VECTORCALL | ffi::Py_TPFLAGS_METHOD_DESCRIPTOR,
             &mut [
-                raw::slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as *const c_void),
-                raw::slot(ffi::Py_tp_descr_get, bind as *const c_void),
-                raw::slot(ffi::Py_tp_members, STEP_OFFSETS.0.as_ptr().cast()),
-                raw::slot(ffi::Py_tp_getset, STEP_PROPERTIES.0.as_ptr().cast()),
-                raw::END,
+                tables::slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as *const c_void),
+                tables::slot(ffi::Py_tp_descr_get, bind as *const c_void),
+                tables::slot(ffi::Py_tp_members, STEP_OFFSETS.0.as_ptr().cast()),
+                tables::slot(ffi::Py_tp_getset, STEP_PROPERTIES.0.as_ptr().cast()),
+                tables::END,
             ],
         )?;
         BOUND.make(
             py,
             c"nanospan._core._BoundStep",
-            size_of::<Bound>(),
+            size_of::<BoundStep>(),
             ffi::Py_TPFLAGS_HAVE_VECTORCALL,
             &mut [
-                raw::slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as *const c_void),
-                raw::slot(ffi::Py_tp_dealloc, dealloc as *const c_void),
-                raw::slot(ffi::Py_tp_members, BOUND_OFFSETS.0.as_ptr().cast()),
-                raw::slot(ffi::Py_tp_getset, BOUND_PROPERTIES.0.as_ptr().cast()),
-                raw::END,
+                tables::slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as *const c_void),
+                tables::slot(ffi::Py_tp_dealloc, dealloc as *const c_void),
+                tables::slot(ffi::Py_tp_members, BOUND_OFFSETS.0.as_ptr().cast()),
+                tables::slot(ffi::Py_tp_getset, BOUND_PROPERTIES.0.as_ptr().cast()),
+                tables::END,
             ],
         )?;
     }

@@ -4,22 +4,16 @@ use std::ptr;
 #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use pyo3::ffi;
+use pyo3::{ffi, prelude::*};
 
-#[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
-use super::raw::none;
-
-/// Raises `StopIteration(value)`: how `__next__` and `send` return a result.
-///
-/// # Safety
-///
-/// The thread is attached, and `value` is a valid object.
-pub unsafe fn iteration(value: *mut ffi::PyObject) {
-    // SAFETY: the caller's. An instance is made explicitly: a bare tuple would be taken for arguments.
+/// Raises `StopIteration(value)`.
+pub fn iteration(value: &Bound<'_, PyAny>) {
+    // SAFETY: the value is valid, and proves attachment. An instance is made explicitly: a bare tuple would
+    // be taken for arguments.
     unsafe {
         let made = ffi::PyObject_CallFunctionObjArgs(
             ffi::PyExc_StopIteration,
-            value,
+            value.as_ptr(),
             ptr::null_mut::<ffi::PyObject>(),
         );
         if !made.is_null() {
@@ -32,16 +26,12 @@ pub unsafe fn iteration(value: *mut ffi::PyObject) {
 /// As [`iteration`], for a value that [`forget`] will be called with.
 ///
 /// From 3.12 on, `await` asks `__next__`, and making an exception would cost more than all the rest
-/// of an `async with`. One instance is kept and raised again as long as nobody else holds it.
-///
-/// # Safety
-///
-/// As of [`iteration`].
-pub unsafe fn iteration_shortly(value: *mut ffi::PyObject) {
+/// of an `async with`. One instance is kept and raised again while nothing else refers to it.
+pub fn iteration_shortly(value: &Bound<'_, PyAny>) {
     #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
     // SAFETY: the GIL serialises access to the kept instance, which is an exact StopIteration, so has
-    // the layout of PyStopIterationObject. A count of 1 means that only we refer to it: nobody can
-    // see its value change. One that a Python frame has left its traceback in is not used again.
+    // the layout of PyStopIterationObject. A count of 1 means that only this module refers to it: nothing
+    // else can see its value change. One that a Python frame has left its traceback in is not used again.
     unsafe {
         let mut kept = KEPT.load(Ordering::Relaxed);
         if kept.is_null() {
@@ -53,7 +43,7 @@ pub unsafe fn iteration_shortly(value: *mut ffi::PyObject) {
         }
         let fields = kept.cast::<ffi::PyStopIterationObject>();
         if ffi::Py_REFCNT(kept) == 1 && (*fields).traceback.is_null() {
-            ffi::Py_INCREF(value);
+            let value = value.clone().into_ptr();
             let before = std::mem::replace(&mut (*fields).value, value);
             ffi::Py_INCREF(kept);
             ffi::PyErr_SetRaisedException(kept);
@@ -61,29 +51,24 @@ pub unsafe fn iteration_shortly(value: *mut ffi::PyObject) {
             return;
         }
     }
-    // SAFETY: the caller's.
-    unsafe { iteration(value) }
+    iteration(value);
 }
 
 #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
 static KEPT: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 
 /// Makes the kept exception forget `value`, which must not live longer for having been returned.
-///
-/// # Safety
-///
-/// The thread is attached.
 #[inline]
-pub unsafe fn forget(value: *mut ffi::PyObject) {
+pub fn forget(value: &Bound<'_, PyAny>) {
     #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
-    // SAFETY: as in `iteration`. The reference given up is not the last one, or is given up last.
+    // SAFETY: as in `iteration_shortly`. The reference given up is not the last one: the caller has another.
     unsafe {
         let kept = KEPT.load(Ordering::Relaxed);
         if !kept.is_null() && ffi::Py_REFCNT(kept) == 1 {
             let fields = kept.cast::<ffi::PyStopIterationObject>();
-            if (*fields).value == value {
-                (*fields).value = none();
-                ffi::Py_DECREF(value);
+            if (*fields).value == value.as_ptr() {
+                (*fields).value = value.py().None().into_ptr();
+                ffi::Py_DECREF(value.as_ptr());
             }
         }
     }

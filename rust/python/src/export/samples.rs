@@ -1,0 +1,426 @@
+//! Samples as columns, and what is made of them: text and pixels, written with the GIL released.
+
+use std::sync::Arc;
+
+use nanospan_format::{
+    columns::{Columns, EventRow, Lanes as Placed, TableRow},
+    scatter::{Extent, Grid},
+};
+use pyo3::{
+    PyTraverseError, PyVisit,
+    exceptions::{PyIndexError, PyValueError},
+    prelude::*,
+    pybacked::PyBackedBytes,
+    types::{PyBytes, PyDict, PyList},
+};
+
+use crate::export::json;
+
+/// Metadata by row; empty if no row has any.
+pub type Metadata = Vec<Option<Py<PyDict>>>;
+
+/// Samples as columns of native numbers, oldest first.
+///
+/// Their columns are what ``numpy.frombuffer`` reads. An object never changes, and may be used by any thread.
+///
+/// Args:
+///     durations: How long each took: ``float64`` seconds.
+///     ends: When each ended: ``uint64`` nanoseconds of Unix time; None if that is not known.
+///     outcomes: How each ended: ``uint8``, an index of ``OUTCOMES``; None if that is not known.
+///     metadata: What was attached to each, which must not be changed; None or empty if nothing was.
+///
+/// Raises:
+///     ValueError: If the columns differ in length, or only one of ``ends`` and ``outcomes`` is given.
+#[pyclass(frozen, module = "nanospan._core")]
+pub struct Samples {
+    // Ends and outcomes are empty if they are not known.
+    columns: Columns,
+    timed: bool,
+    metadata: Metadata,
+}
+
+impl Samples {
+    /// Samples whose ends and outcomes are known.
+    pub fn timed(columns: Columns, metadata: Metadata) -> Self {
+        Self {
+            columns,
+            timed: true,
+            metadata,
+        }
+    }
+
+    fn ends_and_outcomes(&self) -> PyResult<&Columns> {
+        match self.timed {
+            true => Ok(&self.columns),
+            false => Err(PyValueError::new_err(
+                "samples must have ends and outcomes for this; check `timed` first",
+            )),
+        }
+    }
+
+    fn select<T: Copy>(column: &[T], rows: &[usize]) -> PyResult<Vec<T>> {
+        let of_row = |&row: &usize| {
+            column.get(row).copied().ok_or_else(|| {
+                PyIndexError::new_err(format!("row must be below {}, got {row}", column.len()))
+            })
+        };
+        rows.iter().map(of_row).collect()
+    }
+}
+
+#[pymethods]
+impl Samples {
+    #[new]
+    #[pyo3(signature = (durations, ends=None, outcomes=None, metadata=None))]
+    fn new(
+        durations: &[u8],
+        ends: Option<&[u8]>,
+        outcomes: Option<&[u8]>,
+        metadata: Option<Metadata>,
+    ) -> PyResult<Self> {
+        if ends.is_some() != outcomes.is_some() {
+            return Err(PyValueError::new_err(
+                "ends and outcomes must be given together, got one of them",
+            ));
+        }
+        let metadata = metadata.unwrap_or_default();
+        let rows = durations.len() / 8;
+        let outcomes = outcomes.unwrap_or_default();
+        if ends.is_some() {
+            must_be("outcomes", rows, 1, outcomes.len())?;
+        }
+        if !metadata.is_empty() && metadata.len() != rows {
+            return Err(PyValueError::new_err(format!(
+                "metadata must have {rows} rows or none, got {}",
+                metadata.len()
+            )));
+        }
+        Ok(Self {
+            columns: Columns {
+                durations: column("durations", durations, f64::from_ne_bytes, rows)?,
+                ends: match ends {
+                    Some(ends) => column("ends", ends, u64::from_ne_bytes, rows)?,
+                    None => Vec::new(),
+                },
+                outcomes: outcomes.to_vec(),
+            },
+            timed: ends.is_some(),
+            metadata,
+        })
+    }
+
+    fn __len__(&self) -> usize {
+        self.columns.durations.len()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.metadata.iter().try_for_each(|row| visit.call(row))
+    }
+
+    /// Whether ends and outcomes are known.
+    #[getter(timed)]
+    fn is_timed(&self) -> bool {
+        self.timed
+    }
+
+    /// How long each took, as bytes: ``float64`` seconds.
+    #[getter]
+    fn durations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        bytes(py, &self.columns.durations, f64::to_ne_bytes)
+    }
+
+    /// When each ended, as bytes: ``uint64`` nanoseconds of Unix time; None if that is not known.
+    #[getter]
+    fn ends<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let ends = self.timed.then_some(&self.columns.ends);
+        ends.map(|ends| bytes(py, ends, u64::to_ne_bytes))
+            .transpose()
+    }
+
+    /// How each ended, as bytes: ``uint8``, an index of ``OUTCOMES``; None if that is not known.
+    #[getter]
+    fn outcomes<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let outcomes = self.timed.then_some(&self.columns.outcomes);
+        outcomes.map(|outcomes| PyBytes::new(py, outcomes))
+    }
+
+    /// What was attached to each, which must not be changed: empty if nothing was to any.
+    #[getter]
+    fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(
+            py,
+            self.metadata
+                .iter()
+                .map(|row| row.as_ref().map(|row| row.bind(py))),
+        )
+    }
+
+    /// Return the samples of some rows.
+    ///
+    /// Raises:
+    ///     IndexError: If there is no such row.
+    fn take(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<Self> {
+        let columns = Columns {
+            durations: Self::select(&self.columns.durations, &rows)?,
+            ends: match self.timed {
+                true => Self::select(&self.columns.ends, &rows)?,
+                false => Vec::new(),
+            },
+            outcomes: match self.timed {
+                true => Self::select(&self.columns.outcomes, &rows)?,
+                false => Vec::new(),
+            },
+        };
+        let metadata = match self.metadata.is_empty() {
+            true => Vec::new(),
+            false => rows
+                .iter()
+                .map(|&row| self.metadata[row].as_ref().map(|row| row.clone_ref(py)))
+                .collect(),
+        };
+        Ok(Self {
+            columns,
+            timed: self.timed,
+            metadata,
+        })
+    }
+
+    /// Return the samples from row ``start`` to before row ``stop``, as far as there are any.
+    fn slice(&self, py: Python<'_>, start: usize, stop: usize) -> Self {
+        Self {
+            columns: part(&self.columns, start, stop),
+            timed: self.timed,
+            metadata: within(&self.metadata, start, stop)
+                .iter()
+                .map(|row| row.as_ref().map(|row| row.clone_ref(py)))
+                .collect(),
+        }
+    }
+
+    /// Return the metadata of each sample as JSON in UTF-8; an empty list if none has any.
+    ///
+    /// Args:
+    ///     fallback: Encodes metadata that hold anything but what JSON has, too.
+    fn metadata_json<'py>(
+        &self,
+        fallback: &Bound<'py, PyAny>,
+    ) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
+        let py = fallback.py();
+        let mut last: Option<(json::Text, Bound<'py, PyBytes>)> = None;
+        let encoded = json::encode(&self.metadata, fallback)?;
+        let shared = encoded.into_iter().map(|text| {
+            let text = text?;
+            let bytes = match last
+                .as_ref()
+                .filter(|(before, _)| Arc::ptr_eq(before, &text))
+            {
+                Some((_, bytes)) => bytes.clone(),
+                None => PyBytes::new(py, &text),
+            };
+            last = Some((text, bytes.clone()));
+            Some(bytes)
+        });
+        Ok(shared.collect())
+    }
+
+    /// Return a row of text for each sample.
+    ///
+    /// Args:
+    ///     pieces: What stands before time stamp, duration, outcome and metadata, and at the end.
+    ///     nothing: What stands for no metadata.
+    ///     quoted: Whether metadata are quoted as in CSV.
+    ///     fallback: As for ``metadata_json``.
+    ///
+    /// Raises:
+    ///     ValueError: If ends and outcomes are not known.
+    fn table_rows<'py>(
+        &self,
+        pieces: [PyBackedBytes; 5],
+        nothing: &[u8],
+        quoted: bool,
+        fallback: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let py = fallback.py();
+        let columns = self.ends_and_outcomes()?;
+        let mut attached = json::encode(&self.metadata, fallback)?;
+        let text = py.detach(|| {
+            if quoted {
+                json::quote_as_csv(&mut attached);
+            }
+            let pieces = pieces.each_ref().map(|piece| &**piece);
+            TableRow { pieces, nothing }.write(columns, &attached)
+        });
+        Ok(PyBytes::new(py, &text))
+    }
+
+    /// Return where the samples lie on a time line.
+    ///
+    /// Raises:
+    ///     ValueError: If ends and outcomes are not known.
+    fn lanes(slf: &Bound<'_, Self>) -> PyResult<Lanes> {
+        let columns = slf.get().ends_and_outcomes()?;
+        let placed = slf
+            .py()
+            .detach(|| Placed::of(&columns.ends, &columns.durations));
+        Ok(Lanes {
+            samples: slf.clone().unbind(),
+            placed,
+        })
+    }
+
+    /// Return the first and last end, the shortest duration over 0 and the longest; None without samples that
+    /// have ends.
+    fn extent(&self, py: Python<'_>) -> Option<([u64; 2], [f64; 2])> {
+        let extent = py.detach(|| Extent::of(&self.columns));
+        extent.map(|extent| (extent.ends, extent.durations))
+    }
+
+    /// Return the pixels of each outcome's samples, columns from the left and rows from below.
+    ///
+    /// Args:
+    ///     size: How many pixels the grid is wide and high.
+    ///     ends: The ends at its left and right edge.
+    ///     durations: The durations at its lower and upper edge.
+    fn pixels(
+        &self,
+        py: Python<'_>,
+        size: [usize; 2],
+        ends: [u64; 2],
+        durations: [f64; 2],
+    ) -> [Vec<(usize, usize)>; 3] {
+        let grid = Grid {
+            size,
+            ends,
+            durations,
+        };
+        py.detach(|| grid.pixels(&self.columns))
+    }
+
+    fn __repr__(&self) -> String {
+        let known = if self.timed { "" } else { " without ends" };
+        format!("<Samples: {}{known}>", self.__len__())
+    }
+}
+
+/// Where samples lie on a time line whose lanes hold no two of them at once.
+#[pyclass(frozen, module = "nanospan._core")]
+pub struct Lanes {
+    samples: Py<Samples>,
+    placed: Placed,
+}
+
+#[pymethods]
+impl Lanes {
+    /// How many samples there are.
+    #[getter]
+    fn rows(&self) -> usize {
+        self.placed.lanes.len()
+    }
+
+    /// How many lanes there are.
+    #[getter]
+    fn count(&self) -> usize {
+        let last = self.placed.lanes.iter().max();
+        last.map_or(0, |&last| last as usize + 1)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.samples)
+    }
+
+    /// When the earliest of the samples began, in nanoseconds of Unix time; None if there are none.
+    #[getter]
+    fn first_start(&self) -> Option<u64> {
+        self.placed.starts.iter().min().copied()
+    }
+
+    /// Return an event of the Chrome trace-event format for each sample from row ``start`` to before ``stop``.
+    ///
+    /// Args:
+    ///     start: The first row.
+    ///     stop: The row after the last.
+    ///     heads: What begins an event of each outcome, within the threshold and over it.
+    ///     threshold: Seconds; infinity if there is none.
+    ///     origin: Nanoseconds of Unix time that the time line counts from.
+    ///     thread: The thread of the first lane; the others follow.
+    ///     fallback: As for ``Samples.metadata_json``.
+    #[expect(clippy::too_many_arguments, reason = "the fields of EventRow")]
+    fn event_rows<'py>(
+        &self,
+        start: usize,
+        stop: usize,
+        heads: [[PyBackedBytes; 2]; 3],
+        threshold: f64,
+        origin: u64,
+        thread: u32,
+        fallback: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let py = fallback.py();
+        let samples = self.samples.bind(py).get();
+        let attached = json::encode(within(&samples.metadata, start, stop), fallback)?;
+        let text = py.detach(|| {
+            let columns = part(&samples.columns, start, stop);
+            let placed = Placed {
+                starts: within(&self.placed.starts, start, stop).to_vec(),
+                lanes: within(&self.placed.lanes, start, stop).to_vec(),
+            };
+            let heads = heads.each_ref();
+            let row = EventRow {
+                heads: heads.map(|pair| pair.each_ref().map(|head| &**head)),
+                threshold,
+                origin,
+                thread,
+            };
+            row.write(&columns, &placed, &attached)
+        });
+        Ok(PyBytes::new(py, &text))
+    }
+}
+
+fn part(columns: &Columns, start: usize, stop: usize) -> Columns {
+    Columns {
+        ends: within(&columns.ends, start, stop).to_vec(),
+        durations: within(&columns.durations, start, stop).to_vec(),
+        outcomes: within(&columns.outcomes, start, stop).to_vec(),
+    }
+}
+
+/// The rows from `start` to before `stop`, as far as there are any.
+fn within<T>(column: &[T], start: usize, stop: usize) -> &[T] {
+    let stop = stop.min(column.len());
+    column.get(start..stop).unwrap_or_default()
+}
+
+/// A column of `rows` values, or an error if it is longer or shorter.
+fn column<T, const N: usize>(
+    name: &str,
+    bytes: &[u8],
+    value: impl Fn([u8; N]) -> T,
+    rows: usize,
+) -> PyResult<Vec<T>> {
+    must_be(name, rows, N, bytes.len())?;
+    let (values, _) = bytes.as_chunks();
+    Ok(values.iter().map(|bytes| value(*bytes)).collect())
+}
+
+fn must_be(name: &str, rows: usize, width: usize, bytes: usize) -> PyResult<()> {
+    if rows * width == bytes {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!(
+        "{name} must be a column of {rows} values of {width} bytes, got {bytes} bytes"
+    )))
+}
+
+fn bytes<'py, T: Copy, const N: usize>(
+    py: Python<'py>,
+    column: &[T],
+    bytes_of: impl Fn(T) -> [u8; N],
+) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, column.len() * N, |out| {
+        for (place, &value) in out.as_chunks_mut().0.iter_mut().zip(column) {
+            *place = bytes_of(value);
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,189 @@
+"""What the compiled core is given at start, and how it takes faults: as exceptions."""
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from nanospan import _core
+
+HOT = Path(__file__).parent.parent / "rust" / "python" / "src" / "hot"
+
+
+def run(code):
+    """Run ``code`` in a fresh interpreter and return what it printed."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+UNBOUND = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("_core", {_core.__file__!r})
+core = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(core)
+"""
+
+
+def test_nothing_is_imported_from_python_before_it_is_bound():
+    """The core alone loads no module of the package, and says what it misses when it is used."""
+    code = """
+    import sys
+    monitor = core.Monitor(10, 10, None)
+    monitor.record_metric("op", 0.1)
+    for use in (lambda: monitor.get_stats("op"), lambda: core.compare([1.0], [1.0])):
+        try:
+            use()
+        except RuntimeError as error:
+            print(error)
+    print(any(name.startswith("nanospan") for name in sys.modules))
+    """
+    missing = "nanospan._core must be given what it needs from Python before it is used"
+    assert run(UNBOUND + textwrap.dedent(code)).splitlines() == [
+        f"{missing}; import nanospan",
+        f"{missing}; import nanospan",
+        "False",
+    ]
+
+
+def test_binding_again_replaces_what_was_given():
+    """After a second call of ``bind``, as when modules are reloaded, the later classes are used."""
+    code = """
+    def give(name):
+        kinds = ["process_recorder", "decorate", "performance_stats", "comparison", "alarm"]
+        kinds += ["quantile_change", "change_point", "snapshot_html"]
+        core.bind(**{kind: lambda *given, kind=kind: (name, kind, len(given)) for kind in kinds})
+    monitor = core.Monitor(10, 10, None)
+    monitor.record_metric("op", 0.1)
+    for name in ("first", "second"):
+        give(name)
+        print(*monitor.get_stats("op"))
+    """
+    assert run(UNBOUND + textwrap.dedent(code)).splitlines() == [
+        "first performance_stats 16",
+        "second performance_stats 16",
+    ]
+
+
+def test_drawing_is_imported_when_it_is_asked_for():
+    """`import nanospan` loads no drawing; a notebook's picture of a snapshot does."""
+    code = """
+    import sys, nanospan
+    monitor = nanospan.PerformanceMonitor()
+    monitor.record_metric("op", 0.1)
+    before = "nanospan.export.svg" in sys.modules
+    print(before, "<svg" in monitor.operation("op").snapshot()._repr_html_())
+    """
+    assert run(code).split() == ["False", "True"]
+
+
+def test_without_events_violations_and_refused_names_are_counted_only():
+    """A bare monitor reports to nothing, and counts as any other does."""
+    monitor = _core.Monitor(1, 1, None)
+    monitor.set_threshold("op", 0.1)
+    monitor.record_metric("op", 0.2)
+    monitor.record_metric("another", 0.2)
+    assert monitor.snapshot().operations["op"].violation_count == 1
+    assert monitor.refused_names == 1
+
+
+PANIC = """
+import asyncio, sys, types
+from nanospan import PerformanceMonitor, _core
+from nanospan.tracking import decorate
+
+# An exception of the class that PyO3 turns panics into makes PyO3 panic again where it is fetched.
+def first():
+    raise ValueError
+try:
+    decorate(first, _core.OperationRef("op"))()
+except ValueError:
+    pass
+[Panic] = [cls for cls in BaseException.__subclasses__() if cls.__name__ == "PanicException"]
+monitor = PerformanceMonitor()
+span = monitor.track_operation("op")
+
+def fail():
+    raise Panic("boom")
+
+async def fail_later():
+    fail()
+
+@types.coroutine
+def wait():
+    yield
+
+async def wait_and_fail():
+    await wait()
+    fail()
+
+async def fail_when_closed():
+    try:
+        await wait()
+    finally:
+        fail()
+
+def started(function):
+    coroutine = span(function)()
+    coroutine.send(None)
+    return coroutine
+
+def unfinished():
+    coroutine = started(fail_when_closed)
+    del coroutine
+
+def report(unraisable):
+    print("unraisable", type(unraisable.exc_value).__name__)
+sys.unraisablehook = report
+"""
+
+
+@pytest.mark.parametrize(
+    "slot",
+    [
+        "span(fail)()",
+        "span(fail_later)().send(None)",
+        "next(span(fail_later)().__await__())",
+        "asyncio.run(span(fail_later)())",
+        "started(wait_and_fail).throw(Panic('boom'))",
+        "started(fail_when_closed).close()",
+    ],
+)
+def test_a_panic_becomes_an_exception(slot):
+    """Whichever slot of a native object a panic passes, the caller gets an exception."""
+    code = f"""
+try:
+    {slot}
+except RuntimeError as error:
+    print(error)
+"""
+    assert run(PANIC + code).strip() == "a bug in nanospan; please report it"
+
+
+def test_every_function_that_the_interpreter_calls_is_guarded():
+    """No function of the native core that has C's calling convention runs outside ``guarded``."""
+    found = {}
+    for path in sorted(HOT.glob("*.rs")):
+        source = path.read_text(encoding="utf-8")
+        functions = re.finditer(
+            r'^(?:pub )?unsafe extern "C" fn (\w+)\(.*?^}', source, re.DOTALL | re.MULTILINE
+        )
+        for function in functions:
+            found[f"{path.name}: {function[1]}"] = re.search(r"\bguarded\w*\(", function[0])
+    assert len(found) > 30
+    assert [name for name, guarded in found.items() if guarded is None] == []
+
+
+def test_unsafe_code_is_admitted_in_one_place():
+    """One ``mod`` line of the binding admits unsafe code; files elsewhere have none."""
+    sources = {path: path.read_text(encoding="utf-8") for path in HOT.parent.rglob("*.rs")}
+    unsafe = {path for path, text in sources.items() if re.search(r"\bunsafe (?:\{|fn|impl)", text)}
+    assert unsafe
+    assert all(path.parent == HOT for path in unsafe)
+    assert sum(text.count("unsafe_code,") for text in sources.values()) == 1

@@ -1,0 +1,106 @@
+"""Samples as columns."""
+
+import gc
+import weakref
+from array import array
+
+import pytest
+
+from nanospan import PerformanceMonitor
+from nanospan._core import Samples
+
+
+def columns(count, **others):
+    """Samples of ``count`` durations in seconds, ends in nanoseconds and alternating outcomes."""
+    return Samples(
+        array("d", range(count)).tobytes(),
+        array("Q", range(10, 10 + count)).tobytes(),
+        bytes(number % 2 for number in range(count)),
+        **others,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((bytes(9),), "durations must be a column of 1 values of 8 bytes, got 9 bytes"),
+        (
+            (bytes(16), bytes(8), bytes(2)),
+            "ends must be a column of 2 values of 8 bytes, got 8 bytes",
+        ),
+        (
+            (bytes(16), bytes(16), bytes(3)),
+            "outcomes must be a column of 2 values of 1 bytes, got 3 bytes",
+        ),
+        ((bytes(8), bytes(8)), "ends and outcomes must be given together, got one of them"),
+        ((bytes(8), None, None, [{}, {}]), "metadata must have 1 rows or none, got 2"),
+    ],
+)
+def test_columns_that_do_not_fit_together_are_refused(arguments, message):
+    """The native side reads no further than what it is given."""
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Samples(*arguments)
+
+
+def test_columns_come_back_as_they_were_given():
+    """The bytes of each column are those that went in, and metadata the same objects."""
+    attached = [{"a": 1}, None, {"b": 2}]
+    samples = columns(3, metadata=attached)
+    assert (len(samples), samples.timed) == (3, True)
+    assert memoryview(samples.durations).cast("d").tolist() == [0, 1, 2]
+    assert memoryview(samples.ends).cast("Q").tolist() == [10, 11, 12]
+    assert samples.outcomes == b"\0\1\0"
+    assert samples.metadata == attached
+    assert samples.metadata[0] is attached[0]
+
+
+def test_slices_and_chosen_rows_keep_what_belongs_together():
+    """Every column is cut alike, and a slice ends where the samples do."""
+    samples = columns(5, metadata=[{"row": row} for row in range(5)])
+    for part, rows in [
+        (samples.slice(1, 3), [1, 2]),
+        (samples.slice(4, 99), [4]),
+        (samples.slice(7, 9), []),
+        (samples.take([0, 3]), [0, 3]),
+    ]:
+        assert memoryview(part.durations).cast("d").tolist() == rows
+        assert memoryview(part.ends).cast("Q").tolist() == [10 + row for row in rows]
+        assert list(part.outcomes) == [row % 2 for row in rows]
+        assert part.metadata == [{"row": row} for row in rows]
+    with pytest.raises(IndexError, match=r"^row must be below 5, got 5$"):
+        samples.take([5])
+
+
+def test_without_ends_there_is_nothing_to_place_in_time():
+    """Durations alone have no rows of a table, no lanes and no extent."""
+    samples = Samples(bytes(16))
+    assert (samples.timed, samples.ends, samples.outcomes) == (False, None, None)
+    assert samples.extent() is None
+    for use in (samples.lanes, lambda: samples.table_rows([b""] * 5, b"", False, repr)):
+        with pytest.raises(ValueError, match=r"^samples must have ends and outcomes for this"):
+            use()
+
+
+def test_samples_in_a_cycle_are_freed():
+    """The garbage collector finds samples whose metadata lead back to them."""
+
+    class Mark:
+        """Can be referred to weakly."""
+
+    held = {"mark": Mark()}
+    gone = weakref.ref(held["mark"])
+    held["samples"] = columns(1, metadata=[held])
+    del held
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_window_is_handed_over_with_the_metadata_as_they_are_kept():
+    """A monitor's columns hold its samples, oldest first."""
+    monitor = PerformanceMonitor()
+    monitor.record_metric("op", 0.5)
+    monitor.record_metric("op", 0.25, success=False, metadata={"k": 1})
+    samples = monitor.operation("op")._columns()
+    assert memoryview(samples.durations).cast("d").tolist() == [0.5, 0.25]
+    assert samples.outcomes == b"\0\1"
+    assert samples.metadata == [None, {"k": 1}]
