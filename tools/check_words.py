@@ -35,7 +35,7 @@ PHRASES = {
     r"(?<!here\s)\b(?:is|are) none\b": '"there is no ..." or "is not a ..."',
     r"(?i:\bwhoever\b)": "the one who acts: the caller, the thread, the user",
     r"(?i:\b(?:no|any|some|every)body\b)": "who or what it is: the caller, a reader, a process",
-    r"\bof (?:its|their|one's) own\b(?! accord)": '"its own ...", or leave it out',
+    r"(?<!(?:one|any|all)\s)\bof (?:its|their|one's) own\b(?! accord)": '"its own ...", or leave it out',
     r"\bmarks? to beat\b": "whose figure it is",
     r"\b[Tt]he replaced (?:system|monitor|pool|interface)\b": "what it is by its name",
     r"\banew\b": '"again"',
@@ -51,7 +51,7 @@ PHRASES = {
     r"\b[Pp]hase \d": PRESENT,
     r"\b[Tt]he (?:new|old|next) version of this\b": PRESENT,
     r"\b[Ff]ormerly\b": PRESENT,
-    r"\b(?:(?:behavi|neighb)or|(?:summar|raster|serial|synchron)iz)": "the British spelling",
+    r"\b(?:(?:behavi|neighb)or|(?:summari|rasteri|seriali|synchroni)z)": "the British spelling",
 }
 DOCSTRING_OPENING = re.compile(r"(?:What|Who|Whose|How)\b")
 SINGLE_BACKTICKS = re.compile(r"(?<![`:])`[^`\n]+`(?!`)_?")
