@@ -116,13 +116,15 @@ def test_an_alert_goes_pending_firing_and_resolved(alertmanager, monitor):
             operation="m1_*",
             statistic="p95",
             above=0.150,
-            window=1,
+            window=3,  # longer than it takes from one look to the next
             for_seconds=0.5,
             severity="critical",
             labels={"team": "memory"},
             summary="{operation} takes {value}",
         )
     )
+
+    before = time.time()
 
     def firing():
         monitor.record_metric("m1_operation", 0.2)
@@ -147,7 +149,7 @@ def test_an_alert_goes_pending_firing_and_resolved(alertmanager, monitor):
     assert float(known["annotations"]["value"]) == pytest.approx(0.2, rel=0.0056)
     assert known["status"]["state"] == "active"
     assert seconds(known["startsAt"]) == pytest.approx(alert.fired_at, abs=0.002)
-    assert 200 < seconds(known["endsAt"]) - time.time() <= 240
+    assert before + 200 < seconds(known["endsAt"]) <= time.time() + 240
 
     wait_until(lambda: not alertmanager.alerts())
     history = [alert.state for alert in alerts.history()]
@@ -165,7 +167,9 @@ def test_a_firing_alert_is_repeated_before_it_expires(alertmanager, worker):
     wait_until(alertmanager.alerts)
     first = seconds(alertmanager.alerts()[0]["endsAt"])
     assert first - time.time() <= 4
-    wait_until(lambda: seconds(alertmanager.alerts()[0]["endsAt"]) >= first + 2)
+    wait_until(
+        lambda: any(seconds(alert["endsAt"]) >= first + 2 for alert in alertmanager.alerts())
+    )
     sender.put(make_alert(rule="Repeated", state="resolved", since=time.time()))
     wait_until(lambda: not alertmanager.alerts())
 
