@@ -138,10 +138,10 @@ def test_patience(remaining: float, seconds: float) -> None:
     assert PoolPolicy(CONFIG).patience(remaining) == seconds
 
 
-@pytest.mark.parametrize(("waited", "distrusted"), [(0.1, False), (2.0, True), (2.5, True)])
-def test_silence(waited: float, distrusted: bool) -> None:
-    """After a question that was not answered until its limit, the others are not asked."""
-    assert PoolPolicy(CONFIG).distrusts_others(waited, 2.0) is distrusted
+@pytest.mark.parametrize(("waited", "replaced"), [(0.1, False), (2.0, True), (2.5, True)])
+def test_silence(waited: float, replaced: bool) -> None:
+    """After a health check that reached its time limit, all idle connections are replaced."""
+    assert PoolPolicy(CONFIG).replaces_all_idle(waited, 2.0) is replaced
 
 
 @pytest.mark.parametrize(

@@ -96,16 +96,16 @@ class PoolPolicy:
     def fitness(
         self, connection: IdleConnection, types: DatabaseTypes, doubted_at: float, now: float
     ) -> Fitness:
-        """Decide whether an idle connection can be leased; its lifetime is not looked at.
+        """Decide whether an idle connection can be leased, apart from its lifetime.
 
         Args:
             connection: The connection.
             types: The types of its database.
-            doubted_at: Monotonic time before which no sign of life counts.
+            doubted_at: Monotonic time; connections that last worked before it must be checked.
             now: The current monotonic time.
         """
         config = self.config
-        current = types.current  # not `is_current`, as this is a part of every lease
+        current = types.current  # without a call of `is_current`, as every lease does this
         if current is None or connection.generation != current.generation:
             return Fitness.UNFIT
         if (
@@ -122,7 +122,7 @@ class PoolPolicy:
     ) -> Fitness:
         """Decide whether an idle connection can stay in the pool.
 
-        One that was merely idle for long is FIT: it is asked when it is leased.
+        One that was merely idle for long is FIT: it is checked when it is leased.
         """
         if connection.is_expired(now) or not types.is_current(connection.generation):
             return Fitness.UNFIT
@@ -136,13 +136,13 @@ class PoolPolicy:
         """
         return max(min(remaining / 2, self.config.connection_timeout), LEAST_PATIENCE)
 
-    def distrusts_others(self, waited: float, limit: float) -> bool:
-        """Return True if the other idle connections are to be replaced without asking.
+    def replaces_all_idle(self, waited: float, limit: float) -> bool:
+        """Return True if a health check that failed means that all idle connections are replaced.
 
         Args:
-            waited: Seconds until a question to the server failed.
-            limit: Its time limit. A server that was silent for so long would be so again, for each
-                of the connections.
+            waited: Seconds until the health check failed.
+            limit: Its time limit. If the server was silent until then, checking each of the other
+                connections would take as long.
         """
         return waited >= limit
 

@@ -251,7 +251,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             logger.info("a connection of pool %s does not answer: %s", self.name, exc)
             self._stats[self._CONNECTIONS_LOST] += 1
             self._doubt_idle()
-            if self.policy.distrusts_others(monotonic() - began, seconds):
+            if self.policy.replaces_all_idle(monotonic() - began, seconds):
                 self._replace_all_idle()
         finally:
             if not works:
