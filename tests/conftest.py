@@ -1,4 +1,4 @@
-"""What the whole suite shares."""
+"""Fixtures and settings of all tests."""
 
 import os
 import signal

@@ -83,7 +83,7 @@ def test_regression():
 
 
 def test_regression_speed():
-    """It prints a line for each verdict; its peers, which want a venv of their own, do nothing."""
+    """It prints a line for each verdict; its peers, which need another venv, do nothing here."""
     peers = """
 from types import ModuleType, SimpleNamespace
 ruptures, otava, analysis = map(ModuleType, ("ruptures", "otava", "otava.analysis"))
