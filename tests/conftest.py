@@ -2,17 +2,18 @@
 
 import os
 import signal
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from nanospan import PerformanceMonitor
+from nanospan import PerformanceMonitor, PerformanceStats, get_performance_monitor
 
 try:
     from hypothesis import HealthCheck, settings
-except ImportError:  # not among what the tests without a GIL install
+except ImportError:  # not installed for the tests without a GIL
     pass
 else:
-    # Neither an example nor making one has a time limit: a busy machine takes as long as it takes.
+    # Examples have no time limits, so that tests do not depend on the machine's speed.
     settings.register_profile(
         "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
@@ -32,5 +33,20 @@ def pytest_configure() -> None:
 
 @pytest.fixture
 def monitor() -> PerformanceMonitor:
-    """A monitor of the test's own."""
+    """Return a new monitor."""
     return PerformanceMonitor()
+
+
+@pytest.fixture
+def process_monitor() -> Iterator[PerformanceMonitor]:
+    """Yield the process-wide monitor, emptied before and after."""
+    monitor = get_performance_monitor()
+    monitor.clear_metrics()
+    yield monitor
+    monitor.clear_metrics()
+
+
+@pytest.fixture
+def stats(process_monitor: PerformanceMonitor) -> Callable[[], PerformanceStats | None]:
+    """Return a function that returns the process-wide monitor's statistics of ``op``."""
+    return lambda: process_monitor.get_stats("op")

@@ -1,4 +1,4 @@
-"""What callbacks of threshold violations see, and what they cannot break."""
+"""Callbacks of threshold violations."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ from nanospan import PerformanceMetric
 
 
 def test_a_violation_is_reported_before_the_record_returns(monitor):
-    """Each callback gets the event's name and the metric, on the recording thread."""
+    """Each callback gets the event's name and the metric on the recording thread."""
     seen = []
     monitor.add_alert_callback(lambda event, metric: seen.append((event, metric)))
     monitor.set_threshold("op", 0.1)
@@ -23,7 +23,7 @@ def test_a_violation_is_reported_before_the_record_returns(monitor):
 
 
 def test_a_span_reports_before_its_block_is_left(monitor):
-    """The callback has run when the statement after the block runs."""
+    """The callback has returned before the statement after the block runs."""
     seen = []
     monitor.add_alert_callback(lambda _event, metric: seen.append(metric.operation))
     monitor.set_threshold("op", 0)
@@ -33,7 +33,7 @@ def test_a_span_reports_before_its_block_is_left(monitor):
 
 
 def test_the_sample_is_readable_from_the_callback(monitor):
-    """A callback may ask the monitor, which holds no lock while it runs."""
+    """A callback may query the monitor, which holds no lock while it runs."""
     seen = []
     monitor.add_alert_callback(lambda *_: seen.append(monitor.get_stats("op").count))
     monitor.set_threshold("op", 0.1)
@@ -43,7 +43,7 @@ def test_the_sample_is_readable_from_the_callback(monitor):
 
 @pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3)])
 def test_a_broken_callback_is_logged_and_the_others_run(monitor, caplog, error):
-    """What a callback raises is logged, not propagated."""
+    """An exception from a callback is logged and does not propagate."""
 
     def broken(_event, _metric):
         raise error
@@ -59,8 +59,8 @@ def test_a_broken_callback_is_logged_and_the_others_run(monitor, caplog, error):
     assert record.exc_info[1] is error
 
 
-def test_callbacks_cannot_spoil_each_others_metric(monitor):
-    """Each callback gets a metric of its own, apart from the window's metadata."""
+def test_callbacks_cannot_modify_each_others_metric(monitor):
+    """Each callback gets its own metric with a copy of the metadata."""
     seen = []
 
     def spoil(_event, metric):
@@ -74,8 +74,8 @@ def test_callbacks_cannot_spoil_each_others_metric(monitor):
     assert monitor.export_metrics("op")["op"][0]["metadata"] == {"k": 1}
 
 
-def test_a_removed_callback_is_silent(monitor):
-    """remove_alert_callback takes one registration back and ignores strangers."""
+def test_a_removed_callback_is_not_called(monitor):
+    """remove_alert_callback undoes one registration and ignores unknown callbacks."""
     seen = []
 
     def callback(*arguments):
@@ -106,7 +106,7 @@ def test_a_callback_may_remove_itself(monitor):
 
 
 def test_ctrl_c_in_a_callback_is_not_swallowed(monitor):
-    """A KeyboardInterrupt is the user's, not the callback's."""
+    """A KeyboardInterrupt during a callback propagates."""
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -118,8 +118,8 @@ def test_ctrl_c_in_a_callback_is_not_swallowed(monitor):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_not_even_broken_logging_reaches_the_program(monitor):
-    """If reporting itself fails, the block's own exception still arrives."""
+def test_broken_logging_does_not_reach_the_program(monitor):
+    """If logging a failed callback fails, the block's exception still propagates."""
 
     def broken(_):
         raise RuntimeError
@@ -138,7 +138,7 @@ def test_not_even_broken_logging_reaches_the_program(monitor):
         logger.removeFilter(broken)
 
 
-def test_only_callables_are_taken(monitor):
-    """What cannot be called is refused when it is added."""
-    with pytest.raises(TypeError, match="callable, got 5"):
+def test_only_callables_are_accepted(monitor):
+    """A callback that is not callable is rejected when it is added."""
+    with pytest.raises(TypeError, match="callback must be callable, got int"):
         monitor.add_alert_callback(5)

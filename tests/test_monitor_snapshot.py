@@ -1,4 +1,4 @@
-"""All operations of a monitor at one moment."""
+"""Snapshots of all operations of a monitor."""
 
 import asyncio
 import copy
@@ -18,8 +18,8 @@ def in_flight(monitor, operation="op"):
     return found.in_flight if found else 0
 
 
-def test_outcomes_are_kept_apart(monitor):
-    """Each outcome has a histogram of its own, and together they are all samples."""
+def test_outcomes_are_separate(monitor):
+    """Each outcome has its own histogram, and together they count all samples."""
     monitor.record_metric("op", 0.5)
     monitor.record_metric("op", 2.0, success=False)
     with pytest.raises(KeyboardInterrupt), monitor.track_operation("op"):
@@ -35,8 +35,8 @@ def test_outcomes_are_kept_apart(monitor):
     assert op.created <= snapshot.time
 
 
-def test_thresholds_and_violations_are_in_it(monitor):
-    """A snapshot says the threshold and how often it was exceeded."""
+def test_a_snapshot_has_thresholds_and_violations(monitor):
+    """A snapshot has the threshold and the number of violations."""
     monitor.set_threshold("op", 1.0)
     monitor.record_metric("op", 1.0)
     monitor.record_metric("op", 1.1)
@@ -47,7 +47,7 @@ def test_thresholds_and_violations_are_in_it(monitor):
 
 
 def test_operations_keep_the_order_in_which_they_were_first_seen(monitor):
-    """Names come in order of their first use, and unused ones not at all."""
+    """Operations are in the order of their first use, and unused ones are left out."""
     monitor.operation("unused")
     for name in ("z", "a", "m"):
         monitor.record_metric(name, 0.1)
@@ -56,7 +56,7 @@ def test_operations_keep_the_order_in_which_they_were_first_seen(monitor):
 
 
 def test_spans_under_way_are_counted(monitor):
-    """An execution is in flight from entering its block until leaving it, however that happens."""
+    """An execution is in flight from entering its block until leaving it in any way."""
     with monitor.track_operation("op"), monitor.operation("op").track():
         assert in_flight(monitor) == 2
         with pytest.raises(ZeroDivisionError), monitor.track_operation("op"):
@@ -72,7 +72,7 @@ def test_spans_under_way_are_counted(monitor):
 
 
 def test_decorated_functions_under_way_are_counted(monitor):
-    """Functions, coroutines and generators are in flight while they run, wherever they stop."""
+    """Functions, coroutines and generators are in flight until they end in any way."""
 
     @monitor.track_operation("op")
     def function():
@@ -120,8 +120,8 @@ def test_disabling_in_between_leaves_nothing_in_flight(monitor):
     assert in_flight(monitor) == 0
 
 
-def test_a_difference_holds_what_came_in_between(monitor):
-    """since() counts what came after the earlier snapshot, and leaves quiet operations out."""
+def test_a_difference_holds_the_samples_in_between(monitor):
+    """since() counts samples after the earlier snapshot, and leaves idle operations out."""
     monitor.record_metric("quiet", 0.1)
     monitor.record_metric("op", 0.1)
     monitor.record_metric("cleared", 0.1)
@@ -136,8 +136,8 @@ def test_a_difference_holds_what_came_in_between(monitor):
     assert since.operations["cleared"].ok.count == 1
 
 
-def test_histograms_have_differences_too(monitor):
-    """Snapshot.since() subtracts, and refuses a snapshot that is not earlier."""
+def test_histograms_have_differences(monitor):
+    """Snapshot.since() subtracts, and rejects a snapshot that is not earlier."""
     op = monitor.operation("op")
     op.record(0.1)
     earlier = op.snapshot()
@@ -148,8 +148,8 @@ def test_histograms_have_differences_too(monitor):
         earlier.since(op.snapshot())
 
 
-def test_buckets_say_where_durations_lie(monitor):
-    """Every duration lies in the bucket whose bounds surround it, zeros in none."""
+def test_buckets_contain_their_durations(monitor):
+    """Every duration is in the bucket with its bounds, and zeros are in none."""
     op = monitor.operation("op")
     for duration in (0.0, 1e-9, 0.001, 0.001, 3.0):
         op.record(duration)
@@ -165,8 +165,8 @@ def test_buckets_say_where_durations_lie(monitor):
         snapshot.count_below(-1.0)
 
 
-def test_it_travels_as_bytes_and_by_pickle(monitor):
-    """Bytes, pickle and copy give an equal snapshot, odd names included."""
+def test_a_snapshot_survives_bytes_and_pickle(monitor):
+    """Bytes, pickle and copy give an equal snapshot, even with odd names."""
     for name in ("op", "süß", "lone \ud800 surrogate", 'a "b"\n'):
         monitor.record_metric(name, 0.1, success=False)
     snapshot = monitor.snapshot()
@@ -177,14 +177,14 @@ def test_it_travels_as_bytes_and_by_pickle(monitor):
 
 
 @pytest.mark.parametrize("data", [b"", b"NSM", b"NSH\x01", b"\xff" * 100])
-def test_foreign_bytes_are_refused(data):
-    """What is no snapshot gives a ValueError."""
+def test_foreign_bytes_are_rejected(data):
+    """Bytes that do not hold a snapshot give a ValueError."""
     with pytest.raises(ValueError, match="not a monitor snapshot"):
         MonitorSnapshot.from_bytes(data)
 
 
-def test_every_damaged_byte_is_noticed(monitor):
-    """A snapshot with any one byte changed, or cut anywhere, is refused."""
+def test_every_damaged_byte_is_detected(monitor):
+    """A snapshot with a changed byte or cut at any place is rejected."""
     monitor.record_metric("op", 0.1)
     data = monitor.snapshot().to_bytes()
     for i in range(len(data)):
@@ -195,8 +195,8 @@ def test_every_damaged_byte_is_noticed(monitor):
                 MonitorSnapshot.from_bytes(wrong)
 
 
-def test_it_turns_into_json(monitor):
-    """to_dict() holds plain values that JSON can carry."""
+def test_a_snapshot_can_be_json(monitor):
+    """to_dict() returns values that JSON can represent."""
     monitor.record_metric("op", 0.25)
     found = json.loads(json.dumps(monitor.snapshot().to_dict()))
     assert found["operations"]["op"]["ok"]["count"] == 1
@@ -204,8 +204,8 @@ def test_it_turns_into_json(monitor):
     assert found["operations"]["op"]["error"]["p99"] is None
 
 
-def test_taking_it_beside_writers_loses_nothing():
-    """Differences taken while threads record add up to all that was recorded."""
+def test_differences_lose_nothing_while_threads_record():
+    """Differences taken while threads record add up to all samples."""
     monitor, threads, each = PerformanceMonitor(), 3, 5_000
     writers = [
         threading.Thread(target=lambda: [monitor.record_metric("op", 1e-6) for _ in range(each)])

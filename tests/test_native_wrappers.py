@@ -1,4 +1,4 @@
-"""Decorated functions and coroutines as objects: nobody should notice the wrapper."""
+"""Decorated functions and coroutines as objects, which behave like the originals."""
 
 import asyncio
 import collections.abc
@@ -20,7 +20,7 @@ from nanospan import get_performance_monitor, track_performance
 
 @pytest.fixture(autouse=True)
 def stats():
-    """Statistics of the operation that every test here records, from none."""
+    """Yield a function that returns the statistics of the operation of these tests."""
     monitor = get_performance_monitor()
     monitor.clear_metrics()
     yield lambda: monitor.get_stats("op")
@@ -44,13 +44,13 @@ async def coroutine_function(a, b=2):
 class TestFunctions:
     @pytest.mark.parametrize("function", [plain, coroutine_function])
     def test_it_is_pickled_and_copied_by_name(self, function):
-        """Pickling and copying give the very same object, as for any function."""
+        """Pickling and copying give the same object, as for any function."""
         assert pickle.loads(pickle.dumps(function)) is function
         assert copy.copy(function) is function
         assert copy.deepcopy(function) is function
 
     def test_help_shows_signature_and_docstring(self):
-        """help() reads as for the original."""
+        """help() shows the same as for the original."""
         shown = io.StringIO()
         with contextlib.redirect_stdout(shown):
             pydoc.help(plain)
@@ -58,7 +58,7 @@ class TestFunctions:
         assert "Adds." in shown.getvalue()
 
     def test_inspect_sees_the_original(self):
-        """Kind, signature, source and wrapped function are found."""
+        """The module inspect finds kind, signature, source and the wrapped function."""
         assert inspect.iscoroutinefunction(coroutine_function)
         assert not inspect.iscoroutinefunction(plain)
         assert str(inspect.signature(plain)) == "(a, b=2)"
@@ -81,8 +81,8 @@ class TestFunctions:
         with pytest.raises(AttributeError, match="nothing"):
             function.nothing  # noqa: B018
 
-    def test_wrappers_stack(self, stats):
-        """A wrapper of a wrapper records twice, and other decorators fit around."""
+    def test_wrappers_can_be_stacked(self, stats):
+        """A wrapper of a wrapper records twice, and other decorators can be added."""
 
         @functools.lru_cache
         @track_performance("op")
@@ -94,7 +94,7 @@ class TestFunctions:
         assert stats().count == 2
 
     def test_a_bound_method_is_a_method(self):
-        """Bound to an instance the wrapper is a method with __self__ and __func__."""
+        """A wrapper that is bound to an instance is a method with __self__ and __func__."""
 
         class Service:
             @track_performance("op")
@@ -107,7 +107,7 @@ class TestFunctions:
         assert service.method(5) == Service.method(service, 5) == 5
 
     def test_exceptions_keep_their_traceback(self):
-        """The traceback leads through the original's frames, and no record of ours."""
+        """The traceback has the original's frames and none of the wrapper's."""
 
         @track_performance("op")
         def fails():
@@ -118,13 +118,13 @@ class TestFunctions:
         assert caught.traceback[-1].name == "fails"
         assert caught.value.__context__ is None
 
-    def test_wrong_arguments_are_the_originals_error(self):
-        """A bad call fails with the original's own message."""
+    def test_wrong_arguments_raise_the_error_of_the_original(self):
+        """A call with wrong arguments fails with the original's message."""
         with pytest.raises(TypeError, match=r"plain\(\) missing 1 required positional argument"):
             plain()
 
-    def test_deep_recursion_ends_as_without_the_wrapper(self):
-        """Runaway recursion is a RecursionError, not a crash."""
+    def test_infinite_recursion_is_a_recursion_error(self):
+        """Infinite recursion through the wrapper is a RecursionError, not a crash."""
 
         @track_performance("op")
         def down():
@@ -134,7 +134,7 @@ class TestFunctions:
             down()
 
     def test_arguments_and_results_are_not_kept(self):
-        """Nothing passed in or out outlives its caller because of the wrapper."""
+        """The wrapper keeps neither arguments nor results alive."""
 
         class Big:
             pass
@@ -152,7 +152,7 @@ class TestFunctions:
         assert alive() is None
 
     def test_a_wrapper_in_a_cycle_is_collected(self):
-        """A decorated closure that refers to itself is garbage like any other."""
+        """A decorated closure that refers to itself is collected like any other."""
 
         def make():
             @track_performance("op", {"k": []})
@@ -166,8 +166,8 @@ class TestFunctions:
         gc.collect()
         assert gone() is None
 
-    def test_ctrl_c_in_an_alert_loses_the_result_and_nothing_else(self, stats):
-        """A KeyboardInterrupt from an alert callback leaves the call; the sample stands."""
+    def test_ctrl_c_in_an_alert_callback_keeps_the_sample(self, stats):
+        """A KeyboardInterrupt from an alert callback propagates, and the sample is recorded."""
         monitor = get_performance_monitor()
 
         def interrupted(*_):
@@ -184,8 +184,8 @@ class TestFunctions:
 
 
 class TestCoroutines:
-    async def test_it_is_a_coroutine_to_asyncio(self):
-        """Tasks, gather, wait_for and isawaitable take it."""
+    async def test_asyncio_accepts_the_coroutine(self):
+        """Tasks, gather, wait_for and isawaitable accept the coroutine."""
         assert asyncio.iscoroutine(made := coroutine_function(1))
         assert isinstance(made, collections.abc.Coroutine)
         assert inspect.isawaitable(made)
@@ -194,12 +194,12 @@ class TestCoroutines:
         assert await asyncio.gather(coroutine_function(1), coroutine_function(2)) == [3, 4]
         assert await asyncio.wait_for(coroutine_function(1), 5) == 3
 
-    def test_run_takes_it(self):
-        """asyncio.run takes it as its main coroutine."""
+    def test_asyncio_run_accepts_the_coroutine(self):
+        """asyncio.run accepts it as the main coroutine."""
         assert asyncio.run(coroutine_function(2, b=3)) == 5
 
-    async def test_results_of_every_kind_come_back(self):
-        """Results that exceptions could swallow (tuples, None, exceptions) arrive as they are."""
+    async def test_results_of_every_kind_are_returned(self):
+        """Results that StopIteration treats specially (tuples, exceptions) are unchanged."""
 
         @track_performance("op")
         async def identity(x):
@@ -210,7 +210,7 @@ class TestCoroutines:
             assert await identity(result) is result
 
     async def test_results_are_not_kept(self):
-        """A result lives no longer than its receiver holds it."""
+        """The wrapper does not keep a result alive."""
 
         class Big:
             pass
@@ -223,14 +223,14 @@ class TestCoroutines:
         assert alive() is None
 
     async def test_a_span_is_not_kept(self):
-        """A finished span is not held by the machinery of `async with`."""
+        """The awaitables of ``async with`` do not keep a finished span alive."""
         monitor = get_performance_monitor()
         async with monitor.track_operation("op") as span:
             pass
         assert sys.getrefcount(span) == 2
 
-    def test_every_step_is_the_coroutines_own(self, stats):
-        """send, throw and return values pass through unchanged."""
+    def test_every_step_reaches_the_coroutine(self, stats):
+        """Values of send, throw and return are passed on unchanged."""
 
         class Step:
             def __await__(self):
@@ -258,7 +258,7 @@ class TestCoroutines:
         assert stats().count == 1
 
     def test_closing_is_a_cancellation(self, stats):
-        """close() runs the coroutine's cleanup; before the first step nothing is recorded."""
+        """close() runs the coroutine's clean-up; before the first step nothing is recorded."""
         closed = []
 
         @track_performance("op")
@@ -276,8 +276,8 @@ class TestCoroutines:
         made.close()
         assert (closed, stats().cancelled_count) == ([True], 1)
 
-    def test_every_coroutine_that_is_dropped_was_cancelled(self, stats):
-        """Losing the last reference to a started coroutine is a cancellation, every time."""
+    def test_dropped_coroutines_are_cancelled(self, stats):
+        """A started coroutine that loses its last reference is recorded as cancelled."""
 
         @track_performance("op")
         async def work():
@@ -290,7 +290,7 @@ class TestCoroutines:
         assert stats().cancelled_count == 3
 
     def test_a_coroutine_in_a_cycle_is_collected(self, stats):
-        """A suspended coroutine that refers to itself is garbage, and was cancelled."""
+        """A suspended coroutine that refers to itself is collected and recorded as cancelled."""
         holder = []
 
         @track_performance("op")
@@ -307,14 +307,14 @@ class TestCoroutines:
         assert stats().cancelled_count == 1
 
     @pytest.mark.filterwarnings("default::RuntimeWarning")
-    def test_one_never_awaited_warns_as_ever(self, stats):
-        """Forgetting to await warns with the function's name, and records nothing."""
+    def test_a_coroutine_that_is_never_awaited_warns(self, stats):
+        """A missing await warns with the function's name, and records nothing."""
         with pytest.warns(RuntimeWarning, match="coroutine_function' was never awaited"):
             coroutine_function(1)
         assert stats() is None
 
     async def test_cancellation_is_exact(self, stats):
-        """A cancelled task that cleans up and one that refuses behave as without the wrapper."""
+        """Cancelled tasks that clean up or suppress it behave as without the wrapper."""
 
         @track_performance("op")
         async def stubborn():
@@ -330,7 +330,7 @@ class TestCoroutines:
         assert (stats().success_rate, stats().cancelled_count) == (1.0, 0)
 
     async def test_an_error_keeps_its_traceback(self, stats):
-        """What the coroutine raises arrives as it was raised."""
+        """An exception of the coroutine propagates with its traceback."""
         error = ValueError("broken")
 
         @track_performance("op")
@@ -345,7 +345,7 @@ class TestCoroutines:
         assert stats().error_count == 1
 
     async def test_debuggers_see_the_coroutine(self):
-        """cr_code and names are those of the coroutine inside."""
+        """cr_code and the names are those of the wrapped coroutine."""
         made = coroutine_function(1)
         assert made.cr_code is coroutine_function.__wrapped__.__code__
         assert made.__qualname__ == "coroutine_function"
@@ -354,14 +354,14 @@ class TestCoroutines:
 
 
 class Suspend:
-    """Awaiting it yields once."""
+    """An object that yields once when awaited."""
 
     def __await__(self):
         yield
 
 
-def test_a_process_full_of_names_stays_small():
-    """A million names end in 10,000 operations and __overflow__, one warning, under 200 MB more."""
+def test_memory_is_bounded_for_a_million_names():
+    """A million names give 10,000 operations and __overflow__, one warning, and under 200 MB."""
     code = """
 import json, logging, os
 from nanospan import PerformanceMonitor

@@ -1,4 +1,4 @@
-"""Handles: an operation without the look-up of its name."""
+"""Handles of operations, which save the look-up by name."""
 
 import gc
 import weakref
@@ -9,7 +9,7 @@ from nanospan import PerformanceMonitor
 
 
 def test_a_handle_records_into_its_operation(monitor):
-    """Spans and records through the handle are the operation's own."""
+    """Spans and records of the handle are recorded under the operation's name."""
     operation = monitor.operation("op")
     with operation.track():
         pass
@@ -23,8 +23,8 @@ def test_a_handle_records_into_its_operation(monitor):
     assert [s["success"] for s in samples] == [True, True, False]
 
 
-async def test_a_handles_span_is_any_span(monitor):
-    """Spans of a handle serve `async with` and decorate, too."""
+async def test_spans_of_a_handle_are_like_others(monitor):
+    """Spans of a handle also work with ``async with`` and as decorators."""
     operation = monitor.operation("op")
     async with operation.track():
         pass
@@ -38,20 +38,20 @@ async def test_a_handles_span_is_any_span(monitor):
 
 
 def test_a_name_has_one_handle(monitor):
-    """Asking again gives the same object; the name may have been recorded before."""
+    """The same name always gives the same handle, even if it was recorded before."""
     monitor.record_metric("op", 0.1)
     assert monitor.operation("op") is monitor.operation("op")
     assert monitor.operation("op").stats().count == 1
 
 
 def test_without_samples_there_are_no_statistics(monitor):
-    """A handle to an operation that was never recorded has no statistics, and is not listed."""
+    """A handle of an operation without samples has no statistics, and is not listed."""
     assert monitor.operation("op").stats() is None
     assert monitor.get_all_stats() == {}
 
 
-def test_switch_thresholds_and_clearing_reach_the_handle(monitor):
-    """What is set on the monitor holds for its handles."""
+def test_settings_of_the_monitor_apply_to_handles(monitor):
+    """Disabling, thresholds and clearing on the monitor apply to its handles."""
     seen = []
     monitor.add_alert_callback(lambda _event, metric: seen.append(metric.duration))
     operation = monitor.operation("op")
@@ -66,7 +66,7 @@ def test_switch_thresholds_and_clearing_reach_the_handle(monitor):
 
 
 def test_a_handle_outlives_its_monitor():
-    """A handle goes on by itself when its monitor is gone."""
+    """A handle still records after its monitor has been freed."""
     monitor = PerformanceMonitor()
     operation = monitor.operation("op")
     gone = weakref.ref(monitor)
@@ -81,21 +81,21 @@ def test_a_handle_outlives_its_monitor():
     ("arguments", "error"),
     [((), TypeError), ((-1.0,), ValueError), (("x",), TypeError), ((1.0, 2, 3, 4), TypeError)],
 )
-def test_bad_arguments_are_refused(monitor, arguments, error):
-    """A handle checks what record_metric checks."""
+def test_invalid_arguments_are_rejected(monitor, arguments, error):
+    """A handle checks its arguments like record_metric()."""
     with pytest.raises(error):
         monitor.operation("op").record(*arguments)
 
 
 @pytest.mark.parametrize(("name", "error"), [("", ValueError), (5, TypeError)])
-def test_bad_names_are_refused(monitor, name, error):
-    """A handle's name is any non-empty string."""
+def test_invalid_names_are_rejected(monitor, name, error):
+    """A handle's name must be a non-empty string."""
     with pytest.raises(error):
         monitor.operation(name)
 
 
 def test_past_the_bound_the_handle_is_the_overflow_operation():
-    """There is always a handle; past the bound it says so by its name."""
+    """Past the limit of operations, a handle is that of the operation ``__overflow__``."""
     monitor = PerformanceMonitor(max_operations=1)
     monitor.operation("a")
     assert monitor.operation("b").name == "__overflow__"
@@ -103,7 +103,7 @@ def test_past_the_bound_the_handle_is_the_overflow_operation():
 
 
 def test_a_cancelled_execution_measured_elsewhere(monitor):
-    """A cancelled duration comes back bit for bit, says what it is, and is no failure."""
+    """A cancelled duration is kept bit for bit, marked as cancelled, and not an error."""
     metadata = {"k": 1}
     monitor.operation("op").record_cancelled(0.1, metadata)
     monitor.operation("op").record_cancelled(0.2)

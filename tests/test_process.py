@@ -1,4 +1,4 @@
-"""The monitor in a process: threads, fork, signals, finalisers, memory, import."""
+"""The monitor and its process: threads, fork, signals, finalisers, memory, import."""
 
 import gc
 import json
@@ -15,7 +15,7 @@ from nanospan import PerformanceMonitor, get_performance_monitor
 
 
 def run(code, **options):
-    """Run `code` in a fresh interpreter and return what it printed, as JSON."""
+    """Run ``code`` in a fresh interpreter, and return the JSON that it prints."""
     finished = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, **options
     )
@@ -23,7 +23,7 @@ def run(code, **options):
 
 
 def test_all_threads_get_one_process_monitor():
-    """Whichever thread asks first, there is one monitor."""
+    """Threads that ask for the process-wide monitor at the same time get the same one."""
     code = """
 import json, threading
 from nanospan import get_performance_monitor
@@ -40,7 +40,7 @@ print(json.dumps([len(found), len(set(found))]))
 
 
 def test_importing_nanospan_imports_nothing_optional():
-    """`import nanospan` pulls in neither drivers nor extras, nor asyncio."""
+    """`import nanospan` imports neither drivers nor extras nor asyncio."""
     code = """
 import json, sys
 import nanospan
@@ -52,8 +52,8 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_child_goes_on_by_itself(monitor):
-    """After fork, parent and child both record, and neither sees the other's samples."""
+def test_a_forked_child_records_independently(monitor):
+    """After a fork, parent and child both record, and neither sees the other's samples."""
     monitor.record_metric("op", 0.1)
     reader, writer = os.pipe()
     child = os.fork()
@@ -78,7 +78,7 @@ def test_a_forked_child_goes_on_by_itself(monitor):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_fork_during_snapshots_leaves_no_lock_behind():
-    """A child can record new operations though another thread was taking a snapshot at the fork."""
+    """A child can record new operations even if another thread took a snapshot during the fork."""
     code = """
 import json, os, signal, threading, warnings
 from nanospan import PerformanceMonitor
@@ -108,7 +108,7 @@ print(json.dumps(ended))
 
 
 def test_signal_handlers_and_finalisers_may_record(monitor):
-    """Recording from a signal handler, __del__ and gc.callbacks during records loses nothing."""
+    """Recording from signal handlers, __del__ and gc.callbacks during records loses nothing."""
     recorded = {"signal": 0, "del": 0, "gc": 0, "main": 0}
 
     def record(where):
@@ -129,7 +129,7 @@ def test_signal_handlers_and_finalisers_may_record(monitor):
         while recorded["signal"] < 20 or recorded["gc"] < 20:
             cycle = Finalised()
             cycle.itself = cycle  # for the garbage collector to find
-            # The displaced metadata is finalised while its successor's sample is being recorded.
+            # The replaced metadata is finalised while the sample that replaces it is recorded.
             monitor.record_metric("op", 0.001, metadata={"held": cycle})
             recorded["main"] += 1
             del cycle
@@ -140,8 +140,8 @@ def test_signal_handlers_and_finalisers_may_record(monitor):
     assert monitor.get_stats("op").total_count == sum(recorded.values())
 
 
-def test_a_monitor_is_freed_when_nobody_holds_it():
-    """A monitor without cycles goes with its last reference."""
+def test_a_monitor_is_freed_with_its_last_reference():
+    """A monitor without cycles does not need the garbage collector."""
     monitor = PerformanceMonitor()
     monitor.record_metric("op", 0.1, metadata={"k": 1})
     gone = weakref.ref(monitor)
@@ -154,7 +154,7 @@ def test_a_monitor_is_freed_when_nobody_holds_it():
 
 
 def test_cycles_through_callbacks_and_metadata_are_collected():
-    """A monitor that its own callbacks and metadata refer to is garbage all the same."""
+    """A monitor that its callbacks and metadata refer to is collected."""
 
     def entangled():
         monitor = PerformanceMonitor()
@@ -168,7 +168,7 @@ def test_cycles_through_callbacks_and_metadata_are_collected():
 
 
 def test_a_span_outlives_its_monitor():
-    """Leaving a span whose monitor is gone does no harm."""
+    """A span whose monitor has been freed can be left without an error."""
     span = PerformanceMonitor().track_operation("op", {"k": 1})
     gc.collect()
     with span:
@@ -202,8 +202,8 @@ def test_an_operations_memory_is_committed_as_it_is_used(samples, kib):
     assert run(MEMORY % samples) <= kib * 1024
 
 
-def test_recording_in_a_thread_while_the_interpreter_ends():
-    """A daemon thread that records until the very end does not disturb the exit."""
+def test_recording_in_a_thread_while_the_interpreter_exits():
+    """A daemon thread that records until the end does not disturb the exit."""
     code = """
 import threading, time
 from nanospan import get_performance_monitor
@@ -221,8 +221,8 @@ print(1)
     assert run(code) == 1
 
 
-def test_one_registry_many_threads_first_seen_at_once(monitor):
-    """Threads that all see a name first agree on one operation."""
+def test_threads_that_create_an_operation_share_it(monitor):
+    """Threads that use a new name at the same time record into one operation."""
     barrier = threading.Barrier(8)
 
     def work():

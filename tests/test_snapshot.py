@@ -1,4 +1,4 @@
-"""Snapshots: histograms as values."""
+"""Snapshots of an operation's histogram."""
 
 import copy
 import pickle
@@ -11,7 +11,7 @@ from nanospan import PerformanceMonitor, Snapshot
 
 @pytest.fixture
 def record(monitor):
-    """Records durations in seconds and returns the operation's snapshot."""
+    """Return a function that records durations in seconds and returns a snapshot."""
 
     def record(*durations, operation="op"):
         handle = monitor.operation(operation)
@@ -23,15 +23,15 @@ def record(monitor):
 
 
 def test_count_sum_and_extremes_are_exact(record):
-    """Whole nanoseconds are counted exactly."""
+    """Count, sum and extremes are exact to the nanosecond."""
     snapshot = record(0.001, 0.002, 0.003, 1e-9)
     assert (snapshot.count, snapshot.min, snapshot.max) == (4, 1e-9, 0.003)
     assert snapshot.sum == 0.006000001
     assert snapshot.scale == 6
 
 
-def test_it_covers_more_than_the_window():
-    """A snapshot holds every sample since start, not only the window's."""
+def test_a_snapshot_covers_more_than_the_window():
+    """A snapshot counts every sample since start, not only those in the window."""
     monitor = PerformanceMonitor(max_metrics_per_operation=5)
     for _ in range(100):
         monitor.record_metric("op", 0.5)
@@ -41,7 +41,7 @@ def test_it_covers_more_than_the_window():
 
 
 def test_quantiles_are_within_the_stated_error(record):
-    """Every quantile is within 0.55 % of the exact one, whatever the magnitude."""
+    """Every quantile is within 0.55 % of the exact one, at any magnitude."""
     values = [10 ** random.Random(3).uniform(-8, 3) for _ in range(2_000)]
     snapshot = record(*values)
     values.sort()
@@ -51,14 +51,14 @@ def test_quantiles_are_within_the_stated_error(record):
 
 
 @pytest.mark.parametrize("q", [-0.1, 1.1, float("nan"), float("inf")])
-def test_impossible_quantiles_are_refused(record, q):
-    """A quantile lies between 0 and 1."""
+def test_invalid_quantiles_are_rejected(record, q):
+    """A quantile must be between 0 and 1."""
     with pytest.raises(ValueError, match="between 0 and 1"):
         record(0.1).quantile(q)
 
 
-def test_nothing_recorded_has_no_figures(record):
-    """An empty snapshot has a count and a sum, and nothing else."""
+def test_an_empty_snapshot_has_no_figures(record):
+    """An empty snapshot has only a count and a sum."""
     empty = record()
     assert (empty.count, empty.sum) == (0, 0.0)
     assert (empty.min, empty.max, empty.quantile(0.5)) == (None, None, None)
@@ -66,8 +66,8 @@ def test_nothing_recorded_has_no_figures(record):
     assert Snapshot.from_bytes(empty.to_bytes()) == empty
 
 
-def test_merging_is_recording_everything_in_one_place(record):
-    """Merged snapshots equal the snapshot of all durations, in any order; neither is changed."""
+def test_merging_equals_recording_in_one_place(record):
+    """Merging in any order gives the snapshot of all durations, and changes neither operand."""
     a = record(0.001, 0.5, operation="a")
     b = record(0.0, 3e-9, 7200.0, operation="b")
     both = record(0.001, 0.5, 0.0, 3e-9, 7200.0, operation="both")
@@ -76,15 +76,15 @@ def test_merging_is_recording_everything_in_one_place(record):
 
 
 def test_coarser_scales_keep_count_and_sum(record):
-    """Lowering the scale merges neighbouring buckets."""
+    """A lower scale merges neighbouring buckets, and keeps count and sum."""
     snapshot = record(0.001, 0.00101, 0.5)
     coarse = snapshot.at_scale(0)
     assert (coarse.scale, coarse.count, coarse.sum) == (0, 3, snapshot.sum)
     assert snapshot.merge(coarse).scale == 0
 
 
-def test_it_travels_as_bytes_by_pickle_and_by_copy(record):
-    """What comes back equals what was sent."""
+def test_a_snapshot_survives_bytes_pickle_and_copy(record):
+    """Bytes, pickle and copy give an equal snapshot."""
     snapshot = record(0.0, 1e-9, 0.001, 0.5, 7200.0)
     assert Snapshot.from_bytes(snapshot.to_bytes()) == snapshot
     assert pickle.loads(pickle.dumps(snapshot)) == snapshot
@@ -92,7 +92,7 @@ def test_it_travels_as_bytes_by_pickle_and_by_copy(record):
     assert snapshot != record(0.1, operation="other")
 
 
-def test_damaged_bytes_are_a_clear_error(record):
+def test_damaged_bytes_are_rejected(record):
     """Any truncation and any flipped bit is a ValueError, never a wrong snapshot."""
     data = record(0.001, 0.002, 5.0).to_bytes()
     for length in range(len(data)):
@@ -108,13 +108,13 @@ def test_damaged_bytes_are_a_clear_error(record):
 
 
 @pytest.mark.parametrize("data", [None, "text", 5])
-def test_only_bytes_are_read(data):
-    """Anything but bytes is a TypeError."""
+def test_only_bytes_are_accepted(data):
+    """from_bytes() raises a TypeError for anything but bytes."""
     with pytest.raises(TypeError):
         Snapshot.from_bytes(data)
 
 
-def test_a_repr_says_what_it_holds(record):
-    """The repr shows count and two quantiles."""
+def test_the_repr_of_a_snapshot(record):
+    """The repr has the count and two quantiles."""
     assert repr(record(0.5)) == "<Snapshot count=1 p50=0.500000 s p99=0.500000 s>"
     assert repr(record(operation="none")) == "<Snapshot count=0>"

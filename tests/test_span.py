@@ -1,4 +1,4 @@
-"""Spans: `with`, `async with`, and what may happen inside the block."""
+"""Spans: `with`, `async with`, and exceptions in the block."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ def only_sample(monitor, operation="op"):
 
 class TestWith:
     def test_the_block_is_timed(self, monitor):
-        """A sample lasts as long as its block, on a monotonic clock."""
+        """A sample's duration is that of its block, by a monotonic clock."""
         before = time.perf_counter()
         with monitor.track_operation("op"):
             time.sleep(0.01)
@@ -28,14 +28,14 @@ class TestWith:
         assert 0.0099 <= only_sample(monitor)["duration"] <= outside * 1.001
 
     def test_as_gives_the_span(self, monitor):
-        """`as` binds the span itself."""
+        """`as` binds the span."""
         context = monitor.track_operation("op")
         with context as span:
             assert span is context
         assert span.operation == "op"
 
-    def test_elapsed_runs_and_then_stays(self, monitor):
-        """The elapsed time is 0 before, grows inside, and is the sample's duration afterwards."""
+    def test_elapsed_grows_until_the_end(self, monitor):
+        """`elapsed` is 0 before the block, grows in it, and then equals the sample's duration."""
         span = monitor.track_operation("op")
         assert span.elapsed == 0.0
         with span:
@@ -44,13 +44,13 @@ class TestWith:
             assert 0 < first < span.elapsed
         assert span.elapsed == only_sample(monitor)["duration"]
 
-    def test_blocks_nest(self, monitor):
-        """Nested spans of one operation are samples of their own."""
+    def test_blocks_can_be_nested(self, monitor):
+        """Nested spans of one operation are separate samples."""
         with monitor.track_operation("op"), monitor.track_operation("op"):
             pass
         assert monitor.get_stats("op").count == 2
 
-    def test_a_span_serves_once(self, monitor):
+    def test_a_span_can_be_entered_once(self, monitor):
         """A second entry is a RuntimeError naming the operation, and adds no sample."""
         span = monitor.track_operation("op")
         with span, pytest.raises(RuntimeError, match="'op' was already entered"):
@@ -69,19 +69,19 @@ class TestWith:
         ("arguments", "error"),
         [((), TypeError), ((1,), TypeError), (("",), ValueError), (("op", 5), TypeError)],
     )
-    def test_bad_arguments_are_refused_at_once(self, monitor, arguments, error):
-        """What cannot be tracked is refused where track_operation is called."""
+    def test_invalid_arguments_are_rejected_at_once(self, monitor, arguments, error):
+        """track_operation() rejects invalid arguments before the block is entered."""
         with pytest.raises(error):
             monitor.track_operation(*arguments)
 
 
 class TestSteps:
-    """`__enter__` and its like: methods for whoever looks at them or calls them by hand."""
+    """`__enter__` and similar methods behave like methods when inspected or called directly."""
 
     NAMES = ("__enter__", "__exit__", "__aenter__", "__aexit__")
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_they_describe_themselves_as_methods(self, monitor, name):
+    def test_they_have_the_attributes_of_methods(self, monitor, name):
         """Name, qualified name and signature are those of a method of the class."""
         method = getattr(Span, name)
         bound = getattr(monitor.track_operation("op"), name)
@@ -93,7 +93,7 @@ class TestSteps:
         assert name in pydoc.plain(pydoc.render_doc(Span))
 
     def test_they_work_unbound_and_bound(self, monitor):
-        """ExitStack calls the class's function, others keep a bound one: both record."""
+        """The function of the class, which ExitStack calls, and a bound method both record."""
         span = monitor.track_operation("op")
         assert Span.__enter__(span) is span
         leave = span.__exit__
@@ -104,8 +104,8 @@ class TestSteps:
             stack.enter_context(monitor.track_operation("op"))
         assert monitor.get_stats("op").count == 2
 
-    def test_wrong_calls_are_refused(self, monitor):
-        """A wrong instance or none, and wrong arguments, raise a TypeError."""
+    def test_wrong_calls_are_rejected(self, monitor):
+        """A wrong or missing instance and wrong arguments raise a TypeError."""
         span = monitor.track_operation("op")
         for wrong in (
             Span.__enter__,
@@ -120,8 +120,8 @@ class TestSteps:
                 wrong()
         assert monitor.get_stats("op") is None
 
-    def test_any_number_may_be_bound_at_once(self, monitor):
-        """Bound methods beyond what is kept for reuse work, and each is of its own span."""
+    def test_any_number_can_be_bound_at_once(self, monitor):
+        """Bound methods beyond those kept for reuse work, and each belongs to its span."""
         spans = [monitor.track_operation(f"op{i}") for i in range(200)]
         entered = [span.__enter__ for span in spans]
         left = [span.__exit__ for span in spans]
@@ -132,8 +132,8 @@ class TestSteps:
 
 
 class TestOutcomes:
-    def test_an_exception_is_recorded_and_goes_on(self, monitor):
-        """The same exception leaves the block, its traceback untouched."""
+    def test_an_exception_is_recorded_and_propagates(self, monitor):
+        """The same exception leaves the block with its traceback unchanged."""
         error = ValueError("broken")
 
         def fails():
@@ -152,7 +152,7 @@ class TestOutcomes:
         "error", [asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit(), SystemExit(1)]
     )
     def test_a_cancelled_block_does_not_count_against_success(self, monitor, error):
-        """What is no Exception is a cancellation."""
+        """A BaseException that is not an Exception is recorded as a cancellation."""
         with monitor.track_operation("op"):
             pass
         with pytest.raises(type(error)), monitor.track_operation("op"):
@@ -163,7 +163,7 @@ class TestOutcomes:
         assert (cancelled["success"], cancelled["metadata"]) == (False, {"outcome": "cancelled"})
 
     def test_an_exception_without_text_does_not_break_the_record(self, monitor):
-        """An exception whose str() fails is recorded all the same, and goes on."""
+        """An exception whose str() fails is recorded and propagates."""
 
         class Mute(Exception):  # noqa: N818
             def __str__(self):
@@ -174,29 +174,29 @@ class TestOutcomes:
         assert "Mute" in only_sample(monitor)["metadata"]["error"]
 
     def test_fail_marks_a_block_without_an_exception(self, monitor):
-        """fail() records an error with its text."""
+        """fail() records an error with the given text."""
         with monitor.track_operation("op") as span:
             span.fail("no rows")
         sample = only_sample(monitor)
         assert (sample["success"], sample["metadata"]) == (False, {"error": "no rows"})
 
     def test_fail_needs_no_text(self, monitor):
-        """fail() alone marks the sample."""
+        """fail() without a text marks the sample as an error."""
         with monitor.track_operation("op") as span:
             span.fail()
         assert only_sample(monitor)["success"] is False
         assert only_sample(monitor)["metadata"] == {}
 
     def test_fail_takes_an_exception(self, monitor):
-        """fail(exception) keeps its text."""
+        """fail(exception) records the exception's text."""
         with monitor.track_operation("op") as span:
             span.fail(ValueError("bad"))
         assert only_sample(monitor)["metadata"] == {"error": "bad"}
 
 
 class TestMetadata:
-    def test_the_callers_dict_is_never_written_to(self, monitor):
-        """Neither errors, set() nor fail() touch the dict that was passed."""
+    def test_the_callers_dict_is_never_modified(self, monitor):
+        """Neither errors nor set() nor fail() modify the dict that was passed."""
         metadata = {"k": 1}
 
         def work():
@@ -210,8 +210,8 @@ class TestMetadata:
         assert metadata == {"k": 1}
         assert only_sample(monitor)["metadata"] == {"k": 1, "rows": 3, "error": "broken"}
 
-    def test_what_the_caller_adds_inside_the_block_is_kept(self, monitor):
-        """The dict is copied when the block ends, not before and not after."""
+    def test_entries_added_in_the_block_are_kept(self, monitor):
+        """The caller's dict is copied when the block ends."""
         metadata = {"k": 1}
         with monitor.track_operation("op", metadata):
             metadata["rows"] = 3
@@ -235,15 +235,15 @@ class TestMetadata:
         assert only_sample(monitor)["metadata"] == {"k": 1}
 
     @pytest.mark.parametrize("call", [lambda s: s.set(k=1), lambda s: s.fail()])
-    def test_too_late_is_said(self, monitor, call):
-        """set() and fail() after the block cannot reach the sample and say so."""
+    def test_changes_after_the_block_are_errors(self, monitor, call):
+        """set() and fail() raise after the block, as they can no longer change the sample."""
         with monitor.track_operation("op") as span:
             pass
         with pytest.raises(RuntimeError, match="'op' has ended"):
             call(span)
 
     def test_a_finished_span_holds_no_metadata(self, monitor):
-        """Metadata lives as long as its sample, not as long as its span."""
+        """A finished span does not keep its sample's metadata alive."""
         import weakref
 
         class Big:
@@ -261,7 +261,7 @@ class TestMetadata:
 
 class TestAsyncWith:
     async def test_the_block_is_timed_and_as_gives_the_span(self, monitor):
-        """`async with` is `with` in a coroutine."""
+        """`async with` works like `with`."""
         context = monitor.track_operation("op", {"k": 1})
         async with context as span:
             assert span is context
@@ -270,15 +270,15 @@ class TestAsyncWith:
         assert only_sample(monitor)["metadata"] == {"k": 1}
 
     async def test_entering_and_leaving_never_yield(self, monitor):
-        """No other task runs between the statement and the block."""
+        """No other task runs between the `async with` statement and its block."""
         ran = []
         asyncio.get_running_loop().call_soon(ran.append, 1)
         async with monitor.track_operation("op"):
             assert ran == []
         assert ran == []
 
-    async def test_concurrent_tasks_keep_apart(self, monitor):
-        """A hundred overlapping tasks on one operation give a hundred right durations."""
+    async def test_concurrent_tasks_are_separate(self, monitor):
+        """A hundred overlapping tasks on one operation give a hundred correct durations."""
 
         async def task(i):
             async with monitor.track_operation("op", {"i": i}) as span:
@@ -295,7 +295,7 @@ class TestAsyncWith:
             assert sample["duration"] == elapsed[i] >= 0.001 * (i % 10 + 1) * 0.99
 
     async def test_a_cancelled_task_is_recorded_as_cancelled(self, monitor):
-        """Cancellation passes through, and the sample says so."""
+        """Cancellation propagates, and the sample is cancelled."""
 
         async def forever():
             async with monitor.track_operation("op"):
@@ -308,8 +308,8 @@ class TestAsyncWith:
             await task
         assert monitor.get_stats("op").cancelled_count == 1
 
-    async def test_a_timeout_inside_is_an_error_outside_a_cancellation(self, monitor):
-        """wait_for cancels what it waits for; the block around it sees a TimeoutError."""
+    async def test_a_timeout_is_a_cancellation_inside_and_an_error_outside(self, monitor):
+        """wait_for() cancels the inner block, and raises a TimeoutError in the outer one."""
 
         async def inner():
             async with monitor.track_operation("inner"):
@@ -322,7 +322,7 @@ class TestAsyncWith:
         assert monitor.get_stats("outer").error_count == 1
 
     async def test_a_second_entry_is_an_error(self, monitor):
-        """A span serves one block, whichever kind."""
+        """A span can be entered only once, by `with` or `async with`."""
         span = monitor.track_operation("op")
         async with span:
             pass
@@ -333,7 +333,7 @@ class TestAsyncWith:
             pass
 
     async def test_spans_work_without_a_loop(self, monitor):
-        """The awaitables belong to no event loop and end at their first step."""
+        """The awaitables of a span need no event loop and end at their first step."""
         coroutine = monitor.track_operation("op").__aenter__()
         with pytest.raises(StopIteration):
             next(coroutine.__await__())
@@ -341,7 +341,7 @@ class TestAsyncWith:
 
 class TestThreads:
     def test_threads_lose_nothing(self, monitor):
-        """Eight threads on two operations end with every sample counted."""
+        """Every sample of eight threads on two operations is counted."""
         each = 2_000
 
         def work(i):
@@ -360,8 +360,8 @@ class TestThreads:
         for samples in monitor.export_metrics().values():
             assert len(samples) == monitor.max_metrics_per_operation
 
-    def test_reading_while_others_record_never_shows_nonsense(self, monitor):
-        """Statistics taken during recording only ever hold recorded values."""
+    def test_statistics_during_recording_are_consistent(self, monitor):
+        """Statistics taken while threads record have only recorded values."""
         stop = threading.Event()
 
         def work():
@@ -384,8 +384,8 @@ class TestThreads:
                 thread.join()
 
 
-def test_a_span_says_what_it_is(monitor):
-    """The repr names the operation and the state."""
+def test_the_repr_of_a_span(monitor):
+    """The repr has the operation and the state."""
     span = monitor.track_operation("op")
     assert repr(span).startswith("<Span of 'op', new")
     with span:

@@ -1,4 +1,4 @@
-"""The performance monitor: what is recorded, and every question that can be asked about it."""
+"""The performance monitor: records operations, and answers questions about them."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class PerformanceMonitor(Recorder):
 
     Args:
         max_metrics_per_operation: The length of each operation's window, in samples.
-        max_operations: How many operation names are kept apart. Samples of further names go to
-            the operation ``__overflow__``; one warning is logged.
+        max_operations: The most operations. Samples of further names go to the operation
+            ``__overflow__``, and one warning is logged.
 
     Raises:
-        ValueError: If a bound is below 1, or the window longer than 16,777,216.
+        ValueError: If an argument is below 1, or the window longer than 16,777,216.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class PerformanceMonitor(Recorder):
 
     @property
     def alerts(self) -> Alerts:
-        """The rules on this monitor, and who is told when they hold.
+        """The alerts of this monitor: its rules, and the sinks that are notified.
 
-        Without rules there is no thread, and nothing is looked at. After ``alerts.close()`` the
-        next access gives new ones.
+        Without rules there is no thread, and nothing is evaluated. After ``alerts.close()`` the
+        next access creates new alerts.
         """
-        from nanospan.alerts import Alerts  # noqa: PLC0415 - costs nothing unless used
+        from nanospan.alerts import Alerts  # noqa: PLC0415 - not loaded unless used
 
         with creation:
             if self._alerts is None or self._alerts.closed:
@@ -67,8 +67,8 @@ class PerformanceMonitor(Recorder):
         """Compare every operation's mean with its baseline's.
 
         Args:
-            baseline_stats: Earlier results of :meth:`get_all_stats`. Operations without samples
-                now, and baselines whose mean is zero, cannot be compared and are passed over.
+            baseline_stats: An earlier result of :meth:`get_all_stats`. Operations without samples
+                and baselines whose mean is zero cannot be compared, and are skipped.
 
         Returns:
             A line for each mean over 1.2 times its baseline's; each is also logged as a warning.
@@ -81,17 +81,17 @@ class PerformanceMonitor(Recorder):
         return regressions
 
     def baseline(self, labels: Mapping[str, str] | None = None) -> Baseline:
-        """Take a baseline of every operation that has samples, to save and to compare with later.
+        """Take a baseline of every operation that has samples, to save and compare with later.
 
         Args:
-            labels: Texts to keep with it, by name: commit, branch, and the like.
+            labels: Texts to keep with it, by name, for example commit and branch.
 
         Returns:
-            Of each operation the durations in its window, and its histogram. Recording goes on
-            meanwhile; what is recorded during the call may be in or not.
+            A baseline with the durations in each operation's window and its histogram. Samples
+            that are recorded during the call may or may not be included.
 
         Raises:
-            TypeError: If a label is no text.
+            TypeError: If the name or value of a label is not a str.
         """
         from nanospan.values.baselines import Baseline  # noqa: PLC0415 - as above
 
@@ -108,17 +108,17 @@ class PerformanceMonitor(Recorder):
         """Compare the durations in the windows with those of a baseline.
 
         Args:
-            baseline: What to compare with.
-            fdr: How many of the operations called changed are not, on average, at most: a share.
-            min_effect: The least change of the median that counts, as a share of it.
-            tail_min_effect: The least change of a tail quantile that counts, as a share of it;
-                unless given, 0.10 or ``min_effect``, whichever is more.
+            baseline: The baseline to compare with.
+            fdr: The largest expected share of false positives among the reported changes.
+            min_effect: The smallest change of the median that counts, as a share of it.
+            tail_min_effect: The smallest change of a tail quantile that counts, as a share of it;
+                by default 0.10 or ``min_effect``, whichever is larger.
 
         Returns:
-            A comparison for each operation that the baseline has, and the monitor has samples of.
+            A comparison for each operation that has samples in both the baseline and the monitor.
 
         Raises:
-            TypeError: If ``baseline`` is none.
+            TypeError: If ``baseline`` is not a Baseline.
             ValueError: If a setting is out of range.
         """
         from nanospan.regression.live import compare_windows  # noqa: PLC0415 - as above
@@ -142,9 +142,9 @@ class PerformanceMonitor(Recorder):
         title: str = "nanospan report",
         baseline: Baseline | None = None,
     ) -> None:
-        """Write a report on every operation: an HTML page that loads nothing from anywhere.
+        """Write a report on every operation: a single HTML page that loads nothing else.
 
-        With a baseline, it shows how each operation compares with it. See
+        With a baseline, the report includes a comparison of each operation. See
         :func:`nanospan.export.report.write_report`.
         """
         from nanospan.export.report import write_report  # noqa: PLC0415 - as above
@@ -158,10 +158,10 @@ class PerformanceMonitor(Recorder):
         try:
             self.alerts.load(path)
         except Exception as exc:  # noqa: BLE001 - a broken file must not break the program
-            # The text says what is wrong and where; it holds no secret.
+            # The message has the place of the fault and no secrets; a traceback would add nothing.
             logger.error("NANOSPAN_ALERTS: no alerts are loaded: %s", exc)  # noqa: TRY400
 
 
 def get_performance_monitor() -> PerformanceMonitor:
-    """Return the monitor of this process, the same whichever thread asks first."""
+    """Return the process-wide monitor, which the first call creates; from any thread."""
     return process_recorder()  # type: ignore[return-value]  # made by `wiring`

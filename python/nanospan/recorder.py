@@ -1,4 +1,4 @@
-"""Recording: the native core with callbacks and sources, and the recorder of the process."""
+"""The recorder: the native core with callbacks and sources, and the process-wide instance."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ DEFAULT_THRESHOLDS = {
     "buffer_flush": 0.050,
     "service_access": 0.010,
 }
-"""Seconds over which a sample of these operations is a violation, unless set otherwise."""
+"""Default thresholds in seconds: a longer sample of these operations is a violation."""
 
 
 class Recorder(_core.Monitor):
-    """Records how long operations take, and knows their statistics.
+    """Records how long operations take, and computes their statistics.
 
-    :class:`nanospan.PerformanceMonitor` derives from it, and documents its arguments.
+    :class:`nanospan.PerformanceMonitor` derives from it and documents its arguments.
     """
 
     def __init__(
@@ -54,20 +54,20 @@ class Recorder(_core.Monitor):
         return {operation: stats for operation, stats in every.items() if stats is not None}
 
     def add_alert_callback(self, callback: AlertCallback) -> None:
-        """Have ``callback("threshold_violation", metric)`` called for every violation.
+        """Call ``callback("threshold_violation", metric)`` for every violation from now on.
 
-        It runs on the recording thread, before the record call or the span's exit returns. What
-        it raises is logged, and the other callbacks still run.
+        It runs on the recording thread, before the record call or the span's exit returns. An
+        exception from it is logged, and the other callbacks still run.
 
         Raises:
-            TypeError: If ``callback`` cannot be called.
+            TypeError: If ``callback`` is not callable.
         """
         if not callable(callback):
-            raise TypeError(f"an alert callback is callable, got {callback!r}")
+            raise TypeError(f"callback must be callable, got {type(callback).__name__}")
         self._events.add(callback)
 
     def remove_alert_callback(self, callback: AlertCallback) -> None:
-        """Take back one :meth:`add_alert_callback`; unknown callbacks are ignored."""
+        """Undo one :meth:`add_alert_callback`; unknown callbacks are ignored."""
         self._events.remove(callback)
 
     def durations(self, operation: str) -> array[float]:
@@ -78,7 +78,7 @@ class Recorder(_core.Monitor):
         """Return the window's samples as plain dicts, oldest first, by operation.
 
         Args:
-            operation: Only this one; an unknown name gives ``{}``.
+            operation: The only operation to return, or None for all; an unknown name gives ``{}``.
 
         Returns:
             ``{operation: [{"operation", "duration", "timestamp", "success", "metadata"}, ...]}``
@@ -101,28 +101,28 @@ class Recorder(_core.Monitor):
         return {name: samples for name, samples in exported.items() if samples}
 
     def add_source(self, source: MeasurementSource) -> None:
-        """Have :meth:`measurements` ask ``source``; adding one again changes nothing.
+        """Add a source of :meth:`measurements`; adding one again changes nothing.
 
         Args:
-            source: Called without arguments from whichever thread exports, it returns measurements
-                quickly, without waiting for anything.
+            source: Called without arguments on any thread that exports. It must return its
+                measurements quickly, without waiting for anything.
 
         Raises:
-            TypeError: If ``source`` cannot be called.
+            TypeError: If ``source`` is not callable.
         """
         if not callable(source):
-            raise TypeError(f"a source is callable, got {source!r}")
+            raise TypeError(f"source must be callable, got {type(source).__name__}")
         with self._sources_lock:
             if source not in self._sources:
                 self._sources = (*self._sources, source)
 
     def remove_source(self, source: MeasurementSource) -> None:
-        """Take back :meth:`add_source`; an unknown source is ignored."""
+        """Undo :meth:`add_source`; an unknown source is ignored."""
         with self._sources_lock:
             self._sources = tuple(known for known in self._sources if known != source)
 
     def measurements(self) -> list[Measurement]:
-        """Return what all sources report now; what one of them raises is logged."""
+        """Return the current measurements of all sources; exceptions from sources are logged."""
         measurements: list[Measurement] = []
         for source in self._sources:
             try:
@@ -132,7 +132,7 @@ class Recorder(_core.Monitor):
         return measurements
 
     def _became_process_recorder(self) -> None:
-        """Prepare for being the recorder of the process; called once, by no lock's holder."""
+        """Prepare to be the recorder of the process; called once, without a lock held."""
 
     def __repr__(self) -> str:
         state = "enabled" if self.enabled else "disabled"
@@ -140,14 +140,14 @@ class Recorder(_core.Monitor):
 
 
 class _Events:
-    """What the native side reports: violations, to the callbacks, and refused names.
+    """Receives the native core's events: violations, which go to the callbacks, and overflows.
 
     It does not refer to the monitor, so that a monitor without cyclic callbacks is freed at once.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Replaced, never changed, so that a callback may add and remove callbacks.
+        # Replaced, never mutated, so that a callback may add and remove callbacks.
         self._callbacks: tuple[AlertCallback, ...] = ()
 
     def add(self, callback: AlertCallback) -> None:
@@ -171,7 +171,7 @@ class _Events:
     ) -> None:
         for callback in self._callbacks:
             try:
-                # One metric each: what a callback does to it must not reach the others.
+                # Each callback gets its own metric, so that its changes do not reach the others.
                 metric = PerformanceMetric(
                     operation, duration, timestamp, success, dict(metadata or {})
                 )
@@ -179,7 +179,7 @@ class _Events:
             except KeyboardInterrupt:
                 raise
             except BaseException:
-                # SystemExit included: no monitoring callback may end the monitored program.
+                # Even SystemExit is caught: a callback must not end the monitored program.
                 logger.exception("alert callback %r failed for operation %r", callback, operation)
 
     def overflow(self, operation: str, max_operations: int) -> None:
@@ -193,26 +193,26 @@ class _Events:
 
 
 creation = threading.Lock()
-"""Held while something that exists once is made: the process's recorder, a monitor's alerts."""
+"""Held while a singleton is created: the process-wide recorder, a monitor's alerts."""
 
-if hasattr(os, "register_at_fork"):  # held by another thread, it would never be free in the child
-    os.register_at_fork(
-        before=creation.acquire,
-        after_in_parent=creation.release,
-        after_in_child=creation.release,
-    )
+# If another thread held the lock during a fork, the child could never acquire it.
+os.register_at_fork(
+    before=creation.acquire,
+    after_in_parent=creation.release,
+    after_in_child=creation.release,
+)
 
 _make: Callable[[], Recorder] = Recorder
 
 
 def make_process_recorder_by(make: Callable[[], Recorder]) -> None:
-    """Have the recorder of the process made by ``make`` when it is first asked for."""
+    """Set the function that creates the process-wide recorder when it is first needed."""
     global _make  # noqa: PLW0603 - there is one process
     _make = make
 
 
 def process_recorder() -> Recorder:
-    """Return the recorder of this process, the same whichever thread asks first.
+    """Return the process-wide recorder, which the first call creates; from any thread.
 
     It is the :class:`nanospan.PerformanceMonitor` that ``nanospan.get_performance_monitor()``
     returns.
@@ -226,5 +226,5 @@ def process_recorder() -> Recorder:
                 recorder = created = _make()
                 _core.set_process_monitor(recorder)
         if created is not None:
-            created._became_process_recorder()  # noqa: SLF001 - its own module
+            created._became_process_recorder()  # noqa: SLF001 - of this module
     return recorder

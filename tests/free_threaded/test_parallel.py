@@ -1,4 +1,4 @@
-"""Threads at work on one monitor; on a build without a GIL they really run at the same time."""
+"""Threads that use one monitor, in parallel on a build without a GIL."""
 
 import asyncio
 import gc
@@ -17,12 +17,12 @@ from nanospan import PerformanceMonitor, get_performance_monitor, track_performa
 
 FREE_THREADED = sysconfig.get_config_var("Py_GIL_DISABLED") == 1
 THREADS = 4
-SAMPLES = 200_000 if FREE_THREADED else 5_000  # a thread's
+SAMPLES = 200_000 if FREE_THREADED else 5_000  # per thread
 
 
 @pytest.fixture(autouse=True)
 def _switch_often():
-    """With a GIL, threads at least take turns often."""
+    """Make threads switch often where they cannot run in parallel."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -30,7 +30,7 @@ def _switch_often():
 
 
 def together(*works):
-    """Calls `works`, each in a thread of its own, all at once; returns their results."""
+    """Call ``works`` at the same time, each in a separate thread; return their results."""
     barrier = threading.Barrier(len(works))
 
     def begin(work):
@@ -42,7 +42,7 @@ def together(*works):
 
 
 def until(stop, work):
-    """Repeats `work` until `stop` is set, at least once."""
+    """Repeat ``work`` until ``stop`` is set, at least once."""
     while True:
         work()
         if stop.is_set():
@@ -50,7 +50,7 @@ def until(stop, work):
 
 
 def beside(writers, *others):
-    """Calls `writers` at once, and repeats each of `others` until the last writer is done."""
+    """Call ``writers`` at the same time, and repeat each of ``others`` until the last is done."""
     stop = threading.Event()
     left = iter(range(len(writers) - 1, -1, -1))
     lock = threading.Lock()
@@ -68,20 +68,20 @@ def beside(writers, *others):
 
 
 def seconds(thread, i):
-    """A duration that no other sample has, exact as a float and in whole nanoseconds."""
+    """Return a duration that no other sample has, exact as a float and in nanoseconds."""
     return (thread * SAMPLES + i + 1) * 2.0**-9
 
 
 def test_the_gil_is_off():
-    """Importing nanospan does not switch the GIL back on, and warns of nothing."""
+    """Importing nanospan neither enables the GIL nor warns."""
     if not FREE_THREADED:
         pytest.skip("this interpreter is built with a GIL")
     code = "import sys, nanospan; sys.exit(sys._is_gil_enabled())"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-    assert sys._is_gil_enabled() is False  # nor did anything in this process
+    assert sys._is_gil_enabled() is False  # in this process, too
 
 
-def test_operations_of_their_own():
+def test_separate_operations():
     """Threads that record into different operations lose nothing and mix nothing up."""
     monitor = PerformanceMonitor(SAMPLES)
 
@@ -97,7 +97,7 @@ def test_operations_of_their_own():
 
 
 def test_one_operation_loses_nothing():
-    """Threads that record into the same operation: totals, window and sums agree exactly."""
+    """Totals, window and sums are exact if threads record into the same operation."""
     monitor = PerformanceMonitor(THREADS * SAMPLES)
 
     def work(thread):
@@ -116,7 +116,7 @@ def test_one_operation_loses_nothing():
 
 
 def test_each_thread_sees_its_samples_in_order():
-    """A thread's samples stand in the window in the order in which it recorded them."""
+    """A thread's samples are in the window in the order in which it recorded them."""
     monitor = PerformanceMonitor(THREADS * SAMPLES)
 
     def work(thread):
@@ -134,7 +134,7 @@ def test_each_thread_sees_its_samples_in_order():
 
 @pytest.mark.parametrize("window", [1, 7, 64, 1000])
 def test_a_window_that_is_overwritten_ends_full(window):
-    """However often the ring wraps around, its window ends full of samples that were recorded."""
+    """After the ring has wrapped around many times, the window is full of recorded samples."""
     monitor = PerformanceMonitor(window)
 
     def work(thread):
@@ -151,7 +151,7 @@ def test_a_window_that_is_overwritten_ends_full(window):
 
 
 def test_spans_with_metadata():
-    """Metadata from the call, set() and exceptions stays with its own span."""
+    """Metadata from the call, set() and exceptions stays with its span."""
     monitor = PerformanceMonitor(THREADS * SAMPLES)
     given = {"shared": True}  # one dict for all threads
 
@@ -179,7 +179,7 @@ def test_spans_with_metadata():
 
 
 def test_names_first_seen_at_once():
-    """Threads that see a name first at the same moment agree on one operation."""
+    """Threads that use a new name at the same time record into one operation."""
     for _ in range(20):
         monitor = PerformanceMonitor(10)
 
@@ -193,7 +193,7 @@ def test_names_first_seen_at_once():
 
 
 def test_names_past_the_bound_at_once(caplog):
-    """When threads exceed max_operations together, every sample is somewhere, and one warning."""
+    """If threads exceed max_operations at the same time, no sample is lost, with one warning."""
     for _ in range(20):
         caplog.clear()
         monitor = PerformanceMonitor(10, max_operations=50)
@@ -211,7 +211,7 @@ def test_names_past_the_bound_at_once(caplog):
 
 
 def test_clearing_while_others_record():
-    """Clearing during records harms nobody, and what follows the last clear is exact."""
+    """Clearing during records is safe, and samples after the last clear are counted exactly."""
     monitor = PerformanceMonitor(100)
 
     def work():
@@ -277,7 +277,7 @@ def test_every_violation_is_reported_once():
             monitor.record_metric("op", 1.0 + i, metadata={"of": (thread, i)})
 
     def come_and_go():
-        other = lambda *_: None  # noqa: E731 - a new one each time
+        other = lambda *_: None  # noqa: E731 - a new object each time
         monitor.add_alert_callback(other)
         monitor.remove_alert_callback(other)
 
@@ -288,7 +288,7 @@ def test_every_violation_is_reported_once():
 
 
 def test_switches_thrown_while_others_record():
-    """Enabling, disabling and thresholds may change under way; afterwards every sample counts."""
+    """Enabling, disabling and thresholds can change meanwhile; later samples all count."""
     monitor = PerformanceMonitor(10)
 
     def work():
@@ -309,7 +309,7 @@ def test_switches_thrown_while_others_record():
 
 
 def test_a_span_is_entered_by_one_thread_only():
-    """Of threads that enter one span at once, one does, and the others get a RuntimeError."""
+    """If threads enter one span at the same time, all but one get a RuntimeError."""
     monitor = PerformanceMonitor(10)
     rounds = SAMPLES // 50
 
@@ -328,7 +328,7 @@ def test_a_span_is_entered_by_one_thread_only():
 
 
 def test_a_decorated_function_called_by_all():
-    """A decorated function counts every call and returns every caller its own result."""
+    """A decorated function counts every call, and returns each caller its result."""
     get_performance_monitor().clear_metrics("parallel.decorated")
 
     @track_performance("parallel.decorated")
@@ -363,7 +363,7 @@ def test_event_loops_in_threads():
 
 
 def test_monitors_come_and_go():
-    """Monitors made, used and dropped by many threads are freed, the collector running or not."""
+    """Monitors created, used and dropped by many threads are freed, with or without a collector."""
 
     def work():
         gone = []

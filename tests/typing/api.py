@@ -1,4 +1,4 @@
-"""How users write it: checked by mypy, never run."""
+"""Typical use of the public interface, checked by mypy and never run."""
 
 from __future__ import annotations
 

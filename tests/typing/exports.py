@@ -1,4 +1,4 @@
-"""How users write exports and integrations: checked by mypy, never run."""
+"""Typical use of exports and integrations, checked by mypy and never run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines: taken, saved, loaded, compared with; and files that are none."""
+"""Baselines: taking, saving, loading and comparing; and damaged files."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ TEXT_FIELDS = ["host", "python", "nanospan"]
 
 @pytest.fixture
 def document(tmp_path) -> dict:
-    """A sound baseline file's content."""
+    """Return the content of a valid baseline file."""
     path = tmp_path / "sound.json"
     Baseline.from_samples({"parse": [0.001, 0.002, 0.003]}, {"commit": "4f2a91c"}).save(path)
     return json.loads(path.read_text())
@@ -26,7 +26,7 @@ def document(tmp_path) -> dict:
 
 @pytest.fixture
 def load(tmp_path):
-    """Load a file with the given content."""
+    """Return a function that loads a file with the given content."""
 
     def load(content) -> Baseline:
         path = tmp_path / "file.json"
@@ -36,8 +36,8 @@ def load(tmp_path):
     return load
 
 
-def test_a_baseline_holds_what_the_monitor_saw(monitor):
-    """Windows in the order of time, histograms of everything, time, place and labels."""
+def test_a_baseline_holds_windows_and_histograms(monitor):
+    """A baseline has windows in the order of time, full histograms, time, place and labels."""
     monitor = PerformanceMonitor(max_metrics_per_operation=3)
     for duration in (0.5, 0.3, 0.1, 0.2):
         monitor.record_metric("parse", duration)
@@ -57,7 +57,7 @@ def test_a_baseline_holds_what_the_monitor_saw(monitor):
 
 
 def test_loading_gives_back_what_was_saved(tmp_path):
-    """Every sample comes back bit for bit, whatever characters the names have."""
+    """Every sample is read back bit for bit, even with odd characters in names."""
     draw = random.Random(1)
     samples = {
         name: [draw.expovariate(1000) for _ in range(50)] + [0.0, 0.1, 5e-324, 1e5]
@@ -71,14 +71,14 @@ def test_loading_gives_back_what_was_saved(tmp_path):
     assert loaded.samples() == {name: array("d", each) for name, each in samples.items()}
 
 
-def test_a_baseline_of_nothing_is_saved_and_loaded(tmp_path, monitor):
-    """A monitor that recorded nothing has a baseline, too."""
+def test_an_empty_baseline_is_saved_and_loaded(tmp_path, monitor):
+    """The baseline of a monitor without samples can be saved and loaded."""
     monitor.baseline().save(tmp_path / "b.json")
     assert Baseline.load(tmp_path / "b.json").operations == {}
 
 
-def test_the_file_can_be_read_by_people(tmp_path):
-    """It is JSON that says what it is, with a line for each operation's samples."""
+def test_the_file_is_readable(tmp_path):
+    """The file is JSON that names its format, with one line for each operation's samples."""
     Baseline.from_samples({"a": [0.1, 0.25], "b": [1.0]}, {"commit": "x"}).save(tmp_path / "b.json")
     lines = (tmp_path / "b.json").read_text().splitlines()
     assert lines[1:3] == ['  "format": "nanospan-baseline",', '  "version": 1,']
@@ -87,21 +87,21 @@ def test_the_file_can_be_read_by_people(tmp_path):
 
 
 def test_later_versions_may_add_keys(document, load):
-    """Keys that this version does not know are passed over."""
+    """Unknown keys are ignored."""
     document["cpu"] = {"model": "?"}
     document["operations"]["parse"]["errors"] = 3
     assert load(document).samples() == {"parse": array("d", [0.001, 0.002, 0.003])}
 
 
-def test_no_metadata_leaves_with_a_baseline(tmp_path, monitor):
-    """What users attach to samples stays in the process."""
+def test_a_baseline_has_no_metadata(tmp_path, monitor):
+    """Metadata of samples is not part of a baseline."""
     monitor.record_metric("login", 0.1, metadata={"password": "hunter2"})
     monitor.baseline().save(tmp_path / "b.json")
     assert "hunter2" not in (tmp_path / "b.json").read_text()
 
 
 def test_repr_is_short():
-    """The samples are not in it."""
+    """The repr leaves the samples out."""
     baseline = Baseline.from_samples({"a": [0.1] * 1000})
     assert repr(baseline).startswith("<Baseline of 1 operations, 20")
     assert len(repr(baseline)) < 60
@@ -118,22 +118,22 @@ def test_repr_is_short():
         ({7: [0.1]}, TypeError, "int"),
     ],
 )
-def test_samples_that_are_none_are_refused(samples, error, message):
-    """A baseline cannot be made of what no monitor would record."""
+def test_invalid_samples_are_rejected(samples, error, message):
+    """A baseline rejects durations and names that a monitor would reject."""
     with pytest.raises(error, match=message):
         Baseline.from_samples(samples)
 
 
-def test_labels_are_texts(monitor):
-    """Anything else is refused where it is given, not where it is read."""
+def test_labels_must_be_str(monitor):
+    """Other labels are rejected when the baseline is taken."""
     with pytest.raises(TypeError, match=r"\('run', 7\)"):
         monitor.baseline({"run": 7})
 
 
 def test_too_much_to_load_is_not_saved(tmp_path, monkeypatch):
-    """What could not be loaded again is refused when it is saved."""
+    """A baseline that would be too long to load is rejected when it is saved."""
     monkeypatch.setattr("nanospan.values.baselines.MAX_BYTES", 100)
-    with pytest.raises(ValueError, match="at most 100 can be loaded again"):
+    with pytest.raises(ValueError, match="must take at most 100 bytes to be loaded again"):
         Baseline.from_samples({"a": [0.1] * 1000}).save(tmp_path / "b.json")
     assert list(tmp_path.iterdir()) == []
 
@@ -194,8 +194,8 @@ HISTOGRAM = "operations/parse/histogram"
         (HISTOGRAM, base64.b64encode(b"NSH").decode(), "expected a histogram in base64: "),
     ],
 )
-def test_a_damaged_file_is_named_with_the_place(document, load, place, value, message):
-    """The error says which file, where in it, what is expected and what is there."""
+def test_a_damaged_file_is_an_error_with_the_place(document, load, place, value, message):
+    """The error has the file, the place in it, what is expected and what was found."""
     with pytest.raises(DataFileError, match=r"file\.json: .*" + message):
         load(_changed(document, place, value))
 
@@ -211,18 +211,18 @@ def test_a_damaged_file_is_named_with_the_place(document, load, place, value, me
         (b"[]", "expected a baseline"),
         (b"null", "expected a baseline"),
         (b"[" * 100_000, "not JSON nested this deep"),
-        (b'{"a": 1, "a": 2}', "expected each key of an object once, found 'a' again"),
+        (b'{"a": 1, "a": 2}', "expected each key of an object once, found 'a' twice"),
         (b'{"version": ' + b"9" * 5000 + b"}", "4300 digits"),
     ],
 )
-def test_a_foreign_file_is_no_baseline(load, content, message):
-    """Whatever the file is, the error is one of its kind."""
+def test_a_foreign_file_is_rejected(load, content, message):
+    """A file of any other kind is a DataFileError."""
     with pytest.raises(DataFileError, match=message):
         load(content)
 
 
-def test_every_truncated_file_is_refused(document, load):
-    """However much of its end is missing, a file is not taken for a shorter baseline."""
+def test_every_truncated_file_is_rejected(document, load):
+    """A file cut off at any place is not read as a shorter baseline."""
     whole = json.dumps(document).encode()
     assert load(whole).operations
     for length in range(len(whole)):
@@ -231,14 +231,14 @@ def test_every_truncated_file_is_refused(document, load):
 
 
 def test_huge_files_are_not_read(load, document, monkeypatch):
-    """A limit keeps a wrong file from filling the memory."""
+    """A limit keeps a wrong file from using up the memory."""
     monkeypatch.setattr("nanospan.values.documents.MAX_BYTES", 64)
     with pytest.raises(DataFileError, match="longer than 64 bytes"):
         load(document)
 
 
 def test_control_characters_of_a_foreign_file_do_not_reach_the_terminal(document, load):
-    """A name in an error is one line of printable characters."""
+    """Names in an error are on one line and have only printable characters."""
     document["operations"] = {"\x1b[31m\n": {}}
     with pytest.raises(DataFileError) as caught:
         load(document)
@@ -246,15 +246,15 @@ def test_control_characters_of_a_foreign_file_do_not_reach_the_terminal(document
     assert caught.value.place == r"operations.\x1b[31m\n"
 
 
-def test_texts_of_a_wrong_file_are_not_repeated(load):
-    """If it was the wrong file, what it held stays in it."""
+def test_errors_do_not_repeat_texts(load):
+    """An error does not reveal texts from the file, which may be confidential."""
     with pytest.raises(DataFileError) as caught:
         load({"format": "nanospan-baseline", "version": "hunter2"})
     assert "hunter2" not in str(caught.value)
 
 
 def test_missing_files_and_folders_are_os_errors(tmp_path):
-    """They keep their usual exceptions."""
+    """A missing file or folder raises the usual exception."""
     with pytest.raises(FileNotFoundError):
         Baseline.load(tmp_path / "absent.json")
     with pytest.raises(IsADirectoryError):
@@ -262,7 +262,7 @@ def test_missing_files_and_folders_are_os_errors(tmp_path):
 
 
 def test_the_monitor_compares_with_a_baseline(monitor):
-    """Operations of both sides get a verdict; others are in neither."""
+    """Operations that both sides have get a verdict; others are left out."""
     draw = random.Random(3)
     before = PerformanceMonitor()
     for _ in range(200):
@@ -282,8 +282,8 @@ def test_the_monitor_compares_with_a_baseline(monitor):
     assert unworried["slower"].verdict == "unchanged"
 
 
-def test_tails_follow_the_least_effect_unless_they_have_their_own(monitor):
-    """Who lets the median double does not hear of tails half as high again, unless asked."""
+def test_the_tail_effect_follows_the_least_effect(monitor):
+    """Tolerating a doubled median implies tolerating as much in the tail, unless set otherwise."""
     draw = random.Random(4)
     before = PerformanceMonitor()
     for _ in range(1000):
@@ -299,13 +299,13 @@ def test_tails_follow_the_least_effect_unless_they_have_their_own(monitor):
 
 @pytest.mark.parametrize("other", ["before.json", {"search": None}, None])
 def test_only_baselines_are_compared_with(monitor, other):
-    """A path, or the statistics that `detect_regressions` takes, is an error that says so."""
+    """The error for a path or for statistics says that a Baseline is needed."""
     with pytest.raises(TypeError, match=r"must be a Baseline, got \w+; Baseline\.load\(\) reads"):
         monitor.compare(other)
 
 
-def test_a_baseline_can_be_made_by_hand():
-    """Its parts are public, and defaults describe this process."""
+def test_a_baseline_can_be_constructed():
+    """Baselines can be made from their parts, and their defaults describe this process."""
     histogram = PerformanceMonitor(1).operation("a").snapshot()
     assert isinstance(histogram, Snapshot)
     baseline = Baseline({"a": OperationBaseline(array("d", [0.1]), histogram)})

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are replaced atomically."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from nanospan.values.files import replacing, write_atomically
 
 
 def test_the_file_appears_at_the_end(tmp_path):
-    """Until the block ends, a reader sees what was there before."""
+    """Until the block ends, readers see the previous content."""
     path = tmp_path / "out"
     path.write_bytes(b"before")
     with replacing(path) as file:
@@ -23,8 +23,8 @@ def test_the_file_appears_at_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_is_interrupted_leaves_nothing(tmp_path, error):
-    """After an exception, the folder is as it was."""
+def test_an_exception_leaves_nothing_behind(tmp_path, error):
+    """After an exception, the folder is unchanged."""
 
     def interrupted():
         with replacing(tmp_path / "out") as file:
@@ -36,8 +36,8 @@ def test_what_is_interrupted_leaves_nothing(tmp_path, error):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_pipe_is_written_to_as_it_is(tmp_path):
-    """What is no regular file is not replaced by one."""
+def test_a_pipe_is_written_to_directly(tmp_path):
+    """A pipe is not replaced by a regular file."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     read = []
@@ -49,8 +49,8 @@ def test_a_pipe_is_written_to_as_it_is(tmp_path):
     assert stat.S_ISFIFO(path.stat().st_mode)
 
 
-def test_text_and_bytes_arrive(tmp_path):
-    """A new file holds what was given, and nothing else is left in its folder."""
+def test_text_and_bytes_are_written(tmp_path):
+    """A new file holds the content, and nothing else is left in its folder."""
     write_atomically(tmp_path / "text", "µs\n")
     write_atomically(tmp_path / "bytes", b"\x89PNG\r\n")
     assert (tmp_path / "text").read_bytes() == b"\xc2\xb5s\n"
@@ -58,8 +58,8 @@ def test_text_and_bytes_arrive(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bytes", "text"]
 
 
-def test_permissions_are_those_of_any_new_file_or_stay(tmp_path):
-    """The umask holds for a new file; one that is replaced keeps its mode."""
+def test_new_files_have_the_usual_permissions_and_others_keep_theirs(tmp_path):
+    """The umask applies to a new file, and a replaced one keeps its mode."""
     new, old = tmp_path / "new", tmp_path / "old"
     old.touch()
     old.chmod(0o600)
@@ -73,8 +73,8 @@ def test_permissions_are_those_of_any_new_file_or_stay(tmp_path):
     assert stat.S_IMODE(old.stat().st_mode) == 0o600
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    """When the disk fails half-way, the file is as it was."""
+def test_a_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch):
+    """If the disk fails half-way, the file is unchanged."""
     path = tmp_path / "file"
     path.write_text("before")
 
@@ -88,15 +88,15 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_error_names_the_file_that_was_asked_for(tmp_path):
-    """Not the temporary one beside it."""
+def test_an_error_names_the_requested_file(tmp_path):
+    """An OSError names the requested file rather than the temporary one."""
     with pytest.raises(FileNotFoundError) as caught:
         write_atomically(tmp_path / "absent" / "file", "x")
     assert caught.value.filename == str(tmp_path / "absent" / "file")
 
 
 def test_links_are_followed(tmp_path):
-    """What a link leads to is replaced; the link stays one."""
+    """The target of a link is replaced, and the link stays."""
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("before")
     link.symlink_to(target)
@@ -106,12 +106,12 @@ def test_links_are_followed(tmp_path):
 
 
 def test_devices_are_written_to_and_not_replaced():
-    """A device stays a device."""
+    """A device is written to directly."""
     write_atomically(Path("/dev/null"), "nothing")
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
-    """There is nothing to create a folder for."""
+    """A missing folder is not created."""
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "absent" / "file", "x")

@@ -1,4 +1,4 @@
-"""What sources report beside operations."""
+"""Measurements of sources beside operations."""
 
 import logging
 
@@ -12,7 +12,7 @@ def gauge(value):
 
 
 def test_every_source_is_asked(monitor):
-    """A monitor returns what its sources report, in the order they were added, each once."""
+    """A monitor asks each of its sources once, in the order in which they were added."""
     first, second = lambda: [gauge(1)], lambda: (gauge(n) for n in (2, 3))
     for source in (first, second, first):
         monitor.add_source(source)
@@ -23,7 +23,7 @@ def test_every_source_is_asked(monitor):
 
 
 def test_a_failing_source_does_not_silence_the_others(monitor, caplog):
-    """What a source raises is logged, and the others still report."""
+    """An exception from a source is logged, and the others still report."""
 
     def broken():
         yield gauge(1)
@@ -37,28 +37,28 @@ def test_a_failing_source_does_not_silence_the_others(monitor, caplog):
 
 
 def test_a_source_must_be_callable(monitor):
-    """Anything else is refused when it is added."""
-    with pytest.raises(TypeError, match="a source is callable, got 3"):
+    """A source that is not callable is rejected when it is added."""
+    with pytest.raises(TypeError, match="source must be callable, got int"):
         monitor.add_source(3)
 
 
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"kind": "summary"}, ValueError, "there is no kind 'summary'"),
-        ({"value": None}, TypeError, "no number: None"),
-        ({"value": "3"}, TypeError, "no number: '3'"),
-        ({"value": 10**400}, ValueError, "beyond a float's range"),
-        ({"name": ""}, ValueError, "a name is empty"),
-        ({"name": 3}, TypeError, "3 is no str"),
-        ({"unit": None}, TypeError, "None is no str"),
-        ({"description": b"x"}, TypeError, "b'x' is no str"),
-        ({"attributes": {"": "x"}}, ValueError, "a name is empty"),
-        ({"attributes": {1: "x"}}, TypeError, "1 is no str"),
+        ({"kind": "summary"}, ValueError, "kind must be one of counter, .*, got 'summary'"),
+        ({"value": None}, TypeError, "value must be a number, got NoneType"),
+        ({"value": "3"}, TypeError, "value must be a number, got str"),
+        ({"value": 10**400}, ValueError, "value must be within the range of a float"),
+        ({"name": ""}, ValueError, "names must not be empty"),
+        ({"name": 3}, TypeError, "names, unit and description must be str, got int"),
+        ({"unit": None}, TypeError, "must be str, got NoneType"),
+        ({"description": b"x"}, TypeError, "must be str, got bytes"),
+        ({"attributes": {"": "x"}}, ValueError, "names must not be empty"),
+        ({"attributes": {1: "x"}}, TypeError, "must be str, got int"),
     ],
 )
-def test_what_no_export_could_show_is_refused(fields, error, message):
-    """A measurement that would spoil an exposition fails where it is made, and its source alone."""
+def test_invalid_measurements_are_rejected(fields, error, message):
+    """A measurement that no export could show is an error when it is created."""
     good = {"name": "x", "kind": "gauge", "value": 1}
     assert Measurement(**good)
     with pytest.raises(error, match=message):
@@ -67,9 +67,9 @@ def test_what_no_export_could_show_is_refused(fields, error, message):
 
 @pytest.mark.parametrize(("kind", "value"), [("histogram", 1.0), ("gauge", "snapshot")])
 def test_only_histograms_have_snapshots(monitor, kind, value):
-    """A measurement whose value does not fit its kind is refused."""
+    """A measurement whose value does not fit its kind is rejected."""
     if value == "snapshot":
         value = monitor.operation("op").snapshot()
-    with pytest.raises(TypeError, match=r"'x': a histogram's value is a Snapshot"):
+    with pytest.raises(TypeError, match=r"'x': value must be a Snapshot for a histogram"):
         Measurement("x", kind, value)
     assert isinstance(monitor.operation("op").snapshot(), Snapshot)

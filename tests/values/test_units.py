@@ -1,4 +1,4 @@
-"""Durations and counts as people read them."""
+"""Formatting of durations and counts."""
 
 import pytest
 from hypothesis import given
@@ -31,13 +31,13 @@ def test_durations_have_three_digits_and_a_unit(seconds, text):
 
 
 @given(st.floats(1e-9, 1e5))
-def test_durations_are_right_to_half_a_percent(seconds):
-    """Three significant digits lose no more."""
+def test_durations_are_accurate_to_half_a_percent(seconds):
+    """Rounding to three significant digits changes a duration by at most half a percent."""
     number, unit = duration_text(seconds).split()
     assert float(number.replace(",", "")) * FACTORS[unit] == pytest.approx(seconds, rel=0.0051)
 
 
 def test_counts_are_short():
-    """Separators up to a million, three digits from there on."""
+    """Counts have separators up to a million, and three digits from there on."""
     counts = [0, 999, 12_345, 1_250_000, 3 * 10**9, 4 * 10**12]
     assert [count_text(count) for count in counts] == ["0", "999", "12,345", "1.25 M", "3 G", "4 T"]

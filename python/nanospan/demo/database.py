@@ -5,7 +5,7 @@ system user and makes every folder above the data readable by all users, and it 
 counts and lock files on disk. A private child process needs none of that.
 
 PostgreSQL refuses to run as root. As root, the server runs as the owner of an existing data
-directory, otherwise as the user ``nobody``. If that user cannot reach the binaries (a virtual
+directory, otherwise as an unprivileged user. If that user cannot reach the binaries (a virtual
 environment below ``/root``), they are copied into the temporary folder, and no permission is
 changed.
 """
@@ -244,7 +244,7 @@ class EmbeddedServer:
         data = self.data_path
         data.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0 and data.stat().st_uid == 0:
-            folders.give_to_nobody(data)
+            folders.give_to_unprivileged_user(data)
         if (data / "PG_VERSION").exists():
             return
         command = [str(self._binary("initdb")), "-D", str(data), "-U", SUPERUSER]

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 POSTGRES_MAJOR = "18"
+UNPRIVILEGED_USER = "nobody"  # words: allow
 LONGEST_SOCKET_PATH = 103
 """The shortest limit on a socket's path, in bytes without the NUL: macOS has 103, Linux 107."""
 
@@ -23,7 +24,7 @@ def check_directory(directory: Path) -> None:
         directory: A folder that is absent, empty, or holds a database of this PostgreSQL version.
 
     Raises:
-        EmbeddedServerError: If it is none of these, or the server could not reach it.
+        EmbeddedServerError: If it is another kind of folder, or the server could not reach it.
     """
     if directory.exists() and not directory.is_dir():
         raise EmbeddedServerError(f"{directory} is not a directory")
@@ -70,16 +71,16 @@ def make_scratch_folder() -> Path:
             break
     scratch = Path(tempfile.mkdtemp(prefix="nanospan-", dir=parent))
     if os.geteuid() == 0:
-        give_to_nobody(scratch)
+        give_to_unprivileged_user(scratch)
     return scratch
 
 
-def give_to_nobody(path: Path) -> None:
-    """Make the user ``nobody`` the owner of ``path``."""
+def give_to_unprivileged_user(path: Path) -> None:
+    """Make the unprivileged user the owner of ``path``."""
     import pwd  # noqa: PLC0415 - does not exist on Windows
 
-    nobody = pwd.getpwnam("nobody")
-    os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    user = pwd.getpwnam(UNPRIVILEGED_USER)
+    os.chown(path, user.pw_uid, user.pw_gid)
 
 
 def reachable_by_others(path: Path) -> bool:

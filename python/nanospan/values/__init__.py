@@ -1,1 +1,1 @@
-"""Plain values that cross the layers of the package. They import nothing above them."""
+"""Plain values that the layers of the package exchange; they import nothing from upper layers."""

@@ -1,4 +1,4 @@
-"""Baselines: what a monitor saw, saved for later runs to be compared with."""
+"""Baselines: saved durations that later runs are compared with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMAT = "nanospan-baseline"
 VERSION = 1
 
 YEAR_10000 = 253_402_300_800
-"""The Unix time from which on the calendar of Python ends."""
+"""The Unix time at which Python's calendar ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class OperationBaseline:
 
     Attributes:
         samples: The durations in the operation's window, in seconds, oldest first; at least one.
-            Failed and cancelled executions are among them, as they are in the window.
-        histogram: All durations since start, or the last clear, in exponential buckets.
+            They include failed and cancelled executions, as the window does.
+        histogram: All durations since start or the last clear, in exponential buckets.
     """
 
     samples: array[float]
@@ -43,7 +43,7 @@ class OperationBaseline:
 
 @dataclass(frozen=True, repr=False)
 class Baseline:
-    """What a monitor saw at one time, and where.
+    """The durations that a monitor recorded, with their time and place.
 
     ```python
     monitor.baseline({"commit": "4f2a91c"}).save("baseline.json")
@@ -52,16 +52,19 @@ class Baseline:
         print(operation, comparison.verdict)
     ```
 
-    A baseline holds no metadata of samples, so that nothing of what was worked on leaves with it.
-    It never changes, and may be used from any thread.
+    A baseline does not include the samples' metadata, which may be confidential. It is immutable
+    and may be used from any thread.
 
     Attributes:
-        operations: What is known of each operation, in the order first seen.
-        time: When it was taken, as Unix time in seconds.
+        operations: The operations by name, in the order first seen.
+        time: The Unix time in seconds at which it was taken.
         host: The machine's name.
         python: The interpreter and its version, such as ``CPython 3.13.1``.
         nanospan: The version of nanospan.
-        labels: What the user attached: commit, branch, and the like.
+        labels: Texts that the user attached, for example commit and branch.
+
+    Raises:
+        TypeError: If the name or value of a label is not a str.
     """
 
     operations: Mapping[str, OperationBaseline]
@@ -76,20 +79,20 @@ class Baseline:
     def __post_init__(self) -> None:
         for label in self.labels.items():
             if not all(isinstance(text, str) for text in label):
-                raise TypeError(f"a label has a text as its name and as its value, got {label!r}")
+                raise TypeError(f"the name and value of a label must be str, got {label!r}")
 
     @classmethod
     def from_monitor(cls, monitor: Monitor, labels: Mapping[str, str] | None = None) -> Baseline:
         """Take a baseline of every operation that has samples.
 
-        Recording goes on meanwhile: samples recorded during the call may be in or not.
+        Samples that are recorded during the call may or may not be included.
 
         Args:
-            monitor: Where to look.
+            monitor: The monitor whose operations to take.
             labels: Texts to keep with it, by name.
 
         Raises:
-            TypeError: If a label is no text.
+            TypeError: If the name or value of a label is not a str.
         """
         snapshot = monitor.snapshot()
         return cls(
@@ -108,15 +111,15 @@ class Baseline:
         samples: Mapping[str, Iterable[float]],
         labels: Mapping[str, str] | None = None,
     ) -> Baseline:
-        """Make a baseline of durations that were measured elsewhere.
+        """Create a baseline from durations that were measured elsewhere.
 
         Args:
             samples: The durations of each operation, in seconds and in the order of time; an
-                operation without any is left out.
+                operation without durations is left out.
             labels: As for :meth:`from_monitor`.
 
         Raises:
-            TypeError: If a name or label is no text, or a duration no number.
+            TypeError: If a name or label is not a str, or a duration not a number.
             ValueError: If a duration is negative or not finite, or a name empty.
         """
         operations = {}
@@ -132,20 +135,20 @@ class Baseline:
         return {name: operation.samples for name, operation in self.operations.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the baseline to a JSON file, which is at no moment half written.
+        """Write the baseline to a JSON file, which is replaced once the content is complete.
 
         Args:
             path: The file, replaced if it exists.
 
         Raises:
-            OSError: If it cannot be written; what was there before still is.
-            ValueError: If it would be too long to load, which takes millions of samples.
+            OSError: If the file cannot be written; an existing file is left unchanged.
+            ValueError: If the file would be too long to load, which takes millions of samples.
         """
         text = self._to_json()
         if len(text) > MAX_BYTES:
             raise ValueError(
-                f"a baseline of {len(self.operations):,} operations would take {len(text):,} "
-                f"bytes; at most {MAX_BYTES:,} can be loaded again. Use shorter windows"
+                f"a baseline must take at most {MAX_BYTES:,} bytes to be loaded again, got "
+                f"{len(text):,} for {len(self.operations):,} operations; use shorter windows"
             )
         write_atomically(Path(path), text)
 
@@ -153,15 +156,15 @@ class Baseline:
     def load(cls, path: str | os.PathLike[str]) -> Baseline:
         """Read a baseline that was saved.
 
-        Nothing in the file is trusted: its size, types, numbers and histograms are checked.
+        The file is not trusted: its size, types, numbers and histograms are checked.
 
         Args:
             path: The file.
 
         Raises:
-            OSError: If it cannot be read.
-            DataFileError: If it is no baseline, is damaged, or of a newer version of the format. A
-                `ValueError` that names the file, the place in it, and what is expected there.
+            OSError: If the file cannot be read.
+            DataFileError: If the file is not a baseline, damaged, or of a newer format. A
+                ``ValueError`` that names the file, the place in it, and what is expected there.
         """
         path = Path(path)
         return cls.from_document(parse_json(path, read_text(path)))
@@ -193,7 +196,7 @@ class Baseline:
         )
 
     def _to_json(self) -> str:
-        """The file's text: one line for each operation's samples, so that people can read it."""
+        """Return the file's text, with each operation's samples on one line for readability."""
         head = {
             "format": FORMAT,
             "version": VERSION,
@@ -231,7 +234,7 @@ def _read_operation(name: str, node: Node) -> OperationBaseline:
     encoded = node["histogram"].text()
     try:
         histogram = Snapshot.from_bytes(base64.b64decode(encoded, validate=True))
-    except ValueError as exc:  # of which binascii's is one
+    except ValueError as exc:  # binascii.Error is a ValueError
         problem = f"expected a histogram in base64: {exc}"
         raise DataFileError(node.path, node["histogram"].place, problem) from None
     return OperationBaseline(samples, histogram)

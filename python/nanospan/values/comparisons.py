@@ -1,4 +1,4 @@
-"""What the comparisons hand out: verdicts, change points and alarms."""
+"""The results of comparisons: verdicts, change points and alarms."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Verdict: TypeAlias = Literal["regressed", "improved", "unchanged", "insufficient
 
 
 class QuantileChange(NamedTuple):
-    """How one tail quantile changed.
+    """The change of a tail quantile.
 
     Attributes:
-        change: Its value now as a multiple of the baseline's: 2.0 is doubled.
-        p_value: How probable so large a change is when nothing differs, 0 to 1.
+        change: The current value as a multiple of the baseline's: 2.0 means doubled.
+        p_value: The probability of a change at least this large if nothing differs, 0 to 1.
     """
 
     change: float
@@ -23,21 +23,22 @@ class QuantileChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
-    """How the current values of an operation compare with its baseline.
+    """The comparison of an operation's current values with its baseline.
 
     Attributes:
         verdict: ``"regressed"`` or ``"improved"`` for a difference that is both significant and
-            large enough to matter, ``"unchanged"`` otherwise; ``"insufficient"`` where there are
-            too few independent values for any difference to be significant.
-        p_value: How probable a difference like the clearest one found is when nothing differs,
-            in the bulk of the values or in their tails, 0 to 1.
-        shift: The typical value now as a multiple of the baseline's: 1.2 is 20 % slower. NaN where
-            either side has no values.
-        shift_ci: The interval that holds the true shift with probability ``1 - alpha``.
-        quantiles: For 0.9, 0.95 and 0.99, as far as there are values enough, how they changed.
-        effective_n: How many independent values the less informative side is worth: fewer than it
-            holds where neighbours resemble one another.
-        counts: How many values the baseline and the current side hold.
+            large enough to matter, ``"unchanged"`` otherwise; ``"insufficient"`` if there are too
+            few independent values for any difference to be significant.
+        p_value: The probability of a difference at least as clear as the clearest one, in the bulk
+            of the values or in their tails, if nothing differs; 0 to 1.
+        shift: The typical current value as a multiple of the baseline's: 1.2 is 20 % slower. NaN
+            if either side has no values.
+        shift_ci: The interval that contains the true shift with probability ``1 - alpha``.
+        quantiles: The changes of the quantiles 0.9, 0.95 and 0.99 for which there are enough
+            values.
+        effective_n: The number of independent values that the less informative side is worth. It
+            is lower than the number of values if neighbours resemble one another.
+        counts: The number of values of the baseline and of the current side.
     """
 
     verdict: Verdict
@@ -50,11 +51,14 @@ class Comparison:
 
     @property
     def confidence(self) -> float:
-        """How sure it is that something differs: ``1 - p_value``."""
+        """The confidence that something differs: ``1 - p_value``."""
         return 1.0 - self.p_value
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison as JSON can hold it: quantiles under ``"0.99"``, no number as ``None``."""
+        """Return the comparison as JSON values.
+
+        Quantiles have keys such as ``"0.99"``; NaN and infinity become None.
+        """
         low, high = self.shift_ci
         return {
             "verdict": self.verdict,
@@ -83,15 +87,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """Where the level of a history changed.
+    """A change of the level in a history.
 
     Attributes:
-        index: The first value at the new level, from 0.
-        before: The median since the change point before this one.
+        index: The index of the first value at the new level, from 0.
+        before: The median since the previous change point.
         after: The median from here to the next change point.
-        ratio: The level after as a multiple of the one before.
-        ci: The interval that holds the true ratio with probability 0.99.
-        p_value: How probable so large a difference is when nothing changed, 0 to 1.
+        ratio: The level after as a multiple of the level before.
+        ci: The interval that contains the true ratio with probability 0.99.
+        p_value: The probability of a difference at least this large if nothing changed, 0 to 1.
     """
 
     index: int
@@ -102,7 +106,7 @@ class ChangePoint:
     p_value: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The change point as JSON can hold it, what is no number as ``None``."""
+        """Return the change point as JSON values, NaN and infinity as None."""
         low, high = self.ci
         return {
             **asdict(self),
@@ -113,14 +117,14 @@ class ChangePoint:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What a detector noticed.
+    """A change that a detector noticed.
 
     Attributes:
-        index: Which value raised it, from 0 for the detector's first.
-        since: About where the change began: the first value of the run that raised it.
-        before: The level learned, in the unit of the values.
+        index: The index of the value that raised the alarm, from 0 for the detector's first.
+        since: The approximate start of the change: the first value of the run that raised it.
+        before: The level that the detector had learned, in the unit of the values.
         after: The level since the change began.
-        ratio: The level after as a multiple of the one before: over 1 is slower.
+        ratio: The level after as a multiple of the level before: over 1 is slower.
     """
 
     index: int
@@ -130,7 +134,7 @@ class Alarm:
     ratio: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The alarm as JSON can hold it, what is no number as ``None``."""
+        """Return the alarm as JSON values, NaN and infinity as None."""
         return {**asdict(self), "ratio": _finite(self.ratio)}
 
 

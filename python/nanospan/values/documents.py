@@ -1,4 +1,4 @@
-"""Files that others wrote: read with limits, and checked value by value."""
+"""Read files of unknown origin, with limits, and check them value by value."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ MAX_BYTES = 256 * 1024 * 1024
 """The longest file that is read or saved; ten thousand operations with full windows take half."""
 
 LONGEST_SHOWN = 80
-"""How many characters of a key a message repeats."""
+"""The most characters of a key that a message repeats."""
 
 
 class DataFileError(ValueError):
-    """A file does not hold what it should.
+    """A file has invalid content.
 
-    The message gives the file, the place in it, what is expected there and what was found.
+    The message has the file, the place in it, what is expected there and what was found.
 
     Attributes:
         path: The file.
-        place: Where in it, such as ``operations.parse.samples[3]`` or ``line 7``; empty for the
-            file as a whole.
+        place: The place in it, such as ``operations.parse.samples[3]`` or ``line 7``; empty for
+            the file as a whole.
     """
 
     def __init__(self, path: str | os.PathLike[str], place: str, problem: str) -> None:
@@ -41,16 +41,16 @@ class DataFileError(ValueError):
 
 
 def read_text(path: Path) -> str:
-    """Return what a file holds.
+    """Return the text of a file.
 
     Raises:
-        OSError: If it cannot be read.
-        DataFileError: If it is too long, empty, or not UTF-8.
+        OSError: If the file cannot be read.
+        DataFileError: If the file is too long, empty, or not UTF-8.
     """
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise DataFileError(path, "", f"longer than {MAX_BYTES:,} bytes, the most that is read")
+        raise DataFileError(path, "", f"longer than {MAX_BYTES:,} bytes, the limit")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -64,7 +64,7 @@ def parse_json(path: Path, text: str) -> Node:
     """Return the root of a JSON file's values.
 
     Raises:
-        DataFileError: If the text is no JSON, or holds one key of an object twice.
+        DataFileError: If the text is not JSON, or an object in it has a duplicate key.
     """
     try:
         value = json.loads(text, object_pairs_hook=_object_without_duplicates)
@@ -84,15 +84,15 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = printable(counts.most_common(1)[0][0][:LONGEST_SHOWN])
-        raise ValueError(f"expected each key of an object once, found {twice!r} again")
+        raise ValueError(f"expected each key of an object once, found {twice!r} twice")
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value in a JSON file, and where it stands.
+    """A value in a JSON file, with its place.
 
-    Every method that asks for a kind of value raises `DataFileError` where there is another one.
+    Methods that return a kind of value raise ``DataFileError`` if the value is of another kind.
     """
 
     path: Path
@@ -100,13 +100,13 @@ class Node:
     value: Any
 
     def fail(self, expected: str) -> NoReturn:
-        """Say what is expected here instead of what is."""
+        """Raise the error for a value that is not as expected."""
         raise DataFileError(
             self.path, self.place, f"expected {expected}, found {_found(self.value)}"
         )
 
     def has(self, key: str) -> bool:
-        """Whether this is an object with that key."""
+        """Return whether this is an object with that key."""
         return isinstance(self.value, dict) and key in self.value
 
     def __getitem__(self, key: str) -> Node:
@@ -121,13 +121,13 @@ class Node:
         return Node(self.path, f"{self.place}.{name}" if self.place else name, value)
 
     def items(self) -> list[tuple[str, Node]]:
-        """The members of an object."""
+        """Return the members of an object."""
         if not isinstance(self.value, dict):
             self.fail("an object")
         return [(key, self._child(key, value)) for key, value in self.value.items()]
 
     def elements(self) -> list[Node]:
-        """The elements of a list."""
+        """Return the elements of a list."""
         if not isinstance(self.value, list):
             self.fail("a list")
         return [
@@ -136,34 +136,34 @@ class Node:
         ]
 
     def text(self) -> str:
-        """A string."""
+        """Return a string."""
         if not isinstance(self.value, str):
             self.fail("a string")
         return self.value
 
     def whole_number(self) -> int:
-        """An integer."""
+        """Return an integer."""
         if type(self.value) is not int:
             self.fail("a whole number")
         return self.value
 
     def number(self) -> float:
-        """A finite number."""
+        """Return a finite number."""
         if type(self.value) not in (int, float) or not _is_finite(self.value):
             self.fail("a finite number")
         return float(self.value)
 
     def seconds(self) -> float:
-        """A finite number, zero or more."""
+        """Return a finite number of at least zero."""
         if (number := self.number()) < 0:
             self.fail("a number of seconds, zero or more")
         return number
 
     def numbers(self, *, non_negative: bool) -> array[float]:
-        """A list of finite numbers, which has at least one."""
+        """Return a non-empty list of finite numbers."""
         if not isinstance(self.value, list) or not self.value:
             self.fail("a list of numbers")
-        # Sound lists are the rule, and long: they are checked without a step of Python per value.
+        # Most lists are valid and long, so they are first checked without a loop in Python.
         if set(map(type, self.value)) <= {int, float}:
             with contextlib.suppress(OverflowError):
                 values = array("d", self.value)
@@ -174,7 +174,7 @@ class Node:
                 element.seconds()
             else:
                 element.number()
-        raise AssertionError("unreachable: one of the elements is wrong")
+        raise AssertionError("unreachable: one of the elements is invalid")
 
 
 def _is_finite(number: float) -> bool:
@@ -185,7 +185,7 @@ def _is_finite(number: float) -> bool:
 
 
 def _found(value: Any) -> str:
-    """What kind of thing a value is. Of texts not the content: the file may be any file."""
+    """Describe a value. The content of a string is left out, as it may be confidential."""
     if isinstance(value, dict):
         return f"an object with {len(value):,} members"
     if isinstance(value, list):
@@ -196,5 +196,5 @@ def _found(value: Any) -> str:
         return json.dumps(value)
     try:
         return str(value)[:40]
-    except ValueError:  # an integer of more digits than Python prints
+    except ValueError:  # an integer with more digits than Python prints
         return "a huge number"

@@ -1,4 +1,4 @@
-"""Writing files that are at no moment half written."""
+"""Write files so that readers never see half-written content."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ __all__ = ["replacing", "write_atomically"]
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` when the block ends without an exception.
+    """Open a file that replaces ``path`` if the block ends without an exception.
 
-    Until then, and after an exception, a reader of `path` sees what was there before. The content
-    is on the disk before the name leads to it, so that a crash, too, leaves one of the two. A link
-    is followed; a device or a pipe is written to as it is.
+    Until then, and after an exception, readers of ``path`` see its previous content. The new
+    content is on the disk before the file is renamed, so that even a crash leaves one of the two.
+    A link is followed; a device or a pipe is written to directly.
 
     Args:
-        path: The file. It keeps its permissions if it exists, and gets those of any new file
-            otherwise.
+        path: The file. An existing file keeps its permissions; a new one gets the usual ones.
 
     Raises:
-        OSError: If the folder does not exist or cannot be written to, or the disk is full; `path`
-            is then as it was.
+        OSError: If the folder does not exist or is not writable, or the disk is full; ``path`` is
+            then unchanged.
     """
     goal = Path(os.path.realpath(path))
     if goal.exists() and not goal.is_file():
         with goal.open("wb") as file:
             yield file
         return
-    # Next to its goal, because only within one file system is a rename atomic.
+    # In the folder of the goal, because a rename is atomic only within one file system.
     temporary = goal.with_name(f".nanospan-{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
@@ -49,24 +48,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(exc, OSError) and exc.filename in {None, str(temporary)}:
-            # Of the temporary name its reader knows nothing.
+            # The caller does not know the temporary name.
             exc.filename, exc.filename2 = str(goal), None
         raise
     _sync_folder(goal.parent)
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write all of `content` to `path`, by :func:`replacing` it; text is written as UTF-8.
+    """Replace ``path`` with a file that holds ``content``; text is written as UTF-8.
 
     Raises:
-        OSError: As there.
+        OSError: As for :func:`replacing`.
     """
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the rename itself on the disk, where folder and file system allow it."""
+    """Write the rename to the disk, if folder and file system allow it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

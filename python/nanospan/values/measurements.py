@@ -1,4 +1,4 @@
-"""What other parts report beside operations: the state of pools, of the runtime."""
+"""Measurements that sources report beside operations, such as the state of pools."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from typing import Literal, TypeAlias, get_args
 from nanospan._core import Snapshot
 
 Kind: TypeAlias = Literal["counter", "gauge", "up_down_counter", "histogram"]
-_KINDS = frozenset(get_args(Kind))
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One figure that a source reports at one moment.
+    """A figure that a source reports at one moment.
 
     Attributes:
-        name: OpenTelemetry's dotted name, such as ``db.client.connection.count``.
-        kind: ``counter`` only ever grows, ``up_down_counter`` adds up over processes, ``gauge``
-            does not, ``histogram`` is a distribution of durations.
+        name: A dotted name in OpenTelemetry's style, such as ``db.client.connection.count``.
+        kind: ``counter`` never decreases, ``up_down_counter`` can be added up over processes,
+            ``gauge`` cannot, ``histogram`` is a distribution of durations.
         value: A number; for a histogram a :class:`nanospan.Snapshot`.
-        unit: In the notation of UCUM: ``s``, ``{connection}``.
-        description: One line on what it counts.
-        attributes: What tells it from others of the same name. Never a credential.
+        unit: The unit in UCUM notation: ``s``, ``{connection}``.
+        description: One line on what it measures.
+        attributes: The attributes that tell it from others of the same name; no credentials.
 
     Raises:
-        TypeError: If a field is of another type, or value and kind do not belong together.
-        ValueError: If the kind is unknown, a number has no ``float``, or a name is empty.
+        TypeError: If a field has the wrong type, or ``value`` does not fit ``kind``.
+        ValueError: If ``kind`` is unknown, a number is beyond the range of a float, or a name is
+            empty.
     """
 
     name: str
@@ -41,17 +42,23 @@ class Measurement:
     def __post_init__(self) -> None:
         if isinstance(self.value, Snapshot) != (self.kind == "histogram"):
             raise TypeError(
-                f"measurement {self.name!r}: a histogram's value is a Snapshot, that of other "
-                f"kinds a number; got {self.kind} and {type(self.value).__name__}"
+                f"measurement {self.name!r}: value must be a Snapshot for a histogram and a number "
+                f"for other kinds, got {type(self.value).__name__} for {self.kind}"
             )
-        # What is refused here, its source alone goes without; in an export everybody would.
+        # Rejected here, an invalid measurement affects only its source rather than a whole export.
         if self.kind not in _KINDS:
-            raise ValueError(f"measurement {self.name!r}: there is no kind {self.kind!r}")
+            raise ValueError(
+                f"measurement {self.name!r}: kind must be one of {', '.join(_KINDS)}, "
+                f"got {self.kind!r}"
+            )
         for text in (self.name, self.unit, self.description, *self.attributes):
             if not isinstance(text, str):
-                raise TypeError(f"measurement {self.name!r}: {text!r} is no str")
+                raise TypeError(
+                    f"measurement {self.name!r}: names, unit and description must be str, "
+                    f"got {type(text).__name__}"
+                )
         if not self.name or "" in self.attributes:
-            raise ValueError(f"measurement {self.name!r}: a name is empty")
+            raise ValueError(f"measurement {self.name!r}: names must not be empty")
         if not isinstance(self.value, Snapshot):
             self._check_number()
 
@@ -60,13 +67,14 @@ class Measurement:
             isnan(self.value)  # type: ignore[arg-type]
         except TypeError:
             raise TypeError(
-                f"measurement {self.name!r}: the value is no number: {self.value!r}"
+                f"measurement {self.name!r}: value must be a number, got "
+                f"{type(self.value).__name__}"
             ) from None
         except OverflowError:
             raise ValueError(
-                f"measurement {self.name!r}: the value is beyond a float's range"
+                f"measurement {self.name!r}: value must be within the range of a float"
             ) from None
 
 
 MeasurementSource: TypeAlias = Callable[[], Iterable[Measurement]]
-"""Reports its measurements when called: quickly, from any thread."""
+"""Returns its measurements when called: quickly, and on any thread."""

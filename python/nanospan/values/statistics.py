@@ -14,22 +14,22 @@ class PerformanceStats:
 
     Attributes:
         operation: The operation's name.
-        count: Samples in the window.
-        avg_duration: Arithmetic mean.
-        min_duration: Shortest.
-        max_duration: Longest.
-        p95_duration: 95th percentile.
-        p99_duration: 99th percentile.
-        success_rate: Share of successes among the samples that were not cancelled, 0 to 1; 1 if
-            all were.
-        last_updated: When the latest sample ended, as Unix time in seconds.
-        p50_duration: Median.
-        p999_duration: 99.9th percentile.
-        stddev_duration: Standard deviation of the window itself (divided by ``count``).
-        error_count: Failed samples in the window.
-        cancelled_count: Cancelled samples in the window.
-        total_count: Samples since start or the last clear.
-        violation_count: Samples over the threshold since start or the last clear.
+        count: The number of samples in the window.
+        avg_duration: The arithmetic mean.
+        min_duration: The shortest duration.
+        max_duration: The longest duration.
+        p95_duration: The 95th percentile.
+        p99_duration: The 99th percentile.
+        success_rate: The share of successes among the samples that were not cancelled, 0 to 1; 1
+            if all were cancelled.
+        last_updated: The Unix time in seconds at which the latest sample ended.
+        p50_duration: The median.
+        p999_duration: The 99.9th percentile.
+        stddev_duration: The population standard deviation of the window (divided by ``count``).
+        error_count: The number of failed samples in the window.
+        cancelled_count: The number of cancelled samples in the window.
+        total_count: The number of samples since start or the last clear.
+        violation_count: The number of samples over the threshold since start or the last clear.
     """
 
     operation: str

@@ -1,24 +1,24 @@
-"""Durations, counts, ratios and names as people read them."""
+"""Format durations, counts, ratios and names for people."""
 
 from __future__ import annotations
 
 import math
 
 NO_FIGURE = "-"
-"""Stands where there is no figure."""
+"""Shown in place of a missing figure."""
 
 LARGE_RATIO = 1e6
-"""From here on, the power of ten says more than the digits."""
+"""From this ratio on, the power of ten is clearer than the digits."""
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 def duration_text(seconds: float, *, trim: bool = True) -> str:
-    """Return a duration with three significant digits and the unit that suits it: ``1.25 ms``.
+    """Return a duration with three significant digits and a suitable unit: ``1.25 ms``.
 
     Args:
         seconds: The duration.
-        trim: Whether to leave out trailing zeros; columns of a table line up better with them.
+        trim: Whether to drop trailing zeros; columns of a table align better with them.
     """
     # Rounded first, so that 0.0009999 s is 1 ms and not 1000 µs.
     rounded = float(f"{seconds:.2e}")
@@ -26,20 +26,20 @@ def duration_text(seconds: float, *, trim: bool = True) -> str:
         return "0 s"
     size, unit = next((each for each in UNITS if rounded >= each[0]), UNITS[-1])
     value = rounded / size
-    if value >= 1e6:  # noqa: PLR2004 - nobody counts digits
+    if value >= 1e6:  # noqa: PLR2004 - so many digits are hard to read
         return f"{value:.3g} {unit}"
     decimals = 0 if value >= 99.95 else 1 if value >= 9.995 else 2  # noqa: PLR2004
     text = f"{value:,.{decimals}f}"
     return f"{text.rstrip('0').rstrip('.') if trim and '.' in text else text} {unit}"
 
 
-def counted(count: int, what: str = "sample") -> str:
-    """Return a count with its noun: `1 sample`, `1,250 samples`."""
-    return f"{count_text(count)} {what}{'s' * (count != 1)}"
+def counted(count: int, noun: str = "sample") -> str:
+    """Return a count with its noun: ``1 sample``, ``1,250 samples``."""
+    return f"{count_text(count)} {noun}{'s' * (count != 1)}"
 
 
 def count_text(count: int) -> str:
-    """Return a count with separators, or from a million on with three digits: `1.25 M`."""
+    """Return a count with separators, or from a million on with three digits: ``1.25 M``."""
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -52,10 +52,10 @@ def figure_text(value: float) -> str:
 
 
 def change_text(ratio: float) -> str:
-    """Return a ratio as the change that it is: 1.2 is ``+20.0 %``, 7 is ``x 7.00``."""
+    """Return a ratio as a change: ``+20.0 %`` for 1.2, ``x 7.00`` for 7."""
     if not math.isfinite(ratio):
         return NO_FIGURE
-    # From five times on, the factor says more.
+    # From five times on, a factor is clearer than a percentage.
     if ratio < 5:  # noqa: PLR2004
         return f"{(ratio - 1) * 100:+.1f} %"
     return f"x {_three_digits(ratio)}" if ratio < LARGE_RATIO else f"x {ratio:.2e}"

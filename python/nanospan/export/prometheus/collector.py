@@ -27,7 +27,7 @@ class NanospanCollector(Collector):
     ```
 
     Needs the extra ``prometheus``. ``prometheus_client`` can neither create native histograms nor
-    encode without the GIL; :func:`metrics_app` and :func:`start_http_server` do both.
+    encode without the GIL, as :func:`metrics_app` and :func:`start_http_server` can.
 
     Args:
         source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.

@@ -174,7 +174,7 @@ class _Server(ThreadingMixIn, TCPServer):
 
     def service_actions(self) -> None:
         """Close connections that send too slowly; called by the serving thread every 0.1 s."""
-        # The socket's timeout is no help here, as it starts again with every byte.
+        # The socket's timeout is not enough here, because it starts again with every byte.
         now = time.monotonic()
         for connection, deadline in list(self._reading.items()):
             if now >= deadline:

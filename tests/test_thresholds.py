@@ -1,0 +1,82 @@
+"""Thresholds and violations, and regressions of the mean."""
+
+import logging
+import math
+
+import pytest
+
+from nanospan import PerformanceStats
+
+
+class TestThresholds:
+    def test_the_defaults(self, monitor):
+        """The operations of MemFuse's monitor have thresholds from the start."""
+        assert monitor.thresholds == {
+            "connection_pool_access": 0.010,
+            "m0_operation": 0.100,
+            "m1_operation": 0.150,
+            "m2_operation": 0.150,
+            "buffer_flush": 0.050,
+            "service_access": 0.010,
+        }
+
+    def test_only_samples_strictly_over_it_violate(self, monitor):
+        """A sample equal to the threshold does not violate it; the next larger float does."""
+        monitor.set_threshold("op", 0.1)
+        monitor.record_metric("op", 0.1)
+        assert monitor.get_stats("op").violation_count == 0
+        monitor.record_metric("op", math.nextafter(0.1, 1))
+        assert monitor.get_stats("op").violation_count == 1
+
+    def test_none_removes_a_threshold(self, monitor):
+        """An operation whose threshold was removed has no violations."""
+        monitor.set_threshold("buffer_flush", None)
+        monitor.record_metric("buffer_flush", 100.0)
+        assert monitor.get_stats("buffer_flush").violation_count == 0
+        assert "buffer_flush" not in monitor.thresholds
+
+    def test_the_mapping_of_thresholds_is_read_only(self, monitor):
+        """Writing to the returned mapping is an error, as it would have no effect."""
+        with pytest.raises(TypeError):
+            monitor.thresholds["op"] = 0.1
+
+    @pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
+    def test_invalid_thresholds_are_rejected(self, monitor, bad):
+        """A negative, infinite or NaN threshold is a ValueError and changes nothing."""
+        with pytest.raises(ValueError, match=r"threshold of operation 'm0_operation'.*got"):
+            monitor.set_threshold("m0_operation", bad)
+        assert monitor.thresholds["m0_operation"] == 0.1
+
+    @pytest.mark.parametrize("arguments", [(1, 0.1), ("op", "0.1"), ("op", [])])
+    def test_wrong_types_are_type_errors(self, monitor, arguments):
+        """Names must be str and thresholds numbers."""
+        with pytest.raises(TypeError):
+            monitor.set_threshold(*arguments)
+
+
+class TestDetectRegressions:
+    def test_the_line_and_its_warning(self, monitor, caplog):
+        """A mean over 1.2 times its baseline's gives a line, which is also logged as a warning."""
+        monitor.record_metric("op", 0.1)
+        baseline = monitor.get_all_stats()
+        monitor.clear_metrics()
+        monitor.record_metric("op", 0.15)
+        line = "Performance regression in op: 0.100s -> 0.150s (50.0% increase)"
+        assert monitor.detect_regressions(baseline) == [line]
+        assert [(r.levelno, r.message) for r in caplog.records] == [(logging.WARNING, line)]
+
+    @pytest.mark.parametrize(("mean", "reported"), [(1.0, 0), (1.2, 0), (1.21, 1), (0.5, 0)])
+    def test_only_means_over_the_factor_are_reported(self, monitor, mean, reported):
+        """A mean of exactly 1.2 times the baseline's is not a regression."""
+        baseline = {"op": PerformanceStats("op", 1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)}
+        monitor.record_metric("op", mean)
+        assert len(monitor.detect_regressions(baseline)) == reported
+
+    def test_operations_that_cannot_be_compared_are_skipped(self, monitor):
+        """Operations without samples and baselines of zero are not regressions."""
+        monitor.record_metric("zero", 1.0)
+        baseline = {
+            name: PerformanceStats(name, 1, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+            for name in ("zero", "unseen")
+        }
+        assert monitor.detect_regressions(baseline) == []
