@@ -255,18 +255,19 @@ def test_hanging_up_ends_the_command(tmp_path: Path) -> None:
     _until(lambda: not psutil.pid_exists(int(pid.read_text())), "the command is gone")
 
 
-def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
-    """Under ``nohup``, SIGHUP ends nothing."""
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_an_ignored_signal_stays_ignored(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGHUP under ``nohup``, and SIGINT in the background of a script, end nothing."""
     go = tmp_path / "go"
     command = ["sh", "-c", 'echo > "$0.runs"; until test -e "$0"; do sleep 0.01; done', str(go)]
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         process = subprocess.Popen([*NANOSPAN, "--runs", "1", "--", *command, "--", "true"])
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
     with process:
         _until(Path(f"{go}.runs").exists, "it runs")
-        process.send_signal(signal.SIGHUP)
+        process.send_signal(number)
         go.touch()
     assert process.returncode == 0
 
