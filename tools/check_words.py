@@ -35,7 +35,7 @@ PHRASES = {
     r"(?<!here\s)\b(?:is|are) none\b": '"there is no ..." or "is not a ..."',
     r"(?i:\bwhoever\b)": "the one who acts: the caller, the thread, the user",
     r"(?i:\b(?:no|any|some|every)body\b)": "who or what it is: the caller, a reader, a process",
-    r"(?<!(?:one|any|all)\s)\bof (?:its|their|one's) own\b(?! accord)": '"its own ...", or leave it out',
+    r"(?<!(?:one|any|all)\s)\bof (?:its|their|one's) own\b(?! accord)": '"its own ..."',
     r"\bmarks? to beat\b": "whose figure it is",
     r"\b[Tt]he replaced (?:system|monitor|pool|interface)\b": "what it is by its name",
     r"\banew\b": '"again"',
@@ -54,7 +54,7 @@ PHRASES = {
     r"\b(?:(?:behavi|neighb)or|(?:summari|rasteri|seriali|synchroni)z)": "the British spelling",
 }
 DOCSTRING_OPENING = re.compile(r"(?:What|Who|Whose|How)\b")
-SINGLE_BACKTICKS = re.compile(r"(?<![`:])`[^`\n]+`(?!`)_?")
+SINGLE_BACKTICKS = re.compile(r":\w+:`[^`]+`|(?<!`)`[^`\n]+`(?!`)_?")
 
 
 def main() -> int:
@@ -109,7 +109,7 @@ def docstrings(text: str, *, tests: bool) -> Iterator[tuple[int, str, str]]:
         if match := DOCSTRING_OPENING.match(docstring):
             yield statement.lineno, match[0], OPENING
         for match in () if tests else SINGLE_BACKTICKS.finditer(docstring):
-            if match[0].endswith("_"):  # a link
+            if match[0][0] == ":" or match[0][-1] == "_":  # a role such as :class:, or a link
                 continue
             line = statement.lineno + docstring.count("\n", 0, match.start())
             yield line, match[0], f"`{match[0]}`"

@@ -152,7 +152,7 @@ impl Block {
     // nanoseconds, that it is Ok) takes its branches out.
     #[inline(always)]
     pub fn record(&self, ticket: u64, sample: Sample, writers: Writers) -> bool {
-        // Taken once: after each store the compiler would have to find the words anew.
+        // Taken once: after each store the compiler would have to find the words again.
         let (header, rest) = self.parts();
         let add = |word: usize, amount| writers.add_relaxed(&header[word], amount);
         let ns = sample.duration.nanos();

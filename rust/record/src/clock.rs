@@ -25,7 +25,7 @@ impl Clock {
         }))
     }
 
-    /// The counter's present value, in units of its own. Never fails, never blocks.
+    /// The counter's current value, in the counter's own units. Never fails, never blocks.
     #[inline]
     #[must_use]
     pub fn ticks(&self) -> u64 {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A named operation. Shared by reference; every method is safe from any thread and none blocks.
-// A cache line of its own, because executions under way are counted in it.
+// Aligned to its own cache line, because executions under way are counted in it.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Operation {

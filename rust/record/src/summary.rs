@@ -57,7 +57,7 @@ impl Summary {
 pub(crate) struct Tally {
     // Bits of the durations in seconds: those of floats >= 0 are ordered as the floats are.
     keys: Vec<u64>,
-    // The extremes of the keys: found here, they need no pass of their own.
+    // The extremes of the keys: finding them here saves a separate pass.
     lowest: u64,
     highest: u64,
     errors: usize,

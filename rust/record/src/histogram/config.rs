@@ -5,7 +5,7 @@
 //! `i` holds every value of `v` seconds with `base^i < v <= base^(i + 1)`. Definition: OpenTelemetry
 //! specification, "Metrics Data Model", section "ExponentialHistogram".
 //!
-//! Values are whole nanoseconds, and so bucket `i` begins over 10^9 * base^i of them. As 10^9 is no power of
+//! Values are whole nanoseconds, and so bucket `i` begins over 10^9 * base^i of them. As 10^9 is not a power of
 //! the base, buckets that began at powers of the base in nanoseconds would match none in seconds, the unit in
 //! which durations leave the process; beginning there makes every export exact.
 //!
@@ -129,7 +129,7 @@ const STRETCHES: [u8; 128] = {
 #[inline]
 #[must_use]
 pub fn index_of(value: u64) -> i32 {
-    debug_assert!(value > 0, "zero has a counter of its own");
+    debug_assert!(value > 0, "zero has its own counter");
     let zeros = value.leading_zeros();
     let mantissa = value << (zeros & 63);
     let below = STRETCHES[(mantissa >> 56 & 127) as usize];
