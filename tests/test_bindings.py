@@ -1,4 +1,4 @@
-"""What the compiled core is given at start, and how it takes faults: as exceptions."""
+"""The compiled core's binding to Python, and its handling of panics."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ HOT = Path(__file__).parent.parent / "rust" / "python" / "src" / "hot"
 
 
 def run(code):
-    """Run ``code`` in a fresh interpreter and return what it printed."""
+    """Run ``code`` in a fresh interpreter, and return its output."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -32,7 +32,7 @@ spec.loader.exec_module(core)
 
 
 def test_nothing_is_imported_from_python_before_it_is_bound():
-    """The core alone loads no module of the package, and says what it misses when it is used."""
+    """The core alone imports no module of the package, and its errors say that bind() is missing."""
     code = """
     import sys
     monitor = core.Monitor(10, 10, None)
@@ -52,8 +52,8 @@ def test_nothing_is_imported_from_python_before_it_is_bound():
     ]
 
 
-def test_binding_again_replaces_what_was_given():
-    """After a second call of ``bind``, as when modules are reloaded, the later classes are used."""
+def test_binding_again_replaces_the_classes():
+    """After a second bind(), as when modules are reloaded, the new classes are used."""
     code = """
     def give(name):
         kinds = ["process_recorder", "decorate", "performance_stats", "comparison", "alarm"]
@@ -71,8 +71,8 @@ def test_binding_again_replaces_what_was_given():
     ]
 
 
-def test_drawing_is_imported_when_it_is_asked_for():
-    """`import nanospan` loads no drawing; a notebook's picture of a snapshot does."""
+def test_drawing_is_imported_only_when_needed():
+    """`import nanospan` does not import the drawing code; a snapshot's picture does."""
     code = """
     import sys, nanospan
     monitor = nanospan.PerformanceMonitor()
@@ -83,8 +83,8 @@ def test_drawing_is_imported_when_it_is_asked_for():
     assert run(code).split() == ["False", "True"]
 
 
-def test_without_events_violations_and_refused_names_are_counted_only():
-    """A bare monitor reports to nothing, and counts as any other does."""
+def test_without_events_violations_and_overflows_are_only_counted():
+    """A monitor without an object for events counts violations and overflows as others do."""
     monitor = _core.Monitor(1, 1, None)
     monitor.set_threshold("op", 0.1)
     monitor.record_metric("op", 0.2)
@@ -156,7 +156,7 @@ sys.unraisablehook = report
     ],
 )
 def test_a_panic_becomes_an_exception(slot):
-    """Whichever slot of a native object a panic passes, the caller gets an exception."""
+    """A panic in any slot of a native object becomes an exception in the caller."""
     code = f"""
 try:
     {slot}
@@ -167,7 +167,7 @@ except RuntimeError as error:
 
 
 def test_every_function_that_the_interpreter_calls_is_guarded():
-    """No function of the native core that has C's calling convention runs outside ``guarded``."""
+    """Every function of the native core with C's calling convention runs in ``guarded``."""
     found = {}
     for path in sorted(HOT.glob("*.rs")):
         source = path.read_text(encoding="utf-8")
@@ -180,8 +180,8 @@ def test_every_function_that_the_interpreter_calls_is_guarded():
     assert [name for name, guarded in found.items() if guarded is None] == []
 
 
-def test_unsafe_code_is_admitted_in_one_place():
-    """One ``mod`` line of the binding admits unsafe code; files elsewhere have none."""
+def test_unsafe_code_is_allowed_in_one_place():
+    """A single ``mod`` line of the binding allows unsafe code, and other files have none."""
     sources = {path: path.read_text(encoding="utf-8") for path in HOT.parent.rglob("*.rs")}
     unsafe = {path for path, text in sources.items() if re.search(r"\bunsafe (?:\{|fn|impl)", text)}
     assert unsafe

@@ -1,4 +1,4 @@
-"""Decorating functions of every kind, so that each execution is one span."""
+"""Decorate functions of every kind, so that each execution is recorded as a span."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 def track_performance(
     operation: str, metadata: Mapping[str, Any] | None = None
 ) -> Callable[[F], F]:
-    """Decorate a function so that each of its executions is recorded by the process's monitor.
+    """Decorate a function so that the process-wide monitor records each of its executions.
 
     Coroutine functions, generators and async generators are timed from their first step to their
     end; methods, class methods and static methods work in either order of decorators. Name,
-    signature and docstring stay. The monitor is found when the function is called.
+    signature and docstring are kept. The monitor is looked up when the function is called.
 
     ```python
     @track_performance("load_user", {"source": "db"})
@@ -32,7 +32,7 @@ def track_performance(
 
     Args:
         operation: The operation's name, a non-empty string.
-        metadata: Kept with every sample.
+        metadata: Metadata to attach to every sample.
 
     Raises:
         TypeError: If ``operation`` is not a str, ``metadata`` not a mapping, or (when applied) the
@@ -50,24 +50,24 @@ def track_performance(
 def decorate(function: F, operation_ref: OperationRef) -> F:
     """Return ``function`` with each execution recorded.
 
-    Functions and coroutine functions get a native wrapper; generators keep their type, and are
-    timed by a span inside a generator around them.
+    Functions and coroutine functions get a native wrapper. Generators are wrapped by a generator
+    of the same type that contains a span.
 
-    A generator's execution lasts from its first step until it returns, raises or is closed; one
-    that is never started is never recorded. Closing a generator early is a cancellation.
+    A generator's execution lasts from its first step until it returns, raises or is closed. A
+    generator that is never started is not recorded, and closing one early is a cancellation.
 
     Args:
         function: A function, coroutine function, generator function or async generator function,
             any other callable, or a ``classmethod`` or ``staticmethod`` of one.
-        operation_ref: Where executions are recorded.
+        operation_ref: The operation under which executions are recorded.
 
     Raises:
-        TypeError: If ``function`` cannot be called.
+        TypeError: If ``function`` is not callable.
     """
     if isinstance(function, (classmethod, staticmethod)):
         return cast("F", type(function)(decorate(function.__func__, operation_ref)))
     if not callable(function):
-        raise TypeError(f"only a callable can be tracked, got {function!r}")
+        raise TypeError(f"a tracked function must be callable, got {type(function).__name__}")
     wrapper: Callable[..., Any]
     if _is(inspect.isasyncgenfunction, function):
         wrapper = _async_generator_function(function, operation_ref)
@@ -79,13 +79,14 @@ def decorate(function: F, operation_ref: OperationRef) -> F:
         is_coroutine_function = _is(inspect.iscoroutinefunction, function)
         wrapper = _core.tracked_function(function, operation_ref, is_coroutine_function)
         if is_coroutine_function and not inspect.iscoroutinefunction(wrapper):
-            # Neither a partial nor a callable object has the code object that tells what it is.
+            # A partial or a callable object has no code object that marks it as a coroutine
+            # function.
             wrapper = _awaiting(wrapper)
     return cast("F", functools.wraps(function)(wrapper))
 
 
 def _is(kind: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
-    """Whether `function`, or its `__call__` if it is an object with one, is of a kind."""
+    """Return whether ``function``, or the ``__call__`` of a callable object, is of a kind."""
     return kind(function) or (
         not isinstance(function, type) and kind(getattr(type(function), "__call__", None))  # noqa: B004
     )
@@ -121,7 +122,7 @@ def _async_generator_function(
                         value = await step
                     except StopAsyncIteration:
                         return
-                    # What `yield from` does, which async generators lack.
+                    # This is what `yield from` does, which async generators do not have.
                     try:
                         sent = yield value
                     except GeneratorExit:

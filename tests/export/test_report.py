@@ -100,7 +100,7 @@ def test_verdicts_against_a_baseline(monitor):
 def test_a_snapshot_has_no_time_lines(recorded):
     """For a source without samples, the picture says that there are none."""
     page = page_of(recorded.snapshot())
-    assert parsed(page).texts.count("no samples with their times in this source") == 2
+    assert parsed(page).texts.count("this source has no samples with times") == 2
 
 
 def test_an_empty_monitor_gives_a_page(monitor):

@@ -11,7 +11,7 @@ from nanospan._core import Samples
 
 
 def columns(count, **others):
-    """Samples of ``count`` durations in seconds, ends in nanoseconds and alternating outcomes."""
+    """Return ``count`` samples with alternating outcomes."""
     return Samples(
         array("d", range(count)).tobytes(),
         array("Q", range(10, 10 + count)).tobytes(),
@@ -36,14 +36,14 @@ def columns(count, **others):
         ((bytes(8), None, None, [{}, {}]), "metadata must have 1 rows or none, got 2"),
     ],
 )
-def test_columns_that_do_not_fit_together_are_refused(arguments, message):
-    """The native side reads no further than what it is given."""
+def test_columns_of_different_lengths_are_rejected(arguments, message):
+    """The native code checks the lengths of columns before it reads them."""
     with pytest.raises(ValueError, match=f"^{message}$"):
         Samples(*arguments)
 
 
-def test_columns_come_back_as_they_were_given():
-    """The bytes of each column are those that went in, and metadata the same objects."""
+def test_columns_are_returned_unchanged():
+    """The bytes of each column are unchanged, and metadata are the same objects."""
     attached = [{"a": 1}, None, {"b": 2}]
     samples = columns(3, metadata=attached)
     assert (len(samples), samples.timed) == (3, True)
@@ -54,8 +54,8 @@ def test_columns_come_back_as_they_were_given():
     assert samples.metadata[0] is attached[0]
 
 
-def test_slices_and_chosen_rows_keep_what_belongs_together():
-    """Every column is cut alike, and a slice ends where the samples do."""
+def test_slices_and_rows_select_from_every_column():
+    """Every column has the same rows, and a slice ends where the samples do."""
     samples = columns(5, metadata=[{"row": row} for row in range(5)])
     for part, rows in [
         (samples.slice(1, 3), [1, 2]),
@@ -71,7 +71,7 @@ def test_slices_and_chosen_rows_keep_what_belongs_together():
         samples.take([5])
 
 
-def test_without_ends_there_is_nothing_to_place_in_time():
+def test_samples_without_times_cannot_be_drawn():
     """Durations alone have no rows of a table, no lanes and no extent."""
     samples = Samples(bytes(16))
     assert (samples.timed, samples.ends, samples.outcomes) == (False, None, None)
@@ -85,7 +85,7 @@ def test_samples_in_a_cycle_are_freed():
     """The garbage collector finds samples whose metadata lead back to them."""
 
     class Mark:
-        """Can be referred to weakly."""
+        """A dict that allows weak references."""
 
     held = {"mark": Mark()}
     gone = weakref.ref(held["mark"])
@@ -95,8 +95,8 @@ def test_samples_in_a_cycle_are_freed():
     assert gone() is None
 
 
-def test_a_window_is_handed_over_with_the_metadata_as_they_are_kept():
-    """A monitor's columns hold its samples, oldest first."""
+def test_the_columns_of_a_window():
+    """The columns of an operation hold the samples in its window, oldest first."""
     monitor = PerformanceMonitor()
     monitor.record_metric("op", 0.5)
     monitor.record_metric("op", 0.25, success=False, metadata={"k": 1})

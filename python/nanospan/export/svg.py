@@ -1,8 +1,8 @@
-"""Pictures as inline SVG: the distribution of an operation, and its samples over time.
+"""Draw pictures as inline SVG: an operation's distribution, and its samples over time.
 
-They carry their own style, take the text colour of what is around them, and so suit light and dark
-pages alike. Colours are of Okabe and Ito's palette ("Color Universal Design", 2008), which people
-with any kind of colour vision tell apart; outcomes differ in shape, too.
+Pictures inherit the text colour of the page, so they suit light and dark pages. The colours are
+from Okabe and Ito's palette ("Color Universal Design", 2008), which people with any kind of colour
+vision can tell apart; outcomes also differ in shape.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 520, 190
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 34, 26
-"""Room around the plot for axis labels, and above it for the labels of marks."""
+"""Margins around the plot, for the labels of axes and, above it, of marks."""
 
 INSET = 5
-"""From the ends of the time axis to the first and the last sample."""
+"""The distance from the ends of the time axis to the first and the last sample."""
 
 CHARACTER = 6.5
-"""Width of a character at the labels' size, in the widest of the usual fonts."""
+"""The width of a character at the labels' size, in the widest of the usual fonts."""
 
 QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
@@ -41,31 +41,31 @@ MARKS = {
     "error": "m-3-3l6 6m0-6l-6 6",
     "cancelled": "m-3.5 0l3.5-3.5l3.5 3.5l-3.5 3.5z",
 }
-"""The shape of each outcome, drawn from its middle."""
+"""The shape of each outcome, drawn from its centre."""
 
 STYLE = (
-    ".pf{font:11px system-ui,sans-serif;font-variant-numeric:tabular-nums;overflow:visible}"
-    ".pf text{fill:currentColor}"
-    ".pf .grid{stroke:currentColor;stroke-opacity:.14}"
-    ".pf .axis{stroke:currentColor;stroke-opacity:.45}"
-    ".pf .tick{fill-opacity:.72}"
-    ".pf .mark{stroke:currentColor;fill:none;stroke-opacity:.75}"
-    ".pf .limit{stroke:#d55e00;fill:none;stroke-dasharray:5 3;stroke-width:1.5}"
-    ".pf .bar{fill:#3a87bd}.pf .over{fill:#e69f00}"
-    ".pf .ok{stroke:#3a87bd;stroke-width:3.2;stroke-linecap:round;stroke-opacity:.7}"
-    ".pf .error{stroke:#d55e00;stroke-width:1.6;fill:none}"
-    ".pf .cancelled{stroke:#8c8c8c;stroke-width:1.4;fill:none}"
+    ".ns{font:11px system-ui,sans-serif;font-variant-numeric:tabular-nums;overflow:visible}"
+    ".ns text{fill:currentColor}"
+    ".ns .grid{stroke:currentColor;stroke-opacity:.14}"
+    ".ns .axis{stroke:currentColor;stroke-opacity:.45}"
+    ".ns .tick{fill-opacity:.72}"
+    ".ns .mark{stroke:currentColor;fill:none;stroke-opacity:.75}"
+    ".ns .limit{stroke:#d55e00;fill:none;stroke-dasharray:5 3;stroke-width:1.5}"
+    ".ns .bar{fill:#3a87bd}.ns .over{fill:#e69f00}"
+    ".ns .ok{stroke:#3a87bd;stroke-width:3.2;stroke-linecap:round;stroke-opacity:.7}"
+    ".ns .error{stroke:#d55e00;stroke-width:1.6;fill:none}"
+    ".ns .cancelled{stroke:#8c8c8c;stroke-width:1.4;fill:none}"
 )
-"""What every picture needs; once on a page."""
+"""The style of all pictures, which a page must include once."""
 
 
 def distribution(histogram: Snapshot, threshold: float | None = None, name: str = "") -> str:
-    """Draw how often an operation took how long, on a logarithmic axis.
+    """Draw the distribution of durations on a logarithmic axis.
 
     Args:
         histogram: The durations.
-        threshold: Seconds; what is over it has another colour.
-        name: The operation's, for those who hear the picture.
+        threshold: The threshold in seconds; bars over it have another colour.
+        name: The operation's name, for screen readers.
 
     Returns:
         An ``<svg>`` element that needs :data:`STYLE`.
@@ -100,7 +100,7 @@ def distribution(histogram: Snapshot, threshold: float | None = None, name: str 
 
 
 def snapshot_html(histogram: Snapshot) -> str:
-    """Return a distribution with its figures, for notebooks."""
+    """Return the HTML of a distribution with its figures, for notebooks."""
     dot = " \N{MIDDLE DOT} "
     facts = [counted(histogram.count)]
     if histogram.count and histogram.min is not None and histogram.max is not None:
@@ -122,12 +122,12 @@ def _bars(
     pixels_per_sample: float,
     threshold: float | None,
 ) -> Iterator[str]:
-    """The bars, as one path within the threshold and one over it."""
+    """Yield the bars as a path for those within the threshold and one for those over it."""
     paths: dict[str, list[str]] = {"bar": [], "over": []}
     for bar in bars:
         left, right = x(bar.low), x(bar.high)
         gap = min(0.6, (right - left) / 4)
-        # Whatever was seen even once is seen.
+        # Even a bar of a single sample must be visible.
         tall = max(pixels_per_sample * bar.count, 1.2)
         over = threshold is not None and bar.low >= threshold
         path = f"M{_n(left + gap / 2)} {HEIGHT - BOTTOM}v{_n(-tall)}h{_n(right - left - gap)}"
@@ -138,14 +138,14 @@ def _bars(
 
 
 def time_line(samples: Samples | None, threshold: float | None = None, name: str = "") -> str:
-    """Draw samples over time: when they ended, how long they took, and how they ended.
+    """Draw samples over time, by the time of their end, duration and outcome.
 
     Samples of one outcome that share a pixel are drawn once.
 
     Args:
-        samples: The samples; without any whose time is known, the picture says so.
-        threshold: Seconds.
-        name: The operation's, for those who hear the picture.
+        samples: The samples. If there are none, or their times are unknown, the picture says so.
+        threshold: The threshold in seconds.
+        name: The operation's name, for screen readers.
 
     Returns:
         An ``<svg>`` element that needs :data:`STYLE`.
@@ -153,7 +153,7 @@ def time_line(samples: Samples | None, threshold: float | None = None, name: str
     extent = None if samples is None else samples.extent()
     outcomes = None if samples is None else samples.outcomes
     if samples is None or extent is None or outcomes is None:
-        return _empty("no samples with their times in this source", name)
+        return _empty("this source has no samples with times", name)
     (first, last), durations = extent
     shown = [seconds for seconds in (*durations, threshold) if seconds]
     vertical = LogAxis.around(min(shown, default=1e-9), max(shown, default=1e-9))
@@ -194,7 +194,7 @@ def _quantiles(histogram: Snapshot) -> list[tuple[float, str]]:
 
 
 def _count_ticks(highest: int) -> list[tuple[float, str]]:
-    """Two or three round counts."""
+    """Return a few round counts as ticks, with their labels."""
     step = 10 ** math.floor(math.log10(highest))
     step = next((each for each in (step, step // 2, step // 5) if each and highest / each >= 2), 1)  # noqa: PLR2004
     step *= max(1, math.ceil(highest / step / 4))
@@ -202,7 +202,7 @@ def _count_ticks(highest: int) -> list[tuple[float, str]]:
 
 
 def _time_ticks(axis: TimeAxis, wide: float) -> list[tuple[float, str]]:
-    """As many ticks as find room for their texts, which are the longer the shorter the time."""
+    """Return as many ticks as there is room for their labels, which are longer for short times."""
     for most in (5, 4, 3, 2):
         ticks = axis.ticks(most)
         longest = max((len(text) for _, text in ticks), default=0)
@@ -231,11 +231,11 @@ def _bottom_axis(ticks: Sequence[tuple[float, str]]) -> str:
 
 
 def _top_marks(marks: list[tuple[float, str, str]]) -> list[str]:
-    """Vertical lines with labels above the plot, moved apart where they would overlap."""
+    """Return vertical lines with labels above the plot, moved apart where they would overlap."""
     marks.sort()
     widths = [len(text) * CHARACTER + 8 for _, text, _ in marks]
     middles = [at for at, _, _ in marks]
-    # Pushed to the right of their neighbours, then back from the right edge.
+    # Push each label to the right of its neighbour, then all back from the right edge.
     edge = 0.0
     for i, width in enumerate(widths):
         middles[i] = max(middles[i], edge + width / 2)
@@ -252,7 +252,7 @@ def _top_marks(marks: list[tuple[float, str, str]]) -> list[str]:
 
 
 def _legend(counts: list[int], threshold: float | None) -> str:
-    """What the shapes mean, for the outcomes that occur."""
+    """Return a legend of the shapes, for the outcomes that occur."""
     parts = []
     at = float(LEFT)
     for outcome, count in zip(OUTCOMES, counts, strict=True):
@@ -280,11 +280,11 @@ def _empty(note: str, name: str) -> str:
 def _svg(title: str, spoken: str, parts: list[str]) -> str:
     label = escape(f"{title} of {spoken}")
     return (
-        f'<svg class="pf" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
+        f'<svg class="ns" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"
     )
 
 
 def _n(number: float) -> str:
-    """A coordinate: a tenth of a pixel is finer than anybody sees."""
+    """Return a coordinate to a tenth of a pixel, which is finer than the eye can see."""
     return f"{number:.1f}".removesuffix(".0")

@@ -1,4 +1,4 @@
-"""JSON lines and CSV: a row for each sample, or one for each operation."""
+"""Write JSON lines and CSV, with a row for each sample or for each operation."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 SAMPLE_FIELDS = ("operation", "timestamp", "duration", "outcome", "metadata")
 
 SPECIAL = frozenset('",\r\n')
-"""Characters that a field of CSV holds only between quotes."""
+"""Characters that make quotes around a CSV field necessary."""
 
 CHUNK_ROWS = 65_536
-"""Samples turned into text at once: some megabytes."""
+"""Samples that are encoded at once, into a few megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What a row of one operation looks like.
+    """The format of the rows of an operation's samples.
 
     Attributes:
-        pieces: What stands before time stamp, duration, outcome and metadata, and at the end.
-        untimed: What stands around the duration where that is all there is.
-        nothing: What stands for no metadata.
-        quoted: Whether metadata are quoted.
+        pieces: The text before the time, duration, outcome and metadata, and at the end.
+        untimed: The text before and after the duration if time and outcome are unknown.
+        nothing: The text for a sample without metadata.
+        quoted: Whether metadata is quoted.
     """
 
     pieces: list[bytes]
@@ -57,7 +57,7 @@ def write_jsonl(recording: Recording, file: IO[bytes], *, samples: bool) -> None
 
 
 def write_csv(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-    """Write CSV (RFC 4180, with lines that end in a line feed): a heading, then rows."""
+    """Write CSV (RFC 4180, but with lines that end in a line feed): a heading, then rows."""
     names = SAMPLE_FIELDS if samples else [field.name for field in fields(Summary)]
     file.write(_csv_line(names))
     for recorded in recording.operations:
@@ -93,6 +93,6 @@ def _csv_line(values: Sequence[object]) -> bytes:
 
 
 def _csv_field(value: object) -> str:
-    # Not the csv module, whose writer leaves a carriage return bare when lines end in a line feed.
+    # The csv module would not quote a carriage return if lines end in a line feed.
     text = "" if value is None else str(value)
     return f'"{text.replace(chr(34), chr(34) * 2)}"' if set(text) & SPECIAL else text

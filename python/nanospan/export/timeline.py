@@ -1,6 +1,7 @@
-"""Time lines: Chrome trace-event JSON, which Perfetto and chrome://tracing open.
+"""Write time lines: Chrome trace-event JSON, for Perfetto and chrome://tracing.
 
-Format: "Trace Event Format", Google, sections "Complete Events" and "Metadata Events".
+The format is described in Google's "Trace Event Format", sections "Complete Events" and "Metadata
+Events".
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ if TYPE_CHECKING:
     from nanospan.values.recordings import RecordedOperation, Recording
 
 LEASE_OPERATION = "connection_lease"
-"""The operation of the pool manager whose samples are leases of connections."""
+"""The operation under which the pool manager records leases of connections."""
 
 OPERATIONS, POOLS = 1, 2
 GROUPS = {OPERATIONS: b"operations", POOLS: b"connection pools"}
-"""The groups of tracks, which are processes in the format's words."""
+"""The groups of tracks, which the format calls processes."""
 
 COLOURS = {"ok": "good", "error": "terrible", "cancelled": "grey"}
-"""Reserved colour names of the format; a violation is "bad"."""
+"""The format's reserved colour names by outcome; a violation is "bad"."""
 
 
 class NoTimesError(ValueError):
-    """What was to be drawn on a time line holds no sample whose time is known."""
+    """A source has no samples with times, which a time line needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,11 @@ class _Track:
     """The lanes of one operation, or of one pool.
 
     Attributes:
-        name: What the track is called.
-        group: The group that it belongs to.
+        name: The track's name.
+        group: The track's group.
         recorded: The operation.
-        lanes: Where its samples lie.
-        start: When the earliest of them began, in nanoseconds of Unix time.
+        lanes: The samples, arranged in lanes.
+        start: The start of the earliest sample, in nanoseconds of Unix time.
     """
 
     name: str
@@ -60,19 +61,19 @@ class _Track:
 def write_trace(recording: Recording, file: IO[bytes]) -> None:
     """Write the samples as a time line.
 
-    Every operation is a track; samples that overlap lie on further lanes of it, as many as needed.
-    Leases of pooled connections form a group of their own, a track for each pool. A sample's name
-    says whether it failed, was cancelled or took longer than the threshold; its arguments hold
-    outcome and metadata. Times are microseconds since the first sample began.
+    Every operation is a track, with as many lanes as samples overlap. Leases of pooled connections
+    are a separate group, with a track for each pool. A sample's name shows whether it failed, was
+    cancelled or exceeded the threshold; its arguments have outcome and metadata. Times are
+    microseconds since the start of the first sample.
 
     Raises:
-        NoTimesError: If there is no sample, or none whose time is known.
+        NoTimesError: If there are no samples, or their times are unknown.
     """
     tracks = [track for recorded in recording.operations for track in _tracks(recorded)]
     if not tracks:
         raise NoTimesError(
-            "no sample to draw: a time line needs a monitor's windows, or a file of samples with "
-            "their times; snapshots and baselines hold none"
+            "source must have samples with times for a time line; use a monitor or a file of "
+            "samples, as snapshots and baselines have no times"
         )
     origin = min(track.start for track in tracks)
     start = datetime.fromtimestamp(origin / 1e9, timezone.utc).isoformat()
@@ -105,7 +106,7 @@ def _tracks(recorded: RecordedOperation) -> Iterator[_Track]:
 
 
 def _by_pool(samples: Samples) -> dict[str, Samples]:
-    """Leases of each pool, which their metadata name."""
+    """Return the leases of each pool by the name in their metadata."""
     rows: dict[str, list[int]] = {}
     for row, metadata in enumerate(samples.metadata or [None] * len(samples)):
         rows.setdefault(str((metadata or {}).get("pool", LEASE_OPERATION)), []).append(row)
@@ -113,11 +114,11 @@ def _by_pool(samples: Samples) -> dict[str, Samples]:
 
 
 def _labels(track: _Track, thread: int) -> Iterator[bytes]:
-    """The names of a track's lanes, which stand below one another."""
+    """Yield the names of a track's lanes and their order from top to bottom."""
     name = to_json(track.name).removesuffix(b'"')
     for lane in range(track.lanes.count):
-        further = b"" if lane == 0 else b" (%d)" % (lane + 1)
-        yield _label(b"thread_name", track.group, thread + lane, b'"name":' + name + further + b'"')
+        suffix = b"" if lane == 0 else b" (%d)" % (lane + 1)
+        yield _label(b"thread_name", track.group, thread + lane, b'"name":' + name + suffix + b'"')
         order = b'"sort_index":%d' % (thread + lane)
         yield _label(b"thread_sort_index", track.group, thread + lane, order)
 
@@ -136,7 +137,7 @@ def _write_samples(track: _Track, file: IO[bytes], origin: int, thread: int) -> 
 
 
 def _head(track: _Track, outcome: str, *, over: bool) -> bytes:
-    """What begins an event, up to the last of its arguments."""
+    """Return the beginning of an event, up to the arguments that differ between samples."""
     name, category = track.name, "lease" if track.group == POOLS else "operation"
     threshold = track.recorded.threshold
     marks = [outcome] if outcome != "ok" else []

@@ -1,4 +1,4 @@
-"""Recordings: operations with their histograms and samples, wherever they come from."""
+"""Recordings: operations with their histograms and samples, from any source."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RecordedOperation:
-    """One operation of a recording.
+    """An operation of a recording.
 
     Attributes:
-        operation: Its name.
+        operation: The operation's name.
         histogram: The durations of all outcomes since start or the last clear.
-        samples: Gives the samples that are at hand, of which there may be none.
-        error_count: Failed samples since start; `None` where that is not known, as for the next.
-        cancelled_count: Cancelled samples since start.
-        violation_count: Samples since start that were over the threshold.
-        threshold: Seconds, if there is one.
+        samples: Returns the available samples, or None if the source has no samples.
+        error_count: The number of failed samples since start; None if unknown, like the next two.
+        cancelled_count: The number of cancelled samples since start.
+        violation_count: The number of samples over the threshold since start.
+        threshold: The threshold in seconds, or None.
     """
 
     operation: str
@@ -37,11 +37,11 @@ class RecordedOperation:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a monitor saw up to one moment.
+    """The operations that a monitor had recorded at one moment.
 
     Attributes:
         time: That moment, as Unix time in seconds.
-        operations: In the order first seen.
+        operations: The operations, in the order first seen.
     """
 
     time: float
@@ -49,17 +49,17 @@ class Recording:
 
 
 Recordable: TypeAlias = Monitor | MonitorSnapshot | Recording
-"""Can be exported: a monitor with its windows, a snapshot of one, or a recording as such."""
+"""A source of exports: a monitor with its windows, a snapshot of one, or a recording."""
 
 
 def record_of(source: Recordable) -> Recording:
     """Return ``source`` as a recording.
 
-    A monitor's histograms are copied now, the samples of an operation when they are asked for: what
-    is recorded in between is in the samples only. Recording is never held up.
+    A monitor's histograms are copied now, and an operation's samples when they are requested, so
+    these may include later samples. Recording is never blocked.
 
     Raises:
-        TypeError: If ``source`` is none of these.
+        TypeError: If ``source`` is not a monitor, snapshot or recording.
     """
     if isinstance(source, Recording):
         return source
@@ -74,7 +74,7 @@ def record_of(source: Recordable) -> Recording:
 
 
 def window(monitor: Monitor, operation: str) -> Samples:
-    """Return the samples in the window of an operation that was recorded."""
+    """Return the samples in the window of an operation."""
     return monitor.operation(operation)._columns()  # noqa: SLF001 - made for this
 
 

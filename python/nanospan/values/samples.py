@@ -1,4 +1,4 @@
-"""Single samples, as callbacks get them; many are :class:`nanospan._core.Samples`."""
+"""Single samples, which callbacks receive; :class:`nanospan._core.Samples` holds many."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 @dataclass
 class PerformanceMetric:
-    """One finished execution of an operation.
+    """A finished execution of an operation.
 
     Attributes:
         operation: The operation's name.
-        duration: How long it took, in seconds.
-        timestamp: When it ended, as Unix time in seconds.
-        success: Whether it returned. ``False`` also for a cancelled execution, whose metadata
-            says ``{"outcome": "cancelled"}``.
-        metadata: What the caller and the span attached, and ``"error"`` where one was raised.
+        duration: The duration in seconds.
+        timestamp: The Unix time in seconds at which it ended.
+        success: Whether it succeeded. False also for a cancelled execution, whose metadata has
+            ``{"outcome": "cancelled"}``.
+        metadata: The metadata of the caller and the span, with ``"error"`` if it failed.
     """
 
     operation: str

@@ -27,7 +27,8 @@ class NanospanCollector(Collector):
     ```
 
     Needs the extra ``prometheus``. ``prometheus_client`` can neither create native histograms nor
-    encode without the GIL, as :func:`metrics_app` and :func:`start_http_server` can.
+    encode without the GIL, unlike :func:`metrics_app` and
+    :func:`start_http_server`.
 
     Args:
         source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
