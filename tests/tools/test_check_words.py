@@ -60,7 +60,9 @@ def test_a_docstring_that_opens_like_a_question_is_reported(check):
 
 def test_single_backticks_in_a_docstring_are_reported(check):
     """Code in a docstring has double backticks; links, roles and comments are left alone."""
-    docstring = 'def f():\n    """Return ``x``.\n\n    See `the page <https://x>`_, :class:`X` and `y`.\n    """\n'
+    docstring = (
+        'def f():\n    """Return ``x``.\n\n    See `X <https://x>`_, :class:`X`, `y`.\n    """\n'
+    )
     done = check(code_py=docstring + "    # `z`\n")
     assert done.stdout == 'code.py:4: "`y`"; write ``y`` instead\n'
 
