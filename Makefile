@@ -14,7 +14,7 @@ PYTEST   := $(BIN)/python -m pytest $(PARALLEL)
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test servers test-rust test-loom test-python test-wheel test-free-threaded lint format bench bench-readme clean
+.PHONY: help install demo test servers test-rust test-loom miri test-python test-wheel test-free-threaded lint format bench bench-readme clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -53,6 +53,14 @@ test-rust: ## run the tests of the crates without Python, and each of their benc
 # A separate target folder, because the flag would rebuild everything in the common one.
 test-loom: ## explore all interleavings of small programs on the ring and the record path
 	RUSTFLAGS="--cfg loom" cargo test --quiet --profile loom --package nanospan-record --lib --target-dir target/loom
+
+# The core's one file with unsafe code, and what stands on it. The other tests take Miri minutes each, because every
+# access to a block has it check 128 KiB of atomic words anew. Miri needs a nightly toolchain, as no other command does:
+# rustup toolchain install nightly --component miri --component rust-src
+miri: ## the core's memory, ring and registry under Miri, where a nightly toolchain has it
+	@cargo +nightly miri --version >/dev/null 2>&1 || { echo "miri: no nightly toolchain with Miri is installed" >&2; exit 1; }
+	PROPTEST_CASES=1 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package nanospan-record \
+		--target-dir target/miri --lib -- memory:: ring:: registry::
 
 test-python: install servers ## test the package, with a real PostgreSQL and other real servers
 	$(PYTEST)

@@ -1,8 +1,7 @@
 //! One operation's whole state as one block of atomic words: header, ring, a histogram for each outcome.
 //!
-//! The block holds no pointer and means the same wherever it is mapped. Zeroed memory is the valid empty
-//! block, so creating one writes nothing: fields whose natural start is not zero (the minimum,
-//! thresholds) are stored inverted.
+//! The block holds no pointer, so it may be mapped anywhere. Zeroed memory is the valid empty block, so creating one
+//! writes nothing: fields that do not start at zero (the minimum, thresholds) are stored inverted.
 
 use std::ops::Range;
 
@@ -40,7 +39,7 @@ const MAX: usize = 2; // nanoseconds
 const MIN_INVERTED: usize = 3; // !nanoseconds
 const SUM_WORDS: usize = 4;
 
-/// Where the header keeps the sums of `outcome`.
+/// The offset of the sums of `outcome` in the header.
 #[inline(always)]
 const fn sums_of(outcome: Outcome) -> usize {
     match outcome {
@@ -50,7 +49,7 @@ const fn sums_of(outcome: Outcome) -> usize {
     }
 }
 
-/// What was recorded since start or the last clear, beyond what the histogram holds.
+/// Counts since start or the last clear that the histogram does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
     /// Samples.
@@ -134,7 +133,7 @@ impl Block {
         Recorder::new(&self.parts().1[self.recorder_at(outcome)..])
     }
 
-    /// Where the histogram of `outcome` begins behind the header.
+    /// The offset of the histogram of `outcome` behind the header.
     #[inline(always)]
     fn recorder_at(&self, outcome: Outcome) -> usize {
         (SLOT_WORDS << self.capacity_log2) + outcome as usize * Recorder::WORDS
@@ -143,16 +142,15 @@ impl Block {
     /// Claims the next ticket, which counts the sample; [`record`](Self::record) must follow.
     #[inline(always)]
     pub fn claim(&self, writers: Writers) -> u64 {
-        // Relaxed: tickets only have to differ; slots vouch for themselves (see `ring`).
+        // Relaxed: tickets only have to differ; each slot shows by itself whether it is whole (see `ring`).
         writers.add_relaxed(self.header(HEAD), 1)
     }
 
-    /// Records `sample` under a claimed ticket. True if it was over the threshold.
-    // Inlined wherever it is called, so that what is known there of the sample (that it is in
-    // nanoseconds, that it is Ok) takes its branches out.
+    /// Records `sample` under a claimed ticket. Returns true if it was over the threshold.
+    // Inlined wherever it is called, so that branches disappear where the caller knows the sample's unit or outcome.
     #[inline(always)]
     pub fn record(&self, ticket: u64, sample: Sample, writers: Writers) -> bool {
-        // Taken once: after each store the compiler would have to find the words again.
+        // Once for all stores: the compiler cannot prove that a store leaves the slice's pointer unchanged.
         let (header, rest) = self.parts();
         let add = |word: usize, amount| writers.add_relaxed(&header[word], amount);
         let ns = sample.duration.nanos();
@@ -205,7 +203,7 @@ impl Block {
 
     /// The samples of the window, oldest first; `None` for one that is being written or was overtaken.
     ///
-    /// Samples that finish meanwhile are not included, and may overwrite the oldest.
+    /// Samples that finish during the iteration are not included, and may overwrite the oldest.
     pub fn samples(&self) -> impl ExactSizeIterator<Item = (u64, Option<Sample>)> {
         let Range { start, end } = self.tickets();
         let ring = self.ring();
@@ -216,7 +214,7 @@ impl Block {
         })
     }
 
-    /// The statistics of [`samples`](Self::samples), skipped ones left out; `None` if there are none.
+    /// The statistics of [`samples`](Self::samples) without the skipped ones; `None` if no sample is left.
     #[must_use]
     pub fn summary(&self) -> Option<Summary> {
         let tickets = self.tickets();
@@ -290,8 +288,8 @@ fn octave_start(ns: u64) -> i32 {
     MIN_INDEX + ns.checked_ilog2().unwrap_or(0).cast_signed() * BUCKETS_PER_OCTAVE
 }
 
-/// The most nanoseconds that are not over `seconds`, by the comparison a reader of the sample's
-/// duration in seconds would make.
+/// The longest duration in nanoseconds that is not over `seconds` when both are compared in seconds, as a reader of the
+/// sample would compare them.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -42,8 +42,8 @@ impl Clock {
 
 /// How far the wall clock may drift from the anchor before a new anchor is taken.
 ///
-/// Below it, two exports give one sample the same timestamp; above it (the clock was set, or
-/// calibration error has added up), being right matters more.
+/// Below it, two exports show one sample with the same timestamp. Above it the clock was set, or calibration error has
+/// added up, and a right timestamp matters more than the same one.
 const DRIFT_ALLOWED: Duration = Duration::from_millis(1);
 
 /// Turns ticks into Unix time through a pair of readings taken together.
@@ -69,7 +69,7 @@ impl WallClock {
         Self { clock, anchor }
     }
 
-    /// The anchor to convert a batch of ticks with, renewed first if the clocks have drifted apart.
+    /// The anchor that converts a batch of ticks, renewed first if the clocks have drifted apart.
     pub fn anchor(&self) -> Anchor {
         let now = Anchor::now(self.clock);
         let mut anchor = self.anchor.lock();

@@ -1,4 +1,4 @@
-//! An operation: its name, its block, and reading both consistently.
+//! An operation: its name, its block, and the executions under way.
 
 use crate::{
     block::{Block, Totals},
@@ -11,20 +11,20 @@ use crate::{
 };
 
 /// A named operation. Shared by reference; every method is safe from any thread and none blocks.
-// Aligned to its own cache line, because executions under way are counted in it.
+// On separate cache lines, because executions under way are counted in it.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Operation {
     name: Box<[u8]>,
     block: Block,
     clock: Clock,
-    // Not in the block: of a process that was killed, nothing is under way any more.
+    // Outside the block, because nothing is under way any more in a process that was killed.
     in_flight: Word,
     // Ticks.
     counts_from: Word,
 }
 
-/// What became of a sample.
+/// The result of recording a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded {
     /// The sample was over the threshold.
@@ -77,8 +77,8 @@ impl Operation {
 
     /// Records a duration that ended at `end` ticks.
     ///
-    /// `attach` is called with the sample's ticket before the sample becomes readable, so that what is
-    /// kept beside the ring is there when a reader finds the sample; it says whether anything is.
+    /// `attach` is called with the sample's ticket before the sample becomes readable, so that a reader who finds the
+    /// sample finds its metadata as well. It returns whether there is any.
     #[inline(always)]
     pub fn record(
         &self,
@@ -140,17 +140,17 @@ impl Operation {
         all
     }
 
-    /// An execution begins; returns the moment in ticks. [`end`](Self::end) or [`abandon`](Self::abandon)
-    /// must follow.
+    /// Counts an execution that begins, and returns the moment in ticks. [`end`](Self::end) or
+    /// [`abandon`](Self::abandon) must follow.
     #[inline(always)]
     pub fn begin(&self, writers: Writers) -> u64 {
-        // First the reading: some processors hold it up until a store before it is done.
+        // The clock first: on some processors its reading waits until a store before it is done.
         let now = self.clock.ticks();
         writers.add_relaxed(&self.in_flight, 1);
         now
     }
 
-    /// An execution that began has ended; returns the moment in ticks, for [`record`](Self::record).
+    /// Discounts an execution that ended, and returns the moment in ticks, for [`record`](Self::record).
     #[inline(always)]
     pub fn end(&self, writers: Writers) -> u64 {
         let now = self.clock.ticks();
@@ -158,7 +158,7 @@ impl Operation {
         now
     }
 
-    /// An execution that began will never be known to have ended.
+    /// Discounts an execution whose end will never be known.
     #[inline(always)]
     pub fn abandon(&self, writers: Writers) {
         writers.add_relaxed(&self.in_flight, u64::MAX);
@@ -167,12 +167,12 @@ impl Operation {
     /// How many executions are under way.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        // One that ends on another thread may be seen before its beginning.
+        // An end on another thread may become visible before its beginning, which makes the sum negative.
         let count = self.in_flight.load_relaxed();
         u64::try_from(count.cast_signed()).unwrap_or(0)
     }
 
-    /// When counting began: at the creation or the last [`clear`](Self::clear), in [`Clock`] ticks.
+    /// When counting began, at the creation or the last [`clear`](Self::clear), in [`Clock`] ticks.
     #[must_use]
     pub fn counts_from(&self) -> u64 {
         self.counts_from.load_relaxed()

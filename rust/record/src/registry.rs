@@ -37,16 +37,16 @@ struct Names {
     thresholds: HashMap<Box<[u8]>, Seconds>,
 }
 
-/// What a name leads to.
+/// The operation that a name leads to.
 #[derive(Debug)]
 pub enum Lookup {
     /// The name's own operation.
     Own(Arc<Operation>),
-    /// There was no room: the overflow operation. `first` is true once per registry.
+    /// There was no room, so the samples go to the overflow operation. `first` is true once per registry.
     Refused {
         /// The operation that takes the sample instead.
         overflow: Arc<Operation>,
-        /// No name was refused before.
+        /// Whether no name was refused before.
         first: bool,
     },
 }
@@ -80,7 +80,7 @@ impl Registry {
         self.window
     }
 
-    /// How many names there may be, the overflow operation not counted.
+    /// The largest number of names, without the overflow operation.
     #[must_use]
     pub fn max_operations(&self) -> usize {
         self.max_operations
@@ -98,7 +98,7 @@ impl Registry {
         &self.wall
     }
 
-    /// How many look-ups of names past the bound were led to the overflow operation.
+    /// How many look-ups of names past the bound led to the overflow operation.
     #[must_use]
     pub fn refused(&self) -> u64 {
         // Relaxed: a counter that stands for itself.
@@ -146,7 +146,7 @@ impl Registry {
         }
     }
 
-    /// Every operation in the order they were first seen, the overflow operation last.
+    /// Every operation in the order in which they were first seen; the overflow operation comes last.
     #[must_use]
     pub fn operations(&self) -> Vec<Arc<Operation>> {
         let names = self.names.read();
@@ -165,7 +165,7 @@ impl Registry {
 
     /// The part of [`snapshot`](Self::snapshot) that takes locks.
     ///
-    /// A process that forks on another thread in between inherits none of them locked for ever.
+    /// If another thread forks between the two parts, the child does not inherit a lock that stays held.
     #[must_use]
     pub fn begin_snapshot(&self) -> BegunSnapshot {
         BegunSnapshot {
@@ -201,7 +201,7 @@ impl Registry {
     }
 }
 
-/// A snapshot whose operations are known and not yet copied.
+/// A snapshot whose operations are known but not copied yet.
 #[derive(Debug)]
 pub struct BegunSnapshot {
     anchor: Anchor,

@@ -1,8 +1,8 @@
-//! Statistics of a window, exact.
+//! Exact statistics of a window.
 
 use crate::sample::{Outcome, Sample};
 
-/// What a window of samples amounts to. Durations are seconds.
+/// The statistics of a window of samples. Durations are seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
     /// Samples in the window.
@@ -52,12 +52,12 @@ impl Summary {
     }
 }
 
-/// What one pass over the samples gathers.
+/// The numbers that one pass over the samples gathers.
 #[derive(Debug)]
 pub(crate) struct Tally {
     // Bits of the durations in seconds: those of floats >= 0 are ordered as the floats are.
     keys: Vec<u64>,
-    // The extremes of the keys: finding them here saves a separate pass.
+    // The extremes of the keys, found in the same pass.
     lowest: u64,
     highest: u64,
     errors: usize,
@@ -125,7 +125,7 @@ impl Tally {
     }
 }
 
-/// Below it, neither the sum of 2^24 values nor that of their squares overflows.
+/// Below this, neither the sum of 2^24 values nor that of their squares overflows.
 const SAFE_TO_SQUARE: f64 = 1e100;
 
 /// A running sum and the rounding errors that it left out, exact for each addition: Knuth's TwoSum ("The
@@ -152,7 +152,7 @@ impl Compensated {
 
 /// The sum of the values behind `keys`, times `scale`.
 fn sum(keys: &[u64], scale: f64) -> f64 {
-    // Two sums that do not wait for one another.
+    // Two independent sums, so that neither addition waits for the other.
     let mut lanes = [Compensated::default(); 2];
     let (pairs, rest) = keys.as_chunks::<2>();
     for pair in pairs {
@@ -176,8 +176,8 @@ fn stddev(keys: &[u64], mean: f64, scale: f64) -> f64 {
         let deviation = f64::from_bits(key) * scale - mean;
         deviation * deviation
     };
-    // Squares cannot cancel, so short plain sums, four at a time that do not wait for one another, lose
-    // nothing that shows; only those sums' own sum is compensated.
+    // Squares cannot cancel, so short plain sums lose nothing that shows, four of them at a time that do not wait for
+    // each other; only the sum of these sums is compensated.
     let mut all = Compensated::default();
     for block in keys.chunks(64) {
         let (fours, rest) = block.as_chunks::<4>();
@@ -192,7 +192,8 @@ fn stddev(keys: &[u64], mean: f64, scale: f64) -> f64 {
     (all.total() / keys.len() as f64).sqrt()
 }
 
-/// Buckets that [`percentiles`] parts the keys into: for 1,000 samples, 256 and 1,024 measured slower.
+/// The number of parts that [`percentiles`] divides the keys into: for 1,000 samples, 256 and 1,024 measured slower in
+/// the bench "window of 1,000" of `benches/rust`.
 const PARTS: usize = 512;
 
 /// Percentiles at `quantiles` by linear interpolation between closest ranks: Hyndman and Fan's type 7
@@ -202,15 +203,15 @@ const PARTS: usize = 512;
 /// a radix sort parts the keys by magnitude, and only the few parts that hold a wanted rank are sorted: three
 /// times as fast as selecting by comparison.
 fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64; N]) -> [f64; N] {
-    // The part must only be monotone in the key. A microsecond more keeps a zero, whose exponent is far
-    // from any other's, from pressing all other samples into a few parts.
+    // The part must only be monotone in the key. An added microsecond keeps a zero, whose exponent is far from any
+    // other, from squeezing all other samples into a few parts.
     let position = |key: u64| (f64::from_bits(key) + 1e-6).to_bits();
     let lowest = position(min);
     let bits = u64::BITS - (position(max) - lowest).leading_zeros();
     let shift = bits.saturating_sub(PARTS.ilog2());
     let part = |key: u64| (((position(key) - lowest) >> shift) as usize).min(PARTS - 1);
 
-    // First where each part begins, then, once the keys are in place, where the next one does.
+    // At first the start of each part; once the keys are in place, the start of the next part.
     let mut bounds = [0_u32; PARTS + 1];
     for &key in keys {
         bounds[part(key) + 1] += 1;

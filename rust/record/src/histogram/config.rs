@@ -1,13 +1,13 @@
-//! Bucket arithmetic: which bucket a value belongs to, and where a bucket begins and ends.
+//! Bucket arithmetic: the bucket of a value, and the bounds of a bucket.
 //!
 //! The buckets are those of OpenTelemetry's base-2 exponential histogram of *seconds* at scale 6 (and of
 //! Prometheus' native histograms at schema 6, which calls bucket `i` `i + 1`): with base = 2^(1/64), bucket
 //! `i` holds every value of `v` seconds with `base^i < v <= base^(i + 1)`. Definition: OpenTelemetry
 //! specification, "Metrics Data Model", section "ExponentialHistogram".
 //!
-//! Values are whole nanoseconds, and so bucket `i` begins over 10^9 * base^i of them. As 10^9 is not a power of
-//! the base, buckets that began at powers of the base in nanoseconds would match none in seconds, the unit in
-//! which durations leave the process; beginning there makes every export exact.
+//! Values are whole nanoseconds, and so bucket `i` begins over 10^9 * base^i of them. Since 10^9 is not a power of
+//! the base, buckets that began at powers of the base in nanoseconds would match no bucket in seconds, the unit in
+//! which durations leave the process; these begin at powers in seconds, so every export is exact.
 //!
 //! Indexing needs no logarithm. A value's leading zeros give its octave. Its leading bits after that
 //! select one of 128 stretches of the octave, each narrower than any bucket, so that at most
@@ -17,7 +17,7 @@
 pub const SCALE: i32 = 6;
 
 /// The coarsest scale that histograms are brought to; OpenTelemetry's. One bucket holds everything up to a
-/// second, one everything over it.
+/// second, the other everything over it.
 pub const MIN_SCALE: i32 = -10;
 
 /// Buckets in an octave (a doubling) at [`SCALE`].
@@ -129,7 +129,7 @@ const STRETCHES: [u8; 128] = {
 #[inline]
 #[must_use]
 pub fn index_of(value: u64) -> i32 {
-    debug_assert!(value > 0, "zero has its own counter");
+    debug_assert!(value > 0, "zeros are counted separately");
     let zeros = value.leading_zeros();
     let mantissa = value << (zeros & 63);
     let below = STRETCHES[(mantissa >> 56 & 127) as usize];

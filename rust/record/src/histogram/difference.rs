@@ -6,8 +6,8 @@ use crate::error::Error;
 impl Snapshot {
     /// What was recorded since `earlier`, a snapshot of the same histogram; at the coarser of both scales.
     ///
-    /// Counts and sum are exact. So is an extreme that was reached since; one that is older than `earlier` is
-    /// replaced by the widest that buckets and sum allow, which lies in the right bucket.
+    /// Counts and sum are exact, and so is an extreme that was reached since. An extreme that is older than `earlier`
+    /// is replaced by the widest that buckets and sum allow, which lies in the right bucket.
     ///
     /// # Errors
     ///
@@ -30,9 +30,9 @@ impl Snapshot {
         Ok(since)
     }
 
-    /// Sets each extreme that is not `known` to the widest with which values in the buckets can add up to the
-    /// sum: the others as small as they can be leave the most for the maximum, and then as large as they can
-    /// be the least for the minimum.
+    /// Sets each extreme that is not known to the widest with which values in the buckets can add up to the sum:
+    /// the smallest possible other values leave the most for the maximum, and then the largest possible ones the least
+    /// for the minimum.
     fn widen(&mut self, min_known: bool, max_known: bool) {
         let last = self.first + self.counts.len().saturating_sub(1) as i32; // at most BUCKETS
         let lowest = if min_known { self.min } else { 0 };
@@ -44,7 +44,7 @@ impl Snapshot {
                 .map(|(i, n)| u128::from(n) * low(self, i))
                 .sum();
             let others = least.saturating_sub(low(self, last));
-            // What does not fit into 64 bits is larger than any bucket, to which `reconcile` brings it.
+            // A number beyond 64 bits is larger than any bucket, and `reconcile` brings it into the last one.
             self.max = u64::try_from(self.sum.saturating_sub(others)).unwrap_or(u64::MAX);
             self.max = self.max.min(*self.values_of(last).end());
         }

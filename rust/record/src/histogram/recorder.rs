@@ -3,7 +3,7 @@
 use super::config::{BUCKETS, MIN_INDEX, index_of};
 use crate::sync::{Word, Writers};
 
-/// The histogram's words inside an operation's block: the count of zeros, then one a bucket.
+/// The histogram's words inside an operation's block: the count of zeros, then one word per bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct Recorder<'a> {
     words: &'a [Word],
@@ -34,7 +34,7 @@ impl<'a> Recorder<'a> {
             // At least 1: `index_of` is at least MIN_INDEX.
             (index_of(value) - MIN_INDEX + 1).cast_unsigned() as usize
         };
-        // Relaxed: each bucket counts for itself; nothing else is published by it.
+        // Relaxed: each bucket counts for itself and publishes nothing else.
         writers.add_relaxed(&self.words[word], 1);
     }
 

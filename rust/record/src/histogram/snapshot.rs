@@ -1,4 +1,4 @@
-//! A histogram at rest: quantiles, merging, coarser scales.
+//! A copy of a histogram: quantiles, merging, coarser scales.
 
 use std::ops::RangeInclusive;
 
@@ -39,8 +39,8 @@ impl Default for Snapshot {
 impl Snapshot {
     /// A snapshot of the buckets from `first` on at [`SCALE`].
     ///
-    /// What was read while values were being recorded may not fit together. The buckets are believed; minimum,
-    /// maximum and sum are moved to the nearest values that are possible for them.
+    /// Numbers read while values were being recorded may contradict each other. The buckets are trusted; minimum,
+    /// maximum and sum are moved to the nearest values that the buckets allow.
     #[must_use]
     pub fn new(zeros: u64, first: i32, counts: Vec<u64>, sum: u128, min: u64, max: u64) -> Self {
         let mut snapshot = Self {
@@ -88,7 +88,7 @@ impl Snapshot {
             .all(|(index, _)| !self.values_of(index).is_empty())
     }
 
-    /// Where minimum and maximum can lie.
+    /// The ranges of the minimum and the maximum.
     pub(super) fn possible_extremes(&self) -> (RangeInclusive<u64>, RangeInclusive<u64>) {
         let Some(offset) = self.counts.len().checked_sub(1) else {
             return (0..=0, 0..=0);
@@ -101,8 +101,8 @@ impl Snapshot {
         (smallest, self.values_of(self.first + offset as i32))
     }
 
-    /// What values in the counted buckets, between a possible minimum and a possible maximum that both occur,
-    /// can add up to. Empty if there is one value, but minimum and maximum differ.
+    /// The sums of values in the counted buckets, between a possible minimum and maximum that both occur. Empty if
+    /// there is one value, but minimum and maximum differ.
     pub(super) fn possible_sums(&self) -> RangeInclusive<u128> {
         let wide = u128::from;
         let (mut least, mut most) = (0, 0);
@@ -224,7 +224,7 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyValues`] if there were more than `u64::MAX` then; `self` is unchanged.
+    /// [`Error::TooManyValues`] if the result would hold more than `u64::MAX` values; `self` is unchanged.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         // The only sum that can overflow: every other is a part of it, or as many 64-bit values.
         if self.count().checked_add(other.count()).is_none() {
@@ -255,8 +255,8 @@ impl Snapshot {
         Ok(())
     }
 
-    /// How many values lie in buckets that end at or below `ns`: at most as many as are at or below it, and
-    /// as many as are below the start of the bucket that holds `ns`.
+    /// How many values lie in buckets that end at or below `ns`; all of them if `ns` is at least the maximum. Smaller
+    /// values in the same bucket as `ns` are otherwise not counted.
     #[must_use]
     pub fn count_up_to(&self, ns: u64) -> u64 {
         if ns >= self.max {
@@ -269,7 +269,7 @@ impl Snapshot {
     }
 
     /// The same values in at most `most` non-empty buckets, zeros not counted, by going to the first coarser
-    /// scale that has no more; unchanged if there are none too many. At [`MIN_SCALE`] there are at most two,
+    /// scale that has no more; unchanged if there are not too many. At [`MIN_SCALE`] there are at most two,
     /// which is the least that can be asked for.
     #[must_use]
     pub fn with_at_most(&self, most: usize) -> Self {

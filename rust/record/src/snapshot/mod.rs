@@ -1,4 +1,4 @@
-//! All operations of a monitor at rest, to be exported, compared or kept.
+//! Copies of all operations of a monitor, to be exported, compared or saved.
 
 mod codec;
 
@@ -14,7 +14,7 @@ use crate::{
 pub struct MonitorSnapshot {
     /// When it was taken, in Unix seconds.
     pub time: f64,
-    /// The operations in the order they were first seen.
+    /// The operations in the order in which they were first seen.
     pub operations: Vec<OperationSnapshot>,
 }
 
@@ -74,7 +74,7 @@ impl OperationSnapshot {
         Ok(all)
     }
 
-    /// Whether it has samples or executions under way.
+    /// Whether the operation has samples or executions under way.
     #[must_use]
     pub fn is_of_interest(&self) -> bool {
         self.in_flight > 0 || self.parts().iter().any(|part| part.count() > 0)
@@ -116,13 +116,13 @@ impl MonitorSnapshot {
         let since = |now: &OperationSnapshot| {
             before
                 .get(&*now.name)
-                // What began to count before `earlier` was not cleared since. That holds however far the wall
-                // clock was set back, and up to the age of `earlier` if it was set forward.
+                // An operation that began to count before `earlier` was not cleared since. That holds however far
+                // the wall clock was set back, and up to the age of `earlier` if it was set forward.
                 .filter(|before| {
                     now.created < earlier.time
                         || (now.created - before.created).abs() < SAME_CREATED
                 })
-                // Cleared all the same: what it holds is all newer than the clearing.
+                // If it was cleared all the same, everything that it holds is newer than the clearing.
                 .and_then(|before| now.since(before, earlier.time).ok())
                 .unwrap_or_else(|| now.clone())
         };

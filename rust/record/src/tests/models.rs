@@ -5,9 +5,8 @@
 //! two writers would see the pair broken; so would one that accepted a sample under another's ticket, for
 //! the end names the ticket.
 //!
-//! The histogram has no separate model. Its one operation on the record path is a `fetch_add` on a
-//! single word whose result is not used. The block's model checks that no such addition is lost, on
-//! the head, the sum and one bucket.
+//! The histogram needs no separate model. Its one operation on the record path is a `fetch_add` on a single word whose
+//! result is not used; the block's model checks that no such addition is lost, on the head, the sum and one bucket.
 
 use loom::{model::Builder, sync::Arc, thread};
 
