@@ -1,4 +1,4 @@
-"""What users install: the built wheel, inspected and tried apart from this checkout."""
+"""The built wheel as users install it, inspected and tried apart from this checkout."""
 
 import os
 import subprocess
