@@ -32,7 +32,7 @@ spec.loader.exec_module(core)
 
 
 def test_nothing_is_imported_from_python_before_it_is_bound():
-    """The core alone imports no module of the package, and its errors say that bind() is missing."""
+    """The core alone imports no module of the package, and its errors ask for a call of bind()."""
     code = """
     import sys
     monitor = core.Monitor(10, 10, None)
@@ -72,7 +72,7 @@ def test_binding_again_replaces_the_classes():
 
 
 def test_drawing_is_imported_only_when_needed():
-    """`import nanospan` does not import the drawing code; a snapshot's picture does."""
+    """``import nanospan`` does not import the drawing code; a snapshot's picture does."""
     code = """
     import sys, nanospan
     monitor = nanospan.PerformanceMonitor()

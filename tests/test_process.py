@@ -40,7 +40,7 @@ print(json.dumps([len(found), len(set(found))]))
 
 
 def test_importing_nanospan_imports_nothing_optional():
-    """`import nanospan` imports neither drivers nor extras nor asyncio."""
+    """``import nanospan`` imports neither drivers nor extras nor asyncio."""
     code = """
 import json, sys
 import nanospan

@@ -1,4 +1,4 @@
-"""Spans: `with`, `async with`, and exceptions in the block."""
+"""Spans: ``with``, ``async with``, and exceptions in the block."""
 
 import asyncio
 import contextlib
@@ -28,14 +28,14 @@ class TestWith:
         assert 0.0099 <= only_sample(monitor)["duration"] <= outside * 1.001
 
     def test_as_gives_the_span(self, monitor):
-        """`as` binds the span."""
+        """``as`` binds the span."""
         context = monitor.track_operation("op")
         with context as span:
             assert span is context
         assert span.operation == "op"
 
     def test_elapsed_grows_until_the_end(self, monitor):
-        """`elapsed` is 0 before the block, grows in it, and then equals the sample's duration."""
+        """``elapsed`` is 0 before the block, grows in it, and then equals the sample's duration."""
         span = monitor.track_operation("op")
         assert span.elapsed == 0.0
         with span:
@@ -76,7 +76,7 @@ class TestWith:
 
 
 class TestSteps:
-    """`__enter__` and similar methods behave like methods when inspected or called directly."""
+    """``__enter__`` and similar methods behave like methods when inspected or called directly."""
 
     NAMES = ("__enter__", "__exit__", "__aenter__", "__aexit__")
 
@@ -261,7 +261,7 @@ class TestMetadata:
 
 class TestAsyncWith:
     async def test_the_block_is_timed_and_as_gives_the_span(self, monitor):
-        """`async with` works like `with`."""
+        """``async with`` works like ``with``."""
         context = monitor.track_operation("op", {"k": 1})
         async with context as span:
             assert span is context
@@ -270,7 +270,7 @@ class TestAsyncWith:
         assert only_sample(monitor)["metadata"] == {"k": 1}
 
     async def test_entering_and_leaving_never_yield(self, monitor):
-        """No other task runs between the `async with` statement and its block."""
+        """No other task runs between the ``async with`` statement and its block."""
         ran = []
         asyncio.get_running_loop().call_soon(ran.append, 1)
         async with monitor.track_operation("op"):
@@ -322,7 +322,7 @@ class TestAsyncWith:
         assert monitor.get_stats("outer").error_count == 1
 
     async def test_a_second_entry_is_an_error(self, monitor):
-        """A span can be entered only once, by `with` or `async with`."""
+        """A span can be entered only once, by ``with`` or ``async with``."""
         span = monitor.track_operation("op")
         async with span:
             pass

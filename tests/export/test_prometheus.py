@@ -46,7 +46,7 @@ def filled(monitor: PerformanceMonitor) -> PerformanceMonitor:
 
 @pytest.mark.parametrize("parse", [parse_text, parse_openmetrics])
 def test_the_official_parser_reads_both_text_formats(filled, parse):
-    """`prometheus_client` reads both texts and finds every operation, outcome and count."""
+    """``prometheus_client`` reads both texts and finds every operation, outcome and count."""
     form = "text" if parse is parse_text else "openmetrics"
     families = list(parse(Exposition(filled).render(form).decode()))
     counts = _values(families, f"{DURATION}_count")

@@ -205,7 +205,7 @@ class TestASGI:
 
 
 def test_wsgi_follows_the_protocol(exposition):
-    """`wsgiref.validate` accepts the answers to GET, HEAD, a wrong path and a wrong method."""
+    """``wsgiref.validate`` accepts the answers to GET, HEAD, a wrong path and a wrong method."""
     app = validator(metrics_wsgi_app(exposition))
     for method, path, expected in (
         ("GET", "/metrics", "200 OK"),

@@ -33,7 +33,7 @@ def _samples(text):
 
 
 def test_a_registry_shows_the_samples_of_the_exposition(exposition):
-    """`prometheus_client` shows the same samples as nanospan's encoder."""
+    """``prometheus_client`` shows the same samples as nanospan's encoder."""
     registry = CollectorRegistry()
     registry.register(NanospanCollector(exposition))
     assert _samples(generate_latest(registry).decode()) == _samples(exposition.render().decode())

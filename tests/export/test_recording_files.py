@@ -1,4 +1,4 @@
-"""Baselines as recordings, for `nanospan export` and `nanospan report`."""
+"""Baselines as recordings, for ``nanospan export`` and ``nanospan report``."""
 
 import csv
 import io
@@ -50,7 +50,7 @@ def test_a_reformatted_baseline_is_recognised(baseline):
 
 
 def test_a_damaged_baseline_is_an_error_with_the_place(baseline):
-    """The error names the file and the place in it, as for `nanospan compare`."""
+    """The error names the file and the place in it, as for ``nanospan compare``."""
     baseline.write_text(baseline.read_text().replace("0.25]", "-0.25]"))
     with pytest.raises(RecordingFileError, match=r"baseline\.json: .*store\.samples\[0\]"):
         read_recording(baseline)

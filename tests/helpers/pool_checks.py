@@ -33,7 +33,7 @@ def ask(url: str, query: str) -> Any:
 
 
 def backends(url: str) -> int:
-    """Return the number of other connections to the database of `url`."""
+    """Return the number of other connections to the database of ``url``."""
     return int(
         ask(
             url,
@@ -44,7 +44,7 @@ def backends(url: str) -> int:
 
 
 def kill_backends(url: str) -> int:
-    """End every other connection to the database of `url`, and wait until they are gone."""
+    """End every other connection to the database of ``url``, and wait until they are gone."""
     return int(
         ask(
             url,
@@ -56,7 +56,7 @@ def kill_backends(url: str) -> int:
 
 
 async def settles(condition: Callable[[], object]) -> bool:
-    """Return True if `condition` becomes true within the limit; it is called in a thread."""
+    """Return True if ``condition`` becomes true within the limit; it is called in a thread."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline:
         if await asyncio.to_thread(condition):

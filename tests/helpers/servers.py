@@ -25,7 +25,7 @@ STOPPING = 20.0
 def server_path(name: str) -> str:
     """Return the path of the program ``name``, one of those that ``tools/servers`` installs.
 
-    Without it the test is skipped, except where everything has to be there: `CI=true` fails it.
+    Without it the test is skipped, except where everything has to be there: ``CI=true`` fails it.
     """
     found = subprocess.run([TOOL, "--present", name], capture_output=True, text=True, check=False)
     if found.returncode == 0:
@@ -48,7 +48,7 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``command`` until the block ends, and enter the block once ``url`` answers.
 
-    What the program prints goes to the file `log`, whose end an error shows.
+    What the program prints goes to the file ``log``, whose end an error shows.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

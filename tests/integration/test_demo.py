@@ -1,4 +1,4 @@
-"""`nanospan demo` as a user runs it, in a separate process."""
+"""``nanospan demo`` as a user runs it, in a separate process."""
 
 from __future__ import annotations
 

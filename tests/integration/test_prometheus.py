@@ -213,7 +213,7 @@ def test_native_histograms_hold_every_count(prometheus, still, protocol):
 
 @pytest.mark.parametrize("quantile", QUANTILES)
 def test_native_quantiles_are_within_a_hundredth(prometheus, samples, quantile):
-    """`histogram_quantile` of the native histogram is within 1 % of the exact quantile."""
+    """``histogram_quantile`` of the native histogram is within 1 % of the exact quantile."""
     for name, durations in samples.items():
         labels = f'{{job="native-still",operation="{name}",outcome="ok"}}'
         estimate = prometheus.value(f"histogram_quantile({quantile}, {DURATION}{labels})")
@@ -244,7 +244,7 @@ def test_native_buckets_are_those_recorded(prometheus, still):
 
 
 def test_promtool_finds_no_fault(still, busy):
-    """`promtool check metrics` accepts names, types, units and help texts without a message."""
+    """``promtool check metrics`` accepts names, types, units and help texts without a message."""
     for monitor in (still, busy):
         checked = subprocess.run(
             [server_path("promtool"), "check", "metrics"],

@@ -85,7 +85,7 @@ def test_samples_in_a_cycle_are_freed():
     """The garbage collector finds samples whose metadata lead back to them."""
 
     class Mark:
-        """A dict that allows weak references."""
+        """An object that allows weak references."""
 
     held = {"mark": Mark()}
     gone = weakref.ref(held["mark"])

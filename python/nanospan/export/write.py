@@ -47,7 +47,7 @@ TABLES: dict[str, WriteTable] = {
 def write(
     source: Recordable,
     target: str | os.PathLike[str] | IO[bytes],
-    format: Format | None = None,  # noqa: A002 - what it is
+    format: Format | None = None,  # noqa: A002 - the plain word for it
     content: Content = "samples",
 ) -> None:
     """Write a recording to a file.

@@ -45,7 +45,7 @@ class WithNanospan(MetricExporter):
     ) -> None:
         super().__init__(
             preferred_temporality=temporality_of(exporter),
-            preferred_aggregation=exporter._preferred_aggregation,  # noqa: SLF001 - as the temporality
+            preferred_aggregation=exporter._preferred_aggregation,  # noqa: SLF001 - see temporality_of
         )
         self._exporter = exporter
         self._monitor = process_recorder() if monitor is None else monitor

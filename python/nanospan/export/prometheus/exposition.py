@@ -127,7 +127,7 @@ class Exposition:
             self._warnings.add(message)
             logger.warning("Prometheus export: %s; it is left out", message)
 
-    def encode(self, format: Format = "text") -> _core.Chunks:  # noqa: A002 - what it is
+    def encode(self, format: Format = "text") -> _core.Chunks:  # noqa: A002 - the plain word for it
         """Return the exposition as an iterator of byte strings; its ``len()`` is the total length.
 
         Raises:
@@ -135,7 +135,7 @@ class Exposition:
         """
         return self.encoder.encode(format, self.snapshots(), self.families())
 
-    def render(self, format: Format = "text") -> bytes:  # noqa: A002 - what it is
+    def render(self, format: Format = "text") -> bytes:  # noqa: A002 - the plain word for it
         """Return the exposition, for a file or a push gateway.
 
         Raises:
