@@ -107,6 +107,9 @@ class PerformanceMonitor(Recorder):
     ) -> dict[str, Comparison]:
         """Compare the durations in the windows with those of a baseline.
 
+        The defaults are those of ``nanospan.regression.effects``, repeated here because importing
+        that would slow ``import nanospan`` down.
+
         Args:
             baseline: The baseline to compare with.
             fdr: The largest expected share of false positives among the reported changes.

@@ -1,4 +1,4 @@
-"""The default settings of verdicts, which the compiled functions repeat in their signatures."""
+"""The default settings of verdicts, which some functions repeat in their signatures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nanospan import PerformanceMonitor
 from nanospan.alerts import ChangeRule
 from nanospan.regression import OnlineDetector, change_points, compare, compare_many, effects
 
@@ -41,14 +42,18 @@ DETECTOR = {
                 "tail_min_effect": effects.TAIL_MIN_EFFECT,
             },
         ),
+        (
+            PerformanceMonitor.compare,
+            {"fdr": effects.FDR, "min_effect": effects.MIN_EFFECT, "tail_min_effect": None},
+        ),
         (change_points, {"penalty": effects.PENALTY, "min_size": effects.MIN_SIZE}),
         (OnlineDetector, DETECTOR),
     ],
 )
-def test_compiled_functions_have_the_same_defaults(
+def test_functions_that_repeat_the_defaults_agree(
     function: Callable[..., Any], expected: dict[str, float]
 ) -> None:
-    """Python and Rust agree on each default that both state."""
+    """The native functions and the facade have the defaults of ``effects``."""
     parameters = inspect.signature(function).parameters
     assert {name: parameters[name].default for name in expected} == expected
 

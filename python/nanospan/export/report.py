@@ -81,7 +81,7 @@ def write_report(
 
     The page has a table and, for each operation, the distribution, the samples over time, the
     threshold and the verdict. Operations over their threshold come first, then those with the
-    largest sum of durations.
+    largest sum of durations. May be called from any thread; recording continues meanwhile.
 
     Args:
         source: A monitor, a snapshot of one (which has no samples for the time lines) or a
