@@ -326,7 +326,7 @@ class TestBounds:
 
 
 class TestSubclassing:
-    def test_subclasses_may_take_other_arguments(self):
+    def test_subclasses_may_have_other_arguments(self):
         """The constructor of a subclass may have other arguments."""
 
         class Mine(PerformanceMonitor):

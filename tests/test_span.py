@@ -187,7 +187,7 @@ class TestOutcomes:
         assert only_sample(monitor)["success"] is False
         assert only_sample(monitor)["metadata"] == {}
 
-    def test_fail_takes_an_exception(self, monitor):
+    def test_fail_accepts_an_exception(self, monitor):
         """fail(exception) records the exception's text."""
         with monitor.track_operation("op") as span:
             span.fail(ValueError("bad"))

@@ -43,7 +43,7 @@ def test_packaged_text() -> None:
     assert all(turn.speaker and turn.text for turn in turns)
 
 
-def test_take_turns_returns_the_first() -> None:
+def test_take_turns_returns_the_first_turns() -> None:
     """The turns are the first ones of the text."""
     assert take_turns(FEWEST_TURNS) == load_turns()[:FEWEST_TURNS]
 

@@ -43,7 +43,7 @@ def test_ticks_of_a_logarithmic_axis_are_round():
 
 
 @given(TIMES, st.floats(0, 1e8), st.integers(2, 7))
-def test_ticks_of_a_time_axis_stay_on_it(low, span, most):
+def test_ticks_of_a_time_axis_are_within_it(low, span, most):
     """At most ``most`` ticks ascend along the axis."""
     axis = TimeAxis(low, low + span)
     ticks = [at for at, _ in axis.ticks(most)]

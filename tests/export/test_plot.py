@@ -13,7 +13,7 @@ def texts_of(axes):
     return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_distribution_and_time_line(recorded):
+def test_distribution_and_timeline(recorded):
     """Bars count every sample, lines mark quantiles and threshold, and points show outcomes."""
     figure = recorded.plot("query")
     left, right = figure.axes
@@ -45,7 +45,7 @@ def test_durations_of_zero_are_drawn(monitor, tmp_path):
 
 
 @pytest.mark.parametrize("decades", [0, 0.5, 3, 7, 13])
-def test_durations_are_labelled_whatever_their_range(monitor, tmp_path, decades):
+def test_durations_of_any_range_are_labelled(monitor, tmp_path, decades):
     """Both axes of durations have between one and seven labels."""
     monitor.record_metric("op", 1e-9)
     monitor.record_metric("op", 10 ** (decades - 9))

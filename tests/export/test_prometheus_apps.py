@@ -294,7 +294,7 @@ class TestServer:
                     thread.join()
             assert results == [200] * 8
 
-    def test_clients_beyond_the_limit_are_turned_away(self, exposition):
+    def test_clients_beyond_the_limit_are_closed(self, exposition):
         """With silent clients on all threads, one more is closed until one of them leaves."""
         with start_http_server(0, source=exposition) as server, contextlib.ExitStack() as stack:
             address = ("127.0.0.1", server.port)
@@ -408,7 +408,7 @@ class TestServer:
         for end in (result, report, waiting, go_on):
             os.close(end)
 
-    def test_a_client_that_goes_away_is_no_error(self, exposition, caplog):
+    def test_a_client_that_goes_away_is_not_an_error(self, exposition, caplog):
         """A connection that the client closes early leaves nothing in the log."""
         with start_http_server(0, source=exposition) as server:
             for _ in range(3):

@@ -56,7 +56,7 @@ def test_names_are_registered_and_freed(exposition):
     assert [metric.name for metric in registry.collect()] == ["pool_size"]
 
 
-def test_without_the_client_the_error_names_the_extra(monkeypatch):
+def test_the_error_without_the_client_names_the_extra(monkeypatch):
     """The ImportError for a missing ``prometheus_client`` says what to install."""
     monkeypatch.delitem(sys.modules, "nanospan.export.prometheus.collector", raising=False)
     monkeypatch.delattr(nanospan.export.prometheus, "collector", raising=False)

@@ -97,7 +97,7 @@ def test_verdicts_against_a_baseline(monitor):
     assert "since baseline" not in page_of(monitor)
 
 
-def test_a_snapshot_has_no_time_lines(recorded):
+def test_a_snapshot_has_no_timelines(recorded):
     """For a source without samples, the picture says that there are none."""
     page = page_of(recorded.snapshot())
     assert parsed(page).texts.count("this source has no samples with times") == 2

@@ -206,7 +206,7 @@ def test_the_history_of_several_files_has_a_median_of_each(put):
     assert histories["tests/test_it.py::b"].in_seconds
 
 
-def test_files_without_a_time_stay_in_the_order_given(put):
+def test_files_without_a_time_keep_the_given_order(put):
     """Files keep the given order if one of them, like a list of numbers, has no time."""
     draw = random.Random(2)
     levels = [draw.random() for _ in range(5)]

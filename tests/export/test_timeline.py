@@ -1,4 +1,4 @@
-"""Time lines: valid trace events on one track for each operation, without overlaps."""
+"""Timelines: valid trace events on one track for each operation, without overlaps."""
 
 import io
 import itertools
@@ -187,7 +187,7 @@ def test_absurd_durations_are_drawn_from_the_epoch():
 
 @pytest.mark.parametrize("empty", ["monitor", "snapshot"])
 def test_nothing_to_draw_is_a_clear_error(empty, recorded, tmp_path):
-    """The error for a source without samples says what a time line needs, and no file is left."""
+    """The error for a source without samples says what a timeline needs, and no file is left."""
     source = PerformanceMonitor() if empty == "monitor" else recorded.snapshot()
     with pytest.raises(NoTimesError, match="must have samples with times"):
         write(source, tmp_path / "trace.json")

@@ -97,7 +97,7 @@ def test_settings_reach_the_server() -> None:
         assert _value(server.url, "SHOW listen_addresses") == ""
 
 
-def test_tcp_port_stays_over_a_restart() -> None:
+def test_a_restart_keeps_the_tcp_port() -> None:
     """With ``listen_addresses`` the URL has a free loopback port that a restart keeps."""
     with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as server:
         url = server.url

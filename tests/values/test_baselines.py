@@ -56,7 +56,7 @@ def test_a_baseline_holds_windows_and_histograms(monitor):
     assert baseline.labels == {"commit": "4f2a91c", "branch": "main"}
 
 
-def test_loading_gives_back_what_was_saved(tmp_path):
+def test_a_saved_baseline_can_be_loaded(tmp_path):
     """Every sample is read back bit for bit, even with odd characters in names."""
     draw = random.Random(1)
     samples = {

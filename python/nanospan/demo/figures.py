@@ -33,7 +33,7 @@ PUBLISHED_ACQUISITION_REDUCTION = 0.85
 
 @dataclass(frozen=True)
 class OperationFigures:
-    """One line of the first table; times in seconds.
+    """One line of the first table, with times in seconds.
 
     Attributes:
         operation: The operation's name.

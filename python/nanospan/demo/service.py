@@ -118,7 +118,7 @@ class MemoryService:
 
 
 class ServiceRegistry:
-    """Holds the ``MemoryService`` of each conversation. For one event loop.
+    """Holds the ``MemoryService`` of each conversation. Only one event loop may use it.
 
     Args:
         url: The connection URL of the database.

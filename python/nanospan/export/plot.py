@@ -81,7 +81,7 @@ def plot(source: Recordable, operation: str) -> Figure:
     figure.suptitle(clean(operation), fontweight="bold").set_parse_math(False)
     left, right = figure.subplots(1, 2)
     _distribution(left, recorded)
-    _time_line(right, recorded)
+    _timeline(right, recorded)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
@@ -125,7 +125,7 @@ def _distribution(axes: Axes, recorded: RecordedOperation) -> None:
     axes.legend(frameon=False, fontsize="small")
 
 
-def _time_line(axes: Axes, recorded: RecordedOperation) -> None:
+def _timeline(axes: Axes, recorded: RecordedOperation) -> None:
     samples = recorded.samples()
     if samples is None or not samples.timed or not len(samples):
         axes.text(0.5, 0.5, "no samples with times", ha="center", transform=axes.transAxes)

@@ -124,7 +124,7 @@ class _Columns:
     def recorded(self, operation: str) -> RecordedOperation:
         """Return the samples as an operation of a recording.
 
-        Times and outcomes are kept only if every sample has both, as time lines need them.
+        Times and outcomes are kept only if every sample has both, as timelines need them.
         """
         timed = len(self.ends) == len(self.durations)
         samples = Samples(

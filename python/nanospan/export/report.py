@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Literal, Protocol, TypeVar
 from nanospan._core import __version__
 from nanospan.export.safe_json import clean
 from nanospan.export.summary import Summary, summarise
-from nanospan.export.svg import STYLE, distribution, time_line
+from nanospan.export.svg import STYLE, distribution, timeline
 from nanospan.values.files import replacing
 from nanospan.values.recordings import record_of
 from nanospan.values.units import count_text, duration_text
@@ -84,7 +84,7 @@ def write_report(
     largest sum of durations. May be called from any thread; recording continues meanwhile.
 
     Args:
-        source: A monitor, a snapshot of one (which has no samples for the time lines) or a
+        source: A monitor, a snapshot of one (which has no samples for the timelines) or a
             recording.
         target: The file's path, replaced once the page is complete, or a binary file.
         title: The page's heading.
@@ -286,7 +286,7 @@ def _section(
         f"<figure><figcaption>Distribution</figcaption>"
         f"{distribution(recorded.histogram, threshold, recorded.operation)}</figure>"
         f"<figure><figcaption>Recent samples, in UTC</figcaption>"
-        f"{time_line(recorded.samples(), threshold, recorded.operation)}</figure>"
+        f"{timeline(recorded.samples(), threshold, recorded.operation)}</figure>"
     )
     return (
         f'<section id="operation-{number}"><header><h2>{_name(summary)}</h2><p>{verdicts}</p>'

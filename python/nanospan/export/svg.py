@@ -137,7 +137,7 @@ def _bars(
             yield f'<path class="{kind}" d="{"".join(path_of)}"/>'
 
 
-def time_line(samples: Samples | None, threshold: float | None = None, name: str = "") -> str:
+def timeline(samples: Samples | None, threshold: float | None = None, name: str = "") -> str:
     """Draw samples over time, by the time of their end, duration and outcome.
 
     Samples of one outcome that share a pixel are drawn once.

@@ -1,4 +1,4 @@
-"""Write time lines: Chrome trace-event JSON, for Perfetto and chrome://tracing.
+"""Write timelines: Chrome trace-event JSON, for Perfetto and chrome://tracing.
 
 The format is described in Google's "Trace Event Format", sections "Complete Events" and "Metadata
 Events".
@@ -36,7 +36,7 @@ COLOURS = {"ok": "good", "error": "terrible", "cancelled": "grey"}
 
 
 class NoTimesError(ValueError):
-    """A source has no samples with times, which a time line needs."""
+    """A source has no samples with times, which a timeline needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class _Track:
 
 
 def write_trace(recording: Recording, file: IO[bytes]) -> None:
-    """Write the samples as a time line.
+    """Write the samples as a timeline.
 
     Every operation is a track, with as many lanes as samples overlap. Leases of pooled connections
     are a separate group, with a track for each pool. A sample's name shows whether it failed, was
@@ -72,7 +72,7 @@ def write_trace(recording: Recording, file: IO[bytes]) -> None:
     tracks = [track for recorded in recording.operations for track in _tracks(recorded)]
     if not tracks:
         raise NoTimesError(
-            "source must have samples with times for a time line; use a monitor or a file of "
+            "source must have samples with times for a timeline; use a monitor or a file of "
             "samples, as snapshots and baselines have no times"
         )
     origin = min(track.start for track in tracks)

@@ -1,4 +1,4 @@
-"""Write recordings to files: JSON lines, CSV, Parquet and time lines."""
+"""Write recordings to files: JSON lines, CSV, Parquet and timelines."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def write(
     Raises:
         OSError: If the file cannot be written; an existing file is left unchanged.
         TypeError: If ``source`` is not a monitor, snapshot or recording.
-        ValueError: If ``format`` or ``content`` is unknown, or there is no sample for a time line.
+        ValueError: If ``format`` or ``content`` is unknown, or there is no sample for a timeline.
         ModuleNotFoundError: If the format needs a package that is not installed.
     """
     chosen = format or _format_of(target)
@@ -86,7 +86,7 @@ def write(
     if content not in get_args(Content):
         raise ValueError(f"content must be 'samples' or 'summaries', got {content!r}")
     if chosen == "trace" and content != "samples":
-        raise ValueError(f"content of a time line must be 'samples', got {content!r}")
+        raise ValueError(f"content of a timeline must be 'samples', got {content!r}")
     recording = record_of(source)
     if isinstance(target, (str, os.PathLike)):
         with replacing(target) as file:

@@ -1,4 +1,4 @@
-"""Sending to an OpenTelemetry collector through the official exporters."""
+"""Send a monitor to an OpenTelemetry collector through the official exporters."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def start_otlp_export(
 
 
 class OtlpExporter:
-    """Sends snapshots by OTLP; for :func:`~nanospan.export.periodic.export_periodically`.
+    """Sends snapshots by OTLP, as an exporter for ``export_periodically``.
 
     Differences (``delta``) start from the last export that arrived: after a failure the next export
     also covers the failed one. After a fork the child has its own connection and

@@ -1,4 +1,4 @@
-"""Single values in OpenTelemetry's data model."""
+"""Translate single values to OpenTelemetry's data model."""
 
 from __future__ import annotations
 

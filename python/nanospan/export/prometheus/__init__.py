@@ -1,4 +1,4 @@
-"""Expose a monitor to Prometheus, encoded in Rust without the GIL.
+"""Expose a monitor to Prometheus. The encoder is written in Rust and runs without the GIL.
 
 ```python
 from nanospan.export.prometheus import start_http_server

@@ -48,7 +48,7 @@ levels take several times as long and save little, and it is sent only once."""
 
 
 class Exposition:
-    """Encodes everything that a monitor knows for a scrape.
+    """Encodes a monitor's operations and measurements for a scrape.
 
     Its methods may be called from any thread. The snapshot is taken and encoded without the GIL,
     so the program keeps running; a coroutine should call them through :func:`asyncio.to_thread`,
