@@ -55,7 +55,7 @@ test-loom: ## explore all interleavings of small programs on the ring and the re
 	RUSTFLAGS="--cfg loom" cargo test --quiet --profile loom --package nanospan-record --lib --target-dir target/loom
 
 # The core's one file with unsafe code, and what stands on it. The other tests take Miri minutes each, because every
-# access to a block has it check 128 KiB of atomic words anew. Miri needs a nightly toolchain, as no other command does:
+# access to a block has it check 128 KiB of atomic words again. Miri needs a nightly toolchain, as no other command does:
 # rustup toolchain install nightly --component miri --component rust-src
 miri: ## the core's memory, ring and registry under Miri, where a nightly toolchain has it
 	@cargo +nightly miri --version >/dev/null 2>&1 || { echo "miri: no nightly toolchain with Miri is installed" >&2; exit 1; }

@@ -47,7 +47,7 @@ impl MetadataTable {
         Ok(copy)
     }
 
-    /// Keeps `metadata`, which nobody will change, for `ticket` in a window of `window` samples. What
+    /// Keeps `metadata`, which will not be changed, for `ticket` in a window of `window` samples. What
     /// had to give way is returned, for the caller to drop when it is ready for Python code to run.
     #[inline]
     #[must_use]

@@ -103,7 +103,7 @@ impl MonitorSnapshot {
         for operation in &snapshot.operations {
             names::from_key(py, &operation.name).map_err(|_| {
                 let name = String::from_utf8_lossy(&operation.name);
-                PyValueError::new_err(format!("snapshot: the name {name:?} is no text"))
+                PyValueError::new_err(format!("snapshot: names must be UTF-8 text, got {name:?}"))
             })?;
         }
         Ok(Self::new(snapshot))

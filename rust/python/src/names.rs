@@ -9,7 +9,7 @@ use pyo3::{
     types::{PyBytes, PyString},
 };
 
-/// `name` as a string object, or why it is none.
+/// Returns `name` as a string object, or the error if it is not a valid name.
 pub fn check<'a, 'py>(name: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyString>> {
     let name = name.cast::<PyString>().map_err(|_| {
         PyTypeError::new_err(format!(

@@ -275,7 +275,7 @@ impl Operation {
 }
 
 /// Lets Ctrl-C through, and nothing else: whatever is wrong with callbacks or logging, it is not the
-/// monitored program's fault, and must not replace an exception of its own.
+/// monitored program's fault, and must not replace an exception that it raised.
 pub fn events_failed(py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
     match result {
         Err(error) if !error.is_instance_of::<PyKeyboardInterrupt>(py) => {

@@ -100,7 +100,7 @@ impl OperationRef {
         }
     }
 
-    /// As [`operation`](Self::operation), without a reference of its own to an operation that the source keeps; any
+    /// As [`operation`](Self::operation), without a new reference to an operation that the source keeps; any
     /// other is kept by `found`.
     #[inline]
     pub fn current<'a, 'py>(

@@ -24,7 +24,7 @@ use crate::{bindings, hot::exclusive::Exclusive, values::Values};
 ///
 /// Raises:
 ///     ValueError: A value is NaN or infinite, or a setting out of range; the text names it.
-///     TypeError: An argument is no sequence of numbers.
+///     TypeError: An argument is not a sequence of numbers.
 ///
 /// The GIL is released meanwhile, and the same values always give the same answer.
 #[pyfunction]
@@ -117,7 +117,7 @@ fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bo
 ///
 /// Raises:
 ///     ValueError: A value is NaN or infinite, or a setting out of range; the text names it.
-///     TypeError: A sample is no pair of sequences of numbers.
+///     TypeError: A sample is not a pair of sequences of numbers.
 ///
 /// Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical Society B
 /// 57, 1995.
@@ -180,7 +180,7 @@ pub fn compare_many<'py>(
 ///
 /// Raises:
 ///     ValueError: A value is NaN or infinite, or a setting out of range; the text names it.
-///     TypeError: `values` is no sequence of numbers.
+///     TypeError: `values` is not a sequence of numbers.
 ///
 /// The GIL is released meanwhile, and the same values always give the same answer.
 #[pyfunction]

@@ -24,7 +24,7 @@ impl Values {
     ///
     /// # Errors
     ///
-    /// TypeError for what is no sequence of numbers, ValueError for an array of more dimensions.
+    /// TypeError if `given` is not a sequence of numbers, ValueError for an array of more dimensions.
     pub fn take(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Self> {
         let refused = || {
             PyTypeError::new_err(format!(
@@ -41,7 +41,7 @@ impl Values {
         {
             return Err(refused());
         }
-        // What has no buffer, or one that is no array, is read as a sequence.
+        // An object without a buffer, or whose buffer is not an array, is read as a sequence.
         if let Ok(buffer) = PyUntypedBuffer::get(given) {
             if buffer.dimensions() != 1 {
                 return Err(PyValueError::new_err(format!(

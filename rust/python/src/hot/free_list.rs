@@ -60,7 +60,7 @@ impl FreeList {
     /// # Safety
     ///
     /// The thread is attached; `freed` is of the list's type, made by `PyObject_New` or, not tracked any more and
-    /// never finalised, by `PyObject_GC_New`, and nobody refers to it.
+    /// never finalised, by `PyObject_GC_New`, and nothing refers to it.
     #[inline]
     pub unsafe fn push(&self, freed: *mut ffi::PyObject) {
         #[cfg(not(Py_GIL_DISABLED))]
