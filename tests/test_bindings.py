@@ -5,10 +5,12 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from nanospan import _core
+from nanospan import PerformanceMonitor, _core
+from nanospan.regression import Verdict
 
 HOT = Path(__file__).parent.parent / "rust" / "python" / "src" / "hot"
 
@@ -91,6 +93,14 @@ def test_without_events_violations_and_overflows_are_only_counted():
     monitor.record_metric("another", 0.2)
     assert monitor.snapshot().operations["op"].violation_count == 1
     assert monitor.refused_names == 1
+
+
+def test_values_that_both_sides_name_are_written_once():
+    """The names and bytes that Python repeats for its types are those that Rust writes."""
+    assert get_args(Verdict) == _core.VERDICTS
+    assert _core.OUTCOMES == ("ok", "error", "cancelled")
+    snapshot = PerformanceMonitor().snapshot().to_bytes()
+    assert snapshot.startswith(_core.SNAPSHOT_MAGIC)
 
 
 PANIC = """

@@ -297,7 +297,7 @@ class TestBounds:
     @pytest.mark.parametrize("arguments", [("5",), (5.0,), (None,)])
     def test_bounds_are_integers(self, arguments):
         """A bound of another type is a TypeError naming it."""
-        with pytest.raises(TypeError, match="max_metrics_per_operation is an int"):
+        with pytest.raises(TypeError, match="max_metrics_per_operation must be an int"):
             PerformanceMonitor(*arguments)
 
     @pytest.mark.parametrize("attribute", dir(PerformanceMonitor))

@@ -10,7 +10,14 @@ from nanospan.values.comparisons import Alarm, ChangePoint, Comparison, Quantile
 from nanospan.values.statistics import PerformanceStats
 
 __all__ = [
+    "ALPHA",
+    "FALSE_DISCOVERY_RATE",
+    "MIN_EFFECT",
+    "OUTCOMES",
     "OVERFLOW_OPERATION",
+    "SNAPSHOT_MAGIC",
+    "TAIL_MIN_EFFECT",
+    "VERDICTS",
     "Chunks",
     "Lanes",
     "Monitor",
@@ -40,6 +47,13 @@ _Self = TypeVar("_Self", bound=Monitor)
 
 __version__: Final[str]
 OVERFLOW_OPERATION: Final[str]
+OUTCOMES: Final[tuple[str, str, str]]
+VERDICTS: Final[tuple[str, str, str, str]]
+ALPHA: Final[float]
+FALSE_DISCOVERY_RATE: Final[float]
+MIN_EFFECT: Final[float]
+TAIL_MIN_EFFECT: Final[float]
+SNAPSHOT_MAGIC: Final[bytes]
 
 class _Events(Protocol):
     def violation(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import IO, TYPE_CHECKING, Any
 
+from nanospan._core import OUTCOMES
 from nanospan.export.safe_json import clean, to_json
 from nanospan.export.summary import Summary, summarise
 from nanospan.export.tables import CHUNK_ROWS
-from nanospan.values.outcomes import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nanospan._core import OUTCOMES
 from nanospan.export.axes import LogAxis
 from nanospan.export.bars import bars_of
 from nanospan.export.safe_json import clean
-from nanospan.values.outcomes import OUTCOMES
 from nanospan.values.recordings import Recordable, RecordedOperation, record_of
 from nanospan.values.units import count_text, counted, duration_text
 

@@ -10,9 +10,8 @@ from array import array
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from nanospan._core import MonitorSnapshot, Samples
+from nanospan._core import OUTCOMES, SNAPSHOT_MAGIC, MonitorSnapshot, Samples
 from nanospan.values.baselines import FORMAT, Baseline
-from nanospan.values.outcomes import OUTCOMES
 from nanospan.values.recordings import RecordedOperation, Recording, histogram_of, record_of
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ KINDS = (
     "a snapshot (MonitorSnapshot.to_bytes), a baseline (Baseline.save), or a file of samples in "
     "JSON lines (nanospan export)"
 )
-
-SNAPSHOT_MAGIC = b"NSM"
 
 BASELINE_HEAD = re.compile(rf'\s*{{\s*"format"\s*:\s*"{FORMAT}"'.encode())
 """Matches the beginning of a baseline: lines of samples do not have this key."""

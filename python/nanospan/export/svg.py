@@ -11,10 +11,10 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
+from nanospan._core import OUTCOMES
 from nanospan.export.axes import LogAxis, TimeAxis
 from nanospan.export.bars import bars_of
 from nanospan.export.safe_json import clean
-from nanospan.values.outcomes import OUTCOMES
 from nanospan.values.units import count_text, counted, duration_text
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING
 
 from nanospan import _core
+from nanospan._core import OUTCOMES
 from nanospan.export.safe_json import clean, to_json
 from nanospan.export.tables import CHUNK_ROWS
-from nanospan.values.outcomes import OUTCOMES
 from nanospan.values.units import duration_text
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ are in ``docs/regression-method.md`` under "How often it is right". The compiled
 
 from __future__ import annotations
 
-FDR = 0.05
+from nanospan import _core
+
+FDR = _core.FALSE_DISCOVERY_RATE
 """The expected share of false positives among the reported changes of many operations.
 
 Five per cent is the convention. The rows "200 operations" of the measurements keep to it.
@@ -20,19 +22,19 @@ At 0.05 a rule would soon raise a false alarm, since it gets 2,880 chances a day
 alarms 0.001 leaves was not measured; consecutive windows overlap, so it cannot be derived.
 """
 
-ALPHA = 0.01
+ALPHA = _core.ALPHA
 """The probability of reporting a change of one operation where nothing differs.
 
 The rows "false positives" of the measurements hold the share actually found.
 """
 
-MIN_EFFECT = 0.03
+MIN_EFFECT = _core.MIN_EFFECT
 """The least change of the median that counts, as a share of it.
 
 Smaller differences can be significant in large samples without mattering to anyone.
 """
 
-TAIL_MIN_EFFECT = 0.10
+TAIL_MIN_EFFECT = _core.TAIL_MIN_EFFECT
 """The least change of a tail quantile that counts, as a share of it: tails vary more."""
 
 BUDGET_MAX_INCREASE = 0.10

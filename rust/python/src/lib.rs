@@ -32,7 +32,10 @@ mod values;
 // Everything behind the module is atomics or locked: it needs no GIL.
 #[pymodule(gil_used = false)]
 mod _core {
+    use nanospan_stats::Verdict;
     use pyo3::prelude::*;
+
+    use super::regression::verdict_name;
 
     #[pymodule_export]
     use super::{
@@ -62,6 +65,42 @@ mod _core {
         Ok(name) => name,
         Err(_) => unreachable!(),
     };
+
+    /// How executions end, each outcome at the index that is its number in columns of outcomes.
+    #[pymodule_export]
+    const OUTCOMES: (&str, &str, &str) = {
+        let [first, second, third] = nanospan_record::OUTCOMES;
+        (first.name(), second.name(), third.name())
+    };
+
+    /// What a comparison can conclude.
+    #[pymodule_export]
+    const VERDICTS: (&str, &str, &str, &str) = (
+        verdict_name(Verdict::Regressed),
+        verdict_name(Verdict::Improved),
+        verdict_name(Verdict::Unchanged),
+        verdict_name(Verdict::Insufficient),
+    );
+
+    /// The default of `compare`.
+    #[pymodule_export]
+    const ALPHA: f64 = nanospan_stats::ALPHA;
+
+    /// The default of `compare_many`.
+    #[pymodule_export]
+    const FALSE_DISCOVERY_RATE: f64 = nanospan_stats::FALSE_DISCOVERY_RATE;
+
+    /// The default of both.
+    #[pymodule_export]
+    const MIN_EFFECT: f64 = nanospan_stats::MIN_EFFECT;
+
+    /// The default of both.
+    #[pymodule_export]
+    const TAIL_MIN_EFFECT: f64 = nanospan_stats::TAIL_MIN_EFFECT;
+
+    /// How the bytes of a monitor's snapshot begin.
+    #[pymodule_export]
+    const SNAPSHOT_MAGIC: &[u8] = nanospan_record::snapshot::codec::MAGIC.as_bytes();
 
     #[pymodule_init]
     fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -11,7 +11,10 @@ use pyo3::{
     types::{PyDict, PyMapping},
 };
 
-use crate::hot::{dicts::same_objects, exclusive::Exclusive};
+use crate::{
+    arguments::type_name,
+    hot::{dicts::same_objects, exclusive::Exclusive},
+};
 
 /// The metadata of one operation's window, by ticket.
 #[derive(Default)]
@@ -47,7 +50,7 @@ impl MetadataTable {
         Ok(copy)
     }
 
-    /// Keeps `metadata`, which will not be changed, for `ticket` in a window of `window` samples. What
+    /// Keeps `metadata`, which is not changed any more, for `ticket` in a window of `window` samples. What
     /// had to give way is returned, for the caller to drop when it is ready for Python code to run.
     #[inline]
     #[must_use]
@@ -114,8 +117,8 @@ pub fn given<'py>(metadata: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> 
     }
     let mapping = metadata.cast::<PyMapping>().map_err(|_| {
         PyTypeError::new_err(format!(
-            "metadata is a dict or None, got {}",
-            metadata.get_type()
+            "metadata must be a mapping or None, got {}",
+            type_name(metadata)
         ))
     })?;
     let dict = PyDict::new(metadata.py());

@@ -21,7 +21,7 @@ use crate::{
     sync::OnceLock,
 };
 
-/// Records operations. Use `nanospan.PerformanceMonitor`.
+/// Records operations; use ``nanospan.PerformanceMonitor``.
 #[pyclass(frozen, subclass, module = "nanospan._core")]
 pub struct Monitor {
     // Set by __init__ and not by __new__, so that subclasses may take what arguments they like.
@@ -42,7 +42,11 @@ impl Monitor {
     fn inner(&self) -> PyResult<&Inner> {
         self.inner
             .get()
-            .ok_or_else(|| PyRuntimeError::new_err("PerformanceMonitor.__init__ was not called"))
+            .ok_or_else(|| {
+            PyRuntimeError::new_err(
+                "PerformanceMonitor.__init__ was not called; a subclass must call super().__init__()",
+            )
+        })
     }
 }
 
@@ -165,24 +169,24 @@ impl Monitor {
         }
     }
 
-    /// The operation called `operation`, created on first use: a handle that skips the look-up.
+    /// Return the operation called ``operation``, created on first use: a handle that skips the look-up.
     fn operation<'py>(&self, operation: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Operation>> {
         self.operation_of(operation)
     }
 
-    /// Records again after `disable`.
+    /// Record again after ``disable``.
     fn enable(&self) -> PyResult<()> {
         self.inner()?.shared.enable(true);
         Ok(())
     }
 
-    /// Stops recording: what begins or ends from now on, until `enable`, is not recorded.
+    /// Stop recording: executions that begin or end before the next ``enable`` are not recorded.
     fn disable(&self) -> PyResult<()> {
         self.inner()?.shared.enable(false);
         Ok(())
     }
 
-    /// Whether samples are recorded at present.
+    /// Whether samples are being recorded.
     #[getter]
     fn enabled(&self) -> PyResult<bool> {
         Ok(self.inner()?.shared.enabled())
@@ -194,19 +198,19 @@ impl Monitor {
         Ok(self.inner()?.shared.registry().window())
     }
 
-    /// How many operation names are kept apart.
+    /// The most operation names that are kept apart.
     #[getter]
     fn max_operations(&self) -> PyResult<usize> {
         Ok(self.inner()?.shared.registry().max_operations())
     }
 
-    /// How many look-ups of names past `max_operations` were led to `__overflow__`.
+    /// The number of look-ups of names past ``max_operations``, which got ``__overflow__``.
     #[getter]
     fn refused_names(&self) -> PyResult<u64> {
         Ok(self.inner()?.shared.registry().refused())
     }
 
-    /// Sets the duration over which a sample of an operation is a violation.
+    /// Set the duration over which a sample of an operation is a violation.
     ///
     /// Args:
     ///     operation: The operation's name, recorded already or not.
@@ -214,7 +218,7 @@ impl Monitor {
     ///
     /// Raises:
     ///     TypeError: If a type is wrong.
-    ///     ValueError: If `seconds` is negative, infinite or NaN.
+    ///     ValueError: If ``seconds`` is negative, infinite or NaN.
     fn set_threshold(
         &self,
         operation: &Bound<'_, PyAny>,
@@ -244,7 +248,7 @@ impl Monitor {
         Ok(PyMappingProxy::new(py, thresholds.as_mapping()))
     }
 
-    /// Forgets the samples of one operation, or of all; thresholds stay.
+    /// Forget the samples of one operation, or of all; thresholds stay.
     #[pyo3(signature = (operation=None))]
     fn clear_metrics(&self, py: Python<'_>, operation: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let inner = self.inner()?;
@@ -258,7 +262,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// The names of operations that have samples in their window, in the order they were first seen.
+    /// Return the names of operations that have samples in their window, in the order first seen.
     fn _names<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyString>>> {
         let mut all = self.inner()?.operations.all(py)?;
         all.retain(|operation| operation.get().core().block().samples().len() > 0);
@@ -268,7 +272,7 @@ impl Monitor {
             .collect())
     }
 
-    /// A copy of every operation that has samples or is under way, taken without the GIL.
+    /// Return a copy of every operation that has samples or is under way, taken without the GIL.
     ///
     /// The operations are copied one after another while recording goes on: each is consistent in itself to
     /// within the samples that are being recorded at that moment.
@@ -278,7 +282,7 @@ impl Monitor {
         Ok(MonitorSnapshot::new(py.detach(|| begun.finish())))
     }
 
-    /// Statistics of the operation's window, or None if it has no sample.
+    /// Return the statistics of the operation's window, or None if it has no sample.
     ///
     /// A sample that another thread is recording at this moment may be missing.
     fn get_stats<'py>(&self, operation: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -288,9 +292,10 @@ impl Monitor {
         }
     }
 
-    /// The durations in seconds of the window's samples that ended after `moment`, oldest first, and the
-    /// moment at which the latest of them ended. Moments are ticks, which no setting of the clock moves; the
-    /// first is 0.
+    /// Return the durations in seconds of the window's samples that ended after ``moment``, oldest first, and
+    /// the moment at which the latest of them ended.
+    ///
+    /// Moments are ticks, which setting the clock does not move; the first is 0.
     fn _durations_since(
         &self,
         operation: &Bound<'_, PyAny>,
@@ -302,7 +307,7 @@ impl Monitor {
         Ok(operation.get().durations_since(moment))
     }
 
-    /// The window, oldest first: (duration in seconds, Unix time of the end, success, metadata) each.
+    /// Return the window, oldest first: (duration in seconds, Unix time of the end, success, metadata) each.
     fn _samples<'py>(
         &self,
         py: Python<'py>,

@@ -17,7 +17,7 @@ use crate::{
 
 /// All operations of a monitor that had samples or were under way, as they were at one moment.
 ///
-/// It is an immutable value that outlives its monitor and travels as `to_bytes()` or by pickle. The operations
+/// It is an immutable value that outlives its monitor and travels as ``to_bytes()`` or by pickle. The operations
 /// were copied one after another while recording went on: each is consistent in itself to within the
 /// samples that were being recorded at that moment; there is no common instant for all of them.
 #[pyclass(frozen, eq, module = "nanospan")]
@@ -49,7 +49,7 @@ impl MonitorSnapshot {
         self.0.time
     }
 
-    /// The operations by name, in the order they were first seen: a new dict each time.
+    /// The operations by name, in the order in which they were first seen: a new dict each time.
     #[getter]
     fn operations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let operations = PyDict::new(py);
@@ -63,8 +63,8 @@ impl MonitorSnapshot {
         Ok(operations)
     }
 
-    /// What was recorded since `earlier`, a snapshot of the same monitor, whose time is then the
-    /// operations' `created`.
+    /// Return what was recorded since ``earlier``, a snapshot of the same monitor, whose time is then the
+    /// operations' ``created``.
     ///
     /// An operation that is new, or was cleared in between, counts from its creation or clearing. One without
     /// samples since is left out unless it is under way.
@@ -72,7 +72,7 @@ impl MonitorSnapshot {
         Self::new(py.detach(|| self.0.since(&earlier.0)))
     }
 
-    /// Everything as plain dicts and lists, for JSON: quantiles, counts and the buckets themselves.
+    /// Return everything as plain dicts and lists, for JSON: quantiles, counts and the buckets themselves.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let operations = PyDict::new(py);
         let mut turns = Turns::new();
@@ -87,14 +87,15 @@ impl MonitorSnapshot {
         Ok(dict)
     }
 
-    /// The snapshot as versioned, checksummed bytes.
+    /// Return the snapshot as versioned, checksummed bytes.
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &py.detach(|| self.0.to_bytes()))
     }
 
-    /// The snapshot that `to_bytes` gave `data` for.
+    /// Return the snapshot that ``to_bytes`` turned into ``data``.
     ///
-    /// Raises ValueError if `data` is damaged, or is something else.
+    /// Raises:
+    ///     ValueError: If ``data`` is damaged, or is something else.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         // Bytes never change, and the caller keeps them.
@@ -103,7 +104,7 @@ impl MonitorSnapshot {
         for operation in &snapshot.operations {
             names::from_key(py, &operation.name).map_err(|_| {
                 let name = String::from_utf8_lossy(&operation.name);
-                PyValueError::new_err(format!("snapshot: names must be UTF-8 text, got {name:?}"))
+                PyValueError::new_err(format!("snapshot: a name must be UTF-8, got {name:?}"))
             })?;
         }
         Ok(Self::new(snapshot))
@@ -205,7 +206,7 @@ impl OperationSnapshot {
         self.0.in_flight
     }
 
-    /// From when on it counts, in Unix seconds: the operation's first use, its last clearing, or the time of the
+    /// When it began to count, in Unix seconds: the operation's first use, its last clearing, or the time of the
     /// earlier snapshot of a difference.
     #[getter]
     fn created(&self) -> f64 {

@@ -9,17 +9,19 @@ use pyo3::{
     types::{PyBytes, PyString},
 };
 
-/// Returns `name` as a string object, or the error if it is not a valid name.
+use crate::arguments::type_name;
+
+/// `name` as a string object, or the reason why it cannot be a name.
 pub fn check<'a, 'py>(name: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyString>> {
     let name = name.cast::<PyString>().map_err(|_| {
         PyTypeError::new_err(format!(
-            "an operation's name is a str, got {}",
-            name.get_type()
+            "an operation's name must be a str, got {}",
+            type_name(name)
         ))
     })?;
     if name.is_empty()? {
         return Err(PyValueError::new_err(
-            "an operation's name is a non-empty str, got ''",
+            "an operation's name must be a non-empty str, got ''",
         ));
     }
     Ok(name)

@@ -75,7 +75,7 @@ impl Shared {
     }
 }
 
-/// One operation of a monitor: what `monitor.operation(name)` returns.
+/// One operation of a monitor: what ``monitor.operation(name)`` returns.
 ///
 /// Recording through it skips the look-up of the name. All methods may be called from any thread.
 #[pyclass(frozen, weakref, module = "nanospan")]
@@ -275,7 +275,7 @@ impl Operation {
 }
 
 /// Lets Ctrl-C through, and nothing else: whatever is wrong with callbacks or logging, it is not the
-/// monitored program's fault, and must not replace an exception that it raised.
+/// monitored program's fault, and must not replace the program's exception.
 pub fn events_failed(py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
     match result {
         Err(error) if !error.is_instance_of::<PyKeyboardInterrupt>(py) => {
@@ -304,7 +304,7 @@ impl Operation {
         self.name(py).clone()
     }
 
-    /// Statistics of the window, or None if it has no sample; see `PerformanceMonitor.get_stats`.
+    /// Return the statistics of the window, or None if it has no sample; see ``PerformanceMonitor.get_stats``.
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(summary) = self.summary(py) else {
             return Ok(None);
@@ -343,9 +343,11 @@ impl Operation {
         class.call1(arguments).map(Some)
     }
 
-    /// Records an execution that was cancelled after `duration` seconds: neither a success nor an error.
+    /// Record an execution that was cancelled after ``duration`` seconds: neither a success nor an error.
     ///
-    /// Raises as `record` does.
+    /// Raises:
+    ///     TypeError: If a type is wrong.
+    ///     ValueError: If ``duration`` is negative, infinite or NaN.
     #[pyo3(signature = (duration, metadata=None))]
     fn record_cancelled<'py>(
         &self,
@@ -368,7 +370,7 @@ impl Operation {
         )
     }
 
-    /// The histogram of everything recorded since start or the last clear.
+    /// Return the histogram of everything recorded since start or the last clear.
     ///
     /// A sample that another thread is recording at this moment may be missing.
     fn snapshot(&self) -> Snapshot {

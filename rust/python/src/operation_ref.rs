@@ -23,13 +23,13 @@ static PROCESS_MONITOR: Exclusive<Option<Py<Monitor>>> = Exclusive::new(None);
 /// How many times it was set, so that what was found through it is known to be current.
 static GENERATION: Generation = Generation::new();
 
-/// The process-wide monitor, or None before it is made.
+/// Return the process-wide monitor, or None before it is made.
 #[pyfunction]
 pub fn process_monitor(py: Python<'_>) -> Option<Py<Monitor>> {
     PROCESS_MONITOR.with(py, |monitor| Some(monitor.as_ref()?.clone_ref(py)))
 }
 
-/// Makes `monitor` the process-wide one.
+/// Make ``monitor`` the process-wide one.
 #[pyfunction]
 pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {
     let before = PROCESS_MONITOR.with(py, |current| {
@@ -66,7 +66,7 @@ impl OperationRef {
         })
     }
 
-    /// A new span, for what is timed from Python.
+    /// Return a new span, for executions that are timed from Python.
     fn span<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let given = self.metadata.as_ref().map(|given| given.bind(py));
         span::new(&self.operation(py)?, given)
@@ -100,8 +100,8 @@ impl OperationRef {
         }
     }
 
-    /// As [`operation`](Self::operation), without a new reference to an operation that the source keeps; any
-    /// other is kept by `found`.
+    /// As [`operation`](Self::operation), without another reference to an operation that is kept here; any other is
+    /// kept by `found`.
     #[inline]
     pub fn current<'a, 'py>(
         &'a self,
@@ -114,7 +114,7 @@ impl OperationRef {
         }
     }
 
-    /// The operation to record into now, if it needs no look-up; it lives as long as the source.
+    /// The operation to record into now, if it needs no look-up; it lives as long as `self`.
     #[inline]
     fn known<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Operation>> {
         let (generation, operation) = self.found.get()?;

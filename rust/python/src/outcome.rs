@@ -8,6 +8,8 @@ use pyo3::{
     types::{PyDict, PyString, PyType},
 };
 
+use crate::arguments::type_name;
+
 /// The outcome of an execution that an exception of class `class` left.
 ///
 /// `Exception`s are errors. What else derives from `BaseException` (cancellations, Ctrl-C, the
@@ -48,10 +50,10 @@ pub fn metadata<'py>(
     Ok((!metadata.is_empty()).then_some(metadata))
 }
 
-/// `str(value)`, or what it is if it has no text.
+/// `str(value)`, or the name of its type if that raises.
 pub fn text_of<'py>(value: &Bound<'py, PyAny>) -> Bound<'py, PyString> {
     value.str().unwrap_or_else(|_| {
-        let class = value.get_type();
-        PyString::new(value.py(), &format!("<{class} without text>"))
+        let text = format!("<{} without text>", type_name(value));
+        PyString::new(value.py(), &text)
     })
 }

@@ -1,34 +1,38 @@
 //! Comparisons as Python calls them; see `nanospan.regression`.
 
-use nanospan_stats::{self as maths, HistorySettings, OnlineSettings, Settings, Verdict};
+use nanospan_stats::{
+    self as maths, ALPHA, FALSE_DISCOVERY_RATE, HistorySettings, MIN_EFFECT, OnlineSettings,
+    Settings, TAIL_MIN_EFFECT, Verdict,
+};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
     types::PyDict,
 };
 
-use crate::{bindings, hot::exclusive::Exclusive, values::Values};
+use crate::{arguments::type_name, bindings, hot::exclusive::Exclusive, values::Values};
 
-/// Compares two samples of an operation, each in the order in which it was measured.
+/// Compare two sets of durations of an operation, each in the order in which it was measured.
+///
+/// The GIL is released meanwhile, and the same values always give the same answer.
 ///
 /// Args:
-///     baseline: Durations before, in seconds or any other unit. A buffer of doubles (`array.array("d")`,
+///     baseline: Durations before, in seconds or any other unit. A buffer of doubles (``array.array("d")``,
 ///         a NumPy array) is read where it is, any other sequence of numbers is converted.
 ///     current: Durations now, in the same unit.
-///     alpha: The share of unchanged operations that may be called changed, between 0 and 1.
-///     min_effect: The smallest change of the typical value that matters, as a share of it.
-///     tail_min_effect: The smallest change of a tail quantile that matters, as a share of it.
+///     alpha: The probability of reporting a change where nothing differs, between 0 and 1.
+///     min_effect: The least change of the typical value that counts, as a share of it.
+///     tail_min_effect: The least change of a tail quantile that counts, as a share of it.
 ///
 /// Returns:
 ///     The comparison, its verdict included.
 ///
 /// Raises:
-///     ValueError: A value is NaN or infinite, or a setting out of range; the text names it.
-///     TypeError: An argument is not a sequence of numbers.
-///
-/// The GIL is released meanwhile, and the same values always give the same answer.
+///     TypeError: If an argument is not a sequence of numbers.
+///     ValueError: If a value is NaN or infinite, or a setting is out of range.
 #[pyfunction]
-#[pyo3(signature = (baseline, current, *, alpha=0.01, min_effect=0.03, tail_min_effect=0.10))]
+#[pyo3(signature = (baseline, current, *, alpha=ALPHA, min_effect=MIN_EFFECT, tail_min_effect=TAIL_MIN_EFFECT),
+    text_signature = "(baseline, current, *, alpha=0.01, min_effect=0.03, tail_min_effect=0.1)")]
 pub fn compare<'py>(
     py: Python<'py>,
     baseline: &Bound<'py, PyAny>,
@@ -65,7 +69,7 @@ fn share(name: &str, value: f64) -> PyResult<f64> {
         Ok(value)
     } else {
         Err(PyValueError::new_err(format!(
-            "{name} lies between 0 and 1, got {value}"
+            "{name} must be between 0 and 1, got {value}"
         )))
     }
 }
@@ -75,8 +79,18 @@ fn effect(name: &str, value: f64) -> PyResult<f64> {
         Ok(value)
     } else {
         Err(PyValueError::new_err(format!(
-            "{name} is a finite share of at least 0, got {value}"
+            "{name} must be finite and at least 0, got {value}"
         )))
+    }
+}
+
+/// The name of a verdict in Python.
+pub const fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Regressed => "regressed",
+        Verdict::Improved => "improved",
+        Verdict::Unchanged => "unchanged",
+        Verdict::Insufficient => "insufficient",
     }
 }
 
@@ -88,12 +102,7 @@ fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bo
         quantiles.set_item(tail.q, change.call1((tail.change, tail.p_value))?)?;
     }
     bindings.comparison.bind(py).call1((
-        match compared.verdict {
-            Verdict::Regressed => "regressed",
-            Verdict::Improved => "improved",
-            Verdict::Unchanged => "unchanged",
-            Verdict::Insufficient => "insufficient",
-        },
+        verdict_name(compared.verdict),
         compared.p_value,
         compared.shift,
         compared.shift_ci,
@@ -103,26 +112,27 @@ fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bo
     ))
 }
 
-/// Compares many operations at once, with a bound on the share of false ones among those called changed.
+/// Compare many operations at once, with a bound on the share of false positives among the reported changes.
+///
+/// The method is that of Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal
+/// Statistical Society B 57, 1995. The GIL is released meanwhile.
 ///
 /// Args:
-///     samples: Baseline and current values of each operation, as `compare` takes them.
-///     fdr: The share of unchanged operations among those called regressed or improved, on average, at
-///         most; between 0 and 1.
-///     min_effect: As for `compare`.
-///     tail_min_effect: As for `compare`.
+///     samples: Baseline and current values of each operation, as ``compare`` takes them.
+///     fdr: The expected share of false positives among the operations reported as regressed or improved,
+///         between 0 and 1.
+///     min_effect: As for ``compare``.
+///     tail_min_effect: As for ``compare``.
 ///
 /// Returns:
-///     A dict of the comparisons, in the order of `samples`. The interval of each shift is at 1 - `fdr`.
+///     A dict of the comparisons, in the order of ``samples``. The interval of each shift is at 1 - ``fdr``.
 ///
 /// Raises:
-///     ValueError: A value is NaN or infinite, or a setting out of range; the text names it.
-///     TypeError: A sample is not a pair of sequences of numbers.
-///
-/// Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical Society B
-/// 57, 1995.
+///     TypeError: If an operation does not have a pair of sequences of numbers.
+///     ValueError: If a value is NaN or infinite, or a setting is out of range.
 #[pyfunction]
-#[pyo3(signature = (samples, *, fdr=0.05, min_effect=0.03, tail_min_effect=0.10))]
+#[pyo3(signature = (samples, *, fdr=FALSE_DISCOVERY_RATE, min_effect=MIN_EFFECT, tail_min_effect=TAIL_MIN_EFFECT),
+    text_signature = "(samples, *, fdr=0.05, min_effect=0.03, tail_min_effect=0.1)")]
 pub fn compare_many<'py>(
     py: Python<'py>,
     samples: &Bound<'py, PyAny>,
@@ -142,7 +152,8 @@ pub fn compare_many<'py>(
         let (baseline, current): (Bound<'py, PyAny>, Bound<'py, PyAny>) =
             pair.extract().map_err(|_| {
                 PyTypeError::new_err(format!(
-                    "{operation}: a pair of baseline and current values"
+                    "{operation} must have a pair of baseline and current values, got {}",
+                    type_name(&pair)
                 ))
             })?;
         pairs.push((
@@ -167,10 +178,12 @@ pub fn compare_many<'py>(
     Ok(results)
 }
 
-/// Finds where the level of a history changed: of a benchmark over commits, or of durations over time.
+/// Find where the level of a history changed: of a benchmark over commits, or of durations over time.
+///
+/// The GIL is released meanwhile, and the same values always give the same answer.
 ///
 /// Args:
-///     values: The history in the order of time, as `compare` takes values.
+///     values: The history in the order of time, as ``compare`` takes values.
 ///     penalty: How much better two levels must fit than one, as a number of values that differ entirely.
 ///     min_size: The fewest values that make a level, at least 1.
 ///     z: The least standardised difference between neighbouring levels.
@@ -179,10 +192,8 @@ pub fn compare_many<'py>(
 ///     The change points in the order of time.
 ///
 /// Raises:
-///     ValueError: A value is NaN or infinite, or a setting out of range; the text names it.
-///     TypeError: `values` is not a sequence of numbers.
-///
-/// The GIL is released meanwhile, and the same values always give the same answer.
+///     TypeError: If ``values`` is not a sequence of numbers.
+///     ValueError: If a value is NaN or infinite, or a setting is out of range.
 #[pyfunction]
 #[pyo3(signature = (values, *, penalty=3.0, min_size=3, z=2.8))]
 pub fn change_points<'py>(
@@ -193,7 +204,7 @@ pub fn change_points<'py>(
     z: f64,
 ) -> PyResult<Vec<Bound<'py, PyAny>>> {
     if min_size == 0 {
-        return Err(PyValueError::new_err("min_size is at least 1, got 0"));
+        return Err(PyValueError::new_err("min_size must be at least 1, got 0"));
     }
     let settings = HistorySettings {
         penalty: effect("penalty", penalty)?,
@@ -215,18 +226,18 @@ pub fn change_points<'py>(
 
 /// Notices while values arrive that their level changed.
 ///
+/// It keeps to a fixed amount of memory, and learns the new level after an alarm. Calls from several threads are
+/// taken one after another.
+///
 /// Args:
 ///     warmup: How many values the level is learned from: at least eight batches.
 ///     batch: How many values are averaged before they are judged.
-///     k: The deviation that is tolerated for ever, in standard deviations of a batch's mean; the standard error of
+///     k: The deviation that is always tolerated, in standard deviations of a batch's mean; the standard error of
 ///         the learned level is tolerated on top.
-///     h: The sum of deviations beyond `k` that raises an alarm, in the same unit.
+///     h: The sum of deviations beyond ``k`` that raises an alarm, in the same unit.
 ///
 /// Raises:
-///     ValueError: A setting is out of range; the text names it.
-///
-/// It keeps to a fixed amount of memory, and learns the new level after an alarm. Calls from several threads are
-/// taken one after another.
+///     ValueError: If a setting is out of range.
 #[pyclass(frozen, module = "nanospan.regression")]
 pub struct OnlineDetector(Exclusive<maths::OnlineDetector>);
 
@@ -236,11 +247,11 @@ impl OnlineDetector {
     #[pyo3(signature = (warmup=400, batch=10, k=0.3, h=13.0))]
     fn new(warmup: usize, batch: usize, k: f64, h: f64) -> PyResult<Self> {
         if batch == 0 {
-            return Err(PyValueError::new_err("batch is at least 1, got 0"));
+            return Err(PyValueError::new_err("batch must be at least 1, got 0"));
         }
         if warmup / batch < 8 {
             return Err(PyValueError::new_err(format!(
-                "warmup is at least eight batches ({}), got {warmup}",
+                "warmup must be at least eight batches ({}), got {warmup}",
                 batch.saturating_mul(8)
             )));
         }
@@ -253,13 +264,14 @@ impl OnlineDetector {
         Ok(Self(Exclusive::new(maths::OnlineDetector::new(settings))))
     }
 
-    /// Takes the next value and says whether the level changed: an Alarm, or None.
+    /// Take the next value, and return an Alarm if the level changed, else None.
     ///
-    /// Raises ValueError if the value is NaN or infinite; it is then not counted.
+    /// Raises:
+    ///     ValueError: If the value is NaN or infinite; it is then not counted.
     fn update<'py>(&self, py: Python<'py>, value: f64) -> PyResult<Option<Bound<'py, PyAny>>> {
         if !value.is_finite() {
             return Err(PyValueError::new_err(format!(
-                "a detector takes finite values, got {}",
+                "value must be finite, got {}",
                 value
             )));
         }

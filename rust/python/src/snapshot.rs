@@ -12,7 +12,7 @@ use crate::{bindings, error};
 /// A histogram of durations: what an operation recorded since start or the last clear.
 ///
 /// It is an immutable value that outlives its monitor, travels between processes and hosts as
-/// `to_bytes()` or by pickle, and merges with any other. Quantiles are within 0.55 % of the true ones;
+/// ``to_bytes()`` or by pickle, and merges with any other. Quantiles are within 0.55 % of the true ones;
 /// count, sum, minimum and maximum are exact. Buckets are those of an OpenTelemetry exponential
 /// histogram of seconds at scale 6.
 #[pyclass(frozen, eq, module = "nanospan")]
@@ -103,16 +103,18 @@ impl Snapshot {
         self.0.zeros()
     }
 
-    /// The buckets that are not empty, ascending: index i and how many durations v lie in it, where
+    /// Return the buckets that are not empty, ascending: index i and how many durations v lie in it, where
     /// b**i < v <= b**(i + 1) seconds with b = 2**(2**-scale). Zeros lie in none.
     fn buckets(&self) -> Vec<(i32, u64)> {
         self.0.buckets().collect()
     }
 
-    /// How many durations lie in buckets that end at or below `seconds`: for classic, cumulative buckets.
+    /// Return how many durations lie in buckets that end at or below ``seconds``: for classic, cumulative buckets.
     ///
-    /// What shares a bucket with `seconds` is not counted, so that the answer is at most 1.1 % of the bound
-    /// early. Raises ValueError if `seconds` is negative, infinite or NaN.
+    /// Durations that share a bucket with ``seconds`` are not counted: these are less than 1.1 % below it.
+    ///
+    /// Raises:
+    ///     ValueError: If ``seconds`` is negative, infinite or NaN.
     fn count_below(&self, seconds: f64) -> PyResult<u64> {
         match Seconds::new(seconds) {
             Ok(seconds) => Ok(self.0.count_up_to(seconds.nanos())),
@@ -120,10 +122,13 @@ impl Snapshot {
         }
     }
 
-    /// What was recorded since `earlier`, a snapshot of the same operation.
+    /// Return what was recorded since ``earlier``, a snapshot of the same operation.
     ///
-    /// Count and sum are exact; an extreme that is older than `earlier` gives way to one that buckets and sum
-    /// allow. Raises ValueError if `earlier` holds durations that this one does not.
+    /// Count and sum are exact; an extreme that is older than ``earlier`` gives way to one that buckets and sum
+    /// allow.
+    ///
+    /// Raises:
+    ///     ValueError: If ``earlier`` holds durations that this one does not.
     fn since(&self, earlier: &Self) -> PyResult<Self> {
         match self.0.since(&earlier.0) {
             Ok(since) => Ok(Self(since)),
@@ -131,9 +136,10 @@ impl Snapshot {
         }
     }
 
-    /// The duration in seconds at rank ceil(q * count), within 0.55 % at scale 6; None without any.
+    /// Return the duration in seconds at rank ceil(q * count), within 0.55 % at scale 6; None without any.
     ///
-    /// Raises ValueError if `q` is not between 0 and 1.
+    /// Raises:
+    ///     ValueError: If ``q`` is not between 0 and 1.
     fn quantile(&self, q: f64) -> PyResult<Option<f64>> {
         match self.0.quantile(q) {
             Ok(ns) => Ok(ns.map(|ns| ns / 1e9)),
@@ -141,9 +147,10 @@ impl Snapshot {
         }
     }
 
-    /// A snapshot of the durations of both, at the coarser of their scales.
+    /// Return a snapshot of the durations of both, at the coarser of their scales.
     ///
-    /// Raises ValueError if together they are more than can be counted.
+    /// Raises:
+    ///     ValueError: If together they are more than can be counted.
     fn merge(&self, other: &Self) -> PyResult<Self> {
         let mut merged = self.0.clone();
         match merged.merge(&other.0) {
@@ -152,25 +159,25 @@ impl Snapshot {
         }
     }
 
-    /// The same durations in at most so many non-empty buckets, by going to the first coarser scale with
-    /// no more.
+    /// Return the same durations at the finest scale that has at most ``buckets`` non-empty buckets.
     fn with_at_most(&self, buckets: usize) -> Self {
         Self(self.0.with_at_most(buckets))
     }
 
-    /// The same durations at a coarser scale; itself if `scale` is not coarser.
+    /// Return the same durations at a coarser scale, or unchanged if ``scale`` is not coarser.
     fn at_scale(&self, scale: i32) -> Self {
         Self(self.0.at_scale(scale))
     }
 
-    /// The snapshot as versioned, checksummed bytes.
+    /// Return the snapshot as versioned, checksummed bytes.
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.0.to_bytes())
     }
 
-    /// The snapshot that `to_bytes` gave `data` for.
+    /// Return the snapshot that ``to_bytes`` turned into ``data``.
     ///
-    /// Raises ValueError if `data` is damaged, or is something else.
+    /// Raises:
+    ///     ValueError: If ``data`` is damaged, or is something else.
     #[staticmethod]
     fn from_bytes(data: &[u8]) -> PyResult<Self> {
         match histogram::Snapshot::from_bytes(data) {
@@ -190,7 +197,7 @@ impl Snapshot {
         ))
     }
 
-    /// The distribution as a picture, for notebooks.
+    /// Return the distribution as a picture, for notebooks.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let bindings = bindings::get(slf.py())?;
         bindings.snapshot_html.bind(slf.py()).call1((slf,))

@@ -8,13 +8,13 @@ use pyo3::{
     types::{PyByteArray, PyBytes, PyDict, PyFrozenSet, PySet, PyString},
 };
 
-use crate::hot::doubles;
+use crate::{arguments::type_name, hot::doubles};
 
-/// Floats in order, as a caller handed them over.
+/// Floats in order, as the caller gave them.
 pub enum Values {
-    /// Memory of the caller's, C-contiguous, which stays where it is as long as the buffer is held.
+    /// The caller's memory, C-contiguous, which stays where it is while the buffer is held.
     Buffer(PyBuffer<f64>),
-    /// What had to be converted.
+    /// A converted copy.
     Converted(Vec<f64>),
 }
 
@@ -24,12 +24,12 @@ impl Values {
     ///
     /// # Errors
     ///
-    /// TypeError if `given` is not a sequence of numbers, ValueError for an array of more dimensions.
+    /// TypeError unless `given` is a sequence of numbers, ValueError if it is an array of several dimensions.
     pub fn take(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Self> {
         let refused = || {
             PyTypeError::new_err(format!(
-                "{name}: a sequence of floats or a buffer of them, got {}",
-                given.get_type()
+                "{name} must be a sequence or buffer of floats, got {}",
+                type_name(given)
             ))
         };
         if given.is_instance_of::<PyString>()
@@ -41,11 +41,11 @@ impl Values {
         {
             return Err(refused());
         }
-        // An object without a buffer, or whose buffer is not an array, is read as a sequence.
+        // Anything without a buffer of doubles is read as a sequence.
         if let Ok(buffer) = PyUntypedBuffer::get(given) {
             if buffer.dimensions() != 1 {
                 return Err(PyValueError::new_err(format!(
-                    "{name}: one dimension, got {}",
+                    "{name} must have one dimension, got {}",
                     buffer.dimensions()
                 )));
             }
@@ -62,8 +62,10 @@ impl Values {
             let value = value?;
             values.push(value.extract::<f64>().map_err(|error| {
                 if error.is_instance_of::<PyTypeError>(given.py()) {
-                    let class = value.get_type();
-                    PyTypeError::new_err(format!("{name}: floats, got {class} at index {index}"))
+                    let class = type_name(&value);
+                    PyTypeError::new_err(format!(
+                        "{name} must hold floats, got {class} at index {index}"
+                    ))
                 } else {
                     PyValueError::new_err(format!("{name}: the value at index {index}: {error}"))
                 }

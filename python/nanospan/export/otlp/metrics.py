@@ -30,9 +30,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from nanospan._core import Snapshot, __version__
+from nanospan._core import OUTCOMES, Snapshot, __version__
 from nanospan.export.otlp.points import histogram_point, nanoseconds, sendable, text, texts
-from nanospan.values.outcomes import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,5 +1,6 @@
 //! What leaves the process: expositions, and samples as text and pixels.
 
-pub mod json;
+mod columns;
+mod json;
 pub mod prometheus;
 pub mod samples;

@@ -45,7 +45,7 @@ enum GivenValue<'py> {
     Number(f64),
 }
 
-/// Encodes expositions. Use `nanospan.export.prometheus.Exposition`.
+/// Encodes expositions; use ``nanospan.export.prometheus.Exposition``.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct PrometheusEncoder(Options);
 
@@ -59,7 +59,7 @@ impl PrometheusEncoder {
         }
     }
 
-    /// Everything in one format, "text", "openmetrics" or "protobuf", as bytes to be iterated over.
+    /// Return everything in one format, "text", "openmetrics" or "protobuf", as bytes to be iterated over.
     fn encode<'py>(
         &self,
         py: Python<'py>,
@@ -73,7 +73,7 @@ impl PrometheusEncoder {
             "protobuf" => Format::Protobuf,
             other => {
                 return Err(PyValueError::new_err(format!(
-                    "a format is text, openmetrics or protobuf, got {other:?}"
+                    "a format must be text, openmetrics or protobuf, got {other:?}"
                 )));
             }
         };
@@ -84,7 +84,7 @@ impl PrometheusEncoder {
         ))
     }
 
-    /// The samples of a text exposition by family: its name, help, unit and kind, and of each sample the
+    /// Return the samples of a text exposition by family: its name, help, unit and kind, and of each sample the
     /// name's suffix, labels and value.
     fn samples<'py>(
         &self,
@@ -141,7 +141,7 @@ fn family((name, help, unit, kind, series): GivenFamily<'_>) -> PyResult<Family>
     let found = KINDS.into_iter().find(|(known, _)| *known == kind);
     let Some((_, kind)) = found else {
         return Err(PyValueError::new_err(format!(
-            "a family is a counter, gauge, info or histogram, got {kind:?}"
+            "a family must be a counter, gauge, info or histogram, got {kind:?}"
         )));
     };
     let series = series.into_iter().map(|(labels, value)| Series {
@@ -222,7 +222,7 @@ impl Chunks {
         (!chunk.is_empty()).then(|| PyBytes::new(py, chunk))
     }
 
-    /// Ends the iteration and gives the memory back, which takes milliseconds of the calling thread's time.
+    /// End the iteration and give the memory back, which takes milliseconds of the calling thread's time.
     fn close(&self) {
         let left = std::mem::replace(&mut *self.left(), Left::of(Vec::new()));
         drop(left);

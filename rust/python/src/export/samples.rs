@@ -14,7 +14,10 @@ use pyo3::{
     types::{PyBytes, PyDict, PyList},
 };
 
-use crate::export::json;
+use crate::export::{
+    columns::{bytes, column, must_be, part, within},
+    json,
+};
 
 /// Metadata by row; empty if no row has any.
 pub type Metadata = Vec<Option<Py<PyDict>>>;
@@ -375,52 +378,4 @@ impl Lanes {
         });
         Ok(PyBytes::new(py, &text))
     }
-}
-
-fn part(columns: &Columns, start: usize, stop: usize) -> Columns {
-    Columns {
-        ends: within(&columns.ends, start, stop).to_vec(),
-        durations: within(&columns.durations, start, stop).to_vec(),
-        outcomes: within(&columns.outcomes, start, stop).to_vec(),
-    }
-}
-
-/// The rows from `start` to before `stop`, as far as there are any.
-fn within<T>(column: &[T], start: usize, stop: usize) -> &[T] {
-    let stop = stop.min(column.len());
-    column.get(start..stop).unwrap_or_default()
-}
-
-/// A column of `rows` values, or an error if it is longer or shorter.
-fn column<T, const N: usize>(
-    name: &str,
-    bytes: &[u8],
-    value: impl Fn([u8; N]) -> T,
-    rows: usize,
-) -> PyResult<Vec<T>> {
-    must_be(name, rows, N, bytes.len())?;
-    let (values, _) = bytes.as_chunks();
-    Ok(values.iter().map(|bytes| value(*bytes)).collect())
-}
-
-fn must_be(name: &str, rows: usize, width: usize, bytes: usize) -> PyResult<()> {
-    if rows * width == bytes {
-        return Ok(());
-    }
-    Err(PyValueError::new_err(format!(
-        "{name} must be a column of {rows} values of {width} bytes, got {bytes} bytes"
-    )))
-}
-
-fn bytes<'py, T: Copy, const N: usize>(
-    py: Python<'py>,
-    column: &[T],
-    bytes_of: impl Fn(T) -> [u8; N],
-) -> PyResult<Bound<'py, PyBytes>> {
-    PyBytes::new_with(py, column.len() * N, |out| {
-        for (place, &value) in out.as_chunks_mut().0.iter_mut().zip(column) {
-            *place = bytes_of(value);
-        }
-        Ok(())
-    })
 }

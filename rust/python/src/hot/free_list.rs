@@ -8,7 +8,7 @@ use std::{cell::UnsafeCell, ptr};
 #[cfg(not(Py_GIL_DISABLED))]
 const CAPACITY: usize = 64;
 
-/// Freed objects of one type, for whom only the count of references has to be written again.
+/// Freed objects of one type, of which only the count of references has to be written again.
 #[cfg(not(Py_GIL_DISABLED))]
 pub struct FreeList(UnsafeCell<([*mut ffi::PyObject; CAPACITY], usize)>);
 #[cfg(Py_GIL_DISABLED)]

@@ -79,7 +79,14 @@ unsafe extern "C" fn track(
     let (py, operation, arguments) =
         unsafe { called::<Operation>(&operation, args, count, keywords) };
     guarded(py, || {
-        let ([], [given]) = arguments.parse("track", [], ["metadata"])?;
+        let given = match arguments.all_positional() {
+            Some([]) => None,
+            Some([given]) => Some(given),
+            _ => {
+                let ([], [given]) = arguments.parse("track", [], ["metadata"])?;
+                given
+            }
+        };
         span_of(operation, given)
     })
 }
@@ -218,9 +225,9 @@ static TRACK_OPERATION: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywor
     c"track_operation",
     track_operation,
     c"track_operation($self, /, operation, metadata=None)\n--\n\n\
-      A new span of an operation, for `with`, `async with`, or as a decorator.\n\n\
+      Return a new span of an operation, for ``with``, ``async with``, or as a decorator.\n\n\
       Args:\n    operation: The operation's name, a non-empty string.\n    \
-      metadata: A dict kept with the sample; it is copied when the block ends, never written to.\n\n\
+      metadata: A mapping kept with the sample; it is copied when the block ends, and never\n        written to.\n\n\
       Raises:\n    TypeError: If a type is wrong.\n    ValueError: If the name is empty.",
 ));
 
@@ -228,11 +235,11 @@ static RECORD_METRIC: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords
     c"record_metric",
     record_metric,
     c"record_metric($self, /, operation, duration, success=True, metadata=None)\n--\n\n\
-      Records a duration that was measured elsewhere.\n\n\
+      Record a duration that was measured elsewhere.\n\n\
       Args:\n    operation: The operation's name, a non-empty string.\n    \
-      duration: Seconds, finite and not negative; comes back bit for bit.\n    \
+      duration: Seconds, finite and at least 0; kept bit for bit.\n    \
       success: Whether the execution succeeded.\n    \
-      metadata: A dict kept with the sample; it is copied.\n\n\
+      metadata: A mapping kept with the sample; it is copied.\n\n\
       Raises:\n    TypeError: If a type is wrong.\n    \
       ValueError: If the duration is negative, infinite or NaN, or the name is empty.",
 ));
@@ -241,14 +248,14 @@ static TRACK: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
     c"track",
     track,
     c"track($self, /, metadata=None)\n--\n\n\
-      A new span of this operation, like `monitor.track_operation` without the look-up.",
+      Return a new span of this operation, as ``monitor.track_operation`` without the look-up.",
 ));
 
 static RECORD: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
     c"record",
     record,
     c"record($self, /, duration, success=True, metadata=None)\n--\n\n\
-      Records a duration, like `monitor.record_metric` without the look-up.",
+      Record a duration, as ``monitor.record_metric`` without the look-up.",
 ));
 
 /// Adds the functions to their classes; called once, when the module is loaded.

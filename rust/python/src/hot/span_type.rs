@@ -323,9 +323,9 @@ static PROPERTIES: Table<[ffi::PyGetSetDef; 3]> = Table([
 
 /// Makes the type; called once, when the module is loaded.
 pub fn initialise(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-    let doc = c"One execution of an operation: what `track_operation` returns.\n\n\
-        Use it once, with `with` or `async with`, or as a decorator, where each call of the\n\
-        decorated function becomes a separate span. A span belongs to one task or thread.";
+    let doc = c"One execution of an operation: what ``track_operation`` returns.\n\n\
+        Use it once, with ``with`` or ``async with``, or as a decorator, where each call of the\n\
+        decorated function becomes another span. A span belongs to one task or thread at a time.";
     // SAFETY: each function has its slot's signature; sizes, names and tables are as asked for.
     let class = unsafe {
         TYPE.make(

@@ -26,8 +26,11 @@ use crate::{
     seconds::Seconds,
 };
 
+/// How the bytes begin.
+pub const MAGIC: &str = "NSM";
+
 const KIND: Kind = Kind {
-    magic: "NSM",
+    magic: MAGIC,
     version: 1,
 };
 

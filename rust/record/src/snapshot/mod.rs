@@ -1,6 +1,6 @@
 //! Copies of all operations of a monitor, to be exported, compared or saved.
 
-mod codec;
+pub mod codec;
 
 use std::collections::HashMap;
 
