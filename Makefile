@@ -24,8 +24,9 @@ $(BIN)/python:
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
 
 # All commands share one release build, which is repeated when a Rust source or the metadata changes.
+# pip would compile every file of every package; Python compiles those that are imported.
 $(VENV)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES)
-	$(BIN)/pip install --quiet --group dev --editable '.[all,demo]'
+	$(BIN)/pip install --quiet --no-compile --group dev --editable '.[all,demo]'
 	@touch $@ $(VENV)/.demo
 
 # The packages that the demo needs, without development tools.
