@@ -73,16 +73,19 @@ def test_binding_again_replaces_the_classes():
     ]
 
 
-def test_drawing_is_imported_only_when_needed():
-    """``import nanospan`` does not import the drawing code; a snapshot's picture does."""
+def test_drawing_and_comparing_are_imported_only_when_needed():
+    """``import nanospan`` imports neither; a snapshot's picture and a comparison do."""
     code = """
     import sys, nanospan
+    from nanospan import _core
     monitor = nanospan.PerformanceMonitor()
     monitor.record_metric("op", 0.1)
-    before = "nanospan.export.svg" in sys.modules
-    print(before, "<svg" in monitor.operation("op").snapshot()._repr_html_())
+    lazy = {"nanospan.export.svg", "nanospan.values.comparisons"}
+    print(lazy & set(sys.modules))
+    print("<svg" in monitor.operation("op").snapshot()._repr_html_())
+    print(type(_core.compare([1.0], [1.0])).__name__, lazy - set(sys.modules))
     """
-    assert run(code).split() == ["False", "True"]
+    assert run(code).splitlines() == ["set()", "True", "Comparison set()"]
 
 
 def test_without_events_violations_and_overflows_are_only_counted():

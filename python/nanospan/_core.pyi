@@ -281,11 +281,11 @@ def bind(
     *,
     process_recorder: Callable[[], Monitor],
     decorate: Callable[[_F, OperationRef], _F],
-    performance_stats: type[PerformanceStats],
-    comparison: type[Comparison],
-    quantile_change: type[QuantileChange],
-    change_point: type[ChangePoint],
-    alarm: type[Alarm],
+    performance_stats: Callable[..., PerformanceStats],
+    comparison: Callable[..., Comparison],
+    quantile_change: Callable[..., QuantileChange],
+    change_point: Callable[..., ChangePoint],
+    alarm: Callable[..., Alarm],
     snapshot_html: Callable[[Snapshot], str],
 ) -> None: ...
 def process_monitor() -> Monitor | None: ...

@@ -6,7 +6,7 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
 use crate::hot::exclusive::Exclusive;
 
-/// The classes that are returned, and the functions that are called.
+/// What makes the values that are returned, and the functions that are called.
 pub struct Bindings {
     pub process_recorder: Py<PyAny>,
     pub decorate: Py<PyAny>,
@@ -28,11 +28,11 @@ static BOUND: Exclusive<Option<Arc<Bindings>>> = Exclusive::new(None);
 /// Args:
 ///     process_recorder: Returns the process-wide recorder, and makes it if there is none.
 ///     decorate: Decorates a function, given an OperationRef.
-///     performance_stats: The class of an operation's statistics.
-///     comparison: The class of a comparison's result.
-///     quantile_change: The class of a tail quantile's change in it.
-///     change_point: The class of a change point.
-///     alarm: The class of a detector's alarm.
+///     performance_stats: Makes a PerformanceStats of its fields, in their order; the next four likewise.
+///     comparison: Makes a Comparison.
+///     quantile_change: Makes the QuantileChange of a tail quantile.
+///     change_point: Makes a ChangePoint.
+///     alarm: Makes an Alarm.
 ///     snapshot_html: Draws a Snapshot as HTML.
 #[pyfunction]
 #[pyo3(signature = (*, process_recorder, decorate, performance_stats, comparison, quantile_change, change_point,
