@@ -109,10 +109,9 @@ def _fairness(report: Report) -> str:
     setup, rows = report.setup, report.rows
     settings = ", ".join(f"{key}={value}" for key, value in setup["server_settings"].items())
     return (
-        "The naive way opens a connection and registers types for each request, and writes one "
-        "layer after another.\n"
-        f"Both ways served the same {setup['requests']:,} requests: latency was measured with 1 "
-        f"client, throughput with {setup['clients']}, acquisition with both.\n"
+        "Naive way: a connection and a type registration per request, one layer after another.\n"
+        f"Both ways served the same {setup['requests']:,} requests: latency with 1 client, "
+        f"throughput with {setup['clients']},\nacquisition with both.\n"
         f"Both databases hold {rows['m0_turn']:,} turns, {rows['m1_chunk']:,} chunks and "
         f"{rows['m2_fact']:,} facts, on one PostgreSQL {setup['postgresql']}"
         + (f" with {settings}." if settings else " with its default settings.")
