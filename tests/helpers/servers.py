@@ -75,3 +75,14 @@ def _answers(url: str) -> bool:
             return True
     except (OSError, urllib.error.HTTPError):
         return False
+
+
+def fetch(url, method="GET", **headers):
+    """Return status, headers and body of an HTTP request."""
+    request = urllib.request.Request(url, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.status, error.headers, error.read()

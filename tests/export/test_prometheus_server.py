@@ -1,0 +1,206 @@
+"""nanospan's HTTP server for scrapes: life cycle, limits and failures."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.client
+import logging
+import os
+import socket
+import threading
+import time
+
+import pytest
+from servers import fetch
+
+from nanospan.export.prometheus import Exposition, start_http_server
+from nanospan.export.prometheus import server as server_module
+from nanospan.export.prometheus.server import MAX_CONNECTIONS
+
+
+@pytest.fixture
+def exposition(monitor) -> Exposition:
+    monitor.record_metric("op", 0.1)
+    return Exposition(monitor)
+
+
+def test_it_serves_until_it_is_closed(exposition):
+    """The handle has port and URL; closing it frees the port and ends the thread."""
+    with start_http_server(0, source=exposition) as server:
+        assert server.url == f"http://127.0.0.1:{server.port}/metrics"
+        status, headers, body = fetch(server.url, **{"Accept-Encoding": "gzip"})
+        assert (status, headers["Server"]) == (200, "nanospan ")
+        assert b'operation="op"' in gzip.decompress(body)
+        assert "serving" in repr(server)
+    server.close()
+    assert "closed" in repr(server)
+    assert not [t for t in threading.enumerate() if t.name == "nanospan-metrics"]
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", server.port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/metrics?x=1", 200),
+        ("GET", "/x", 404),
+        ("POST", "/metrics", 405),
+        ("HEAD", "/metrics", 200),
+        ("BREW", "/metrics", 501),
+    ],
+)
+def test_only_scrapes_are_answered(exposition, method, path, status):
+    """Other paths get a 404, other methods a 405, and unknown methods a 501."""
+    with start_http_server(0, source=exposition) as server:
+        found, _, body = fetch(f"http://127.0.0.1:{server.port}{path}", method)
+        assert found == status
+        assert bool(body) is (method != "HEAD")
+
+
+def test_a_silent_client_does_not_block_concurrent_scrapes(exposition):
+    """Concurrent scrapes are answered while another client sends nothing."""
+    with start_http_server(0, source=exposition) as server:
+        with socket.create_connection(("127.0.0.1", server.port)):
+            results = []
+            threads = [
+                threading.Thread(target=lambda: results.append(fetch(server.url)[0]))
+                for _ in range(8)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert results == [200] * 8
+
+
+def test_clients_beyond_the_limit_are_closed(exposition):
+    """With silent clients on all threads, one more is closed until one of them leaves."""
+    with start_http_server(0, source=exposition) as server, contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+        silent = [
+            stack.enter_context(socket.create_connection(address)) for _ in range(MAX_CONNECTIONS)
+        ]
+        with socket.create_connection(address) as refused:
+            assert refused.recv(1) == b""
+        silent[0].close()
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                assert fetch(server.url)[0] == 200
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+
+
+def test_a_request_that_never_ends_is_closed(exposition, monkeypatch):
+    """A client that sends a byte now and then is closed once the time limit has passed."""
+    monkeypatch.setattr(server_module, "REQUEST_TIMEOUT", 0.5)
+    with (
+        start_http_server(0, source=exposition) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as client,
+    ):
+        client.settimeout(0.05)
+        deadline = time.monotonic() + 60
+        client.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        while True:
+            assert time.monotonic() < deadline
+            try:
+                client.sendall(b"y")
+                if not client.recv(1000):
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        assert fetch(server.url)[0] == 200
+
+
+def test_garbage_is_answered_with_an_error(exposition):
+    """Input that is not HTTP gets a 400, and the server keeps answering."""
+    with start_http_server(0, source=exposition) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(b"\xff\x00 garbage here\r\n\r\n")
+            assert b"400" in client.recv(1000)
+        assert fetch(server.url)[0] == 200
+
+
+def test_a_failing_exposition_is_a_500_and_logged(monitor, caplog):
+    """The scraper gets a 500, the log holds the cause, and the server keeps answering."""
+
+    class Failing(Exposition):
+        def snapshots(self):
+            raise ZeroDivisionError("broken")
+
+    with (
+        start_http_server(0, source=Failing(monitor)) as server,
+        caplog.at_level(logging.ERROR, "nanospan"),
+    ):
+        assert fetch(server.url)[0] == 500
+        assert fetch(server.url)[0] == 500
+    assert "ZeroDivisionError: broken" in caplog.text
+
+
+def test_an_address_that_cannot_be_used_is_named(exposition):
+    """The error names the address and port that are taken, unknown or out of range."""
+    with (
+        start_http_server(0, source=exposition) as server,
+        pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {server.port}: "),
+    ):
+        start_http_server(server.port)
+    with pytest.raises(OSError, match=r"cannot listen on no\.such\.host\.invalid port 0: "):
+        start_http_server(0, "no.such.host.invalid")
+    with pytest.raises(ValueError, match="from 0 to 65535, got 65536"):
+        start_http_server(65536)
+
+
+def test_it_listens_on_ipv6(exposition):
+    """An IPv6 address appears in the URL in brackets."""
+    try:
+        server = start_http_server(0, "::1", exposition)
+    except OSError as exc:
+        pytest.skip(f"no IPv6 here: {exc}")
+    with server:
+        assert server.url == f"http://[::1]:{server.port}/metrics"
+        assert fetch(server.url)[0] == 200
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_leaves_the_port_to_its_parent(exposition):
+    """The child neither serves nor keeps the port, and can start another server."""
+    result, report = os.pipe()
+    waiting, go_on = os.pipe()
+    with start_http_server(0, source=exposition) as server:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                server.close()
+                with start_http_server(0, source=exposition) as own:
+                    os.write(report, str(fetch(own.url)[0]).encode())
+                os.read(waiting, 1)
+            finally:
+                os._exit(0)
+        try:
+            assert os.read(result, 10) == b"200"
+            assert fetch(server.url)[0] == 200
+            port = server.port
+            server.close()
+            # The child still runs here, and the port is free nevertheless.
+            start_http_server(port, source=exposition).close()
+        finally:
+            os.write(go_on, b"!")
+            os.waitpid(pid, 0)
+    for end in (result, report, waiting, go_on):
+        os.close(end)
+
+
+def test_a_client_that_goes_away_is_not_an_error(exposition, caplog):
+    """A connection that the client closes early leaves nothing in the log."""
+    with start_http_server(0, source=exposition) as server:
+        for _ in range(3):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port)
+            connection.request("GET", "/metrics")
+            connection.close()
+        assert fetch(server.url)[0] == 200
+    assert caplog.records == []
