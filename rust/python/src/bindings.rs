@@ -20,20 +20,20 @@ pub struct Bindings {
 
 static BOUND: Exclusive<Option<Arc<Bindings>>> = Exclusive::new(None);
 
-/// Give the compiled core what it needs from Python.
+/// Give the compiled core the Python callables that it needs.
 ///
-/// ``nanospan.wiring`` calls it when the package is imported. Calling it again replaces everything that was
-/// given before, so that modules can be reloaded.
+/// ``nanospan.wiring`` calls this when the package is imported. A further call replaces all the callables, so modules
+/// can be reloaded.
 ///
 /// Args:
-///     process_recorder: Returns the process-wide recorder, and makes it if there is none.
-///     decorate: Decorates a function, given an OperationRef.
-///     performance_stats: Makes a PerformanceStats of its fields, in their order; the next four likewise.
-///     comparison: Makes a Comparison.
-///     quantile_change: Makes the QuantileChange of a tail quantile.
-///     change_point: Makes a ChangePoint.
-///     alarm: Makes an Alarm.
-///     snapshot_html: Draws a Snapshot as HTML.
+///     process_recorder: Returns the process-wide recorder, creating it if there is none.
+///     decorate: Decorates a function, given the function and an OperationRef.
+///     performance_stats: Creates a PerformanceStats from its fields, passed in order; the next four likewise.
+///     comparison: Creates a Comparison.
+///     quantile_change: Creates the QuantileChange of a tail quantile.
+///     change_point: Creates a ChangePoint.
+///     alarm: Creates an Alarm.
+///     snapshot_html: Renders a Snapshot as HTML.
 #[pyfunction]
 #[pyo3(signature = (*, process_recorder, decorate, performance_stats, comparison, quantile_change, change_point,
     alarm, snapshot_html))]

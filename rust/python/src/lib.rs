@@ -28,7 +28,7 @@ mod snapshot;
 mod sync;
 mod values;
 
-/// The compiled core of nanospan. Use the names that `nanospan` exports.
+/// The compiled core of nanospan. Use it through the names that ``nanospan`` exports.
 // Everything behind the module is atomics or locked: it needs no GIL.
 #[pymodule(gil_used = false)]
 mod _core {
@@ -53,12 +53,12 @@ mod _core {
         snapshot::Snapshot,
     };
 
-    /// The version of nanospan, of which Cargo.toml holds the only copy.
+    /// The version of nanospan; Cargo.toml is its only source.
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 
-    /// The operation that takes the samples of names past `max_operations`.
+    /// The name of the operation that receives the samples of all names beyond `max_operations`.
     #[pymodule_export]
     const OVERFLOW_OPERATION: &str = match std::str::from_utf8(nanospan_record::registry::OVERFLOW)
     {
@@ -66,14 +66,14 @@ mod _core {
         Err(_) => unreachable!(),
     };
 
-    /// How executions end, each outcome at the index that is its number in columns of outcomes.
+    /// The names of the outcomes; an outcome column holds indices into this tuple.
     #[pymodule_export]
     const OUTCOMES: (&str, &str, &str) = {
         let [first, second, third] = nanospan_record::OUTCOMES;
         (first.name(), second.name(), third.name())
     };
 
-    /// What a comparison can conclude.
+    /// The possible verdicts of a comparison.
     #[pymodule_export]
     const VERDICTS: (&str, &str, &str, &str) = (
         verdict_name(Verdict::Regressed),
@@ -82,11 +82,11 @@ mod _core {
         verdict_name(Verdict::Insufficient),
     );
 
-    /// The default of `compare`.
+    /// The default `alpha` of `compare`.
     #[pymodule_export]
     const ALPHA: f64 = nanospan_stats::ALPHA;
 
-    /// The default of `compare_many`.
+    /// The default `fdr` of `compare_many`.
     #[pymodule_export]
     const FALSE_DISCOVERY_RATE: f64 = nanospan_stats::FALSE_DISCOVERY_RATE;
 
@@ -98,7 +98,7 @@ mod _core {
     #[pymodule_export]
     const TAIL_MIN_EFFECT: f64 = nanospan_stats::TAIL_MIN_EFFECT;
 
-    /// How the bytes of a monitor's snapshot begin.
+    /// The bytes that every serialised monitor snapshot begins with.
     #[pymodule_export]
     const SNAPSHOT_MAGIC: &[u8] = nanospan_record::snapshot::codec::MAGIC.as_bytes();
 

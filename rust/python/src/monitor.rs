@@ -21,7 +21,7 @@ use crate::{
     sync::OnceLock,
 };
 
-/// Records operations; use ``nanospan.PerformanceMonitor``.
+/// Base class that records operations; use ``nanospan.PerformanceMonitor``.
 #[pyclass(frozen, subclass, module = "nanospan._core")]
 pub struct Monitor {
     // Set by __init__ and not by __new__, so that subclasses may take what arguments they like.
@@ -169,12 +169,14 @@ impl Monitor {
         }
     }
 
-    /// Return the operation called ``operation``, created on first use: a handle that skips the look-up.
+    /// Return a handle to an operation, creating the operation on first use.
+    ///
+    /// Recording through the handle skips the look-up of the name.
     fn operation<'py>(&self, operation: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Operation>> {
         self.operation_of(operation)
     }
 
-    /// Record again after ``disable``.
+    /// Resume recording after ``disable``.
     fn enable(&self) -> PyResult<()> {
         self.inner()?.shared.enable(true);
         Ok(())
@@ -192,32 +194,32 @@ impl Monitor {
         Ok(self.inner()?.shared.enabled())
     }
 
-    /// The length of every window, in samples.
+    /// Maximum number of samples in each operation's window.
     #[getter]
     fn max_metrics_per_operation(&self) -> PyResult<usize> {
         Ok(self.inner()?.shared.registry().window())
     }
 
-    /// The most operation names that are kept apart.
+    /// Maximum number of operation names that are recorded separately.
     #[getter]
     fn max_operations(&self) -> PyResult<usize> {
         Ok(self.inner()?.shared.registry().max_operations())
     }
 
-    /// The number of look-ups of names past ``max_operations``, which got ``__overflow__``.
+    /// Number of look-ups of names beyond ``max_operations``, each of which returned ``__overflow__``.
     #[getter]
     fn refused_names(&self) -> PyResult<u64> {
         Ok(self.inner()?.shared.registry().refused())
     }
 
-    /// Set the duration over which a sample of an operation is a violation.
+    /// Set the duration above which an operation's samples are violations.
     ///
     /// Args:
-    ///     operation: The operation's name, recorded already or not.
-    ///     seconds: Strictly longer samples violate; None removes the threshold.
+    ///     operation: The operation's name; it need not have been recorded yet.
+    ///     seconds: The threshold in seconds; samples strictly longer than it are violations. None removes it.
     ///
     /// Raises:
-    ///     TypeError: If a type is wrong.
+    ///     TypeError: If an argument has the wrong type.
     ///     ValueError: If ``seconds`` is negative, infinite or NaN.
     fn set_threshold(
         &self,
@@ -238,7 +240,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// All thresholds in seconds, by operation: a read-only copy.
+    /// All thresholds in seconds, keyed by operation name: a read-only copy.
     #[getter]
     fn thresholds<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
         let thresholds = PyDict::new(py);
@@ -248,7 +250,7 @@ impl Monitor {
         Ok(PyMappingProxy::new(py, thresholds.as_mapping()))
     }
 
-    /// Forget the samples of one operation, or of all; thresholds stay.
+    /// Delete the samples of one operation, or of all operations by default; thresholds are kept.
     #[pyo3(signature = (operation=None))]
     fn clear_metrics(&self, py: Python<'_>, operation: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let inner = self.inner()?;
@@ -262,7 +264,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Return the names of operations that have samples in their window, in the order first seen.
+    /// Return the names of the operations whose window has samples, in the order first seen.
     fn _names<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyString>>> {
         let mut all = self.inner()?.operations.all(py)?;
         all.retain(|operation| operation.get().core().block().samples().len() > 0);
@@ -272,19 +274,19 @@ impl Monitor {
             .collect())
     }
 
-    /// Return a copy of every operation that has samples or is under way, taken without the GIL.
+    /// Return a copy of every operation that has samples or is running, made with the GIL released.
     ///
-    /// The operations are copied one after another while recording goes on: each is consistent in itself to
-    /// within the samples that are being recorded at that moment.
+    /// Operations are copied one at a time while recording continues: each copy is consistent, except for samples that
+    /// are being recorded at that moment.
     fn snapshot(&self, py: Python<'_>) -> PyResult<MonitorSnapshot> {
         // Locks are taken with the GIL, so that no thread forks the process while one is held.
         let begun = self.inner()?.shared.registry().begin_snapshot();
         Ok(MonitorSnapshot::new(py.detach(|| begun.finish())))
     }
 
-    /// Return the statistics of the operation's window, or None if it has no sample.
+    /// Return the statistics of the operation's window, or None if it has no samples.
     ///
-    /// A sample that another thread is recording at this moment may be missing.
+    /// A sample that another thread is recording at the same time may be missing.
     fn get_stats<'py>(&self, operation: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self.inner()?.known(operation)? {
             Some(known) => known.get().stats(operation.py()),
@@ -292,10 +294,10 @@ impl Monitor {
         }
     }
 
-    /// Return the durations in seconds of the window's samples that ended after ``moment``, oldest first, and
-    /// the moment at which the latest of them ended.
+    /// Return the durations of the window's samples that ended after ``moment``, and when the last of them ended.
     ///
-    /// Moments are ticks, which setting the clock does not move; the first is 0.
+    /// Durations are in seconds, oldest first. Moments are monotonic clock ticks, unaffected by changes to the system
+    /// clock; pass 0 to get the whole window.
     fn _durations_since(
         &self,
         operation: &Bound<'_, PyAny>,
@@ -307,7 +309,8 @@ impl Monitor {
         Ok(operation.get().durations_since(moment))
     }
 
-    /// Return the window, oldest first: (duration in seconds, Unix time of the end, success, metadata) each.
+    /// Return each sample of the window, oldest first, as (duration in seconds, Unix time of its end, success,
+    /// metadata).
     fn _samples<'py>(
         &self,
         py: Python<'py>,

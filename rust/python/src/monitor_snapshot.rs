@@ -15,11 +15,11 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// All operations of a monitor that had samples or were under way, as they were at one moment.
+/// Snapshot of all operations of a monitor that had samples or were running.
 ///
-/// It is an immutable value that outlives its monitor and travels as ``to_bytes()`` or by pickle. The operations
-/// were copied one after another while recording went on: each is consistent in itself to within the
-/// samples that were being recorded at that moment; there is no common instant for all of them.
+/// It is an immutable value that outlives its monitor and can be serialised with ``to_bytes()`` or pickled. Operations
+/// were copied one at a time while recording continued: each copy is consistent, except for samples that were being
+/// recorded at that moment, but not all copies are from the same instant.
 #[pyclass(frozen, eq, module = "nanospan")]
 pub struct MonitorSnapshot(DropWithoutGil<Core>);
 
@@ -29,7 +29,7 @@ impl MonitorSnapshot {
         Self(DropWithoutGil::new(snapshot, is_large))
     }
 
-    /// What Rust encodes.
+    /// The snapshot as the Rust encoders take it.
     pub fn core(&self) -> &Core {
         &self.0
     }
@@ -43,13 +43,13 @@ impl PartialEq for MonitorSnapshot {
 
 #[pymethods]
 impl MonitorSnapshot {
-    /// When it was taken, in Unix seconds.
+    /// When the snapshot was taken, in Unix seconds.
     #[getter]
     fn time(&self) -> f64 {
         self.0.time
     }
 
-    /// The operations by name, in the order in which they were first seen: a new dict each time.
+    /// The operations keyed by name, in the order first seen; a new dict each time.
     #[getter]
     fn operations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let operations = PyDict::new(py);
@@ -63,16 +63,16 @@ impl MonitorSnapshot {
         Ok(operations)
     }
 
-    /// Return what was recorded since ``earlier``, a snapshot of the same monitor, whose time is then the
-    /// operations' ``created``.
+    /// Return what was recorded since ``earlier``, a snapshot of the same monitor.
     ///
-    /// An operation that is new, or was cleared in between, counts from its creation or clearing. One without
-    /// samples since is left out unless it is under way.
+    /// Each operation's ``created`` becomes the time of ``earlier``, unless the operation was created or cleared after
+    /// that: it then counts from its creation or clearing. An operation without samples since ``earlier`` is left out
+    /// unless it is running.
     fn since(&self, py: Python<'_>, earlier: &Self) -> Self {
         Self::new(py.detach(|| self.0.since(&earlier.0)))
     }
 
-    /// Return everything as plain dicts and lists, for JSON: quantiles, counts and the buckets themselves.
+    /// Return the snapshot as JSON-compatible dicts and lists, with quantiles, counts and buckets.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let operations = PyDict::new(py);
         let mut turns = Turns::new();
@@ -87,15 +87,15 @@ impl MonitorSnapshot {
         Ok(dict)
     }
 
-    /// Return the snapshot as versioned, checksummed bytes.
+    /// Serialise the snapshot to versioned, checksummed bytes.
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &py.detach(|| self.0.to_bytes()))
     }
 
-    /// Return the snapshot that ``to_bytes`` turned into ``data``.
+    /// Restore a snapshot from the bytes that ``to_bytes`` returned.
     ///
     /// Raises:
-    ///     ValueError: If ``data`` is damaged, or is something else.
+    ///     ValueError: If ``data`` is corrupt, or is not a serialised snapshot.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         // Bytes never change, and the caller keeps them.
@@ -131,7 +131,7 @@ impl MonitorSnapshot {
     }
 }
 
-/// What one operation had counted since `created`, by outcome.
+/// One operation's durations and counts since ``created``, separated by outcome.
 #[pyclass(frozen, eq, module = "nanospan")]
 #[derive(PartialEq)]
 pub struct OperationSnapshot(CoreOperation);
@@ -164,50 +164,50 @@ impl OperationSnapshot {
         names::from_key(py, &self.0.name)
     }
 
-    /// Durations of the samples that succeeded.
+    /// Durations of the executions that succeeded.
     #[getter]
     fn ok(&self) -> Snapshot {
         Snapshot::new(self.0.ok.clone())
     }
 
-    /// Durations of the samples that failed.
+    /// Durations of the executions that failed.
     #[getter]
     fn error(&self) -> Snapshot {
         Snapshot::new(self.0.error.clone())
     }
 
-    /// Durations of the samples that were cancelled.
+    /// Durations of the executions that were cancelled.
     #[getter]
     fn cancelled(&self) -> Snapshot {
         Snapshot::new(self.0.cancelled.clone())
     }
 
-    /// Durations of all samples.
+    /// Durations of all executions, whatever their outcome.
     #[getter]
     fn all(&self) -> PyResult<Snapshot> {
         Self::merged(&self.0)
     }
 
-    /// Samples over the threshold in force when they were recorded.
+    /// Number of samples longer than the threshold in force when they were recorded.
     #[getter]
     fn violation_count(&self) -> u64 {
         self.0.violations
     }
 
-    /// The threshold in seconds, None without one.
+    /// The threshold in seconds, or None if there is none.
     #[getter]
     fn threshold(&self) -> Option<f64> {
         self.0.threshold.map(Seconds::get)
     }
 
-    /// Executions under way in this process.
+    /// Number of executions that were running in the process that took the snapshot.
     #[getter]
     fn in_flight(&self) -> u64 {
         self.0.in_flight
     }
 
-    /// When it began to count, in Unix seconds: the operation's first use, its last clearing, or the time of the
-    /// earlier snapshot of a difference.
+    /// When counting began, in Unix seconds: the operation's first use, its last clearing or, in a difference of two
+    /// snapshots, the time of the earlier one.
     #[getter]
     fn created(&self) -> f64 {
         self.0.created

@@ -75,7 +75,7 @@ impl Shared {
     }
 }
 
-/// One operation of a monitor: what ``monitor.operation(name)`` returns.
+/// Handle to one operation of a monitor, as returned by ``monitor.operation(name)``.
 ///
 /// Recording through it skips the look-up of the name. All methods may be called from any thread.
 #[pyclass(frozen, weakref, module = "nanospan")]
@@ -304,7 +304,7 @@ impl Operation {
         self.name(py).clone()
     }
 
-    /// Return the statistics of the window, or None if it has no sample; see ``PerformanceMonitor.get_stats``.
+    /// Return the statistics of the window, or None if it has no samples; see ``PerformanceMonitor.get_stats``.
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(summary) = self.summary(py) else {
             return Ok(None);
@@ -343,10 +343,10 @@ impl Operation {
         class.call1(arguments).map(Some)
     }
 
-    /// Record an execution that was cancelled after ``duration`` seconds: neither a success nor an error.
+    /// Record an execution that was cancelled after ``duration`` seconds; it is neither a success nor an error.
     ///
     /// Raises:
-    ///     TypeError: If a type is wrong.
+    ///     TypeError: If an argument has the wrong type.
     ///     ValueError: If ``duration`` is negative, infinite or NaN.
     #[pyo3(signature = (duration, metadata=None))]
     fn record_cancelled<'py>(
@@ -370,15 +370,15 @@ impl Operation {
         )
     }
 
-    /// Return the histogram of everything recorded since start or the last clear.
+    /// Return a histogram of everything recorded since the start or the last clear.
     ///
-    /// A sample that another thread is recording at this moment may be missing.
+    /// A sample that another thread is recording at the same time may be missing.
     fn snapshot(&self) -> Snapshot {
         // Not detached: copying takes microseconds, like handing the GIL around.
         Snapshot::new(self.core.histogram())
     }
 
-    /// Return the window as columns. The metadata are not copied, and must not be changed.
+    /// Return the window as columns; their metadata are not copies, and must not be changed.
     fn _columns(&self, py: Python<'_>) -> Samples {
         self.columns(py)
     }

@@ -23,13 +23,13 @@ static PROCESS_MONITOR: Exclusive<Option<Py<Monitor>>> = Exclusive::new(None);
 /// How many times it was set, so that what was found through it is known to be current.
 static GENERATION: Generation = Generation::new();
 
-/// Return the process-wide monitor, or None before it is made.
+/// Return the process-wide monitor, or None if it has not been created yet.
 #[pyfunction]
 pub fn process_monitor(py: Python<'_>) -> Option<Py<Monitor>> {
     PROCESS_MONITOR.with(py, |monitor| Some(monitor.as_ref()?.clone_ref(py)))
 }
 
-/// Make ``monitor`` the process-wide one.
+/// Make ``monitor`` the process-wide monitor; None leaves the process without one.
 #[pyfunction]
 pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {
     let before = PROCESS_MONITOR.with(py, |current| {
@@ -41,7 +41,7 @@ pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {
     drop(before.map(|before| before.into_bound(py)));
 }
 
-/// Where executions of a decorated function are recorded.
+/// Reference to the operation that a decorated function's executions are recorded into.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct OperationRef {
     // A name to look up in the process-wide monitor; without one, `found` is set from the start.
@@ -66,7 +66,7 @@ impl OperationRef {
         })
     }
 
-    /// Return a new span, for executions that are timed from Python.
+    /// Return a new span, for executions that are timed from Python code.
     fn span<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let given = self.metadata.as_ref().map(|given| given.bind(py));
         span::new(&self.operation(py)?, given)

@@ -12,20 +12,21 @@ use pyo3::{
 
 use crate::{arguments::type_name, bindings, hot::exclusive::Exclusive, values::Values};
 
-/// Compare two sets of durations of an operation, each in the order in which it was measured.
+/// Compare two sets of an operation's durations, each in the order measured.
 ///
-/// The GIL is released meanwhile, and the same values always give the same answer.
+/// The GIL is released during the comparison, and the same values always give the same result.
 ///
 /// Args:
-///     baseline: Durations before, in seconds or any other unit. A buffer of doubles (``array.array("d")``,
-///         a NumPy array) is read where it is, any other sequence of numbers is converted.
-///     current: Durations now, in the same unit.
-///     alpha: The probability of reporting a change where nothing differs, between 0 and 1.
-///     min_effect: The least change of the typical value that counts, as a share of it.
-///     tail_min_effect: The least change of a tail quantile that counts, as a share of it.
+///     baseline: The earlier durations, in seconds or any other unit. A buffer of doubles (``array.array("d")``, a
+///         NumPy array) is read in place; any other sequence of numbers is converted.
+///     current: The later durations, in the same unit.
+///     alpha: The probability of reporting a change when nothing changed, between 0 and 1.
+///     min_effect: The smallest change of the typical value to treat as significant, as a fraction of that value.
+///     tail_min_effect: The smallest change of a tail quantile to treat as significant, as a fraction of that
+///         quantile.
 ///
 /// Returns:
-///     The comparison, its verdict included.
+///     The comparison, including its verdict.
 ///
 /// Raises:
 ///     TypeError: If an argument is not a sequence of numbers.
@@ -112,23 +113,24 @@ fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bo
     ))
 }
 
-/// Compare many operations at once, with a bound on the share of false positives among the reported changes.
+/// Compare many operations at once, limiting the expected share of false positives among reported changes.
 ///
 /// The method is that of Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal
-/// Statistical Society B 57, 1995. The GIL is released meanwhile.
+/// Statistical Society B 57, 1995. The GIL is released during the comparison.
 ///
 /// Args:
-///     samples: Baseline and current values of each operation, as ``compare`` takes them.
-///     fdr: The expected share of false positives among the operations reported as regressed or improved,
+///     samples: A mapping of each operation to its pair of baseline and current values, as accepted by ``compare``.
+///     fdr: The maximum expected share of false positives among the operations reported as regressed or improved,
 ///         between 0 and 1.
 ///     min_effect: As for ``compare``.
 ///     tail_min_effect: As for ``compare``.
 ///
 /// Returns:
-///     A dict of the comparisons, in the order of ``samples``. The interval of each shift is at 1 - ``fdr``.
+///     The comparisons keyed by operation, in the order of ``samples``. The confidence level of each shift's interval
+///     is 1 - ``fdr``.
 ///
 /// Raises:
-///     TypeError: If an operation does not have a pair of sequences of numbers.
+///     TypeError: If an operation's value is not a pair of sequences of numbers.
 ///     ValueError: If a value is NaN or infinite, or a setting is out of range.
 #[pyfunction]
 #[pyo3(signature = (samples, *, fdr=FALSE_DISCOVERY_RATE, min_effect=MIN_EFFECT, tail_min_effect=TAIL_MIN_EFFECT),
@@ -178,18 +180,18 @@ pub fn compare_many<'py>(
     Ok(results)
 }
 
-/// Find where the level of a history changed: of a benchmark over commits, or of durations over time.
+/// Find where the level of a series changed, such as a benchmark over commits or durations over time.
 ///
-/// The GIL is released meanwhile, and the same values always give the same answer.
+/// The GIL is released during the search, and the same values always give the same result.
 ///
 /// Args:
-///     values: The history in the order of time, as ``compare`` takes values.
-///     penalty: How much better two levels must fit than one, as a number of values that differ entirely.
-///     min_size: The fewest values that make a level, at least 1.
-///     z: The least standardised difference between neighbouring levels.
+///     values: The values in chronological order, in any form that ``compare`` accepts.
+///     penalty: How much better two levels must fit than one, as the number of values that must differ entirely.
+///     min_size: The minimum number of values in a level, at least 1.
+///     z: The minimum standardised difference between neighbouring levels.
 ///
 /// Returns:
-///     The change points in the order of time.
+///     The change points in chronological order.
 ///
 /// Raises:
 ///     TypeError: If ``values`` is not a sequence of numbers.
@@ -224,17 +226,17 @@ pub fn change_points<'py>(
         .collect()
 }
 
-/// Notices while values arrive that their level changed.
+/// Detects changes of level in a stream of values.
 ///
-/// It keeps to a fixed amount of memory, and learns the new level after an alarm. Calls from several threads are
-/// taken one after another.
+/// It uses a fixed amount of memory, and learns the new level after an alarm. Concurrent calls from several threads
+/// are processed one after another.
 ///
 /// Args:
-///     warmup: How many values the level is learned from: at least eight batches.
-///     batch: How many values are averaged before they are judged.
-///     k: The deviation that is always tolerated, in standard deviations of a batch's mean; the standard error of
-///         the learned level is tolerated on top.
-///     h: The sum of deviations beyond ``k`` that raises an alarm, in the same unit.
+///     warmup: The number of values that the level is learned from; at least eight batches.
+///     batch: The number of values averaged into each mean that is judged.
+///     k: The deviation that is always tolerated, in standard deviations of a batch's mean; the standard error of the
+///         learned level is tolerated in addition.
+///     h: The accumulated deviation beyond ``k`` that raises an alarm, in the same unit.
 ///
 /// Raises:
 ///     ValueError: If a setting is out of range.
@@ -264,10 +266,10 @@ impl OnlineDetector {
         Ok(Self(Exclusive::new(maths::OnlineDetector::new(settings))))
     }
 
-    /// Take the next value, and return an Alarm if the level changed, else None.
+    /// Process the next value; return an Alarm if the level changed, else None.
     ///
     /// Raises:
-    ///     ValueError: If the value is NaN or infinite; it is then not counted.
+    ///     ValueError: If the value is NaN or infinite; such a value is not counted.
     fn update<'py>(&self, py: Python<'py>, value: f64) -> PyResult<Option<Bound<'py, PyAny>>> {
         if !value.is_finite() {
             return Err(PyValueError::new_err(format!(

@@ -9,12 +9,12 @@ use pyo3::{
 
 use crate::{bindings, error};
 
-/// A histogram of durations: what an operation recorded since start or the last clear.
+/// Histogram of the durations that an operation recorded since the start or the last clear.
 ///
-/// It is an immutable value that outlives its monitor, travels between processes and hosts as
-/// ``to_bytes()`` or by pickle, and merges with any other. Quantiles are within 0.55 % of the true ones;
-/// count, sum, minimum and maximum are exact. Buckets are those of an OpenTelemetry exponential
-/// histogram of seconds at scale 6.
+/// It is an immutable value that outlives its monitor, travels between processes and hosts as ``to_bytes()`` or by
+/// pickle, and can be merged with any other snapshot. Quantiles are within 0.55 % of the true ones; count, sum,
+/// minimum and maximum are exact. The buckets are those of an OpenTelemetry exponential histogram of seconds at scale
+/// 6.
 #[pyclass(frozen, eq, module = "nanospan")]
 #[derive(PartialEq)]
 pub struct Snapshot(histogram::Snapshot);
@@ -24,7 +24,7 @@ impl Snapshot {
         Self(histogram)
     }
 
-    /// What Rust encodes.
+    /// The histogram as the Rust encoders take it.
     pub fn core(&self) -> &histogram::Snapshot {
         &self.0
     }
@@ -66,52 +66,54 @@ fn seconds(ns: u64) -> f64 {
 
 #[pymethods]
 impl Snapshot {
-    /// How many durations there are.
+    /// Number of durations.
     #[getter]
     fn count(&self) -> u64 {
         self.0.count()
     }
 
-    /// Their sum in seconds.
+    /// Sum of the durations, in seconds.
     #[getter]
     #[expect(clippy::cast_precision_loss, reason = "as above")]
     fn sum(&self) -> f64 {
         self.0.sum_ns() as f64 / 1e9
     }
 
-    /// The shortest in seconds, None without any.
+    /// Shortest duration in seconds, or None if there are no durations.
     #[getter]
     fn min(&self) -> Option<f64> {
         self.0.min_ns().map(seconds)
     }
 
-    /// The longest in seconds, None without any.
+    /// Longest duration in seconds, or None if there are no durations.
     #[getter]
     fn max(&self) -> Option<f64> {
         self.0.max_ns().map(seconds)
     }
 
-    /// The scale: there are 2**scale buckets to a doubling.
+    /// Resolution of the buckets: each doubling of the duration spans 2**scale buckets.
     #[getter]
     fn scale(&self) -> i32 {
         self.0.scale()
     }
 
-    /// How many of them were exactly 0.
+    /// Number of durations that are exactly 0.
     #[getter]
     fn zeros(&self) -> u64 {
         self.0.zeros()
     }
 
-    /// Return the buckets that are not empty, ascending: index i and how many durations v lie in it, where
-    /// b**i < v <= b**(i + 1) seconds with b = 2**(2**-scale). Zeros lie in none.
+    /// Return the non-empty buckets in ascending order, as pairs of an index i and the number of durations v in the
+    /// bucket.
+    ///
+    /// Bucket i spans b**i < v <= b**(i + 1) seconds, where b = 2**(2**-scale). Durations of 0 are in no bucket.
     fn buckets(&self) -> Vec<(i32, u64)> {
         self.0.buckets().collect()
     }
 
-    /// Return how many durations lie in buckets that end at or below ``seconds``: for classic, cumulative buckets.
+    /// Return the number of durations in buckets that end at or below ``seconds``, for classic, cumulative buckets.
     ///
-    /// Durations that share a bucket with ``seconds`` are not counted: these are less than 1.1 % below it.
+    /// Durations in the same bucket as ``seconds`` are not counted; they are less than 1.1 % below it.
     ///
     /// Raises:
     ///     ValueError: If ``seconds`` is negative, infinite or NaN.
@@ -124,11 +126,11 @@ impl Snapshot {
 
     /// Return what was recorded since ``earlier``, a snapshot of the same operation.
     ///
-    /// Count and sum are exact; an extreme that is older than ``earlier`` gives way to one that buckets and sum
-    /// allow.
+    /// Count and sum are exact. A minimum or maximum that was recorded before ``earlier`` is replaced by an estimate
+    /// that is consistent with the buckets and the sum.
     ///
     /// Raises:
-    ///     ValueError: If ``earlier`` holds durations that this one does not.
+    ///     ValueError: If ``earlier`` holds durations that this snapshot does not.
     fn since(&self, earlier: &Self) -> PyResult<Self> {
         match self.0.since(&earlier.0) {
             Ok(since) => Ok(Self(since)),
@@ -136,7 +138,9 @@ impl Snapshot {
         }
     }
 
-    /// Return the duration in seconds at rank ceil(q * count), within 0.55 % at scale 6; None without any.
+    /// Return the duration in seconds at rank ceil(q * count), or None if there are no durations.
+    ///
+    /// It is within 0.55 % of the true duration at scale 6.
     ///
     /// Raises:
     ///     ValueError: If ``q`` is not between 0 and 1.
@@ -147,10 +151,10 @@ impl Snapshot {
         }
     }
 
-    /// Return a snapshot of the durations of both, at the coarser of their scales.
+    /// Return a snapshot of the durations of both snapshots, at the coarser of their scales.
     ///
     /// Raises:
-    ///     ValueError: If together they are more than can be counted.
+    ///     ValueError: If there are too many durations in total to count.
     fn merge(&self, other: &Self) -> PyResult<Self> {
         let mut merged = self.0.clone();
         match merged.merge(&other.0) {
@@ -159,7 +163,7 @@ impl Snapshot {
         }
     }
 
-    /// Return the same durations at the finest scale that has at most ``buckets`` non-empty buckets.
+    /// Return the same durations at the finest scale at which at most ``buckets`` buckets are non-empty.
     fn with_at_most(&self, buckets: usize) -> Self {
         Self(self.0.with_at_most(buckets))
     }
@@ -169,15 +173,15 @@ impl Snapshot {
         Self(self.0.at_scale(scale))
     }
 
-    /// Return the snapshot as versioned, checksummed bytes.
+    /// Serialise the snapshot to versioned, checksummed bytes.
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.0.to_bytes())
     }
 
-    /// Return the snapshot that ``to_bytes`` turned into ``data``.
+    /// Restore a snapshot from the bytes that ``to_bytes`` returned.
     ///
     /// Raises:
-    ///     ValueError: If ``data`` is damaged, or is something else.
+    ///     ValueError: If ``data`` is corrupt, or is not a serialised snapshot.
     #[staticmethod]
     fn from_bytes(data: &[u8]) -> PyResult<Self> {
         match histogram::Snapshot::from_bytes(data) {
@@ -197,7 +201,7 @@ impl Snapshot {
         ))
     }
 
-    /// Return the distribution as a picture, for notebooks.
+    /// Return a picture of the distribution as HTML, for notebooks.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let bindings = bindings::get(slf.py())?;
         bindings.snapshot_html.bind(slf.py()).call1((slf,))

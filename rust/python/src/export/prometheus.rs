@@ -45,7 +45,7 @@ enum GivenValue<'py> {
     Number(f64),
 }
 
-/// Encodes expositions; use ``nanospan.export.prometheus.Exposition``.
+/// Encodes Prometheus expositions; use ``nanospan.export.prometheus.Exposition``.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct PrometheusEncoder(Options);
 
@@ -59,7 +59,7 @@ impl PrometheusEncoder {
         }
     }
 
-    /// Return everything in one format, "text", "openmetrics" or "protobuf", as bytes to be iterated over.
+    /// Return the exposition in the given format, "text", "openmetrics" or "protobuf", as an iterator of bytes.
     fn encode<'py>(
         &self,
         py: Python<'py>,
@@ -84,8 +84,9 @@ impl PrometheusEncoder {
         ))
     }
 
-    /// Return the samples of a text exposition by family: its name, help, unit and kind, and of each sample the
-    /// name's suffix, labels and value.
+    /// Return the families of a text exposition, each as (name, help, unit, kind, samples).
+    ///
+    /// Each sample is a tuple of name suffix, labels and value.
     fn samples<'py>(
         &self,
         py: Python<'py>,
@@ -165,9 +166,9 @@ fn family((name, help, unit, kind, series): GivenFamily<'_>) -> PyResult<Family>
 /// How many bytes are copied at a time while the GIL is held: some ten microseconds' worth.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Bytes in pieces of at most 64 KiB, each of which is handed out once.
+/// Iterator over bytes in chunks of at most 64 KiB, each returned only once.
 ///
-/// An exposition may have megabytes: to copy them in one go would hold the GIL for milliseconds.
+/// An exposition can be megabytes long; copying it all at once would hold the GIL for milliseconds.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct Chunks {
     length: usize,
@@ -205,7 +206,7 @@ impl Left {
 
 #[pymethods]
 impl Chunks {
-    /// How many bytes there are in all.
+    /// Total number of bytes.
     fn __len__(&self) -> usize {
         self.length
     }
@@ -222,7 +223,7 @@ impl Chunks {
         (!chunk.is_empty()).then(|| PyBytes::new(py, chunk))
     }
 
-    /// End the iteration and give the memory back, which takes milliseconds of the calling thread's time.
+    /// End the iteration and free the memory, which takes the calling thread milliseconds.
     fn close(&self) {
         let left = std::mem::replace(&mut *self.left(), Left::of(Vec::new()));
         drop(left);

@@ -24,13 +24,13 @@ pub type Metadata = Vec<Option<Py<PyDict>>>;
 
 /// Samples as columns of native numbers, oldest first.
 ///
-/// Their columns are what ``numpy.frombuffer`` reads. An object never changes, and may be used by any thread.
+/// ``numpy.frombuffer`` can read the columns. An instance never changes, and may be used from any thread.
 ///
 /// Args:
-///     durations: How long each took: ``float64`` seconds.
-///     ends: When each ended: ``uint64`` nanoseconds of Unix time; None if that is not known.
-///     outcomes: How each ended: ``uint8``, an index of ``OUTCOMES``; None if that is not known.
-///     metadata: What was attached to each, which must not be changed; None or empty if nothing was.
+///     durations: Duration of each sample, as ``float64`` seconds.
+///     ends: When each sample ended, as ``uint64`` nanoseconds of Unix time; None if unknown.
+///     outcomes: Outcome of each sample, as a ``uint8`` index into ``OUTCOMES``; None if unknown.
+///     metadata: Metadata of each sample, which must not be changed; None or empty if no sample has any.
 ///
 /// Raises:
 ///     ValueError: If the columns differ in length, or only one of ``ends`` and ``outcomes`` is given.
@@ -120,19 +120,19 @@ impl Samples {
         self.metadata.iter().try_for_each(|row| visit.call(row))
     }
 
-    /// Whether ends and outcomes are known.
+    /// Whether the samples' ends and outcomes are known.
     #[getter(timed)]
     fn is_timed(&self) -> bool {
         self.timed
     }
 
-    /// How long each took, as bytes: ``float64`` seconds.
+    /// Duration of each sample, as bytes of ``float64`` seconds.
     #[getter]
     fn durations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         bytes(py, &self.columns.durations, f64::to_ne_bytes)
     }
 
-    /// When each ended, as bytes: ``uint64`` nanoseconds of Unix time; None if that is not known.
+    /// When each sample ended, as bytes of ``uint64`` nanoseconds of Unix time; None if unknown.
     #[getter]
     fn ends<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let ends = self.timed.then_some(&self.columns.ends);
@@ -140,14 +140,14 @@ impl Samples {
             .transpose()
     }
 
-    /// How each ended, as bytes: ``uint8``, an index of ``OUTCOMES``; None if that is not known.
+    /// Outcome of each sample, as bytes: ``uint8`` indices into ``OUTCOMES``; None if unknown.
     #[getter]
     fn outcomes<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         let outcomes = self.timed.then_some(&self.columns.outcomes);
         outcomes.map(|outcomes| PyBytes::new(py, outcomes))
     }
 
-    /// What was attached to each, which must not be changed: empty if nothing was to any.
+    /// Metadata of each sample, which must not be changed; empty if no sample has any.
     #[getter]
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         PyList::new(
@@ -158,10 +158,10 @@ impl Samples {
         )
     }
 
-    /// Return the samples of some rows.
+    /// Return the samples at the given row numbers.
     ///
     /// Raises:
-    ///     IndexError: If there is no such row.
+    ///     IndexError: If a row does not exist.
     fn take(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<Self> {
         let columns = Columns {
             durations: Self::select(&self.columns.durations, &rows)?,
@@ -188,7 +188,7 @@ impl Samples {
         })
     }
 
-    /// Return the samples from row ``start`` to before row ``stop``, as far as there are any.
+    /// Return the samples from row ``start`` up to, but excluding, row ``stop``; rows that do not exist are left out.
     fn slice(&self, py: Python<'_>, start: usize, stop: usize) -> Self {
         Self {
             columns: part(&self.columns, start, stop),
@@ -200,10 +200,10 @@ impl Samples {
         }
     }
 
-    /// Return the metadata of each sample as JSON in UTF-8; an empty list if none has any.
+    /// Return the metadata of each sample as UTF-8 JSON; an empty list if no sample has any.
     ///
     /// Args:
-    ///     fallback: Encodes metadata that hold anything but what JSON has, too.
+    ///     fallback: Encodes, as bytes, metadata that contain any type that JSON does not have.
     fn metadata_json<'py>(
         &self,
         fallback: &Bound<'py, PyAny>,
@@ -229,9 +229,10 @@ impl Samples {
     /// Return a row of text for each sample.
     ///
     /// Args:
-    ///     pieces: What stands before time stamp, duration, outcome and metadata, and at the end.
-    ///     nothing: What stands for no metadata.
-    ///     quoted: Whether metadata are quoted as in CSV.
+    ///     pieces: The text before the time stamp, the duration, the outcome and the metadata, and at the end of the
+    ///         row.
+    ///     nothing: The text used where a sample has no metadata.
+    ///     quoted: Whether to quote the metadata as in CSV.
     ///     fallback: As for ``metadata_json``.
     ///
     /// Raises:
@@ -256,7 +257,7 @@ impl Samples {
         Ok(PyBytes::new(py, &text))
     }
 
-    /// Return where the samples lie on a time line.
+    /// Arrange the samples on a time line.
     ///
     /// Raises:
     ///     ValueError: If ends and outcomes are not known.
@@ -271,19 +272,18 @@ impl Samples {
         })
     }
 
-    /// Return the first and last end, the shortest duration over 0 and the longest; None without samples that
-    /// have ends.
+    /// Return the first and last end, and the shortest non-zero and longest duration; None if no sample has an end.
     fn extent(&self, py: Python<'_>) -> Option<([u64; 2], [f64; 2])> {
         let extent = py.detach(|| Extent::of(&self.columns));
         extent.map(|extent| (extent.ends, extent.durations))
     }
 
-    /// Return the pixels of each outcome's samples, columns from the left and rows from below.
+    /// Return the pixels occupied by each outcome's samples, as (column, row) counted from the bottom left.
     ///
     /// Args:
-    ///     size: How many pixels the grid is wide and high.
-    ///     ends: The ends at its left and right edge.
-    ///     durations: The durations at its lower and upper edge.
+    ///     size: The width and height of the grid, in pixels.
+    ///     ends: The ends at its left and right edges.
+    ///     durations: The durations at its bottom and top edges.
     fn pixels(
         &self,
         py: Python<'_>,
@@ -305,7 +305,7 @@ impl Samples {
     }
 }
 
-/// Where samples lie on a time line whose lanes hold no two of them at once.
+/// Samples arranged on a time line in lanes, so that no two samples in a lane overlap.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct Lanes {
     samples: Py<Samples>,
@@ -314,13 +314,13 @@ pub struct Lanes {
 
 #[pymethods]
 impl Lanes {
-    /// How many samples there are.
+    /// Number of samples.
     #[getter]
     fn rows(&self) -> usize {
         self.placed.lanes.len()
     }
 
-    /// How many lanes there are.
+    /// Number of lanes.
     #[getter]
     fn count(&self) -> usize {
         let last = self.placed.lanes.iter().max();
@@ -331,21 +331,21 @@ impl Lanes {
         visit.call(&self.samples)
     }
 
-    /// When the earliest of the samples began, in nanoseconds of Unix time; None if there are none.
+    /// When the earliest sample began, in nanoseconds of Unix time; None if there are no samples.
     #[getter]
     fn first_start(&self) -> Option<u64> {
         self.placed.starts.iter().min().copied()
     }
 
-    /// Return an event of the Chrome trace-event format for each sample from row ``start`` to before ``stop``.
+    /// Return a Chrome trace event for each sample from row ``start`` up to, but excluding, row ``stop``.
     ///
     /// Args:
     ///     start: The first row.
-    ///     stop: The row after the last.
-    ///     heads: What begins an event of each outcome, within the threshold and over it.
-    ///     threshold: Seconds; infinity if there is none.
-    ///     origin: Nanoseconds of Unix time that the time line counts from.
-    ///     thread: The thread of the first lane; the others follow.
+    ///     stop: The row after the last one.
+    ///     heads: For each outcome, the text that begins an event within the threshold, and one over it.
+    ///     threshold: The threshold in seconds; infinity if there is none.
+    ///     origin: The start of the time line, in nanoseconds of Unix time.
+    ///     thread: The thread number of the first lane; the other lanes get the numbers that follow.
     ///     fallback: As for ``Samples.metadata_json``.
     #[expect(clippy::too_many_arguments, reason = "the fields of EventRow")]
     fn event_rows<'py>(

@@ -225,10 +225,10 @@ static TRACK_OPERATION: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywor
     c"track_operation",
     track_operation,
     c"track_operation($self, /, operation, metadata=None)\n--\n\n\
-      Return a new span of an operation, for ``with``, ``async with``, or as a decorator.\n\n\
+      Return a new span of an operation, to use in ``with`` or ``async with``, or as a decorator.\n\n\
       Args:\n    operation: The operation's name, a non-empty string.\n    \
-      metadata: A mapping kept with the sample; it is copied when the block ends, and never\n        written to.\n\n\
-      Raises:\n    TypeError: If a type is wrong.\n    ValueError: If the name is empty.",
+      metadata: A mapping kept with the sample; it is copied when the block ends, and never\n        modified.\n\n\
+      Raises:\n    TypeError: If an argument has the wrong type.\n    ValueError: If the name is empty.",
 ));
 
 static RECORD_METRIC: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
@@ -237,10 +237,10 @@ static RECORD_METRIC: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords
     c"record_metric($self, /, operation, duration, success=True, metadata=None)\n--\n\n\
       Record a duration that was measured elsewhere.\n\n\
       Args:\n    operation: The operation's name, a non-empty string.\n    \
-      duration: Seconds, finite and at least 0; kept bit for bit.\n    \
+      duration: Duration in seconds, finite and at least 0; it is stored without rounding.\n    \
       success: Whether the execution succeeded.\n    \
       metadata: A mapping kept with the sample; it is copied.\n\n\
-      Raises:\n    TypeError: If a type is wrong.\n    \
+      Raises:\n    TypeError: If an argument has the wrong type.\n    \
       ValueError: If the duration is negative, infinite or NaN, or the name is empty.",
 ));
 
@@ -248,14 +248,14 @@ static TRACK: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
     c"track",
     track,
     c"track($self, /, metadata=None)\n--\n\n\
-      Return a new span of this operation, as ``monitor.track_operation`` without the look-up.",
+      Return a new span of this operation, like ``monitor.track_operation`` but without the look-up.",
 ));
 
 static RECORD: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
     c"record",
     record,
     c"record($self, /, duration, success=True, metadata=None)\n--\n\n\
-      Record a duration, as ``monitor.record_metric`` without the look-up.",
+      Record a duration, like ``monitor.record_metric`` but without the look-up.",
 ));
 
 /// Adds the functions to their classes; called once, when the module is loaded.

@@ -300,13 +300,13 @@ static METHODS: Table<[ffi::PyMethodDef; 3]> = Table([
         c"set",
         set,
         c"set($self, /, **metadata)\n--\n\n\
-          Add metadata to this execution's sample; works until the block ends.",
+          Add metadata to this execution's sample; call it before the block ends.",
     ),
     tables::fast_with_keywords(
         c"fail",
         fail,
         c"fail($self, /, error=None)\n--\n\n\
-          Mark this execution unsuccessful without an exception; works until the block ends.",
+          Mark this execution as failed without raising an exception; call it before the block ends.",
     ),
     ffi::PyMethodDef::zeroed(),
 ]);
@@ -315,7 +315,8 @@ static PROPERTIES: Table<[ffi::PyGetSetDef; 3]> = Table([
     tables::property(
         c"elapsed",
         elapsed,
-        c"Seconds since the block was entered, or how long it took; 0.0 before, and while disabled.",
+        c"Seconds since the block was entered, or its duration once it has ended; 0.0 if it was not\n\
+          entered, or was entered while the monitor was disabled.",
     ),
     tables::property(c"operation", name, c"The operation's name."),
     tables::LAST_PROPERTY,
@@ -323,9 +324,9 @@ static PROPERTIES: Table<[ffi::PyGetSetDef; 3]> = Table([
 
 /// Makes the type; called once, when the module is loaded.
 pub fn initialise(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-    let doc = c"One execution of an operation: what ``track_operation`` returns.\n\n\
-        Use it once, with ``with`` or ``async with``, or as a decorator, where each call of the\n\
-        decorated function becomes another span. A span belongs to one task or thread at a time.";
+    let doc = c"One execution of an operation, as returned by ``track_operation``.\n\n\
+        Use it once, with ``with`` or ``async with``, or as a decorator, which makes a new span for each call\n\
+        of the decorated function. A span belongs to one task or thread at a time.";
     // SAFETY: each function has its slot's signature; sizes, names and tables are as asked for.
     let class = unsafe {
         TYPE.make(
