@@ -1,4 +1,4 @@
-"""Imported instead of the compiled core only where that is missing, to say what to install."""
+"""Fallback that is imported if the compiled core is missing, to explain what to install."""
 
 raise ImportError(
     "the compiled part of nanospan is missing for this interpreter; install a wheel for it, or run "

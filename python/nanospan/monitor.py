@@ -1,4 +1,4 @@
-"""The performance monitor: records operations, and answers questions about them."""
+"""The performance monitor, the central class of the package, and its process-wide instance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("nanospan")
 
 
 class PerformanceMonitor(Recorder):
-    """Records how long operations take and answers questions about them.
+    """Records how long operations take, and provides their statistics, comparisons and alerts.
 
     ```python
     monitor = PerformanceMonitor()
@@ -36,11 +36,11 @@ class PerformanceMonitor(Recorder):
 
     Args:
         max_metrics_per_operation: The length of each operation's window, in samples.
-        max_operations: The most operations. Samples of further names go to the operation
-            ``__overflow__``, and one warning is logged.
+        max_operations: The maximum number of operations. Samples of any further names are recorded
+            under the operation ``__overflow__``, and one warning is logged.
 
     Raises:
-        ValueError: If an argument is below 1, or the window longer than 16,777,216.
+        ValueError: If an argument is below 1, or the window is longer than 16,777,216 samples.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class PerformanceMonitor(Recorder):
 
     @property
     def alerts(self) -> Alerts:
-        """The alerts of this monitor: its rules, and the sinks that are notified.
+        """This monitor's alerts: the rules, and the sinks to notify.
 
-        Without rules there is no thread, and nothing is evaluated. After ``alerts.close()`` the
-        next access creates new alerts.
+        While there are no rules, no evaluation thread runs. After ``alerts.close()``, the next
+        access creates a new ``Alerts`` object.
         """
         from nanospan.alerts import Alerts  # noqa: PLC0415 - not loaded unless used
 
@@ -64,14 +64,14 @@ class PerformanceMonitor(Recorder):
             return self._alerts
 
     def detect_regressions(self, baseline_stats: Mapping[str, PerformanceStats]) -> list[str]:
-        """Compare every operation's mean with its baseline's.
+        """Report every operation whose mean duration is over 1.2 times its baseline's.
 
         Args:
             baseline_stats: An earlier result of :meth:`get_all_stats`. Operations without samples
                 and baselines whose mean is zero cannot be compared, and are skipped.
 
         Returns:
-            A line for each mean over 1.2 times its baseline's; each is also logged as a warning.
+            One line for each such operation; each line is also logged as a warning.
         """
         from nanospan.regression.live import mean_regressions  # noqa: PLC0415 - as above
 
@@ -84,10 +84,10 @@ class PerformanceMonitor(Recorder):
         """Take a baseline of every operation that has samples, to save and compare with later.
 
         Args:
-            labels: Texts to keep with it, by name, for example commit and branch.
+            labels: Texts to store with the baseline, keyed by name, such as the commit and branch.
 
         Returns:
-            A baseline with the durations in each operation's window and its histogram. Samples
+            A baseline with each operation's histogram and the durations in its window. Samples
             that are recorded during the call may or may not be included.
 
         Raises:
@@ -105,17 +105,19 @@ class PerformanceMonitor(Recorder):
         min_effect: float = 0.03,
         tail_min_effect: float | None = None,
     ) -> dict[str, Comparison]:
-        """Compare the durations in the windows with those of a baseline.
+        """Compare the durations in each operation's window with those of a baseline.
 
-        The defaults are those of ``nanospan.regression.effects``, repeated here because importing
-        that would slow ``import nanospan`` down.
+        The defaults are those of ``nanospan.regression.effects``. They are repeated here because
+        importing that module would slow down ``import nanospan``.
 
         Args:
             baseline: The baseline to compare with.
-            fdr: The largest expected share of false positives among the reported changes.
-            min_effect: The smallest change of the median that counts, as a share of it.
-            tail_min_effect: The smallest change of a tail quantile that counts, as a share of it;
-                by default 0.10 or ``min_effect``, whichever is larger.
+            fdr: The largest expected share of false positives among the reported changes, between
+                0 and 1.
+            min_effect: The smallest change in the median to treat as significant, as a fraction of
+                the median.
+            tail_min_effect: The smallest change in a tail quantile to treat as significant, as a
+                fraction of the quantile; by default 0.10 or ``min_effect``, whichever is larger.
 
         Returns:
             A comparison for each operation that has samples in both the baseline and the monitor.
@@ -131,7 +133,7 @@ class PerformanceMonitor(Recorder):
         )
 
     def plot(self, operation: str) -> Figure:
-        """Draw an operation with matplotlib (extra ``plot``).
+        """Plot an operation's durations with matplotlib (extra ``plot``).
 
         See :func:`nanospan.export.plot.plot`.
         """
@@ -145,7 +147,7 @@ class PerformanceMonitor(Recorder):
         title: str = "nanospan report",
         baseline: Baseline | None = None,
     ) -> None:
-        """Write a report on every operation: a single HTML page that loads nothing else.
+        """Write a report on every operation as one self-contained HTML page.
 
         With a baseline, the report includes a comparison of each operation. See
         :func:`nanospan.export.report.write_report`.
@@ -161,10 +163,10 @@ class PerformanceMonitor(Recorder):
         try:
             self.alerts.load(path)
         except Exception as exc:  # noqa: BLE001 - a broken file must not break the program
-            # The message has the place of the fault and no secrets; a traceback would add nothing.
+            # The message locates the fault and contains no secrets; a traceback would add nothing.
             logger.error("NANOSPAN_ALERTS: no alerts are loaded: %s", exc)  # noqa: TRY400
 
 
 def get_performance_monitor() -> PerformanceMonitor:
-    """Return the process-wide monitor, which the first call creates; from any thread."""
+    """Return the process-wide monitor, creating it on the first call. Thread-safe."""
     return process_recorder()  # type: ignore[return-value]  # made by `wiring`

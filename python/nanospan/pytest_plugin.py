@@ -1,4 +1,4 @@
-"""The pytest fixture ``perf_budget``, which imports the rest of nanospan only when it is used."""
+"""The pytest fixture ``perf_budget``, which imports the rest of nanospan only when used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def perf_budget(request: pytest.FixtureRequest) -> PerfBudget:
-    """Fail the test if an operation exceeds its budget in a block.
+    """Return a context manager that fails the test if an operation exceeds its budget.
 
     ```python
     def test_search(perf_budget):
@@ -30,8 +30,8 @@ def perf_budget(request: pytest.FixtureRequest) -> PerfBudget:
                 search(question)  # records the operation "search"
     ```
 
-    The samples of the operation that the process's monitor records during the block are checked; if
-    there are none, the duration of the block as a whole. Paths of baseline files are relative to
+    The samples of the operation that the process-wide monitor records during the block are checked;
+    if there are none, the duration of the whole block is. Paths of baseline files are relative to
     pytest's root folder; ``pytest --perf-update`` writes the files.
     """
     from nanospan.regression.budget import PerfBudget  # noqa: PLC0415 - unused costs nothing

@@ -1,4 +1,4 @@
-"""The recorder: the native core with callbacks and sources, and the process-wide instance."""
+"""The recorder, which adds callbacks and sources to the native core, and its shared instance."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ DEFAULT_THRESHOLDS = {
     "buffer_flush": 0.050,
     "service_access": 0.010,
 }
-"""Default thresholds in seconds: a longer sample of these operations is a violation."""
+"""Default thresholds in seconds; a sample longer than its operation's is a violation."""
 
 
 class Recorder(_core.Monitor):
     """Records how long operations take, and computes their statistics.
 
-    :class:`nanospan.PerformanceMonitor` derives from it and documents its arguments.
+    :class:`nanospan.PerformanceMonitor` derives from this class and documents its arguments.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class Recorder(_core.Monitor):
             self.set_threshold(operation, seconds)
 
     def get_all_stats(self) -> dict[str, PerformanceStats]:
-        """Return the statistics of every operation that has samples, by name."""
+        """Return the statistics of every operation that has samples, keyed by name."""
         every = {operation: self.get_stats(operation) for operation in self._names()}
         return {operation: stats for operation, stats in every.items() if stats is not None}
 
     def add_alert_callback(self, callback: AlertCallback) -> None:
         """Call ``callback("threshold_violation", metric)`` for every violation from now on.
 
-        It runs on the recording thread, before the record call or the span's exit returns. An
-        exception from it is logged, and the other callbacks still run.
+        The callback runs on the recording thread, before the record call or the span's exit
+        returns. An exception that it raises is logged, and the other callbacks still run.
 
         Raises:
             TypeError: If ``callback`` is not callable.
@@ -67,7 +67,7 @@ class Recorder(_core.Monitor):
         self._events.add(callback)
 
     def remove_alert_callback(self, callback: AlertCallback) -> None:
-        """Undo one :meth:`add_alert_callback`; unknown callbacks are ignored."""
+        """Undo one :meth:`add_alert_callback` of ``callback``; an unknown callback is ignored."""
         self._events.remove(callback)
 
     def durations(self, operation: str) -> array[float]:
@@ -75,7 +75,7 @@ class Recorder(_core.Monitor):
         return array("d", (sample[0] for sample in self._samples(operation)))
 
     def export_metrics(self, operation: str | None = None) -> dict[str, list[dict[str, Any]]]:
-        """Return the window's samples as plain dicts, oldest first, by operation.
+        """Return the samples in the windows as plain dicts, oldest first, keyed by operation.
 
         Args:
             operation: The only operation to return, or None for all; an unknown name gives ``{}``.
@@ -101,11 +101,11 @@ class Recorder(_core.Monitor):
         return {name: samples for name, samples in exported.items() if samples}
 
     def add_source(self, source: MeasurementSource) -> None:
-        """Add a source of :meth:`measurements`; adding one again changes nothing.
+        """Add a source for :meth:`measurements`; adding the same source twice has no effect.
 
         Args:
             source: Called without arguments on any thread that exports. It must return its
-                measurements quickly, without waiting for anything.
+                measurements quickly, without blocking.
 
         Raises:
             TypeError: If ``source`` is not callable.
@@ -117,7 +117,7 @@ class Recorder(_core.Monitor):
                 self._sources = (*self._sources, source)
 
     def remove_source(self, source: MeasurementSource) -> None:
-        """Undo :meth:`add_source`; an unknown source is ignored."""
+        """Remove a source added by :meth:`add_source`; an unknown source is ignored."""
         with self._sources_lock:
             self._sources = tuple(known for known in self._sources if known != source)
 
@@ -132,7 +132,7 @@ class Recorder(_core.Monitor):
         return measurements
 
     def _became_process_recorder(self) -> None:
-        """Prepare to be the recorder of the process; called once, without a lock held."""
+        """Set up the process-wide recorder; called once, without a lock held."""
 
     def __repr__(self) -> str:
         state = "enabled" if self.enabled else "disabled"
@@ -140,14 +140,15 @@ class Recorder(_core.Monitor):
 
 
 class _Events:
-    """Receives the native core's events: violations, which go to the callbacks, and overflows.
+    """Handles the native core's events: passes violations to the callbacks, and logs overflows.
 
-    It does not refer to the monitor, so that a monitor without cyclic callbacks is freed at once.
+    It holds no reference to the monitor, so a monitor whose callbacks do not refer back to it is
+    freed without the garbage collector.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # Replaced, never mutated, so that a callback may add and remove callbacks.
+        # Replaced rather than mutated, so that a callback may add and remove callbacks.
         self._callbacks: tuple[AlertCallback, ...] = ()
 
     def add(self, callback: AlertCallback) -> None:
@@ -171,7 +172,7 @@ class _Events:
     ) -> None:
         for callback in self._callbacks:
             try:
-                # Each callback gets its own metric, so that its changes do not reach the others.
+                # Each callback gets its own metric, so that its changes do not affect the others.
                 metric = PerformanceMetric(
                     operation, duration, timestamp, success, dict(metadata or {})
                 )
@@ -193,7 +194,7 @@ class _Events:
 
 
 creation = threading.Lock()
-"""Held while a singleton is created: the process-wide recorder, a monitor's alerts."""
+"""The lock held while the process-wide recorder or a monitor's alerts are created."""
 
 # If another thread held the lock during a fork, the child could never acquire it.
 os.register_at_fork(
@@ -212,7 +213,7 @@ def make_process_recorder_by(make: Callable[[], Recorder]) -> None:
 
 
 def process_recorder() -> Recorder:
-    """Return the process-wide recorder, which the first call creates; from any thread.
+    """Return the process-wide recorder, creating it on the first call. Thread-safe.
 
     It is the :class:`nanospan.PerformanceMonitor` that ``nanospan.get_performance_monitor()``
     returns.

@@ -1,4 +1,4 @@
-"""Decorate functions of every kind, so that each execution is recorded as a span."""
+"""Decorate functions of any kind so that each execution is recorded as a span."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def track_performance(
     """Decorate a function so that the process-wide monitor records each of its executions.
 
     Coroutine functions, generators and async generators are timed from their first step to their
-    end; methods, class methods and static methods work in either order of decorators. Name,
-    signature and docstring are kept. The monitor is looked up when the function is called.
+    end. Class methods and static methods may be decorated before or after ``@classmethod`` or
+    ``@staticmethod``. Name, signature and docstring are kept. The monitor is looked up when the
+    function is called.
 
     ```python
     @track_performance("load_user", {"source": "db"})
@@ -35,8 +36,8 @@ def track_performance(
         metadata: Metadata to attach to every sample.
 
     Raises:
-        TypeError: If ``operation`` is not a str, ``metadata`` not a mapping, or (when applied) the
-            decorated object not callable.
+        TypeError: If ``operation`` is not a str, ``metadata`` is not a mapping, or (when applied)
+            the decorated object is not callable.
         ValueError: If ``operation`` is empty.
     """
     operation_ref = _core.OperationRef(operation, metadata)
@@ -48,7 +49,7 @@ def track_performance(
 
 
 def decorate(function: F, operation_ref: OperationRef) -> F:
-    """Return ``function`` with each execution recorded.
+    """Wrap ``function`` so that each execution is recorded.
 
     Functions and coroutine functions get a native wrapper. Generators are wrapped by a generator
     of the same type that contains a span.
@@ -86,7 +87,7 @@ def decorate(function: F, operation_ref: OperationRef) -> F:
 
 
 def _is(kind: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
-    """Return whether ``function``, or the ``__call__`` of a callable object, is of a kind."""
+    """Return whether ``kind`` holds for ``function`` or for a callable object's ``__call__``."""
     return kind(function) or (
         not isinstance(function, type) and kind(getattr(type(function), "__call__", None))  # noqa: B004
     )
@@ -122,7 +123,7 @@ def _async_generator_function(
                         value = await step
                     except StopAsyncIteration:
                         return
-                    # This is what `yield from` does, which async generators do not have.
+                    # Emulates `yield from`, which async generators do not support.
                     try:
                         sent = yield value
                     except GeneratorExit:

@@ -1,4 +1,4 @@
-"""Hand lower layers what they need from upper ones, once, when the package is imported."""
+"""Inject what lower layers need from upper ones, once, when the package is imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nanospan.values.comparisons import Alarm, ChangePoint, Comparison, QuantileChange
 
 
-# The modules of these are imported when they are needed, which keeps `import nanospan` short.
+# These import their modules only when called, which keeps `import nanospan` fast.
 
 
 def _comparison(*fields: Any) -> Comparison:

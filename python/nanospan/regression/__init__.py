@@ -1,4 +1,4 @@
-"""Decides whether durations changed: verdicts on pairs of samples, histories and streams."""
+"""Detect changes in durations: between two samples, within a history, or in a live stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Budgets for the duration of operations in tests; see ``nanospan.pytest_plugin``."""
+"""Enforce duration budgets for operations in tests; see ``nanospan.pytest_plugin``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class BudgetExceededError(AssertionError):
-    """An operation exceeded its budget; the text says by how much."""
+    """Raised when an operation exceeds its budget; the message states by how much."""
 
 
 class PerfBudget:
     """The value of the fixture ``perf_budget``: call it to run a block under a budget.
 
     Args:
-        root: The folder to which relative paths of baseline files refer.
+        root: The folder against which relative paths of baseline files are resolved.
         update: Whether to rewrite baseline files instead of comparing with them.
     """
 
@@ -51,11 +51,12 @@ class PerfBudget:
         baseline: str | os.PathLike[str] | Baseline | None = None,
         max_increase: float | None = None,
     ) -> Iterator[None]:
-        """Check the samples that the process's monitor records of an operation during a block.
+        """Check the samples of an operation that the process-wide monitor records during the block.
 
-        All samples that are recorded under the operation's name during the block are checked,
-        whatever thread or task records them; if the monitor's window cannot hold them all, the
-        latest. If there are none, the whole block counts as one execution, which is recorded.
+        All samples recorded under the operation's name during the block are checked, regardless of
+        which thread or task records them. If they do not all fit into the monitor's window, only
+        the most recent ones are checked. If there are none, the whole block is timed and recorded
+        as one execution.
 
         Nothing is checked if the block raises an exception.
 
@@ -70,12 +71,13 @@ class PerfBudget:
             baseline: A baseline to compare with, or the path of its file; see
                 :func:`nanospan.regression.compare`. When baselines are updated, the operation is
                 written to that file.
-            max_increase: The tolerated increase of the median over the baseline, as a share: 0.1,
-                the default, is 10 %. Requires a baseline. Tails may always increase by a tenth.
+            max_increase: The tolerated increase of the median over the baseline's, as a fraction:
+                0.1, the default, is 10 %. Requires a baseline. Tails may always increase by at
+                least 10 %.
 
         Raises:
             BudgetExceededError: (an ``AssertionError``) After the block, if a limit is exceeded,
-                the operation regressed, or there are too few independent samples to tell.
+                the operation has regressed, or there are too few independent samples to judge.
             ValueError: Before the block, if neither a limit nor a baseline is given, a limit is not
                 a positive number, or the baseline cannot be used.
             OSError: If the baseline's file cannot be read or written.
@@ -126,18 +128,18 @@ def _load(file: Path) -> Baseline:
 
 
 class _Block:
-    """Finds the samples that an operation records from now on."""
+    """Collects the samples that an operation records from the creation of this object on."""
 
     def __init__(self, operation: str) -> None:
         self.operation = operation
         self._monitor = process_recorder()
         self._handle = self._monitor.operation(operation)
         self._count_before = self._handle.snapshot().count
-        self._is_whole = False  # whether the block as a whole is the only sample
+        self._is_whole = False  # whether the whole block is the only sample
         self._begin = time.perf_counter()
 
     def samples(self) -> array[float]:
-        """Return the durations recorded since the beginning, or if none, the time since then."""
+        """Return the durations recorded in the block, or if there are none, the block's own."""
         elapsed = time.perf_counter() - self._begin
         now = self._handle.snapshot().count
         # A lower count means that the operation was cleared, so that all its samples are new.
@@ -149,7 +151,7 @@ class _Block:
         return array("d", [elapsed])
 
     def description(self, count: int) -> str:
-        """Return a phrase that says what was checked."""
+        """Return a phrase that describes the samples that were checked."""
         if self._is_whole:
             return f"the whole block, because nothing in it recorded {self.operation!r}"
         return f"{counted(count)} recorded in the block"
@@ -182,7 +184,7 @@ def _exceeded_limits(limits: dict[str, float], samples: array[float]) -> Iterato
 def _regressions(
     operation: str, baseline: Baseline, samples: array[float], max_increase: float
 ) -> Iterator[str]:
-    """Yield a line if the samples regressed from the baseline, or are too few to tell."""
+    """Yield a line if the samples have regressed from the baseline or are too few to judge."""
     comparison = compare(
         baseline.operations[operation].samples,
         samples,

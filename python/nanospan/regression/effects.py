@@ -1,4 +1,4 @@
-"""The default settings of verdicts: how large a change must be, and how often one may be wrong.
+"""Default settings for verdicts: how large a change must be, and how many may be false.
 
 ``benches/regression.py`` measures how good the verdicts are; the results ("the measurements" below)
 are in ``docs/regression-method.md`` under "How often it is right". The compiled functions and
@@ -10,73 +10,82 @@ from __future__ import annotations
 from nanospan import _core
 
 FDR = _core.FALSE_DISCOVERY_RATE
-"""The expected share of false positives among the reported changes of many operations.
+"""The expected share of false positives among the changes reported for many operations.
 
-Five per cent is the convention. The rows "200 operations" of the measurements keep to it.
+Five per cent is the usual choice. The rows "200 operations" of the measurements stay within it.
 """
 
 ALERT_FDR = 0.001
-"""The same share for an alert rule, which compares every 30 seconds.
+"""The expected share of false positives for an alert rule, which compares every 30 seconds.
 
 At 0.05 a rule would soon raise a false alarm, since it gets 2,880 chances a day. How many false
 alarms 0.001 leaves was not measured; consecutive windows overlap, so it cannot be derived.
 """
 
 ALPHA = _core.ALPHA
-"""The probability of reporting a change of one operation where nothing differs.
+"""The probability of reporting a change in a single operation when nothing has changed.
 
-The rows "false positives" of the measurements hold the share actually found.
+The rows "false positives" of the measurements give the rate actually observed.
 """
 
 MIN_EFFECT = _core.MIN_EFFECT
-"""The least change of the median that counts, as a share of it.
+"""The smallest change in the median to treat as significant, as a fraction of the median.
 
-Smaller differences can be significant in large samples without mattering to anyone.
+Smaller differences can be statistically significant in large samples without mattering in practice.
 """
 
 TAIL_MIN_EFFECT = _core.TAIL_MIN_EFFECT
-"""The least change of a tail quantile that counts, as a share of it: tails vary more."""
+"""The smallest change in a tail quantile to treat as significant, as a fraction of the quantile.
+
+It is larger than ``MIN_EFFECT`` because tails vary more.
+"""
 
 BUDGET_MAX_INCREASE = 0.10
-"""The increase over a baseline that a budget in a test tolerates, as a share."""
+"""The increase over a baseline that a test's budget tolerates, as a fraction of the baseline."""
 
 PENALTY = 3.0
-"""How much a further change of a history must explain to be reported; higher reports fewer.
+"""The penalty for each additional change point in a history; a higher one reports fewer changes.
 
-The rows "history" of the measurements hold the changes found and the false ones.
+The rows "history" of the measurements give the true and the false changes found.
 """
 
 MIN_SIZE = 3
-"""The fewest values between two changes of a history.
+"""The minimum number of values between two changes in a history.
 
-Fewer could not tell a new level from an outlier.
+With fewer values, a new level could not be distinguished from an outlier.
 """
 
 DETECTOR_WARMUP = 400
-"""The number of samples from which an online detector learns the level.
+"""The number of samples from which an online detector learns the initial level.
 
-The standard error of the level is tolerated on top of ``DETECTOR_K``, so a shorter warm-up would
-hide small changes until more samples have made the level surer.
+The detector tolerates the standard error of the level in addition to ``DETECTOR_K``, so a shorter
+warm-up would hide small changes until more samples have made its estimate of the level precise.
 """
 
 DETECTOR_BATCH = 10
 """The number of samples that an online detector averages into one step."""
 
 DETECTOR_K = 0.3
-"""The deviation that an online detector always tolerates, in long-run standard deviations."""
+"""The deviation that an online detector always tolerates.
+
+The unit is the long-run standard deviation of a batch's mean.
+"""
 
 DETECTOR_H = 13.0
-"""The sum of deviations beyond ``DETECTOR_K`` that raises an alarm, in the same units.
+"""The sum of deviations beyond ``DETECTOR_K`` that raises an alarm, in the unit of ``DETECTOR_K``.
 
-Together with a ``DETECTOR_K`` of 0.3 this is a long memory: it finds small changes that shorter
-ones never see, with fewer false alarms, but reports a large change a few batches later. The rows
-"online" of the measurements hold the false alarms and the changes found.
+Combined with a ``DETECTOR_K`` of 0.3, this gives the detector a long memory: it finds small changes
+that a shorter memory would miss and raises fewer false alarms, but reports a large change a few
+batches later. The rows "online" of the measurements give the false alarms and the changes found.
 """
 
 
 def tail_min_effect_beside(min_effect: float) -> float:
-    """Return the least change of a tail quantile that counts beside ``min_effect`` for the median.
+    """Return the smallest tail-quantile change to treat as significant, given ``min_effect``.
 
-    Tolerating 50 % in the median implies as much in the tail.
+    A threshold of 50 % for the median, for example, implies at least 50 % for the tail.
+
+    Args:
+        min_effect: The smallest significant change in the median, as a fraction of the median.
     """
     return max(min_effect, TAIL_MIN_EFFECT)

@@ -1,4 +1,4 @@
-"""Verdicts on the samples that a recorder holds now."""
+"""Compare the samples that a recorder currently holds with earlier ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nanospan.values.statistics import PerformanceStats
 
 MEAN_FACTOR = 1.2
-"""A mean that exceeds its baseline's by more than this factor is reported, as in MemFuse 0.3.1."""
+"""A mean of more than this multiple of its baseline's is reported, as in MemFuse 0.3.1."""
 
 
 def mean_regressions(
@@ -59,9 +59,10 @@ def compare_windows(
         recorder: Holds the current samples.
         baseline: The samples to compare with.
         fdr: The expected share of false positives among the reported changes, between 0 and 1.
-        min_effect: The least change of the median that counts, as a share of it.
-        tail_min_effect: The least change of a tail quantile that counts, as a share of it; by
-            default 0.10 or ``min_effect``, whichever is greater.
+        min_effect: The smallest change in the median to treat as significant, as a fraction of the
+            median.
+        tail_min_effect: The smallest change in a tail quantile to treat as significant, as a
+            fraction of the quantile; by default 0.10 or ``min_effect``, whichever is larger.
 
     Returns:
         A comparison for each operation of the baseline for which the recorder holds samples.

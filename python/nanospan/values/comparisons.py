@@ -1,4 +1,4 @@
-"""The results of comparisons: verdicts, change points and alarms."""
+"""Results of the regression analysis: comparisons, change points and alarms."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ Verdict: TypeAlias = Literal["regressed", "improved", "unchanged", "insufficient
 
 
 class QuantileChange(NamedTuple):
-    """The change of a tail quantile.
+    """The change in a tail quantile between a baseline and the current values.
 
     Attributes:
-        change: The current value as a multiple of the baseline's: 2.0 means doubled.
-        p_value: The probability of a change at least this large if nothing differs, 0 to 1.
+        change: The current quantile divided by the baseline's: 2.0 means that it doubled.
+        p_value: The probability of a change at least this large if the two distributions are
+            equal, from 0 to 1.
     """
 
     change: float
@@ -29,16 +30,18 @@ class Comparison:
         verdict: ``"regressed"`` or ``"improved"`` for a difference that is both significant and
             large enough to matter, ``"unchanged"`` otherwise; ``"insufficient"`` if there are too
             few independent values for any difference to be significant.
-        p_value: The probability of a difference at least as clear as the clearest one, in the bulk
-            of the values or in their tails, if nothing differs; 0 to 1.
-        shift: The typical current value as a multiple of the baseline's: 1.2 is 20 % slower. NaN
-            if either side has no values.
-        shift_ci: The interval that contains the true shift with probability ``1 - alpha``.
-        quantiles: The changes of the quantiles 0.9, 0.95 and 0.99 for which there are enough
-            values.
-        effective_n: The number of independent values that the less informative side is worth. It
-            is lower than the number of values if neighbours resemble one another.
-        counts: The number of values of the baseline and of the current side.
+        p_value: The p-value of the clearest difference, in the bulk of the values or in their
+            tails: the probability, from 0 to 1, of one at least as clear if the two distributions
+            are equal.
+        shift: The typical current value divided by the baseline's: 1.2 means 20 % slower. NaN if
+            either side has no values.
+        shift_ci: The lower and upper bounds of the confidence interval of ``shift``, which
+            contains the true shift with probability ``1 - alpha``.
+        quantiles: The changes in the quantiles 0.9, 0.95 and 0.99, keyed by quantile. Quantiles
+            for which there are too few values are absent.
+        effective_n: The effective sample size of the less informative side, in independent values.
+            It is smaller than the number of values if consecutive values are correlated.
+        counts: The numbers of values in the baseline and on the current side.
     """
 
     verdict: Verdict
@@ -51,13 +54,13 @@ class Comparison:
 
     @property
     def confidence(self) -> float:
-        """The confidence that something differs: ``1 - p_value``."""
+        """The confidence that the two sides differ: ``1 - p_value``."""
         return 1.0 - self.p_value
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison as JSON values.
+        """Return the comparison as a JSON-serialisable dict.
 
-        Quantiles have keys such as ``"0.99"``; NaN and infinity become None.
+        The keys of ``quantiles`` become strings such as ``"0.99"``; NaN and infinity become None.
         """
         low, high = self.shift_ci
         return {
@@ -87,15 +90,16 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """A change of the level in a history.
+    """A point in a history of values at which their level changes.
 
     Attributes:
-        index: The index of the first value at the new level, from 0.
-        before: The median since the previous change point.
-        after: The median from here to the next change point.
-        ratio: The level after as a multiple of the level before.
-        ci: The interval that contains the true ratio with probability 0.99.
-        p_value: The probability of a difference at least this large if nothing changed, 0 to 1.
+        index: The zero-based index of the first value at the new level.
+        before: The median of the values between the previous change point and this one.
+        after: The median of the values from this change point to the next.
+        ratio: The new level divided by the old level.
+        ci: The lower and upper bounds of the 99 % confidence interval of ``ratio``.
+        p_value: The probability of a difference at least this large if the level did not change,
+            from 0 to 1.
     """
 
     index: int
@@ -106,7 +110,7 @@ class ChangePoint:
     p_value: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the change point as JSON values, NaN and infinity as None."""
+        """Return the change point as a JSON-serialisable dict; NaN and infinity become None."""
         low, high = self.ci
         return {
             **asdict(self),
@@ -117,14 +121,15 @@ class ChangePoint:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A change that a detector noticed.
+    """A change of level that an online detector has found in a stream of values.
 
     Attributes:
-        index: The index of the value that raised the alarm, from 0 for the detector's first.
-        since: The approximate start of the change: the first value of the run that raised it.
+        index: The zero-based index, in the detector's stream, of the value that raised the alarm.
+        since: The index at which the change began, approximately: that of the first value in the
+            run of deviating values that raised the alarm.
         before: The level that the detector had learned, in the unit of the values.
-        after: The level since the change began.
-        ratio: The level after as a multiple of the level before: over 1 is slower.
+        after: The level since the change began, in the same unit.
+        ratio: The new level divided by the old level; above 1 means slower.
     """
 
     index: int
@@ -134,7 +139,7 @@ class Alarm:
     ratio: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the alarm as JSON values, NaN and infinity as None."""
+        """Return the alarm as a JSON-serialisable dict; NaN and infinity become None."""
         return {**asdict(self), "ratio": _finite(self.ratio)}
 
 
