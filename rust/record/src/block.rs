@@ -1,7 +1,8 @@
-//! One operation's whole state as one block of atomic words: header, ring, a histogram for each outcome.
+//! One operation's entire state, stored as one block of atomic words: a header, the ring, and one histogram per
+//! outcome.
 //!
-//! The block holds no pointer, so it may be mapped anywhere. Zeroed memory is the valid empty block, so creating one
-//! writes nothing: fields that do not start at zero (the minimum, thresholds) are stored inverted.
+//! The block contains no pointers, so it can be mapped at any address. Zeroed memory is a valid empty block, so
+//! creating one writes nothing; fields whose initial value is not zero (minima and thresholds) are stored inverted.
 
 use std::ops::Range;
 
@@ -32,14 +33,14 @@ const VIOLATIONS: usize = 18;
 const THRESHOLD_INVERTED: usize = 19; // !bits of the threshold in seconds
 const HEADER_WORDS: usize = 24; // whole cache lines
 
-// The sums of one outcome.
+// The layout of one outcome's sums.
 const SUM_LOW: usize = 0; // nanoseconds, low and high half
 const SUM_HIGH: usize = 1;
 const MAX: usize = 2; // nanoseconds
 const MIN_INVERTED: usize = 3; // !nanoseconds
 const SUM_WORDS: usize = 4;
 
-/// The offset of the sums of `outcome` in the header.
+/// Returns the offset in the header of the sums for `outcome`.
 #[inline(always)]
 const fn sums_of(outcome: Outcome) -> usize {
     match outcome {
@@ -49,20 +50,20 @@ const fn sums_of(outcome: Outcome) -> usize {
     }
 }
 
-/// Counts since start or the last clear that the histogram does not hold.
+/// Counts since start or the last clear, kept outside the histograms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
-    /// Samples.
+    /// Number of samples.
     pub count: u64,
-    /// Samples with outcome [`Outcome::Error`].
+    /// Number of samples with outcome [`Outcome::Error`].
     pub errors: u64,
-    /// Samples with outcome [`Outcome::Cancelled`].
+    /// Number of samples with outcome [`Outcome::Cancelled`].
     pub cancelled: u64,
-    /// Samples over the threshold in force when they were recorded.
+    /// Number of samples that exceeded the threshold in force when they were recorded.
     pub violations: u64,
 }
 
-/// The state of one operation. All methods may be called from any number of threads at once.
+/// The state of one operation. All methods may be called from any number of threads concurrently.
 #[derive(Debug)]
 pub struct Block {
     memory: Memory,
@@ -71,12 +72,12 @@ pub struct Block {
 }
 
 impl Block {
-    /// An empty block whose window is `window` samples.
+    /// Creates an empty block with a window of `window` samples.
     ///
     /// # Errors
     ///
-    /// [`Error::Window`] if `window` is not between 1 and [`MAX_WINDOW`], [`Error::OutOfMemory`] if
-    /// the operating system gives no memory.
+    /// [`Error::Window`] if `window` is not between 1 and [`MAX_WINDOW`], [`Error::OutOfMemory`] if the operating
+    /// system cannot provide the memory.
     pub fn new(window: usize) -> Result<Self, Error> {
         if window == 0 || window > MAX_WINDOW {
             return Err(Error::Window {
@@ -91,19 +92,19 @@ impl Block {
         })
     }
 
-    /// Words that a block with a window of `window` samples takes.
+    /// Returns the number of words that a block with a window of `window` samples occupies.
     #[must_use]
     pub const fn words(window: usize) -> usize {
         HEADER_WORDS + SLOT_WORDS * Ring::capacity_for(window) + OUTCOMES.len() * Recorder::WORDS
     }
 
-    /// The length of the window, in samples.
+    /// Returns the length of the window, in samples.
     #[must_use]
     pub fn window(&self) -> u64 {
         self.window
     }
 
-    /// Header and, behind it, the ring and the histograms.
+    /// Splits the block into its header and the words after it, which hold the ring and the histograms.
     #[inline(always)]
     fn parts(&self) -> (&[Word; HEADER_WORDS], &[Word]) {
         self.memory
@@ -117,7 +118,7 @@ impl Block {
         &self.parts().0[word]
     }
 
-    /// Reads a header word. Relaxed: every field stands for itself.
+    /// Reads a header word. Relaxed: each field is read independently of the others.
     #[inline]
     fn load_relaxed(&self, word: usize) -> u64 {
         self.header(word).load_relaxed()
@@ -133,24 +134,24 @@ impl Block {
         Recorder::new(&self.parts().1[self.recorder_at(outcome)..])
     }
 
-    /// The offset of the histogram of `outcome` behind the header.
+    /// Returns the offset, counted from the end of the header, of the histogram for `outcome`.
     #[inline(always)]
     fn recorder_at(&self, outcome: Outcome) -> usize {
         (SLOT_WORDS << self.capacity_log2) + outcome as usize * Recorder::WORDS
     }
 
-    /// Claims the next ticket, which counts the sample; [`record`](Self::record) must follow.
+    /// Claims the next ticket, which also counts the sample. The caller must then call [`record`](Self::record).
     #[inline(always)]
     pub fn claim(&self, writers: Writers) -> u64 {
-        // Relaxed: tickets only have to differ; each slot shows by itself whether it is whole (see `ring`).
+        // Relaxed: tickets only need to be unique; a slot alone shows whether its sample is complete (see `ring`).
         writers.add_relaxed(self.header(HEAD), 1)
     }
 
-    /// Records `sample` under a claimed ticket. Returns true if it was over the threshold.
-    // Inlined wherever it is called, so that branches disappear where the caller knows the sample's unit or outcome.
+    /// Records `sample` under a claimed ticket. Returns true if its duration exceeded the threshold.
+    // Always inlined, so that branches on the sample's unit or outcome disappear where the caller knows them.
     #[inline(always)]
     pub fn record(&self, ticket: u64, sample: Sample, writers: Writers) -> bool {
-        // Once for all stores: the compiler cannot prove that a store leaves the slice's pointer unchanged.
+        // Split only once: the compiler cannot prove that a store leaves the slice's pointer unchanged.
         let (header, rest) = self.parts();
         let add = |word: usize, amount| writers.add_relaxed(&header[word], amount);
         let ns = sample.duration.nanos();
@@ -168,7 +169,8 @@ impl Block {
             Outcome::Error => _ = add(ERRORS, 1),
             Outcome::Cancelled => _ = add(CANCELLATIONS, 1),
         }
-        // A caller's seconds may lie over the threshold by less than a nanosecond.
+        // Seconds given by the caller may exceed the threshold by less than a nanosecond, so they are compared as
+        // seconds.
         let over = match sample.duration {
             Measured::Nanos(ns) => ns > !header[LIMIT_INVERTED].load_relaxed(),
             Measured::Seconds(seconds) => self.threshold().is_some_and(|limit| seconds > limit),
@@ -179,7 +181,7 @@ impl Block {
         over
     }
 
-    /// The threshold.
+    /// Returns the threshold, if one is set.
     #[inline]
     #[must_use]
     pub fn threshold(&self) -> Option<Seconds> {
@@ -189,19 +191,20 @@ impl Block {
         }
     }
 
-    /// Sets the threshold, or removes it.
+    /// Sets the threshold; `None` removes it.
     pub fn set_threshold(&self, threshold: Option<Seconds>) {
         let (limit, bits) = threshold.map_or((0, 0), |threshold| {
             // `+ 0.0` turns -0.0, which is a valid threshold, into plain zero.
             let seconds = threshold.get() + 0.0;
             (!limit_ns(seconds), !seconds.to_bits())
         });
-        // Relaxed: a record that sees one of the two late only uses the threshold before.
+        // Relaxed: a record that sees one of the two stores late merely uses the previous threshold.
         self.header(LIMIT_INVERTED).store_relaxed(limit);
         self.header(THRESHOLD_INVERTED).store_relaxed(bits);
     }
 
-    /// The samples of the window, oldest first; `None` for one that is being written or was overtaken.
+    /// Iterates over the window's tickets and samples, oldest first; a sample that is being written or was overtaken by
+    /// a later lap is `None`.
     ///
     /// Samples that finish during the iteration are not included, and may overwrite the oldest.
     pub fn samples(&self) -> impl ExactSizeIterator<Item = (u64, Option<Sample>)> {
@@ -214,7 +217,8 @@ impl Block {
         })
     }
 
-    /// The statistics of [`samples`](Self::samples) without the skipped ones; `None` if no sample is left.
+    /// Computes the statistics of [`samples`](Self::samples), skipping those that are `None`; returns `None` if no
+    /// sample remains.
     #[must_use]
     pub fn summary(&self) -> Option<Summary> {
         let tickets = self.tickets();
@@ -223,13 +227,14 @@ impl Block {
         tally.finish()
     }
 
-    /// The tickets of the window.
+    /// Returns the range of the window's tickets.
     fn tickets(&self) -> Range<u64> {
         let (cleared, head) = (self.load_relaxed(CLEARED), self.load_relaxed(HEAD));
         head - head.saturating_sub(cleared).min(self.window)..head
     }
 
-    /// Counts since start or the last clear. A record in flight may show in some and not yet in others.
+    /// Returns the counts since start or the last clear. A record in flight may be included in some counts and not yet
+    /// in others.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let cleared = self.load_relaxed(CLEARED);
@@ -241,7 +246,7 @@ impl Block {
         }
     }
 
-    /// A copy of the histogram of the samples with `outcome`. It may miss parts of a record in flight.
+    /// Copies the histogram of the samples with `outcome`. The copy may miss parts of a record in flight.
     #[must_use]
     pub fn histogram(&self, outcome: Outcome) -> histogram::Snapshot {
         let sums = sums_of(outcome);
@@ -255,7 +260,7 @@ impl Block {
         if min > max {
             return histogram::Snapshot::default();
         }
-        // Whole octaves, so that the copy reads only what may be in use.
+        // Only the octaves from the minimum to the maximum: no other bucket can be in use.
         let first = octave_start(min);
         let last = octave_start(max) + BUCKETS_PER_OCTAVE;
         histogram::Snapshot::new(
@@ -268,7 +273,7 @@ impl Block {
         )
     }
 
-    /// Forgets every sample; the threshold stays. A record in flight may be forgotten in part.
+    /// Discards all samples but keeps the threshold. A record in flight may be discarded in part.
     pub fn clear(&self) {
         self.header(CLEARED).store_relaxed(self.load_relaxed(HEAD));
         for word in [ERRORS, CANCELLATIONS, VIOLATIONS] {
@@ -283,13 +288,13 @@ impl Block {
     }
 }
 
-/// An index no larger than that of any value in `ns`'s octave.
+/// Returns a bucket index that is not above the index of any value in the octave of `ns`.
 fn octave_start(ns: u64) -> i32 {
     MIN_INDEX + ns.checked_ilog2().unwrap_or(0).cast_signed() * BUCKETS_PER_OCTAVE
 }
 
-/// The longest duration in nanoseconds that is not over `seconds` when both are compared in seconds, as a reader of the
-/// sample would compare them.
+/// Returns the longest duration, in nanoseconds, that does not exceed `seconds` when converted to seconds, which is how
+/// a reader of the sample would compare it.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

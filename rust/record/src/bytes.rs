@@ -1,14 +1,14 @@
-//! The frame and the numbers that snapshots are written with.
+//! The frame and the number encoding that all serialised snapshots use.
 //!
-//! A frame is a magic of three bytes, a version byte, the content, and the CRC-32 (IEEE) of everything before it in
-//! little-endian order. Numbers are varints (LEB128): seven bits a byte, least first, as few bytes as the number
-//! needs, so that a value has exactly one encoding.
+//! A frame consists of a three-byte magic, a version byte, the content, and the little-endian CRC-32 (IEEE) of
+//! everything before it. Numbers are varints (LEB128): seven bits per byte, least significant first, in as few bytes as
+//! possible, so that each value has exactly one encoding.
 
 use crate::error::Damage;
 
 const CHECKSUM_BYTES: usize = 4;
 
-/// What a frame begins with.
+/// A kind of frame, identified by the magic and the version at its start.
 #[derive(Debug)]
 pub struct Kind {
     pub magic: &'static str,
@@ -16,7 +16,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// The start of a frame, which [`seal`] completes.
+    /// Starts a frame with room for `capacity` bytes; [`seal`] completes it.
     pub fn begin(&self, capacity: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(capacity);
         out.extend(self.magic.as_bytes());
@@ -24,7 +24,7 @@ impl Kind {
         out
     }
 
-    /// The content of a frame of this kind.
+    /// Checks that `bytes` are an intact frame of this kind, and returns its content.
     pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<Input<'a>, Damage> {
         let (content, checksum) = bytes
             .split_last_chunk::<CHECKSUM_BYTES>()
@@ -60,13 +60,13 @@ pub fn put(out: &mut Vec<u8>, mut number: u128) {
     out.push(number as u8);
 }
 
-/// Appends `bytes` behind their length.
+/// Appends `bytes`, prefixed with their length.
 pub fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     put(out, bytes.len() as u128);
     out.extend(bytes);
 }
 
-/// The bytes not read yet.
+/// The part of the input that has not been read yet.
 #[derive(Debug)]
 pub struct Input<'a>(&'a [u8]);
 
@@ -77,7 +77,7 @@ impl<'a> Input<'a> {
         Ok(bytes)
     }
 
-    /// What [`put_sized`] wrote.
+    /// Reads a length-prefixed byte string, as written by [`put_sized`].
     pub fn sized(&mut self) -> Result<&'a [u8], Damage> {
         let length = usize::try_from(self.number()?).map_err(|_| Damage::Truncated)?;
         self.bytes(length)
@@ -94,7 +94,7 @@ impl<'a> Input<'a> {
         Ok(byte)
     }
 
-    /// A varint of up to 128 bits.
+    /// Reads a varint of up to 128 bits.
     pub fn wide(&mut self) -> Result<u128, Damage> {
         let mut number = 0;
         for shift in (0..u128::BITS).step_by(7) {
@@ -105,7 +105,7 @@ impl<'a> Input<'a> {
             }
             number |= bits << shift;
             if byte < 0x80 {
-                // A last byte of zero would add nothing.
+                // A final zero byte is redundant, so this is not the shortest encoding.
                 return if byte == 0 && shift > 0 {
                     Err(Damage::Number)
                 } else {
@@ -116,12 +116,12 @@ impl<'a> Input<'a> {
         Err(Damage::Number)
     }
 
-    /// A varint of up to 64 bits.
+    /// Reads a varint of up to 64 bits.
     pub fn number(&mut self) -> Result<u64, Damage> {
         u64::try_from(self.wide()?).map_err(|_| Damage::Number)
     }
 
-    /// Checks that everything was read.
+    /// Checks that all of the input has been read.
     pub fn finish(self) -> Result<(), Damage> {
         match self.0 {
             [] => Ok(()),

@@ -1,16 +1,16 @@
-//! The recording core of nanospan. It knows nothing of Python.
+//! The recording core of nanospan, independent of Python.
 //!
-//! A *sample* is one finished execution of an *operation*. To record it costs a handful of relaxed
-//! atomic operations on three cache lines and never blocks, allocates or fails:
+//! A *sample* is one finished execution of an *operation*. Recording one takes a handful of relaxed atomic operations
+//! on three cache lines and never blocks, allocates or fails:
 //!
 //! 1. [`Clock`] reads the time-stamp counter and scales differences to nanoseconds;
 //! 2. [`Operation`] claims a ticket, which also counts the sample;
 //! 3. the [ring](ring) keeps the exact sample under that ticket (the *window*);
-//! 4. the [histogram](histogram) of its outcome counts it in an exponential bucket.
+//! 4. the [histogram](histogram) for its outcome counts it in an exponential bucket.
 //!
-//! Readers take copies: [`Operation::window`] for exact recent samples, which [`Summary`] condenses,
-//! [`Operation::histogram`] for everything since start, and [`MonitorSnapshot`] for all operations at once.
-//! [`Registry`] finds operations by name and bounds their number.
+//! Readers work on copies: [`Operation::window`] returns the exact recent samples, which [`Summary`] reduces to
+//! statistics; [`Operation::histogram`] covers everything since start; and [`MonitorSnapshot`] covers all operations at
+//! once. [`Registry`] finds operations by name and limits their number.
 
 #![deny(unsafe_code)]
 

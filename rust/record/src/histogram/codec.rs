@@ -1,20 +1,21 @@
-//! A snapshot as bytes, to be kept or sent.
+//! Binary encoding of a histogram snapshot, for storage or transmission.
 //!
 //! ```text
 //! magic       3 bytes   "NSH"
 //! version     1 byte    1
 //! scale       1 byte    two's complement
 //! zeros       varint    values that were exactly 0
-//! buckets     varint    how many buckets are not empty, then for each, by ascending index:
-//!   gap       varint      empty buckets since the one before; the first counts from the least index
+//! buckets     varint    the number of non-empty buckets, then for each, in ascending order of index:
+//!   gap       varint      empty buckets since the previous one; for the first, since the lowest index
 //!   count     varint      at least 1
-//! min, max    varints   nanoseconds; these and the sum are left out where there is no value
+//! min, max    varints   nanoseconds; these and the sum are omitted if there are no values
 //! sum         varint    nanoseconds, up to 128 bits
 //! checksum    4 bytes   CRC-32 (IEEE) of everything before it, little-endian
 //! ```
 //!
-//! The frame and the varints are those of `bytes`, so a snapshot has exactly one encoding. Reading trusts nothing: it
-//! accepts only histograms that could have been recorded, and allocates no more than the number of buckets there can be.
+//! The frame and the varints are defined in `bytes`, so a snapshot has exactly one encoding. Decoding does not trust
+//! its input: it accepts only histograms that could have been recorded, and never allocates more counts than there can
+//! be buckets.
 
 use super::{
     config::{MAX_INDEX, MIN_INDEX, MIN_SCALE, SCALE},
@@ -31,11 +32,11 @@ const KIND: Kind = Kind {
 };
 
 impl Snapshot {
-    /// The snapshot as bytes, which [`from_bytes`](Self::from_bytes) turns back into an equal one.
+    /// Encodes the snapshot; [`from_bytes`](Self::from_bytes) decodes it into an equal one.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = KIND.begin(64 + 4 * self.counts.len());
-        // Between MIN_SCALE and SCALE.
+        // The cast is exact: the scale is between MIN_SCALE and SCALE.
         out.extend((self.scale as i8).to_le_bytes());
         put(&mut out, self.zeros.into());
         put(&mut out, self.buckets().count() as u128);
@@ -53,12 +54,12 @@ impl Snapshot {
         seal(out)
     }
 
-    /// The snapshot that [`to_bytes`](Self::to_bytes) wrote.
+    /// Decodes a snapshot encoded by [`to_bytes`](Self::to_bytes).
     ///
     /// # Errors
     ///
-    /// [`Error::Snapshot`] if the bytes are not a snapshot, were damaged, or hold what could never have been
-    /// recorded.
+    /// [`Error::Snapshot`] if the bytes are not a snapshot, were damaged, or describe a histogram that could never have
+    /// been recorded.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::decode(bytes).map_err(Error::Snapshot)
     }
@@ -105,7 +106,7 @@ fn snapshot(input: &mut Input<'_>) -> Result<Snapshot, Damage> {
     let mut snapshot = Snapshot {
         scale,
         zeros,
-        // 0 where there is no bucket. A slot is below BUCKETS.
+        // 0 if there are no buckets. The cast is exact: a slot is below BUCKETS.
         first: if counts.is_empty() {
             0
         } else {

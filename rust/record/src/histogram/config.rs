@@ -5,19 +5,19 @@
 //! `i` holds every value of `v` seconds with `base^i < v <= base^(i + 1)`. Definition: OpenTelemetry
 //! specification, "Metrics Data Model", section "ExponentialHistogram".
 //!
-//! Values are whole nanoseconds, and so bucket `i` begins over 10^9 * base^i of them. Since 10^9 is not a power of
-//! the base, buckets that began at powers of the base in nanoseconds would match no bucket in seconds, the unit in
-//! which durations leave the process; these begin at powers in seconds, so every export is exact.
+//! Values are whole nanoseconds, so bucket `i` begins above 10^9 * base^i ns. Since 10^9 is not a power of the base,
+//! buckets that began at powers of the base in nanoseconds would match no bucket in seconds, the unit in which
+//! durations are exported; these buckets begin at powers of the base in seconds, so every export is exact.
 //!
-//! Indexing needs no logarithm. A value's leading zeros give its octave. Its leading bits after that
-//! select one of 128 stretches of the octave, each narrower than any bucket, so that at most
-//! one bucket boundary falls into it and a single exact comparison settles the rest.
+//! Indexing needs no logarithm. A value's leading zeros give its octave. Its next seven bits select one of 128
+//! stretches of the octave. Each is narrower than any bucket, so at most one bucket boundary falls into it, and a
+//! single exact comparison determines the bucket.
 
-/// The scale of every recorded histogram: 2^6 buckets an octave.
+/// The scale of every recorded histogram: 2^6 buckets per octave.
 pub const SCALE: i32 = 6;
 
-/// The coarsest scale that histograms are brought to; OpenTelemetry's. One bucket holds everything up to a
-/// second, the other everything over it.
+/// The coarsest scale that a histogram can be reduced to, which is also OpenTelemetry's. One bucket holds everything up
+/// to a second, the other everything above it.
 pub const MIN_SCALE: i32 = -10;
 
 /// Buckets in an octave (a doubling) at [`SCALE`].
@@ -32,16 +32,16 @@ pub const MIN_INDEX: i32 = -1914;
 /// The bucket of `u64::MAX` ns (584 years).
 pub const MAX_INDEX: i32 = MIN_INDEX + 64 * BUCKETS_PER_OCTAVE;
 
-/// How many buckets cover every whole number of nanoseconds from 1 to `u64::MAX`.
+/// Number of buckets that cover every whole number of nanoseconds from 1 to `u64::MAX`.
 pub const BUCKETS: usize = (MAX_INDEX - MIN_INDEX + 1) as usize;
 
 /// The largest error, relative to the true value, of a bucket's [`representative`]:
 /// (base - 1) / (base + 1).
 pub const RELATIVE_ERROR: f64 = 0.005_416_139;
 
-/// Where buckets begin in an octave of nanoseconds, with the value's leading bit shifted to bit 63:
-/// `BOUNDARIES[k]` = floor(2^63 * 10^9 * 2^((k - 1913) / 64)). For whole `m`, `m > floor(x)` and `m > x` are the
-/// same, so comparing with the floor is exact.
+/// The bucket boundaries within an octave of nanoseconds, for values shifted so that their leading bit is bit 63:
+/// `BOUNDARIES[k]` = floor(2^63 * 10^9 * 2^((k - 1913) / 64)). For whole `m`, `m > floor(x)` and `m > x` are
+/// equivalent, so comparing with the floor is exact.
 const BOUNDARIES: [u64; 64] = [
     0x80992abb83a534a2,
     0x81ffa7a9549ca6e3,
@@ -125,7 +125,7 @@ const STRETCHES: [u8; 128] = {
     table
 };
 
-/// The index of the bucket that holds `value`, which must not be 0.
+/// Returns the index at [`SCALE`] of the bucket that holds `value`, in nanoseconds, which must not be 0.
 #[inline]
 #[must_use]
 pub fn index_of(value: u64) -> i32 {
@@ -133,39 +133,40 @@ pub fn index_of(value: u64) -> i32 {
     let zeros = value.leading_zeros();
     let mantissa = value << (zeros & 63);
     let below = STRETCHES[(mantissa >> 56 & 127) as usize];
-    // The stretch holds one more boundary at the most. The mask proves the index to the compiler; where
-    // all 64 boundaries lie below, it compares with BOUNDARIES[0] and must not count it.
+    // The stretch contains at most one further boundary. The mask proves to the compiler that the index is in range; if
+    // all 64 boundaries lie below, `next` is BOUNDARIES[0], which must not be counted again.
     let next = BOUNDARIES[(below & 63) as usize];
     let boundaries_below = i32::from(below) + i32::from(below < 64 && mantissa > next);
     let octave = 63 - zeros.cast_signed();
     MIN_INDEX + octave * BUCKETS_PER_OCTAVE + boundaries_below
 }
 
-/// The lower, exclusive bound of bucket `index` at `scale` in seconds, base^index; its upper, inclusive one is
+/// Returns the exclusive lower bound of bucket `index` at `scale` in seconds, base^index. The inclusive upper bound is
 /// the next bucket's lower bound.
 #[must_use]
 pub fn lower_bound_seconds(index: i32, scale: i32) -> f64 {
     (f64::from(index) * (-f64::from(scale)).exp2()).exp2()
 }
 
-/// [`lower_bound_seconds`] in nanoseconds.
+/// Returns the bound given by [`lower_bound_seconds`], in nanoseconds.
 #[must_use]
 pub fn lower_bound(index: i32, scale: i32) -> f64 {
     lower_bound_seconds(index, scale) * SECOND
 }
 
-/// The value in nanoseconds that stands for bucket `index` at `scale`: the one whose relative error to both
-/// ends of the bucket is the same, 2ab / (a + b).
+/// Returns the value in nanoseconds that represents bucket `index` at `scale`: the one with the same relative error to
+/// both ends of the bucket, 2ab / (a + b).
 #[must_use]
 pub fn representative(index: i32, scale: i32) -> f64 {
     let (low, high) = (lower_bound(index, scale), lower_bound(index + 1, scale));
-    // In this form an infinite `high`, which there is at scale -10, gives 2 * low.
+    // In this form, an infinite `high`, which occurs at scale -10, yields 2 * low.
     2.0 * low / (1.0 + low / high)
 }
 
-/// The largest whole number in the buckets up to `index` at [`SCALE`]: floor(10^9 * base^(index + 1)).
+/// Returns the largest whole number of nanoseconds in the buckets up to `index` at [`SCALE`]: floor(10^9 * base^(index
+/// + 1)).
 ///
-/// Below [`MIN_INDEX`] that is 0, from [`MAX_INDEX`] on `u64::MAX`.
+/// The result is 0 below [`MIN_INDEX`] and `u64::MAX` from [`MAX_INDEX`] on.
 #[must_use]
 pub fn largest_up_to(index: i32) -> u64 {
     if index < MIN_INDEX {
@@ -173,7 +174,7 @@ pub fn largest_up_to(index: i32) -> u64 {
     }
     let boundary = (index - MIN_INDEX).cast_unsigned();
     match boundary / BUCKETS_PER_OCTAVE.cast_unsigned() {
-        // A floor of a floor is the floor of the whole.
+        // Shifting the floored boundary gives the same result as flooring the exact one after scaling.
         octave @ 0..64 => BOUNDARIES[(boundary % 64) as usize] >> (63 - octave),
         _ => u64::MAX,
     }

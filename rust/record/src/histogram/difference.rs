@@ -1,13 +1,14 @@
-//! What was recorded between two snapshots.
+//! The difference between two snapshots of a histogram.
 
 use super::snapshot::Snapshot;
 use crate::error::Error;
 
 impl Snapshot {
-    /// What was recorded since `earlier`, a snapshot of the same histogram; at the coarser of both scales.
+    /// Returns the values recorded since `earlier`, a snapshot of the same histogram, at the coarser of the two scales.
     ///
-    /// Counts and sum are exact, and so is an extreme that was reached since. An extreme that is older than `earlier`
-    /// is replaced by the widest that buckets and sum allow, which lies in the right bucket.
+    /// Counts and sum are exact, as is a minimum or maximum that was reached since. A minimum or maximum that is older
+    /// than `earlier` is replaced by the most extreme value that the buckets and the sum allow, which lies in the
+    /// correct bucket.
     ///
     /// # Errors
     ///
@@ -30,9 +31,9 @@ impl Snapshot {
         Ok(since)
     }
 
-    /// Sets each extreme that is not known to the widest with which values in the buckets can add up to the sum:
-    /// the smallest possible other values leave the most for the maximum, and then the largest possible ones the least
-    /// for the minimum.
+    /// Sets an unknown maximum or minimum to the most extreme value with which the values in the buckets can still add
+    /// up to the sum. The maximum is found by making all other values as small as possible; the minimum, computed
+    /// second, by making all other values as large as possible.
     fn widen(&mut self, min_known: bool, max_known: bool) {
         let last = self.first + self.counts.len().saturating_sub(1) as i32; // at most BUCKETS
         let lowest = if min_known { self.min } else { 0 };
@@ -44,7 +45,7 @@ impl Snapshot {
                 .map(|(i, n)| u128::from(n) * low(self, i))
                 .sum();
             let others = least.saturating_sub(low(self, last));
-            // A number beyond 64 bits is larger than any bucket, and `reconcile` brings it into the last one.
+            // A result beyond 64 bits lies above every bucket; the next line limits it to the last one.
             self.max = u64::try_from(self.sum.saturating_sub(others)).unwrap_or(u64::MAX);
             self.max = self.max.min(*self.values_of(last).end());
         }

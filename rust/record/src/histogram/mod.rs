@@ -1,4 +1,4 @@
-//! Mergeable exponential histograms: [`Recorder`] counts, [`Snapshot`] answers.
+//! Mergeable exponential histograms: [`Recorder`] counts values, [`Snapshot`] answers queries.
 
 mod codec;
 pub mod config;

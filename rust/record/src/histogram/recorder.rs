@@ -1,23 +1,23 @@
-//! Counting into buckets, lock-free.
+//! Lock-free counting of values in histogram buckets.
 
 use super::config::{BUCKETS, MIN_INDEX, index_of};
 use crate::sync::{Word, Writers};
 
-/// The histogram's words inside an operation's block: the count of zeros, then one word per bucket.
+/// A view of the words in an operation's block that hold one histogram: the count of zeros, then one count per bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct Recorder<'a> {
     words: &'a [Word],
 }
 
 impl<'a> Recorder<'a> {
-    /// Words that a histogram takes.
+    /// Number of words that a histogram occupies.
     pub const WORDS: usize = 1 + BUCKETS;
 
-    /// A recorder over `words`, of which it uses the first [`WORDS`](Self::WORDS).
+    /// Creates a recorder over the first [`WORDS`](Self::WORDS) of `words`.
     ///
     /// # Panics
     ///
-    /// If there are fewer.
+    /// If `words` is shorter than that.
     #[must_use]
     pub fn new(words: &'a [Word]) -> Self {
         Self {
@@ -25,7 +25,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Counts one value.
+    /// Counts one value, in nanoseconds.
     #[inline(always)]
     pub fn count(&self, value: u64, writers: Writers) {
         let word = if value == 0 {
@@ -34,17 +34,17 @@ impl<'a> Recorder<'a> {
             // At least 1: `index_of` is at least MIN_INDEX.
             (index_of(value) - MIN_INDEX + 1).cast_unsigned() as usize
         };
-        // Relaxed: each bucket counts for itself and publishes nothing else.
+        // Relaxed: each bucket is an independent counter and publishes nothing else.
         writers.add_relaxed(&self.words[word], 1);
     }
 
-    /// How many zeros were counted.
+    /// Returns how many zeros were counted.
     #[must_use]
     pub fn zeros(&self) -> u64 {
         self.words[0].load_relaxed()
     }
 
-    /// The counts of the buckets from `first` to `last`, both included.
+    /// Returns the counts of the buckets from `first` to `last`, inclusive.
     #[must_use]
     pub fn counts(&self, first: i32, last: i32) -> Vec<u64> {
         debug_assert!(MIN_INDEX <= first && first <= last);
@@ -55,10 +55,10 @@ impl<'a> Recorder<'a> {
             .collect()
     }
 
-    /// Forgets all counts. A value counted meanwhile may or may not be forgotten.
+    /// Resets all counts. A value counted concurrently may or may not be discarded.
     pub fn clear(&self) {
         for word in self.words {
-            // Reading first keeps pages that were never written from being committed.
+            // Reading first avoids committing pages that were never written.
             if word.load_relaxed() != 0 {
                 word.store_relaxed(0);
             }

@@ -1,15 +1,15 @@
-//! A copy of a histogram: quantiles, merging, coarser scales.
+//! A copy of a histogram, with its quantiles, merging and coarsening.
 
 use std::ops::RangeInclusive;
 
 use super::config::{MIN_SCALE, SCALE, largest_up_to, representative};
 use crate::error::Error;
 
-/// A copy of a histogram: values in nanoseconds, in buckets of [seconds](super::config). It is a plain value:
-/// mergeable with any other, whatever process or host it came from.
+/// A copy of a histogram. Values are in nanoseconds; bucket bounds are defined in [seconds](super::config). A snapshot
+/// is a plain value that can be merged with any other, whichever process or host it came from.
 ///
-/// It is consistent in itself: minimum and maximum lie in the first and last bucket, and values in these
-/// buckets can add up to the sum.
+/// It is internally consistent: the minimum and maximum lie in the first and last bucket, and values in the buckets can
+/// add up to the sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub(super) scale: i32, // in [MIN_SCALE, SCALE]
@@ -22,7 +22,7 @@ pub struct Snapshot {
 }
 
 impl Default for Snapshot {
-    /// The histogram of no values.
+    /// Creates an empty histogram.
     fn default() -> Self {
         Self {
             scale: SCALE,
@@ -37,10 +37,11 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot of the buckets from `first` on at [`SCALE`].
+    /// Creates a snapshot at [`SCALE`], where `counts[0]` belongs to bucket `first`; `sum`, `min` and `max` are in
+    /// nanoseconds.
     ///
-    /// Numbers read while values were being recorded may contradict each other. The buckets are trusted; minimum,
-    /// maximum and sum are moved to the nearest values that the buckets allow.
+    /// Numbers read while values were being recorded may contradict each other. The buckets are trusted; the minimum,
+    /// maximum and sum are adjusted to the nearest values that the buckets allow.
     #[must_use]
     pub fn new(zeros: u64, first: i32, counts: Vec<u64>, sum: u128, min: u64, max: u64) -> Self {
         let mut snapshot = Self {
@@ -76,19 +77,19 @@ impl Snapshot {
         self.sum = self.sum.clamp(*sums.start(), *sums.end());
     }
 
-    /// The whole numbers in bucket `index`.
+    /// Returns the whole numbers of nanoseconds that fall into bucket `index`.
     pub(super) fn values_of(&self, index: i32) -> RangeInclusive<u64> {
         let shift = SCALE - self.scale;
         largest_up_to((index << shift) - 1) + 1..=largest_up_to(((index + 1) << shift) - 1)
     }
 
-    /// Whether every bucket that is counted can hold a value.
+    /// Returns true if every non-empty bucket is wide enough to contain a whole number of nanoseconds.
     pub(super) fn is_possible(&self) -> bool {
         self.buckets()
             .all(|(index, _)| !self.values_of(index).is_empty())
     }
 
-    /// The ranges of the minimum and the maximum.
+    /// Returns the ranges in which the minimum and the maximum must lie.
     pub(super) fn possible_extremes(&self) -> (RangeInclusive<u64>, RangeInclusive<u64>) {
         let Some(offset) = self.counts.len().checked_sub(1) else {
             return (0..=0, 0..=0);
@@ -97,16 +98,17 @@ impl Snapshot {
             0 => self.values_of(self.first),
             _ => 0..=0,
         };
-        // There are at most BUCKETS.
+        // The cast is exact: there are at most BUCKETS counts.
         (smallest, self.values_of(self.first + offset as i32))
     }
 
-    /// The sums of values in the counted buckets, between a possible minimum and maximum that both occur. Empty if
-    /// there is one value, but minimum and maximum differ.
+    /// Returns the range of possible sums, given that the values lie in the non-empty buckets, are between the minimum
+    /// and the maximum, and include both. It is empty if there is one value but the minimum and maximum differ.
     pub(super) fn possible_sums(&self) -> RangeInclusive<u128> {
         let wide = u128::from;
         let (mut least, mut most) = (0, 0);
-        // How far the least sum falls short because the maximum must occur; likewise for the minimum.
+        // By how much `least` is too small because the maximum must occur, and `most` too large because the minimum
+        // must.
         let (mut short, mut over) = (0, None);
         for (index, n) in self.buckets() {
             let values = self.values_of(index);
@@ -138,7 +140,7 @@ impl Snapshot {
         };
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.zeros + self.counts.iter().sum::<u64>()
@@ -149,46 +151,46 @@ impl Snapshot {
         counts.copied().try_fold(self.zeros, u64::checked_add)
     }
 
-    /// The values' exact sum in nanoseconds.
+    /// Returns the exact sum of the values, in nanoseconds.
     #[must_use]
     pub fn sum_ns(&self) -> u128 {
         self.sum
     }
 
-    /// The exact smallest value in nanoseconds, if there is one.
+    /// Returns the exact smallest value in nanoseconds; `None` if the histogram is empty.
     #[must_use]
     pub fn min_ns(&self) -> Option<u64> {
         (self.count() > 0).then_some(self.min)
     }
 
-    /// The exact largest value in nanoseconds, if there is one.
+    /// Returns the exact largest value in nanoseconds; `None` if the histogram is empty.
     #[must_use]
     pub fn max_ns(&self) -> Option<u64> {
         (self.count() > 0).then_some(self.max)
     }
 
-    /// The scale: 2^scale buckets an octave.
+    /// Returns the scale: an octave has 2^scale buckets.
     #[must_use]
     pub fn scale(&self) -> i32 {
         self.scale
     }
 
-    /// Values that were exactly 0.
+    /// Returns the number of values that were exactly 0.
     #[must_use]
     pub fn zeros(&self) -> u64 {
         self.zeros
     }
 
-    /// The non-empty buckets as `(index, count)`, ascending.
+    /// Iterates over the non-empty buckets as `(index, count)`, in ascending order of index.
     pub fn buckets(&self) -> impl Iterator<Item = (i32, u64)> {
         (self.first..)
             .zip(self.counts.iter().copied())
             .filter(|&(_, count)| count > 0)
     }
 
-    /// The value in nanoseconds at rank ceil(q * count), within
-    /// [`RELATIVE_ERROR`](super::config::RELATIVE_ERROR) of the true one at scale 6; `None` without
-    /// values.
+    /// Returns the value in nanoseconds at rank ceil(q * count), within
+    /// [`RELATIVE_ERROR`](super::config::RELATIVE_ERROR) of the true value at scale 6; `None` if the histogram is
+    /// empty.
     ///
     /// # Errors
     ///
@@ -220,13 +222,15 @@ impl Snapshot {
             .map(|index| representative(index, self.scale).clamp(self.min as f64, self.max as f64)))
     }
 
-    /// Adds `other`'s values; the result has the coarser of both scales. Associative and commutative.
+    /// Adds the values of `other`; the result has the coarser of the two scales. Merging is associative and
+    /// commutative.
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyValues`] if the result would hold more than `u64::MAX` values; `self` is unchanged.
+    /// [`Error::TooManyValues`] if the result would hold more than `u64::MAX` values; `self` is then unchanged.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
-        // The only sum that can overflow: every other is a part of it, or as many 64-bit values.
+        // No other addition can overflow: every count is part of this total, and `sum` adds up that many 64-bit values
+        // in 128 bits.
         if self.count().checked_add(other.count()).is_none() {
             return Err(Error::TooManyValues);
         }
@@ -255,8 +259,8 @@ impl Snapshot {
         Ok(())
     }
 
-    /// How many values lie in buckets that end at or below `ns`; all of them if `ns` is at least the maximum. Smaller
-    /// values in the same bucket as `ns` are otherwise not counted.
+    /// Returns how many values lie in buckets that end at or below `ns`, or the total count if `ns` is at least the
+    /// maximum. Below the maximum, smaller values that share the bucket of `ns` are not counted.
     #[must_use]
     pub fn count_up_to(&self, ns: u64) -> u64 {
         if ns >= self.max {
@@ -268,9 +272,9 @@ impl Snapshot {
         self.zeros + below.map(|(_, count)| count).sum::<u64>()
     }
 
-    /// The same values in at most `most` non-empty buckets, zeros not counted, by going to the first coarser
-    /// scale that has no more; unchanged if there are not too many. At [`MIN_SCALE`] there are at most two,
-    /// which is the least that can be asked for.
+    /// Returns the same values in at most `most` non-empty buckets (not counting zeros), at the finest scale that
+    /// allows it; unchanged if there are few enough already. At [`MIN_SCALE`] there are at most two, the smallest limit
+    /// that can always be met.
     #[must_use]
     pub fn with_at_most(&self, most: usize) -> Self {
         let buckets_at = |scale: i32| {
@@ -288,10 +292,10 @@ impl Snapshot {
         self.at_scale(scale)
     }
 
-    /// The same values at a coarser scale, by merging neighbours; unchanged if `scale` is not coarser. No scale
-    /// is coarser than [`MIN_SCALE`].
+    /// Returns the same values at a coarser scale, by merging neighbouring buckets; unchanged if `scale` is not
+    /// coarser. A scale below [`MIN_SCALE`] is treated as `MIN_SCALE`.
     ///
-    /// Bucket `i` falls into bucket `i >> 1` one scale down, as OpenTelemetry defines perfect subsetting.
+    /// Bucket `i` becomes part of bucket `i >> 1` at the next coarser scale, as in OpenTelemetry's perfect subsetting.
     #[must_use]
     pub fn at_scale(&self, scale: i32) -> Self {
         let mut coarse = self.clone();

@@ -1,10 +1,10 @@
-//! A monitor's snapshot as bytes.
+//! Binary encoding of a monitor's snapshot.
 //!
 //! ```text
 //! magic        3 bytes   "NSM"
 //! version      1 byte    1
 //! time         8 bytes   f64, little-endian, like every f64 here
-//! operations   varint    how many, then for each:
+//! operations   varint    the number of operations, then for each:
 //!   name         varint      its length in bytes, then the bytes
 //!   created      8 bytes     f64
 //!   violations   varint
@@ -14,7 +14,7 @@
 //! checksum     4 bytes   CRC-32 (IEEE) of everything before it, little-endian
 //! ```
 //!
-//! The frame and the varints are those of `bytes`; the histograms are those of the histogram's codec.
+//! The frame and the varints are defined in `bytes`, the encoding of the histograms in `histogram::codec`.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ use crate::{
     seconds::Seconds,
 };
 
-/// How the bytes begin.
+/// The magic at the start of an encoded monitor snapshot.
 pub const MAGIC: &str = "NSM";
 
 const KIND: Kind = Kind {
@@ -35,7 +35,7 @@ const KIND: Kind = Kind {
 };
 
 impl MonitorSnapshot {
-    /// The snapshot as bytes, which [`from_bytes`](Self::from_bytes) turns back into an equal one.
+    /// Encodes the snapshot; [`from_bytes`](Self::from_bytes) decodes it into an equal one.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = KIND.begin(64);
@@ -58,11 +58,11 @@ impl MonitorSnapshot {
         seal(out)
     }
 
-    /// The snapshot that [`to_bytes`](Self::to_bytes) wrote.
+    /// Decodes a snapshot encoded by [`to_bytes`](Self::to_bytes).
     ///
     /// # Errors
     ///
-    /// [`Error::MonitorSnapshot`] if the bytes are not a snapshot of a monitor, or were damaged.
+    /// [`Error::MonitorSnapshot`] if the bytes are not a monitor snapshot, or were damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         decode(bytes).map_err(Error::MonitorSnapshot)
     }
@@ -95,7 +95,7 @@ fn operation(input: &mut Input<'_>) -> Result<OperationSnapshot, Damage> {
     };
     let mut part = || Snapshot::decode(input.sized()?);
     let [ok, error, cancelled] = [part()?, part()?, part()?];
-    // Together they are numbered with 64 bits.
+    // The total number of samples must fit into 64 bits.
     ok.count()
         .checked_add(error.count())
         .and_then(|sum| sum.checked_add(cancelled.count()))

@@ -1,4 +1,4 @@
-//! Copies of all operations of a monitor, to be exported, compared or saved.
+//! Copies of all of a monitor's operations, for export, comparison or storage.
 
 pub mod codec;
 
@@ -9,16 +9,16 @@ use crate::{
     seconds::Seconds,
 };
 
-/// A copy of all operations of a monitor that have samples or are under way.
+/// A copy of those of a monitor's operations that have samples or executions under way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MonitorSnapshot {
-    /// When it was taken, in Unix seconds.
+    /// When the snapshot was taken, in Unix seconds.
     pub time: f64,
     /// The operations in the order in which they were first seen.
     pub operations: Vec<OperationSnapshot>,
 }
 
-/// A copy of what one operation has counted since `created`.
+/// A copy of everything that one operation has counted since `created`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperationSnapshot {
     /// The operation's name: UTF-8, with lone surrogates encoded as if they were characters.
@@ -29,18 +29,18 @@ pub struct OperationSnapshot {
     pub error: Snapshot,
     /// Durations of samples that were cancelled.
     pub cancelled: Snapshot,
-    /// Samples over the threshold in force when they were recorded.
+    /// Number of samples that exceeded the threshold in force when they were recorded.
     pub violations: u64,
-    /// The threshold.
+    /// The threshold when the snapshot was taken, if one was set.
     pub threshold: Option<Seconds>,
-    /// Executions under way.
+    /// Number of executions under way.
     pub in_flight: u64,
     /// When counting began, in Unix seconds.
     pub created: f64,
 }
 
 impl OperationSnapshot {
-    /// A copy of `operation`. Records in flight may show in parts.
+    /// Copies the state of `operation`. A record in flight may be included in part.
     #[must_use]
     pub fn of(operation: &Operation, anchor: Anchor) -> Self {
         let [ok, error, cancelled] = OUTCOMES.map(|outcome| operation.histogram_of(outcome));
@@ -56,17 +56,17 @@ impl OperationSnapshot {
         }
     }
 
-    /// The durations by outcome, in the order of [`OUTCOMES`].
+    /// Returns the histogram for each outcome, in the order of [`OUTCOMES`].
     #[must_use]
     pub fn parts(&self) -> [&Snapshot; 3] {
         [&self.ok, &self.error, &self.cancelled]
     }
 
-    /// The durations of all samples.
+    /// Returns the histogram of all samples, whatever their outcome.
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyValues`] if there are more than `u64::MAX`, which no monitor records.
+    /// [`Error::TooManyValues`] if there are more than `u64::MAX` samples, which no monitor can record.
     pub fn all(&self) -> Result<Snapshot, Error> {
         let mut all = self.ok.clone();
         all.merge(&self.error)?;
@@ -74,13 +74,13 @@ impl OperationSnapshot {
         Ok(all)
     }
 
-    /// Whether the operation has samples or executions under way.
+    /// Returns true if the operation has samples or executions under way.
     #[must_use]
     pub fn is_of_interest(&self) -> bool {
         self.in_flight > 0 || self.parts().iter().any(|part| part.count() > 0)
     }
 
-    /// What was recorded since `earlier`, a snapshot of the same operation.
+    /// Returns what was recorded since `earlier`, a snapshot of the same operation taken at `taken` (Unix seconds).
     fn since(&self, earlier: &Self, taken: f64) -> Result<Self, Error> {
         Ok(Self {
             ok: self.ok.since(&earlier.ok)?,
@@ -96,16 +96,16 @@ impl OperationSnapshot {
     }
 }
 
-/// How far apart two readings of one `created` may lie, in seconds: the anchor between ticks and wall time
-/// may have been renewed in between.
+/// Largest difference, in seconds, between two readings of the same `created`. They can differ because the anchor
+/// between ticks and wall-clock time may have been renewed in between.
 const SAME_CREATED: f64 = 0.1;
 
 impl MonitorSnapshot {
-    /// What was recorded since `earlier`, a snapshot of the same monitor, in which case `created` is the
-    /// time of `earlier`.
+    /// Returns what was recorded since `earlier`, a snapshot of the same monitor. The `created` of each operation in
+    /// the result is the time of `earlier`.
     ///
-    /// An operation that is new, or was cleared in between, counts from its creation or clearing. One
-    /// without samples since is left out unless executions are under way.
+    /// An operation that was created or cleared in between counts from that moment instead. An operation without new
+    /// samples is left out unless executions are under way.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let before: HashMap<&[u8], &OperationSnapshot> = earlier
@@ -116,13 +116,14 @@ impl MonitorSnapshot {
         let since = |now: &OperationSnapshot| {
             before
                 .get(&*now.name)
-                // An operation that began to count before `earlier` was not cleared since. That holds however far
-                // the wall clock was set back, and up to the age of `earlier` if it was set forward.
+                // An operation that began counting before `earlier` was taken has not been cleared since. This works
+                // however far the wall clock was set back, and if it was set forward by less than the operation had
+                // been counting when `earlier` was taken.
                 .filter(|before| {
                     now.created < earlier.time
                         || (now.created - before.created).abs() < SAME_CREATED
                 })
-                // If it was cleared all the same, everything that it holds is newer than the clearing.
+                // If it was cleared after all, the subtraction fails, and everything that it holds was recorded since.
                 .and_then(|before| now.since(before, earlier.time).ok())
                 .unwrap_or_else(|| now.clone())
         };
