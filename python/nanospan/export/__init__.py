@@ -1,1 +1,1 @@
-"""Export to files and to the monitoring systems that people already run."""
+"""Export recorded data to files and to existing monitoring systems."""

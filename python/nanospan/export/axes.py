@@ -1,4 +1,4 @@
-"""Logarithmic and time axes: the positions and labels of ticks."""
+"""Compute tick positions and labels for logarithmic axes and time axes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TIME_STEPS = (
     *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200),
     *(86_400.0 * each for each in (1, 2, 7, 14, 30, 90, 365)),
 )
-"""Round intervals between ticks, in seconds."""
+"""Round tick intervals to choose from, in seconds, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogAxis:
-    """A logarithmic axis of durations in seconds.
+    """A logarithmic axis for durations, in seconds.
 
     Attributes:
         low: The lower end, above 0.
@@ -30,18 +30,18 @@ class LogAxis:
 
     @classmethod
     def around(cls, low: float, high: float) -> LogAxis:
-        """Return an axis that contains both with a margin, and spans at least a factor of 4."""
+        """Return an axis that contains both durations with a margin and spans at least 1:4."""
         low, high = max(low, 1e-9), max(high, 1e-9)
         margin = max(1.15, math.sqrt(4 * low / high) if high / low < 4 else 0)  # noqa: PLR2004
         return cls(low / margin, high * margin)
 
     def share(self, seconds: float) -> float:
-        """Return a duration's position: 0 at the lower end, 1 at the upper; clamped to them."""
+        """Return a duration's position on the axis: 0 is the lower end, 1 the upper; clamped."""
         span = math.log(self.high / self.low)
         return min(max(math.log(max(seconds, 1e-12) / self.low) / span, 0.0), 1.0)
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
-        """Return at most ``most`` ticks with labels: powers of ten, and 2, 3 or 5 times those."""
+        """Return up to ``most`` ticks with labels: powers of ten, or those times 2, 3 or 5."""
         for digits, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 3), ((1,), 6)):
             first, last = (math.floor(math.log10(end)) for end in (self.low, self.high))
             found = [
@@ -58,17 +58,17 @@ class LogAxis:
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """A linear axis of Unix time in seconds, labelled in UTC."""
+    """A linear axis for Unix time, in seconds, with labels in UTC."""
 
     low: float
     high: float
 
     def share(self, time: float) -> float:
-        """Return a moment's position: 0 at the lower end, 1 at the upper."""
+        """Return a time's position on the axis: 0 is the lower end, 1 the upper."""
         return (time - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
-        """Return at most ``most`` ticks with their labels."""
+        """Return up to ``most`` ticks with labels, at round intervals."""
         span = self.high - self.low
         if span < TIME_STEPS[0]:
             return [(self.low, _clock(self.low, 1.0))]

@@ -1,4 +1,4 @@
-"""Turn a histogram's buckets into the bars of a picture."""
+"""Turn a histogram's buckets into the bars of a chart."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ if TYPE_CHECKING:
     from nanospan._core import Snapshot
 
 MOST_BARS = 64
-"""The most bars that a picture has room for."""
+"""Maximum number of bar positions that fit on a chart."""
 
 FINEST_SCALE = 4
-"""16 bars for each doubling of the duration: finer bars would show chance rather than shape."""
+"""Finest histogram scale to draw: 16 bars per doubling of the duration.
+
+Finer bars would show random variation rather than the shape of the distribution.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The number of durations above ``low``, up to and including ``high``, in seconds."""
+    """One bar: how many durations are above ``low`` and at most ``high``, both in seconds."""
 
     low: float
     high: float
@@ -25,9 +28,9 @@ class Bar:
 
 
 def bars_of(histogram: Snapshot) -> list[Bar]:
-    """Return the bars of a histogram, ascending, at the finest scale at which they all fit.
+    """Return a histogram's bars in ascending order, at the finest scale that fits on a chart.
 
-    Empty buckets have no bar. Durations of exactly 0 are drawn as 1 ns, the shortest duration.
+    Empty buckets get no bar. Durations of exactly 0 are drawn as 1 ns, the shortest positive one.
     """
     scale = min(histogram.scale, FINEST_SCALE)
     buckets = histogram.at_scale(scale).buckets()

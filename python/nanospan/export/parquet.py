@@ -1,4 +1,4 @@
-"""Write Parquet through pyarrow, with a row for each sample or for each operation."""
+"""Write Parquet files with pyarrow, one row per sample or one row per operation."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from nanospan.values.recordings import Recording
 
 ROW_GROUP_ROWS = 262_144
-"""Rows in a row group, the unit that readers skip or distribute over cores."""
+"""Rows per row group, the unit that readers skip or process in parallel."""
 
 INSTALL = "Parquet needs pyarrow: pip install 'nanospan[arrow]'"
 
 
 def write_parquet(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-    """Write Parquet, with names as strings, timestamps in UTC and metadata as JSON.
+    """Write a recording as Parquet: a row for each sample, or else for each operation.
+
+    Operation names are strings, timestamps are in UTC, and metadata is JSON.
 
     Raises:
         ModuleNotFoundError: If pyarrow is not installed.
@@ -63,7 +65,7 @@ def _sample_schema(arrow: ModuleType) -> pa.Schema:
 
 def _summary_schema(arrow: ModuleType) -> pa.Schema:
     types = {"str": arrow.string(), "int": arrow.int64(), "float": arrow.float64()}
-    # The annotations are strings such as "int | None".
+    # Field types are annotation strings such as "int | None".
     kinds = {each.name: str(each.type).removesuffix(" | None") for each in fields(Summary)}
     return arrow.schema([arrow.field(name, types[kind]) for name, kind in kinds.items()])
 
@@ -95,7 +97,7 @@ def _summary_batches(arrow: ModuleType, recording: Recording) -> Iterator[pa.Rec
 
 
 def _native(arrow: ModuleType, column: bytes | None, kind: Any, rows: int) -> pa.Array:
-    """Return an array of a column whose bytes already have Arrow's format."""
+    """Wrap a column's bytes, already in Arrow's format, as an array; all nulls if None."""
     if column is None:
         return arrow.nulls(rows, kind)
     return arrow.Array.from_buffers(kind, rows, [None, arrow.py_buffer(column)])

@@ -1,4 +1,4 @@
-"""Export periodically in the background, without ever blocking the program."""
+"""Export a monitor periodically in the background, without blocking the program."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nanospan")
 
 Exporter: TypeAlias = "Callable[[MonitorSnapshot, Sequence[Measurement]], object]"
-"""Takes a snapshot and the sources' measurements. If it raises, the export has failed."""
+"""Exports a snapshot and a list of measurements; raises an exception if the export failed."""
 
 JITTER = 0.1
-"""The share of the interval by which each wait is varied, so that a fleet spreads its exports."""
+"""Fraction of the interval by which each wait varies at random.
+
+It keeps a fleet of processes from exporting all at once.
+"""
 
 MAX_CAUSES = 16
-"""Causes of failures that are logged; failures with further causes are only counted."""
+"""Maximum number of distinct failure causes to log; other failures are only counted."""
 
 
 def export_periodically(
@@ -42,35 +45,37 @@ def export_periodically(
     timeout: float = 30.0,
     exit_timeout: float = 5.0,
 ) -> PeriodicExport:
-    """Call ``export(monitor.snapshot(), monitor.measurements())`` periodically from now on.
+    """Start calling ``export(monitor.snapshot(), monitor.measurements())`` periodically.
 
-    One daemon thread keeps the schedule of all exporters of the process and does nothing else: each
-    export runs on its own thread. An export that takes too long is reported and left to finish, and
-    its exporter is skipped until it has; the others do not wait for it.
+    A single daemon thread schedules all exporters in the process; each export runs on a separate
+    thread. An export that exceeds ``timeout`` is logged and left to finish, and its exporter is
+    skipped until then. Other exporters are not delayed.
 
-    The last export happens when the interpreter exits, or at :meth:`PeriodicExport.close`. It does
-    not happen in a process that is killed, or that ends by ``os._exit``, as processes of
-    ``multiprocessing`` do.
+    The last export runs when the interpreter exits, or on :meth:`PeriodicExport.close`. It does not
+    run in a process that is killed or that ends with ``os._exit``, as ``multiprocessing`` processes
+    do.
 
-    After ``os.fork`` the child exports as well, but only what has been recorded since the fork;
-    earlier samples belong to its parent.
+    After ``os.fork``, the child process exports too, but only samples recorded since the fork: the
+    parent exports the earlier ones.
 
     Args:
         export: Called with a :class:`nanospan.MonitorSnapshot` and a list of
             :class:`nanospan.Measurement`, on a background thread, one call at a time. If it has a
-            method ``close()``, that is called after the last export.
-        monitor: The monitor to export; the process-wide one if None. The export keeps it alive
-            until closed.
-        interval: Seconds between two exports, each varied by up to 10 %.
-        timeout: Seconds after which an export counts as hanging.
-        exit_timeout: Seconds for which the interpreter's exit waits for the last export.
+            ``close()`` method, that is called after the last export.
+        monitor: The monitor to export; the process-wide one if None. It is kept alive until the
+            export is closed.
+        interval: Time between exports, in seconds; each wait varies by up to 10 %.
+        timeout: Time after which an export that is still running counts as failed, in seconds.
+        exit_timeout: Maximum time that the interpreter's exit waits for the last export, in
+            seconds.
 
     Returns:
-        The running export: its counts, ``flush()`` and ``close()``. Also a context manager.
+        A handle on the running export, with counters, ``flush()`` and ``close()``; it is also a
+        context manager.
 
     Raises:
-        TypeError: If ``export`` is not callable, or a time is not a number.
-        ValueError: If a time is not positive and finite.
+        TypeError: If ``export`` is not callable, or ``interval`` or a timeout is not a number.
+        ValueError: If ``interval`` or a timeout is not positive and finite.
     """
     if not callable(export):
         raise TypeError(f"export must be callable, got {type(export).__name__}")
@@ -92,11 +97,11 @@ def _check_seconds(name: str, seconds: object) -> None:
 
 
 class _Run:
-    """One export under way."""
+    """One run of an exporter, in progress or finished."""
 
     def __init__(self, overdue_at: float, *, is_last: bool) -> None:
         self.is_last = is_last
-        self.overdue_at = overdue_at  # inf once it has been reported
+        self.overdue_at = overdue_at  # inf once the overrun has been reported
         self.done = threading.Event()
         self.succeeded = False
 
@@ -105,17 +110,17 @@ class _Run:
 
 
 class PeriodicExport:
-    """An exporter that is called periodically; made by :func:`export_periodically`.
+    """A running periodic export, as returned by :func:`export_periodically`.
 
-    Every method may be called from any thread.
+    All methods are thread-safe.
 
     Attributes:
         name: The exporter's name in logs.
-        interval: Seconds between exports.
-        export_count: Exports that succeeded.
-        error_count: Exports that failed, or took longer than ``timeout``.
-        skipped_count: Exports that were due while the one before was still running.
-        last_error: The text of the latest failure, or None.
+        interval: Time between exports, in seconds.
+        export_count: Number of exports that succeeded.
+        error_count: Number of exports that failed or took longer than ``timeout``.
+        skipped_count: Number of exports skipped because the previous one was still running.
+        last_error: A description of the latest failure, or None.
     """
 
     def __init__(
@@ -147,15 +152,17 @@ class PeriodicExport:
         self._due = self._next_due(time.monotonic())
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Export now, and wait until it is done.
+        """Export now, and wait until the export is done.
 
-        Wait for an export under way first, because it may lack the latest samples.
+        If an export is already running, wait for it and then start another, because the running
+        one may lack the latest samples.
 
         Args:
-            timeout: The most seconds to wait; the ``timeout`` of the exporter if None.
+            timeout: Maximum time to wait, in seconds; by default, the ``timeout`` given to
+                :func:`export_periodically`.
 
         Returns:
-            Whether the export succeeded in time. An export that takes longer keeps running.
+            True if the export succeeded in time. An export that takes longer keeps running.
 
         Raises:
             TypeError: If ``timeout`` is not a number.
@@ -164,13 +171,13 @@ class PeriodicExport:
         return self._flush(timeout, is_last=False)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Export for the last time, and stop. Closing again does nothing.
+        """Export one last time, and stop. Further calls do nothing and return True.
 
         Args:
             timeout: As for :meth:`flush`.
 
         Returns:
-            Whether the last export succeeded in time.
+            True if the last export succeeded in time.
 
         Raises:
             TypeError: If ``timeout`` is not a number.
@@ -208,7 +215,7 @@ class PeriodicExport:
         return run.wait(deadline) and run.succeeded
 
     def begin(self, *, is_last: bool = False) -> _Run | None:
-        """Begin an export, and return it; return None if one is under way."""
+        """Start an export and return its run, or return None if one is already running."""
         with self._lock:
             if self._run and not self._run.done.is_set():
                 return None
@@ -220,7 +227,7 @@ class PeriodicExport:
             thread.start()
         except RuntimeError as error:
             if is_last:
-                # CPython 3.12.0 and 3.12.1 refuse to start threads while the interpreter exits.
+                # CPython 3.12.0 and 3.12.1 refuse to start threads during interpreter exit.
                 self._work(run)
             else:
                 self._failed(error)
@@ -266,7 +273,7 @@ class PeriodicExport:
             )
 
     def _count_failure(self, text: str, cause: object) -> bool:
-        """Count a failure, and return whether to log it: the first of its cause is logged."""
+        """Count a failure; return True if it is to be logged, as the first with its cause."""
         with self._lock:
             self.error_count += 1
             self._failures += 1
@@ -279,10 +286,10 @@ class PeriodicExport:
     def _next_due(self, now: float) -> float:
         return now + self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
 
-    # The schedule calls the methods below.
+    # The methods below are called by the schedule.
 
     def step(self, now: float) -> float:
-        """Do what is due at ``now``, and return the time of the next step."""
+        """Start an export or report an overrun if due at ``now``; return when to call again."""
         run = self._run
         if run and not run.done.is_set() and now >= run.overdue_at:
             run.overdue_at = inf
@@ -301,15 +308,20 @@ class PeriodicExport:
         return min(self._due, run.overdue_at if run and not run.done.is_set() else inf)
 
     def begin_last(self) -> bool:
-        """Begin the last export; return False if another one is under way."""
+        """Start the last export; return False if another export is still running."""
         return self.begin(is_last=True) is not None
 
     def finish(self, start: float, *, begun: bool) -> None:
-        """Wait for the last export, within the time limit of an exit that began at ``start``."""
+        """Wait for the last export, until ``exit_timeout`` seconds after ``start``.
+
+        Args:
+            start: The ``time.monotonic`` reading when the interpreter began to exit.
+            begun: Whether :meth:`begin_last` started the last export; otherwise, start it here.
+        """
         deadline = start + self._exit_timeout
         if begun and self._run is not None:
             self._run.wait(deadline)
-        else:  # the export under way may lack the latest samples
+        else:  # the export still running may lack the latest samples
             self._flush_until(deadline, is_last=True)
         if self._run and not self._run.done.is_set():
             logger.warning(
@@ -320,13 +332,16 @@ class PeriodicExport:
             )
 
     def reset_in_child(self) -> None:
-        """Start again in a forked child, without the parent's threads and samples."""
+        """Reset the state in a forked child, without the parent's threads and samples."""
         self._start_afresh()
         self._inherited = self._monitor.snapshot()
 
 
 def _cause(error: BaseException) -> object:
-    """Return what failures of one cause share: class and line, as messages hold ports and times."""
+    """Return a key for the cause of an error: the exception's class and the line that raised it.
+
+    The message is left out, because it may contain ports or times that differ every time.
+    """
     places = [
         (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
     ]

@@ -1,4 +1,4 @@
-"""Draw figures with matplotlib, for notebooks and papers."""
+"""Draw an operation's durations with matplotlib, for notebooks and papers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from nanospan._core import Samples
 
 MOST_NAMES = 10
-"""The most operations that an error names."""
+"""Maximum number of operations listed in an error message."""
 
 INSTALL = "plotting needs matplotlib: pip install 'nanospan[plot]'"
 
 QUANTILES = ((0.5, "p50", "-"), (0.95, "p95", "--"), (0.99, "p99", ":"))
 
 BLUE, ORANGE, AMBER, GREY = "#3a87bd", "#d55e00", "#e69f00", "#8c8c8c"
-"""The report's colours, from Okabe and Ito's palette, distinct for any kind of colour vision."""
+"""The report's colours, from Okabe and Ito's palette, which suits colour-blind readers too."""
 
 MARKERS: dict[str, dict[str, Any]] = {
     "ok": {"marker": ".", "color": BLUE, "alpha": 0.6, "linewidths": 0},
@@ -39,23 +39,23 @@ MARKERS: dict[str, dict[str, Any]] = {
 
 
 def plot(source: Recordable, operation: str) -> Figure:
-    """Draw the distribution of an operation and its samples over time.
+    """Draw the distribution of an operation's durations, and its samples over time.
 
     ```python
     monitor.plot("query").savefig("query.png")
     ```
 
-    The figure is not registered with pyplot: it need not be closed, works on any thread and without
-    a display, and a notebook shows it as the value of a cell.
+    The figure is not registered with pyplot, so it need not be closed and works on any thread and
+    without a display. A notebook shows it when it is the last expression in a cell.
 
     Args:
-        source: A monitor, a snapshot of one (which has no samples over time) or a recording.
+        source: A monitor, a monitor's snapshot (which has no individual samples) or a recording.
         operation: The operation's name.
 
     Returns:
-        A figure with two axes. On the left, the distribution of all durations since start on a
-        logarithmic axis, with quantiles and threshold. On the right, the samples in the window by
-        outcome and by the time (UTC) at which they ended.
+        A figure with two plots. The left one shows the distribution of all durations since start
+        on a logarithmic axis, with quantiles and the threshold. The right one shows the samples in
+        the window at their end times (UTC), marked by outcome.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
@@ -142,11 +142,11 @@ def _timeline(axes: Axes, recorded: RecordedOperation) -> None:
 
 
 def _scatter(axes: Axes, samples: Samples) -> None:
-    import numpy as np  # noqa: PLC0415 - matplotlib brings it
+    import numpy as np  # noqa: PLC0415 - matplotlib depends on it
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
 
     ends = np.frombuffer(samples.ends or b"", np.uint64).astype("datetime64[ns]")
-    # A logarithmic axis cannot show a duration of 0, which is drawn as 1 ns, the shortest one.
+    # A logarithmic axis cannot show 0, so such durations are drawn as 1 ns, the shortest possible.
     durations = np.maximum(np.frombuffer(samples.durations, np.float64), 1e-9)
     outcomes = np.frombuffer(samples.outcomes or b"", np.uint8)
     for number, outcome in enumerate(OUTCOMES):
@@ -170,7 +170,7 @@ def _threshold(draw_line: Callable[..., Line2D], threshold: float | None) -> Non
 
 
 def _durations(axis: Axis) -> None:
-    """Label a logarithmic axis of seconds, whose limits are already set, with durations."""
+    """Put duration labels on a logarithmic axis in seconds whose limits are already set."""
     from matplotlib.ticker import NullLocator  # noqa: PLC0415
 
     axis.set_minor_locator(NullLocator())

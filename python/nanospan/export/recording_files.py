@@ -1,4 +1,4 @@
-"""Read recordings from files: snapshots, baselines and exported samples."""
+"""Read recordings from snapshot files, baseline files and exported samples."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ KINDS = (
 )
 
 BASELINE_HEAD = re.compile(rf'\s*{{\s*"format"\s*:\s*"{FORMAT}"'.encode())
-"""Matches the beginning of a baseline: lines of samples do not have this key."""
+"""Matches the start of a baseline; a line of exported samples has no ``format`` key."""
 
 LONGEST_HEAD = 256
-"""Bytes that are enough to recognise a file's kind."""
+"""Number of leading bytes needed to recognise a file's kind."""
 
 LATEST = 2**63 - 1
-"""The latest end of a sample, in nanoseconds of Unix time: the year 2262."""
+"""Latest possible end time of a sample, in Unix nanoseconds (in the year 2262)."""
 
 
 class RecordingFileError(ValueError):
-    """A file does not hold a recording; the message names the file and the place of the fault."""
+    """A file is not a valid recording; the message names the file and the location of the error."""
 
 
 def read_recording(path: Path) -> Recording:
-    """Read a recording from a file, and recognise the file's kind by its content.
+    """Read a recording from a file, detecting the file's kind from its content.
 
     Raises:
         OSError: If the file cannot be read.
@@ -65,7 +65,7 @@ def _read_snapshot(path: Path, file: IO[bytes]) -> Recording:
 def _read_baseline(path: Path) -> Recording:
     try:
         baseline = Baseline.load(path)
-    except ValueError as damaged:  # its message names the file and the place
+    except ValueError as damaged:  # its message names the file and the location
         raise RecordingFileError(str(damaged)) from None
     return Recording(
         baseline.time,
@@ -81,7 +81,7 @@ def _read_baseline(path: Path) -> Recording:
 
 
 class _Exact(float):
-    """A number that keeps its digits: Unix time in nanoseconds has more than a float can hold."""
+    """A float that keeps its digits, as a plain float cannot hold Unix time to the nanosecond."""
 
     def __init__(self, digits: str) -> None:
         self.digits = digits
@@ -89,7 +89,7 @@ class _Exact(float):
 
 @dataclass(slots=True)
 class _Columns:
-    """The samples of one operation that have been read so far."""
+    """Columns of one operation's samples read so far."""
 
     ends: array[int] = field(default_factory=lambda: array("Q"))
     durations: array[float] = field(default_factory=lambda: array("d"))
@@ -97,7 +97,7 @@ class _Columns:
     metadata: list[dict[str, Any] | None] = field(default_factory=list)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Add a sample.
+        """Append one sample to the columns.
 
         Raises:
             ValueError: If a field is missing or invalid.
@@ -113,15 +113,15 @@ class _Columns:
             raise ValueError(f"'metadata' must be an object, got {metadata!r}")  # noqa: TRY004
         self.metadata.append(metadata or None)
         self.durations.append(duration)
-        # A sample without both is left out here, which recorded() recognises by the lengths.
+        # A sample lacking either adds to neither column; recorded() notices the different lengths.
         if end is not None and outcome is not None:
             self.ends.append(_nanoseconds(end))
             self.outcomes.append(OUTCOMES.index(outcome))
 
     def recorded(self, operation: str) -> RecordedOperation:
-        """Return the samples as an operation of a recording.
+        """Build the recorded operation from its samples.
 
-        Times and outcomes are kept only if every sample has both, as timelines need them.
+        Times and outcomes are kept only if every sample has both, because timelines need them all.
         """
         timed = len(self.ends) == len(self.durations)
         samples = Samples(
@@ -145,7 +145,7 @@ def _itself(samples: Samples) -> Samples:
 
 def _read_samples(path: Path, file: IO[bytes]) -> Recording:
     operations: dict[str, _Columns] = {}
-    # json.loads would make a decoder for each line.
+    # json.loads would create a decoder for every line.
     decode = json.JSONDecoder(parse_float=_Exact).decode
     for number, line in enumerate(file, start=1):
         try:
@@ -164,7 +164,7 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
 
 
 def _number(row: dict[str, Any], key: str) -> float | int | None:
-    """Return the finite, non-negative number of a field, or None if the field is absent."""
+    """Return a field's value, or None if it is absent; raise if not a non-negative number."""
     value = row.get(key)
     if value is None:
         return None
@@ -176,7 +176,7 @@ def _number(row: dict[str, Any], key: str) -> float | int | None:
 
 
 def _nanoseconds(time: float) -> int:
-    """Return Unix time in whole nanoseconds, exact if its digits are known."""
+    """Convert Unix time from seconds to whole nanoseconds, exactly if its digits are known."""
     if isinstance(time, _Exact) and "e" not in time.digits.lower():
         whole, _, fraction = time.digits.partition(".")
         nanoseconds = int(whole) * 10**9 + int(fraction[:9].ljust(9, "0") or 0)

@@ -1,4 +1,4 @@
-"""Write the report: a single HTML page on everything that a monitor recorded."""
+"""Write a report: a single HTML page showing everything that a monitor has recorded."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ Number = TypeVar("Number", int, float)
 
 
 class Compared(Protocol):
-    """An operation's comparison with its baseline: a :class:`nanospan.regression.Comparison`."""
+    """The parts of :class:`nanospan.regression.Comparison` that the report shows."""
 
     @property
     def verdict(self) -> str:
-        """``regressed``, ``improved``, ``unchanged`` or ``insufficient``."""
+        """The result: ``regressed``, ``improved``, ``unchanged`` or ``insufficient``."""
 
     @property
     def shift(self) -> float:
-        """The typical duration as a multiple of the baseline's."""
+        """The typical duration divided by the baseline's (1.0 = unchanged)."""
 
 
 MARKS = {"regressed": "\N{BLACK UP-POINTING TRIANGLE} ", "improved": "\N{CHECK MARK} "}
@@ -55,7 +55,7 @@ COMPARED_NOTE = (
 )
 
 ABSENT = "\N{EN DASH}"
-"""Shown in place of a missing figure."""
+"""Placeholder for a missing value."""
 
 FIGURES = (
     "samples",
@@ -77,19 +77,20 @@ def write_report(
     title: str = "nanospan report",
     comparisons: Mapping[str, Compared] | None = None,
 ) -> None:
-    """Write a report on a recording: a single HTML page that loads nothing else.
+    """Write a report on a recording: a single, self-contained HTML page.
 
-    The page has a table and, for each operation, the distribution, the samples over time, the
-    threshold and the verdict. Operations over their threshold come first, then those with the
-    largest sum of durations. May be called from any thread; recording continues meanwhile.
+    The page has a table of all operations and, for each operation, the distribution of its
+    durations, its samples over time, its threshold and the verdict. Operations over their threshold
+    come first, then those with the largest total duration. This function is thread-safe, and
+    recording continues while it runs.
 
     Args:
-        source: A monitor, a snapshot of one (which has no samples for the timelines) or a
+        source: A monitor, a monitor's snapshot (which has no samples for the timelines) or a
             recording.
-        target: The file's path, replaced once the page is complete, or a binary file.
+        target: A path, whose file is replaced only once the page is complete, or a binary file.
         title: The page's heading.
-        comparisons: The result of ``monitor.compare(baseline)``, by operation. It is shown, and
-            operations that regressed come first.
+        comparisons: The result of ``monitor.compare(baseline)``, keyed by operation. If given, the
+            page shows it, and operations that regressed come first.
 
     Raises:
         OSError: If the file cannot be written; an existing file is left unchanged.
@@ -104,7 +105,11 @@ def write_report(
 
 
 def verdict_of(summary: Summary) -> Verdict:
-    """Return whether an operation's 95th percentile is within its threshold."""
+    """Compare an operation's 95th percentile with its threshold.
+
+    Returns:
+        ``within``, ``over``, or ``none`` if there is no threshold or no sample.
+    """
     if summary.threshold is None or summary.p95 is None:
         return "none"
     return "within" if summary.p95 <= summary.threshold else "over"
@@ -126,7 +131,7 @@ def _page(
     summaries = [summary for _, summary in judged]
     style = _asset("report.css") + STYLE
     script = _asset("report.js")
-    # Even if a name could inject markup, the browser would run only this script and load nothing.
+    # If a name did inject markup, the browser would still run only this script and load nothing.
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""Encode metadata as JSON that every reader accepts, whatever values callers attached."""
+"""Encode metadata as valid JSON, whatever values the caller attached."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_DEPTH = 32
-"""The deepest nesting that is encoded; deeper values become text."""
+"""Maximum nesting depth to encode; containers nested deeper become text."""
 
 
 def to_json(value: object) -> bytes:
-    """Return any value as JSON in UTF-8, whatever its own methods do or raise.
+    """Encode any value as JSON in UTF-8, even if the value's methods raise exceptions.
 
-    Numbers of other libraries become numbers, and other objects that JSON does not have become
-    their ``repr``. NaN and infinities become ``"nan"``, ``"inf"`` and ``"-inf"``. A lone surrogate,
-    which UTF-8 cannot encode, becomes its escape, a backslash followed by ``udc80`` for example.
+    Number types from other libraries become JSON numbers, and other objects without a JSON
+    equivalent are replaced by their ``repr``. NaN and infinities become ``"nan"``, ``"inf"`` and
+    ``"-inf"``. A lone surrogate, which UTF-8 cannot encode, is replaced by its escape, for example
+    a backslash followed by ``udc80``.
     """
     try:
         return _encode(value)
@@ -26,7 +27,7 @@ def to_json(value: object) -> bytes:
 
 
 def clean(text: str) -> str:
-    """Return a text with each lone surrogate replaced by its escape."""
+    """Return ``text`` with each lone surrogate replaced by its escape sequence."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -35,13 +36,13 @@ def _encode(value: object) -> bytes:
 
 
 def _convert(value: object) -> object:
-    """Return the JSON value for an object that JSON does not have."""
+    """Convert an object without a JSON equivalent to a number, or else to its ``repr``."""
     try:
         if isinstance(value, numbers.Integral):
             return int(value)
         if isinstance(value, numbers.Real):
             return float(value)
-    except Exception:  # noqa: BLE001, S110 - a foreign number may raise anything
+    except Exception:  # noqa: BLE001, S110 - a third-party number may raise anything
         pass
     return _text(value)
 
@@ -54,18 +55,18 @@ _ENCODER = json.JSONEncoder(
 def _text(value: object) -> str:
     try:
         return clean(repr(value))
-    except Exception:  # noqa: BLE001 - a foreign __repr__ may raise anything, that of a huge int too
+    except Exception:  # noqa: BLE001 - any __repr__ may raise, even that of a huge int
         return f"<{type(value).__name__} without text>"
 
 
 def _plain(value: Any, depth: int) -> object:
-    """Return the value made of types that the encoder is sure to accept."""
+    """Convert a value to plain types that the encoder is certain to accept."""
     if isinstance(value, (Mapping, list, tuple)) and depth > 0:
         try:
             if isinstance(value, Mapping):
                 return {_key(key): _plain(item, depth - 1) for key, item in value.items()}
             return [_plain(item, depth - 1) for item in value]
-        except Exception:  # noqa: BLE001 - a foreign container may raise anything
+        except Exception:  # noqa: BLE001 - a third-party container may raise anything
             return _text(value)
     scalar = value if isinstance(value, (str, bool, int, float, type(None))) else _convert(value)
     if isinstance(scalar, str):
@@ -78,7 +79,7 @@ def _plain(value: Any, depth: int) -> object:
 def _whole(value: int) -> object:
     try:
         int.__repr__(value)
-    except ValueError:  # it has more digits than the interpreter converts to decimal
+    except ValueError:  # more digits than the interpreter is willing to convert to decimal
         return hex(value)
     return int.__int__(value)
 

@@ -1,4 +1,4 @@
-"""Read samples from files: baselines, runs of pytest-benchmark, and lists of numbers."""
+"""Read samples from nanospan baselines, pytest-benchmark results and lists of numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["baseline", "pytest-benchmark", "numbers"]
 
 UNNAMED = "values"
-"""The name of a file's only operation, if the file does not name it."""
+"""Operation name to use for a file with a single, unnamed list of numbers."""
 
 KINDS = (
     "a nanospan baseline, pytest-benchmark's JSON, a JSON list of numbers, a JSON object of such "
@@ -30,15 +30,15 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class SampleFile:
-    """The content of a file of samples.
+    """The contents of a file with samples.
 
     Attributes:
         path: The file.
         kind: The kind of file. The unit of ``numbers`` is unknown.
-        operations: The values of each operation in the order of time, at least one; in seconds
-            unless ``kind`` is ``numbers``.
-        time: The Unix time in seconds at which they were taken, or None if unknown.
-        host: The machine on which they were taken, or None if unknown.
+        operations: Each operation's values in chronological order, keyed by operation; there is at
+            least one operation. In seconds, unless ``kind`` is ``numbers``.
+        time: When the samples were taken, as Unix time in seconds, or None if unknown.
+        host: The machine on which the samples were taken, or None if unknown.
     """
 
     path: Path
@@ -50,12 +50,12 @@ class SampleFile:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The values of a figure over time.
+    """The values of one operation over time.
 
     Attributes:
-        values: The values, in the order of time.
-        in_seconds: Whether they are durations; otherwise their unit is unknown.
-        files: The file of each value; empty if they all come from one file.
+        values: The values, in chronological order.
+        in_seconds: Whether the values are durations in seconds; otherwise their unit is unknown.
+        files: The file that each value comes from; empty if they all come from a single file.
     """
 
     values: array[float]
@@ -66,17 +66,17 @@ class History:
 def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History]:
     """Read the history of each operation from files.
 
-    In a single file, the history of an operation is its values. Several files, such as baselines
-    or saved runs of pytest-benchmark, are one moment each, whose value is the operation's median
-    in that file; summaries of benchmarks are enough. Files are sorted by time, or keep the given
-    order if the time of one is unknown.
+    With a single file, an operation's history is the list of its values. With several files, such
+    as baselines or saved pytest-benchmark runs, each file contributes one value, the operation's
+    median in that file; benchmark files with summaries only are accepted. Files are sorted by time,
+    or kept in the given order if the time of any is unknown.
 
     Args:
         paths: The files, at least one.
 
     Returns:
-        The histories by operation, in the order first seen. A file without an operation adds
-        nothing to that operation's history.
+        The histories keyed by operation, in the order in which operations first appear. A file
+        that lacks an operation adds nothing to that operation's history.
 
     Raises:
         OSError: If a file cannot be read.
@@ -105,22 +105,23 @@ def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History
 def read_samples(
     path: str | os.PathLike[str], *, non_negative: bool = True, summaries: bool = False
 ) -> SampleFile:
-    """Read samples from a nanospan baseline, pytest-benchmark's JSON, or lists of numbers.
+    """Read samples from a nanospan baseline, a pytest-benchmark JSON file, or lists of numbers.
 
-    The file's content tells its kind. A benchmark's name is pytest-benchmark's ``fullname``; each
-    of its values is the mean of one round's iterations. A JSON list and a CSV file of one column,
-    with or without a heading, hold one operation, called ``values``; a JSON object has a list for
-    each operation.
+    The file's kind is detected from its content. A pytest-benchmark file has one operation per
+    benchmark, named by ``fullname``; each value is the mean of one round's iterations. A JSON list,
+    or a CSV file of one column with or without a heading, has one operation, called ``values``. A
+    JSON object of lists has one operation per key.
 
     Args:
         path: The file.
-        non_negative: Whether to reject negative numbers, as durations are never negative.
+        non_negative: Whether to reject negative numbers, which cannot be durations.
         summaries: Whether to accept a benchmark's median if its rounds were not saved.
 
     Raises:
         OSError: If the file cannot be read.
-        DataFileError: If the file is damaged, of an unknown kind, or holds no values. A
-            ``ValueError`` that names the file, the place in it, and what is expected there.
+        DataFileError: If the file is damaged, of an unknown kind, or has no values. This is a
+            ``ValueError`` whose message names the file, the location in it, and what is expected
+            there.
     """
     path = Path(path)
     text = read_text(path)

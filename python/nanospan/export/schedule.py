@@ -1,4 +1,4 @@
-"""The thread that starts each periodic export when it is due."""
+"""Run the thread that starts each periodic export when it is due."""
 
 from __future__ import annotations
 
@@ -10,35 +10,40 @@ from typing import Protocol
 
 
 class Scheduled(Protocol):
-    """An export that the schedule drives. Times are those of ``time.monotonic``."""
+    """The interface of a scheduled export. Times are ``time.monotonic`` readings, in seconds."""
 
     def step(self, now: float) -> float:
-        """Do what is due at ``now``, and return the time of the next step."""
+        """Do whatever is due at ``now``; return the time at which to call this method again."""
 
     def begin_last(self) -> bool:
-        """Begin the last export, at the interpreter's exit; return False if one is under way."""
+        """Start the last export, at interpreter exit; return False if one is still running."""
 
     def finish(self, start: float, *, begun: bool) -> None:
-        """Wait for the last export, within the time limit of an exit that began at ``start``."""
+        """Wait for the last export, until its exit timeout has passed since ``start``.
+
+        Args:
+            start: The time at which the interpreter began to exit.
+            begun: Whether :meth:`begin_last` started the last export.
+        """
 
     def reset_in_child(self) -> None:
-        """Start again in a forked child."""
+        """Reset the export's state in a forked child."""
 
 
 def seconds_until(deadline: float) -> float:
-    """Return the seconds until a time of ``time.monotonic``, at most what locks can wait."""
+    """Return the seconds until a ``time.monotonic`` deadline, at most the longest lock timeout."""
     return min(max(0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
 
 
 class Schedule:
-    """Begins every export when it is due, and for the last time when the interpreter exits.
+    """Starts each export when it is due, and one last time when the interpreter exits.
 
-    Its thread runs while there are exports, and starts again in forked children. All methods may
-    be called from any thread.
+    Its thread runs while there are exports, and is restarted in forked children. All methods are
+    thread-safe.
     """
 
     def __init__(self) -> None:
-        self._exports: tuple[Scheduled, ...] = ()  # replaced, never mutated: loops need no lock
+        self._exports: tuple[Scheduled, ...] = ()  # replaced, never mutated, so loops need no lock
         self._has_hooks = False
         self._renew()
 
@@ -47,7 +52,7 @@ class Schedule:
         self._thread: threading.Thread | None = None
 
     def add(self, export: Scheduled) -> None:
-        """Begin to call ``export`` when it is due."""
+        """Schedule ``export``, starting the thread if it is not running."""
         with self._changed:
             if not self._has_hooks:
                 self._has_hooks = True
@@ -58,7 +63,7 @@ class Schedule:
             self._changed.notify()
 
     def remove(self, export: Scheduled) -> bool:
-        """Stop calling ``export``; return whether it was scheduled."""
+        """Unschedule ``export``; return False if it was not scheduled."""
         with self._changed:
             if export not in self._exports:
                 return False
@@ -89,8 +94,8 @@ class Schedule:
             exports, self._exports = self._exports, ()
             self._changed.notify()
         start = time.monotonic()
-        # Begin all of them before waiting for any. Where one is under way, finish() begins the
-        # last one.
+        # Start all last exports before waiting for any. If an export is still running, finish()
+        # waits for it and then starts the last one.
         begun = [(export, export.begin_last()) for export in exports]
         for export, is_begun in begun:
             export.finish(start, begun=is_begun)
@@ -104,4 +109,4 @@ class Schedule:
 
 
 schedule = Schedule()
-"""The schedule of the process."""
+"""The process-wide schedule."""

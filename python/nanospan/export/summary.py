@@ -1,4 +1,4 @@
-"""Summarise an operation in figures."""
+"""Summarise an operation's durations: counts, mean, quantiles and extremes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The figures of one operation: durations in seconds, and None for unknown figures.
+    """Summary statistics of one operation. Durations are in seconds; unknown values are None.
 
-    Quantiles are estimates from the histogram, within 0.55 %; the other figures are exact.
+    Quantiles are estimated from the histogram, to within 0.55 %; all other values are exact.
 
     Attributes:
         operation: The operation's name.
-        count: The number of samples since start or the last clear.
+        count: The number of samples since start or the last ``clear()``.
         error_count: The number of failed samples.
         cancelled_count: The number of cancelled samples.
-        violation_count: The number of samples over the threshold.
-        threshold: The current threshold.
+        violation_count: The number of samples that exceeded the threshold.
+        threshold: The current threshold, or None if there is none.
         sum: The sum of all durations.
-        mean: The arithmetic mean; None without a sample, like the attributes that follow.
+        mean: The arithmetic mean. This and the attributes below are None if there are no samples.
         min: The shortest duration.
-        p50: The median, followed by further percentiles.
+        p50: The median; ``p90``, ``p95``, ``p99`` and ``p999`` (99.9 %) are further percentiles.
         max: The longest duration.
     """
 
@@ -47,7 +47,7 @@ class Summary:
 
 
 def summarise(recorded: RecordedOperation) -> Summary:
-    """Return the figures of an operation."""
+    """Return a recorded operation's summary statistics."""
     histogram = recorded.histogram
     return Summary(
         operation=recorded.operation,

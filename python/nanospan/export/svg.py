@@ -1,8 +1,8 @@
-"""Draw pictures as inline SVG: an operation's distribution, and its samples over time.
+"""Draw charts as inline SVG: the distribution of durations, and samples over time.
 
-Pictures inherit the text colour of the page, so they suit light and dark pages. The colours are
-from Okabe and Ito's palette ("Color Universal Design", 2008), which people with any kind of colour
-vision can tell apart; outcomes also differ in shape.
+Charts inherit the page's text colour, so they suit both light and dark pages. The colours are from
+Okabe and Ito's palette ("Color Universal Design", 2008), which colour-blind readers can tell apart
+as well; outcomes also differ in shape.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 520, 190
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 34, 26
-"""Margins around the plot, for the labels of axes and, above it, of marks."""
+"""Margins around the plot area, in pixels: room for axis labels and, above it, line labels."""
 
 INSET = 5
-"""The distance from the ends of the time axis to the first and the last sample."""
+"""Distance in pixels between the first or last sample and the nearer end of the time axis."""
 
 CHARACTER = 6.5
-"""The width of a character at the labels' size, in the widest of the usual fonts."""
+"""Width of a label's character in pixels, in the widest of the common fonts."""
 
 QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
@@ -41,7 +41,7 @@ MARKS = {
     "error": "m-3-3l6 6m0-6l-6 6",
     "cancelled": "m-3.5 0l3.5-3.5l3.5 3.5l-3.5 3.5z",
 }
-"""The shape of each outcome, drawn from its centre."""
+"""SVG path of each outcome's shape, relative to its centre."""
 
 STYLE = (
     ".ns{font:11px system-ui,sans-serif;font-variant-numeric:tabular-nums;overflow:visible}"
@@ -56,7 +56,7 @@ STYLE = (
     ".ns .error{stroke:#d55e00;stroke-width:1.6;fill:none}"
     ".ns .cancelled{stroke:#8c8c8c;stroke-width:1.4;fill:none}"
 )
-"""The style of all pictures, which a page must include once."""
+"""The CSS for all charts, which a page must include once."""
 
 
 def distribution(histogram: Snapshot, threshold: float | None = None, name: str = "") -> str:
@@ -64,7 +64,7 @@ def distribution(histogram: Snapshot, threshold: float | None = None, name: str 
 
     Args:
         histogram: The durations.
-        threshold: The threshold in seconds; bars over it have another colour.
+        threshold: The threshold in seconds; bars above it have a different colour.
         name: The operation's name, for screen readers.
 
     Returns:
@@ -100,7 +100,7 @@ def distribution(histogram: Snapshot, threshold: float | None = None, name: str 
 
 
 def snapshot_html(histogram: Snapshot) -> str:
-    """Return the HTML of a distribution with its figures, for notebooks."""
+    """Return a histogram's chart and summary statistics as HTML, for notebooks."""
     dot = " \N{MIDDLE DOT} "
     facts = [counted(histogram.count)]
     if histogram.count and histogram.min is not None and histogram.max is not None:
@@ -122,12 +122,12 @@ def _bars(
     pixels_per_sample: float,
     threshold: float | None,
 ) -> Iterator[str]:
-    """Yield the bars as a path for those within the threshold and one for those over it."""
+    """Yield an SVG path for the bars within the threshold, and one for those over it, if any."""
     paths: dict[str, list[str]] = {"bar": [], "over": []}
     for bar in bars:
         left, right = x(bar.low), x(bar.high)
         gap = min(0.6, (right - left) / 4)
-        # Even a bar of a single sample must be visible.
+        # Even a bar for a single sample must be visible.
         tall = max(pixels_per_sample * bar.count, 1.2)
         over = threshold is not None and bar.low >= threshold
         path = f"M{_n(left + gap / 2)} {HEIGHT - BOTTOM}v{_n(-tall)}h{_n(right - left - gap)}"
@@ -138,12 +138,12 @@ def _bars(
 
 
 def timeline(samples: Samples | None, threshold: float | None = None, name: str = "") -> str:
-    """Draw samples over time, by the time of their end, duration and outcome.
+    """Draw each sample at its end time and duration, with a shape for its outcome.
 
-    Samples of one outcome that share a pixel are drawn once.
+    Samples with the same outcome that share a pixel are drawn once.
 
     Args:
-        samples: The samples. If there are none, or their times are unknown, the picture says so.
+        samples: The samples. If there are none, or their times are unknown, draw a note instead.
         threshold: The threshold in seconds.
         name: The operation's name, for screen readers.
 
@@ -194,7 +194,7 @@ def _quantiles(histogram: Snapshot) -> list[tuple[float, str]]:
 
 
 def _count_ticks(highest: int) -> list[tuple[float, str]]:
-    """Return a few round counts as ticks, with their labels."""
+    """Return a few ticks with labels at round counts up to ``highest``."""
     step = 10 ** math.floor(math.log10(highest))
     step = next((each for each in (step, step // 2, step // 5) if each and highest / each >= 2), 1)  # noqa: PLR2004
     step *= max(1, math.ceil(highest / step / 4))
@@ -202,7 +202,7 @@ def _count_ticks(highest: int) -> list[tuple[float, str]]:
 
 
 def _time_ticks(axis: TimeAxis, wide: float) -> list[tuple[float, str]]:
-    """Return as many ticks as there is room for their labels, which are longer for short times."""
+    """Return as many ticks as fit in ``wide`` pixels; finer time steps have longer labels."""
     for most in (5, 4, 3, 2):
         ticks = axis.ticks(most)
         longest = max((len(text) for _, text in ticks), default=0)
@@ -231,11 +231,11 @@ def _bottom_axis(ticks: Sequence[tuple[float, str]]) -> str:
 
 
 def _top_marks(marks: list[tuple[float, str, str]]) -> list[str]:
-    """Return vertical lines with labels above the plot, moved apart where they would overlap."""
+    """Return labelled vertical lines; labels above the plot are moved apart if they overlap."""
     marks.sort()
     widths = [len(text) * CHARACTER + 8 for _, text, _ in marks]
     middles = [at for at, _, _ in marks]
-    # Push each label to the right of its neighbour, then all back from the right edge.
+    # Push each label to the right of its neighbour, then push back those beyond the right edge.
     edge = 0.0
     for i, width in enumerate(widths):
         middles[i] = max(middles[i], edge + width / 2)
@@ -252,7 +252,7 @@ def _top_marks(marks: list[tuple[float, str, str]]) -> list[str]:
 
 
 def _legend(counts: list[int], threshold: float | None) -> str:
-    """Return a legend of the shapes, for the outcomes that occur."""
+    """Return a legend of the outcomes that occur, with their counts, and of the threshold."""
     parts = []
     at = float(LEFT)
     for outcome, count in zip(OUTCOMES, counts, strict=True):
@@ -286,5 +286,5 @@ def _svg(title: str, spoken: str, parts: list[str]) -> str:
 
 
 def _n(number: float) -> str:
-    """Return a coordinate to a tenth of a pixel, which is finer than the eye can see."""
+    """Format a coordinate to a tenth of a pixel, which is finer than the eye can see."""
     return f"{number:.1f}".removesuffix(".0")

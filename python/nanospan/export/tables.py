@@ -1,4 +1,4 @@
-"""Write JSON lines and CSV, with a row for each sample or for each operation."""
+"""Write JSON lines and CSV files, one row per sample or one row per operation."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 SAMPLE_FIELDS = ("operation", "timestamp", "duration", "outcome", "metadata")
 
 SPECIAL = frozenset('",\r\n')
-"""Characters that make quotes around a CSV field necessary."""
+"""Characters that require a CSV field to be quoted."""
 
 CHUNK_ROWS = 65_536
-"""Samples that are encoded at once, into a few megabytes."""
+"""Number of samples to encode at a time, which takes a few megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """The format of the rows of an operation's samples.
+    """The row format for one operation's samples.
 
     Attributes:
-        pieces: The text before the time, duration, outcome and metadata, and at the end.
-        untimed: The text before and after the duration if time and outcome are unknown.
-        nothing: The text for a sample without metadata.
-        quoted: Whether metadata is quoted.
+        pieces: The text before each of timestamp, duration, outcome and metadata, and the text
+            after the metadata.
+        untimed: The text before and after the duration if timestamp and outcome are unknown.
+        nothing: The text to write for a sample without metadata.
+        quoted: Whether to quote metadata as a CSV field.
     """
 
     pieces: list[bytes]
@@ -41,7 +42,7 @@ class _Row:
 
 
 def write_jsonl(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-    """Write JSON lines: an object for each sample, or for each operation."""
+    """Write JSON lines: an object for each sample, or else for each operation."""
     for recorded in recording.operations:
         if not samples:
             file.write(to_json(asdict(summarise(recorded))) + b"\n")
@@ -57,7 +58,10 @@ def write_jsonl(recording: Recording, file: IO[bytes], *, samples: bool) -> None
 
 
 def write_csv(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-    """Write CSV (RFC 4180, but with lines that end in a line feed): a heading, then rows."""
+    """Write CSV with a header: a row for each sample, or else for each operation.
+
+    The format follows RFC 4180, except that lines end in a line feed.
+    """
     names = SAMPLE_FIELDS if samples else [field.name for field in fields(Summary)]
     file.write(_csv_line(names))
     for recorded in recording.operations:
@@ -93,6 +97,6 @@ def _csv_line(values: Sequence[object]) -> bytes:
 
 
 def _csv_field(value: object) -> str:
-    # The csv module would not quote a carriage return if lines end in a line feed.
+    # The csv module does not quote a carriage return if lines end in a line feed.
     text = "" if value is None else str(value)
     return f'"{text.replace(chr(34), chr(34) * 2)}"' if set(text) & SPECIAL else text

@@ -1,7 +1,7 @@
-"""Write timelines: Chrome trace-event JSON, for Perfetto and chrome://tracing.
+"""Write timelines as Chrome trace-event JSON, for Perfetto and chrome://tracing.
 
-The format is described in Google's "Trace Event Format", sections "Complete Events" and "Metadata
-Events".
+Google's document "Trace Event Format" describes the format; see the sections "Complete Events" and
+"Metadata Events".
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
     from nanospan.values.recordings import RecordedOperation, Recording
 
 LEASE_OPERATION = "connection_lease"
-"""The operation under which the pool manager records leases of connections."""
+"""The operation name under which the pool manager records connection leases."""
 
 OPERATIONS, POOLS = 1, 2
 GROUPS = {OPERATIONS: b"operations", POOLS: b"connection pools"}
-"""The groups of tracks, which the format calls processes."""
+"""Names of the track groups, keyed by group number; the format calls groups processes."""
 
 COLOURS = {"ok": "good", "error": "terrible", "cancelled": "grey"}
-"""The format's reserved colour names by outcome; a violation is "bad"."""
+"""The format's reserved colour names, keyed by outcome; a successful violation is "bad"."""
 
 
 class NoTimesError(ValueError):
-    """A source has no samples with times, which a timeline needs."""
+    """The source has no samples with timestamps, so there is nothing to draw on a timeline."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Track:
-    """The lanes of one operation, or of one pool.
+    """A timeline track with the samples of one operation or one pool.
 
     Attributes:
         name: The track's name.
-        group: The track's group.
-        recorded: The operation.
-        lanes: The samples, arranged in lanes.
-        start: The start of the earliest sample, in nanoseconds of Unix time.
+        group: The number of the track's group, a key of ``GROUPS``.
+        recorded: The recorded operation that the samples belong to.
+        lanes: The samples, arranged in lanes so that none overlap within a lane.
+        start: The start of the earliest sample, in Unix nanoseconds.
     """
 
     name: str
@@ -59,12 +59,12 @@ class _Track:
 
 
 def write_trace(recording: Recording, file: IO[bytes]) -> None:
-    """Write the samples as a timeline.
+    """Write a recording's samples as a timeline.
 
-    Every operation is a track, with as many lanes as samples overlap. Leases of pooled connections
-    are a separate group, with a track for each pool. A sample's name shows whether it failed, was
-    cancelled or exceeded the threshold; its arguments have outcome and metadata. Times are
-    microseconds since the start of the first sample.
+    Each operation has a track, with enough lanes that samples do not overlap. Leases of pooled
+    connections form a separate group, with a track for each pool. A sample's label shows whether it
+    failed, was cancelled or exceeded the threshold; its arguments include outcome and metadata.
+    Times are in microseconds since the start of the first sample.
 
     Raises:
         NoTimesError: If there are no samples, or their times are unknown.
@@ -106,7 +106,7 @@ def _tracks(recorded: RecordedOperation) -> Iterator[_Track]:
 
 
 def _by_pool(samples: Samples) -> dict[str, Samples]:
-    """Return the leases of each pool by the name in their metadata."""
+    """Group leases by the pool named in their metadata."""
     rows: dict[str, list[int]] = {}
     for row, metadata in enumerate(samples.metadata or [None] * len(samples)):
         rows.setdefault(str((metadata or {}).get("pool", LEASE_OPERATION)), []).append(row)
@@ -114,7 +114,7 @@ def _by_pool(samples: Samples) -> dict[str, Samples]:
 
 
 def _labels(track: _Track, thread: int) -> Iterator[bytes]:
-    """Yield the names of a track's lanes and their order from top to bottom."""
+    """Yield metadata events that name a track's lanes and order them from top to bottom."""
     name = to_json(track.name).removesuffix(b'"')
     for lane in range(track.lanes.count):
         suffix = b"" if lane == 0 else b" (%d)" % (lane + 1)
@@ -137,7 +137,7 @@ def _write_samples(track: _Track, file: IO[bytes], origin: int, thread: int) -> 
 
 
 def _head(track: _Track, outcome: str, *, over: bool) -> bytes:
-    """Return the beginning of an event, up to the arguments that differ between samples."""
+    """Return the start of an event's JSON, up to the parts that differ between samples."""
     name, category = track.name, "lease" if track.group == POOLS else "operation"
     threshold = track.recorded.threshold
     marks = [outcome] if outcome != "ok" else []

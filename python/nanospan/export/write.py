@@ -1,4 +1,4 @@
-"""Write recordings to files: JSON lines, CSV, Parquet and timelines."""
+"""Write recordings to files as JSON lines, CSV, Parquet or timelines."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
     ".json": "trace",
 }
-"""The format of a file by the suffix of its name."""
+"""File formats, keyed by file name suffix."""
 
 
 class WriteTable(Protocol):
-    """A function that writes a recording in a format of rows."""
+    """A function that writes a recording in a row-based format."""
 
     def __call__(self, recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-        """Write a row for each sample, or else for each operation."""
+        """Write a row for each sample if ``samples`` is True, or else for each operation."""
 
 
 TABLES: dict[str, WriteTable] = {
@@ -58,26 +58,28 @@ def write(
     write(monitor, "trace.json")  # open it at https://ui.perfetto.dev
     ```
 
-    Recording continues during the export. May be called from any thread. A million samples take a
-    fraction of a second, mostly without the GIL; in a coroutine, call it through
+    This function is thread-safe, and recording continues while it runs. Writing a million samples
+    takes a fraction of a second, mostly without the GIL; in a coroutine, call it through
     ``asyncio.to_thread``.
 
     Args:
-        source: A monitor, a snapshot of one (which has summaries only) or a recording.
-        target: The file's path, or a binary file. A path's file is replaced once everything is on
-            the disk, so that readers never see a half-written file.
+        source: A monitor, a monitor's snapshot (which has summaries only) or a recording.
+        target: A path or a binary file. A file given by path is replaced only once everything is on
+            disk, so that readers never see a half-written file.
         format: ``jsonl`` (an object per line), ``csv``, ``parquet`` (needs the extra ``arrow``) or
-            ``trace`` (Chrome trace-event JSON, for Perfetto); by default chosen by the suffix:
-            ``.jsonl``, ``.ndjson``, ``.csv``, ``.parquet``, ``.json``.
+            ``trace`` (Chrome trace-event JSON, for Perfetto). By default, it is chosen by the
+            path's suffix: ``.jsonl``, ``.ndjson``, ``.csv``, ``.parquet``, or ``.json`` for
+            ``trace``.
         content: ``samples`` writes a row for each sample in the windows, with its end as Unix time
             in seconds, duration in seconds, outcome and metadata. ``summaries`` writes a row for
-            each operation, with counts, extremes and quantiles of everything since start. A time
-            line has samples only.
+            each operation, with the counts, extremes and quantiles of all samples since start.
+            Timelines support ``samples`` only.
 
     Raises:
         OSError: If the file cannot be written; an existing file is left unchanged.
         TypeError: If ``source`` is not a monitor, snapshot or recording.
-        ValueError: If ``format`` or ``content`` is unknown, or there is no sample for a timeline.
+        ValueError: If ``format`` or ``content`` is unknown or the two are incompatible, or there
+            are no samples for a timeline.
         ModuleNotFoundError: If the format needs a package that is not installed.
     """
     chosen = format or _format_of(target)
