@@ -1,6 +1,6 @@
-"""Alerts on what a monitor records: rules, alert states, and the sinks that receive alerts.
+"""Alerting on a monitor's data: rules, alert states, and the sinks that receive alerts.
 
-``monitor.alerts`` holds a monitor's alerts; see ``docs/alerts.md``.
+Use it through ``monitor.alerts``; see ``docs/alerts.md``.
 """
 
 from nanospan.alerts.alert import Alert

@@ -1,4 +1,4 @@
-"""The ``Alert`` that callers, the history and the sinks receive."""
+"""The ``Alert`` class: an alert as seen by callers, the history and the sinks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Alert", "describe", "instance_name"]
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """The alert of one rule and one operation at one moment. Immutable.
+    """The state of one rule's alert for one operation at one moment. Immutable.
 
     Attributes:
         rule: The rule's name.
@@ -30,17 +30,17 @@ class Alert:
         state: ``pending``, ``firing`` or ``resolved``; in the history also ``inactive``, for a
             pending alert whose condition ended.
         severity: The rule's severity.
-        statistic: What was compared: a statistic, ``regression`` or ``change``.
-        value: The value found: seconds, a share, a rate, a count, or a ratio (``regression`` and
-            ``change``). None if nothing was compared.
+        statistic: The name of the compared statistic, or ``regression`` or ``change``.
+        value: The measured value: seconds, a share, a rate, a count, or a ratio (``regression`` and
+            ``change``). None if nothing was measured.
         limit: The rule's limit, if it has one.
         window: The length of the rule's window in seconds, if it has one.
-        summary: The text, written when the condition last held.
+        summary: The alert text, rendered when the condition last held.
         labels: The rule's labels.
         since: When the alert entered its state, as Unix time in seconds.
-        fired_at: When it began to fire, as Unix time in seconds; None if it did not.
-        silenced: Whether a silence keeps it from the sinks.
-        instance: The host and process of the monitor, as ``host:pid``.
+        fired_at: When the alert began to fire, as Unix time in seconds; None if it never did.
+        silenced: Whether a silence keeps the alert from the sinks.
+        instance: The host and process that the monitor runs in, as ``host:pid``.
     """
 
     rule: str
@@ -59,13 +59,13 @@ class Alert:
     instance: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the alert as JSON-compatible values, with ``"version": 1``."""
+        """Return the alert as a JSON-serialisable dict, including ``"version": 1``."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {"version": 1, **values, "labels": dict(self.labels)}
 
 
 def describe(rule: Rule, operation: str, value: float | None) -> str:
-    """Return the summary text for a value that a rule found."""
+    """Render the rule's summary text for a measured value."""
     unit = unit_of(rule.watched)
     placeholders: dict[str, object] = {
         **rule.labels,
@@ -86,5 +86,5 @@ def _instance_name(pid: int) -> str:
 
 
 def instance_name() -> str:
-    """Return ``host:pid``, which identifies this process to those that receive its alerts."""
+    """Return ``host:pid``, which identifies this process to the receivers of its alerts."""
     return _instance_name(os.getpid())

@@ -32,12 +32,12 @@ T_co = TypeVar("T_co", covariant=True)
 D = TypeVar("D", bound="DataclassInstance")
 
 LARGEST_FILE = 1 << 20
-"""The largest file to read, in bytes: far more than anyone writes by hand."""
+"""The maximum size of a file, in bytes: far more than anyone would write by hand."""
 
 
 @dataclass(frozen=True)
 class _TableType(Generic[T_co]):
-    """The kind of object that a TOML table describes, and the keys that it may and must have."""
+    """The constructor for one kind of TOML table, and the table's known and required keys."""
 
     make: Callable[..., T_co]
     known: tuple[str, ...]
@@ -71,10 +71,10 @@ class Problem:
     """One error in a file.
 
     Attributes:
-        line: The line, from 1; 0 if the error concerns no particular line.
+        line: The line number, counted from 1; 0 if the error concerns no particular line.
         key: The key, as a path like ``rule[0].above``; empty if the error concerns no particular
             key.
-        message: What is wrong, with the value.
+        message: A description of the error, including the offending value.
     """
 
     line: int
@@ -83,11 +83,11 @@ class Problem:
 
 
 class AlertsFileError(ValueError):
-    """A file of alert rules cannot be used.
+    """A file of alert rules contains errors.
 
     Attributes:
-        path: The file.
-        problems: All errors in the file, in order of their lines.
+        path: The path of the file.
+        problems: All errors in the file, sorted by line.
     """
 
     def __init__(self, path: Path, problems: list[Problem]) -> None:
@@ -103,10 +103,10 @@ class AlertsFile:
     """The contents of a file of alert rules.
 
     Attributes:
-        path: The file.
-        rules: The rules.
-        sinks: The sinks.
-        silences: The silences.
+        path: The path of the file.
+        rules: The rules, in file order.
+        sinks: The sinks, in file order.
+        silences: The silences, in file order.
     """
 
     path: Path
@@ -131,16 +131,16 @@ def load(path: str | os.PathLike[str], *, check: bool = True) -> AlertsFile:
     ```
 
     Args:
-        path: The file: TOML with the arrays of tables ``rule``, ``sink`` and ``silence``.
-        check: Whether to reject what cannot be used in this environment: variables that are not
-            set, baseline files that do not exist, and sinks that need httpx if it is not installed.
+        path: A TOML file with the arrays of tables ``rule``, ``sink`` and ``silence``.
+        check: Whether to also report what is missing on this machine: unset environment variables,
+            baseline files that do not exist, and httpx if a sink needs it.
 
     Returns:
         The contents of the file.
 
     Raises:
-        AlertsFileError: (a ``ValueError``) If the file contains errors; names the line, key and
-            value of each.
+        AlertsFileError: (a ``ValueError``) If the file contains errors; the message gives the line,
+            key and value of each.
         OSError: If the file cannot be read.
         ImportError: On Python 3.10, if ``tomli`` is not installed.
     """
@@ -159,7 +159,7 @@ def load(path: str | os.PathLike[str], *, check: bool = True) -> AlertsFile:
 
 def _toml_parser() -> ModuleType:
     if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415 - only programs that load a file pay for it
+        import tomllib  # noqa: PLC0415 - imported only if a file is loaded
 
         return tomllib
     else:  # noqa: RET505 - mypy needs the else to skip this branch
@@ -173,7 +173,7 @@ def _toml_parser() -> ModuleType:
 
 
 class _Reader:
-    """Reads one file, collecting all errors."""
+    """Parses one file and collects all of its errors."""
 
     def __init__(self, path: Path, text: str, *, check: bool) -> None:
         self._path = path
@@ -188,7 +188,7 @@ class _Reader:
             document = parser.loads(self._text)
         except parser.TOMLDecodeError as exc:
             message, _, place = str(exc).partition(" (at line ")
-            line = place.partition(",")[0]  # an error without a line is at the end of the document
+            line = place.partition(",")[0]  # without a line, it is at the end of the file
             number = int(line) if line.isdecimal() else len(self._text.splitlines())
             problem = Problem(number, "", message)
             raise AlertsFileError(self._path, [problem]) from None
@@ -211,7 +211,7 @@ class _Reader:
     ) -> Iterator[tuple[KeyPath, dict[str, object]]]:
         tables = document.get(key, [])
         if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
-            shown = "..." if key == "sink" else repr(tables)  # a sink's values may be secret
+            shown = "..." if key == "sink" else repr(tables)  # a sink's values may be secrets
             self._report((key,), f"{key} = {shown}: must be tables, each headed [[{key}]]")
             return
         for number, table in enumerate(tables):
@@ -227,7 +227,7 @@ class _Reader:
             if not isinstance(baseline, str):
                 self._report((*place, "baseline"), f"baseline = {baseline!r}: must be a string")
                 return None
-            # A path in a file is relative to that file, wherever the program runs.
+            # Relative paths are relative to the alerts file, not to the working directory.
             path = self._path.absolute().parent / baseline
             if self._origin == "file" and not path.is_file():
                 self._report(
@@ -283,7 +283,7 @@ class _Reader:
     def _make(
         self, table_type: _TableType[T], place: KeyPath, values: Mapping[str, object]
     ) -> T | None:
-        """Return what the values of a table describe; report errors and return None if invalid."""
+        """Build the object that a table describes, or report its errors and return None."""
         before = len(self._problems)
         self._report_unknown_keys(place, values, table_type.known)
         for key in table_type.required:
@@ -306,7 +306,7 @@ class _Reader:
             if key not in known:
                 close = get_close_matches(key, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
-                # The value of a misspelt key may be a secret, except in rules and silences.
+                # The value of an unknown key may be a secret, except in rules and silences.
                 shown = repr(value) if place[:1] in {("rule",), ("silence",)} else "..."
                 self._report((*place, key), f"{key} = {shown}: unknown key; {hint}")
 
@@ -323,8 +323,8 @@ class _Reader:
         self._problems.append(Problem(self._line(place), _name(place), message))
 
     def _line(self, place: KeyPath) -> int:
-        # A missing key, or one of an inline table, is reported at the line of the table that it
-        # belongs to, and an array of tables at the line of its first.
+        # A key that is missing or inside an inline table is reported at the line of the enclosing
+        # table, and an array of tables at the line of its first table.
         while place and place not in self._lines and (*place, 0) not in self._lines:
             place = place[:-1]
         return self._lines.get(place, self._lines.get((*place, 0), 0))

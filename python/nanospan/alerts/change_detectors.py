@@ -1,4 +1,4 @@
-"""Online change detection: one detector for each rule and operation, fed with new samples."""
+"""Online change detection, with one detector for each pair of rule and operation."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ __all__ = ["ChangeDetectors"]
 @dataclass(slots=True)
 class _Watch:
     detector: OnlineDetector
-    latest: int = 0  # samples after this moment have not been fed to the detector
+    latest: int = 0  # the detector has been fed all samples up to this moment
     fired_at: float | None = None  # on the engine's clock
     ratio: float | None = None
 
 
 class ChangeDetectors:
-    """All detectors. Not thread-safe: they belong to the engine's thread."""
+    """The detectors of all change rules. Not thread-safe: used only by the engine's thread."""
 
     def __init__(self) -> None:
         self._watches: dict[tuple[str, str], _Watch] = {}
 
     def retain(self, rules: set[str]) -> None:
-        """Drop the detectors of all rules except those named."""
+        """Drop the detectors of all rules except those whose names are in ``rules``."""
         self._watches = {key: watch for key, watch in self._watches.items() if key[0] in rules}
 
     def update(
         self, rule: ChangeRule, operation: str, observations: Observations, now: float
     ) -> Finding:
-        """Feed new samples to a detector, and return whether a change is being reported."""
+        """Feed new samples to the operation's detector and return the rule's finding."""
         key = (rule.name, operation)
         watch = self._watches.get(key)
         if watch is None:

@@ -1,4 +1,4 @@
-"""Delivery: a queue and a worker thread for each sink, so that no sink waits for another."""
+"""Delivers alerts: each sink has its own queue and worker thread, so none delays another."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ __all__ = ["Delivery", "SinkWorker"]
 logger = logging.getLogger("nanospan.alerts")
 
 CAPACITY = 1000
-"""The most alerts to queue for a sink; the oldest are dropped, as the newest say more."""
+"""The maximum length of a sink's queue; when it is full, the oldest alert is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Counts of the alerts for one sink.
+    """The delivery statistics of one sink.
 
     Attributes:
         sink: The sink's description, without secrets.
-        queued: Alerts queued or being delivered.
-        delivered: Alerts that were delivered.
-        lost: Alerts that will never be delivered: the queue was full, the sink rejected them, every
-            attempt failed, or the time to close ran out.
-        last_error: The last error, without secrets; empty if there was none.
+        queued: The number of alerts waiting or being delivered.
+        delivered: The number of alerts delivered so far.
+        lost: The number of alerts that will never be delivered, because the queue was full, the
+            sink rejected them, every attempt failed, or closing timed out.
+        last_error: The most recent error, without secrets; empty if there has been none.
     """
 
     sink: str
@@ -46,16 +46,16 @@ class Delivery:
 
 
 class SinkWorker:
-    """Delivers alerts to one sink on a daemon thread, which starts with the first alert.
+    """Delivers alerts to one sink on a daemon thread, which is started by the first alert.
 
     Args:
-        sink: The sink.
-        capacity: The most alerts to queue.
+        sink: The sink to deliver to.
+        capacity: The maximum number of alerts to queue.
     """
 
     def __init__(self, sink: Sink, capacity: int = CAPACITY) -> None:
         self.sink = sink
-        self._name = str(sink)  # called only here, so that an exception reaches the caller
+        self._name = str(sink)  # called only here, where an exception reaches the caller
         self._capacity = capacity
         self._queue: deque[Alert] = deque()
         self._changed = threading.Condition()
@@ -106,24 +106,24 @@ class SinkWorker:
                 self._thread = thread
 
     def report(self) -> Delivery:
-        """Return the counts of the sink's alerts."""
+        """Return the sink's delivery statistics."""
         with self._changed:
             waiting = len(self._queue) + self._busy
             return Delivery(self._name, waiting, self._delivered, self._lost, self._last_error)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until nothing is queued or under way; return False after ``timeout`` seconds."""
+        """Wait until every queued alert is settled; return False after ``timeout`` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._queue and not self._busy, timeout)
 
     def end(self, deadline: float) -> None:
-        """Accept no more alerts, and deliver queued ones until ``deadline`` (monotonic clock)."""
+        """Accept no more alerts; deliver those queued until ``deadline`` (monotonic seconds)."""
         with self._changed:
             self._deadline = deadline
             self._changed.notify_all()
 
     def join(self) -> None:
-        """Wait for the thread until the deadline set by ``end``; undelivered alerts are lost."""
+        """Wait for the thread until ``end``'s deadline, then count undelivered alerts as lost."""
         thread = self._thread
         if self._deadline is not None and thread not in {None, threading.current_thread()}:
             thread.join(max(self._deadline - time.monotonic(), 0.0))
@@ -163,11 +163,11 @@ class SinkWorker:
     def _explain(self, exc: BaseException) -> None:
         try:
             self.sink.explain(exc)
-        except Exception as another:  # noqa: BLE001 - this thread goes on
+        except Exception as another:  # noqa: BLE001 - the worker thread must survive
             logger.error("%s failed (%s)", self._name, type(another).__name__)  # noqa: TRY400 - the text may be secret
 
     def _next(self) -> tuple[Alert | None] | None:
-        """Return the next alert in a tuple, ``(None,)`` if a refresh is due, or None to end."""
+        """Wait for the next task: ``(alert,)``, ``(None,)`` for a refresh, or None to end."""
         with self._changed:
             while True:
                 if self._queue and not self._is_over():
@@ -182,7 +182,7 @@ class SinkWorker:
                 self._changed.wait(due)
 
     def _refresh_in(self) -> float | None:
-        """Return the seconds until the next refresh, at least one second after the last."""
+        """Return the seconds until the next refresh, keeping refreshes at least 1 second apart."""
         try:
             due = self.sink.refresh_in()
         except Exception as exc:  # noqa: BLE001 - the sink still gets its alerts
@@ -196,7 +196,7 @@ class SinkWorker:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _pause(self, seconds: float) -> bool:
-        """Wait between two attempts; return False at once if no time is left for another."""
+        """Wait between attempts; return False at once if the deadline allows no further attempt."""
         with self._changed:
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:
@@ -213,7 +213,7 @@ class SinkWorker:
                 self._last_error = error
             if alert is not None:
                 self._busy = self._busy and not was_busy
-                if not self._has_given_up:  # otherwise ``join`` has counted it as lost
+                if not self._has_given_up:  # otherwise ``join`` has counted the alert as lost
                     self._lost += lost
                     self._delivered += not error
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""The engine: a thread that evaluates rules, advances each alert's state and publishes changes."""
+"""The alert engine: evaluates rules periodically, updates alert states, publishes changes."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = ["Clock", "Engine"]
 logger = logging.getLogger("nanospan.alerts")
 
 REST_RATIO = 19
-"""Rest after each evaluation, as a multiple of its duration.
+"""The minimum pause after an evaluation, as a multiple of the evaluation's duration.
 
-However many operations there are, the thread uses at most a twentieth of a core.
+It limits the thread to a twentieth of one core, however many operations there are.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The two clocks of the engine.
+    """The two clocks that the engine uses.
 
     Attributes:
-        monotonic: Returns seconds that never go back, for windows and waiting.
-        time: Returns Unix time in seconds, for silences and for the times of alerts.
+        monotonic: Returns seconds on a clock that never goes back; used for windows and waiting.
+        time: Returns Unix time in seconds; used for silences and the timestamps of alerts.
     """
 
     monotonic: Callable[[], float] = time.monotonic
@@ -45,7 +45,7 @@ class Clock:
 
 @dataclass(slots=True)
 class _Entry:
-    """An alert to keep until its life cycle is idle."""
+    """An alert that the engine tracks until its life cycle is idle."""
 
     rule: Rule
     operation: str
@@ -58,7 +58,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """The time of one evaluation on both clocks, and the silences at that time."""
+    """The time of one evaluation on both clocks, and the silences that apply to it."""
 
     now: float
     wall: float
@@ -69,17 +69,17 @@ class _Moment:
 
 
 class Engine:
-    """Evaluates rules and keeps the states of their alerts.
+    """Evaluates rules and tracks the states of their alerts.
 
     ``tick`` evaluates the rules once; ``start`` starts a daemon thread that calls ``tick`` at the
-    interval that suits the rules. Only one thread at a time may call ``tick``; all other methods
-    may be called from any thread.
+    shortest interval that any rule needs. Only one thread at a time may call ``tick``; all other
+    methods may be called from any thread.
 
     Args:
-        observations: The state of the monitor.
-        publish: Called with each changed alert and whether to tell the sinks. Must be quick.
+        observations: Provides the monitor's data.
+        publish: Called with each changed alert and whether to send it to the sinks. Must be fast.
         clock: The clocks to use.
-        on_monitor_gone: Called by the thread, just before it ends, if the monitor is gone.
+        on_monitor_gone: Called by the thread just before it ends because the monitor was freed.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Engine:
         self._clock = clock or Clock()
         self._on_monitor_gone = on_monitor_gone
         self._evaluator = Evaluator()
-        # Replaced and never modified, so that an evaluation under way is not disturbed.
+        # Replaced, never modified in place, so that a running evaluation is not affected.
         self._rules: tuple[Rule, ...] = ()
         self._silences: tuple[Silence, ...] = ()
         self._entries: dict[tuple[str, str], _Entry] = {}
@@ -106,18 +106,18 @@ class Engine:
         self._last_error = ""
 
     def set_rules(self, rules: tuple[Rule, ...]) -> None:
-        """Evaluate these rules from now on. Alerts of rules that are equal stay as they are."""
+        """Replace the rules. Alerts of rules that are equal to an old one keep their state."""
         self._rules = rules
         self._wake.set()
 
     def set_silences(self, silences: tuple[Silence, ...]) -> None:
-        """Apply these silences from now on."""
+        """Replace the silences."""
         self._silences = silences
         self._wake.set()
 
     @property
     def interval(self) -> float:
-        """Seconds between two evaluations."""
+        """The time between evaluations, in seconds."""
         return min((rule.interval for rule in self._rules), default=1.0)
 
     def active(self) -> list[Alert]:
@@ -125,7 +125,7 @@ class Engine:
         return list(self._active)
 
     def tick(self) -> None:
-        """Evaluate all rules once, and publish the changes.
+        """Evaluate all rules once and publish the resulting changes of alert states.
 
         Raises:
             MonitorGoneError: If the monitor no longer exists.
@@ -144,7 +144,7 @@ class Engine:
         )
 
     def _resolve_removed(self, rules: tuple[Rule, ...], moment: _Moment) -> None:
-        """Resolve the alerts of rules that are gone, which would otherwise fire for ever."""
+        """Resolve the alerts of removed or changed rules, which would otherwise fire for ever."""
         by_name = {rule.name: rule for rule in rules}
         gone = [key for key, entry in self._entries.items() if by_name.get(key[0]) != entry.rule]
         for key in gone:
@@ -213,7 +213,7 @@ class Engine:
             self._thread = thread
 
     def stop(self, timeout: float) -> None:
-        """Stop the thread, waiting for it for at most ``timeout`` seconds."""
+        """Tell the thread to stop, and wait at most ``timeout`` seconds for it to end."""
         self._stopping = True
         self._wake.set()
         thread = self._thread

@@ -1,4 +1,4 @@
-"""Evaluates rules on the state of a monitor."""
+"""Evaluates rules on a monitor's data."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ UNDECIDED = Finding(breached=False, cleared=False)
 
 
 class _RetryLaterError(Exception):
-    """The rule failed at its last evaluation and is not due for another."""
+    """The rule's last comparison failed, and the next one is not yet due."""
 
 
 class Evaluator:
-    """Evaluates a set of rules. Not thread-safe: it belongs to the engine's thread."""
+    """Evaluates a set of rules. Not thread-safe: used only by the engine's thread."""
 
     def __init__(self) -> None:
         self._windows = Windows()
         self._detectors = ChangeDetectors()
-        # By rule: when to compare again, and what the last comparison found (None if it failed).
+        # Keyed by rule: when to compare again, and the last findings (None after a failure).
         self._regressions: dict[str, tuple[float, dict[str, Finding] | None]] = {}
         self._matching: dict[str, list[str]] = {}
         self._matched_operations: set[str] = set()
@@ -49,16 +49,16 @@ class Evaluator:
     ) -> Iterator[tuple[Rule, str, Finding]]:
         """Evaluate every rule once.
 
-        An exception from a rule is logged when it first occurs and not again until it changes or
-        the rule works again. It affects neither the other rules nor the rule's current alerts.
+        An exception from a rule is logged when it first occurs, and again only if it differs or the
+        rule worked in between. It affects neither other rules nor the rule's current alerts.
 
         Args:
-            rules: All rules.
-            observations: The monitor's state.
+            rules: The rules to evaluate.
+            observations: Provides the monitor's data.
             now: The current time in seconds, on a clock that never goes back.
 
         Yields:
-            A rule, the name of an operation, and the finding.
+            The rule, the name of an operation, and the rule's finding for that operation.
         """
         snapshot = observations.snapshot()
         self._windows.advance(snapshot, now)
@@ -77,7 +77,7 @@ class Evaluator:
                     yield rule, operation, finding
 
     def _match(self, rules: tuple[Rule, ...], operations: Iterable[str]) -> None:
-        """Find the operations that each rule watches; match every name only once."""
+        """Update the list of operations that each rule watches, matching each name only once."""
         if rules is not self._rules:
             kept = {rule.name for rule in rules if rule in self._rules}
             self._regressions = {k: v for k, v in self._regressions.items() if k in kept}
@@ -98,13 +98,13 @@ class Evaluator:
     ) -> Iterator[tuple[str, Finding]]:
         operations = self._matching[rule.name]
         if isinstance(rule, StatisticRule):
-            # An operation that was never recorded is absent, too.
+            # An operation that was never recorded counts as absent.
             if rule.statistic == "absent" and not operations:
                 operations = [rule.operation]
             for operation in operations:
                 yield operation, _judge_statistic(rule, self._windows.last(operation, rule.window))
             if rule.statistic == "absent" and rule.operation not in operations:
-                # The pattern has matched an operation, so an alert on the pattern itself is over.
+                # The pattern now matches an operation, which ends any alert on the pattern itself.
                 yield rule.operation, CLEARED
         elif isinstance(rule, RegressionRule):
             yield from self._compare(rule, operations, observations, now).items()
@@ -120,10 +120,10 @@ class Evaluator:
     def _compare(
         self, rule: RegressionRule, operations: list[str], observations: Observations, now: float
     ) -> dict[str, Finding]:
-        """Return the findings of the last comparison, after a new one if it is due."""
+        """Return the findings of the latest comparison, comparing again first if that is due."""
         due, findings = self._regressions.get(rule.name, (now, {}))
         if now >= due:
-            # Set before the comparison, so that one that fails is not retried at once either.
+            # Set before comparing, so that a failing comparison is not retried at once.
             self._regressions[rule.name] = (now + rule.every, None)
             comparisons = observations.compare(rule)
             findings = {
@@ -148,7 +148,7 @@ def _judge_statistic(rule: StatisticRule, window: Window) -> Finding:
     if statistic == "absent":
         if window.count:
             return CLEARED
-        # Until a whole window has been watched, having seen no sample proves nothing.
+        # Until a whole window has been observed, a lack of samples proves nothing.
         return Finding(breached=True, cleared=False) if window.is_full else UNDECIDED
     value: float | None
     if statistic == "in_flight":

@@ -17,7 +17,7 @@ __all__ = [
     "check_text",
 ]
 
-# Every alert has these labels, so a rule must not give them another meaning.
+# Every alert already has these labels, so a rule must not redefine them.
 RESERVED_LABELS = frozenset({"alertname", "operation", "severity"})
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
@@ -27,8 +27,8 @@ class RuleError(ValueError):
 
     Attributes:
         field: The field's name.
-        value: The invalid value; a fixed text instead of a secret.
-        expected: What the value must be.
+        value: The invalid value, or ``***`` in place of a secret.
+        expected: What the value should be, as a phrase for the error message.
     """
 
     def __init__(self, name: str, value: object, expected: str) -> None:
@@ -46,7 +46,7 @@ def check_text(name: str, value: object) -> str:
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
-    """Return ``value``; raise RuleError with a suggestion unless it is one of ``choices``."""
+    """Return ``value``; raise RuleError, suggesting a close match, unless it is in ``choices``."""
     if not isinstance(value, str) or value not in choices:
         close = get_close_matches(value, choices, n=1) if isinstance(value, str) else []
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -69,7 +69,7 @@ def check_count(name: str, value: object) -> int:
 
 
 def check_seconds(name: str, value: object, *, minimum: float, maximum: float = math.inf) -> float:
-    """Return ``value`` as a float; raise RuleError unless it is in the range, in seconds."""
+    """Return ``value`` as a float; raise RuleError unless it lies within the bounds, in seconds."""
     seconds = check_number(name, value)
     if seconds < minimum:
         raise RuleError(name, value, f"must be at least {minimum:g} seconds")
@@ -79,7 +79,7 @@ def check_seconds(name: str, value: object, *, minimum: float, maximum: float = 
 
 
 def check_labels(name: str, value: object) -> dict[str, str]:
-    """Return a copy of ``value``; raise RuleError unless it maps label names to strings."""
+    """Return a copy of ``value``; raise RuleError unless it maps valid label names to strings."""
     if not isinstance(value, Mapping):
         raise RuleError(name, value, "must be a table of strings")
     for key, text in value.items():

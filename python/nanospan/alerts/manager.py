@@ -1,4 +1,4 @@
-"""The alerts of a monitor: its rules, silences and sinks, and the threads that serve them."""
+"""A monitor's alerts: its rules, silences and sinks, and the threads that process them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ logger = logging.getLogger("nanospan.alerts")
 
 HISTORY = 1000
 CLOSE_SECONDS = 2.0
-"""How long closing, and the interpreter's exit, wait for queued alerts to be delivered."""
+"""How long closing and interpreter exit wait for queued alerts, in seconds."""
 
 
 class Alerts:
@@ -46,15 +46,16 @@ class Alerts:
     ```
 
     Adding the first rule starts a daemon thread that evaluates the rules; recording is not slowed.
-    Without a sink, alerts go to the logger ``nanospan.alerts``. Every method may be called from any
-    thread.
+    If no sink is added, alerts go to the logger ``nanospan.alerts``. Every method may be called
+    from any thread.
 
-    A forked child has the same rules, silences and sinks, but starts without alerts and with an
-    empty history; the parent delivers what the parent found. At the interpreter's exit, delivery of
+    A forked child has the same rules, silences and sinks, but starts with no alerts and an empty
+    history; the parent's alerts are delivered by the parent only. At interpreter exit, delivering
     queued alerts may take up to 2 seconds.
 
     Args:
-        monitor: The monitor to watch. Only a weak reference is kept: the thread ends with it.
+        monitor: The monitor to watch. Only a weak reference to it is kept; the thread ends once the
+            monitor is freed.
         clock: The clocks to use.
     """
 
@@ -66,7 +67,7 @@ class Alerts:
     ) -> None:
         self._observations = MonitorObservations(monitor)
         self._clock = clock or Clock()
-        # These are replaced and never modified, so that a fork at any moment finds a whole value.
+        # Replaced, never modified in place, so that a fork always sees a consistent value.
         self._rules: dict[str, Rule] = {}
         self._silences: tuple[Silence, ...] = ()
         self._sinks: tuple[Sink, ...] = ()
@@ -76,10 +77,10 @@ class Alerts:
         _instances.add(self)
 
     def _init_process_state(self) -> None:
-        """Create what must not be shared with a forked child, starting no thread yet."""
+        """Create the state that a forked child must not share; start no threads."""
         self._lock = threading.RLock()
         self._history: deque[Alert] = deque(maxlen=HISTORY)
-        # The firing alerts, as last announced to the sinks, by rule and operation.
+        # The firing alerts as last announced to the sinks, keyed by rule and operation.
         self._firing: dict[tuple[str, str], Alert] = {}
         self._default = SinkWorker(LogSink())
         self._workers = tuple(SinkWorker(sink) for sink in self._sinks)
@@ -91,7 +92,7 @@ class Alerts:
         self._history.append(alert)
         if not announce:
             return
-        # The lock ensures that a sink being added gets every transition, in order.
+        # The lock ensures that a sink being added receives every transition, in order.
         with self._lock:
             if alert.state == "firing":
                 self._firing[alert.rule, alert.operation] = alert
@@ -101,17 +102,17 @@ class Alerts:
                 worker.put(alert)
 
     def add(self, rule: Rule, *, replace: bool = False) -> None:
-        """Add a rule, to be evaluated from now on.
+        """Add a rule and start evaluating it.
 
         Args:
-            rule: The rule.
-            replace: Whether to replace a rule of the same name. The alerts of the old rule resolve
-                unless the new one is equal.
+            rule: The rule to add.
+            replace: Whether to replace an existing rule with the same name. The old rule's alerts
+                resolve unless the new rule is equal to it.
 
         Raises:
             TypeError: If ``rule`` is not a StatisticRule, RegressionRule or ChangeRule.
-            ValueError: If there is a rule of the same name and ``replace`` is false.
-            RuntimeError: If these alerts are closed.
+            ValueError: If there is already a rule with this name and ``replace`` is false.
+            RuntimeError: If :meth:`close` was called.
         """
         if not isinstance(rule, Rule):
             raise TypeError(
@@ -128,10 +129,10 @@ class Alerts:
             self._set_rules({**self._rules, rule.name: rule})
 
     def remove(self, name: str) -> None:
-        """Remove a rule; its firing alerts resolve.
+        """Remove the rule with this name; its firing alerts resolve.
 
         Raises:
-            KeyError: If there is no rule of this name.
+            KeyError: If there is no rule with this name.
         """
         with self._lock:
             if name not in self._rules:
@@ -144,13 +145,13 @@ class Alerts:
         Loading a file again replaces what it added before. If there is an error, nothing changes.
 
         Args:
-            path: The file; see :func:`nanospan.alerts.load`.
+            path: The path of the file; see :func:`nanospan.alerts.load`.
 
         Raises:
             AlertsFileError: (a ``ValueError``) If the file contains an error, or one of its rules
-                has the name of a rule that came from elsewhere.
+                has the same name as a rule that was not loaded from this file.
             OSError: If the file cannot be read.
-            RuntimeError: If these alerts are closed.
+            RuntimeError: If :meth:`close` was called.
         """
         loaded = load(path)
         key = Path(path).absolute()
@@ -172,20 +173,20 @@ class Alerts:
             self._set_rules(rules)
 
     def add_sink(self, sink: Sink | Callable[[Alert], object]) -> Sink:
-        """Add a sink, which receives alerts from now on.
+        """Add a sink; it receives all alerts from now on.
 
         Args:
-            sink: A sink, or a function that takes an alert. An async function is called on the
-                event loop that is running now.
+            sink: A sink, or a function that takes an :class:`Alert`. An async function runs on the
+                event loop from which ``add_sink`` is called.
 
         Returns:
-            The sink, to be passed to :meth:`remove_sink`.
+            The registered sink, which can be passed to :meth:`remove_sink`.
 
         Raises:
             TypeError: If ``sink`` is neither a Sink nor callable.
-            ValueError: If ``sink`` is an async function and no event loop is running, or it is a
-                Sink that was already added.
-            RuntimeError: If these alerts are closed.
+            ValueError: If ``sink`` is an async function and no event loop is running, or if it is a
+                Sink that is already registered.
+            RuntimeError: If :meth:`close` was called.
         """
         made = sink if isinstance(sink, Sink) else FunctionSink(sink)
         with self._lock:
@@ -199,7 +200,7 @@ class Alerts:
         """Remove a sink; alerts queued for it may be delivered for another 2 seconds.
 
         Args:
-            sink: The return value of :meth:`add_sink`.
+            sink: The sink, as returned by :meth:`add_sink`.
 
         Raises:
             ValueError: If ``sink`` is not registered.
@@ -209,7 +210,7 @@ class Alerts:
                 raise ValueError(f"{sink!r} is not registered; pass what add_sink() returned")
             self._change_sinks(added=(), removed=(sink,))
 
-    def silence(  # noqa: PLR0913 - the fields of a Silence, all by keyword
+    def silence(  # noqa: PLR0913 - the fields of a Silence, all keyword-only
         self,
         *,
         until: float | datetime | None = None,
@@ -219,21 +220,21 @@ class Alerts:
         labels: Mapping[str, str] | None = None,
         comment: str = "",
     ) -> Silence:
-        """Keep alerts from the sinks for a time.
+        """Keep matching alerts from the sinks until a given time.
 
         Args:
-            until: The end, as a ``datetime`` or a Unix time in seconds.
-            seconds: The time from now to the end, instead of ``until``.
-            rule: A rule's name or a pattern.
-            operation: An operation's name or a pattern.
-            labels: Patterns that the rule's labels must match, by label name.
+            until: When the silence ends, as a ``datetime`` or a Unix time in seconds.
+            seconds: How long the silence lasts from now, as an alternative to ``until``.
+            rule: The name of a rule, or a pattern.
+            operation: The name of an operation, or a pattern.
+            labels: Patterns that the rule's labels must match, keyed by label name.
             comment: The reason for the silence.
 
         Returns:
-            The silence, to be passed to :meth:`unsilence`.
+            The silence, which can be passed to :meth:`unsilence`.
 
         Raises:
-            ValueError: If not exactly one of ``until`` and ``seconds`` is given, or a value is
+            ValueError: If neither or both of ``until`` and ``seconds`` are given, or a value is
                 invalid.
         """
         if (until is None) == (seconds is None):
@@ -253,12 +254,12 @@ class Alerts:
         return silence
 
     def unsilence(self, silence: Silence) -> None:
-        """End a silence early; do nothing if it is already over."""
+        """End a silence early; do nothing if it has already ended."""
         with self._lock:
             self._set_silences(tuple(each for each in self._silences if each != silence))
 
     def silences(self) -> list[Silence]:
-        """Return the silences that are not over."""
+        """Return the silences that have not expired."""
         now = self._clock.time()
         return [silence for silence in self._silences if silence.until > now]
 
@@ -271,18 +272,21 @@ class Alerts:
         return self._engine.active()
 
     def history(self) -> list[Alert]:
-        """Return the last 1,000 changes of state, oldest first."""
+        """Return the last 1,000 state changes of alerts, oldest first."""
         return list(self._history)
 
     def deliveries(self) -> list[Delivery]:
-        """Return each sink's counts of queued, delivered and lost alerts."""
+        """Return the delivery statistics of each sink."""
         return [worker.report() for worker in self._workers or (self._default,)]
 
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
-        """Wait until all queued alerts are delivered.
+        """Wait until every queued alert is delivered or lost.
+
+        Args:
+            timeout: Maximum time to wait, in seconds.
 
         Returns:
-            False if that took longer than ``timeout`` seconds.
+            True if no alert is left; False if the timeout expired first.
         """
         deadline = time.monotonic() + timeout
         workers = self._workers or (self._default,)
@@ -296,12 +300,12 @@ class Alerts:
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """Stop evaluating rules, deliver queued alerts and end the threads.
 
-        Firing alerts do not resolve, because it is not known whether their condition is over. Async
-        sinks need their event loop to be running: in a coroutine on that loop, use ``await
+        Firing alerts do not resolve, because it is unknown whether their condition has ended. Async
+        sinks need their event loop to keep running: from a coroutine on that loop, use ``await
         asyncio.to_thread(alerts.close)``.
 
         Args:
-            timeout: The most seconds to take. Alerts that are not delivered by then are lost.
+            timeout: Maximum time to take, in seconds. Alerts not delivered by then are lost.
         """
         with self._lock:
             if self._closed:
@@ -341,10 +345,10 @@ class Alerts:
         self._sinks = tuple(worker.sink for worker in self._workers)
         deadline = time.monotonic() + CLOSE_SECONDS
         for worker in old:
-            worker.end(deadline)  # its thread ends by itself
+            worker.end(deadline)  # its thread ends on its own
 
     def _restart_in_child(self) -> None:
-        """Start again after a fork: the parent's threads are gone and its locks may stay locked."""
+        """Reinitialise after a fork, which leaves no threads and possibly locks held for ever."""
         for sink in self._sinks:
             sink.after_fork()
         self._init_process_state()
@@ -369,8 +373,8 @@ def _close_all() -> None:
 def _restart_all_in_child() -> None:
     for alerts in list(_instances):
         try:
-            alerts._restart_in_child()  # noqa: SLF001 - of this module
-        except Exception:  # the child goes on without alerts
+            alerts._restart_in_child()  # noqa: SLF001 - defined in this module
+        except Exception:  # the child continues without alerts
             logger.exception("alerts could not be restarted after a fork")
 
 

@@ -1,4 +1,4 @@
-"""The state of a monitor, which rules are evaluated on."""
+"""Access to the monitor's data that rules are evaluated on."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ __all__ = ["MonitorGoneError", "MonitorObservations", "Observations"]
 
 
 class MonitorGoneError(Exception):
-    """The monitor was garbage-collected, so there is nothing left to evaluate rules on."""
+    """The monitor has been freed, so there is no data left to evaluate rules on."""
 
 
 class Observations(Protocol):
-    """The interface that rules are evaluated on. Methods may be called from any thread."""
+    """The data that rules are evaluated on. Methods may be called from any thread."""
 
     def snapshot(self) -> MonitorSnapshot:
-        """Return the state of all operations."""
+        """Return a snapshot of all operations."""
 
     def durations_since(self, operation: str, moment: int) -> tuple[list[float], int]:
-        """Return the durations that an operation recorded after ``moment``, and the new moment.
+        """Return the durations recorded after ``moment``, and the moment to pass next time.
 
-        Durations are in seconds, and only those still in the operation's window are returned. Start
-        with moment 0 and pass the returned one next time. Setting the system clock does not affect
-        moments.
+        Durations are in seconds, and only those still in the operation's window are returned. Pass
+        0 in the first call, and then the moment that the previous call returned. Setting the system
+        clock does not affect moments.
         """
 
     def detector(self, rule: ChangeRule) -> OnlineDetector:
-        """Return a new detector with the settings of a rule."""
+        """Create a detector with the rule's settings."""
 
     def compare(self, rule: RegressionRule) -> Mapping[str, Comparison]:
-        """Return how operations compare with the baseline of a rule, by operation."""
+        """Compare each operation with the rule's baseline; return results keyed by operation."""
 
 
 class MonitorObservations:
-    """The state of a real monitor.
+    """The data of an actual monitor.
 
     Args:
-        monitor: The monitor. Only a weak reference to it is kept.
+        monitor: The monitor to read. Only a weak reference to it is kept.
     """
 
     def __init__(self, monitor: Recorder) -> None:
@@ -64,26 +64,26 @@ class MonitorObservations:
         return monitor
 
     def snapshot(self) -> MonitorSnapshot:
-        """Return the state of all operations."""
+        """Return a snapshot of all operations."""
         return self._get().snapshot()
 
     def durations_since(self, operation: str, moment: int) -> tuple[list[float], int]:
-        """Return the durations that an operation recorded after ``moment``, and the new moment."""
-        return self._get()._durations_since(operation, moment)  # noqa: SLF001 - no copies
+        """Return the durations recorded after ``moment``, and the moment to pass next time."""
+        return self._get()._durations_since(operation, moment)  # noqa: SLF001 - avoids copying
 
     def detector(self, rule: ChangeRule) -> OnlineDetector:
-        """Return a new detector with the settings of a rule."""
+        """Create a detector with the rule's settings."""
         return OnlineDetector(rule.warmup, rule.batch, rule.k, rule.h)
 
     def compare(self, rule: RegressionRule) -> Mapping[str, Comparison]:
-        """Return how operations compare with the baseline of a rule, by operation."""
+        """Compare each operation with the rule's baseline; return results keyed by operation."""
         baseline = rule.baseline
         if isinstance(baseline, (str, os.PathLike)):
             baseline = self._read(Path(baseline))
         return compare_windows(self._get(), baseline, fdr=rule.fdr, min_effect=rule.min_effect)
 
     def _read(self, path: Path) -> Baseline:
-        """Return the baseline in a file, reading the file again only if it has changed."""
+        """Return the baseline saved in a file, re-reading the file only if it has changed."""
         changed = path.stat().st_mtime_ns
         known = self._loaded.get(path)
         if known is None or known[0] != changed:

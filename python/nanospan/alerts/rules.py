@@ -1,4 +1,4 @@
-"""Alert rules: what to watch, when to fire and what to say."""
+"""Alert rules: what to watch, when to fire, and the text of the alert."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ SEVERITIES: tuple[str, ...] = get_args(Severity)
 STATISTICS: tuple[str, ...] = get_args(Statistic)
 
 SLICES = 12
-"""The slices of a window, which may therefore be up to a twelfth longer than requested."""
+"""The number of slices of a window, which may thus be up to a twelfth longer than requested."""
 
 SHORTEST_INTERVAL = 0.1
-"""The least seconds between evaluations: ``benches/alerts.py`` measures the cost at this rate."""
+"""The shortest time between evaluations, in seconds; ``benches/alerts.py`` measures its cost."""
 
 LONGEST_INTERVAL = 15.0
-"""The most seconds between evaluations, and so the longest that any rule takes to notice."""
+"""The longest time between evaluations, in seconds, and so the maximum delay of any rule."""
 
 LONGEST_WINDOW = 7 * 86400.0
 """The longest window, in seconds."""
 
 MIN_BATCHES = 8
-"""The fewest batches of a warm-up that ``OnlineDetector`` accepts."""
+"""The minimum number of batches in the warm-up of an ``OnlineDetector``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +72,20 @@ class Rule:
     """The base class of all rules. Immutable; safe to share between threads.
 
     Attributes:
-        name: Unique among the rules of a monitor.
+        name: The rule's name, unique within a monitor.
         operation: The operation's name, or a pattern with ``*``, ``?`` and ``[...]`` as in
             :mod:`fnmatch`, case-sensitive. Each matching operation has its own alert.
         severity: ``info``, ``warning`` or ``critical``.
-        labels: Additional labels of the alert. Names follow the rules of Prometheus.
-        summary: The text, with ``{placeholders}``: ``rule``, ``operation``, ``severity``,
+        labels: Additional labels for the alert. Label names must be valid in Prometheus.
+        summary: The alert text, with ``{placeholders}``: ``rule``, ``operation``, ``severity``,
             ``statistic``, ``value``, ``limit``, ``window`` and the names of ``labels``. Numbers are
-            shown with their units, or as plain numbers (durations in seconds) if a format is given,
-            as in ``{value:.3f}``.
-        for_seconds: How long the condition must hold before the alert fires.
-        cooldown: The least seconds after resolving before the alert may fire again.
+            shown with units, unless a format is given, as in ``{value:.3f}``, which shows the plain
+            number (durations in seconds).
+        for_seconds: How long the condition must hold before the alert fires, in seconds.
+        cooldown: Minimum time between resolving and firing again, in seconds.
 
     Raises:
-        RuleError: (a ``ValueError``) If a field has an invalid value; names the field and value.
+        RuleError: (a ``ValueError``) If a field has an invalid value; the message names both.
     """
 
     name: str
@@ -114,12 +114,12 @@ class Rule:
 
     @property
     def watched(self) -> str:
-        """The name of what is compared: a statistic, ``regression`` or ``change``."""
+        """The name of the watched statistic, or ``regression`` or ``change``."""
         return self.statistic_name
 
     @property
     def limit(self) -> float | None:
-        """The value beyond which the condition holds, if there is one."""
+        """The limit that the watched value is compared with, if the rule has one."""
         return None
 
     @property
@@ -129,16 +129,16 @@ class Rule:
 
     @property
     def interval(self) -> float:
-        """The longest time between evaluations that suits the rule, in seconds."""
+        """The longest time between evaluations that the rule allows, in seconds."""
         raise NotImplementedError
 
     @property
     def default_summary(self) -> str:
-        """The template to use if ``summary`` is empty."""
+        """The summary template to use if ``summary`` is empty."""
         raise NotImplementedError
 
     def matches(self, operation: str) -> bool:
-        """Return whether the rule watches the operation of this name."""
+        """Return whether the rule watches the operation with this name."""
         return fnmatchcase(operation, self.operation)
 
 
@@ -151,25 +151,26 @@ class StatisticRule(Rule):
                   resolve_below=0.120, window=60, for_seconds=30)
     ```
 
-    With fewer than ``min_count`` samples in the window nothing is judged, so that a firing alert
-    continues to fire. With no samples at all it resolves; ``absent`` detects a lack of samples.
+    While the window holds fewer than ``min_count`` samples, nothing is decided, so a firing alert
+    continues to fire. With no samples at all the alert resolves; use ``absent`` to detect a lack of
+    samples.
 
     Attributes:
         statistic: ``p50 p90 p95 p99 p999 mean max`` (durations of all samples in seconds, within
             0.55 %), ``rate`` (samples per second), ``error_rate`` (the share of failures among
-            samples that were not cancelled, 0 to 1), ``in_flight`` (spans under way at the moment)
+            samples that were not cancelled, 0 to 1), ``in_flight`` (spans open at the moment)
             or ``absent`` (no sample for a whole window; takes no limit).
-        above: The condition holds while the statistic is strictly above this.
-        below: The condition holds while the statistic is strictly below this. A rule takes either
-            ``above`` or ``below``.
+        above: The condition holds while the statistic is strictly above this limit.
+        below: The condition holds while the statistic is strictly below this limit. A rule takes
+            either ``above`` or ``below``.
         resolve_below: With ``above``: a firing alert resolves only once the statistic is below
-            this.
+            this value.
         resolve_above: With ``below``: a firing alert resolves only once the statistic is above
-            this.
+            this value.
         window: The length of the window in seconds, from 0.1 to a week. The actual window may be up
-            to a twelfth longer, and is shorter until the monitor has been watched for that long.
-        min_count: The fewest samples in the window for which durations and ``error_rate`` are
-            judged.
+            to a twelfth longer, and is shorter until the rule has been running for that long.
+        min_count: Minimum number of samples in the window for judging durations and
+            ``error_rate``.
     """
 
     statistic: Statistic
@@ -224,22 +225,22 @@ class StatisticRule(Rule):
 
     @property
     def watched(self) -> str:
-        """The statistic."""
+        """The name of the statistic."""
         return self.statistic
 
     @property
     def limit(self) -> float | None:
-        """``above`` or ``below``."""
+        """The value of ``above`` or ``below``, whichever is set."""
         return self.below if self.above is None else self.above
 
     @property
     def window_seconds(self) -> float | None:
-        """``window``."""
+        """The length of the window, in seconds."""
         return self.window
 
     @property
     def interval(self) -> float:
-        """A slice of the window or a quarter of ``for_seconds``, but 0.1 to 15 seconds."""
+        """A twelfth of ``window`` or a quarter of ``for_seconds``, limited to 0.1 to 15 seconds."""
         shortest = self.window / SLICES
         if self.for_seconds:
             shortest = min(shortest, self.for_seconds / 4)
@@ -247,7 +248,7 @@ class StatisticRule(Rule):
 
     @property
     def default_summary(self) -> str:
-        """A template that names the statistic, its value and the limit."""
+        """A template that shows the statistic, its value and the limit."""
         if self.statistic == "absent":
             return "{operation}: nothing finished in the last {window}"
         relation = "under" if self.above is None else "over"
@@ -256,13 +257,13 @@ class StatisticRule(Rule):
         return "{operation}: {statistic} {value} of the last {window} is " + relation + " {limit}"
 
     def breached_by(self, value: float) -> bool:
-        """Return whether a value of the statistic is beyond the limit."""
+        """Return whether this value of the statistic is beyond the limit."""
         if self.above is not None:
             return value > self.above
         return self.below is not None and value < self.below
 
     def cleared_by(self, value: float) -> bool:
-        """Return whether a firing alert resolves at a value of the statistic."""
+        """Return whether a firing alert resolves at this value of the statistic."""
         if self.resolve_below is not None:
             return value < self.resolve_below
         if self.resolve_above is not None:
@@ -272,22 +273,23 @@ class StatisticRule(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionRule(Rule):
-    """Fires while an operation's window of samples has regressed from a baseline.
+    """Fires while an operation's current window of samples is a regression from a baseline.
 
-    The condition holds while ``monitor.compare(baseline)`` returns the verdict ``regressed``. It is
-    over at ``unchanged`` or ``improved``; ``insufficient`` changes nothing. The alert's value is
-    the current typical duration as a multiple of the baseline's. If only the tail regressed, it is
-    the same ratio for the tail quantile that grew most.
+    The condition holds while ``monitor.compare(baseline)`` returns the verdict ``regressed``. It
+    ends with ``unchanged`` or ``improved``; ``insufficient`` changes nothing. The alert's value is
+    the current typical duration divided by the baseline's. If only the tail regressed, it is the
+    same ratio for the tail quantile that grew most.
 
     Attributes:
-        baseline: A ``nanospan.regression.Baseline``, or the path of a saved one.
-        every: Seconds between two comparisons, at least 1.
-        fdr: The expected share of false positives among the reported operations, between 0 and 1.
-            The default is far below that of ``monitor.compare``, because a rule that compares again
-            and again would otherwise soon raise a false alarm.
-        min_effect: The least change of the median that counts, as a share of it.
-        min_count: The fewest samples in the window to judge: the first samples after a start are
-            often slow because caches are cold and connections are being opened.
+        baseline: A ``nanospan.regression.Baseline``, or the path of a file that contains one.
+        every: Time between comparisons, in seconds; at least 1.
+        fdr: The false discovery rate: the expected share of false positives among the reported
+            operations, between 0 and 1. The default is far below that of ``monitor.compare``,
+            because a rule compares repeatedly and would otherwise soon raise a false alarm.
+        min_effect: The smallest change in the median to treat as significant, as a share of the
+            median.
+        min_count: Minimum number of samples in the window for a verdict. The first samples after a
+            start are often slow, because caches are cold and connections are being opened.
     """
 
     baseline: Baseline | str | os.PathLike[str] = field(hash=False)
@@ -314,29 +316,29 @@ class RegressionRule(Rule):
 
     @property
     def interval(self) -> float:
-        """``every``, but at most 15 seconds."""
+        """The value of ``every``, but at most 15 seconds."""
         return min(self.every, LONGEST_INTERVAL)
 
     @property
     def default_summary(self) -> str:
-        """A template that shows the current duration as a multiple of the baseline's."""
+        """A template that shows the current duration relative to the baseline's."""
         return "{operation}: regressed to {value} of its baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeRule(Rule):
-    """Fires when an operation's durations move to another level, whatever that level is.
+    """Fires when an operation's durations shift to a different level.
 
     An online detector (:class:`nanospan.regression.OnlineDetector`) learns the level from the first
     ``warmup`` samples. Once a second, it is fed the new samples in the monitor's window; if more
-    arrive in a second than the window holds, only the latest are used. A change fires for
-    ``hold_seconds`` and then resolves, because by then the new level counts as normal.
+    arrive in a second than the window holds, only the latest are used. The alert for a change fires
+    for ``hold_seconds`` and then resolves, because by then the new level counts as normal.
 
     Attributes:
-        direction: Which changes count: ``up`` (slower), ``down`` or ``any``.
-        hold_seconds: How long a change is reported, at least 1 second.
-        warmup: The number of samples to learn the level from, at least eight batches.
-        batch: The number of samples that are averaged into one step.
+        direction: Which changes to report: ``up`` (slower), ``down`` (faster) or ``any``.
+        hold_seconds: How long the alert for a change fires, in seconds; at least 1.
+        warmup: The number of samples to learn the level from; at least eight batches.
+        batch: The number of samples whose average is one step of the detector.
         k: The allowance of the cumulative sum, in units of the long-run standard deviation.
         h: The decision limit of the cumulative sum, in the same units; a higher limit reports
             later and with fewer false alarms.
@@ -366,10 +368,10 @@ class ChangeRule(Rule):
 
     @property
     def interval(self) -> float:
-        """One second: the samples of that time are fed to the detector one by one."""
+        """One second; all samples recorded since the last evaluation are fed to the detector."""
         return 1.0
 
     @property
     def default_summary(self) -> str:
-        """A template that shows the new level as a multiple of the old one."""
+        """A template that shows the new level relative to the old one."""
         return "{operation}: durations moved to about {value} of their level"

@@ -1,4 +1,4 @@
-"""Silences, which keep alerts from the sinks for a time."""
+"""Silences, which keep matching alerts from the sinks until a given time."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ __all__ = ["Silence"]
 
 @dataclass(frozen=True, kw_only=True)
 class Silence:
-    """Keeps the alerts that it matches from the sinks. Immutable.
+    """Keeps matching alerts from the sinks until a given time. Immutable.
 
-    Alerts still change state and are recorded in the history. An alert that is firing when the
-    silence ends is announced then. A resolved alert is announced if and only if its firing was.
+    Silenced alerts still change state and appear in the history. An alert that is firing when the
+    silence ends is announced then. That an alert resolved is announced if and only if its firing
+    was announced.
 
     Attributes:
-        until: The end, as Unix time in seconds. A ``datetime`` is converted; one without a time
-            zone is taken as local time.
-        rule: A rule's name or a pattern; all rules by default.
-        operation: An operation's name or a pattern; all operations by default.
-        labels: Patterns that the rule's labels must match, by label name.
+        until: When the silence ends, as Unix time in seconds. A ``datetime`` is converted; without
+            a time zone, it is taken as local time.
+        rule: The name of a rule, or a pattern; matches all rules by default.
+        operation: The name of an operation, or a pattern; matches all operations by default.
+        labels: Patterns that the rule's labels must match, keyed by label name.
         comment: The reason for the silence.
 
     Raises:
-        RuleError: (a ``ValueError``) If a field has an invalid value; names the field and value.
+        RuleError: (a ``ValueError``) If a field has an invalid value; the message names both.
     """
 
     until: float
@@ -59,7 +60,7 @@ class Silence:
             raise RuleError("comment", self.comment, "must be a string")
 
     def covers(self, rule: Rule, operation: str, time: float) -> bool:
-        """Return whether the silence covers an alert at ``time``, a Unix time in seconds."""
+        """Return whether the silence applies to an alert at ``time`` (Unix time in seconds)."""
         return (
             time < self.until
             and fnmatchcase(rule.name, self.rule)

@@ -2,7 +2,7 @@
 
     inactive --breached--> pending --for_seconds--> firing --cleared--> resolved --> inactive
 
-A pending alert whose condition ends becomes inactive. A resolved alert may become pending at once
+A pending alert becomes inactive if its condition ends. A resolved alert may become pending at once,
 but fires again only after its cooldown.
 """
 
@@ -19,13 +19,13 @@ State = Literal["inactive", "pending", "firing", "resolved"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of evaluating a rule on one operation.
+    """The result of evaluating a rule for one operation.
 
     Attributes:
         breached: Whether the condition holds.
-        cleared: Whether the condition is over, so that a firing alert resolves. Both are false
-            between a limit and its hysteresis, and while there is too little data to judge. They
-            are never both true.
+        cleared: Whether the condition has ended, so that a firing alert resolves. ``breached`` and
+            ``cleared`` are both false between a limit and its hysteresis, and while there is too
+            little data to judge. They are never both true.
         value: The value that was compared; None if there was nothing to compare.
     """
 
@@ -40,9 +40,9 @@ class Lifecycle:
 
     Attributes:
         state: The current state.
-        since: When the state was entered, on the clock of ``step``.
+        since: When the state was entered, on the clock that ``step`` is called with.
         cool_until: When the alert may fire again, on the same clock.
-        announced: Whether the sinks were told that the alert fires.
+        announced: Whether the current firing was announced to the sinks.
     """
 
     state: State = "inactive"
@@ -51,19 +51,19 @@ class Lifecycle:
     announced: bool = False
 
     def is_idle(self, now: float) -> bool:
-        """Return whether the alert can be forgotten: it is inactive and its cooldown is over."""
+        """Return whether the alert can be forgotten: inactive, with its cooldown expired."""
         return self.state == "inactive" and now >= self.cool_until
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of state to publish.
+    """A change of an alert's state, to be published.
 
     Attributes:
-        state: The state that was entered, or that is announced late.
+        state: The alert's current state.
         entered: Whether the state was entered in this step. False if the alert was already firing
-            and is announced now because its silence ended.
-        announce: Whether to tell the sinks.
+            and is announced only now, because its silence ended.
+        announce: Whether to send the alert to the sinks.
     """
 
     state: State
@@ -71,7 +71,7 @@ class Transition:
     announce: bool
 
 
-def step(  # noqa: PLR0911, PLR0913 - one return for each arrow; settings by keyword
+def step(  # noqa: PLR0911, PLR0913 - one return per arrow; keyword-only settings
     lifecycle: Lifecycle,
     finding: Finding,
     now: float,
@@ -83,16 +83,16 @@ def step(  # noqa: PLR0911, PLR0913 - one return for each arrow; settings by key
     """Advance an alert by one finding.
 
     Args:
-        lifecycle: The alert before the finding.
-        finding: The finding.
+        lifecycle: The alert's position before the finding.
+        finding: The result of the latest evaluation.
         now: The current time in seconds, on a clock that never goes back.
-        for_seconds: How long the condition must hold before the alert fires.
-        cooldown: How long after resolving the alert cannot fire.
-        muted: Whether a silence covers the alert. A firing alert is announced when the silence
-            ends. A resolved alert is announced if and only if its firing was.
+        for_seconds: How long the condition must hold before the alert fires, in seconds.
+        cooldown: Minimum time between resolving and firing again, in seconds.
+        muted: Whether a silence applies to the alert. A firing alert is announced when the silence
+            ends. That it resolved is announced if and only if its firing was announced.
 
     Returns:
-        The alert after the finding, and the transition to publish, if any.
+        The alert's position after the finding, and the transition to publish, if any.
     """
     if lifecycle.state == "firing":
         if finding.cleared:

@@ -1,4 +1,4 @@
-"""Summary templates, whose placeholders can show values but access nothing else."""
+"""Summary templates, whose placeholders can show given values but access nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Unit = Literal["s", "share", "/s", "count", "ratio"]
 
 PLACEHOLDERS = frozenset({"rule", "operation", "severity", "statistic", "value", "limit", "window"})
 _NUMBERS = frozenset({"value", "limit", "window"})
-# Widths have at most two digits, so that a template cannot ask for a gigabyte of padding.
+# Widths have at most two digits, so that a template cannot request a gigabyte of padding.
 _FORMAT = re.compile(r"[^\d{}]{0,4}\d{0,2}[,_]?(\.\d{1,2})?[a-zA-Z%]?")
 
 _UNIT_OF: dict[str, Unit] = {
@@ -37,7 +37,7 @@ def unit_of(statistic: str) -> Unit:
 
 
 class Quantity(float):
-    """A number that is shown with its unit, or without it if a format is given."""
+    """A number that is shown with its unit, unless a format is given."""
 
     __slots__ = ("unit",)
 
@@ -65,12 +65,12 @@ class Quantity(float):
 
 
 def _three_digits(number: float) -> str:
-    # The format g alone would show 1500 as 1.5e+03.
+    # The format ``.3g`` alone would show 1500 as 1.5e+03.
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004
 
 
 class _Formatter(string.Formatter):
-    """Looks up plain names only: no attributes, items or conversions."""
+    """A formatter whose placeholders are plain names, without access to attributes or items."""
 
     def get_field(
         self, name: str, _args: object, values: Mapping[str, object]
@@ -101,7 +101,7 @@ def check_template(template: str, names: AbstractSet[str]) -> None:
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
-    """Fill in a template that ``check_template`` accepted; None is shown as a dash."""
+    """Fill in a template that passed ``check_template``; a value of None is shown as a dash."""
     return _formatter.vformat(template, (), _Known(values))
 
 

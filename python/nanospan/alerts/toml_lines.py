@@ -1,4 +1,4 @@
-"""Finds the line of each key in a TOML document, which ``tomllib`` does not report."""
+"""Finds the line numbers of keys in TOML documents, which ``tomllib`` does not report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Path", "locate"]
 
 Path = tuple["str | int", ...]
 
-# The tokens that matter here. Strings come first, because they may contain any of the others.
+# The relevant tokens. Strings come first, because they may contain any of the others.
 _TOKEN = re.compile(
     r'(?P<string>"""(?:\\.|[^\\])*?"{3,5}'
     r"|'''.*?'{3,5}"
@@ -31,11 +31,11 @@ def locate(text: str) -> dict[Path, int]:
     """Find the line of each key in a valid TOML document.
 
     Args:
-        text: The document.
+        text: The contents of the document.
 
     Returns:
-        The line (from 1) of each table and key, except inside inline tables. A path consists of
-        keys and, for an element of an array of tables, its index (from 0).
+        The line number, counted from 1, of each table and key, except those inside inline tables. A
+        path consists of keys and, for elements of arrays of tables, indices counted from 0.
     """
     lines: dict[Path, int] = {}
     arrays: dict[Path, int] = {}
@@ -44,7 +44,7 @@ def locate(text: str) -> dict[Path, int]:
         if head == "=":
             lines.setdefault((*table, *names), line)
             continue
-        # In a header, the name of an array of tables refers to its last element.
+        # In a table header, the name of an array of tables refers to its last element.
         table = ()
         for name in names[:-1]:
             table = _into(arrays, (*table, name))
@@ -81,6 +81,6 @@ def _statements(text: str) -> Iterator[tuple[int, str, list[str]]]:
         elif kind == "bare":
             names.append(part)
         elif kind == "string":
-            # Escapes are not decoded: a key with escapes is reported at the line of its table.
+            # Escapes are not decoded, so a key with escapes is reported at the line of its table.
             names.append(part[1:-1])
         line += part.count("\n")

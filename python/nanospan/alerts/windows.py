@@ -1,4 +1,4 @@
-"""Time windows: differences between snapshots, kept only for operations that rules watch."""
+"""Sliding time windows, computed as differences between snapshots of watched operations."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Window:
     """The samples that an operation recorded between two moments.
 
     Attributes:
-        elapsed: Seconds between the two moments.
-        is_full: Whether ``elapsed`` covers the whole length of the window.
+        elapsed: The time between the two moments, in seconds.
+        is_full: Whether ``elapsed`` is at least the requested length of the window.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Window:
         try:
             return current.since(part(self._earlier))
         except ValueError:
-            # The operation was cleared without its age showing it: all that it holds is new.
+            # The operation was cleared, though its age did not show it: all its samples are new.
             return current
 
     @cached_property
     def durations(self) -> Snapshot | None:
-        """The durations of the samples of all outcomes."""
+        """The durations of all samples, whatever their outcome."""
         return self._difference(lambda operation: operation.all)
 
     def _count(self, part: Callable[[OperationSnapshot], Snapshot]) -> int:
@@ -61,38 +61,38 @@ class Window:
 
     @property
     def count(self) -> int:
-        """The number of samples of any outcome."""
+        """The number of samples, whatever their outcome."""
         return 0 if self.durations is None else self.durations.count
 
     @property
     def rate(self) -> float | None:
-        """Samples per second."""
+        """The number of samples per second; None if no time has elapsed."""
         return self.count / self.elapsed if self.elapsed > 0 else None
 
     @property
     def error_rate(self) -> float | None:
-        """The share of failures among the samples that were not cancelled."""
+        """The share of failures among the samples not cancelled; None if there are none."""
         errors = self._count(lambda operation: operation.error)
         finished = errors + self._count(lambda operation: operation.ok)
         return errors / finished if finished else None
 
     @property
     def in_flight(self) -> int:
-        """The number of spans under way at the later moment."""
+        """The number of spans open at the later moment."""
         return 0 if self._current is None else self._current.in_flight
 
 
 @dataclass(slots=True)
 class _Ring:
     entries: deque[tuple[float, OperationSnapshot | None]]
-    age: float | None = None  # seconds since the operation was created, at the last look
+    age: float | None = None  # the operation's age in seconds, when last evaluated
     used: bool = True
 
 
 class Windows:
-    """Rings of coarse snapshots, one for each operation and window length in use.
+    """Ring buffers of snapshots, one for each watched operation and window length.
 
-    A ring holds at most 14 snapshots, however long its window is. Not thread-safe.
+    A ring buffer holds at most 14 snapshots, however long its window is. Not thread-safe.
     """
 
     def __init__(self) -> None:
@@ -103,10 +103,10 @@ class Windows:
         self._last = 0.0
 
     def advance(self, snapshot: MonitorSnapshot, now: float) -> None:
-        """Begin a round of windows that end at ``now``.
+        """Start a new evaluation, whose windows all end at ``now``.
 
         Args:
-            snapshot: The state of all operations at ``now``.
+            snapshot: A snapshot of all operations, taken at ``now``.
             now: The current time in seconds, on a clock that never goes back.
         """
         operations = snapshot.operations
@@ -123,7 +123,7 @@ class Windows:
             self._previous_seen = self._seen
 
     def last(self, operation: str, seconds: float) -> Window:
-        """Return the window of the last ``seconds``, or a shorter one if watched for less."""
+        """Return the window of the last ``seconds``; it is shorter if watched for less time."""
         key = (operation, seconds)
         window = self._cache.get(key)
         if window is None:
@@ -137,12 +137,12 @@ class Windows:
         if ring is None:
             ring = self._rings[key] = _Ring(deque())
             if operation not in self._previous_seen:
-                # The operation appeared after the last round, so all its samples are newer.
+                # The operation appeared after the previous evaluation: all its samples are new.
                 ring.entries.append((self._previous, None))
         ring.used = True
         entries = ring.entries
         # Setting the system clock shifts all Unix times, past ones included, but changes no age.
-        # A smaller age therefore means that the operation was cleared; what it did before that is
+        # A smaller age therefore means that the operation was cleared; its earlier samples are
         # unknown, so the window starts again.
         age = None if current is None else self._taken - current.created
         if ring.age is not None and (age is None or age < ring.age):
@@ -151,7 +151,7 @@ class Windows:
         ring.age = age
         if not entries or now - entries[-1][0] >= seconds / SLICES:
             entries.append((now, current))
-        # The window begins at the newest entry that is old enough; older ones are not needed.
+        # The window begins at the newest entry that is old enough; older entries are not needed.
         while len(entries) > 1 and entries[1][0] <= now - seconds:
             entries.popleft()
         began, earlier = entries[0]

@@ -1,4 +1,4 @@
-"""The sinks that receive alerts."""
+"""The built-in sinks, which deliver alerts."""
 
 from nanospan.alerts.sinks.alertmanager import AlertmanagerSink
 from nanospan.alerts.sinks.base import DeliveryError, Sink

@@ -1,4 +1,4 @@
-"""Posts alerts to a Prometheus Alertmanager (version 2 of its API)."""
+"""The sink that posts alerts to a Prometheus Alertmanager (API version 2)."""
 
 from __future__ import annotations
 
@@ -26,50 +26,53 @@ __all__ = ["AlertmanagerSink"]
 logger = logging.getLogger("nanospan.alerts")
 
 LIFETIME = 4
-"""How far ahead ``endsAt`` lies, in repetitions, as in Prometheus.
+"""How far in the future ``endsAt`` lies, as a multiple of ``repeat``; the same as in Prometheus.
 
-Three repetitions in a row may be lost before the Alertmanager considers an alert resolved.
+Three posts in a row may be lost before the Alertmanager considers an alert resolved.
 """
 
 RETRY_SECONDS = 10.0
-"""Seconds between attempts while posts fail."""
+"""The time between posts while they fail, in seconds."""
 
 _Labels = tuple[tuple[str, str], ...]
 
 
 class AlertmanagerSink(HttpSink):
-    """Keeps an Alertmanager informed of the firing alerts.
+    """Keeps a Prometheus Alertmanager informed of the firing alerts.
 
-    Firing alerts are posted with ``startsAt`` and an ``endsAt`` four repetitions ahead, and posted
-    again every ``repeat`` seconds, so that they stay active while this process lives and end soon
-    after it dies. Resolved alerts are posted with their end. An alert that could not be posted is
-    retried every 10 seconds, in its latest state. Alerts that are already firing when the sink is
-    added are posted, too, so that loading a file of rules again resolves nothing.
+    Firing alerts are posted with ``startsAt`` and an ``endsAt`` that lies four times ``repeat`` in
+    the future, and posted again every ``repeat`` seconds, so that they stay active while this
+    process lives and end soon after it dies. Resolved alerts are posted with their end time. An
+    alert that could not be posted is retried every 10 seconds, in its latest state. Alerts that are
+    already firing when the sink is added are posted, too, so that none resolve when a file of rules
+    is loaded again.
 
     The labels are ``alertname`` (the rule), ``operation``, ``severity``, ``instance``
-    (``host:pid``, so that processes do not resolve each other's alerts) and those of the rule. The
-    annotations are ``summary`` and, if the alert has them, ``value`` and ``limit`` as plain
+    (``host:pid``, so that processes do not resolve each other's alerts) and the rule's own labels.
+    The annotations are ``summary`` and, if the alert has them, ``value`` and ``limit`` as plain
     numbers.
 
     Args:
         url: The Alertmanager's address without an API path, such as ``http://127.0.0.1:9093``.
-            ``env:NAME`` in it stands for the value of an environment variable.
-        headers: Additional headers; ``env:NAME`` in a value stands for an environment variable.
-        repeat: Seconds between two posts of an alert that keeps firing.
-        timeout: The most seconds for each of connecting, sending and waiting for the response.
-        attempts: The most attempts at one post before it is left to the next one.
-        origin: Where the settings come from: a program; a file, whose ``headers`` must not contain
-            secrets; or a file that is only checked, whose variables need not be set.
-        min_severity: The least severity of alerts to post.
+            ``env:NAME`` in it is replaced by that environment variable's value.
+        headers: Additional headers; ``env:NAME`` in a value is replaced by that variable's value.
+        repeat: Time between posts of an alert that keeps firing, in seconds; at least 1.
+        timeout: Maximum time in seconds for each phase of a request: connecting, sending, and
+            waiting for the response.
+        attempts: Maximum number of attempts at one post; after that, the alerts are posted again
+            when the next post is due.
+        origin: Where the settings come from: ``program``; ``file``, where ``headers`` must not
+            contain secrets; or ``unchecked file``, where environment variables may also be unset.
+        min_severity: The lowest severity to post.
 
     Raises:
-        RuleError: (a ``ValueError``) If a setting has an invalid value; shows no secret.
+        RuleError: (a ``ValueError``) If a setting is invalid; the message shows no secret.
         ImportError: If httpx is not installed.
     """
 
     wants_current_alerts = True
 
-    def __init__(  # noqa: PLR0913 - settings, all by keyword
+    def __init__(  # noqa: PLR0913 - settings, mostly keyword-only
         self,
         url: str,
         *,
@@ -98,18 +101,18 @@ class AlertmanagerSink(HttpSink):
         self._last_failure = ""  # why the last post failed; empty if it succeeded
 
     def deliver(self, alert: Alert, pause: Pause) -> None:
-        """Post the alert, or while posts fail keep it until the next post is due."""
+        """Post the alert; while posts are failing, keep it until the next post is due."""
         self._unposted[_labels(alert)] = alert
         if self._due is None:
             self._due = time.monotonic() + self._repeat
         if self._last_failure:
-            # Trying again for each alert would fill the queue, which drops the oldest alerts. If
-            # one that resolved was dropped, its firing would be repeated for ever.
+            # Retrying for each alert would let the queue fill up and drop its oldest alerts. If it
+            # dropped a resolved alert, the firing alert would be repeated for ever.
             raise PostponedError(self._last_failure)
         self._post(self._unposted, pause)
 
     def refresh(self, pause: Pause) -> None:
-        """Post all firing alerts, and all that could not be posted before."""
+        """Post all firing alerts again, and all alerts that could not be posted before."""
         self._due = time.monotonic() + self._repeat
         self._post({**self._firing, **self._unposted}, pause)
 
@@ -132,11 +135,11 @@ class AlertmanagerSink(HttpSink):
             self._due = None
 
     def refresh_in(self) -> float | None:
-        """Return the seconds until the next repetition, or None if nothing is to be repeated."""
+        """Return the seconds until the next post is due, or None if there is nothing to post."""
         return None if self._due is None else self._due - time.monotonic()
 
     def after_fork(self) -> None:
-        """Forget the parent's alerts, which the parent repeats."""
+        """Forget the parent's alerts, which the parent continues to post."""
         super().after_fork()
         self._firing = {}
         self._unposted = {}
@@ -153,7 +156,7 @@ class AlertmanagerSink(HttpSink):
         return {
             "labels": dict(labels),
             "annotations": annotations,
-            # If the clock was set back, the end may precede the start, which is rejected.
+            # After the clock is set back, the end may precede the start, which would be rejected.
             "startsAt": _timestamp(min(started, ends)),
             "endsAt": _timestamp(ends),
         }
@@ -167,7 +170,7 @@ def _labels(alert: Alert) -> _Labels:
         "operation": alert.operation,
         "severity": alert.severity,
     }
-    # The Alertmanager rejects empty values: it treats an empty label as missing.
+    # The Alertmanager rejects labels with empty values.
     return tuple(sorted((name, value) for name, value in labels.items() if value))
 
 

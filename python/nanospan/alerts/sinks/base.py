@@ -18,7 +18,7 @@ __all__ = ["DeliveryError", "Filters", "Pause", "PostponedError", "Sink"]
 logger = logging.getLogger("nanospan.alerts")
 
 Pause = Callable[[float], bool]
-"""Waits for some seconds between two attempts; returns False if no time is left for another."""
+"""Waits some seconds between attempts; returns False if there is no time for another attempt."""
 
 DEFAULT_STATES: tuple[State, ...] = ("firing", "resolved")
 
@@ -28,33 +28,33 @@ class DeliveryError(Exception):
 
 
 class PostponedError(DeliveryError):
-    """An alert could not be delivered yet; the sink keeps it and will retry."""
+    """An alert could not be delivered yet; the sink keeps the alert and will retry."""
 
 
 class Filters(TypedDict, total=False):
-    """The keyword arguments of every sink, which select the alerts that it gets."""
+    """The keyword arguments that all sinks accept to select the alerts they receive."""
 
     states: Iterable[State]
     min_severity: Severity
 
 
 class Sink:
-    """Receives alerts. Subclasses implement ``deliver``.
+    """The base class of sinks, which receive alerts. Subclasses implement ``deliver``.
 
-    A thread that serves only this sink calls its methods, one at a time, so ``deliver`` may block.
-    A sink belongs to one monitor.
+    ``deliver``, ``refresh`` and ``close`` are called one at a time, on a thread that serves only
+    this sink, so they may block. A sink belongs to one monitor.
 
     Args:
-        states: The states of alerts to deliver: ``pending``, ``firing`` and ``resolved``; by
-            default the latter two.
-        min_severity: The least severity of alerts to deliver.
+        states: The states to deliver, out of ``pending``, ``firing`` and ``resolved``; by default
+            the latter two.
+        min_severity: The lowest severity to deliver.
 
     Raises:
         RuleError: (a ``ValueError``) If ``states`` or ``min_severity`` has an invalid value.
     """
 
     wants_current_alerts: ClassVar[bool] = False
-    """Whether a newly added sink gets the alerts that are already firing."""
+    """Whether the sink, when added, receives the alerts that are already firing."""
 
     def __init__(
         self, *, states: Iterable[State] = DEFAULT_STATES, min_severity: Severity = "info"
@@ -65,35 +65,35 @@ class Sink:
         self._severities = frozenset(SEVERITIES[SEVERITIES.index(severity) :])
 
     def wants(self, alert: Alert) -> bool:
-        """Return whether to deliver an alert to this sink."""
+        """Return whether this sink should receive the alert."""
         return alert.state in self._states and alert.severity in self._severities
 
     def deliver(self, alert: Alert, pause: Pause) -> None:
         """Deliver an alert.
 
         Args:
-            alert: The alert.
-            pause: Waits between attempts.
+            alert: The alert to deliver.
+            pause: Call it to wait between attempts.
 
         Raises:
-            DeliveryError: If the alert cannot be delivered. Any other exception loses the alert,
-                too, and is logged.
+            DeliveryError: If the alert cannot be delivered. After any other exception the alert is
+                lost as well, and the exception is logged.
         """
         raise NotImplementedError
 
     def refresh(self, pause: Pause) -> None:
-        """Do what is due even without a new alert."""
+        """Do periodic work that does not depend on a new alert."""
 
     def refresh_in(self) -> float | None:
         """Return the seconds until ``refresh`` is due, or None if it is not needed."""
         return None
 
     def explain(self, exc: BaseException) -> None:
-        """Log an exception from a method of this sink that is not a DeliveryError."""
+        """Log an unexpected exception, one other than DeliveryError, from a method of this sink."""
         logger.error("%s failed", self, exc_info=exc)
 
     def close(self) -> None:
-        """Release resources. Called once, on the sink's thread."""
+        """Release the sink's resources. Called once, on the sink's thread."""
 
     def after_fork(self) -> None:
         """Reset, in a forked child, the state that belongs to the parent."""

@@ -1,4 +1,4 @@
-"""Passes alerts to a function, plain or async."""
+"""The sink that passes alerts to a function, plain or async."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ __all__ = ["FunctionSink"]
 
 
 class FunctionSink(Sink):
-    """Calls ``function(alert)``.
+    """Calls a function with each alert.
 
     A plain function runs on the sink's thread. An async function runs on its event loop and may use
     objects that belong to that loop.
 
     Args:
-        function: The function.
-        loop: The event loop of an async function; the running one by default.
-        timeout: Seconds after which an async call is cancelled, and its alert lost.
-        **filters: ``states`` and ``min_severity``, as for every :class:`Sink`.
+        function: The function to call with each :class:`Alert`; its result is ignored.
+        loop: The event loop to run an async function on; by default the one running now.
+        timeout: Maximum duration of an async call, in seconds; after that, the call is cancelled
+            and its alert is lost.
+        **filters: ``states`` and ``min_severity``; see :class:`Sink`.
 
     Raises:
         TypeError: If ``function`` is not callable.
@@ -64,7 +65,7 @@ class FunctionSink(Sink):
                 ) from None
 
     def deliver(self, alert: Alert, _pause: Pause) -> None:
-        """Call the function and wait until it returns."""
+        """Call the function with the alert and wait until it returns."""
         if not _is_async(self._function):
             result = self._function(alert)
             if inspect.iscoroutine(result):

@@ -1,4 +1,4 @@
-"""Posts JSON with timeouts and retries, without revealing secrets."""
+"""Posting JSON over HTTP with timeouts and retries, without revealing secrets."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 __all__ = ["Poster"]
 
 FIRST_PAUSE = 0.5
-"""The longest pause after the first attempt, in seconds; it doubles with each attempt."""
+"""The maximum pause after the first attempt, in seconds; it doubles with each attempt."""
 
 LONGEST_PAUSE = 30.0
-"""The longest pause after any attempt, in seconds."""
+"""The upper bound of the doubled pauses, in seconds."""
 
 LONGEST_RETRY_AFTER = 600.0
-"""The longest ``Retry-After`` that is honoured, in seconds."""
+"""The upper bound of a server's ``Retry-After``, in seconds; longer ones are shortened to it."""
 
-# Request Timeout, Too Early and Too Many Requests may succeed later.
+# Request Timeout, Too Early and Too Many Requests: a retry may succeed.
 _RETRYABLE = frozenset({408, 425, 429})
 _SERVER_ERRORS = range(500, 600)
 _SUCCESS = range(200, 300)
@@ -45,25 +45,27 @@ class Poster:
     """Posts JSON to one URL.
 
     A request is retried after connection errors, timeouts and the statuses 408, 425, 429 and 5xx.
-    The pause is a random part ("full jitter" in M. Brooker, "Exponential Backoff And Jitter", 2015)
-    of half a second, which doubles with each attempt up to 30 s. A longer ``Retry-After`` from the
-    server is honoured up to 10 minutes.
+    The pause before a retry is random ("full jitter" in M. Brooker, "Exponential Backoff And
+    Jitter", 2015) between zero and a maximum, which starts at half a second and doubles with each
+    attempt up to 30 s. If the server sends a longer ``Retry-After``, it is honoured, up to 10
+    minutes.
 
     Args:
-        url: The URL; ``env:NAME`` in it stands for an environment variable.
-        headers: Additional headers; ``env:NAME`` in a value stands for an environment variable.
-        timeout: The most seconds for each of connecting, sending and waiting for the response.
-        attempts: The most attempts at one request.
-        origin: Where the settings come from: a program; a file, whose ``headers`` must not contain
-            secrets; or a file that is only checked, whose variables need not be set.
+        url: The URL; ``env:NAME`` in it is replaced by that environment variable's value.
+        headers: Additional headers; ``env:NAME`` in a value is replaced by that variable's value.
+        timeout: Maximum time in seconds for each phase of a request: connecting, sending, and
+            waiting for the response.
+        attempts: Maximum number of attempts at one request.
+        origin: Where the settings come from: ``program``; ``file``, where ``headers`` must not
+            contain secrets; or ``unchecked file``, where environment variables may also be unset.
         path: A path to append to the URL.
 
     Raises:
-        RuleError: (a ``ValueError``) If a setting has an invalid value; shows no secret.
+        RuleError: (a ``ValueError``) If a setting is invalid; the message shows no secret.
         ImportError: If httpx is not installed.
     """
 
-    def __init__(  # noqa: PLR0913 - settings, all by keyword
+    def __init__(  # noqa: PLR0913 - settings, mostly keyword-only
         self,
         url: str,
         headers: Mapping[str, str] | None = None,
@@ -87,15 +89,15 @@ class Poster:
 
     @property
     def unset_variables(self) -> list[str]:
-        """The environment variables that the settings name and that are not set."""
+        """The environment variables that the settings refer to but that are not set."""
         return [name for each in (self._url, *self._headers.values()) for name in each.unset()]
 
     def post(self, payload: object, pause: Pause) -> None:
-        """Post a payload, retrying errors that may be temporary.
+        """Post a payload, retrying after errors that may be temporary.
 
         Args:
             payload: The value to send as JSON.
-            pause: Waits between attempts.
+            pause: Called to wait between attempts.
 
         Raises:
             DeliveryError: If the request was rejected, or every attempt failed.
@@ -113,7 +115,7 @@ class Poster:
         raise DeliveryError(f"{problem} after {counted(attempt, 'attempt')}")
 
     def _try(self, content: bytes) -> tuple[str, float]:
-        """Make one attempt; return the error, if any, and the seconds of ``Retry-After``.
+        """Make one attempt; return the error, if any, and the ``Retry-After`` in seconds.
 
         Raises:
             DeliveryError: If retrying cannot help.
@@ -123,7 +125,7 @@ class Poster:
         try:
             url = self._url.reveal().rstrip("/") + self._path if self._path else self._url.reveal()
             headers = {name: secret.reveal() for name, secret in self._headers.items()}
-            # The body of the response, which may be long, is not needed and so never read.
+            # The response body may be long and is not needed, so it is never read.
             with (
                 _unlogged(),
                 self._open().stream(
@@ -137,7 +139,7 @@ class Poster:
         except httpx.TransportError as exc:
             return f"connection failed ({type(exc).__name__})", 0.0
         except Exception as exc:  # noqa: BLE001 - any error may reveal a secret
-            # The text may contain the URL or a header, so only the type is reported.
+            # The message may contain the URL or a header, so only the exception's type is reported.
             kind = type(exc).__name__
         else:
             if status in _SUCCESS:
@@ -145,14 +147,14 @@ class Poster:
             if status in _RETRYABLE or status in _SERVER_ERRORS:
                 return f"status {status}", retry_after
             raise DeliveryError(f"rejected with status {status}")
-        # Raised outside the handler, so that the original error is not attached as the context.
+        # Raised outside the handler, so that the original error does not become its context.
         raise DeliveryError(f"the request could not be made ({kind})")
 
     def _open(self) -> httpx.Client:
         if self._client is None:
             import httpx  # noqa: PLC0415 - optional; the constructor has checked for it
 
-            # Connections are not reused: alerts are rare, and a forked child would share them.
+            # Connections are not kept alive: alerts are rare, and forked children would share them.
             limits = httpx.Limits(max_keepalive_connections=0)
             self._client = httpx.Client(timeout=self._timeout, limits=limits)
         return self._client
@@ -164,7 +166,7 @@ class Poster:
             self._client = None
 
     def forget(self) -> None:
-        """Drop the HTTP client without closing it: in a forked child it belongs to the parent."""
+        """Drop the HTTP client without closing it; in a forked child it belongs to the parent."""
         self._client = None
 
     def __str__(self) -> str:
@@ -175,7 +177,7 @@ _JSON = {"Content-Type": "application/json", "User-Agent": "nanospan"}
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Return the seconds of a ``Retry-After`` (RFC 9110, section 10.2.3), or 0 if it is invalid."""
+    """Parse a ``Retry-After`` (RFC 9110, section 10.2.3) into seconds; 0 if it is invalid."""
     if retry_after is None:
         return 0.0
     if retry_after.strip().isdecimal():
@@ -197,7 +199,7 @@ def _is_not_posting(_record: logging.LogRecord) -> bool:
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    """Suppress httpx's log record of each request, which would reveal the whole URL."""
+    """Suppress httpx's log records of requests, which would reveal the whole URL."""
     logging.getLogger("httpx").addFilter(_is_not_posting)  # adding it again has no effect
     token = _is_posting.set(True)
     try:

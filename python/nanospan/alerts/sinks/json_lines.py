@@ -1,4 +1,4 @@
-"""Appends alerts to a file, one JSON object per line."""
+"""The sink that appends alerts to a file, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["JsonLinesSink"]
 
 
 class JsonLinesSink(Sink):
-    """Appends alerts to a file as JSON lines (``Alert.to_dict``).
+    """Appends each alert to a file as one line of JSON (``Alert.to_dict``).
 
-    The file is opened for each alert, so that it may be rotated at any time. Each line is written
-    with one call, so that several processes may share the file. A new file is readable only by its
-    owner.
+    The file is reopened for each alert, so it may be rotated at any time. Each line is written
+    with a single system call, so several processes may share the file. A new file is readable and
+    writable only by its owner.
 
     Args:
-        path: The file.
-        **filters: ``states`` and ``min_severity``, as for every :class:`Sink`.
+        path: The path of the file to append to.
+        **filters: ``states`` and ``min_severity``; see :class:`Sink`.
     """
 
     def __init__(self, path: str | os.PathLike[str], **filters: Unpack[Filters]) -> None:
@@ -36,7 +36,7 @@ class JsonLinesSink(Sink):
         self._path = Path(path).absolute()
 
     def deliver(self, alert: Alert, _pause: Pause) -> None:
-        """Append one line."""
+        """Append the alert to the file."""
         line = json.dumps(alert.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:

@@ -1,4 +1,4 @@
-"""Writes alerts to a logger."""
+"""The sink that writes alerts to a logger."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging
 
 
 class LogSink(Sink):
-    """Writes alerts to a logger: firing ones at the level of their severity, others at INFO.
+    """Logs firing alerts at the level of their severity, and all others at INFO.
 
-    The record's attribute ``alert`` holds the :class:`Alert`, for structured logs.
+    Each log record has an attribute ``alert``, the :class:`Alert`, for structured logging.
 
     Args:
-        logger: The logger or its name; ``nanospan.alerts`` by default.
-        **filters: ``states`` and ``min_severity``, as for every :class:`Sink`.
+        logger: The logger to write to, or its name.
+        **filters: ``states`` and ``min_severity``; see :class:`Sink`.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class LogSink(Sink):
         self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
 
     def deliver(self, alert: Alert, _pause: Pause) -> None:
-        """Log one line."""
+        """Log the alert's state, rule and summary."""
         level = _LEVELS[alert.severity] if alert.state == "firing" else logging.INFO
         self._logger.log(
             level, "%s: %s: %s", alert.state, alert.rule, alert.summary, extra={"alert": alert}

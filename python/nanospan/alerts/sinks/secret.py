@@ -1,4 +1,4 @@
-"""Settings that may contain secrets, which are never shown."""
+"""Settings that may contain secrets, such as URLs and headers, and that are never shown."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5
 
 
 class Secret:
-    """A text that is never shown.
+    """A string whose value never appears in ``str`` or ``repr``.
 
     Args:
-        template: The text; ``env:NAME`` in it stands for the value of an environment variable,
-            which is read by each ``reveal()``.
-        shown: The text that ``str`` and ``repr`` show instead.
+        template: The value; ``env:NAME`` in it is replaced by that environment variable's value
+            whenever ``reveal()`` is called.
+        shown: The text that ``str`` and ``repr`` show instead of the value.
     """
 
     __slots__ = ("_shown", "_template", "variables")
@@ -38,15 +38,15 @@ class Secret:
         self.variables = tuple(_VARIABLE.findall(template))
 
     def reveal(self) -> str:
-        """Return the text itself.
+        """Return the value, with environment variables filled in.
 
         Raises:
-            KeyError: If a variable is not set.
+            KeyError: If an environment variable is not set.
         """
         return _VARIABLE.sub(lambda match: os.environ[match[1]], self._template)
 
     def unset(self) -> list[str]:
-        """Return the variables in the text that are not set, or empty."""
+        """Return the names of the environment variables in the value that are unset or empty."""
         return [name for name in self.variables if not os.environ.get(name)]
 
     def __str__(self) -> str:
@@ -62,16 +62,18 @@ def is_secret_header(name: str) -> bool:
 
 
 def secret_url(name: str, value: object, origin: Origin) -> Secret:
-    """Return a URL whose user, path and query are never shown, because they may grant access.
+    """Check a URL; return it as a secret that shows only the scheme, host and port.
+
+    Its user, path and query are never shown, because they may grant access.
 
     Args:
-        name: The setting's name, for the error.
-        value: A URL with ``http`` or ``https``; ``env:NAME`` in it stands for a variable.
+        name: The setting's name, for error messages.
+        value: An ``http`` or ``https`` URL; ``env:NAME`` in it stands for an environment variable.
         origin: Where the setting comes from.
 
     Raises:
         RuleError: (a ``ValueError``) If ``value`` is not such a URL, or one of its variables is not
-            set; does not show the URL.
+            set; the message does not reveal the URL.
     """
     if not isinstance(value, str):
         raise RuleError(name, HIDDEN, "must be a string")
@@ -93,16 +95,17 @@ def secret_url(name: str, value: object, origin: Origin) -> Secret:
 
 
 def secret_headers(name: str, value: object, origin: Origin) -> dict[str, Secret]:
-    """Return headers whose values are never shown.
+    """Check HTTP headers; return them with values that are never shown.
 
     Args:
-        name: The setting's name, for the error.
-        value: A mapping of names to values; ``env:NAME`` in a value stands for a variable.
-        origin: Where the setting comes from; a file must name a variable instead of a secret.
+        name: The setting's name, for error messages.
+        value: Maps header names to values; ``env:NAME`` in a value stands for an environment
+            variable.
+        origin: Where the setting comes from; in a file, secrets must be given as ``env:NAME``.
 
     Raises:
         RuleError: (a ``ValueError``) If ``value`` is not such a mapping, a variable is not set, or
-            a file contains what may be a secret; does not show the values.
+            a file contains what may be a secret; the message does not reveal the values.
     """
     if not isinstance(value, Mapping):
         raise RuleError(name, HIDDEN, "must be a table of strings")
@@ -131,6 +134,6 @@ def _check_set(name: str, variables: list[str]) -> None:
 
 
 def _show_template(value: str) -> str:
-    """Return a text to show for an unusable URL: nothing but the names of its variables."""
+    """Return a text to show in place of an unusable URL: only the names of its variables."""
     variables = _VARIABLE.findall(value)
     return ", ".join(f"env:{name}" for name in variables) or HIDDEN

@@ -1,4 +1,4 @@
-"""Posts alerts to a URL."""
+"""The sink that posts alerts to a URL."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("nanospan.alerts")
 
 
 class HttpSink(Sink):
-    """The base class of sinks that post over HTTP."""
+    """The base class of sinks that post alerts over HTTP."""
 
     def __init__(self, poster: Poster, **filters: Unpack[Filters]) -> None:
         super().__init__(**filters)
@@ -31,11 +31,11 @@ class HttpSink(Sink):
 
     @property
     def unset_variables(self) -> list[str]:
-        """The environment variables that the settings name and that are not set."""
+        """The environment variables that the settings refer to but that are not set."""
         return self._poster.unset_variables
 
     def explain(self, exc: BaseException) -> None:
-        """Log only the type of an exception: its text and traceback may contain secrets."""
+        """Log only the exception's type, because its message and traceback may contain secrets."""
         logger.error("%s failed (%s)", self, type(exc).__name__)
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ class HttpSink(Sink):
         self._poster.close()
 
     def after_fork(self) -> None:
-        """Drop the HTTP client, which belongs to the parent."""
+        """Drop the HTTP client, which belongs to the parent process."""
         self._poster.forget()
 
     def __str__(self) -> str:
@@ -57,21 +57,23 @@ class WebhookSink(HttpSink):
     WebhookSink("env:HOOK_URL", headers={"Authorization": "Bearer env:HOOK_TOKEN"})
     ```
 
-    Of the URL and headers, only the URL's scheme, host and port ever appear in ``repr``, logs or
-    errors.
+    Only the URL's scheme, host and port ever appear in ``repr``, logs or error messages; the rest
+    of the URL and the values of headers never do.
 
     Args:
-        url: The URL; ``env:NAME`` in it stands for the value of an environment variable.
-        headers: Additional headers; ``env:NAME`` in a value stands for an environment variable.
-        timeout: The most seconds for each of connecting, sending and waiting for the response.
-        attempts: The most attempts at each alert. Connection errors, timeouts and the statuses 408,
-            425, 429 and 5xx are retried after growing random pauses, or as ``Retry-After`` asks.
-        origin: Where the settings come from: a program; a file, whose ``headers`` must not contain
-            secrets; or a file that is only checked, whose variables need not be set.
-        **filters: ``states`` and ``min_severity``, as for every :class:`Sink`.
+        url: The URL; ``env:NAME`` in it is replaced by that environment variable's value.
+        headers: Additional headers; ``env:NAME`` in a value is replaced by that variable's value.
+        timeout: Maximum time in seconds for each phase of a request: connecting, sending, and
+            waiting for the response.
+        attempts: Maximum number of attempts for each alert. Connection errors, timeouts and the
+            statuses 408, 425, 429 and 5xx are retried after random pauses that grow with each
+            attempt, or after the server's ``Retry-After`` if that is longer.
+        origin: Where the settings come from: ``program``; ``file``, where ``headers`` must not
+            contain secrets; or ``unchecked file``, where environment variables may also be unset.
+        **filters: ``states`` and ``min_severity``; see :class:`Sink`.
 
     Raises:
-        RuleError: (a ``ValueError``) If a setting has an invalid value; shows no secret.
+        RuleError: (a ``ValueError``) If a setting is invalid; the message shows no secret.
         ImportError: If httpx is not installed.
     """
 
@@ -89,5 +91,5 @@ class WebhookSink(HttpSink):
         super().__init__(poster, **filters)
 
     def deliver(self, alert: Alert, pause: Pause) -> None:
-        """Post one alert."""
+        """Post the alert as JSON."""
         self._poster.post(alert.to_dict(), pause)
