@@ -1,4 +1,4 @@
-//! The core alone: record, index, snapshot, merge, quantile, summary.
+//! Benchmarks of the core alone: record, index, snapshot, merge, quantile, summary.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use std::{hint::black_box, time::Duration};
@@ -9,7 +9,7 @@ use nanospan_record::{
     Clock, Measured, Outcome, Seconds, Summary, Writers, histogram::config::index_of,
 };
 
-/// The number of different values in a bench: too many for the branch predictor to memorise.
+/// The number of different values in a benchmark: too many for the branch predictor to memorise.
 const VALUES: usize = 4_096;
 
 fn latencies() -> Vec<u64> {

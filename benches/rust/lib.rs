@@ -2,8 +2,8 @@
 
 use nanospan_record::{Clock, Measured, Operation, Outcome, Writers};
 
-/// A small and fast generator that gives the same values in every run: splitmix64 (Steele et al., "Fast Splittable Pseudorandom
-/// Number Generators", 2014).
+/// A small, fast generator that gives the same values in every run: splitmix64 (Steele et al., "Fast Splittable
+/// Pseudorandom Number Generators", 2014).
 #[derive(Debug, Clone)]
 pub struct Random(pub u64);
 
@@ -16,13 +16,13 @@ impl Random {
         z ^ z >> 31
     }
 
-    /// Returns a number that is uniform in [0, 1).
+    /// Returns a uniformly distributed number in [0, 1).
     #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 * (-53_f64).exp2()
     }
 
-    /// Returns nanoseconds of 1 ms and more with a heavy tail: Pareto with shape 1.2.
+    /// Returns a latency of at least 1 ms, in nanoseconds, from a heavy-tailed Pareto distribution with shape 1.2.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -33,7 +33,7 @@ impl Random {
     }
 }
 
-/// Returns an operation with a full window of 1,000 latencies, converted by `measured`.
+/// Returns an operation whose window is full of 1,000 latencies, each converted by `measured`.
 ///
 /// # Panics
 ///

@@ -19,15 +19,16 @@ const FEW: usize = 8;
 /// discard the evidence of samples that lie wholly apart (`tests/regression/test_compare.py`).
 const SHORT: usize = 20;
 
-/// The tail quantiles compared, and how many values each sample must have for it: at least four lie beyond.
+/// The tail quantiles compared, each with the minimum size of a sample, which leaves at least four values beyond it.
 const TAILS: [(f64, usize); 3] = [(0.9, 40), (0.95, 80), (0.99, 400)];
 
-/// How many independent values must lie beyond a quantile for it to be judged; fewer say nothing of its scatter. It costs
-/// nothing: with 0.5 the rows "p99 doubled" of `benches/regression.py` are the same (seeds 101 and 102 at half scale).
+/// How many independent values must lie beyond a quantile for it to be judged; fewer reveal nothing about its scatter.
+/// This costs nothing: with 0.5 the rows "p99 doubled" of `benches/regression.py` are the same (seeds 101 and 102 at
+/// half scale).
 const BEYOND: f64 = 1.5;
 
-/// By how much [`compare_many`] divides the false discovery rate. The bulk and the tails are two looks, each at the whole
-/// of alpha, and small p-values from an estimated variance are inexact.
+/// The number by which [`compare_many`] divides the false discovery rate. The bulk and the tails are tested
+/// separately, each at the whole of alpha, and small p-values from an estimated variance are inexact.
 ///
 /// Set by the rows "200 operations" of `benches/regression.py`. With seeds 101 and 102 at half its scale the false
 /// discoveries among the models, of which 0.05 are allowed, and the changes found in recordings were:
@@ -59,7 +60,7 @@ pub const MIN_EFFECT: f64 = 0.03;
 /// The default of [`Settings::tail_min_effect`]. Tails vary more than the median from run to run.
 pub const TAIL_MIN_EFFECT: f64 = 0.10;
 
-/// The conclusion of a comparison.
+/// The verdict of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Slower: significant, and large enough to matter.
@@ -68,19 +69,19 @@ pub enum Verdict {
     Improved,
     /// No difference that is both significant and large enough.
     Unchanged,
-    /// Too few values for any difference to be significant, or too few that do not depend on one another.
+    /// Too few values, or too few independent ones, for any difference to be significant.
     Insufficient,
 }
 
-/// When a difference matters.
+/// Criteria for reporting a difference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
-    /// For one comparison the probability that an unchanged operation is called changed; for many the expected share
-    /// of false positives among the reported changes.
+    /// For one comparison, the probability of reporting a change when nothing changed; for many, the expected share of
+    /// false positives among the reported changes.
     pub alpha: f64,
-    /// The smallest change of the median that matters, as a share of it.
+    /// The smallest change of the median to report, as a fraction of the median.
     pub min_effect: f64,
-    /// The smallest change of a tail quantile that matters, as a share of it.
+    /// The smallest change of a tail quantile to report, as a fraction of that quantile.
     pub tail_min_effect: f64,
 }
 
@@ -94,40 +95,40 @@ impl Default for Settings {
     }
 }
 
-/// How one quantile changed.
+/// The change of one quantile.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantileChange {
     /// The quantile, between 0 and 1.
     pub q: f64,
-    /// Its value after, as a multiple of its value before.
+    /// The quantile's new value divided by its baseline value (1.0 = unchanged).
     pub change: f64,
-    /// The probability of so large a change when nothing differs.
+    /// The probability of a change at least this large when nothing changed.
     pub p_value: f64,
 }
 
-/// How two samples compare.
+/// The result of comparing two samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// The conclusion.
+    /// The verdict.
     pub verdict: Verdict,
-    /// The probability of a difference as large as the largest found, when nothing differs.
+    /// The probability of a difference at least as large as the largest one found, when nothing changed.
     pub p_value: f64,
-    /// The typical value after, as a multiple of the one before; NaN if either sample is empty.
+    /// The typical current value divided by the typical baseline value; NaN if either sample is empty.
     pub shift: f64,
-    /// The interval that holds the true shift with probability 1 - alpha.
+    /// The confidence interval of the shift, at level 1 - alpha.
     pub shift_ci: (f64, f64),
-    /// The tail quantiles that there are enough values for.
+    /// The changes of those tail quantiles for which both samples have enough values.
     pub quantiles: Vec<QuantileChange>,
-    /// How many independent values the less informative sample is worth.
+    /// The number of independent values that the less informative sample is equivalent to.
     pub effective_n: f64,
-    /// How many values the two samples hold.
+    /// The number of values in the baseline and the current sample.
     pub counts: (usize, usize),
 }
 
-/// A sample in both orders: by value and in time.
+/// A sample in ascending order and in time order.
 struct Sample {
     ascending: Vec<f64>,
-    /// Ranks in the order of time.
+    /// The ranks of the values, in time order.
     ranks: Vec<f64>,
     in_time: Vec<f64>,
 }
@@ -148,7 +149,7 @@ impl Sample {
     }
 }
 
-/// The scale of the samples, which turns a difference into a multiple of the baseline's value.
+/// The scale of the samples, which determines how a difference becomes a multiple of the baseline's value.
 #[derive(Clone, Copy)]
 enum Scale {
     Logarithmic,
@@ -168,15 +169,15 @@ impl Scale {
 /// The evidence for a difference, before the verdict.
 struct Evidence {
     comparison: Comparison,
-    /// A change, the probability of one as large when nothing differs (corrected for the number of looks), and the
-    /// least change that matters.
+    /// For each test: the change, the probability of one at least as large when nothing changed (corrected for the
+    /// number of tail tests), and the smallest change to report.
     looks: Vec<(f64, f64, f64)>,
-    /// The smallest p-value that any order of the values' ranks could have had.
+    /// The smallest p-value that any ordering of the values' ranks could have yielded.
     possible: f64,
 }
 
 impl Evidence {
-    /// The comparison, with the verdict that takes every p-value of at most `cutoff` for a real difference.
+    /// Returns the comparison with its verdict, treating every p-value of at most `cutoff` as a real difference.
     fn decide(mut self, alpha: f64, cutoff: f64) -> Comparison {
         let found = self.looks.iter().find(|&&(change, p_value, least)| {
             p_value <= cutoff && (change >= 1.0 + least || change <= 1.0 / (1.0 + least))
@@ -199,8 +200,8 @@ pub fn compare(baseline: &Values, current: &Values, settings: &Settings) -> Comp
     gather(baseline, current, settings).decide(settings.alpha, settings.alpha)
 }
 
-/// Compares each pair of baseline and current values. Of the pairs reported as changed, the expected share of false
-/// positives is at most `settings.alpha`.
+/// Compares each pair of baseline and current values. The expected share of false positives among the pairs reported
+/// as changed is at most `settings.alpha`.
 ///
 /// Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical Society B 57,
 /// 1995.
@@ -303,7 +304,7 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
         .filter(|&&(_, needed)| fewest >= needed)
         .map(|&(q, _)| tail((&x, run_x), (&y, run_y), q, scale))
         .collect();
-    // Where no value of one sample lies among the other's, ranks cannot tell how far apart the samples are.
+    // Where the samples' ranges do not overlap, ranks cannot show how far apart the samples are.
     let by_value = if apart(&x, &y) {
         let inflations = (run_x.inflation, run_y.inflation);
         Location::of(&x.ascending).z(Location::of(&y.ascending), inflations, 0.0)
@@ -334,10 +335,10 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     }
 }
 
-/// A tail quantile of both samples, and whether enough independent values lie beyond it in each sample to judge it.
+/// Compares a tail quantile of two samples; also returns whether each sample has enough independent values beyond it.
 ///
-/// Where the level wanders, the tails wander with it, less so the further out they are. Too few values may lie beyond the
-/// quantile to show that, so a share of the whole sample's dependence is assumed.
+/// Where the level wanders, the tails wander with it, though less the further out they are. Too few values may lie
+/// beyond the quantile to show that, so a share of the whole sample's dependence is assumed.
 fn tail(
     x: (&Sample, LongRun),
     y: (&Sample, LongRun),
@@ -373,7 +374,7 @@ fn tail(
     (change, fewest >= BEYOND)
 }
 
-/// The two-sided p-value of the smaller sample's median, and the smallest one possible.
+/// The two-sided p-value of the smaller sample's median, and the smallest p-value that it could have.
 fn few_p(x: &Sample, y: &Sample) -> (f64, f64) {
     let (few, many) = if y.in_time.len() <= x.in_time.len() {
         (y, x)
@@ -389,13 +390,14 @@ fn few_p(x: &Sample, y: &Sample) -> (f64, f64) {
     (p(below.max(above)), p(n as u64))
 }
 
-/// Whether no value of one sample lies among those of the other.
+/// Whether the samples' ranges do not overlap.
 fn apart(x: &Sample, y: &Sample) -> bool {
     let (x, y) = (&x.ascending, &y.ascending);
     x[x.len() - 1] < y[0] || y[y.len() - 1] < x[0]
 }
 
-/// Whether the smaller sample lies apart: its median beyond the other's p99, and all its values beyond the p90.
+/// Whether the smaller sample is clearly separate on one side: its median beyond the other's p99 (or p1), and all its
+/// values beyond the other's p90 (or p10).
 fn clear(x: &Sample, y: &Sample) -> bool {
     let (few, many) = if y.in_time.len() <= x.in_time.len() {
         (y, x)

@@ -1,36 +1,39 @@
-//! How many independent values a series in time order is worth.
+//! Estimates how many independent values a series in time order is equivalent to.
 
-/// The highest lag-1 correlation assumed. At 0.995 a value is worth 1/400 of an independent one, and a window of
-/// measurements is too short to tell it from a trend.
+/// The highest lag-1 correlation assumed. At 0.995 it takes 400 values to equal one independent value, and a window of
+/// measurements is too short to distinguish such correlation from a trend.
 const MOST: f64 = 0.995;
 
-/// The longest lag at which autocorrelations are summed. It bounds the time of a comparison; the sum mostly ends far
-/// earlier, at the first pair that does not stand out.
+/// The longest lag at which autocorrelations are summed. It bounds the time of a comparison; the sum usually ends far
+/// earlier, at the first pair of autocorrelations that does not stand out from chance.
 const FARTHEST: usize = 256;
 
-/// The number of batches whose means show slow changes of a series, and by how much the scatter of these means must
-/// exceed that of independent values to be taken for more than chance. Five means scatter widely by chance, hence the
+/// The number of batches whose means reveal slow changes in a series, and by what factor the scatter of these means
+/// must exceed that of independent values to be more than chance. Five means scatter widely by chance, hence the
 /// high bar; the rows "false positives, recorded" of `benches/regression.py` show the effect of both.
 const BATCHES: usize = 5;
 const SCATTERED: f64 = 5.0;
 
-/// By how many of its standard errors the sum of autocorrelations is discounted, and to which share the scatter of
-/// batches: the largest of three noisy estimates is too large on average. The rows "false positives" and "found" of
+/// How many of its standard errors are subtracted from the sum of autocorrelations, and the factor applied to the
+/// scatter of batches: the largest of three noisy estimates is too large on average. The rows "false positives" and
+/// "found" of
 /// `benches/regression.py` show the effect. With discounts of 0, 1.5 and 3 false positives on recordings
 /// were 1.2 and 0.8 %, 2.2 and 1.6 %, 3.4 and 2.2 % (seeds 101 and 102 at half scale; 2.5 % are allowed).
 const SUMMED_DOUBT: f64 = 1.5;
 const BATCHED_TRUST: f64 = 0.5;
 
-/// How many standard errors the sum of two autocorrelations must exceed to be taken for more than chance: of independent
-/// values 7 % do.
+/// How many standard errors the sum of two autocorrelations must exceed to be more than chance: 7 % of the sums of
+/// independent values do.
 const CHANCE: f64 = 1.5;
 
-/// The lag-1 correlation of `count` values, from the sum of the products of neighbours and that of the squares of their
-/// deviations from the mean, its bias for short series corrected; at least 0, at most 0.995.
+/// The lag-1 correlation of `count` values, between 0 and 0.995, corrected for its bias in short series.
+///
+/// `products` is the sum of the products of neighbouring deviations from the mean, `squares` that of the squared
+/// deviations.
 ///
 /// The usual estimate r, the ratio of the sums, has the expectation rho - (1 + 4 rho) / n for an autoregressive
 /// process (Kendall, "Note on bias in the estimation of autocorrelation", Biometrika 41, 1954); this solves for rho.
-/// Negative correlation counts as zero: it would make a series worth more than its count.
+/// Negative correlation counts as zero: it would make a series worth more than as many independent values.
 pub(super) fn lag_one(count: f64, products: f64, squares: f64) -> f64 {
     if count < 6.0 || squares == 0.0 {
         return 0.0;
@@ -38,18 +41,18 @@ pub(super) fn lag_one(count: f64, products: f64, squares: f64) -> f64 {
     ((count * products / squares + 1.0) / (count - 4.0)).clamp(0.0, MOST)
 }
 
-/// How much the variance of the mean of an autoregressive series of lag-1 correlation `rho` exceeds that of
-/// as many independent values.
+/// The variance of the mean of an autoregressive series with lag-1 correlation `rho`, as a multiple of that of as many
+/// independent values.
 pub(super) fn inflation(rho: f64) -> f64 {
     (1.0 + rho) / (1.0 - rho)
 }
 
-/// How many values of a series are worth one independent value, and how sure that estimate is.
+/// How many values of a series equal one independent value, and how certain that estimate is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LongRun {
-    /// How much the variance of the mean exceeds that of as many independent values; at least 1.
+    /// The variance of the mean, as a multiple of that of as many independent values; at least 1.
     pub inflation: f64,
-    /// How many degrees of freedom that estimate has.
+    /// The degrees of freedom of that estimate.
     pub freedom: f64,
 }
 
@@ -62,7 +65,7 @@ impl LongRun {
 
     /// The estimate for values in time order.
     ///
-    /// It is the largest of three estimates, each of which sees what another misses:
+    /// It is the largest of three estimates, each of which detects what another misses:
     /// - the inflation of an autoregressive process with the series' lag-1 correlation;
     /// - the sum of the autocorrelations up to the first pair that does not stand out; in a Markov chain every pair
     ///   would be positive (Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992), with the
@@ -119,8 +122,8 @@ fn product(centred: &[f64], lag: usize) -> f64 {
     pairs.map(|(a, b)| a * b).sum()
 }
 
-/// The variance of the mean as the means of overlapping batches suggest it, as a multiple of the variance for independent
-/// values.
+/// The variance of the mean, estimated from the means of overlapping batches, as a multiple of the variance for
+/// independent values.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
 fn batched(centred: &[f64], squares: f64) -> f64 {
     let length = centred.len() / BATCHES;

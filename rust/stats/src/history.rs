@@ -1,4 +1,4 @@
-//! Finding where the level of a history changed.
+//! Finds where the level of a series changed.
 
 use crate::{
     location::Location,
@@ -10,22 +10,22 @@ use crate::{
     values::Values,
 };
 
-/// How many values are partitioned at once, and by how many the windows advance. Time is quadratic in the window, so
-/// `benches/regression_speed.py` bounds it; half a window of overlap keeps changes away from its edges.
+/// The number of values partitioned at once, and by how many values the window advances. Time is quadratic in the
+/// window, so `benches/regression_speed.py` bounds it; an overlap of half a window keeps changes away from its edges.
 const WINDOW: usize = 512;
 const STRIDE: usize = 256;
 
-/// The probability that an interval misses the true ratio.
+/// The probability that a confidence interval misses the true ratio.
 const ALPHA: f64 = 0.01;
 
-/// When a change of level matters.
+/// Criteria for reporting a change of level.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistorySettings {
-    /// How much better two segments must fit than one: as many values as must differ entirely.
+    /// How much better two segments must fit than one, as the number of values that must differ entirely.
     pub penalty: f64,
-    /// The fewest values that make a level.
+    /// The minimum number of values in a level.
     pub min_size: usize,
-    /// The least standardised difference between neighbouring levels.
+    /// The minimum standardised difference between neighbouring levels.
     pub z: f64,
 }
 
@@ -41,20 +41,20 @@ impl Default for HistorySettings {
     }
 }
 
-/// Where the level of a history changed.
+/// A place where the level of a history changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChangePoint {
-    /// The first value at the new level.
+    /// The index of the first value at the new level.
     pub index: usize,
-    /// The median of the level before.
+    /// The median of the level that ends here.
     pub before: f64,
-    /// The median of the level from here on.
+    /// The median of the level that begins here.
     pub after: f64,
-    /// The level after as a multiple of the one before.
+    /// The new level divided by the old one (1.0 = unchanged).
     pub ratio: f64,
-    /// The interval that holds the true ratio with probability 0.99.
+    /// The confidence interval of the ratio, at level 0.99.
     pub ci: (f64, f64),
-    /// The probability of so large a difference when nothing changed.
+    /// The probability of a difference at least this large when nothing changed.
     pub p_value: f64,
 }
 
@@ -114,7 +114,7 @@ fn windows(series: &[f64], settings: &HistorySettings, inflation: f64) -> Vec<us
     }
 }
 
-/// Removes the weakest change again and again, until each of those left is as strong as `z`.
+/// Removes the weakest change repeatedly, until all that remain have a strength of at least `z`.
 fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
     let strength = |starts: &[usize], at: usize| {
         let before = if at == 0 { 0 } else { starts[at - 1] };
@@ -151,10 +151,11 @@ fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
 /// rows "history" of `benches/regression.py` show the effect.
 const LEVEL: usize = 24;
 
-/// The standardised difference of two neighbouring levels: of ranks or of winsorised values, whichever is larger.
+/// The standardised difference of two neighbouring levels: that of their ranks or of their winsorised values,
+/// whichever is larger.
 ///
-/// Ranks of levels wholly apart are the same however far apart they lie, which is too little evidence for correlated
-/// values.
+/// Once two levels do not overlap, their ranks no longer depend on the distance between them, which is too little
+/// evidence for correlated values.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
 fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> f64 {
     let sorted = |values: &[f64]| {
@@ -177,36 +178,37 @@ fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> f64 {
     }
 }
 
-/// How the values scatter around their level.
+/// The scatter of the values around their level.
 #[derive(Debug, Clone, Copy)]
 struct Noise {
-    /// Their standard deviation, as that of a normal distribution with the same median difference.
+    /// The standard deviation of a normal distribution with the same median difference.
     sd: f64,
-    /// How much the variance of their mean exceeds that of independent values.
+    /// The variance of the values' mean, as a multiple of that of independent values.
     inflation: f64,
 }
 
 /// The lags at which values are compared with each other: dense where correlation falls fast, sparse beyond.
 const LAGS: [usize; 11] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48];
 
-/// Lags longer than one part in this many of the series are left out: they give too few independent differences.
+/// Lags longer than the series' length divided by this are left out: they give too few independent differences.
 const SHARE: usize = 60;
 
-/// By what share of `z` more, at most, levels of correlated values must differ: their correlation is itself only an
-/// estimate. The row "history, false points per 1,000, correlated" of `benches/regression.py` shows the effect.
+/// The maximum fraction by which `z` is raised for correlated values, whose correlation is itself only an estimate.
+/// The row "history, false points per 1,000, correlated" of `benches/regression.py` shows the effect.
 const DOUBT: f64 = 0.6;
 
-/// A correlation of up to this many standard errors is taken for chance, as in `dependence`.
+/// A correlation of up to this many standard errors is attributed to chance, as in `dependence`.
 const CHANCE: f64 = 1.5;
 
 impl Noise {
-    /// Whether a partition by one would hardly differ from one by the other.
+    /// Whether partitions that assume either noise would hardly differ.
     fn is_like(self, other: Self) -> bool {
         let close = |a: f64, b: f64| (a / b - 1.0).abs() < 0.05;
         close(self.sd, other.sd) && close(self.inflation, other.inflation)
     }
 
-    /// From the differences of values some lags apart, within the segments that begin at `starts`: a variogram (Cressie
+    /// Estimates the noise from the differences of values some lags apart, within the segments that begin at `starts`:
+    /// a variogram (Cressie
     /// and Hawkins, "Robust estimation of the variogram", Mathematical Geology 12, 1980), of medians
     /// so that the few differences across a change of level hardly count. `None` if there are no differences.
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]

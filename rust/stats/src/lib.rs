@@ -1,4 +1,4 @@
-//! Whether values changed, and by how much: verdicts that hold on latencies as they are, skewed, heavy-tailed,
+//! Detects whether values changed, and by how much, with verdicts that hold for real latencies: skewed, heavy-tailed
 //! and correlated in time.
 //!
 //! Everything here is deterministic: no resampling, no random numbers.

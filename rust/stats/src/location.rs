@@ -2,8 +2,8 @@
 
 use crate::quantiles::quantile;
 
-/// How far from the median a value may lie, in robust standard deviations, before it is winsorised: 0.3 % of normal
-/// values lie farther, so a sample without outliers is hardly changed.
+/// How far from the median a value may lie, in robust standard deviations, before it is winsorised: 0.3 % of normally
+/// distributed values lie further away, so a sample without outliers is hardly changed.
 const WINSORISED_AT: f64 = 3.0;
 
 /// The winsorised mean of a sample.
@@ -48,8 +48,8 @@ impl Location {
         }
     }
 
-    /// By how many standard errors `other` lies above `self`. The variance of each mean is `inflated` times that of
-    /// independent values, and the standard deviations are at least `least`.
+    /// The number of standard errors by which `other` exceeds `self`. The variance of each mean is `inflated` times
+    /// that of independent values, and the standard deviations are at least `least`.
     pub(super) fn z(self, other: Self, inflated: (f64, f64), least: f64) -> f64 {
         let variance = self.variance.max(least * least) * inflated.0 / self.count
             + other.variance.max(least * least) * inflated.1 / other.count;

@@ -14,12 +14,12 @@ const NORMAL: f64 = 1e4;
 /// The smallest probability for which the inverse of Student's distribution is computed.
 const LEAST: f64 = 1e-50;
 
-/// The probability of a normal value at least as far from zero as `z`, on either side.
+/// The probability that a standard normal value is at least as far from zero as `z`, on either side.
 pub(super) fn two_sided(z: f64) -> f64 {
     erfc(z.abs() / SQRT_2)
 }
 
-/// The `z` for which [`two_sided`] is `p`, which lies in 0 to 1.
+/// The `z` at which [`two_sided`] equals `p`, a probability between 0 and 1.
 pub(super) fn critical(p: f64) -> f64 {
     SQRT_2 * erfc_inv(p)
 }

@@ -1,21 +1,21 @@
-//! Watching a stream of values: did the level change just now?
+//! Detects changes of level in a stream of values, as they happen.
 
 use crate::{
     dependence::{inflation, lag_one},
     quantiles::quantile,
 };
 
-/// How an [`OnlineDetector`] learns and judges.
+/// Settings of an [`OnlineDetector`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OnlineSettings {
-    /// How many values the level is learned from.
+    /// The number of values that the level is learned from.
     pub warmup: usize,
-    /// How many values are averaged before they are judged.
+    /// The number of values averaged into each mean that is judged.
     pub batch: usize,
     /// The deviation that never raises an alarm however long it lasts, in standard deviations of a batch's mean; the
-    /// standard error of the level is tolerated on top.
+    /// standard error of the level is tolerated in addition.
     pub k: f64,
-    /// The sum of deviations beyond `k` that raises an alarm, in the same unit.
+    /// The accumulated deviation beyond `k` that raises an alarm, in the same unit.
     pub h: f64,
 }
 
@@ -33,18 +33,19 @@ impl Default for OnlineSettings {
     }
 }
 
-/// A change of level that was noticed.
+/// A detected change of level.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Alarm {
-    /// The value that raised it, from 0.
+    /// The index of the value that raised the alarm, from 0.
     pub index: u64,
-    /// About where the change began: the first value of the run of deviations that holds most of the evidence.
+    /// The approximate start of the change: the index of the first value in the run of deviations that holds most of
+    /// the evidence.
     pub since: u64,
     /// The level that was learned.
     pub before: f64,
     /// The level since the change.
     pub after: f64,
-    /// The level after as a multiple of the one before.
+    /// The new level divided by the learned one (1.0 = unchanged).
     pub ratio: f64,
 }
 
@@ -52,8 +53,9 @@ pub struct Alarm {
 /// schemes", Biometrika 41, 1954) of the means of small batches of winsorised logarithms, in units of their
 /// long-run standard deviation, so that neither outliers nor correlated neighbours raise it.
 ///
-/// Deviations that later values balanced are learned from too, so that the level becomes surer than the warm-up makes it
-/// and follows a slow drift. After an alarm the new level is learned. Memory is fixed once the first level is learned.
+/// Deviations that later values cancel out are learned from too, so the level becomes more certain than after the
+/// warm-up and follows a slow drift. After an alarm the new level is learned. Memory is fixed once the first level is
+/// learned.
 #[derive(Debug, Clone)]
 pub struct OnlineDetector {
     settings: OnlineSettings,
@@ -63,7 +65,7 @@ pub struct OnlineDetector {
     batch: Batch,
     up: Side,
     down: Side,
-    /// The means of batches since either run began, which are learned from once the run is balanced.
+    /// The means of the batches since either run of deviations began, which are learned from once the runs have ended.
     pending: Moments,
     seen: u64,
 }
@@ -72,31 +74,31 @@ pub struct OnlineDetector {
 #[derive(Debug, Clone, Copy)]
 struct Level {
     logarithmic: bool,
-    /// Values outside `low` to `high` are taken for these.
+    /// Values below `low` or above `high` are replaced by that bound.
     low: f64,
     high: f64,
-    /// Of the winsorised values.
+    /// The mean of the winsorised values.
     centre: f64,
-    /// The centre that was learned first; the moments and `last` are of deviations from it.
+    /// The first centre learned; `moments` and `last` hold deviations from it.
     origin: f64,
     moments: Moments,
-    /// The mean of the batch before.
+    /// The mean of the previous batch.
     last: f64,
-    /// One over the long-run standard deviation of a batch's mean.
+    /// The reciprocal of the long-run standard deviation of a batch's mean.
     scale: f64,
     /// The standard error of the centre, in that unit.
     doubt: f64,
-    /// The mean of the values as they are.
+    /// The mean of the values without winsorising.
     mean: f64,
 }
 
-/// Sums over the means of batches.
+/// Running sums over the means of batches.
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     count: f64,
     sum: f64,
     squares: f64,
-    /// Of each with the one before.
+    /// Products of each mean with the previous one.
     products: f64,
 }
 
@@ -108,7 +110,7 @@ impl Moments {
         self.products += mean * before;
     }
 
-    /// The mean, and the variance of a batch's mean in the long run.
+    /// The mean of the batches, and the long-run variance of a batch's mean.
     fn long_run(&self) -> (f64, f64) {
         let mean = self.sum / self.count;
         let squares = (self.squares - self.count * mean * mean).max(0.0);
@@ -128,7 +130,7 @@ struct Batch {
     count: usize,
 }
 
-/// Deviations that later values have not balanced.
+/// A run of deviations that later values have not yet cancelled out.
 #[derive(Debug, Clone, Copy, Default)]
 struct Run {
     excess: f64,
@@ -155,11 +157,12 @@ impl Run {
 /// [`Alarm::since`]; alarms do not depend on it.
 const CLEAR: f64 = 1.0;
 
-/// Deviations to one side.
+/// Deviations in one direction.
 #[derive(Debug, Clone, Copy, Default)]
 struct Side {
     run: Run,
-    /// The clear ones: a large change starts this run, while the other may have started some time before.
+    /// The run of clear deviations: a large change starts this run, while the other may have started some time
+    /// earlier.
     clear: Run,
 }
 
@@ -169,7 +172,7 @@ impl Side {
         self.clear.add(deviation - CLEAR, batch, start);
     }
 
-    /// The run that shows best when the level changed and to what: the clear one if it holds most of the evidence.
+    /// The run that best shows when the level changed and to what: the clear one if it holds most of the evidence.
     fn clearest(&self) -> Run {
         if self.clear.excess > self.run.excess / 2.0 {
             self.clear
@@ -180,7 +183,7 @@ impl Side {
 }
 
 impl OnlineDetector {
-    /// A detector that has seen no value. `warmup` is at least eight batches, a batch at least one value.
+    /// Creates a detector. `warmup` must be at least eight batches, and a batch at least one value.
     #[must_use]
     pub fn new(settings: OnlineSettings) -> Self {
         Self {
@@ -195,7 +198,7 @@ impl OnlineDetector {
         }
     }
 
-    /// Takes the next value, which must be finite; an alarm if the level changed.
+    /// Processes the next value, which must be finite; returns an alarm if the level changed.
     #[inline]
     pub fn update(&mut self, value: f64) -> Option<Alarm> {
         let index = self.seen;
@@ -268,7 +271,7 @@ const REMEMBERED: f64 = 200.0;
 /// How far from the median a value may lie, in robust standard deviations, before it is winsorised; as in `location`.
 const WINSORISED_AT: f64 = 3.0;
 
-/// The spread of a constant level: a value that differs from it by more than rounding has left it.
+/// The spread assumed for a constant level: only a value that differs by more than rounding counts as a change.
 fn rounding(level: f64, logarithmic: bool) -> f64 {
     let least = if logarithmic { 1.0 } else { 1e-290 };
     16.0 * f64::EPSILON * level.abs().max(least)
@@ -327,7 +330,7 @@ impl Level {
         level
     }
 
-    /// Learns from batches whose deviations were balanced.
+    /// Learns from batches whose deviations cancelled out.
     fn learn(&mut self, batches: Moments) {
         let moments = &mut self.moments;
         moments.count += batches.count;
@@ -344,7 +347,7 @@ impl Level {
         let (centre, variance) = moments.long_run();
         self.centre = self.origin + centre;
         self.doubt = 1.0 / self.moments.count.sqrt();
-        // The standard deviation is as unsure as the centre, and an underestimate raises false alarms.
+        // The standard deviation is as uncertain as the centre, and an underestimate raises false alarms.
         let sd = variance.sqrt() * (1.0 + self.doubt);
         self.scale = 1.0 / sd.max(rounding(self.origin, self.logarithmic));
     }

@@ -1,11 +1,11 @@
-//! The partition of a series into homogeneous segments.
+//! Partitions a series into homogeneous segments.
 
-/// The width of the kernel: values further apart than a few of it are simply different, so that outliers count
-/// no more than any other difference.
+/// The width of the kernel: values more than a few widths apart are simply different, so outliers count no more than
+/// any other difference.
 const WIDTH: f64 = 1.5;
 
-/// How alike two values are, from 0 to 1: exp(-x) with x = (apart / WIDTH)^2 / 2, as (1 - x / 16)^16, which
-/// vectorises.
+/// The similarity of two values `apart` from each other, from 0 to 1: exp(-x) with x = (apart / WIDTH)^2 / 2, computed
+/// as (1 - x / 16)^16, which vectorises.
 fn alike(apart: f64) -> f64 {
     const SHRINK: f64 = 1.0 / (2.0 * 16.0 * WIDTH * WIDTH);
     let base = (1.0 - apart * apart * SHRINK).max(0.0);
@@ -15,7 +15,7 @@ fn alike(apart: f64) -> f64 {
     eighth * eighth
 }
 
-/// The starts of all segments but the first in the best partition of `series`, which is in units of its noise.
+/// The starts of all segments but the first in the best partition of `series`, given in multiples of its noise.
 ///
 /// It minimises, over all partitions into segments of at least `min_size` values, the sum of each segment's
 /// scatter in the feature space of a Gaussian kernel plus `penalty` for each segment, by dynamic programming (Arlot,
@@ -28,7 +28,7 @@ pub(super) fn partition(series: &[f64], penalty: f64, min_size: usize) -> Vec<us
         return Vec::new();
     }
     let reciprocal: Vec<f64> = (0..=n).map(|length| 1.0 / length as f64).collect();
-    // For the segment from each place to the present end: the sum of the kernel over all its pairs.
+    // For the segment from each place to the current end: the sum of the kernel over all its pairs.
     let mut sums = vec![0.0; n];
     let mut kernels = vec![0.0; n];
     let mut best = vec![f64::INFINITY; n + 1];

@@ -2,7 +2,8 @@
 
 use statrs::function::beta::beta_reg;
 
-/// The quantile at `q` of ascending values, of type 7 (Hyndman and Fan, 1996).
+/// The quantile `q` of ascending values, by definition 7 of Hyndman and Fan ("Sample quantiles in statistical
+/// packages", 1996).
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -24,10 +25,10 @@ pub(super) fn quantile(ascending: &[f64], q: f64) -> f64 {
 /// tail beyond 9 is 1e-19.
 const REACH: f64 = 9.0;
 
-/// The standard error of the sample quantile at `q` of ascending independent values.
+/// The standard error of the sample quantile `q` of ascending, independent values.
 ///
-/// The moments of an order statistic with each sample value weighted by the probability that a
-/// resample has that value there: differences of the beta distribution with parameters m - 1 and n - m, m = floor(n q + 1/2)
+/// It uses the moments of an order statistic, with each sample value weighted by the probability that a resample has
+/// that value there: differences of the beta distribution with parameters m - 1 and n - m, m = floor(n q + 1/2)
 /// (Maritz and Jarrett, "A note on estimating the variance of the sample median", Journal of the American
 /// Statistical Association 73, 1978; Wilcox, "Introduction to Robust Estimation and Hypothesis Testing",
 /// section 3.5.3).

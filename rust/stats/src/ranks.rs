@@ -1,6 +1,6 @@
 //! Ranks, and the rank-sum test of Wilcoxon, Mann and Whitney.
 
-/// The places of `values` in ascending order.
+/// The indices of `values`, in ascending order of value.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a place among fewer than 2^32 values"
@@ -15,7 +15,7 @@ pub(super) fn order(values: &[f64]) -> Vec<u32> {
     keyed.into_iter().map(|(_, place)| place).collect()
 }
 
-/// The rank of each of `values`, from 1; equal values share the mean of their ranks.
+/// The rank of each value, from 1; equal values share the mean of their ranks.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
 pub(super) fn ranks(values: &[f64], order: &[u32]) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
@@ -28,13 +28,13 @@ pub(super) fn ranks(values: &[f64], order: &[u32]) -> Vec<f64> {
     ranks
 }
 
-/// How the ranks of two samples compare.
+/// The rank-sum statistic of two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct RankSum {
-    /// By how much the number of pairs in which the second sample's value is the larger (half for
-    /// equal ones) exceeds its expectation under no difference.
+    /// The number of pairs in which the second sample's value is larger (counting half for equal values), minus its
+    /// expectation when nothing changed.
     pub excess: f64,
-    /// The variance of `excess` under no difference, for independent values; 0 if all are equal.
+    /// The variance of `excess` when nothing changed, for independent values; 0 if all values are equal.
     pub variance: f64,
 }
 
@@ -71,7 +71,7 @@ impl RankSum {
         }
     }
 
-    /// Compares `n` values with `m` that are all larger.
+    /// The statistic of `n` values compared with `m` values that are all larger.
     pub(super) fn wholly_apart(n: f64, m: f64) -> Self {
         Self {
             excess: n * m / 2.0,
@@ -79,8 +79,8 @@ impl RankSum {
         }
     }
 
-    /// The standardised statistic when the variance is `inflation` times that of independent values; with
-    /// the continuity correction of one half towards zero.
+    /// The standardised statistic when the variance is `inflation` times that of independent values, with a continuity
+    /// correction of one half towards zero.
     pub(super) fn z(self, inflation: f64) -> f64 {
         let sd = (self.variance * inflation).sqrt();
         if sd == 0.0 {

@@ -1,7 +1,7 @@
-//! The Hodges-Lehmann shift: ranks among all differences between two samples, without forming them.
+//! The Hodges-Lehmann shift: selects by rank among all differences between two samples without computing them all.
 
-/// How many differences may be gathered for each value of the samples. A multiple of the samples' length keeps memory
-/// linear; `benches/regression_speed.py` times `compare`.
+/// The maximum number of differences gathered, per value of the samples. A multiple of the samples' length keeps
+/// memory linear; `benches/regression_speed.py` times `compare`.
 const GATHERED: usize = 4;
 
 /// The differences `y - x` of all pairs from two ascending samples, in ascending order, found by counting.
@@ -13,12 +13,12 @@ const GATHERED: usize = 4;
 pub(super) struct Differences<'a> {
     x: &'a [f64],
     y: &'a [f64],
-    /// Bounds that were counted, ascending, and how many differences are at most the bound.
+    /// Bounds in ascending order, each with the number of differences that are at most that bound.
     counted: Vec<(f64, u64)>,
 }
 
 impl<'a> Differences<'a> {
-    /// The differences of two samples, each of which has at least one value.
+    /// The differences of two samples, neither of which may be empty.
     pub(super) fn new(x: &'a [f64], y: &'a [f64]) -> Self {
         let all = x.len() as u64 * y.len() as u64;
         let lowest = y[0] - x[x.len() - 1];
@@ -31,18 +31,18 @@ impl<'a> Differences<'a> {
         }
     }
 
-    /// How many differences there are.
+    /// The number of differences.
     pub(super) fn count(&self) -> u64 {
         self.x.len() as u64 * self.y.len() as u64
     }
 
-    /// The median: the mean of the middle two if the count is even.
+    /// The median difference: the mean of the middle two if their number is even.
     pub(super) fn median(&mut self) -> f64 {
         let (low, high) = (self.count().div_ceil(2), self.count() / 2 + 1);
         f64::midpoint(self.select(low), self.select(high))
     }
 
-    /// The differences whose ranks are `half` away from the middle one; infinite if the ranks do not reach so far.
+    /// The two differences whose ranks are `half` below and above the middle; infinite if there are no such ranks.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -59,7 +59,7 @@ impl<'a> Differences<'a> {
         (self.select(rank), self.select(all + 1 - rank))
     }
 
-    /// The difference of rank `rank`, counted from 1.
+    /// The difference with the given rank, from 1.
     pub(super) fn select(&mut self, rank: u64) -> f64 {
         debug_assert!((1..=self.count()).contains(&rank));
         let few = ((self.x.len() + self.y.len()) * GATHERED) as u64;
@@ -94,7 +94,7 @@ impl<'a> Differences<'a> {
         self.counted.insert(at, (bound, count));
     }
 
-    /// How many differences are at most `bound`.
+    /// The number of differences that are at most `bound`.
     fn up_to(&self, bound: f64) -> u64 {
         let mut taken = 0;
         let mut count = 0;
@@ -107,7 +107,7 @@ impl<'a> Differences<'a> {
         count
     }
 
-    /// The difference of rank `rank` among those over `low` and at most `high`.
+    /// The difference with the given rank among those greater than `low` and at most `high`.
     fn gather(&self, low: f64, high: f64, rank: u64) -> f64 {
         let mut gathered = Vec::new();
         let mut first = 0;
@@ -131,19 +131,19 @@ impl<'a> Differences<'a> {
     }
 }
 
-/// Where the rank would lie if the differences were spread evenly.
+/// The difference that would have this rank if the differences were spread evenly.
 #[expect(clippy::cast_precision_loss, reason = "only a guess")]
 fn interpolate(low: (f64, u64), high: (f64, u64), rank: u64) -> f64 {
     let share = (rank - low.1) as f64 / (high.1 - low.1) as f64;
     low.0 + (high.0 - low.0) * share
 }
 
-/// The number half-way between `low` and `high` in the order of all floats: 64 halvings reach any of them.
+/// The float half-way between `low` and `high` in the order of all floats: 64 halvings reach any float.
 fn between(low: f64, high: f64) -> f64 {
     from_ordinal(((i128::from(ordinal(low)) + i128::from(ordinal(high))) / 2) as i64)
 }
 
-/// The place of a float among all floats.
+/// The position of a float in the order of all floats.
 fn ordinal(value: f64) -> i64 {
     let bits = value.to_bits() as i64;
     if bits < 0 { i64::MIN - bits } else { bits }

@@ -1,13 +1,13 @@
-//! The input of every test: finite values in the order in which they were measured.
+//! The input of every test: finite values in the order measured.
 
 use std::fmt;
 
-/// A value that cannot be compared, and its place.
+/// A value that is NaN or infinite, and its index.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NotFinite {
-    /// Its place, from 0.
+    /// The value's index, from 0.
     pub index: usize,
-    /// The value: NaN or infinite.
+    /// The value itself: NaN or infinite.
     pub value: f64,
 }
 
@@ -26,7 +26,7 @@ impl fmt::Display for NotFinite {
     }
 }
 
-/// Finite values in the order in which they were measured.
+/// Finite values in the order measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Values {
     values: Vec<f64>,
@@ -34,7 +34,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// Reads each value once.
+    /// Collects the values, reading each only once.
     ///
     /// # Errors
     ///
@@ -52,19 +52,19 @@ impl Values {
         })
     }
 
-    /// Whether each value has a logarithm; true if there are no values.
+    /// Whether all values are positive, so that each has a logarithm; true if there are no values.
     #[must_use]
     pub fn all_positive(&self) -> bool {
         self.all_positive
     }
 
-    /// The values as they were given.
+    /// The values as given.
     #[must_use]
     pub fn as_slice(&self) -> &[f64] {
         &self.values
     }
 
-    /// The values on the logarithmic scale if `logarithmic`, else as they are.
+    /// The logarithms of the values if `logarithmic`, otherwise the values unchanged.
     pub(super) fn scaled(&self, logarithmic: bool) -> Vec<f64> {
         if logarithmic {
             self.values.iter().map(|value| value.ln()).collect()
