@@ -1,8 +1,8 @@
-"""Measure what fifty alert rules cost the code they watch: ``python benches/alerts.py``.
+"""Measure how much fifty alert rules slow down the code they watch: ``python benches/alerts.py``.
 
 Time ``with monitor.track_operation(name)`` without rules and with fifty, which are evaluated ten
-times a second on fifty operations that are all in use. A run takes rounds of both in turn and
-compares their medians; the last line is the median of the runs.
+times a second on fifty operations that are all in use. A run alternates rounds without and with
+rules, and compares their medians; the last line is the median ratio of all runs.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from nanospan.alerts.rules import Statistic
 
 RUNS = 5
 ROUNDS = 10
-SECONDS = 0.6  # the length of a round: time for six evaluations
+SECONDS = 0.6  # the length of a round: long enough for six evaluations
 BATCH = 1000
 NAMES = [f"operation_{number}" for number in range(50)]
 PATTERN = list(islice(cycle(NAMES), BATCH))
 
 
 def rules() -> list[StatisticRule]:
-    """Return fifty rules on fifty operations: every statistic in turn, firing where possible."""
+    """Return a rule for each of fifty operations, cycling through the statistics.
+
+    All rules fire, except those for ``absent``, which cannot while their operations are in use.
+    """
     return [
         StatisticRule(
             name=name,
@@ -40,7 +43,7 @@ def rules() -> list[StatisticRule]:
 
 
 def time_of_a_span(monitor: PerformanceMonitor) -> float:
-    """Return the nanoseconds that one span takes, averaged over a round."""
+    """Return the average time of one span during a round, in nanoseconds."""
     calls = 0
     start = time.perf_counter()
     end = start + SECONDS
@@ -53,13 +56,13 @@ def time_of_a_span(monitor: PerformanceMonitor) -> float:
 
 
 def ratio_of_a_run() -> tuple[float, float]:
-    """Return the medians over the rounds without rules and with them, in nanoseconds."""
+    """Return the median time of a span without rules and with rules, in nanoseconds."""
     without, watched = PerformanceMonitor(), PerformanceMonitor()
     plain, with_rules = [], []
     time_of_a_span(without)
     for _ in range(ROUNDS):
         plain.append(time_of_a_span(without))
-        watched.alerts.add_sink(lambda _: None)  # instead of the log
+        watched.alerts.add_sink(lambda _: None)  # so that alerts do not go to the log
         for rule in rules():
             watched.alerts.add(rule)
         with_rules.append(time_of_a_span(watched))
@@ -71,7 +74,7 @@ def ratio_of_a_run() -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print a line for each run, and their median."""
+    """Print each run's times and ratio, and the median ratio."""
     ratios = []
     for number in range(1, RUNS + 1):
         plain, with_rules = ratio_of_a_run()

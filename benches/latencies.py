@@ -1,6 +1,7 @@
-"""Latencies to test verdicts on: models of many shapes, and recordings of real operations.
+"""Latencies for testing verdicts: models of many shapes, and recordings of real operations.
 
-``Source.values(random, count)`` returns positive durations in order of time, without any change.
+``Source.values(random, count)`` returns positive durations in chronological order, whose
+distribution does not change.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class Source:
     """A source of latencies.
 
     Attributes:
-        name: The name to show.
+        name: The name to print.
         kind: ``"independent"``, ``"correlated"``, ``"bursty"`` or ``"recorded"``.
         values: Draws consecutive latencies.
-        in_turn: Draws two samples that were taken in turn; by default two samples are two halves
-            of consecutive latencies.
+        in_turn: Draws two samples that were measured alternately. If None, a pair of samples is
+            the two halves of a series of consecutive latencies.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Source:
     in_turn: Callable[[Random, int], tuple[Array, Array]] | None = None
 
     def pair(self, random: Random, count: int) -> tuple[Array, Array]:
-        """Draw two samples of ``count`` values each, between which nothing changed."""
+        """Draw two samples of ``count`` values each from the same, unchanged source."""
         if self.in_turn is not None:
             return self.in_turn(random, count)
         values = self.values(random, 2 * count)
@@ -47,7 +48,7 @@ class Source:
 
 
 def autoregressive(random: Random, count: int, rho: float) -> Array:
-    """Draw standard normal values whose neighbours have the correlation ``rho``."""
+    """Draw standard normal values in which neighbours have the correlation ``rho``."""
     steps = random.normal(size=count) * np.sqrt(1 - rho * rho)
     values = np.empty(count)
     last = random.normal()
@@ -58,21 +59,21 @@ def autoregressive(random: Random, count: int, rho: float) -> Array:
 
 
 def lognormal(sigma: float) -> Source:
-    """Return a lognormal source: the common shape of latencies, symmetric in logarithms."""
+    """Return a lognormal source, the most common shape of latencies: symmetric on a log scale."""
     return Source(
         f"lognormal {sigma}", "independent", lambda random, n: random.lognormal(0, sigma, n)
     )
 
 
 def gamma(shape: float) -> Source:
-    """Return a source like queueing: each latency is a sum of exponential waits."""
+    """Return a source that resembles queueing: each latency is a sum of exponential waits."""
     return Source(
         f"gamma {shape:g}", "independent", lambda random, n: random.gamma(shape, 1 / shape, n)
     )
 
 
 def bimodal(misses: float) -> Source:
-    """Return a source of cache hits, and misses that take eight times as long."""
+    """Return a source of cache hits, and of misses that take eight times as long."""
 
     def values(random: Random, n: int) -> Array:
         missed = random.random(n) < misses
@@ -82,7 +83,7 @@ def bimodal(misses: float) -> Source:
 
 
 def pareto(share: float, exponent: float) -> Source:
-    """Return a source with a narrow body and stragglers without an upper limit."""
+    """Return a source with a narrow body, and stragglers of unbounded duration."""
 
     def values(random: Random, n: int) -> Array:
         late = random.random(n) < share
@@ -92,7 +93,7 @@ def pareto(share: float, exponent: float) -> Source:
 
 
 def correlated(rho: float, sigma: float = 0.3) -> Source:
-    """Return a lognormal source in which each value is near the one before."""
+    """Return a lognormal source in which each value is correlated with the previous value."""
     return Source(
         f"AR(1) {rho}",
         "correlated",
@@ -101,7 +102,7 @@ def correlated(rho: float, sigma: float = 0.3) -> Source:
 
 
 def correlated_bursts(rho: float) -> Source:
-    """Return a skewed, correlated source with stragglers that come in twos and threes."""
+    """Return a skewed, correlated source with stragglers in groups of two or three."""
 
     def values(random: Random, n: int) -> Array:
         body = np.exp(0.2 * autoregressive(random, n, rho)) * random.gamma(20, 1 / 20, n)
@@ -115,16 +116,16 @@ def correlated_bursts(rho: float) -> Source:
 def steadied(taken: Array, window: int = 201) -> Array:
     """Return durations as multiples of their running median.
 
-    Over seconds the machine itself became faster and slower, by a quarter and once tenfold. Those
-    changes are real but not injected, so they are removed. The noise of the operations is left,
-    with its shape, its stragglers and the correlation of neighbours.
+    The recording machine's speed changed over seconds, by a quarter and once tenfold. Those
+    changes are real but were not injected, so they are removed. The noise of the operations
+    remains, with its shape, its stragglers and the correlation of neighbours.
     """
     padded = np.pad(taken, window // 2, mode="reflect")
     return taken / np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
 
 
 def recorded(path: Path = RECORDED) -> list[Source]:
-    """Return a source for each recorded operation, which draws from random places in it."""
+    """Return a source for each recorded operation that draws stretches from random positions."""
 
     def source(name: str, taken: Array) -> Source:
         def values(random: Random, n: int) -> Array:
@@ -143,7 +144,7 @@ def recorded(path: Path = RECORDED) -> list[Source]:
 
 
 def models() -> list[Source]:
-    """Return every model."""
+    """Return all modelled sources."""
     return [
         *map(lognormal, (0.1, 0.3, 0.6)),
         *map(gamma, (4, 16)),

@@ -1,9 +1,9 @@
 """Measure how recording scales from one thread to two: ``python benches/parallel.py``.
 
 Print the throughput of one thread, of two threads with two operations, and of two threads with the
-same operation, as medians over rounds taken in turn in one process. The first row records nothing
-and shows the best that the machine can do. If its ratio or its number of cores is not near 2, the
-machine is busy (or there is a GIL), and the ratios say nothing about nanospan.
+same operation, as medians over rounds that alternate in one process. The first row records nothing
+and shows the best that the machine can do. If its ratio or its number of cores is not close to 2,
+the machine is busy (or there is a GIL), and the ratios do not reflect nanospan's scaling.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CALLS = 500_000  # per thread and round
 
 
 def nothing(_monitor: PerformanceMonitor, _name: str) -> None:
-    """Calculate with objects that no other thread uses."""
+    """Do arithmetic on objects that no other thread uses."""
     value = 1.0
     for _ in repeat(None, CALLS):
         value = value * 0.5 + 1.0
@@ -74,10 +74,14 @@ SUBJECTS = {
 
 
 def throughput(pool: ThreadPoolExecutor, work: Work, names: Sequence[str]) -> tuple[float, float]:
-    """Return calls per second of one thread for each of ``names``, and the cores that they used."""
+    """Measure ``work`` in one thread for each of ``names``.
+
+    Returns:
+        The calls per second of all threads together, and the average number of cores in use.
+    """
     monitor = PerformanceMonitor()
     for name in names:
-        monitor.record_metric(name, 0.001)  # so that creating it is not measured
+        monitor.record_metric(name, 0.001)  # so that creating the operation is not measured
     barrier = threading.Barrier(len(names))
 
     def run(name: str) -> tuple[float, float, float]:
@@ -92,7 +96,7 @@ def throughput(pool: ThreadPoolExecutor, work: Work, names: Sequence[str]) -> tu
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table of throughputs."""
 
     def write(line: str) -> None:
         sys.stdout.write(line + "\n")

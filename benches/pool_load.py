@@ -1,14 +1,14 @@
 """Pools under load, compared with psycopg_pool set up by hand and with asyncpg's pool.
 
 python benches/pool_load.py            everything, about two minutes
-python benches/pool_load.py lease      the cost of a lease while a connection is idle
+python benches/pool_load.py lease      the cost of a lease when a connection is idle
 python benches/pool_load.py load       1,000 and 10,000 tasks over 20 connections
-python benches/pool_load.py burst      from 1 to 16 connections, 5 ms away
+python benches/pool_load.py burst      growth from 1 to 16 connections, 5 ms away
 python benches/pool_load.py memory     3,000 connections, opened and closed
 
 Each part prints a table and compares a figure with its limit; the exit status is 1 if the figure
-exceeds the limit or a request failed. The subjects take turns in one process on one embedded server
-(in separate processes for ``memory``), so that ratios are reliable on a noisy machine, too.
+misses its limit or a request failed. The subjects take turns in one process on one embedded server
+(in separate processes for ``memory``), so that ratios are reliable even on a noisy machine.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CONNECTIONS = 20
 PATIENCE = 120.0
 """Seconds that a request may wait: more than the last of 10,000 has to."""
 TASKS = (1_000, 10_000)
-CALLS = 2_000  # of empty leases in a round
+CALLS = 2_000  # empty leases per round
 ROUNDS = 15
 ROUND_TRIP = 0.005
 BURST = 16
@@ -54,11 +54,11 @@ BURSTS = 5
 OPENED = 3_000
 
 LEASE_LIMIT = 1.15
-"""The longest that a lease may take, as a multiple of psycopg_pool's."""
+"""Maximum duration of a lease, as a multiple of psycopg_pool's."""
 BURST_LIMIT = 8.0
 """The factor by which the median wait must be shorter than with ``register_vector_async``."""
 MEMORY_LIMIT_MB = 1.0
-"""Resident memory that closed connections may leave behind."""
+"""Limit for the resident memory that closed connections leave behind, in MB."""
 
 
 def main() -> int:
@@ -87,7 +87,7 @@ def main() -> int:
 
 @asynccontextmanager
 async def nanospan_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
-    """Yield leases of the shared pool."""
+    """Yield a function that leases connections of nanospan's shared pool."""
     manager = get_global_connection_manager()
     config = ConnectionPoolConfig(
         min_size=size if min_size is None else min_size, max_size=size, timeout=PATIENCE
@@ -101,7 +101,7 @@ async def nanospan_pool(url: str, size: int, min_size: int | None = None) -> Asy
 
 @asynccontextmanager
 async def bare_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
-    """Yield leases of psycopg_pool, used as its documentation and pgvector's say."""
+    """Yield ``connection`` of a psycopg_pool pool, set up as its and pgvector's docs recommend."""
     pool = AsyncConnectionPool(
         url,
         configure=register_types,
@@ -116,25 +116,25 @@ async def bare_pool(url: str, size: int, min_size: int | None = None) -> AsyncIt
 
 
 async def register_types(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Register the types as pgvector's documentation does in ``configure``."""
+    """Register pgvector's types, as its documentation recommends for ``configure``."""
     await register_vector_async(connection)
 
 
 @asynccontextmanager
 async def asyncpg_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
-    """Yield leases of asyncpg's pool, whose connections do not know pgvector's types."""
+    """Yield ``acquire`` of an asyncpg pool, whose connections do not register pgvector's types."""
     least = size if min_size is None else min_size
     async with asyncpg.create_pool(url, min_size=least, max_size=size) as pool:
         yield pool.acquire
 
 
 async def ask_psycopg(connection: Any) -> None:
-    """Execute one statement in the transaction that psycopg begins and the lease commits."""
+    """Execute a statement in the transaction that psycopg begins and the lease commits."""
     await (await connection.execute("SELECT 1")).fetchone()
 
 
 async def ask_asyncpg(connection: Any) -> None:
-    """Do the same with asyncpg."""
+    """Execute a statement in a transaction with asyncpg."""
     async with connection.transaction():
         await connection.fetchval("SELECT 1")
 
@@ -147,7 +147,7 @@ SUBJECTS = {
 
 
 async def lease(url: str, _seconds: float) -> bool:
-    """Time an empty lease while a connection is idle."""
+    """Time an empty lease when a connection is idle."""
     times: dict[str, list[float]] = {name: [] for name in SUBJECTS}
 
     async def once(acquire: Acquire) -> float:
@@ -176,13 +176,13 @@ async def lease(url: str, _seconds: float) -> bool:
 
 
 async def load(url: str, seconds: float) -> bool:
-    """Have many tasks lease a connection and execute a statement, over and over."""
+    """Let many tasks repeatedly lease a connection and execute a statement."""
     failed = 0
     for tasks in TASKS:
         print(f"\n{tasks:,} tasks over {CONNECTIONS} connections, twice {seconds:g} s each\n")
         print(f"  {'':14}{'requests/s':>11}{'wait p50':>12}{'p95':>12}{'p99':>12}{'errors':>8}")
         totals = {name: Load() for name in SUBJECTS}
-        # In both orders, as the server and the machine change over time.
+        # In both orders, because the speed of the server and the machine changes over time.
         for name in (*SUBJECTS, *reversed(SUBJECTS)):
             open_pool, ask = SUBJECTS[name]
             async with open_pool(url, CONNECTIONS) as acquire:
@@ -196,7 +196,7 @@ async def load(url: str, seconds: float) -> bool:
 
 
 class Load:
-    """The results of one subject."""
+    """The accumulated results of one subject."""
 
     def __init__(self) -> None:
         self.wait = PerformanceMonitor(1).operation("wait")
@@ -205,11 +205,11 @@ class Load:
 
 
 async def run_tasks(acquire: Acquire, ask: Any, tasks: int, seconds: float, total: Load) -> None:
-    """Add the requests, waits and errors of ``tasks`` tasks to ``total``."""
+    """Run ``tasks`` tasks for ``seconds``; add their requests, waits and errors to ``total``."""
     began = perf_counter()
 
     async def work() -> None:
-        # Each task makes at least one request, so that the last in the queue counts.
+        # Each task makes at least one request, so that the last one in the queue is also counted.
         while True:
             asked = perf_counter()
             try:
@@ -217,7 +217,7 @@ async def run_tasks(acquire: Acquire, ask: Any, tasks: int, seconds: float, tota
                     total.wait.record(perf_counter() - asked)
                     await ask(connection)
                 total.requests += 1
-            except Exception as exc:  # noqa: BLE001 - counted, and the first shown
+            except Exception as exc:  # noqa: BLE001 - counted, and the first one is printed
                 total.errors += 1
                 if total.errors == 1:
                     print(f"  first error: {exc!r}")
@@ -229,7 +229,7 @@ async def run_tasks(acquire: Acquire, ask: Any, tasks: int, seconds: float, tota
 
 
 async def burst(url: str, _seconds: float) -> bool:
-    """Make 16 requests at once to a pool with one connection, 5 ms away from the server."""
+    """Make 16 requests at once to a pool with one connection, 5 ms away from its server."""
     port = int(url.rpartition(":")[2].partition("/")[0])
     waits: dict[str, list[float]] = {"nanospan": [], "register_vector_async": []}
     with SlowProxy(port, ROUND_TRIP) as proxy:
@@ -254,7 +254,7 @@ async def burst(url: str, _seconds: float) -> bool:
 
 
 async def burst_once(acquire: Acquire) -> list[float]:
-    """Return the waits of the requests, which all hold a connection until the last has one."""
+    """Make ``BURST`` requests, each holding its connection until all have one; return the waits."""
     waited: list[float] = []
     everyone = asyncio.Event()
     began = perf_counter()
@@ -271,7 +271,7 @@ async def burst_once(acquire: Acquire) -> list[float]:
 
 
 async def memory(url: str, _seconds: float) -> bool:
-    """Measure the memory that closed connections leave behind in the process."""
+    """Measure how much memory of the process closed connections leave behind."""
     print(f"\n{OPENED:,} connections opened and closed\n")
     grown = {}
     for name in GROWERS:
@@ -285,8 +285,8 @@ async def memory(url: str, _seconds: float) -> bool:
 
 
 async def grow(way: str, url: str, opened: int) -> None:
-    """Print how many MB of resident memory ``opened`` connections leave behind."""
-    # The first ones fill caches and free lists, which do not grow any more afterwards.
+    """Print the resident memory that opening and closing ``opened`` connections adds, in MB."""
+    # The first connections fill caches and free lists, which do not grow any further.
     await GROWERS[way](url, opened // 10)
     before = resident_mb()
     await GROWERS[way](url, opened)
@@ -294,7 +294,7 @@ async def grow(way: str, url: str, opened: int) -> None:
 
 
 async def grow_nanospan(url: str, count: int) -> None:
-    """Open connections of a null pool, one for each lease."""
+    """Open and close ``count`` connections of a null pool, one for each lease."""
     manager = get_global_connection_manager()
     config = ConnectionPoolConfig(null_pool=True)
     for _ in range(count):
@@ -303,7 +303,7 @@ async def grow_nanospan(url: str, count: int) -> None:
 
 
 async def grow_register(url: str, count: int) -> None:
-    """Open connections with pgvector's ``register_vector_async``."""
+    """Open and close ``count`` connections, with pgvector's ``register_vector_async``."""
     for _ in range(count):
         async with await psycopg.AsyncConnection.connect(url) as connection:
             await register_vector_async(connection)
@@ -320,7 +320,7 @@ def resident_mb() -> float:
 
 
 def verdict(text: str, met: bool, limit: str) -> bool:
-    """Print a figure and its limit; return ``met``."""
+    """Print a figure, its limit and whether it was met; return ``met``."""
     print(f"\n  {'met' if met else 'MISSED'}: {text} (limit: {limit})", flush=True)
     return met
 

@@ -44,7 +44,7 @@ TOLERANCE = 10
 
 @dataclass(frozen=True)
 class Row:
-    """One measured share.
+    """A row of the table: a measured share or rate.
 
     Attributes:
         name: The name of the measured figure.
@@ -53,7 +53,7 @@ class Row:
         at_least: Whether the limit is a lower limit.
         usual: The value for the rule "mean over 1.2 times the baseline"; None if the rule has no
             answer.
-        detail: The worst source, and its value.
+        detail: A note to print, such as the worst source and its value.
     """
 
     name: str
@@ -65,28 +65,28 @@ class Row:
 
     @property
     def bound(self) -> str:
-        """The sign to show before the limit."""
+        """The comparison sign to print before the limit."""
         if self.limit is None:
             return ""
         return ">= " if self.at_least else "<= "
 
     @property
     def holds(self) -> bool:
-        """Whether the value is within its limit, if it has one."""
+        """Whether the value is within its limit; True if there is no limit."""
         if self.limit is None:
             return True
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 def slower_by_the_mean(before: Array, after: Array) -> bool:
-    """Return the verdict of the usual rule."""
+    """Apply the usual rule: return True if the mean is over 1.2 times the baseline's."""
     return bool(after.mean() > 1.2 * before.mean())
 
 
 def grouped(
     sources: list[Source], limit: float
 ) -> Iterator[tuple[str, list[Source], float | None]]:
-    """Yield the name and sources of each group, and its limit."""
+    """Yield each group's name, its sources and its limit."""
     for group, kinds in GROUPS.items():
         members = [source for source in sources if source.kind in kinds]
         yield group, members, limit if group == "models" else None
@@ -100,7 +100,7 @@ def summary(
     at_least: bool = False,
     usual: list[bool] | None = None,
 ) -> Row:
-    """Return a row with the mean of the sources' rates, and the worst of them."""
+    """Return a row with the mean of the sources' rates, and the worst rate as the detail."""
     form = ".2f" if " per " in name else ".1%"
     worst = (min if at_least else max)(rates, key=rates.__getitem__)
     return Row(
@@ -114,7 +114,7 @@ def summary(
 
 
 def false_positives(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Count verdicts on pairs of 50 to 2,000 values without a change, by kind of source."""
+    """Yield a row per kind of source: the share of unchanged pairs of samples that are flagged."""
     for (kind, kinds), limit in zip(KINDS.items(), (0.015, 0.03, 0.025), strict=True):
         rates, usual = {}, []
         for source in (s for s in sources if s.kind in kinds):
@@ -129,7 +129,7 @@ def false_positives(random: Random, sources: list[Source], scale: float) -> Iter
 
 
 def found(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Count how many slow-downs of all values are found, with 200 values each."""
+    """Yield the share of slow-downs that are found in samples of 200 values, per size and group."""
     pairs = max(1, int(100 * scale))
     for change, least in ((1.1, 0.5), (1.2, 0.7), (1.5, 0.87)):
         for group, members, limit in grouped(sources, least):
@@ -146,7 +146,10 @@ def found(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
 
 
 def found_tails(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Double the slowest fiftieth of 1,000 values, which doubles p99 but not the median."""
+    """Yield the share of slower tails that are found, per group.
+
+    The slowest 2 % of 1,000 values are doubled, which doubles p99 but not the median.
+    """
     pairs = max(1, int(60 * scale))
     for group, members, limit in grouped(sources, 0.85):
         rates, usual = {}, []
@@ -163,7 +166,7 @@ def found_tails(random: Random, sources: list[Source], scale: float) -> Iterator
 
 
 def many_operations(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Compare 200 operations of 300 values each, of which 20 become slower by 40 %."""
+    """Compare 200 operations with 300 values each, 20 of which become slower by 40 %."""
     for group, members, most in grouped(sources, 0.05):
         false, hits, usual_false, usual_hits = [], [], [], []
         for _ in range(max(1, int(15 * scale))):
@@ -196,10 +199,10 @@ def many_operations(random: Random, sources: list[Source], scale: float) -> Iter
 
 
 def stepped(random: Random, noise: Array) -> tuple[Array, list[int]]:
-    """Add steps of 0.7 to 6 standard deviations, 30 to 150 values apart.
+    """Add steps of 0.7 to 6 standard deviations to the logarithms, 30 to 150 values apart.
 
     Returns:
-        The values, and the index of each step.
+        The values with the steps, and the index of each step.
     """
     logs = np.log(noise)
     sigma = 1.4826 * np.median(np.abs(logs - np.median(logs)))
@@ -212,7 +215,7 @@ def stepped(random: Random, noise: Array) -> tuple[Array, list[int]]:
 
 
 def matched(found: list[int], places: list[int]) -> int:
-    """Count the places that have a nearby point, using each point once."""
+    """Count the places that have a found point nearby, matching each point at most once."""
     left, count = list(found), 0
     for place in places:
         near = min(left, key=lambda point: abs(point - place), default=None)
@@ -223,7 +226,7 @@ def matched(found: list[int], places: list[int]) -> int:
 
 
 def history(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Find steps injected into 500 values, and count change points in 1,000 clean ones."""
+    """Find steps injected into 500 values; count change points in 1,000 values without steps."""
     for group, kinds in GROUPS.items():
         right = points = steps = 0
         for source in (s for s in sources if s.kind in kinds):
@@ -252,14 +255,14 @@ def history(random: Random, sources: list[Source], scale: float) -> Iterator[Row
 
 
 def alarms(values: Array) -> list[int]:
-    """Return the places where a detector with default settings raises alarms."""
+    """Return the indexes at which a detector with default settings raises alarms."""
     detector = OnlineDetector()
     raised = (detector.update(value) for value in values.tolist())
     return [alarm.index for alarm in raised if alarm is not None]
 
 
 def online(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Watch streams without a change, and streams that become slower after 1,000 values."""
+    """Monitor unchanged streams, and streams that become slower after 1,000 values."""
     for kind, kinds in KINDS.items():
         rates = {}
         for source in (s for s in sources if s.kind in kinds):
@@ -290,7 +293,7 @@ def say(*parts: str) -> None:
 
 
 def accuracy(seeds: list[int], scale: float, recording: Path, only: str) -> bool:
-    """Print the table and return whether every row is within its limit."""
+    """Print the table; return True if every row is within its limit."""
     sources = models() + recorded(recording)
     parts = (false_positives, found, found_tails, many_operations, history, online)
     say("| | limit |", " | ".join(f"seed {s}" for s in seeds), "| mean > 1.2 x | |")

@@ -1,4 +1,4 @@
-"""Time the verdicts of nanospan.regression in turn with SciPy, apache-otava and ruptures.
+"""Time nanospan.regression's verdicts against SciPy, apache-otava and ruptures.
 
 python -m venv peers
 peers/bin/pip install . apache-otava ruptures
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def median_seconds(rounds: int, *subjects: Callable[[], object]) -> list[float]:
-    """Run the subjects in turn and return the median time of each, in seconds."""
+    """Run the subjects alternately; return the median time of each, in seconds."""
     taken: list[list[float]] = [[] for _ in subjects]
     for _ in range(rounds):
         for subject, times in zip(subjects, taken, strict=True):
@@ -37,7 +37,7 @@ def median_seconds(rounds: int, *subjects: Callable[[], object]) -> list[float]:
 
 
 def main() -> None:
-    """Print the times and those of the peers; exit with 1 if a limit is missed."""
+    """Print the times of nanospan and its peers; exit with 1 if a limit is missed."""
     random = np.random.default_rng(7)
     values = random.lognormal(0, 0.3, 10_000) * np.repeat((1, 1.3, 0.9, 1.2, 1), 2_000)
     listed = values.tolist()

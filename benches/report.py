@@ -1,9 +1,9 @@
-"""Turn several runs of the benchmarks into one table of ratios, and put it into the README.
+"""Combine several runs of the benchmarks into one table of ratios, optionally in the README.
 
 python benches/report.py RESULTS.json ... [--output TABLE.md] [--readme]
 
-Each time is that of a subject's fastest round in all the runs, and each ratio is that of two such
-times. A shared machine changes its speed during a run: medians would compare the slow moments of
+Each time in the table is a subject's fastest round across all runs, and each ratio divides two such
+times. The speed of a shared machine varies during a run: medians would compare the slow moments of
 one subject with the fast moments of another, while the fastest rounds of several runs are far more
 repeatable.
 """
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def times_of(results: dict) -> dict[tuple[str, str], float]:
-    """Return the nanoseconds per call in one run, by group and subject."""
+    """Return one run's fastest times per call in nanoseconds, keyed by group and subject."""
     times = {}
     for bench in results["benchmarks"]:
         info = bench["extra_info"]
@@ -69,7 +69,7 @@ def times_of(results: dict) -> dict[tuple[str, str], float]:
 
 
 def machine(results: dict) -> str:
-    """Return the machine and the interpreter that a run was made on."""
+    """Return a description of the machine and the interpreter that a run was made on."""
     info = results["machine_info"]
     cpu = info["cpu"]
     return (
@@ -79,7 +79,7 @@ def machine(results: dict) -> str:
 
 
 def table(times: dict[tuple[str, str], float]) -> str:
-    """Return the times as a Markdown table, each group compared with nanospan."""
+    """Return a Markdown table of the times, with ratios to nanospan's time in the same group."""
     lines = [
         "| what | subject | time per call | relative to nanospan |",
         "| --- | --- | ---: | ---: |",
@@ -94,7 +94,7 @@ def table(times: dict[tuple[str, str], float]) -> str:
 
 
 def duration(ns: float) -> str:
-    """Return nanoseconds in a unit that reads well."""
+    """Format a duration in nanoseconds, as ns or µs."""
     return f"{ns:.0f} ns" if ns < 10_000 else f"{ns / 1000:.1f} µs"
 
 

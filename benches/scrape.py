@@ -1,10 +1,10 @@
 """Measure the cost of a scrape, and how long it delays an event loop: ``python benches/scrape.py``.
 
 The peer is ``prometheus_client`` with histograms of the same operations, outcomes, bounds and
-durations, so that both expositions have the same lines. Times are medians over rounds taken in
-turn. For the second table, a task on an event loop ticks every millisecond while the ASGI
-application of each side answers scrapes on that loop. The table shows the longest gaps between two
-ticks, and for comparison those of a loop that is not scraped, and those of a loop next to a
+durations, so that both expositions have the same series. Times are medians over alternating rounds.
+For the second table, a task on an event loop ticks every millisecond while the ASGI application of
+each library answers scrapes on that loop. The table shows the longest gaps between two ticks. For
+comparison, it also shows the gaps on a loop that is not scraped, and on a loop beside a
 low-priority thread that hashes without the GIL for about as long as a scrape takes.
 """
 
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 OPERATIONS = 2_000
 DURATIONS = 100  # per operation
 ROUNDS = 7
-SCRAPES = 15  # scrapes per application while the loop ticks
+SCRAPES = 15  # scrapes of each application while the loop ticks
 TICK = 0.001  # seconds
 LIMIT = 0.005
-BUSY = 0.04  # seconds that the hashing thread takes
-BLOCK = bytes(1 << 20)  # the data that it hashes repeatedly
+BUSY = 0.04  # seconds that the hashing thread runs
+BLOCK = bytes(1 << 20)  # the data that the thread hashes repeatedly
 
 
 def write(line: str) -> None:
-    """Write a line and flush it."""
+    """Write a line to standard output and flush it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -79,7 +79,12 @@ def fill() -> tuple[PerformanceMonitor, CollectorRegistry]:
 
 
 def samples(text: bytes, suffix: bytes = b"") -> dict[bytes, float]:
-    """Return the series of operations in an exposition, and their values."""
+    """Return the values of the operations' series in an exposition, keyed by series.
+
+    Args:
+        text: The exposition in Prometheus's text format.
+        suffix: Only series whose metric name ends with this suffix are returned.
+    """
     lines = (line.rsplit(b" ", 1) for line in text.splitlines() if line[:1] != b"#")
     return {
         series: float(value)
@@ -89,14 +94,14 @@ def samples(text: bytes, suffix: bytes = b"") -> dict[bytes, float]:
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Return the seconds that a call takes."""
+    """Return the duration of a call, in seconds."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 async def scrape(app: Any) -> int:
-    """Scrape an ASGI application and return the size of its answer in bytes."""
+    """Scrape an ASGI application; return the size of its response in bytes."""
     size = 0
 
     async def receive() -> dict[str, Any]:
@@ -105,7 +110,7 @@ async def scrape(app: Any) -> int:
     async def send(message: dict[str, Any]) -> None:
         nonlocal size
         size += len(message.get("body", b""))
-        await asyncio.sleep(0)  # like a server that writes to a socket
+        await asyncio.sleep(0)  # yields to the loop, like a server that writes to a socket
 
     scope = {
         "type": "http",
@@ -119,7 +124,7 @@ async def scrape(app: Any) -> int:
 
 
 async def hashing_app(_scope: Any, _receive: Any, send: Any) -> None:
-    """Answer as an ASGI application that does nothing to delay its event loop."""
+    """Hash in a low-priority thread, then respond: an ASGI application that spares its loop."""
 
     def work() -> None:
         end = time.perf_counter() + BUSY
@@ -132,7 +137,10 @@ async def hashing_app(_scope: Any, _receive: Any, send: Any) -> None:
 
 
 async def gaps(app: Any | None) -> list[float]:
-    """Return the longest gap between ticks in each scrape, or in each pause if there is no app."""
+    """Return the longest gap between ticks around each scrape of ``app``, in seconds.
+
+    If ``app`` is None, the gaps are those of equally many pauses without a scrape.
+    """
     found = []
 
     async def tick(longest: list[float]) -> None:

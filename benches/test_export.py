@@ -1,4 +1,4 @@
-"""The time to write a million samples in each format."""
+"""Benchmarks of writing large exports: a million samples in each format, and HTML reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nanospan.export.report import write_report
 from nanospan.export.write import FORMATS, write
 
 SAMPLES = 1_000_000
-FEW = 10_000  # where nothing is measured
+FEW = 10_000  # only needed when measuring
 
 
 @pytest.fixture(scope="module", params=["plain", "metadata"])
@@ -34,7 +34,7 @@ def monitor(request):
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_a_million_samples(benchmark, monitor, format_, tmp_path):
-    """Write the samples to a file, on the disk."""
+    """Write the samples to a file on disk."""
     path = tmp_path / "samples"
     benchmark.pedantic(write, (monitor, path, format_), rounds=3)
     assert path.stat().st_size > monitor.max_metrics_per_operation

@@ -1,7 +1,7 @@
-"""The cost of tracking, compared with other libraries and with a typical hand-written monitor.
+"""Benchmarks of tracking, compared with other libraries and a typical hand-written monitor.
 
-Each timed call does its work ``BATCH`` times, so that the cost of the call itself is negligible;
-``report.py`` divides and compares. Every bench asserts that its subject really recorded.
+Each timed call does its work ``BATCH`` times, so that the overhead of the call is negligible;
+``report.py`` divides by ``BATCH`` and compares. Every bench asserts that its subject did record.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PurePython:
         self._thresholds = {"op": 10.0}
 
     def record_metric(self, operation: str, duration: float, *, success: bool = True) -> None:
-        """Keep a sample and compare it with its threshold."""
+        """Store a sample and compare its duration with the operation's threshold."""
         metric = _Metric(operation, duration, time.time(), success)
         with self._lock:
             self._samples[operation].append(metric)
@@ -72,7 +72,7 @@ class PurePython:
 
     @contextlib.asynccontextmanager
     async def atrack(self, operation: str) -> AsyncIterator[None]:
-        """Time a block of a coroutine."""
+        """Time a block in a coroutine."""
         start, success = time.perf_counter(), True
         try:
             yield
@@ -83,7 +83,7 @@ class PurePython:
             self.record_metric(operation, time.perf_counter() - start, success=success)
 
     def get_stats(self, operation: str) -> tuple[float, ...]:
-        """Return statistics of the window."""
+        """Return the statistics of an operation's window."""
         with self._lock:
             samples = list(self._samples[operation])
         durations = sorted(sample.duration for sample in samples)
@@ -100,25 +100,25 @@ class PurePython:
 
 @pytest.fixture
 def monitor() -> PerformanceMonitor:
-    """A new monitor for each bench."""
+    """Return a new monitor."""
     return PerformanceMonitor(max_metrics_per_operation=WINDOW)
 
 
 @pytest.fixture
 def prometheus() -> Histogram:
-    """A histogram with a label, as in typical use."""
+    """Return a histogram with one label, as in typical use."""
     return Histogram("op", "An operation.", ["operation"], registry=CollectorRegistry())
 
 
 def prometheus_count(histogram: Histogram) -> float:
-    """Return the number of samples in a histogram."""
+    """Return the number of samples in a Prometheus histogram."""
     [metric] = histogram.collect()
     return next(s.value for s in metric.samples if s.name.endswith("_count"))
 
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that is closed after the bench."""
+    """Yield an event loop; close it after the bench."""
     loop = asyncio.new_event_loop()
     yield loop
     loop.close()
@@ -127,14 +127,14 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def measure(
     benchmark: BenchmarkFixture, group: str, subject: str, work: Callable[[int], object]
 ) -> None:
-    """Time ``work(BATCH)``."""
+    """Benchmark ``work(BATCH)``."""
     benchmark.group = group
     benchmark.extra_info.update(subject=subject, calls=BATCH)
     benchmark.pedantic(work, args=(BATCH,), rounds=200, warmup_rounds=5)
 
 
 class TestWith:
-    """A ``with`` block of one operation."""
+    """Timing a ``with`` block."""
 
     def run(self, benchmark, subject, context) -> None:
         def work(calls: int) -> None:
@@ -169,7 +169,7 @@ class TestWith:
 
 
 class TestAsyncWith:
-    """An ``async with`` block of one operation."""
+    """Timing an ``async with`` block."""
 
     def run(self, benchmark, loop, subject, context) -> None:
         async def batch(calls: int) -> None:
@@ -190,7 +190,7 @@ class TestAsyncWith:
 
 
 class TestDecorator:
-    """A decorated function that does nothing."""
+    """Calling a decorated function that does nothing."""
 
     def run(self, benchmark, subject, function) -> None:
         def work(calls: int) -> None:
@@ -218,7 +218,7 @@ class TestDecorator:
 
 
 class TestAsyncDecorator:
-    """A decorated coroutine function that does nothing."""
+    """Awaiting a decorated coroutine function that does nothing."""
 
     def run(self, benchmark, loop, subject, function) -> None:
         async def batch(calls: int) -> None:
@@ -230,7 +230,7 @@ class TestAsyncDecorator:
 
     @staticmethod
     async def nothing() -> None:
-        """Do nothing; this is the function that gets decorated."""
+        """Do nothing; this is the function to be decorated."""
 
     def test_undecorated(self, benchmark, loop) -> None:
         self.run(benchmark, loop, "undecorated", self.nothing)
@@ -247,7 +247,7 @@ class TestAsyncDecorator:
 
 
 class TestRecord:
-    """A duration measured elsewhere."""
+    """Recording a duration that was measured elsewhere."""
 
     def run(self, benchmark, subject, record) -> None:
         def work(calls: int) -> None:
@@ -285,7 +285,7 @@ class TestRecord:
 
 
 class TestGetStats:
-    """Statistics of a full window of 1,000 samples."""
+    """Computing the statistics of a full window of 1,000 samples."""
 
     def run(self, benchmark, subject, record, get_stats) -> None:
         for i in range(WINDOW):

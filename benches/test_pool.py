@@ -1,8 +1,8 @@
-"""The pool manager: a warm look-up, and connecting with types.
+"""Benchmarks of the pool manager: warm look-ups, empty leases, and connecting with types.
 
 pytest-benchmark calls plain functions, so each bench has its own event loop, and the timed function
 runs one coroutine in it. Entering and leaving the loop takes 20 µs; if the work takes far less, the
-coroutine repeats it ``BATCH`` times, by which ``report.py`` divides.
+coroutine repeats it ``BATCH`` times, and ``report.py`` divides the time by ``BATCH``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def run() -> Iterator[Run]:
 def test_warm_get_connection_pool(
     benchmark: BenchmarkFixture, url: str, run: Run, *, with_store: bool
 ) -> None:
-    """The shared pool, including the tracking of the call."""
+    """Look up the shared pool, including the tracking of the call."""
 
     class Store:
         pass
@@ -79,7 +79,7 @@ def test_warm_get_connection_pool(
 
 @pytest.mark.benchmark(group="warm get_connection_pool")
 def test_look_up_in_a_dict(benchmark: BenchmarkFixture, run: Run) -> None:
-    """The least that a coroutine can do to find a pool, for comparison with the bench above."""
+    """Look up a pool in a dict: the minimum cost of a look-up in a coroutine."""
     pools: dict[tuple[str, object], object] = {}
 
     async def get(url: str) -> object:
@@ -97,7 +97,7 @@ def test_look_up_in_a_dict(benchmark: BenchmarkFixture, run: Run) -> None:
 
 
 async def read_vector(url: str, context: Any, *, register: bool) -> Any:
-    """Connect, get the types one way or the other, and read a vector."""
+    """Connect, register pgvector's types in one of two ways, and read a vector."""
     connection = await psycopg.AsyncConnection.connect(url, autocommit=True, context=context)
     async with connection:
         if register:
@@ -108,7 +108,7 @@ async def read_vector(url: str, context: Any, *, register: bool) -> Any:
 @pytest.mark.benchmark(group="connect, know the types, read a vector")
 @pytest.mark.parametrize("way", ["shared map", "register_vector_async"])
 def test_connect_with_types(benchmark: BenchmarkFixture, url: str, run: Run, way: str) -> None:
-    """A new connection that reads a vector as ``pgvector.Vector``."""
+    """Open a new connection that reads a vector as ``pgvector.Vector``."""
     register = way == "register_vector_async"
     context = None
     if not register:
@@ -128,7 +128,7 @@ def test_connect_with_types(benchmark: BenchmarkFixture, url: str, run: Run, way
 @pytest.mark.benchmark(group="an empty lease")
 @pytest.mark.parametrize("subject", ["nanospan", "psycopg_pool"])
 def test_empty_lease(benchmark: BenchmarkFixture, url: str, run: Run, subject: str) -> None:
-    """A lease whose block does nothing, while a connection is idle."""
+    """Enter and leave an empty lease when a connection is idle."""
     manager = get_global_connection_manager()
     bare = AsyncConnectionPool(url, min_size=1, open=False)
 

@@ -7,8 +7,8 @@
     curl http://127.0.0.1:8000/search?text=tea
     curl http://127.0.0.1:8000/metrics
 
-Set PORT to listen on another port. Set OTEL_EXPORTER_OTLP_ENDPOINT to send the same metrics to an
-OpenTelemetry collector as well.
+Set PORT to listen on another port. Set OTEL_EXPORTER_OTLP_ENDPOINT to export the same metrics to
+an OpenTelemetry collector as well.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ notes: list[str] = []
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """Export by OTLP while the service runs, if there is a collector."""
+    """Export by OTLP while the service runs, if a collector is configured."""
     if "OTEL_EXPORTER_OTLP_ENDPOINT" not in os.environ:
         yield
         return
@@ -42,7 +42,7 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
     export = start_otlp_export()
     yield
-    # uvicorn ends by the signal that stopped it, so exit handlers would not run.
+    # uvicorn re-raises the signal that stopped it, so exit handlers would not run.
     await asyncio.to_thread(export.close)
 
 
@@ -67,7 +67,7 @@ async def store(note: Note) -> dict[str, int]:
 
 @app.get("/notes/{number}")
 async def read(number: int) -> str:
-    """Return a note; all such requests are one operation, ``GET /notes/{number}``."""
+    """Return a note; requests for all notes are recorded as ``GET /notes/{number}``."""
     if not 0 <= number < len(notes):
         raise HTTPException(404)
     return notes[number]
@@ -75,7 +75,7 @@ async def read(number: int) -> str:
 
 @app.get("/notes")
 async def stream() -> StreamingResponse:
-    """Send one note per line; the request lasts until the last line is sent."""
+    """Stream one note per line; the request's duration includes sending the last line."""
 
     async def lines() -> AsyncIterator[str]:
         for note in notes:
@@ -87,7 +87,7 @@ async def stream() -> StreamingResponse:
 
 @track_performance("note_search")
 async def matching(text: str) -> list[str]:
-    """Return the notes that contain a text; track the search as an operation."""
+    """Find the notes that contain a text; track the search as its own operation."""
     return [note for note in notes if text in note]
 
 

@@ -1,4 +1,4 @@
-"""Fixtures and settings of all tests."""
+"""Fixtures and settings for all tests."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ else:
 
 
 def pytest_configure() -> None:
-    """Give the programs that tests start the surroundings they have in a user's terminal.
+    """Give the programs that tests start the same environment as in a user's terminal.
 
     A background job of a script ignores SIGINT, and a program that is started with SIGINT ignored
     keeps ignoring it, Python included. A pytest or pytest-benchmark that finds the name of a
@@ -48,5 +48,5 @@ def process_monitor() -> Iterator[PerformanceMonitor]:
 
 @pytest.fixture
 def stats(process_monitor: PerformanceMonitor) -> Callable[[], PerformanceStats | None]:
-    """Return a function that returns the process-wide monitor's statistics of ``op``."""
+    """Return a function that returns the process-wide monitor's statistics for ``op``."""
     return lambda: process_monitor.get_stats("op")

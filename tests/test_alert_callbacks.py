@@ -1,4 +1,4 @@
-"""Callbacks of threshold violations."""
+"""Callbacks for threshold violations."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ from nanospan import PerformanceMetric
 
 
 def test_a_violation_is_reported_before_the_record_returns(monitor):
-    """Each callback gets the event's name and the metric on the recording thread."""
+    """Callbacks run on the recording thread and get the event's name and the metric."""
     seen = []
     monitor.add_alert_callback(lambda event, metric: seen.append((event, metric)))
     monitor.set_threshold("op", 0.1)
@@ -23,7 +23,7 @@ def test_a_violation_is_reported_before_the_record_returns(monitor):
 
 
 def test_a_span_reports_before_its_block_is_left(monitor):
-    """The callback has returned before the statement after the block runs."""
+    """A span's callback has returned before the statement after the block runs."""
     seen = []
     monitor.add_alert_callback(lambda _event, metric: seen.append(metric.operation))
     monitor.set_threshold("op", 0)
@@ -33,7 +33,7 @@ def test_a_span_reports_before_its_block_is_left(monitor):
 
 
 def test_the_sample_is_readable_from_the_callback(monitor):
-    """A callback may query the monitor, which holds no lock while it runs."""
+    """A callback may query the monitor, because no lock is held while the callback runs."""
     seen = []
     monitor.add_alert_callback(lambda *_: seen.append(monitor.get_stats("op").count))
     monitor.set_threshold("op", 0.1)
@@ -91,7 +91,7 @@ def test_a_removed_callback_is_not_called(monitor):
 
 
 def test_a_callback_may_remove_itself(monitor):
-    """Callbacks may change the list of callbacks."""
+    """A callback may remove itself while it runs."""
     seen = []
 
     def once(*arguments):

@@ -34,7 +34,7 @@ spec.loader.exec_module(core)
 
 
 def test_nothing_is_imported_from_python_before_it_is_bound():
-    """The core alone imports no module of the package, and its errors ask for a call of bind()."""
+    """The unbound core imports no nanospan module; its errors ask to import nanospan."""
     code = """
     import sys
     monitor = core.Monitor(10, 10, None)
@@ -74,7 +74,7 @@ def test_binding_again_replaces_the_classes():
 
 
 def test_drawing_and_comparing_are_imported_only_when_needed():
-    """``import nanospan`` imports neither; a snapshot's picture and a comparison do."""
+    """Drawing and comparing import their modules on first use, not on ``import nanospan``."""
     code = """
     import sys, nanospan
     from nanospan import _core
@@ -89,7 +89,7 @@ def test_drawing_and_comparing_are_imported_only_when_needed():
 
 
 def test_without_events_violations_and_overflows_are_only_counted():
-    """A monitor without an object for events counts violations and overflows as others do."""
+    """A monitor without an event handler still counts violations and refused names."""
     monitor = _core.Monitor(1, 1, None)
     monitor.set_threshold("op", 0.1)
     monitor.record_metric("op", 0.2)
@@ -99,7 +99,7 @@ def test_without_events_violations_and_overflows_are_only_counted():
 
 
 def test_values_that_both_sides_name_are_written_once():
-    """The names and bytes that Python repeats for its types are those that Rust writes."""
+    """Names and bytes that Python's types repeat are equal to those defined in Rust."""
     assert get_args(Verdict) == _core.VERDICTS
     assert _core.OUTCOMES == ("ok", "error", "cancelled")
     snapshot = PerformanceMonitor().snapshot().to_bytes()
@@ -169,7 +169,7 @@ sys.unraisablehook = report
     ],
 )
 def test_a_panic_becomes_an_exception(slot):
-    """A panic in any slot of a native object becomes an exception in the caller."""
+    """A panic in a slot of a native object raises a RuntimeError in the caller."""
     code = f"""
 try:
     {slot}
@@ -180,7 +180,7 @@ except RuntimeError as error:
 
 
 def test_every_function_that_the_interpreter_calls_is_guarded():
-    """Every function of the native core with C's calling convention runs in ``guarded``."""
+    """Every ``extern "C"`` function of the native core runs its body in ``guarded``."""
     found = {}
     for path in sorted(HOT.glob("*.rs")):
         source = path.read_text(encoding="utf-8")
@@ -194,7 +194,7 @@ def test_every_function_that_the_interpreter_calls_is_guarded():
 
 
 def test_unsafe_code_is_allowed_in_one_place():
-    """A single ``mod`` line of the binding allows unsafe code, and other files have none."""
+    """A single ``mod`` line of the binding allows unsafe code; all other files contain none."""
     sources = {path: path.read_text(encoding="utf-8") for path in HOT.parent.rglob("*.rs")}
     unsafe = {path for path, text in sources.items() if re.search(r"\bunsafe (?:\{|fn|impl)", text)}
     assert unsafe

@@ -1,4 +1,4 @@
-"""The pages are correct: their Python blocks run, and their links and commands exist."""
+"""The documentation is correct: its Python blocks run, and its links and commands exist."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ BLOCKS = [
 
 @pytest.mark.parametrize("code", BLOCKS)
 def test_python_blocks_run_as_they_stand(code, tmp_path):
-    """Each Python block in a page is a program that runs without errors and warnings."""
+    """Each Python block in a page is a program that runs without errors or warnings."""
     finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,

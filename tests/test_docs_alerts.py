@@ -49,7 +49,7 @@ def test_programs_print_what_is_shown(code, shown, tmp_path):
 
 
 def test_commands_print_what_is_shown(tmp_path):
-    """Run on the page's files, each command prints the output and returns the status shown."""
+    """With the page's files, each command prints the output and returns the status shown."""
     for kind, block in BLOCKS:
         if kind == "toml":
             name = re.match(r"# (\w+\.toml)\n", block)[1]
@@ -66,7 +66,7 @@ def test_commands_print_what_is_shown(tmp_path):
 
 
 def test_every_file_except_wrong_toml_is_valid(tmp_path):
-    """``nanospan alerts check`` accepts the others."""
+    """``nanospan alerts check`` accepts every file on the page except ``wrong.toml``."""
     for kind, block in BLOCKS:
         if kind == "toml" and "wrong.toml" not in block:
             (tmp_path / "file.toml").write_text(block)
@@ -75,7 +75,7 @@ def test_every_file_except_wrong_toml_is_valid(tmp_path):
 
 
 def test_the_payload_shown_has_the_format_of_a_webhook():
-    """The JSON has the keys of an alert in the same order, and values of the same types."""
+    """The payload on the page has an alert's keys in order, and values of the same types."""
     [payload] = [json.loads(block) for kind, block in BLOCKS if kind == "json"]
     alert = make_alert().to_dict()
     assert list(payload) == list(alert)

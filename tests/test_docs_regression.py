@@ -37,7 +37,7 @@ def _session(block: str) -> list[tuple[str, str]]:
 
 
 def _assert_shown(printed: str, shown: str) -> None:
-    """Assert that texts are equal, with figures within 10 % as math libraries differ."""
+    """Assert that texts are equal, allowing figures to differ by 10 %, as math libraries do."""
     assert NUMBER.sub("0", printed).split() == NUMBER.sub("0", shown).split(), printed
     for here, there in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
         if "e-" not in there:
@@ -64,12 +64,12 @@ def test_the_page_can_be_followed_from_top_to_bottom(tmp_path):
 
 
 def test_the_gate_for_pull_requests_rejects_a_slower_branch(tmp_path):
-    """Run in a repository whose branch is slower, its commands print the table and return 1."""
+    """In a repository with a slower branch, the gate's commands print the table and return 1."""
     [gate] = [block for kind, block in BLOCKS if kind == "sh" and "worktree" in block]
     repository = tmp_path / "repository"
     repository.mkdir()
-    # Times alternate, so that the load of the machine does not make neighbours alike. The branch
-    # sleeps so long that starting Python takes less, however busy the machine is.
+    # Times alternate, so that the machine's load does not make neighbours alike. The branch sleeps
+    # longer than starting Python takes, however busy the machine is.
     bench = (
         "import os, pathlib, time; note = pathlib.Path(__file__).with_name('note')\n"
         "time.sleep({seconds} + 0.05 * note.exists())\n"
@@ -84,7 +84,7 @@ def test_the_gate_for_pull_requests_rejects_a_slower_branch(tmp_path):
             _shell("git update-ref refs/remotes/origin/main HEAD", repository)
     done = _shell(gate.replace("--runs 30", "--runs 15"), repository)
     assert done.returncode == 1, done.stderr
-    lines = done.stdout[done.stdout.index("|") :].splitlines()  # after what git says
+    lines = done.stdout[done.stdout.index("|") :].splitlines()  # after Git's own output
     assert lines[2].startswith("| A | `python ../base/bench.py` |")
     assert lines[3].startswith("| B | `python bench.py` |")
     # From five times on, the factor is printed instead of the percentage.

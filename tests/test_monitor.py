@@ -1,4 +1,4 @@
-"""The monitor's interface, call by call."""
+"""The monitor's interface, method by method."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ def durations(monitor, operation):
 class TestRecordMetric:
     @pytest.mark.parametrize("duration", [0.1, 0.0, 5e-324, 1e-9, 123456.789, 1.7e308, 3])
     def test_durations_come_back_bit_for_bit(self, monitor, duration):
-        """A recorded duration is exported exactly as it was given."""
+        """A recorded duration is exported bit for bit as it was given."""
         monitor.record_metric("op", duration)
         assert durations(monitor, "op") == [duration]
 
@@ -30,7 +30,7 @@ class TestRecordMetric:
         assert (sample["success"], sample["metadata"]) == (False, {"k": 1})
 
     def test_arguments_may_be_positional(self, monitor):
-        """All four arguments have the order of MemFuse's monitor."""
+        """All four arguments may be positional, in the same order as in MemFuse's monitor."""
         monitor.record_metric("op", 0.1, False, {"k": 1})
         assert monitor.get_stats("op").success_rate == 0.0
 
@@ -50,7 +50,7 @@ class TestRecordMetric:
 
     @pytest.mark.parametrize("bad", [-0.001, -math.inf, math.inf, math.nan])
     def test_invalid_durations_are_rejected(self, monitor, bad):
-        """A negative, infinite or NaN duration is a ValueError naming operation and value."""
+        """A negative, infinite or NaN duration raises a ValueError naming operation and value."""
         with pytest.raises(ValueError, match=r"'op'.*>= 0, got -?(inf|NaN|0\.001)"):
             monitor.record_metric("op", bad)
         assert monitor.get_stats("op") is None
@@ -64,7 +64,7 @@ class TestRecordMetric:
 
     @pytest.mark.parametrize("duration", [10**400, -(10**400)])
     def test_integers_beyond_floats_are_rejected(self, monitor, duration):
-        """An int beyond the range of a float is a ValueError naming the operation."""
+        """An int beyond the range of a float raises a ValueError naming the operation."""
         with pytest.raises(ValueError, match="'op'"):
             monitor.record_metric("op", duration)
         with pytest.raises(ValueError, match="'op'"):
@@ -85,7 +85,7 @@ class TestRecordMetric:
         ],
     )
     def test_wrong_types_are_type_errors(self, monitor, arguments):
-        """A wrong type for any argument is a TypeError and records nothing."""
+        """An argument of the wrong type raises a TypeError and records nothing."""
         with pytest.raises(TypeError):
             monitor.record_metric(*arguments)
         assert monitor.get_all_stats() == {}
@@ -97,7 +97,7 @@ class TestRecordMetric:
 
     @pytest.mark.parametrize("name", ["ü", "日本", "a\0b", "\udc80", "x" * 10_000, "__overflow__"])
     def test_any_other_name_works(self, monitor, name):
-        """Names may hold any characters, lone surrogates included."""
+        """Names may contain any characters, including lone surrogates."""
         monitor.record_metric(name, 0.1)
         monitor.set_threshold(name, 0.5)
         assert monitor.get_stats(name).operation == name
@@ -105,7 +105,7 @@ class TestRecordMetric:
         assert monitor.thresholds[name] == 0.5
 
     def test_a_string_subclass_names_the_same_operation(self, monitor):
-        """An instance of a subclass of str names the operation of its text."""
+        """A str subclass instance names the same operation as a plain str with its text."""
 
         class Name(str):
             __slots__ = ()
@@ -124,7 +124,7 @@ class TestGetStats:
         assert monitor.get_all_stats() == {}
 
     def test_every_figure_of_a_known_window(self, monitor):
-        """Each field has the value that its name promises."""
+        """Every field of the statistics is correct for a window of known samples."""
         before = time.time()
         for milliseconds in range(1, 101):
             monitor.record_metric("op", milliseconds / 1000, milliseconds > 10)
@@ -161,7 +161,7 @@ class TestGetStats:
         np.testing.assert_array_max_ulp(np.array(ours), theirs, maxulp=1)
 
     def test_the_mean_is_exact_where_a_plain_sum_is_not(self, monitor):
-        """Small durations are not lost beside large ones."""
+        """The mean is exact: small durations are not lost to rounding beside large ones."""
         values = [1e9, 1e-9] * 500
         for value in values:
             monitor.record_metric("op", value)
@@ -169,7 +169,7 @@ class TestGetStats:
         assert monitor.get_stats("op").avg_duration == exact
 
     def test_statistics_cover_the_window_and_the_total_covers_all(self):
-        """Statistics cover the last max_metrics_per_operation samples, total_count all."""
+        """Statistics cover the last max_metrics_per_operation samples; total_count covers all."""
         monitor = PerformanceMonitor(max_metrics_per_operation=10)
         assert monitor.max_metrics_per_operation == 10
         for i in range(25):
@@ -179,7 +179,7 @@ class TestGetStats:
         assert (stats.min_duration, stats.max_duration) == (15.0, 24.0)
 
     def test_a_large_window_has_the_same_statistics(self):
-        """Windows that are large enough to release the GIL give the same figures."""
+        """Windows large enough that statistics release the GIL give the same figures."""
         monitor = PerformanceMonitor(max_metrics_per_operation=20_000)
         for i in range(20_000):
             monitor.record_metric("op", float(i))
@@ -296,7 +296,7 @@ class TestBounds:
 
     @pytest.mark.parametrize("arguments", [("5",), (5.0,), (None,)])
     def test_bounds_are_integers(self, arguments):
-        """A bound of another type is a TypeError naming it."""
+        """A bound that is not an int raises a TypeError naming the bound."""
         with pytest.raises(TypeError, match="max_metrics_per_operation must be an int"):
             PerformanceMonitor(*arguments)
 
@@ -312,7 +312,7 @@ class TestBounds:
             PerformanceMonitor(max_operations=0)
 
     def test_names_past_the_bound_share_one_operation(self, caplog):
-        """Samples of further names are counted under ``__overflow__``, with one warning."""
+        """Names beyond max_operations are counted in ``__overflow__``, with one warning."""
         monitor = PerformanceMonitor(max_operations=3)
         for i in range(10):
             monitor.record_metric(f"op{i}", 0.1, metadata={"i": i})
@@ -327,7 +327,7 @@ class TestBounds:
 
 class TestSubclassing:
     def test_subclasses_may_have_other_arguments(self):
-        """The constructor of a subclass may have other arguments."""
+        """A subclass's constructor may take different arguments."""
 
         class Mine(PerformanceMonitor):
             def __init__(self, label):
@@ -338,7 +338,7 @@ class TestSubclassing:
         assert (mine.label, mine.max_metrics_per_operation) == ("x", 5)
 
     def test_a_forgotten_super_call_is_reported(self):
-        """The error for a monitor that was never initialised says what is missing."""
+        """A subclass that does not call super().__init__() gets an error naming that omission."""
 
         class Mine(PerformanceMonitor):
             def __init__(self):

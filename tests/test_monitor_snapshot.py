@@ -56,7 +56,7 @@ def test_operations_keep_the_order_in_which_they_were_first_seen(monitor):
 
 
 def test_spans_under_way_are_counted(monitor):
-    """An execution is in flight from entering its block until leaving it in any way."""
+    """An execution is in flight from entering its block until leaving it, however it is left."""
     with monitor.track_operation("op"), monitor.operation("op").track():
         assert in_flight(monitor) == 2
         with pytest.raises(ZeroDivisionError), monitor.track_operation("op"):
@@ -72,7 +72,7 @@ def test_spans_under_way_are_counted(monitor):
 
 
 def test_decorated_functions_under_way_are_counted(monitor):
-    """Functions, coroutines and generators are in flight until they end in any way."""
+    """Functions, coroutines and generators are in flight until they end, however they end."""
 
     @monitor.track_operation("op")
     def function():
@@ -111,7 +111,7 @@ def test_decorated_functions_under_way_are_counted(monitor):
 
 
 def test_disabling_in_between_leaves_nothing_in_flight(monitor):
-    """A block that began before disable() and ends after it is no longer in flight."""
+    """A block during which the monitor is disabled is not in flight after it has ended."""
     with monitor.track_operation("op"):
         monitor.disable()
         with monitor.track_operation("op"):
@@ -178,13 +178,13 @@ def test_a_snapshot_survives_bytes_and_pickle(monitor):
 
 @pytest.mark.parametrize("data", [b"", b"NSM", b"NSH\x01", b"\xff" * 100])
 def test_foreign_bytes_are_rejected(data):
-    """Bytes that do not hold a snapshot give a ValueError."""
+    """Bytes that do not hold a snapshot raise a ValueError."""
     with pytest.raises(ValueError, match="not a monitor snapshot"):
         MonitorSnapshot.from_bytes(data)
 
 
 def test_every_damaged_byte_is_detected(monitor):
-    """A snapshot with a changed byte or cut at any place is rejected."""
+    """Serialised snapshots with any byte changed, or truncated at any point, are rejected."""
     monitor.record_metric("op", 0.1)
     data = monitor.snapshot().to_bytes()
     for i in range(len(data)):

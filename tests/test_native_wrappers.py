@@ -1,4 +1,4 @@
-"""Decorated functions and coroutines as objects, which behave like the originals."""
+"""Decorated functions and coroutines behave as objects like the undecorated ones."""
 
 import asyncio
 import collections.abc
@@ -20,7 +20,7 @@ from nanospan import get_performance_monitor, track_performance
 
 @pytest.fixture(autouse=True)
 def stats():
-    """Yield a function that returns the statistics of the operation of these tests."""
+    """Yield a function that returns the statistics for ``op``, which these tests use."""
     monitor = get_performance_monitor()
     monitor.clear_metrics()
     yield lambda: monitor.get_stats("op")
@@ -50,7 +50,7 @@ class TestFunctions:
         assert copy.deepcopy(function) is function
 
     def test_help_shows_signature_and_docstring(self):
-        """help() shows the same as for the original."""
+        """help() shows the signature and docstring of the decorated function."""
         shown = io.StringIO()
         with contextlib.redirect_stdout(shown):
             pydoc.help(plain)
@@ -58,7 +58,7 @@ class TestFunctions:
         assert "Adds." in shown.getvalue()
 
     def test_inspect_sees_the_original(self):
-        """The module inspect finds kind, signature, source and the wrapped function."""
+        """The inspect module finds a wrapper's kind, signature, source and wrapped function."""
         assert inspect.iscoroutinefunction(coroutine_function)
         assert not inspect.iscoroutinefunction(plain)
         assert str(inspect.signature(plain)) == "(a, b=2)"
@@ -68,7 +68,7 @@ class TestFunctions:
         assert plain.__defaults__ == (2,)
 
     def test_attributes_may_be_set(self):
-        """Attributes on the wrapper stay on the wrapper."""
+        """Attributes set on the wrapper are not set on the wrapped function."""
 
         @track_performance("op")
         def function():
@@ -195,7 +195,7 @@ class TestCoroutines:
         assert await asyncio.wait_for(coroutine_function(1), 5) == 3
 
     def test_asyncio_run_accepts_the_coroutine(self):
-        """asyncio.run accepts it as the main coroutine."""
+        """asyncio.run accepts a tracked coroutine as the main coroutine."""
         assert asyncio.run(coroutine_function(2, b=3)) == 5
 
     async def test_results_of_every_kind_are_returned(self):
@@ -210,7 +210,7 @@ class TestCoroutines:
             assert await identity(result) is result
 
     async def test_results_are_not_kept(self):
-        """The wrapper does not keep a result alive."""
+        """The wrapper of a coroutine function does not keep a result alive."""
 
         class Big:
             pass
@@ -230,7 +230,7 @@ class TestCoroutines:
         assert sys.getrefcount(span) == 2
 
     def test_every_step_reaches_the_coroutine(self, stats):
-        """Values of send, throw and return are passed on unchanged."""
+        """Tracked coroutines pass on the values of send, throw and return unchanged."""
 
         class Step:
             def __await__(self):
@@ -258,7 +258,7 @@ class TestCoroutines:
         assert stats().count == 1
 
     def test_closing_is_a_cancellation(self, stats):
-        """close() runs the coroutine's clean-up; before the first step nothing is recorded."""
+        """close() runs a started coroutine's clean-up; an unstarted coroutine records nothing."""
         closed = []
 
         @track_performance("op")
@@ -314,7 +314,7 @@ class TestCoroutines:
         assert stats() is None
 
     async def test_cancellation_is_exact(self, stats):
-        """Cancelled tasks that clean up or suppress it behave as without the wrapper."""
+        """Tasks that clean up on, or suppress, cancellation behave as without the wrapper."""
 
         @track_performance("op")
         async def stubborn():

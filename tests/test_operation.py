@@ -1,4 +1,4 @@
-"""Handles of operations, which save the look-up by name."""
+"""Operation handles, which avoid the look-up by name."""
 
 import gc
 import weakref
@@ -95,7 +95,7 @@ def test_invalid_names_are_rejected(monitor, name, error):
 
 
 def test_past_the_bound_the_handle_is_the_overflow_operation():
-    """Past the limit of operations, a handle is that of the operation ``__overflow__``."""
+    """Beyond max_operations, new names get the handle of the ``__overflow__`` operation."""
     monitor = PerformanceMonitor(max_operations=1)
     monitor.operation("a")
     assert monitor.operation("b").name == "__overflow__"
@@ -103,7 +103,7 @@ def test_past_the_bound_the_handle_is_the_overflow_operation():
 
 
 def test_a_cancelled_execution_measured_elsewhere(monitor):
-    """A cancelled duration is kept bit for bit, marked as cancelled, and not an error."""
+    """record_cancelled() keeps a duration bit for bit and counts it as cancelled, not an error."""
     metadata = {"k": 1}
     monitor.operation("op").record_cancelled(0.1, metadata)
     monitor.operation("op").record_cancelled(0.2)

@@ -1,4 +1,4 @@
-"""The built wheel as users install it, inspected and tried apart from this checkout."""
+"""The built wheel as users install it, inspected and run outside this checkout."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def wheel(tmp_path_factory) -> Path:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
-    """Core, stub, marker, demo text and licences are in it; tests and sources are not."""
+    """The wheel holds core, stub, marker, demo text and licences, but neither tests nor sources."""
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "nanospan/__init__.py",

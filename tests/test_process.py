@@ -108,7 +108,7 @@ print(json.dumps(ended))
 
 
 def test_signal_handlers_and_finalisers_may_record(monitor):
-    """Recording from signal handlers, __del__ and gc.callbacks during records loses nothing."""
+    """Signal handlers, __del__ and gc.callbacks may record during a record; nothing is lost."""
     recorded = {"signal": 0, "del": 0, "gc": 0, "main": 0}
 
     def record(where):
@@ -141,7 +141,7 @@ def test_signal_handlers_and_finalisers_may_record(monitor):
 
 
 def test_a_monitor_is_freed_with_its_last_reference():
-    """A monitor without cycles does not need the garbage collector."""
+    """A monitor has no reference cycles, so it is freed without the garbage collector."""
     monitor = PerformanceMonitor()
     monitor.record_metric("op", 0.1, metadata={"k": 1})
     gone = weakref.ref(monitor)
@@ -154,7 +154,7 @@ def test_a_monitor_is_freed_with_its_last_reference():
 
 
 def test_cycles_through_callbacks_and_metadata_are_collected():
-    """A monitor that its callbacks and metadata refer to is collected."""
+    """The garbage collector frees a monitor that its own callbacks and metadata refer to."""
 
     def entangled():
         monitor = PerformanceMonitor()
@@ -203,7 +203,7 @@ def test_an_operations_memory_is_committed_as_it_is_used(samples, kib):
 
 
 def test_recording_in_a_thread_while_the_interpreter_exits():
-    """A daemon thread that records until the end does not disturb the exit."""
+    """Daemon threads that are still recording do not disturb the interpreter's exit."""
     code = """
 import threading, time
 from nanospan import get_performance_monitor

@@ -67,7 +67,7 @@ def test_an_empty_snapshot_has_no_figures(record):
 
 
 def test_merging_equals_recording_in_one_place(record):
-    """Merging in any order gives the snapshot of all durations, and changes neither operand."""
+    """Merging in any order equals recording all durations together, and changes neither operand."""
     a = record(0.001, 0.5, operation="a")
     b = record(0.0, 3e-9, 7200.0, operation="b")
     both = record(0.001, 0.5, 0.0, 3e-9, 7200.0, operation="both")
@@ -93,7 +93,7 @@ def test_a_snapshot_survives_bytes_pickle_and_copy(record):
 
 
 def test_damaged_bytes_are_rejected(record):
-    """Any truncation and any flipped bit is a ValueError, never a wrong snapshot."""
+    """Any truncation or flipped bit raises a ValueError and never yields a wrong snapshot."""
     data = record(0.001, 0.002, 5.0).to_bytes()
     for length in range(len(data)):
         with pytest.raises(ValueError, match="snapshot"):

@@ -20,7 +20,7 @@ def only_sample(monitor, operation="op"):
 
 class TestWith:
     def test_the_block_is_timed(self, monitor):
-        """A sample's duration is that of its block, by a monotonic clock."""
+        """A sample's duration is the block's run time, measured with a monotonic clock."""
         before = time.perf_counter()
         with monitor.track_operation("op"):
             time.sleep(0.01)
@@ -51,7 +51,7 @@ class TestWith:
         assert monitor.get_stats("op").count == 2
 
     def test_a_span_can_be_entered_once(self, monitor):
-        """A second entry is a RuntimeError naming the operation, and adds no sample."""
+        """Entering a span twice raises a RuntimeError naming the operation, and adds no sample."""
         span = monitor.track_operation("op")
         with span, pytest.raises(RuntimeError, match="'op' was already entered"):
             span.__enter__()
@@ -60,7 +60,7 @@ class TestWith:
         assert monitor.get_stats("op").count == 1
 
     def test_leaving_without_entering_is_an_error(self, monitor):
-        """Calling __exit__ on a span that is not under way is a RuntimeError."""
+        """Calling __exit__ on a span that is not under way raises a RuntimeError."""
         with pytest.raises(RuntimeError, match="not under way"):
             monitor.track_operation("op").__exit__(None, None, None)
         assert monitor.get_stats("op") is None
@@ -93,7 +93,7 @@ class TestSteps:
         assert name in pydoc.plain(pydoc.render_doc(Span))
 
     def test_they_work_unbound_and_bound(self, monitor):
-        """The function of the class, which ExitStack calls, and a bound method both record."""
+        """Both the class's function, which ExitStack calls, and a bound method record the block."""
         span = monitor.track_operation("op")
         assert Span.__enter__(span) is span
         leave = span.__exit__
@@ -121,7 +121,7 @@ class TestSteps:
         assert monitor.get_stats("op") is None
 
     def test_any_number_can_be_bound_at_once(self, monitor):
-        """Bound methods beyond those kept for reuse work, and each belongs to its span."""
+        """Any number of bound methods can exist at once, and each belongs to its own span."""
         spans = [monitor.track_operation(f"op{i}") for i in range(200)]
         entered = [span.__enter__ for span in spans]
         left = [span.__exit__ for span in spans]
@@ -211,7 +211,7 @@ class TestMetadata:
         assert only_sample(monitor)["metadata"] == {"k": 1, "rows": 3, "error": "broken"}
 
     def test_entries_added_in_the_block_are_kept(self, monitor):
-        """The caller's dict is copied when the block ends."""
+        """Entries that the block adds to the caller's dict are kept, as it is copied at the end."""
         metadata = {"k": 1}
         with monitor.track_operation("op", metadata):
             metadata["rows"] = 3
@@ -219,7 +219,7 @@ class TestMetadata:
         assert only_sample(monitor)["metadata"] == {"k": 1, "rows": 3}
 
     def test_set_adds_and_replaces(self, monitor):
-        """Later values replace earlier ones."""
+        """set() adds entries to the metadata and replaces entries with the same key."""
         with monitor.track_operation("op", {"a": 1}) as span:
             span.set(a=2, b=2)
             span.set(b=3)
@@ -278,7 +278,7 @@ class TestAsyncWith:
         assert ran == []
 
     async def test_concurrent_tasks_are_separate(self, monitor):
-        """A hundred overlapping tasks on one operation give a hundred correct durations."""
+        """A hundred overlapping tasks that track one operation give a hundred correct durations."""
 
         async def task(i):
             async with monitor.track_operation("op", {"i": i}) as span:
@@ -295,7 +295,7 @@ class TestAsyncWith:
             assert sample["duration"] == elapsed[i] >= 0.001 * (i % 10 + 1) * 0.99
 
     async def test_a_cancelled_task_is_recorded_as_cancelled(self, monitor):
-        """Cancellation propagates, and the sample is cancelled."""
+        """Cancellation propagates, and the sample is recorded as cancelled."""
 
         async def forever():
             async with monitor.track_operation("op"):

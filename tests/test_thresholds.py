@@ -42,14 +42,14 @@ class TestThresholds:
 
     @pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
     def test_invalid_thresholds_are_rejected(self, monitor, bad):
-        """A negative, infinite or NaN threshold is a ValueError and changes nothing."""
+        """A negative, infinite or NaN threshold raises a ValueError and changes nothing."""
         with pytest.raises(ValueError, match=r"threshold of operation 'm0_operation'.*got"):
             monitor.set_threshold("m0_operation", bad)
         assert monitor.thresholds["m0_operation"] == 0.1
 
     @pytest.mark.parametrize("arguments", [(1, 0.1), ("op", "0.1"), ("op", [])])
     def test_wrong_types_are_type_errors(self, monitor, arguments):
-        """Names must be str and thresholds numbers."""
+        """A name that is not a str or a threshold that is not a number raises a TypeError."""
         with pytest.raises(TypeError):
             monitor.set_threshold(*arguments)
 
@@ -67,13 +67,13 @@ class TestDetectRegressions:
 
     @pytest.mark.parametrize(("mean", "reported"), [(1.0, 0), (1.2, 0), (1.21, 1), (0.5, 0)])
     def test_only_means_over_the_factor_are_reported(self, monitor, mean, reported):
-        """A mean of exactly 1.2 times the baseline's is not a regression."""
+        """Only a mean of more than 1.2 times the baseline's is a regression."""
         baseline = {"op": PerformanceStats("op", 1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)}
         monitor.record_metric("op", mean)
         assert len(monitor.detect_regressions(baseline)) == reported
 
     def test_operations_that_cannot_be_compared_are_skipped(self, monitor):
-        """Operations without samples and baselines of zero are not regressions."""
+        """Operations without samples or with a baseline of zero are not reported."""
         monitor.record_metric("zero", 1.0)
         baseline = {
             name: PerformanceStats(name, 1, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)

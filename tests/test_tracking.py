@@ -1,4 +1,4 @@
-"""track_performance: every kind of callable records one sample per execution."""
+"""track_performance records one sample per execution, for every kind of callable."""
 
 import asyncio
 import functools
@@ -71,7 +71,7 @@ async def test_overlapping_calls_are_separate(process_monitor):
 
 
 async def test_a_cancelled_coroutine_is_cancelled(stats):
-    """Cancellation reaches the coroutine, and its sample is cancelled."""
+    """Cancellation reaches the coroutine, and its sample is recorded as cancelled."""
     seen = []
 
     @track_performance("op")
@@ -208,7 +208,7 @@ def test_the_process_wide_monitor_is_looked_up_once(monkeypatch):
 
 
 def test_the_monitor_is_looked_up_when_called(process_monitor):
-    """A monitor that later replaces the process-wide one gets the samples."""
+    """Once the process-wide monitor is replaced, decorated functions record into the new one."""
 
     @track_performance("op")
     def work():
@@ -232,13 +232,13 @@ def test_the_monitor_is_looked_up_when_called(process_monitor):
     ("arguments", "error"), [((5,), TypeError), (("",), ValueError), (("op", 5), TypeError)]
 )
 def test_invalid_arguments_are_rejected_when_decorating(arguments, error):
-    """Decorating with invalid arguments fails at once, not at the first call."""
+    """Invalid arguments raise an error when decorating, not at the first call."""
     with pytest.raises(error):
         track_performance(*arguments)
 
 
 def test_only_callables_can_be_tracked():
-    """Decorating an object that is not callable is a TypeError."""
+    """Decorating an object that is not callable raises a TypeError."""
     with pytest.raises(TypeError, match="a tracked function must be callable, got int"):
         track_performance("op")(5)
 

@@ -1,4 +1,4 @@
-"""track_performance: generators and async generators."""
+"""track_performance on generators and async generators."""
 
 import asyncio
 import inspect
@@ -107,7 +107,7 @@ class TestAsyncGenerators:
         assert stats().success_rate == 1.0
 
     async def test_closing_early_closes_it_and_is_a_cancellation(self, stats):
-        """aclose() runs the generator's clean-up before it returns."""
+        """aclose() runs the generator's clean-up, and the sample is recorded as cancelled."""
         closed = []
 
         @track_performance("op")

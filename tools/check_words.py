@@ -78,7 +78,7 @@ def tracked(folder: Path) -> list[Path]:
 
 
 def check(path: Path, name: Path) -> list[str]:
-    """Return a message for each hit in a file, in the order of lines."""
+    """Return a message for each hit in a file, ordered by line."""
     text = path.read_text(encoding="utf-8")
     found = list(phrases(text))
     if path.suffix == ".py":
@@ -92,14 +92,14 @@ def check(path: Path, name: Path) -> list[str]:
 
 
 def phrases(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield line, phrase and alternative of each phrase in a text."""
+    """Yield the line number, phrase and alternative for each hit in a text."""
     for pattern, instead in PHRASES.items():
         for match in re.finditer(pattern.replace(" ", GAP), text):
             yield text.count("\n", 0, match.start()) + 1, re.sub(GAP, " ", match[0]), instead
 
 
 def docstrings(text: str, *, tests: bool) -> Iterator[tuple[int, str, str]]:
-    """Yield line, phrase and alternative of the faults that only docstrings can have."""
+    """Yield the line number, phrase and alternative for each fault specific to docstrings."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, documented) or ast.get_docstring(node) is None:

@@ -69,7 +69,7 @@ def leaves(tree: str, prefix: Module = ()) -> Iterator[Module]:
 
 
 def modules(root: Path) -> dict[Module, Path]:
-    """Return the files of all crates by module path, which begins with the crate's name."""
+    """Return the files of all crates, keyed by module path, which begins with the crate's name."""
     found: dict[Module, Path] = {}
     for manifest in sorted(root.glob("rust/*/Cargo.toml")):
         name = re.search(r'^name\s*=\s*"([^"]+)"', manifest.read_text(), re.MULTILINE)
@@ -83,7 +83,7 @@ def modules(root: Path) -> dict[Module, Path]:
 
 
 def imports(root: Path) -> Graph:
-    """Return the files that each file imports."""
+    """Return the set of files that each file imports, keyed by the importing file."""
     known = modules(root)
     graph: Graph = {}
     for module, file in known.items():
@@ -102,7 +102,7 @@ def imports(root: Path) -> Graph:
 
 
 def _absolute(path: Module, module: Module, known: dict[Module, Path]) -> Module:
-    """Return the path from the crate on; empty if it does not lead into the workspace."""
+    """Return a path as an absolute one from its crate; empty if it leads outside the workspace."""
     if path[0] == "crate":
         return (module[0], *path[1:])
     if path[0] in {"super", "self"}:
@@ -117,7 +117,7 @@ def _absolute(path: Module, module: Module, known: dict[Module, Path]) -> Module
 
 
 def circles(graph: Graph) -> list[list[Path]]:
-    """Return the groups of files that reach each other, each sorted."""
+    """Return the groups of files that import each other, directly or not; each group is sorted."""
     reached: Graph = {}
     for start in graph:
         seen: set[Path] = set()

@@ -4,7 +4,7 @@ python benches/recorded/record.py OUT.npz [--rounds 8000]
 
 Eight kinds of work take turns, as in a service: statements on a PostgreSQL with pgvector, committed
 writes to SQLite and to a file, JSON, compression, a round trip between threads, an HTTP request.
-The file holds durations in whole nanoseconds.
+The file holds an array of durations for each kind of work, in whole nanoseconds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def postgres() -> Iterator[dict[str, Callable[[], object]]]:
-    """Provide a nearest-neighbour query and a committed insert."""
+    """Yield functions for a nearest-neighbour query and a committed insert, keyed by name."""
     random = np.random.default_rng(1)
     with (
         EmbeddedServer(settings={"fsync": "on"}) as server,
@@ -60,7 +60,7 @@ def postgres() -> Iterator[dict[str, Callable[[], object]]]:
 
 @contextmanager
 def files(folder: Path) -> Iterator[dict[str, Callable[[], object]]]:
-    """Provide an SQLite transaction, and a write that reaches the disk."""
+    """Yield functions for an SQLite transaction and a write synced to disk, keyed by name."""
     database = sqlite3.connect(folder / "sqlite", isolation_level=None)
     database.execute("CREATE TABLE turns (text)")
     log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
@@ -81,7 +81,7 @@ def files(folder: Path) -> Iterator[dict[str, Callable[[], object]]]:
 
 @contextmanager
 def computing() -> Iterator[dict[str, Callable[[], object]]]:
-    """Provide a JSON round trip and a compression, with slightly different data each time."""
+    """Yield functions for a JSON round trip and a compression, with data that vary."""
     random = np.random.default_rng(2)
     documents = [
         {str(k): list(map(float, random.normal(size=5))) for k in range(random.integers(5, 30))}
@@ -97,7 +97,7 @@ def computing() -> Iterator[dict[str, Callable[[], object]]]:
 
 @contextmanager
 def waiting() -> Iterator[dict[str, Callable[[], object]]]:
-    """Provide a round trip between threads, and a request to a local HTTP server."""
+    """Yield functions for a round trip between threads and a request to a local HTTP server."""
     there: queue.SimpleQueue[str] = queue.SimpleQueue()
     back: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -107,7 +107,7 @@ def waiting() -> Iterator[dict[str, Callable[[], object]]]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = 8192  # unbuffered small writes would wait 40 ms for one another
+        wbufsize = 8192  # with unbuffered small writes, each would wait 40 ms for the previous one
 
         def do_GET(self) -> None:
             self.send_response(200)

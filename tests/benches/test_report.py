@@ -18,7 +18,10 @@ MACHINE = {
 
 @pytest.fixture
 def report(tmp_path):
-    """Run the report on runs of one group, each given as nanoseconds by subject."""
+    """Return a function that runs the report on runs of one group.
+
+    Each run is given as a dict of times in nanoseconds, keyed by subject.
+    """
 
     def run(*runs, options=()):
         paths = []
@@ -42,7 +45,7 @@ def report(tmp_path):
 
 
 def test_each_subject_counts_by_its_fastest_run(report, tmp_path):
-    """A machine that is slow in some of the runs changes neither times nor ratios."""
+    """Each subject's time is its fastest run, so slow runs change neither times nor ratios."""
     runs = [
         {"nanospan": 200, "peer": 620},
         {"nanospan": 100, "peer": 350},
@@ -65,21 +68,21 @@ def test_each_subject_counts_by_its_fastest_run(report, tmp_path):
 
 
 def test_runs_of_different_subjects_are_rejected(report):
-    """A subject that only some runs measured would have had fewer chances to be fast."""
+    """Runs with different subjects are rejected, as more runs give more chances to be fast."""
     result = report({"nanospan": 100, "peer": 300}, {"nanospan": 100})
     assert result.returncode == 2
     assert "1.json measures other subjects than the files before it" in result.stderr
 
 
 def test_peers_alone_are_rejected(report):
-    """Without a time of nanospan no ratio can be given."""
+    """Results without a time for nanospan are rejected, as there is nothing to compare with."""
     result = report({"peer": 300})
     assert (result.returncode, result.stdout) == (2, "")
     assert "no time of ('with', 'nanospan')" in result.stderr
 
 
 def test_a_file_that_holds_no_results_is_named(tmp_path):
-    """A file of another kind is an error that names it, and no table is printed."""
+    """A file that holds no benchmark results is an error naming the file; no table is printed."""
     path = tmp_path / "notes.json"
     path.write_text("[1]")
     command = [sys.executable, REPORT, path]

@@ -1,4 +1,4 @@
-"""Threads that use one monitor, in parallel on a build without a GIL."""
+"""Threads that share a monitor, which run in parallel on a free-threaded build."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ SAMPLES = 200_000 if FREE_THREADED else 5_000  # per thread
 
 @pytest.fixture(autouse=True)
 def _switch_often():
-    """Make threads switch often where they cannot run in parallel."""
+    """Make threads switch often, for interpreters with a GIL."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -50,7 +50,7 @@ def until(stop, work):
 
 
 def beside(writers, *others):
-    """Call ``writers`` at the same time, and repeat each of ``others`` until the last is done."""
+    """Call ``writers`` at the same time; repeat each of ``others`` until all writers are done."""
     stop = threading.Event()
     left = iter(range(len(writers) - 1, -1, -1))
     lock = threading.Lock()
@@ -68,7 +68,7 @@ def beside(writers, *others):
 
 
 def seconds(thread, i):
-    """Return a duration that no other sample has, exact as a float and in nanoseconds."""
+    """Return a duration unique to this sample, which is exact in seconds and in nanoseconds."""
     return (thread * SAMPLES + i + 1) * 2.0**-9
 
 
@@ -82,7 +82,7 @@ def test_the_gil_is_off():
 
 
 def test_separate_operations():
-    """Threads that record into different operations lose nothing and mix nothing up."""
+    """Threads that record into different operations lose no samples and mix none up."""
     monitor = PerformanceMonitor(SAMPLES)
 
     def work(thread):
@@ -116,7 +116,7 @@ def test_one_operation_loses_nothing():
 
 
 def test_each_thread_sees_its_samples_in_order():
-    """A thread's samples are in the window in the order in which it recorded them."""
+    """The window keeps each thread's samples in the order in which the thread recorded them."""
     monitor = PerformanceMonitor(THREADS * SAMPLES)
 
     def work(thread):
@@ -151,7 +151,7 @@ def test_a_window_that_is_overwritten_ends_full(window):
 
 
 def test_spans_with_metadata():
-    """Metadata from the call, set() and exceptions stays with its span."""
+    """Metadata from the call, set() and exceptions stays with its own span."""
     monitor = PerformanceMonitor(THREADS * SAMPLES)
     given = {"shared": True}  # one dict for all threads
 
@@ -193,7 +193,7 @@ def test_names_first_seen_at_once():
 
 
 def test_names_past_the_bound_at_once(caplog):
-    """If threads exceed max_operations at the same time, no sample is lost, with one warning."""
+    """Threads that exceed max_operations together lose no samples and cause a single warning."""
     for _ in range(20):
         caplog.clear()
         monitor = PerformanceMonitor(10, max_operations=50)
@@ -211,7 +211,7 @@ def test_names_past_the_bound_at_once(caplog):
 
 
 def test_clearing_while_others_record():
-    """Clearing during records is safe, and samples after the last clear are counted exactly."""
+    """Clearing while threads record is safe; samples after the last clear are counted exactly."""
     monitor = PerformanceMonitor(100)
 
     def work():
@@ -261,7 +261,7 @@ def test_reading_while_others_record():
 
 
 def test_every_violation_is_reported_once():
-    """Callbacks see every violation, with its own metadata, while others come and go."""
+    """A callback sees each violation once, while other callbacks are added and removed."""
     monitor = PerformanceMonitor(10)
     monitor.set_threshold("op", 1.0)
     reported = [[] for _ in range(THREADS)]
@@ -288,7 +288,7 @@ def test_every_violation_is_reported_once():
 
 
 def test_switches_thrown_while_others_record():
-    """Enabling, disabling and thresholds can change meanwhile; later samples all count."""
+    """Monitors can be switched and thresholds set while threads record; later samples all count."""
     monitor = PerformanceMonitor(10)
 
     def work():
@@ -328,7 +328,7 @@ def test_a_span_is_entered_by_one_thread_only():
 
 
 def test_a_decorated_function_called_by_all():
-    """A decorated function counts every call, and returns each caller its result."""
+    """A decorated function counts every thread's calls and returns each caller its own result."""
     get_performance_monitor().clear_metrics("parallel.decorated")
 
     @track_performance("parallel.decorated")

@@ -1,4 +1,4 @@
-"""`tools/check_words.py`, the check of words in `make lint`."""
+"""Tests of `tools/check_words.py`, which checks wording in `make lint`."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def check(tmp_path):
 
 
 def test_a_clean_tree_passes(check):
-    """Files without a listed phrase print nothing, and the status is 0."""
+    """For files without a listed phrase, the tool prints nothing and exits with 0."""
     done = check(page_md="There is no server.\nIt is no longer slow.\n", code_py="x = None\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -46,7 +46,7 @@ def test_a_phrase_is_found_across_lines(check):
 
 
 def test_an_allowed_line_passes(check):
-    """A line with the allowing comment is left out; the same phrase elsewhere is not."""
+    """A line with a ``words: allow`` comment is skipped; the same phrase elsewhere is reported."""
     phrase = "nobody"  # words: allow
     done = check(page_md=f"{phrase} <!-- words: allow -->\n{phrase}\n")
     assert [line.split(";")[0] for line in done.stdout.splitlines()] == [f'page.md:2: "{phrase}"']

@@ -1,4 +1,4 @@
-"""`tools/python_cycles.py`, the check of Python imports in `make lint`."""
+"""Tests of `tools/python_cycles.py`, which finds circular Python imports in `make lint`."""
 
 import subprocess
 import sys

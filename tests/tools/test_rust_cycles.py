@@ -1,4 +1,4 @@
-"""`tools/rust_cycles.py`, the check of Rust imports in `make lint`."""
+"""Tests of `tools/rust_cycles.py`, which finds circular Rust imports in `make lint`."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def check(tmp_path):
 
 
 def test_files_that_import_one_way_pass(check):
-    """A chain of imports is not a circle, whatever the crate's root hands on."""
+    """A chain of imports is not a circle, whatever the crate's root re-exports."""
     done = check(
         {
             "src/lib.rs": "mod x;\nmod y;\npub use x::X;\npub use y::Y;\n",
@@ -65,7 +65,7 @@ def test_a_circle_is_printed_with_what_ties_it(check):
     ],
 )
 def test_a_child_that_imports_what_its_parent_defines_is_a_circle(check, child):
-    """A folder's ``mod.rs`` counts as importing a child only if it uses it."""
+    """A parent that uses a child which imports from it is a circle; ``mod child;`` alone is not."""
     parent = "mod child;\npub struct Parent;\n"
     lib = "pub mod parent;\n"
     files = {"src/lib.rs": lib, "src/parent/mod.rs": parent, "src/parent/child.rs": child}
@@ -76,13 +76,13 @@ def test_a_child_that_imports_what_its_parent_defines_is_a_circle(check, child):
 
 
 def test_an_item_at_the_root_counts_as_the_root(check):
-    """A file that imports from ``lib.rs`` what ``lib.rs`` hands on from it is in a circle."""
+    """A file that imports from ``lib.rs``, which re-exports from that file, is in a circle."""
     done = check({"src/lib.rs": "mod x;\npub use x::X;\n", "src/x.rs": "use crate::Other;\n"})
     assert done.returncode == 1
 
 
 def test_comments_strings_and_tests_do_not_count(check):
-    """Only code that is built into the crate imports."""
+    """Paths in comments, strings and test code do not count as imports."""
     done = check(
         {
             "src/lib.rs": "mod x;\nmod y;\n",
@@ -102,7 +102,7 @@ def test_comments_strings_and_tests_do_not_count(check):
 
 
 def test_code_behind_a_test_module_counts(check):
-    """Only the module itself is left out."""
+    """A test module is ignored, but the code after it counts."""
     done = check(
         {
             "src/lib.rs": "mod x;\nmod y;\n",
@@ -114,5 +114,5 @@ def test_code_behind_a_test_module_counts(check):
 
 
 def test_a_folder_without_crates_is_an_error(check):
-    """A mistyped folder must not look like a clean tree."""
+    """A folder without crates is an error, so that a mistyped path does not pass."""
     assert check({}).returncode == 2

@@ -1,4 +1,4 @@
-"""`tools/servers`, and the helper that runs the programs it finds."""
+"""Tests of `tools/servers`, and of the helper that runs the programs it finds."""
 
 import subprocess
 import urllib.request
@@ -22,7 +22,7 @@ def test_unknown_programs_are_rejected(arguments):
 
 
 def test_a_missing_program_skips_here_and_fails_in_ci(monkeypatch, tmp_path):
-    """If the program is missing, the test is skipped; with CI=true it fails."""
+    """A test whose program is missing is skipped, or fails if CI=true."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("CI", raising=False)
@@ -45,7 +45,7 @@ def test_a_server_runs_until_the_block_ends(tmp_path):
 
 
 def test_a_server_that_ends_early_fails_the_test_with_its_output(tmp_path):
-    """The failure shows what the server printed."""
+    """If a server ends early, the test fails with the server's output in the message."""
     command = ["sh", "-c", "echo no such luck; exit 3"]
     with (
         pytest.raises(pytest.fail.Exception, match="no such luck"),
