@@ -127,7 +127,7 @@ def test_a_file_defines_rules_sinks_and_silences(write, monkeypatch, tmp_path):
 
 
 def test_checking_needs_neither_variables_nor_baselines(write):
-    """A file can be checked on a machine other than the one it is for."""
+    """A file can be checked on a machine without the variables and baselines it refers to."""
     loaded = load(write(WHOLE), check=False)
     assert loaded.sinks[2].unset_variables == ["TEST_HOOK_URL", "TEST_HOOK_TOKEN"]
 
@@ -188,7 +188,7 @@ def test_errors_name_line_key_and_value(write, text, line, key, message):
 
 
 def test_all_errors_are_reported_at_once(write):
-    """Three mistakes take one run to find."""
+    """A file with three mistakes is rejected with all three errors."""
     text = RULE + "above = -1\n[[sink]]\ntype = 'odd'\n[[silence]]\nuntil = 'soon'\n"
     assert [line for line, _, _ in problems(write(text))] == [5, 7, 9]
 
@@ -221,7 +221,7 @@ def test_a_sink_with_single_brackets_shows_no_secret(write):
 
 
 def test_a_byte_order_mark_is_ignored(write):
-    """Some editors write one at the start of a UTF-8 file."""
+    """A file that starts with a UTF-8 byte order mark, as some editors write, is accepted."""
     assert load(write(b"\xef\xbb\xbf" + (RULE + "above = 1").encode())).rules
 
 

@@ -71,7 +71,7 @@ def test_a_full_queue_drops_the_oldest_alerts(worker, caplog):
 
 
 def test_flush_returns_whether_all_alerts_were_delivered(worker):
-    """It returns False when its timeout expires."""
+    """``flush`` returns False if its timeout expires."""
     worker.put(make_alert())
     assert not worker.flush(0.05)
     worker.sink.gate.set()
@@ -220,7 +220,7 @@ def test_a_slow_sink_does_not_delay_others(monitor):
 
 
 def test_without_a_sink_alerts_go_to_the_log(monitor, caplog):
-    """A rule alone is enough to be alerted."""
+    """If no sink is added, alerts are logged."""
     with caplog.at_level(logging.INFO, "nanospan.alerts"):
         monitor.alerts._publish(make_alert(), True)
         assert monitor.alerts.flush(PATIENCE)

@@ -52,7 +52,7 @@ def test_each_change_is_announced_once(harness, monitor):
 
 
 def test_a_silence_delays_announcements_until_its_end(harness, monitor):
-    """The alert is published as silenced, and announced once the silence is over."""
+    """The alert is published as silenced, and announced once the silence has ended."""
     harness.set_rules(SLOW)
     harness.engine.set_silences((Silence(until=harness.wall + 5, rule="sl*", operation="o?"),))
     for _ in range(4):
@@ -77,7 +77,7 @@ def test_a_silence_delays_announcements_until_its_end(harness, monitor):
     ],
 )
 def test_silences_match_rule_operation_and_labels(match, covers):
-    """Everything given must match, and only until the end."""
+    """A silence matches only if all its patterns match, and only until it ends."""
     silence = Silence(until=100.0, **match)
     assert silence.covers(SLOW, "op", 99.9) is covers
     assert not silence.covers(SLOW, "op", 100.0)
@@ -103,7 +103,7 @@ def test_an_equal_rule_keeps_its_alerts(harness, monitor):
 
 
 def test_alerts_that_are_over_use_no_memory(harness, monitor):
-    """Nothing is kept of hundreds of operations that were slow once."""
+    """No memory is kept for hundreds of operations that were slow only once."""
     harness.set_rules(StatisticRule(name="r", operation="*", statistic="max", above=0.5, window=1))
     for number in range(500):
         monitor.record_metric(f"op{number}", 1.0)
@@ -114,7 +114,7 @@ def test_alerts_that_are_over_use_no_memory(harness, monitor):
 
 
 def test_the_thread_survives_observations_that_raise(caplog):
-    """It logs the repeated exception once and keeps evaluating."""
+    """The thread logs a repeated exception once and keeps evaluating."""
     calls = []
 
     class Observations:

@@ -42,7 +42,7 @@ def test_statistics_of_a_window(harness, monitor, statistic, value):
 
 
 def test_error_rate_ignores_cancelled_samples(harness, monitor):
-    """It is the share of failures among the samples that were not cancelled."""
+    """The error rate is the share of failures among the samples that were not cancelled."""
 
     async def cancelled():
         async with monitor.track_operation("op"):
@@ -144,7 +144,7 @@ def test_clearing_is_not_mistaken_for_a_lack_of_samples(harness, monitor, fields
 
 
 def test_absence_after_clearing_is_found_after_a_whole_window(harness, monitor):
-    """Clearing only delays the alert."""
+    """After an operation is cleared, its absence is still found, only later."""
     harness.set_rules(rule(statistic="absent"))
     record(monitor, 0.1)
     harness.tick(times=3)
@@ -181,7 +181,7 @@ def test_too_few_samples_are_not_judged(harness, monitor):
 
 
 def test_absent_needs_a_whole_window_without_samples(harness, monitor):
-    """It fires once a whole window has passed without a sample, and resolves with the next one."""
+    """The alert fires after a whole window without a sample and resolves with the next sample."""
     harness.set_rules(rule(statistic="absent"))
     harness.tick(9.9)
     assert harness.active == {}
@@ -195,7 +195,7 @@ def test_absent_needs_a_whole_window_without_samples(harness, monitor):
 
 
 def test_absent_of_a_pattern(harness, monitor):
-    """A pattern that matches nothing is absent itself; later, each operation that stops is."""
+    """A pattern that matches nothing is reported as absent; later, each operation that stops is."""
     harness.set_rules(rule(operation="m*", statistic="absent"))
     harness.tick(10)
     assert harness.active == {("r", "m*"): "firing"}
@@ -207,7 +207,7 @@ def test_absent_of_a_pattern(harness, monitor):
 
 
 def test_a_rate_below_its_limit_fires(harness, monitor):
-    """Too little traffic is detected, too."""
+    """A rule with a lower limit detects too little traffic."""
     harness.set_rules(rule(statistic="rate", below=2, window=4))
     for _ in range(5):
         record(monitor, 0.1, 0.1, 0.1)

@@ -53,7 +53,7 @@ def test_rule_names_are_unique(alerts):
 
 
 def test_loading_a_file_again_replaces_what_it_added(alerts, tmp_path):
-    """Its rules, sinks and silences are replaced; others are kept."""
+    """The file's rules, sinks and silences are replaced; others are kept."""
     path = tmp_path / "alerts.toml"
     alerts.add(rule("by hand"))
     kept = alerts.add_sink(LogSink())
@@ -159,7 +159,7 @@ def test_a_new_sink_gets_current_alerts_only_if_it_wants_them(alerts, monitor):
 
 
 def test_repr_shows_counts_of_rules_and_active_alerts(alerts):
-    """It also shows that the alerts are closed."""
+    """``repr`` shows these counts, and whether the alerts are closed."""
     assert repr(alerts) == "<Alerts of 0 rules, 0 active>"
     alerts.close()
     assert repr(alerts) == "<Alerts of 0 rules, closed>"

@@ -59,7 +59,7 @@ assert not {"httpx", "tomllib", "psycopg", "rich"} & set(sys.modules)
 
 
 def test_nanospan_alerts_is_loaded_with_the_process_monitor(tmp_path):
-    """The variable is enough: the program does not mention alerts."""
+    """Setting the variable is enough: the program itself does not mention alerts."""
     (tmp_path / "alerts.toml").write_text(RULES)
     code = (
         WAIT
@@ -97,7 +97,7 @@ def test_an_unusable_file_is_logged(tmp_path, text, message):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_has_alerts_of_its_own(tmp_path):
-    """It has the same rules and sinks with fresh state, whatever the parent's threads did."""
+    """The child has the same rules and sinks but fresh state, whatever the parent's threads did."""
     (tmp_path / "alerts.toml").write_text(RULES)
     code = (
         WAIT

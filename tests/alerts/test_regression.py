@@ -39,7 +39,7 @@ def rule(baseline, **fields):
 
 
 def test_a_regression_fires_and_resolves(harness, serve, baseline):
-    """It fires while the window is slower than the baseline, and resolves once it is not."""
+    """The alert fires while the window is slower than the baseline, and then resolves."""
     serve(1000, 0.010)
     harness.set_rules(rule(baseline))
     harness.tick(30)
@@ -79,7 +79,7 @@ def test_too_few_samples_change_nothing(harness, monitor, serve, baseline):
 
 
 def test_comparisons_are_as_frequent_as_the_rule_says(harness, serve, baseline):
-    """Between two comparisons the last verdict stands."""
+    """Between comparisons the latest verdict stands."""
     serve(1000, 0.012)
     harness.set_rules(rule(baseline, every=60))
     serve(1000, 0.010)
@@ -105,7 +105,7 @@ def test_a_baseline_is_read_from_its_file(harness, serve, baseline, tmp_path, ca
 
 
 def test_a_change_is_reported_for_hold_seconds(harness, serve):
-    """A new level fires, and resolves once it counts as normal."""
+    """The alert for a new level fires, and resolves once that level counts as normal."""
     harness.set_rules(ChangeRule(name="c", operation="op", hold_seconds=60))
     for _ in range(20):
         serve(50, 0.010)

@@ -134,5 +134,5 @@ def test_patterns_match_as_fnmatch_does():
     ],
 )
 def test_the_interval_suits_the_window(fields, interval):
-    """It is a twelfth of the window or a quarter of ``for_seconds``, between 0.1 and 15 s."""
+    """The interval is a twelfth of the window or a quarter of ``for_seconds``, from 0.1 to 15 s."""
     assert rule(**fields).interval == interval

@@ -1,4 +1,4 @@
-"""Sinks, as far as they can be tested without a server."""
+"""Sinks, where they can be tested without a server."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ def test_json_lines_are_appended_as_whole_lines(tmp_path):
 
 
 def test_sinks_select_alerts_by_state_and_severity():
-    """The default is firing and resolved alerts of any severity; both can be chosen."""
+    """By default, sinks get firing and resolved alerts of any severity; both are configurable."""
     sink = LogSink(min_severity="warning")
     assert sink.wants(make_alert())
     assert not sink.wants(make_alert(state="pending"))
@@ -74,7 +74,7 @@ def test_a_sink_must_implement_deliver():
 
 
 async def test_an_async_function_runs_on_its_event_loop():
-    """It is awaited on the loop that was running when the sink was created."""
+    """An async function is awaited on the loop that was running when the sink was created."""
     seen = []
 
     async def tell(alert):
@@ -87,7 +87,7 @@ async def test_an_async_function_runs_on_its_event_loop():
 
 
 async def test_an_object_with_an_async_call_is_awaited():
-    """Its ``__call__`` runs on the event loop like an async function."""
+    """An object's async ``__call__`` runs on the event loop like an async function."""
 
     class Counter:
         calls = 0
@@ -101,7 +101,7 @@ async def test_an_object_with_an_async_call_is_awaited():
 
 
 async def test_an_async_function_that_hangs_is_cancelled():
-    """After the timeout it is cancelled, and delivery fails."""
+    """After the timeout the function is cancelled, and delivery fails."""
     cancelled = asyncio.Event()
 
     async def hang(_alert):
@@ -118,7 +118,7 @@ async def test_an_async_function_that_hangs_is_cancelled():
 
 
 async def test_an_exception_of_an_async_function_is_raised():
-    """Its own TimeoutError is not mistaken for the sink's timeout."""
+    """A TimeoutError raised inside the function is not mistaken for the sink timing out."""
 
     async def fail(_alert):
         raise TimeoutError("its own")

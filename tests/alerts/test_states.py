@@ -29,13 +29,13 @@ def run(findings, **settings):
 
 
 def test_a_breach_goes_pending_then_fires_then_resolves():
-    """It fires after ``for_seconds`` of breach, and resolves when the breach ends."""
+    """The alert fires after ``for_seconds`` of breach, and resolves when the breach ends."""
     transitions = run([UNDER, OVER, OVER, OVER, OVER, UNDER], for_seconds=2)
     assert transitions == [(1, "pending"), (3, "firing"), (5, "resolved")]
 
 
 def test_without_for_seconds_it_fires_at_once():
-    """With nothing to wait for, it skips the pending state."""
+    """Without ``for_seconds``, the alert skips the pending state."""
     assert run([OVER, UNDER, OVER]) == [(0, "firing"), (1, "resolved"), (2, "firing")]
 
 
@@ -52,13 +52,13 @@ def test_hysteresis_keeps_an_alert_firing():
 
 
 def test_cooldown_delays_the_next_firing():
-    """The alert becomes pending at once, and fires when the cooldown is over."""
+    """The alert becomes pending at once, and fires when the cooldown has ended."""
     transitions = run([OVER, UNDER, OVER, OVER, OVER, OVER], cooldown=3)
     assert transitions == [(0, "firing"), (1, "resolved"), (2, "pending"), (4, "firing")]
 
 
 def test_an_alert_that_outlasts_a_silence_is_announced_at_its_end():
-    """It is announced once, and so is its resolution even during another silence."""
+    """The alert is announced once, and so is its resolution, even during another silence."""
     lifecycle, transition = step(Lifecycle(), OVER, 0.0, muted=True)
     assert (transition.state, transition.entered, transition.announce) == ("firing", True, False)
     lifecycle, transition = step(lifecycle, OVER, 1.0, muted=False)
@@ -77,7 +77,7 @@ def test_an_alert_that_fires_only_during_a_silence_is_never_announced():
 
 
 def test_a_lifecycle_is_idle_when_inactive_and_cooled_down():
-    """Until the cooldown is over, it must be kept."""
+    """An inactive alert must be kept until its cooldown has ended."""
     assert Lifecycle().is_idle(0.0)
     lifecycle, _ = step(Lifecycle(), OVER, 0.0, cooldown=5)
     lifecycle, _ = step(lifecycle, UNDER, 1.0, cooldown=5)

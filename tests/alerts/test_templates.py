@@ -48,7 +48,7 @@ def test_placeholders_are_filled_in():
 
 
 def test_a_missing_value_is_shown_as_a_dash():
-    """It does not break the text, whatever its format."""
+    """A value of None is shown as a dash, whatever format the placeholder gives."""
     rule = StatisticRule(
         name="r", operation="op", statistic="absent", summary="{value:.3f} {limit} {window}"
     )
@@ -84,7 +84,7 @@ def test_rules_without_a_summary_say_what_happened(fields, value, text):
 
 @given(st.text(alphabet="{}!:.[]0_abvalue<>^%f\n", max_size=30))
 def test_every_accepted_template_can_be_rendered(template):
-    """It renders with and without a value, and reveals no internals of an object."""
+    """Accepted templates render with and without a value, and reveal no object's internals."""
     try:
         check_template(template, {"value", "a"})
     except ValueError:

@@ -1,4 +1,4 @@
-"""The command line, as far as it can be tested without a server."""
+"""The command line, where it can be tested without a server."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def _durations(median: float, count: int = 200, seed: int = 0) -> list[float]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[str, str]:
-    """Two baselines that differ in every possible way."""
+    """Two baselines with every kind of difference."""
     before = {
         "same": _durations(0.010),
         "slower": _durations(0.0020),
@@ -304,7 +304,7 @@ def test_the_output_may_have_any_encoding(files: tuple[str, str]) -> None:
 
 
 def test_comparing_imports_no_extra(files: tuple[str, str]) -> None:
-    """The package alone is enough."""
+    """The command works with the package alone, without any extra."""
     code = (
         f"import sys; from nanospan.cli import main; main(['compare', *{files!r}]); "
         "sys.exit(any(name in sys.modules for name in ('rich', 'matplotlib', 'psycopg')))"

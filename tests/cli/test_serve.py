@@ -65,7 +65,7 @@ def _save(path, *operations):
 
 
 def test_a_script_runs_with_the_endpoint_beside_it(tmp_path):
-    """It gets its arguments, is ``__main__``, is served, and its exit status is passed on."""
+    """The script gets its arguments, runs as ``__main__``, is served, and sets the exit status."""
     script = tmp_path / "script.py"
     script.write_text(PROGRAM.format(end="sys.exit(7)"))
     with _serving("--run", script, "--flag", "x") as (process, url):

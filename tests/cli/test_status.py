@@ -1,4 +1,4 @@
-"""Work that may take long: its status line, and the effect of Ctrl-C."""
+"""Long-running work: its status line, and the effect of Ctrl-C."""
 
 import io
 import signal
@@ -25,7 +25,7 @@ def _until_shown(stream: io.StringIO) -> str:
 
 
 def test_short_work_is_silent(capsys):
-    """Work that is over soon prints nothing and returns its result."""
+    """Work that ends soon prints nothing and returns its result."""
     assert run_with_status("working", lambda: 7) == 7
     assert capsys.readouterr() == ("", "")
 

@@ -1,4 +1,4 @@
-"""Alerts for tests to deliver, and waiting for conditions."""
+"""Helpers that make alerts and wait for conditions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE = 60.0
-"""Seconds to wait for something that happens unless the program is broken."""
+"""How long to wait, in seconds, for something that happens unless the program is broken."""
 
 
 def make_alert(**fields: Any) -> Alert:
@@ -38,7 +38,7 @@ def make_alert(**fields: Any) -> Alert:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until a condition is true."""
+    """Wait until the condition is true."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "the condition was not met in time"

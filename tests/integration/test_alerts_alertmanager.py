@@ -161,7 +161,7 @@ def test_an_alert_goes_pending_firing_and_resolved(alertmanager, monitor):
 
 
 def test_a_firing_alert_is_repeated_before_it_expires(alertmanager, worker):
-    """Each repetition postpones the end, which is four repetitions ahead."""
+    """Each post moves the end to four times ``repeat`` in the future."""
     sender = worker(alertmanager.url, repeat=1)
     sender.put(make_alert(rule="Repeated", fired_at=time.time()))
     wait_until(alertmanager.alerts)
@@ -175,7 +175,7 @@ def test_a_firing_alert_is_repeated_before_it_expires(alertmanager, worker):
 
 
 def test_an_alert_of_a_process_that_died_expires(alertmanager, worker):
-    """Without repetitions it ends by itself."""
+    """Once the process stops repeating the alert, the Alertmanager ends it."""
     sender = worker(alertmanager.url, repeat=1)
     sender.put(make_alert(rule="Orphan", fired_at=time.time()))
     wait_until(alertmanager.alerts)
@@ -185,7 +185,7 @@ def test_an_alert_of_a_process_that_died_expires(alertmanager, worker):
 
 
 def test_an_alert_resolves_even_if_the_clock_was_set_back(alertmanager, worker):
-    """Its end may precede its start."""
+    """An alert whose end would precede its start is still accepted as resolved."""
     sender = worker(alertmanager.url)
     now = time.time()
     sender.put(make_alert(rule="Back", fired_at=now))

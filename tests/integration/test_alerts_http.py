@@ -186,7 +186,7 @@ def test_retry_after_is_honoured(server, deliver):
 
 
 def test_a_slow_server_times_out_and_is_retried(server, deliver):
-    """A response that takes longer than the timeout is not waited for."""
+    """A request whose response takes longer than the timeout is abandoned and retried."""
     server.gate.clear()
     worker = deliver(WebhookSink(server.url, timeout=0.2, attempts=2), make_alert())
     assert worker.flush(PATIENCE)
@@ -195,7 +195,7 @@ def test_a_slow_server_times_out_and_is_retried(server, deliver):
 
 
 def test_a_port_without_a_listener_is_retried(deliver):
-    """After all attempts the alert is lost."""
+    """If nothing listens on the port, the alert is retried, and lost after the last attempt."""
     worker = deliver(WebhookSink(f"http://127.0.0.1:{free_port()}", attempts=2), make_alert())
     assert worker.flush(PATIENCE)
     assert worker.report().last_error == "connection failed (ConnectError) after 2 attempts"

@@ -22,7 +22,7 @@ WATCH_INTERVAL = 1.0
 """Seconds between wake-ups while a command runs: rare enough not to disturb its timing."""
 
 TAIL_BYTES = 4096
-"""The number of bytes to keep of the end of the standard error output."""
+"""The number of bytes to keep from the end of the standard error output."""
 
 PIPE_BYTES = 65_536
 """The capacity of a pipe on Linux."""
@@ -33,7 +33,7 @@ class Execution:
     """The result of one execution of a command.
 
     Attributes:
-        seconds: The wall time from before the start to the end.
+        seconds: The wall-clock time from just before the start to the end.
         status: The exit status; if negative, the signal that ended the command; None if it timed
             out.
         errors: The end of the standard error output.
@@ -64,11 +64,11 @@ class Interrupts:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Interrupts]:
-    """Defer ``SIGINT``, ``SIGTERM`` and ``SIGHUP`` during the block. Use in the main thread only.
+    """Defer ``SIGINT``, ``SIGTERM`` and ``SIGHUP`` during the block. For the main thread only.
 
     An exception from a signal handler could occur after a process was started and before there is a
     reference to it. The signals are therefore only collected, and the first one is raised again at
-    the end of the block, for the previous handler.
+    the end of the block, when the previous handlers are back.
     """
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -99,12 +99,12 @@ def execute(
 ) -> Execution:
     """Run a command in a new session, without input and discarding its output.
 
-    Processes that the command started are left running if the command ends by itself; otherwise
+    Processes that the command started are left running if the command ends on its own; otherwise
     they are ended with it.
 
     Args:
         command: The program and its arguments.
-        timeout: Seconds after which the command is ended.
+        timeout: Maximum duration in seconds, after which the command is ended.
         interrupts: The signals that end the command early.
         watch: Called about once a second while the command runs.
 
@@ -139,7 +139,7 @@ def execute(
 def _pidfd(process: subprocess.Popen[bytes]) -> Iterator[int]:
     """Open a file descriptor that becomes readable when a process ends.
 
-    ``Popen.wait(timeout)`` would poll and so notice the end late.
+    ``Popen.wait(timeout)`` polls, so it would notice the end late.
     """
     try:
         pidfd = os.pidfd_open(process.pid)

@@ -158,7 +158,7 @@ class _Report:
         return [statistics.median(file.operations[name]) for file in (self.baseline, self.current)]
 
     def _closing(self, show: Callable[[str], str]) -> list[str]:
-        """Return the lines below the table: counts, and what the table does not contain."""
+        """Return the lines below the table: counts, and notes on what the table omits."""
         counts = self._counts()
         verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
         lines = [

@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_writable(path: Path) -> None:
-    """Raise OSError unless ``path`` is a file that can be written, judging by its folder."""
+    """Raise OSError if a file cannot be written at ``path``, judging by its folder."""
     folder = path.absolute().parent
     if path.is_dir():
         msg = f"{path} is a directory"

@@ -34,7 +34,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def share(text: str) -> float:
-    """Parse a number between 0 and 1, both excluded."""
+    """Parse a number greater than 0 and less than 1."""
     value = _number(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")

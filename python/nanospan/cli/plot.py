@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from nanospan.regression import ChangePoint
 
 MOST_PLOTS = 50
-"""The most histories in one picture: many programs cannot show a larger one."""
+"""The maximum number of histories in one picture; many programs cannot show larger ones."""
 
 
 def plot_histories(
     histories: Mapping[str, History], changes: Mapping[str, Sequence[ChangePoint]]
 ) -> bytes:
-    """Draw each history with its levels and the places where they change.
+    """Draw each history with its levels and change points.
 
     Args:
         histories: The histories, from one to ``MOST_PLOTS``.
@@ -42,7 +42,7 @@ def plot_histories(
             axis.hlines(level, begin, end - 1, color="tab:blue")
         for point in points:
             axis.axvline(point.index, color="tab:red", linestyle="--")
-        # A name is never a formula, even if it contains dollar signs.
+        # Names are plain text, even if they contain dollar signs, which mark formulas.
         axis.set_title(printable(name), parse_math=False)
         axis.set_ylabel("seconds" if history.in_seconds else "value")
     axes[-1].set_xlabel("file" if next(iter(histories.values())).files else "number")

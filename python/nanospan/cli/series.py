@@ -1,4 +1,4 @@
-"""Runs two commands alternately, and shows the progress."""
+"""Runs two commands alternately and shows the progress."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ NAMES = ("A", "B")
 
 
 class CommandFailedError(Exception):
-    """A command failed; the text says how."""
+    """A command failed; the message describes the failure."""
 
 
 class Series:
     """A series of alternating executions of two commands.
 
     Args:
-        commands: The program and arguments of each command.
-        runs: How often to run each command.
-        warmup: How often to run each command first, without counting.
-        timeout: The most seconds for one execution.
+        commands: The two commands, each as a program and its arguments.
+        runs: How many times to run each command.
+        warmup: How many uncounted runs of each command to do first.
+        timeout: Maximum duration of one execution, in seconds.
         interrupts: The signals that end the series early.
     """
 
@@ -50,7 +50,7 @@ class Series:
         self.progress = _Progress(self.rounds * len(NAMES))
 
     def run(self) -> tuple[list[float], list[float]]:
-        """Return the seconds of each counted execution of A and of B, in the order of execution.
+        """Run both commands; return the durations of A's and of B's counted runs, in seconds.
 
         Raises:
             CommandFailedError: If a command cannot be started, fails or takes too long.

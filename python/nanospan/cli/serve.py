@@ -66,7 +66,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until the program ends or Ctrl-C comes; return the exit status."""
+    """Serve until the program ends or Ctrl-C is pressed; return the exit status."""
     program: list[str] | None = arguments.program
     if bool(program) == bool(arguments.files):
         arguments.parser.error("name either snapshot files or a program after --run")

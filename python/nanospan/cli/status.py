@@ -1,4 +1,4 @@
-"""Shows the status of work that takes long."""
+"""Shows the status of long-running work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Status:
     Elsewhere each status is a new line.
 
     Args:
-        at_once: Whether a terminal shows the status at once instead of after ``FIRST`` seconds.
+        at_once: Whether to show the status on a terminal at once, not only after ``FIRST`` seconds.
     """
 
     FIRST = 2.0
@@ -49,11 +49,11 @@ class Status:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the beginning."""
+        """The time since the status was created, in seconds."""
         return time.monotonic() - self._begin
 
     def show(self, text: Callable[[], str]) -> None:
-        """Show the text that ``text()`` returns, unless the last status is too recent."""
+        """Show the text that ``text()`` returns, unless the last update was too recent."""
         now = time.monotonic()
         if now < self._due:
             return
@@ -67,15 +67,15 @@ class Status:
 
 
 def run_with_status(doing: str, work: Callable[[], T]) -> T:
-    """Call a function that may take long, showing a status meanwhile.
+    """Call a function that may take long, showing a status while it runs.
 
-    The function runs in a daemon thread, because a signal is not handled before a native call
-    returns: so Ctrl-C has an immediate effect. After Ctrl-C the thread is abandoned, and does not
-    keep the process alive.
+    The function runs in a daemon thread, so that Ctrl-C takes effect at once: Python handles
+    signals only in the main thread, which a native call would block. After Ctrl-C the thread is
+    abandoned and does not keep the process alive.
 
     Args:
         doing: The text to show, such as ``reading FILE``.
-        work: The function; it must leave nothing half done if the process ends.
+        work: The function to call; it must leave nothing half done if the process ends.
 
     Returns:
         The result of the function. An exception that it raises is raised here.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BAD_INPUT = 2
-"""The exit status if the input is invalid."""
+"""The exit status for invalid input."""
 
 fixed_duration = functools.partial(duration_text, trim=False)
 """Formats a duration with all three digits, so that the figures of a column line up."""
@@ -25,7 +25,7 @@ COLOURS = {"regressed": "31", "improved": "32", "insufficient": "33"}
 
 
 def report_error(problem: str | OSError | ValueError) -> int:
-    """Print what is wrong with the input, and return the exit status for bad input."""
+    """Print an error message about the input; return the exit status for invalid input."""
     if isinstance(problem, OSError) and problem.filename is not None:
         problem = f"{problem.filename}: {problem.strerror}"
     print(f"nanospan: {problem}", file=sys.stderr)
@@ -56,12 +56,12 @@ def print_json(document: object) -> None:
 
 
 def use_colour(stream: TextIO) -> bool:
-    """Return whether to use colours: on a terminal, unless disabled (see no-color.org)."""
+    """Return whether to use colours: only on a terminal, unless disabled (see no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def paint(verdict: str, text: str) -> str:
-    """Return a text in the colour of a verdict."""
+    """Return the text in the colour of the verdict."""
     code = COLOURS.get(verdict)
     return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
