@@ -14,11 +14,10 @@ const FARTHEST: usize = 256;
 const BATCHES: usize = 5;
 const SCATTERED: f64 = 5.0;
 
-/// How many of its standard errors are subtracted from the sum of autocorrelations, and the factor applied to the
-/// scatter of batches: the largest of three noisy estimates is too large on average. The rows "false positives" and
-/// "found" of
-/// `benches/regression.py` show the effect. With discounts of 0, 1.5 and 3 false positives on recordings
-/// were 1.2 and 0.8 %, 2.2 and 1.6 %, 3.4 and 2.2 % (seeds 101 and 102 at half scale; 2.5 % are allowed).
+/// How many of its standard errors the sum of autocorrelations is discounted by, and the factor applied to the scatter
+/// of batches: the largest of three noisy estimates is too large on average. The rows "false positives" and "found" of
+/// `benches/regression.py` show the effect. With discounts of 0, 1.5 and 3 the false positives on recordings were 1.2
+/// and 0.8 %, 2.2 and 1.6 %, 3.4 and 2.2 % (seeds 101 and 102 at half scale; 2.5 % are allowed).
 const SUMMED_DOUBT: f64 = 1.5;
 const BATCHED_TRUST: f64 = 0.5;
 

@@ -208,9 +208,8 @@ impl Noise {
     }
 
     /// Estimates the noise from the differences of values some lags apart, within the segments that begin at `starts`:
-    /// a variogram (Cressie
-    /// and Hawkins, "Robust estimation of the variogram", Mathematical Geology 12, 1980), of medians
-    /// so that the few differences across a change of level hardly count. `None` if there are no differences.
+    /// a variogram (Cressie and Hawkins, "Robust estimation of the variogram", Mathematical Geology 12, 1980), of
+    /// medians so that the few differences across a change of level hardly count. `None` if there are no differences.
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
     fn within(series: &[f64], starts: &[usize]) -> Option<Self> {
         let mut apart = Vec::with_capacity(series.len());
