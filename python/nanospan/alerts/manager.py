@@ -280,13 +280,13 @@ class Alerts:
         return [worker.report() for worker in self._workers or (self._default,)]
 
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
-        """Wait until every queued alert is delivered or lost.
+        """Wait until no alert is queued: each was delivered, lost, or kept by its sink to retry.
 
         Args:
             timeout: Maximum time to wait, in seconds.
 
         Returns:
-            True if no alert is left; False if the timeout expired first.
+            True if no alert is queued any more; False if the timeout expired first.
         """
         deadline = time.monotonic() + timeout
         workers = self._workers or (self._default,)

@@ -49,7 +49,7 @@ class Status:
 
     @property
     def elapsed(self) -> float:
-        """The time since the status was created, in seconds."""
+        """The time since the ``with`` block was entered, in seconds."""
         return time.monotonic() - self._begin
 
     def show(self, text: Callable[[], str]) -> None:
