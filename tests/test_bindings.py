@@ -1,18 +1,14 @@
 """The compiled core's binding to Python, and its handling of panics."""
 
-import re
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from nanospan import PerformanceMonitor, _core
 from nanospan.regression import Verdict
-
-HOT = Path(__file__).parent.parent / "rust" / "python" / "src" / "hot"
 
 
 def run(code):
@@ -177,26 +173,3 @@ except RuntimeError as error:
     print(error)
 """
     assert run(PANIC + code).strip() == "a bug in nanospan; please report it"
-
-
-def test_every_function_that_the_interpreter_calls_is_guarded():
-    """Every ``extern "C"`` function of the native core runs its body in ``guarded``."""
-    found = {}
-    for path in sorted(HOT.glob("*.rs")):
-        source = path.read_text(encoding="utf-8")
-        functions = re.finditer(
-            r'^(?:pub )?unsafe extern "C" fn (\w+)\(.*?^}', source, re.DOTALL | re.MULTILINE
-        )
-        for function in functions:
-            found[f"{path.name}: {function[1]}"] = re.search(r"\bguarded\w*\(", function[0])
-    assert len(found) > 30
-    assert [name for name, guarded in found.items() if guarded is None] == []
-
-
-def test_unsafe_code_is_allowed_in_one_place():
-    """A single ``mod`` line of the binding allows unsafe code; all other files contain none."""
-    sources = {path: path.read_text(encoding="utf-8") for path in HOT.parent.rglob("*.rs")}
-    unsafe = {path for path, text in sources.items() if re.search(r"\bunsafe (?:\{|fn|impl)", text)}
-    assert unsafe
-    assert all(path.parent == HOT for path in unsafe)
-    assert sum(text.count("unsafe_code,") for text in sources.values()) == 1

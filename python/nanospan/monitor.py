@@ -6,6 +6,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from nanospan import _core
 from nanospan.recorder import Recorder, creation, process_recorder
 
 if TYPE_CHECKING:
@@ -101,14 +102,11 @@ class PerformanceMonitor(Recorder):
         self,
         baseline: Baseline,
         *,
-        fdr: float = 0.05,
-        min_effect: float = 0.03,
+        fdr: float = _core.FALSE_DISCOVERY_RATE,
+        min_effect: float = _core.MIN_EFFECT,
         tail_min_effect: float | None = None,
     ) -> dict[str, Comparison]:
         """Compare the durations in each operation's window with those of a baseline.
-
-        The defaults are those of ``nanospan.regression.effects``. They are repeated here because
-        importing that module would slow down ``import nanospan``.
 
         Args:
             baseline: The baseline to compare with.

@@ -379,5 +379,4 @@ def _restart_all_in_child() -> None:
 
 
 atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restart_all_in_child)
+os.register_at_fork(after_in_child=_restart_all_in_child)

@@ -1,8 +1,8 @@
 """Default settings for verdicts: how large a change must be, and how many may be false.
 
 ``benches/regression.py`` measures how good the verdicts are; the results ("the measurements" below)
-are in ``docs/regression-method.md`` under "How often it is right". The compiled functions and
-``PerformanceMonitor.compare`` repeat some of these defaults, and a test checks that they are equal.
+are in ``docs/regression-method.md`` under "How often it is right". The compiled functions'
+signatures repeat some of these defaults, and a test checks that they are equal.
 """
 
 from __future__ import annotations
