@@ -1,38 +1,39 @@
-//! Time: a monotonic counter for durations, and its relation to the wall clock for timestamps.
+//! Time: a monotonic counter for durations, and its conversion to wall-clock time for timestamps.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::sync::{Mutex, OnceLock};
 
-/// The calibrated clock of this process.
+/// The process's calibrated clock.
 ///
-/// `quanta` reads the time-stamp counter where it is invariant and the operating system's monotonic
-/// clock elsewhere. It is calibrated once per process, when the first clock is made, which takes
-/// milliseconds and at most 0.2 s. The counter is read without a serialising fence: the processor may move the
-/// read by tens of instructions, far below what a measured block costs.
+/// `quanta` reads the time-stamp counter where it is invariant and the operating system's monotonic clock elsewhere. It
+/// is calibrated once per process, when the first clock is created, which takes milliseconds, and at most 0.2 s. The
+/// counter is read without a serialising fence: the processor may move the read by tens of instructions, which takes
+/// far less time than any measured block.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock(&'static quanta::Clock);
 
 impl Clock {
-    /// The process-wide clock, calibrated on first use.
+    /// Returns the process-wide clock, calibrating it on first use.
     #[must_use]
     pub fn get() -> Self {
         static CLOCK: OnceLock<quanta::Clock> = OnceLock::new();
-        // Miri cannot read the time-stamp counter: its clock stands still.
+        // Miri cannot read the time-stamp counter, so its clock stands still.
         Self(CLOCK.get_or_init(|| match cfg!(miri) {
             true => quanta::Clock::mock().0,
             false => quanta::Clock::new(),
         }))
     }
 
-    /// The counter's current value, in the counter's own units. Never fails, never blocks.
+    /// Returns the counter's current value in ticks, the counter's own unit. Never fails or blocks.
     #[inline]
     #[must_use]
     pub fn ticks(&self) -> u64 {
         self.0.raw()
     }
 
-    /// Nanoseconds from `start` to `end`, both from [`ticks`](Self::ticks); 0 if `end` came first.
+    /// Returns the nanoseconds from `start` to `end`, two results of [`ticks`](Self::ticks); 0 if `end` is the earlier
+    /// one.
     #[inline]
     #[must_use]
     pub fn nanos_between(&self, start: u64, end: u64) -> u64 {
@@ -42,18 +43,18 @@ impl Clock {
 
 /// How far the wall clock may drift from the anchor before a new anchor is taken.
 ///
-/// Below it, two exports show one sample with the same timestamp. Above it the clock was set, or calibration error has
-/// added up, and a right timestamp matters more than the same one.
+/// Up to this limit, all exports give a sample the same timestamp. Beyond it, the wall clock was set or calibration
+/// error has accumulated, and a correct timestamp matters more than an unchanged one.
 const DRIFT_ALLOWED: Duration = Duration::from_millis(1);
 
-/// Turns ticks into Unix time through a pair of readings taken together.
+/// Converts ticks to Unix time by means of an [`Anchor`], renewed when the clocks drift apart.
 #[derive(Debug)]
 pub struct WallClock {
     clock: Clock,
     anchor: Mutex<Anchor>,
 }
 
-/// One moment, as both clocks saw it.
+/// Readings of both clocks taken at the same moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Anchor {
     ticks: u64,
@@ -62,14 +63,14 @@ pub struct Anchor {
 }
 
 impl WallClock {
-    /// A wall clock whose first anchor is now.
+    /// Creates a wall clock whose first anchor is the current moment.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let anchor = Mutex::new(Anchor::now(clock));
         Self { clock, anchor }
     }
 
-    /// The anchor that converts a batch of ticks, renewed first if the clocks have drifted apart.
+    /// Returns the anchor for converting a batch of ticks, renewing it first if the clocks have drifted apart.
     pub fn anchor(&self) -> Anchor {
         let now = Anchor::now(self.clock);
         let mut anchor = self.anchor.lock();
@@ -94,7 +95,7 @@ impl Anchor {
         }
     }
 
-    /// Unix time of `ticks`, in nanoseconds.
+    /// Returns the Unix time of `ticks`, in nanoseconds.
     #[must_use]
     pub fn unix_ns(&self, ticks: u64) -> u64 {
         if ticks >= self.ticks {
@@ -106,7 +107,7 @@ impl Anchor {
         }
     }
 
-    /// Unix time of `ticks`, in seconds.
+    /// Returns the Unix time of `ticks`, in seconds.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,

@@ -1,10 +1,10 @@
-//! Why a call was rejected. Recording itself cannot fail; only names, limits and thresholds can be wrong.
+//! Reasons for rejecting a call. Recording cannot fail; only limits, thresholds and other arguments can be invalid.
 //!
-//! Errors hold plain data and know none of the parts that report them.
+//! Errors hold plain data and do not depend on the code that reports them.
 
 use std::fmt;
 
-/// Why a call was rejected. The text names the value and what would be right.
+/// The reason a call was rejected. Its message names the rejected value and the valid ones.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
@@ -29,7 +29,7 @@ pub enum Error {
     NotEarlier,
     /// Two histograms together hold more than `u64::MAX` values.
     TooManyValues,
-    /// The operating system refused the memory for an operation's block of that many bytes.
+    /// The operating system refused the memory for an operation's block; the field is the block's size in bytes.
     OutOfMemory(usize),
 }
 
@@ -66,47 +66,47 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What is wrong with bytes that should have been a snapshot.
+/// The defect found in bytes that should encode a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {
-    /// They end too early.
+    /// The bytes end too early.
     Truncated,
-    /// They do not start with this magic.
+    /// The bytes do not start with the expected magic, which is the field.
     Magic(&'static str),
-    /// They are of a version that this one cannot read.
+    /// The bytes have a format version that this release cannot read.
     Version {
-        /// Their version.
+        /// The version found.
         given: u8,
         /// The version that can be read.
         readable: u8,
     },
-    /// They were changed since they were written.
+    /// The checksum does not match: the bytes were changed after they were written.
     Checksum,
-    /// There are more of them than the snapshot needs.
+    /// Bytes are left over after the snapshot.
     Trailing,
     /// A number is too large for its field, or longer than it needs to be.
     Number,
-    /// The scale is not one that this version records or coarsens to.
+    /// The scale is not one that this release records or coarsens to.
     Scale {
-        /// Their scale.
+        /// The scale found.
         given: i8,
-        /// The coarsest and the finest scale.
+        /// The coarsest and the finest valid scale.
         range: (i32, i32),
     },
     /// A bucket is empty, out of range, or too narrow to hold a whole number of nanoseconds.
     Bucket,
-    /// There are more than `u64::MAX` values.
+    /// The counts add up to more than `u64::MAX`.
     Count,
     /// The minimum or maximum is outside the first or last bucket.
     Extremes,
-    /// Values in those buckets cannot add up to the sum.
+    /// Values in the given buckets cannot add up to the given sum.
     Sum,
     /// A time or threshold is negative, infinite or not a number.
     Seconds,
     /// A name is empty, or occurs twice.
     Name,
-    /// The mark of a field that may be absent is neither 0 nor 1.
+    /// The byte that marks an optional field as absent or present is neither 0 nor 1.
     Mark,
 }
 

@@ -1,8 +1,8 @@
-//! Zeroed words whose pages cost nothing until they are written.
+//! Zeroed words whose pages take no memory until they are written.
 //!
-//! An operation's block with a window of 1,000 samples is 128 KiB of address space, of which an operation that was
-//! seen once touches two pages. An anonymous mapping is committed page by page; `calloc` would do the same only above
-//! glibc's moving mmap threshold, and would zero (and so commit) recycled heap memory below it.
+//! The block of an operation with a window of 1,000 samples takes 128 KiB of address space, but an operation that was
+//! seen once touches only two of its pages. An anonymous mapping is committed page by page; `calloc` would do the same
+//! only above glibc's dynamic mmap threshold, and below it would zero (and so commit) recycled heap memory.
 #![allow(
     unsafe_code,
     reason = "views mapped bytes as atomic words, once, below"
@@ -10,7 +10,7 @@
 
 use crate::{error::Error, sync::Word};
 
-/// A fixed number of words, zero at first and shared by reference.
+/// A fixed number of words, initially zero and shared by reference.
 #[derive(Debug)]
 pub struct Memory {
     #[cfg(not(loom))]
@@ -30,20 +30,20 @@ impl Memory {
         let bytes = words * size_of::<u64>();
         let map = memmap2::MmapMut::map_anon(bytes).map_err(|_| Error::OutOfMemory(bytes))?;
         let map = memmap2::MmapRaw::from(map);
-        // Neighbouring mappings merge, and a transparent huge page over them would commit 2 MiB for
-        // one sample. Kernels built without huge pages refuse the advice, and need none; Miri cannot give it.
+        // Neighbouring mappings merge, and a transparent huge page over them would commit 2 MiB for one sample. Kernels
+        // built without huge pages reject the advice and do not need it; Miri does not support it.
         #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise(memmap2::Advice::NoHugePage);
         Ok(Self { map })
     }
 
-    /// The words, all zero at first.
+    /// Returns the words, which are initially zero.
     #[inline]
     pub fn words(&self) -> &[Word] {
-        // SAFETY: the mapping is page-aligned (so aligned for Word, which has the layout of u64), lives as
-        // long as `self`, was zeroed by the kernel, is readable and writable, and every bit pattern is a
-        // valid Word. The bytes are reached only through this function, so no access to them is ever
-        // non-atomic, and `MmapRaw` hands out a raw pointer without ever making a reference.
+        // SAFETY: the mapping is page-aligned (so aligned for Word, which has the layout of u64), lives as long as
+        // `self`, was zeroed by the kernel, is readable and writable, and every bit pattern is a valid Word. The bytes
+        // are reached only through this function, so no access to them is ever non-atomic, and `MmapRaw` hands out a
+        // raw pointer without ever creating a reference.
         unsafe {
             std::slice::from_raw_parts(
                 self.map.as_mut_ptr().cast::<Word>(),
@@ -55,18 +55,18 @@ impl Memory {
 
 #[cfg(loom)]
 impl Memory {
-    /// Allocates `words` zeroed words that loom watches.
+    /// Allocates `words` zeroed words that loom tracks.
     ///
     /// # Errors
     ///
-    /// None; the signature is the mapped version's.
+    /// Never fails; the signature matches that of the mapped version.
     pub fn zeroed(words: usize) -> Result<Self, Error> {
         Ok(Self {
             words: (0..words).map(|_| Word::new(0)).collect(),
         })
     }
 
-    /// The words, all zero at first.
+    /// Returns the words, which are initially zero.
     pub fn words(&self) -> &[Word] {
         &self.words
     }

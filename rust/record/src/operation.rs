@@ -1,4 +1,4 @@
-//! An operation: its name, its block, and the executions under way.
+//! An operation: its name, its block, and its count of executions under way.
 
 use crate::{
     block::{Block, Totals},
@@ -10,42 +10,42 @@ use crate::{
     sync::{Word, Writers},
 };
 
-/// A named operation. Shared by reference; every method is safe from any thread and none blocks.
-// On separate cache lines, because executions under way are counted in it.
+/// A named operation, shared by reference. Every method may be called from any thread and never blocks.
+// Aligned so that no two operations share a cache line, because every execution writes to `in_flight`.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Operation {
     name: Box<[u8]>,
     block: Block,
     clock: Clock,
-    // Outside the block, because nothing is under way any more in a process that was killed.
+    // Kept outside the block, because in a process that was killed nothing is under way any more.
     in_flight: Word,
-    // Ticks.
+    // When counting began, in ticks.
     counts_from: Word,
 }
 
 /// The result of recording a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded {
-    /// The sample was over the threshold.
+    /// Whether the sample exceeded the threshold.
     pub violation: bool,
 }
 
 /// An exact copy of an operation's most recent samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
-    /// Ticket and sample, oldest first.
+    /// Tickets and their samples, oldest first.
     pub samples: Vec<(u64, Sample)>,
-    /// Samples that belong to the window but were being written, or were overtaken, during the copy.
+    /// Number of samples that belong to the window but were being written, or were overtaken, during the copy.
     pub skipped: usize,
 }
 
 impl Operation {
-    /// An operation with a window of `window` samples. The name is opaque bytes.
+    /// Creates an operation with a window of `window` samples. The name is treated as opaque bytes.
     ///
     /// # Errors
     ///
-    /// As [`Block::new`].
+    /// The same as for [`Block::new`].
     pub fn new(name: &[u8], window: usize, clock: Clock) -> Result<Self, Error> {
         Ok(Self {
             name: name.into(),
@@ -56,19 +56,19 @@ impl Operation {
         })
     }
 
-    /// The name, as given.
+    /// Returns the name as it was given.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         &self.name
     }
 
-    /// The state itself.
+    /// Returns the block that holds the operation's state.
     #[must_use]
     pub fn block(&self) -> &Block {
         &self.block
     }
 
-    /// The clock that its samples are measured with.
+    /// Returns the clock with which the operation's samples are measured.
     #[inline]
     #[must_use]
     pub fn clock(&self) -> Clock {
@@ -77,8 +77,8 @@ impl Operation {
 
     /// Records a duration that ended at `end` ticks.
     ///
-    /// `attach` is called with the sample's ticket before the sample becomes readable, so that a reader who finds the
-    /// sample finds its metadata as well. It returns whether there is any.
+    /// `attach` is called with the sample's ticket before the sample becomes readable, so that a reader that finds the
+    /// sample also finds its metadata. It returns true if the sample has metadata.
     #[inline(always)]
     pub fn record(
         &self,
@@ -100,7 +100,7 @@ impl Operation {
         }
     }
 
-    /// A copy of the window.
+    /// Copies the window.
     #[must_use]
     pub fn window(&self) -> Window {
         let samples = self.block.samples();
@@ -112,25 +112,25 @@ impl Operation {
         Window { samples, skipped }
     }
 
-    /// The statistics of the window, without a copy of it; `None` if it is empty.
+    /// Computes the window's statistics without copying its samples; `None` if the window is empty.
     #[must_use]
     pub fn summary(&self) -> Option<Summary> {
         self.block.summary()
     }
 
-    /// Counts since start or the last clear.
+    /// Returns the counts since start or the last clear.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.block.totals()
     }
 
-    /// A copy of the histogram of the samples with `outcome` since start or the last clear.
+    /// Copies the histogram of the samples with `outcome` since start or the last clear.
     #[must_use]
     pub fn histogram_of(&self, outcome: Outcome) -> histogram::Snapshot {
         self.block.histogram(outcome)
     }
 
-    /// A copy of the histogram of everything since start or the last clear.
+    /// Returns the histogram of all samples since start or the last clear, whatever their outcome.
     #[must_use]
     pub fn histogram(&self) -> histogram::Snapshot {
         let [mut all, rest @ ..] = OUTCOMES.map(|outcome| self.block.histogram(outcome));
@@ -140,17 +140,17 @@ impl Operation {
         all
     }
 
-    /// Counts an execution that begins, and returns the moment in ticks. [`end`](Self::end) or
+    /// Counts a new execution as under way and returns its start time in ticks. [`end`](Self::end) or
     /// [`abandon`](Self::abandon) must follow.
     #[inline(always)]
     pub fn begin(&self, writers: Writers) -> u64 {
-        // The clock first: on some processors its reading waits until a store before it is done.
+        // The clock is read first because on some processors reading it waits for preceding stores to complete.
         let now = self.clock.ticks();
         writers.add_relaxed(&self.in_flight, 1);
         now
     }
 
-    /// Discounts an execution that ended, and returns the moment in ticks, for [`record`](Self::record).
+    /// Counts an execution as no longer under way and returns its end time in ticks, for [`record`](Self::record).
     #[inline(always)]
     pub fn end(&self, writers: Writers) -> u64 {
         let now = self.clock.ticks();
@@ -158,27 +158,27 @@ impl Operation {
         now
     }
 
-    /// Discounts an execution whose end will never be known.
+    /// Counts an execution as no longer under way although its end will never be known.
     #[inline(always)]
     pub fn abandon(&self, writers: Writers) {
         writers.add_relaxed(&self.in_flight, u64::MAX);
     }
 
-    /// How many executions are under way.
+    /// Returns the number of executions under way.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        // An end on another thread may become visible before its beginning, which makes the sum negative.
+        // An `end` on another thread may become visible before its `begin`, which makes the sum negative.
         let count = self.in_flight.load_relaxed();
         u64::try_from(count.cast_signed()).unwrap_or(0)
     }
 
-    /// When counting began, at the creation or the last [`clear`](Self::clear), in [`Clock`] ticks.
+    /// Returns when counting began (at creation or the last [`clear`](Self::clear)), in [`Clock`] ticks.
     #[must_use]
     pub fn counts_from(&self) -> u64 {
         self.counts_from.load_relaxed()
     }
 
-    /// Forgets every sample; the threshold, and what is under way, stay.
+    /// Discards all samples; the threshold and the count of executions under way remain.
     pub fn clear(&self) {
         self.block.clear();
         self.counts_from.store_relaxed(self.clock.ticks());

@@ -1,4 +1,4 @@
-//! Operations by name, bounded in number.
+//! The operations of a monitor, found by name and limited in number.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,13 +11,13 @@ use crate::{
     sync::{RwLock, Word, Writers},
 };
 
-/// The operation that takes the samples of all names past the bound.
+/// Name of the operation that takes the samples of all names for which there was no room.
 pub const OVERFLOW: &[u8] = b"__overflow__";
 
 /// All operations of one monitor.
 ///
-/// Every method may be called from any thread. A lock is held only for the look-up of a name, never
-/// while a sample is recorded or read.
+/// Every method may be called from any thread. A lock is held only while a name is looked up, never while a sample is
+/// recorded or read.
 #[derive(Debug)]
 pub struct Registry {
     window: usize,
@@ -37,26 +37,26 @@ struct Names {
     thresholds: HashMap<Box<[u8]>, Seconds>,
 }
 
-/// The operation that a name leads to.
+/// The result of looking up a name.
 #[derive(Debug)]
 pub enum Lookup {
     /// The name's own operation.
     Own(Arc<Operation>),
-    /// There was no room, so the samples go to the overflow operation. `first` is true once per registry.
+    /// There was no room for another operation, so the name's samples go to the overflow operation.
     Refused {
-        /// The operation that takes the sample instead.
+        /// The overflow operation, which takes the name's samples instead.
         overflow: Arc<Operation>,
-        /// Whether no name was refused before.
+        /// Whether this is the registry's first refusal.
         first: bool,
     },
 }
 
 impl Registry {
-    /// A registry of at most `max_operations` names with windows of `window` samples each.
+    /// Creates a registry of at most `max_operations` names, with a window of `window` samples each.
     ///
     /// # Errors
     ///
-    /// [`Error::Window`] or [`Error::MaxOperations`] if a bound is out of range,
+    /// [`Error::Window`] or [`Error::MaxOperations`] if `window` or `max_operations` is out of range,
     /// [`Error::OutOfMemory`] if there is no memory for the overflow operation.
     pub fn new(window: usize, max_operations: usize) -> Result<Self, Error> {
         if max_operations == 0 {
@@ -74,38 +74,38 @@ impl Registry {
         })
     }
 
-    /// The length of every window, in samples.
+    /// Returns the length of each operation's window, in samples.
     #[must_use]
     pub fn window(&self) -> usize {
         self.window
     }
 
-    /// The largest number of names, without the overflow operation.
+    /// Returns the maximum number of names, not counting the overflow operation.
     #[must_use]
     pub fn max_operations(&self) -> usize {
         self.max_operations
     }
 
-    /// The clock of all operations.
+    /// Returns the clock that all operations use.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// The relation between ticks and the wall clock.
+    /// Returns the converter from ticks to wall-clock time.
     #[must_use]
     pub fn wall(&self) -> &WallClock {
         &self.wall
     }
 
-    /// How many look-ups of names past the bound led to the overflow operation.
+    /// Returns how many look-ups were redirected to the overflow operation for lack of room.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        // Relaxed: a counter that stands for itself.
+        // Relaxed: an independent counter.
         self.refused.load_relaxed()
     }
 
-    /// The operation called `name`, if it was ever looked up with [`operation`](Self::operation).
+    /// Returns the operation called `name`, if [`operation`](Self::operation) has created it.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<Arc<Operation>> {
         if name == OVERFLOW {
@@ -114,10 +114,10 @@ impl Registry {
         self.names.read().operations.get(name).map(Arc::clone)
     }
 
-    /// The operation called `name`, created on first use while there is room.
+    /// Returns the operation called `name`, creating it on first use while there is room.
     ///
-    /// An operation that the system has no memory for is refused like one past the bound: a monitored
-    /// program must not fail because of its monitor.
+    /// If the system has no memory for the operation, its name is refused as if there were no room: a monitored program
+    /// must not fail because of its monitor.
     #[must_use]
     pub fn operation(&self, name: &[u8]) -> Lookup {
         if let Some(operation) = self.get(name) {
@@ -132,7 +132,7 @@ impl Registry {
             && let Ok(operation) = Operation::new(name, self.window, self.clock)
         {
             let operation = Arc::new(operation);
-            // Without one the block stays unwritten, and costs no memory before the first sample.
+            // Without a threshold, the block stays unwritten and takes no memory before the first sample.
             if let Some(&threshold) = names.thresholds.get(name) {
                 operation.block().set_threshold(Some(threshold));
             }
@@ -146,7 +146,7 @@ impl Registry {
         }
     }
 
-    /// Every operation in the order in which they were first seen; the overflow operation comes last.
+    /// Returns all operations in the order in which they were first seen, with the overflow operation last.
     #[must_use]
     pub fn operations(&self) -> Vec<Arc<Operation>> {
         let names = self.names.read();
@@ -154,18 +154,18 @@ impl Registry {
         own.chain([Arc::clone(&self.overflow)]).collect()
     }
 
-    /// A copy of every operation that has samples or is under way.
+    /// Copies every operation that has samples or executions under way.
     ///
-    /// The operations are copied one after another while recording goes on. Each is consistent in itself to
-    /// within the records in flight; between two of them, as much time passes as copying takes.
+    /// The operations are copied one after another while recording continues. Each copy is consistent except for
+    /// records in flight; different operations are copied at slightly different times.
     #[must_use]
     pub fn snapshot(&self) -> MonitorSnapshot {
         self.begin_snapshot().finish()
     }
 
-    /// The part of [`snapshot`](Self::snapshot) that takes locks.
+    /// Does the part of [`snapshot`](Self::snapshot) that takes locks; [`BegunSnapshot::finish`] does the rest.
     ///
-    /// If another thread forks between the two parts, the child does not inherit a lock that stays held.
+    /// If another thread forks between the two parts, the child does not inherit a lock that is never released.
     #[must_use]
     pub fn begin_snapshot(&self) -> BegunSnapshot {
         BegunSnapshot {
@@ -175,7 +175,7 @@ impl Registry {
         }
     }
 
-    /// Sets or removes the threshold of `name`, whether or not the operation exists yet.
+    /// Sets or removes the threshold of the operation called `name`, whether or not it exists yet.
     pub fn set_threshold(&self, name: &[u8], threshold: Option<Seconds>) {
         let mut names = self.names.write();
         match threshold {
@@ -189,7 +189,7 @@ impl Registry {
         }
     }
 
-    /// All thresholds by name, in no particular order.
+    /// Returns all thresholds with their operations' names, in arbitrary order.
     #[must_use]
     pub fn thresholds(&self) -> Vec<(Box<[u8]>, Seconds)> {
         let names = self.names.read();
@@ -201,7 +201,7 @@ impl Registry {
     }
 }
 
-/// A snapshot whose operations are known but not copied yet.
+/// A snapshot whose operations have been listed but not yet copied.
 #[derive(Debug)]
 pub struct BegunSnapshot {
     anchor: Anchor,
@@ -210,7 +210,7 @@ pub struct BegunSnapshot {
 }
 
 impl BegunSnapshot {
-    /// Copies the operations, without any lock.
+    /// Copies the operations without taking any lock.
     #[must_use]
     pub fn finish(self) -> MonitorSnapshot {
         let operations = self
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_attached_is_there_before_the_sample_can_be_read() {
+    fn metadata_is_attached_before_the_sample_can_be_read() {
         let registry = Registry::new(10, 10).unwrap();
         let operation = own(registry.operation(b"a"));
         operation.record(

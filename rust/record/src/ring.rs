@@ -1,8 +1,8 @@
-//! The window: a ring of the most recent samples, with many writers, that blocks no thread.
+//! The window: a non-blocking ring of the most recent samples, with any number of writers.
 //!
-//! A sample's *ticket* (its number since start) names its slot, `ticket % capacity`, and its *lap*,
-//! `ticket / capacity + 1`. A slot is four words, and **every word carries the low 31 bits of the
-//! lap** beside 33 bits of payload:
+//! A sample's *ticket* (its number since start) determines its slot, `ticket % capacity`, and its *lap*, `ticket /
+//! capacity + 1`. A slot is four words, and **every word carries the low 31 bits of the lap** next to 33 bits of
+//! payload:
 //!
 //! ```text
 //! word 0   end: bits 0-32                              | lap
@@ -11,15 +11,15 @@
 //! word 3   duration: bits 33-63, is_seconds, metadata  | lap
 //! ```
 //!
-//! A writer stores the four words; a reader accepts a slot only if all four show the lap it expects. So
-//! there is nothing to lock, to wait for or to order: a word is whole because it is atomic, and a
-//! mixture of two writers' words cannot pass, wherever a writer was interrupted or killed.
-//! Two samples could be mistaken for one another only if a writer stopped between two
-//! stores while 2^31 laps of the ring went by, 2.2 * 10^12 samples for the default window: days of
+//! A writer stores the four words; a reader accepts a slot only if all four carry the lap it expects. So no locking,
+//! waiting or ordering is needed: a word is never torn because it is atomic, and a mixture of two writers' words is
+//! never accepted, wherever a writer was interrupted or killed. Two samples could be confused only if a writer stopped
+//! between two stores while 2^31 laps of the ring went by: 2.2 * 10^12 samples for the default window, or days of
 //! recording at full speed.
 //!
-//! The price: a writer that stalls for a whole lap and is overtaken spoils one slot, which readers skip and
-//! count until its next lap. Its sample is still in totals and histogram.
+//! The price is that a writer that stalls for a whole lap and is overtaken spoils one slot, which readers skip, and
+//! count as skipped, until the slot is written on the next lap. The samples are still counted in the totals and the
+//! histogram.
 
 use std::ops::Range;
 
@@ -29,10 +29,10 @@ use crate::{
     sync::Word,
 };
 
-/// The longest window, in samples: 512 MiB of address space for its ring.
+/// The longest window, in samples; its ring takes 512 MiB of address space.
 pub const MAX_WINDOW: usize = 1 << 24;
 
-/// Words in a slot: half a cache line, so that a slot never straddles two.
+/// Number of words in a slot: half a cache line, so that a slot never straddles two lines.
 pub const SLOT_WORDS: usize = 4;
 
 const LAP_BITS: u32 = 31;
@@ -41,7 +41,7 @@ const LAP_MASK: u64 = (1 << LAP_BITS) - 1;
 const LOW_BITS: u32 = 64 - LAP_BITS;
 const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
 
-/// The ring's words inside an operation's block. The capacity is a power of two.
+/// A view of the words in an operation's block that form the ring. The capacity is a power of two.
 #[derive(Debug, Clone, Copy)]
 pub struct Ring<'a> {
     slots: &'a [[Word; SLOT_WORDS]],
@@ -49,17 +49,17 @@ pub struct Ring<'a> {
 }
 
 impl<'a> Ring<'a> {
-    /// Slots that a window of `window` samples needs.
+    /// Returns the number of slots that a window of `window` samples needs.
     #[must_use]
     pub const fn capacity_for(window: usize) -> usize {
         window.next_power_of_two()
     }
 
-    /// A ring of 2^`capacity_log2` slots over the first of `words`.
+    /// Creates a ring of 2^`capacity_log2` slots at the start of `words`.
     ///
     /// # Panics
     ///
-    /// Reading and writing panic if there are too few words.
+    /// Reading and writing panic if `words` is too short.
     #[inline]
     #[must_use]
     pub fn new(words: &'a [Word], capacity_log2: u32) -> Self {
@@ -73,7 +73,7 @@ impl<'a> Ring<'a> {
     #[inline]
     fn slot_and_lap(&self, ticket: u64) -> (&'a [Word; SLOT_WORDS], u64) {
         let capacity = 1_u64 << self.capacity_log2;
-        // Laps count from 1: memory that was never written shows lap 0.
+        // Laps count from 1, because memory that was never written has lap 0.
         let lap = ((ticket >> self.capacity_log2) + 1) & LAP_MASK;
         (&self.slots[(ticket & (capacity - 1)) as usize], lap)
     }
@@ -89,14 +89,14 @@ impl<'a> Ring<'a> {
         let flags = is_seconds << 1 | u64::from(sample.has_metadata);
         let outcome = sample.outcome as u64;
         let word = |payload: u64| payload << LAP_BITS | lap;
-        // Relaxed: each word is checked by the lap it carries, so their order does not matter.
+        // Relaxed: readers check the lap in every word, so the order of the stores does not matter.
         slot[0].store_relaxed(word(sample.end & LOW_MASK));
         slot[1].store_relaxed(word((sample.end >> LOW_BITS) << 2 | outcome));
         slot[2].store_relaxed(word(duration & LOW_MASK));
         slot[3].store_relaxed(word((duration >> LOW_BITS) << 2 | flags));
     }
 
-    /// The sample of `ticket`; `None` while it is being written and after it was overwritten.
+    /// Returns the sample recorded under `ticket`; `None` while it is being written and after it has been overwritten.
     #[inline]
     #[must_use]
     pub fn read(&self, ticket: u64) -> Option<Sample> {
@@ -104,7 +104,7 @@ impl<'a> Ring<'a> {
         read_slot(slot, lap)
     }
 
-    /// Calls `visit` with every sample of `tickets`, in order, that [`read`](Self::read) would return.
+    /// Calls `visit`, in order, with every sample in `tickets` that [`read`](Self::read) would return.
     ///
     /// `tickets` must not outnumber the ring's slots.
     #[inline]
@@ -112,7 +112,7 @@ impl<'a> Ring<'a> {
         let capacity = 1 << self.capacity_log2;
         debug_assert!(tickets.end - tickets.start <= capacity);
         let mut run = tickets;
-        // One run of slots up to the ring's end, and one from its start: each of a single lap.
+        // At most two runs of slots, one up to the ring's end and one from its start, each within a single lap.
         while !run.is_empty() {
             let from = run.start & (capacity - 1);
             let length = (run.end - run.start).min(capacity - from);
@@ -126,7 +126,7 @@ impl<'a> Ring<'a> {
     }
 }
 
-/// The sample in a slot, if all its words are of `lap`.
+/// Returns the sample in a slot if all of its words carry `lap`.
 #[inline]
 fn read_slot(slot: &[Word; SLOT_WORDS], lap: u64) -> Option<Sample> {
     // Relaxed: as in `Ring::write`.
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_lap_replaces_the_one_before() {
+    fn the_newest_lap_replaces_the_previous_one() {
         let memory = Memory::zeroed(8 * SLOT_WORDS).unwrap();
         let ring = Ring::new(memory.words(), 3);
         for ticket in 0..20 {

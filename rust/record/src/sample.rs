@@ -6,19 +6,19 @@ use crate::seconds::Seconds;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Outcome {
-    /// It returned.
+    /// The execution returned normally.
     Ok = 0,
-    /// An exception left it, or the caller said that it failed.
+    /// The execution raised an exception, or the caller marked it as failed.
     Error = 1,
-    /// It was cancelled, interrupted or closed.
+    /// The execution was cancelled, interrupted or closed.
     Cancelled = 2,
 }
 
-/// Every outcome, in the order of their numbers.
+/// All outcomes, in numerical order.
 pub const OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Error, Outcome::Cancelled];
 
 impl Outcome {
-    /// The name used in every text that nanospan writes.
+    /// Returns the outcome's name, as used in every text that nanospan writes.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome with that number; only the two lowest bits count.
+    /// Returns the outcome whose number is in the two lowest bits; all other bits are ignored.
     #[must_use]
     pub fn from_bits(bits: u64) -> Self {
         match bits & 3 {
@@ -39,17 +39,17 @@ impl Outcome {
     }
 }
 
-/// A duration as it was measured, so that it comes back exactly.
+/// A duration in the unit in which it was measured, so that it can be read back exactly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Measured {
-    /// Nanoseconds by our own clock.
+    /// Nanoseconds measured with nanospan's clock.
     Nanos(u64),
-    /// Seconds that the caller measured.
+    /// Seconds measured by the caller.
     Seconds(Seconds),
 }
 
 impl Measured {
-    /// The duration in seconds; bit for bit the caller's value where the caller gave seconds.
+    /// Returns the duration in seconds; if the caller gave seconds, the caller's value bit for bit.
     #[inline]
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "exact below 104 days")]
@@ -60,7 +60,7 @@ impl Measured {
         }
     }
 
-    /// The duration in whole nanoseconds, rounded; `u64::MAX` for 584 years and more.
+    /// Returns the duration in whole nanoseconds, rounded; `u64::MAX` for 584 years or more.
     #[inline]
     #[must_use]
     pub fn nanos(self) -> u64 {
@@ -74,12 +74,12 @@ impl Measured {
 /// One finished execution of an operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
-    /// When it ended, in [`Clock`](crate::Clock) ticks.
+    /// When the execution ended, in [`Clock`](crate::Clock) ticks.
     pub end: u64,
-    /// How long it took.
+    /// How long the execution took.
     pub duration: Measured,
-    /// How it ended.
+    /// How the execution ended.
     pub outcome: Outcome,
-    /// Whether metadata is kept for it beside the ring.
+    /// Whether metadata for the sample is stored separately from the ring.
     pub has_metadata: bool,
 }

@@ -1,4 +1,4 @@
-//! Durations and thresholds in seconds, checked once.
+//! Durations and thresholds in seconds, validated once, on creation.
 
 use crate::error::Error;
 
@@ -7,7 +7,7 @@ use crate::error::Error;
 pub struct Seconds(f64);
 
 impl Seconds {
-    /// Checks that `value` can be a duration or a threshold; it is kept bit for bit, -0.0 included.
+    /// Checks that `value` is a valid duration or threshold, and keeps it bit for bit, even if it is -0.0.
     ///
     /// # Errors
     ///
@@ -21,7 +21,7 @@ impl Seconds {
         }
     }
 
-    /// The seconds whose [`get`](Self::get) had these bits.
+    /// Restores a value from the bits of the number that [`get`](Self::get) returned.
     #[inline]
     pub(crate) fn from_bits(bits: u64) -> Self {
         let seconds = Self(f64::from_bits(bits));
@@ -29,14 +29,14 @@ impl Seconds {
         seconds
     }
 
-    /// The number of seconds.
+    /// Returns the number of seconds.
     #[inline]
     #[must_use]
     pub fn get(self) -> f64 {
         self.0
     }
 
-    /// Whole nanoseconds, rounded; `u64::MAX` for 584 years and more.
+    /// Returns the value in whole nanoseconds, rounded; `u64::MAX` for 584 years or more.
     #[inline]
     #[must_use]
     pub fn nanos(self) -> u64 {
@@ -44,7 +44,7 @@ impl Seconds {
     }
 }
 
-/// [`Seconds::nanos`] of a number that was not checked: 0 if it is negative or NaN.
+/// Converts an unchecked number of seconds as [`Seconds::nanos`] does; 0 if it is negative or NaN.
 #[inline]
 #[must_use]
 #[expect(

@@ -2,24 +2,24 @@
 
 use crate::sample::{Outcome, Sample};
 
-/// The statistics of a window of samples. Durations are seconds.
+/// The statistics of a window of samples. Durations are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
-    /// Samples in the window.
+    /// Number of samples in the window.
     pub count: usize,
-    /// Samples whose outcome is [`Outcome::Error`].
+    /// Number of samples whose outcome is [`Outcome::Error`].
     pub errors: usize,
-    /// Samples whose outcome is [`Outcome::Cancelled`].
+    /// Number of samples whose outcome is [`Outcome::Cancelled`].
     pub cancelled: usize,
-    /// Arithmetic mean.
+    /// Arithmetic mean of the durations.
     pub mean: f64,
-    /// Standard deviation of the window itself (divided by `count`); 0 for one sample.
+    /// Population standard deviation of the durations (divided by `count`); 0 for one sample.
     pub stddev: f64,
-    /// Shortest.
+    /// Shortest duration.
     pub min: f64,
-    /// Longest.
+    /// Longest duration.
     pub max: f64,
-    /// Median; this and the further percentiles are of type 7.
+    /// Median. This and the other percentiles are of Hyndman and Fan's type 7.
     pub p50: f64,
     /// 95th percentile.
     pub p95: f64,
@@ -27,12 +27,12 @@ pub struct Summary {
     pub p99: f64,
     /// 99.9th percentile.
     pub p999: f64,
-    /// When the latest of the samples ended, in [`Clock`](crate::Clock) ticks.
+    /// When the last of the samples ended, in [`Clock`](crate::Clock) ticks.
     pub last_end: u64,
 }
 
 impl Summary {
-    /// Condenses samples, whose durations are finite and >= 0; `None` if there are none.
+    /// Computes the statistics of `samples`, whose durations must be finite and >= 0; `None` if there are no samples.
     #[must_use]
     pub fn of(samples: impl IntoIterator<Item = Sample>) -> Option<Self> {
         let samples = samples.into_iter();
@@ -41,7 +41,7 @@ impl Summary {
         tally.finish()
     }
 
-    /// The share of samples that succeeded among those that were not cancelled; 1 if all were.
+    /// Returns the fraction of the samples that succeeded, not counting cancelled ones; 1 if all were cancelled.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^24")]
     pub fn success_rate(&self) -> f64 {
@@ -52,10 +52,10 @@ impl Summary {
     }
 }
 
-/// The numbers that one pass over the samples gathers.
+/// The data gathered in one pass over the samples.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    // Bits of the durations in seconds: those of floats >= 0 are ordered as the floats are.
+    // Bit patterns of the durations in seconds. For floats >= 0, they sort like the floats themselves.
     keys: Vec<u64>,
     // The extremes of the keys, found in the same pass.
     lowest: u64,
@@ -79,7 +79,7 @@ impl Tally {
 
     #[inline]
     pub(crate) fn add(&mut self, sample: Sample) {
-        // `+ 0.0` makes -0.0, whose bits would be the largest of all, plain zero.
+        // `+ 0.0` turns -0.0, whose bit pattern would be the largest of all, into plain zero.
         let key = (sample.duration.seconds() + 0.0).to_bits();
         self.keys.push(key);
         self.lowest = self.lowest.min(key);
@@ -97,7 +97,7 @@ impl Tally {
         let (lowest, highest) = (self.lowest, self.highest);
         let (min, max) = (f64::from_bits(lowest), f64::from_bits(highest));
         let count = self.keys.len();
-        // Only sums near the end of the range need scaling, and only powers of two scale exactly.
+        // Only values near the end of the range need scaling, and only powers of two scale exactly.
         let scale = if max > SAFE_TO_SQUARE {
             (-600_f64).exp2()
         } else {
@@ -111,7 +111,7 @@ impl Tally {
             count,
             errors: self.errors,
             cancelled: self.cancelled,
-            // The rounding of sum and quotient may leave the range by a unit in the last place.
+            // Rounding of the sum and the quotient may put the mean outside the range by a unit in the last place.
             mean: (mean / scale).clamp(min, max),
             stddev,
             min,
@@ -125,11 +125,11 @@ impl Tally {
     }
 }
 
-/// Below this, neither the sum of 2^24 values nor that of their squares overflows.
+/// If no value exceeds this, neither the sum of 2^24 values nor the sum of their squares overflows.
 const SAFE_TO_SQUARE: f64 = 1e100;
 
-/// A running sum and the rounding errors that it left out, exact for each addition: Knuth's TwoSum ("The
-/// Art of Computer Programming", volume 2, section 4.2.2), which unlike Neumaier's variant needs no branch.
+/// A running sum and its accumulated rounding errors. The error of each addition is exact, by Knuth's TwoSum ("The Art
+/// of Computer Programming", volume 2, section 4.2.2), which unlike Neumaier's variant needs no branch.
 #[derive(Debug, Clone, Copy, Default)]
 struct Compensated {
     sum: f64,
@@ -150,9 +150,9 @@ impl Compensated {
     }
 }
 
-/// The sum of the values behind `keys`, times `scale`.
+/// Returns the sum of the values encoded in `keys`, times `scale`.
 fn sum(keys: &[u64], scale: f64) -> f64 {
-    // Two independent sums, so that neither addition waits for the other.
+    // Two independent sums, so that an addition to one need not wait for the other.
     let mut lanes = [Compensated::default(); 2];
     let (pairs, rest) = keys.as_chunks::<2>();
     for pair in pairs {
@@ -168,16 +168,16 @@ fn sum(keys: &[u64], scale: f64) -> f64 {
     all.total()
 }
 
-/// The population standard deviation of the values behind `keys`, times `scale`, from their mean at that
-/// scale: a second pass over the deviations, which does not cancel as a difference of squares does.
+/// Returns the population standard deviation of the values encoded in `keys`, times `scale`; `mean` is their mean at
+/// that scale. This second pass over the deviations avoids the cancellation in a difference of squares.
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^24")]
 fn stddev(keys: &[u64], mean: f64, scale: f64) -> f64 {
     let square = |key: u64| {
         let deviation = f64::from_bits(key) * scale - mean;
         deviation * deviation
     };
-    // Squares cannot cancel, so short plain sums lose nothing that shows, four of them at a time that do not wait for
-    // each other; only the sum of these sums is compensated.
+    // Squares cannot cancel, so short plain sums lose no visible precision. Four are kept at a time, so that additions
+    // need not wait for each other; only the total of these sums is compensated.
     let mut all = Compensated::default();
     for block in keys.chunks(64) {
         let (fours, rest) = block.as_chunks::<4>();
@@ -192,18 +192,18 @@ fn stddev(keys: &[u64], mean: f64, scale: f64) -> f64 {
     (all.total() / keys.len() as f64).sqrt()
 }
 
-/// The number of parts that [`percentiles`] divides the keys into: for 1,000 samples, 256 and 1,024 measured slower in
-/// the bench "window of 1,000" of `benches/rust`.
+/// Number of parts into which [`percentiles`] divides the keys. For 1,000 samples, 256 and 1,024 parts were slower in
+/// the benchmark "window of 1,000" of `benches/rust`.
 const PARTS: usize = 512;
 
-/// Percentiles at `quantiles` by linear interpolation between closest ranks: Hyndman and Fan's type 7
-/// ("Sample Quantiles in Statistical Packages", 1996), as NumPy's default.
+/// Computes the percentiles at `quantiles` by linear interpolation between closest ranks: Hyndman and Fan's type 7
+/// ("Sample Quantiles in Statistical Packages", 1996), which is also NumPy's default.
 ///
-/// `keys` are bits of floats >= 0, at least one; `min` and `max` the extremes among them. One pass of
-/// a radix sort parts the keys by magnitude, and only the few parts that hold a wanted rank are sorted: three
-/// times as fast as selecting by comparison.
+/// `keys` are the bit patterns of at least one float >= 0; `min` and `max` are the smallest and largest of them. One
+/// pass of a radix sort divides the keys by magnitude, and only the few parts that contain a requested rank are sorted,
+/// which is three times as fast as selection by comparison.
 fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64; N]) -> [f64; N] {
-    // The part must only be monotone in the key. An added microsecond keeps a zero, whose exponent is far from any
+    // The part only has to be monotone in the key. Adding a microsecond keeps a zero, whose exponent is far from any
     // other, from squeezing all other samples into a few parts.
     let position = |key: u64| (f64::from_bits(key) + 1e-6).to_bits();
     let lowest = position(min);
@@ -211,7 +211,7 @@ fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64
     let shift = bits.saturating_sub(PARTS.ilog2());
     let part = |key: u64| (((position(key) - lowest) >> shift) as usize).min(PARTS - 1);
 
-    // At first the start of each part; once the keys are in place, the start of the next part.
+    // At first, `bounds[i]` is the start of part `i`; once the keys are in place, it is the start of part `i + 1`.
     let mut bounds = [0_u32; PARTS + 1];
     for &key in keys {
         bounds[part(key) + 1] += 1;
@@ -245,7 +245,7 @@ fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64
     })
 }
 
-/// The lower of the two ranks that `q` falls between, and how far it lies towards the next.
+/// Returns the lower of the two ranks that quantile `q` falls between, and its fractional distance to the upper one.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -258,8 +258,8 @@ fn rank(last: usize, q: f64) -> (usize, f64) {
     (low as usize, position - low)
 }
 
-/// From `a` towards `b`, computed from the nearer end so that both ends are exact and the result is
-/// monotone in `fraction`.
+/// Interpolates from `a` to `b`, computing from the nearer end so that both ends are exact and the result is monotone
+/// in `fraction`.
 fn interpolate(a: f64, b: f64, fraction: f64) -> f64 {
     if fraction < 0.5 {
         a + (b - a) * fraction

@@ -1,7 +1,7 @@
-//! The only door to atomics, locks and threads: the standard library's, or loom's under `--cfg loom`.
+//! The crate's only access to atomics and locks: the standard library's, with loom's atomics under `--cfg loom`.
 //!
-//! The types here wrap them rather than hand them on, so that clippy's `disallowed-types` can hold every other file
-//! to this one. All accesses to a [`Word`] are Relaxed, and say so in their names; ORDERINGS.md argues why that
+//! The types here wrap them instead of re-exporting them, so that clippy's `disallowed-types` can forbid them in every
+//! other file. All accesses to a [`Word`] are Relaxed, and say so in their names; ORDERINGS.md explains why that
 //! suffices.
 #![expect(
     clippy::disallowed_types,
@@ -15,16 +15,16 @@ use std::sync::{self, PoisonError};
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
-// Locks guard cold paths only (names, the wall clock); no model runs through them.
+// Locks guard only cold paths (names, the wall clock), which no loom model exercises.
 pub use std::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
-/// 64 bits that any number of threads may read and write at once, with the layout of a `u64`.
+/// 64 bits that any number of threads may read and write concurrently, with the layout of a `u64`.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct Word(AtomicU64);
 
 impl Word {
-    /// A word that holds `value`.
+    /// Creates a word that holds `value`.
     pub fn new(value: u64) -> Self {
         Self(AtomicU64::new(value))
     }
@@ -42,18 +42,18 @@ impl Word {
     }
 }
 
-/// Who else may change the words that a record changes, at the same moment.
+/// Which other threads may change the same words while a sample is being recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writers {
-    /// Any thread: additions are locked instructions, each of which costs as much as ten plain ones.
+    /// Any thread may. Additions are locked instructions, each of which costs as much as ten plain ones.
     Concurrent,
-    /// No other thread: the caller holds a lock, such as the interpreter's, under which all records of the
-    /// operation are made. Without such a lock counts are lost; nothing worse happens.
+    /// No other thread may: the caller holds a lock, such as the interpreter's, under which all of the operation's
+    /// samples are recorded. Without such a lock, counts would be lost, but nothing worse would happen.
     Serialised,
 }
 
 impl Writers {
-    /// Adds `amount` to `word`, wrapping, and returns its value before.
+    /// Adds `amount` to `word`, wrapping on overflow, and returns the previous value.
     #[inline(always)]
     pub fn add_relaxed(self, word: &Word, amount: u64) -> u64 {
         match self {
@@ -69,7 +69,7 @@ impl Writers {
     /// Raises `word` to `value` if `value` is larger.
     #[inline(always)]
     pub fn raise_relaxed(self, word: &Word, value: u64) {
-        // Reading first keeps the common case, no new extreme, free of a locked instruction.
+        // Reading first avoids a locked instruction in the common case, in which there is no new extreme.
         if value > word.load_relaxed() {
             match self {
                 Self::Concurrent => _ = word.0.fetch_max(value, Ordering::Relaxed),
@@ -79,34 +79,34 @@ impl Writers {
     }
 }
 
-/// A mutex that a panic in another thread does not poison: every critical section of this crate leaves its data
-/// valid at each step.
+/// A mutex that is not poisoned by a panic in another thread: every critical section in this crate keeps its data valid
+/// at each step.
 #[derive(Debug)]
 pub struct Mutex<T>(sync::Mutex<T>);
 
 impl<T> Mutex<T> {
-    /// A mutex around `value`.
+    /// Creates a mutex that protects `value`.
     pub fn new(value: T) -> Self {
         Self(sync::Mutex::new(value))
     }
 
-    /// Waits for the lock.
+    /// Acquires the lock, waiting until it is free.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A lock for many readers or one writer, which like [`Mutex`] is never poisoned.
+/// A lock for many readers or one writer. Like [`Mutex`], it is never poisoned.
 #[derive(Debug, Default)]
 pub struct RwLock<T>(sync::RwLock<T>);
 
 impl<T> RwLock<T> {
-    /// Waits until no thread writes.
+    /// Acquires the lock for reading, waiting until no thread holds it for writing.
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until no other thread reads or writes.
+    /// Acquires the lock for writing, waiting until no other thread holds it.
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,13 +117,13 @@ impl<T> RwLock<T> {
 pub struct OnceLock<T>(sync::OnceLock<T>);
 
 impl<T> OnceLock<T> {
-    /// A value still to be computed.
+    /// Creates a cell without a value.
     #[must_use]
     pub const fn new() -> Self {
         Self(sync::OnceLock::new())
     }
 
-    /// The value, if there is one yet.
+    /// Returns the value if it has been set.
     #[inline]
     pub fn get(&self) -> Option<&T> {
         self.0.get()
@@ -133,12 +133,12 @@ impl<T> OnceLock<T> {
     ///
     /// # Errors
     ///
-    /// The value given, if there is one already.
+    /// Returns `value` if a value has already been set.
     pub fn set(&self, value: T) -> Result<(), T> {
         self.0.set(value)
     }
 
-    /// The value, computed by `compute` if no thread did before.
+    /// Returns the value, setting it to the result of `compute` if it has not been set.
     pub fn get_or_init(&self, compute: impl FnOnce() -> T) -> &T {
         self.0.get_or_init(compute)
     }
