@@ -1,1 +1,1 @@
-"""Plain values that the layers of the package exchange; they import nothing from upper layers."""
+"""Plain value types shared by all layers of the package, free of imports from upper layers."""

@@ -1,4 +1,4 @@
-"""Baselines: saved durations that later runs are compared with."""
+"""Baselines: saved durations with which later runs are compared."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ FORMAT = "nanospan-baseline"
 VERSION = 1
 
 YEAR_10000 = 253_402_300_800
-"""The Unix time at which Python's calendar ends."""
+"""The Unix time of the start of the year 10000, which ``datetime`` cannot represent."""
 
 
 @dataclass(frozen=True, slots=True)
 class OperationBaseline:
-    """One operation of a baseline.
+    """The durations of one operation in a baseline.
 
     Attributes:
         samples: The durations in the operation's window, in seconds, oldest first; at least one.
-            They include failed and cancelled executions, as the window does.
-        histogram: All durations since start or the last clear, in exponential buckets.
+            As in the window, failed and cancelled executions are included.
+        histogram: All durations since the start or the last clear, in exponential buckets.
     """
 
     samples: array[float]
@@ -43,7 +43,7 @@ class OperationBaseline:
 
 @dataclass(frozen=True, repr=False)
 class Baseline:
-    """The durations that a monitor recorded, with their time and place.
+    """The durations that a monitor recorded, with when and where they were recorded.
 
     ```python
     monitor.baseline({"commit": "4f2a91c"}).save("baseline.json")
@@ -56,12 +56,12 @@ class Baseline:
     and may be used from any thread.
 
     Attributes:
-        operations: The operations by name, in the order first seen.
-        time: The Unix time in seconds at which it was taken.
+        operations: The operations, keyed by name, in the order in which they were first seen.
+        time: The Unix time at which the baseline was taken, in seconds.
         host: The machine's name.
         python: The interpreter and its version, such as ``CPython 3.13.1``.
-        nanospan: The version of nanospan.
-        labels: Texts that the user attached, for example commit and branch.
+        nanospan: The version of nanospan that took it.
+        labels: Texts attached by the user, keyed by name, for example commit and branch.
 
     Raises:
         TypeError: If the name or value of a label is not a str.
@@ -88,8 +88,8 @@ class Baseline:
         Samples that are recorded during the call may or may not be included.
 
         Args:
-            monitor: The monitor whose operations to take.
-            labels: Texts to keep with it, by name.
+            monitor: The monitor whose operations to include.
+            labels: Texts to store with the baseline, keyed by name.
 
         Raises:
             TypeError: If the name or value of a label is not a str.
@@ -114,13 +114,13 @@ class Baseline:
         """Create a baseline from durations that were measured elsewhere.
 
         Args:
-            samples: The durations of each operation, in seconds and in the order of time; an
-                operation without durations is left out.
-            labels: As for :meth:`from_monitor`.
+            samples: The durations of each operation, in seconds and in chronological order, keyed
+                by operation; operations without durations are left out.
+            labels: Texts to store with the baseline, keyed by name.
 
         Raises:
-            TypeError: If a name or label is not a str, or a duration not a number.
-            ValueError: If a duration is negative or not finite, or a name empty.
+            TypeError: If a name or label is not a str, or a duration is not a number.
+            ValueError: If a duration is negative or not finite, or a name is empty.
         """
         operations = {}
         for name, values in samples.items():
@@ -131,18 +131,18 @@ class Baseline:
         return cls(operations, labels=dict(labels or {}))
 
     def samples(self) -> dict[str, array[float]]:
-        """Return the durations of each operation, as ``compare_many`` takes them."""
+        """Return the durations of each operation in seconds, keyed by operation."""
         return {name: operation.samples for name, operation in self.operations.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the baseline to a JSON file, which is replaced once the content is complete.
+        """Write the baseline to a JSON file atomically.
 
         Args:
-            path: The file, replaced if it exists.
+            path: The file; an existing one is replaced once the new content is complete.
 
         Raises:
             OSError: If the file cannot be written; an existing file is left unchanged.
-            ValueError: If the file would be too long to load, which takes millions of samples.
+            ValueError: If the file would be too large to load, which takes millions of samples.
         """
         text = self._to_json()
         if len(text) > MAX_BYTES:
@@ -154,24 +154,24 @@ class Baseline:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Baseline:
-        """Read a baseline that was saved.
+        """Read a saved baseline.
 
         The file is not trusted: its size, types, numbers and histograms are checked.
 
         Args:
-            path: The file.
+            path: The file to read.
 
         Raises:
             OSError: If the file cannot be read.
-            DataFileError: If the file is not a baseline, damaged, or of a newer format. A
-                ``ValueError`` that names the file, the place in it, and what is expected there.
+            DataFileError: If the file is not a baseline, is damaged, or has a newer format. This
+                ``ValueError`` names the file, the location in it and what was expected there.
         """
         path = Path(path)
         return cls.from_document(parse_json(path, read_text(path)))
 
     @classmethod
     def from_document(cls, root: Node) -> Baseline:
-        """Read a baseline from a parsed file; see :meth:`load`."""
+        """Create a baseline from the root of a parsed JSON file; see :meth:`load`."""
         if not root.has("format") or root["format"].value != FORMAT:
             raise DataFileError(root.path, "", f'expected a baseline, with "format": "{FORMAT}"')
         version = root["version"].whole_number()
@@ -196,7 +196,7 @@ class Baseline:
         )
 
     def _to_json(self) -> str:
-        """Return the file's text, with each operation's samples on one line for readability."""
+        """Return the baseline as JSON, with one line for each operation's samples."""
         head = {
             "format": FORMAT,
             "version": VERSION,

@@ -1,4 +1,4 @@
-"""Read files of unknown origin, with limits, and check them value by value."""
+"""Read untrusted JSON files with limits on size, and validate them value by value."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     import os
 
 MAX_BYTES = 256 * 1024 * 1024
-"""The longest file that is read or saved; ten thousand operations with full windows take half."""
+"""The maximum size of a file to read or save; 10,000 operations with full windows take half."""
 
 LONGEST_SHOWN = 80
-"""The most characters of a key that a message repeats."""
+"""The maximum number of characters of a key to show in an error message."""
 
 
 class DataFileError(ValueError):
-    """A file has invalid content.
+    """Raised when a file has invalid content.
 
-    The message has the file, the place in it, what is expected there and what was found.
+    The message names the file, the location in it, what was expected there and what was found.
 
     Attributes:
         path: The file.
-        place: The place in it, such as ``operations.parse.samples[3]`` or ``line 7``; empty for
-            the file as a whole.
+        place: The location in the file, such as ``operations.parse.samples[3]`` or ``line 7``;
+            empty if the error concerns the whole file.
     """
 
     def __init__(self, path: str | os.PathLike[str], place: str, problem: str) -> None:
@@ -41,11 +41,11 @@ class DataFileError(ValueError):
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file.
+    """Read a UTF-8 text file.
 
     Raises:
         OSError: If the file cannot be read.
-        DataFileError: If the file is too long, empty, or not UTF-8.
+        DataFileError: If the file is longer than ``MAX_BYTES``, empty, or not UTF-8.
     """
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
@@ -61,10 +61,12 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(path: Path, text: str) -> Node:
-    """Return the root of a JSON file's values.
+    """Parse the text of a JSON file and return its root value.
+
+    ``path`` is used only in error messages.
 
     Raises:
-        DataFileError: If the text is not JSON, or an object in it has a duplicate key.
+        DataFileError: If the text is not valid JSON, or an object in it has a duplicate key.
     """
     try:
         value = json.loads(text, object_pairs_hook=_object_without_duplicates)
@@ -90,9 +92,9 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value in a JSON file, with its place.
+    """A value in a JSON file, with its location for error messages.
 
-    Methods that return a kind of value raise ``DataFileError`` if the value is of another kind.
+    Methods that return the value as a particular type raise ``DataFileError`` if it has another.
     """
 
     path: Path
@@ -100,13 +102,13 @@ class Node:
     value: Any
 
     def fail(self, expected: str) -> NoReturn:
-        """Raise the error for a value that is not as expected."""
+        """Raise a ``DataFileError`` stating what was expected and what was found here."""
         raise DataFileError(
             self.path, self.place, f"expected {expected}, found {_found(self.value)}"
         )
 
     def has(self, key: str) -> bool:
-        """Return whether this is an object with that key."""
+        """Return whether the value is an object that contains ``key``."""
         return isinstance(self.value, dict) and key in self.value
 
     def __getitem__(self, key: str) -> Node:
@@ -121,13 +123,13 @@ class Node:
         return Node(self.path, f"{self.place}.{name}" if self.place else name, value)
 
     def items(self) -> list[tuple[str, Node]]:
-        """Return the members of an object."""
+        """Return the members of the object as (key, node) pairs; raise if it is not an object."""
         if not isinstance(self.value, dict):
             self.fail("an object")
         return [(key, self._child(key, value)) for key, value in self.value.items()]
 
     def elements(self) -> list[Node]:
-        """Return the elements of a list."""
+        """Return the elements of the list as nodes; raise if the value is not a list."""
         if not isinstance(self.value, list):
             self.fail("a list")
         return [
@@ -136,34 +138,34 @@ class Node:
         ]
 
     def text(self) -> str:
-        """Return a string."""
+        """Return the value as a string; raise if it is not one."""
         if not isinstance(self.value, str):
             self.fail("a string")
         return self.value
 
     def whole_number(self) -> int:
-        """Return an integer."""
+        """Return the value as an integer; raise if it is not one."""
         if type(self.value) is not int:
             self.fail("a whole number")
         return self.value
 
     def number(self) -> float:
-        """Return a finite number."""
+        """Return the value as a float; raise if it is not a finite number."""
         if type(self.value) not in (int, float) or not _is_finite(self.value):
             self.fail("a finite number")
         return float(self.value)
 
     def seconds(self) -> float:
-        """Return a finite number of at least zero."""
+        """Return the value as seconds; raise if it is not a finite, non-negative number."""
         if (number := self.number()) < 0:
             self.fail("a number of seconds, zero or more")
         return number
 
     def numbers(self, *, non_negative: bool) -> array[float]:
-        """Return a non-empty list of finite numbers."""
+        """Return the value as an array; raise if it is not a non-empty list of finite numbers."""
         if not isinstance(self.value, list) or not self.value:
             self.fail("a list of numbers")
-        # Most lists are valid and long, so they are first checked without a loop in Python.
+        # Most lists are valid and long, so the first check avoids a loop in Python.
         if set(map(type, self.value)) <= {int, float}:
             with contextlib.suppress(OverflowError):
                 values = array("d", self.value)
@@ -180,12 +182,12 @@ class Node:
 def _is_finite(number: float) -> bool:
     try:
         return math.isfinite(number)
-    except OverflowError:  # an integer beyond all floats
+    except OverflowError:  # an integer beyond the range of a float
         return False
 
 
 def _found(value: Any) -> str:
-    """Describe a value. The content of a string is left out, as it may be confidential."""
+    """Describe a value for an error message, without the possibly confidential text of strings."""
     if isinstance(value, dict):
         return f"an object with {len(value):,} members"
     if isinstance(value, list):
@@ -196,5 +198,5 @@ def _found(value: Any) -> str:
         return json.dumps(value)
     try:
         return str(value)[:40]
-    except ValueError:  # an integer with more digits than Python prints
+    except ValueError:  # an integer with more digits than Python is willing to print
         return "a huge number"

@@ -16,14 +16,15 @@ __all__ = ["replacing", "write_atomically"]
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file that replaces ``path`` if the block ends without an exception.
+    """Open a temporary file that replaces ``path`` if the block ends without an exception.
 
     Until then, and after an exception, readers of ``path`` see its previous content. The new
-    content is on the disk before the file is renamed, so that even a crash leaves one of the two.
-    A link is followed; a device or a pipe is written to directly.
+    content is flushed to disk before the file is renamed, so that even a crash leaves either the
+    old or the new content. Symbolic links are followed; devices and pipes are written to directly.
 
     Args:
-        path: The file. An existing file keeps its permissions; a new one gets the usual ones.
+        path: The file to replace. An existing file keeps its permissions; a new one gets the
+            default ones.
 
     Raises:
         OSError: If the folder does not exist or is not writable, or the disk is full; ``path`` is
@@ -34,7 +35,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with goal.open("wb") as file:
             yield file
         return
-    # In the folder of the goal, because a rename is atomic only within one file system.
+    # In the same folder, because a rename is atomic only within one file system.
     temporary = goal.with_name(f".nanospan-{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
@@ -65,7 +66,7 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write the rename to the disk, if folder and file system allow it."""
+    """Flush the rename to disk, if the folder's permissions and the file system allow it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

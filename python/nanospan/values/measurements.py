@@ -1,4 +1,4 @@
-"""Measurements that sources report beside operations, such as the state of pools."""
+"""Measurements other than operations, such as the state of connection pools."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A figure that a source reports at one moment.
+    """A value that a source reports at one point in time.
 
     Attributes:
         name: A dotted name in OpenTelemetry's style, such as ``db.client.connection.count``.
-        kind: ``counter`` never decreases, ``up_down_counter`` can be added up over processes,
-            ``gauge`` cannot, ``histogram`` is a distribution of durations.
-        value: A number; for a histogram a :class:`nanospan.Snapshot`.
-        unit: The unit in UCUM notation: ``s``, ``{connection}``.
-        description: One line on what it measures.
-        attributes: The attributes that tell it from others of the same name; no credentials.
+        kind: ``counter`` for a value that never decreases, ``up_down_counter`` for one that can be
+            summed over processes, ``gauge`` for one that cannot, or ``histogram`` for a
+            distribution of durations.
+        value: A number, or a :class:`nanospan.Snapshot` for a histogram.
+        unit: The unit in UCUM notation, such as ``s`` or ``{connection}``.
+        description: One line that describes what is measured.
+        attributes: The attributes that distinguish the measurement from others of the same name;
+            they must not contain credentials.
 
     Raises:
         TypeError: If a field has the wrong type, or ``value`` does not fit ``kind``.
@@ -45,7 +47,7 @@ class Measurement:
                 f"measurement {self.name!r}: value must be a Snapshot for a histogram and a number "
                 f"for other kinds, got {type(self.value).__name__} for {self.kind}"
             )
-        # Rejected here, an invalid measurement affects only its source rather than a whole export.
+        # Rejecting an invalid measurement here affects only its source, not a whole export.
         if self.kind not in _KINDS:
             raise ValueError(
                 f"measurement {self.name!r}: kind must be one of {', '.join(_KINDS)}, "
@@ -77,4 +79,4 @@ class Measurement:
 
 
 MeasurementSource: TypeAlias = Callable[[], Iterable[Measurement]]
-"""Returns its measurements when called: quickly, and on any thread."""
+"""A function that returns measurements; it must not block, and may be called on any thread."""

@@ -1,4 +1,4 @@
-"""Recordings: operations with their histograms and samples, from any source."""
+"""Recordings: operations with their histograms and samples, whatever their source."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RecordedOperation:
-    """An operation of a recording.
+    """An operation in a recording.
 
     Attributes:
         operation: The operation's name.
-        histogram: The durations of all outcomes since start or the last clear.
-        samples: Returns the available samples, or None if the source has no samples.
-        error_count: The number of failed samples since start; None if unknown, like the next two.
-        cancelled_count: The number of cancelled samples since start.
-        violation_count: The number of samples over the threshold since start.
-        threshold: The threshold in seconds, or None.
+        histogram: The durations since the start or the last clear, whatever their outcome.
+        samples: A function that returns the available samples, or None if the source has none.
+        error_count: The number of failed samples since the start, or None if unknown.
+        cancelled_count: The number of cancelled samples since the start, or None if unknown.
+        violation_count: The number of samples over the threshold since the start, or None if
+            unknown.
+        threshold: The threshold in seconds, or None if there is none.
     """
 
     operation: str
@@ -37,11 +38,11 @@ class RecordedOperation:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """The operations that a monitor had recorded at one moment.
+    """The operations that a monitor had recorded at one point in time.
 
     Attributes:
-        time: That moment, as Unix time in seconds.
-        operations: The operations, in the order first seen.
+        time: The Unix time of the recording, in seconds.
+        operations: The operations, in the order in which they were first seen.
     """
 
     time: float
@@ -49,14 +50,14 @@ class Recording:
 
 
 Recordable: TypeAlias = Monitor | MonitorSnapshot | Recording
-"""A source of exports: a monitor with its windows, a snapshot of one, or a recording."""
+"""Anything that can be exported: a monitor, a snapshot of one, or a recording."""
 
 
 def record_of(source: Recordable) -> Recording:
     """Return ``source`` as a recording.
 
-    A monitor's histograms are copied now, and an operation's samples when they are requested, so
-    these may include later samples. Recording is never blocked.
+    A monitor's histograms are copied immediately, but an operation's samples only when requested,
+    so they may include later ones. Threads that record are never blocked.
 
     Raises:
         TypeError: If ``source`` is not a monitor, snapshot or recording.
@@ -74,20 +75,20 @@ def record_of(source: Recordable) -> Recording:
 
 
 def window(monitor: Monitor, operation: str) -> Samples:
-    """Return the samples in the window of an operation."""
+    """Return the samples in an operation's window."""
     return monitor.operation(operation)._columns()  # noqa: SLF001 - made for this
 
 
 def histogram_of(operation: str, durations: Iterable[float]) -> Snapshot:
-    """Return the histogram of durations that were measured elsewhere.
+    """Build a histogram of durations that were measured elsewhere.
 
     Args:
-        operation: The name to give in errors.
+        operation: The operation's name, for error messages.
         durations: The durations, in seconds.
 
     Raises:
-        TypeError: If ``operation`` is not a str, or a duration not a number.
-        ValueError: If a duration is negative or not finite, or ``operation`` empty.
+        TypeError: If ``operation`` is not a str, or a duration is not a number.
+        ValueError: If a duration is negative or not finite, or ``operation`` is empty.
     """
     counted = Monitor(1, 1, None).operation(operation)
     for duration in durations:

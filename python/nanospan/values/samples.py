@@ -1,4 +1,4 @@
-"""Single samples, which callbacks receive; :class:`nanospan._core.Samples` holds many."""
+"""A single sample, as passed to callbacks; :class:`nanospan._core.Samples` holds many."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ class PerformanceMetric:
     Attributes:
         operation: The operation's name.
         duration: The duration in seconds.
-        timestamp: The Unix time in seconds at which it ended.
-        success: Whether it succeeded. False also for a cancelled execution, whose metadata has
-            ``{"outcome": "cancelled"}``.
-        metadata: The metadata of the caller and the span, with ``"error"`` if it failed.
+        timestamp: The Unix time at which the execution ended, in seconds.
+        success: Whether the execution succeeded. A cancelled one did not, and its metadata
+            contains ``{"outcome": "cancelled"}``.
+        metadata: The metadata of the caller and the span, with the key ``"error"`` if the
+            execution failed.
     """
 
     operation: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class PerformanceStats:
-    """Statistics of an operation's window, its most recent samples. Durations are seconds.
+    """Statistics of the samples in an operation's window. Durations are in seconds.
 
     Percentiles interpolate linearly between closest ranks (type 7 of Hyndman and Fan, "Sample
     Quantiles in Statistical Packages", 1996; NumPy's default).
@@ -20,16 +20,17 @@ class PerformanceStats:
         max_duration: The longest duration.
         p95_duration: The 95th percentile.
         p99_duration: The 99th percentile.
-        success_rate: The share of successes among the samples that were not cancelled, 0 to 1; 1
-            if all were cancelled.
+        success_rate: The share of successes among the samples that were not cancelled, from 0 to
+            1; 1 if all were cancelled.
         last_updated: The Unix time in seconds at which the latest sample ended.
         p50_duration: The median.
         p999_duration: The 99.9th percentile.
         stddev_duration: The population standard deviation of the window (divided by ``count``).
         error_count: The number of failed samples in the window.
         cancelled_count: The number of cancelled samples in the window.
-        total_count: The number of samples since start or the last clear.
-        violation_count: The number of samples over the threshold since start or the last clear.
+        total_count: The number of samples since the start or the last clear.
+        violation_count: The number of samples over the threshold since the start or the last
+            clear.
     """
 
     operation: str

@@ -1,14 +1,14 @@
-"""Format durations, counts, ratios and names for people."""
+"""Format durations, counts, ratios and names for display."""
 
 from __future__ import annotations
 
 import math
 
 NO_FIGURE = "-"
-"""Shown in place of a missing figure."""
+"""The text shown in place of a missing figure."""
 
 LARGE_RATIO = 1e6
-"""From this ratio on, the power of ten is clearer than the digits."""
+"""The ratio from which scientific notation is clearer."""
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
@@ -17,8 +17,8 @@ def duration_text(seconds: float, *, trim: bool = True) -> str:
     """Return a duration with three significant digits and a suitable unit: ``1.25 ms``.
 
     Args:
-        seconds: The duration.
-        trim: Whether to drop trailing zeros; columns of a table align better with them.
+        seconds: The duration in seconds.
+        trim: Whether to drop trailing zeros; table columns align better if they are kept.
     """
     # Rounded first, so that 0.0009999 s is 1 ms and not 1000 µs.
     rounded = float(f"{seconds:.2e}")
@@ -34,12 +34,12 @@ def duration_text(seconds: float, *, trim: bool = True) -> str:
 
 
 def counted(count: int, noun: str = "sample") -> str:
-    """Return a count with its noun: ``1 sample``, ``1,250 samples``."""
+    """Format a count with its noun, singular or plural: ``1 sample``, ``1,250 samples``."""
     return f"{count_text(count)} {noun}{'s' * (count != 1)}"
 
 
 def count_text(count: int) -> str:
-    """Return a count with separators, or from a million on with three digits: ``1.25 M``."""
+    """Format a count: with thousands separators, or to three digits from a million: ``1.25 M``."""
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -47,22 +47,22 @@ def count_text(count: int) -> str:
 
 
 def figure_text(value: float) -> str:
-    """Return a figure of unknown unit with four significant digits."""
+    """Format a number of unknown unit with four significant digits."""
     return f"{value:.4g}"
 
 
 def change_text(ratio: float) -> str:
-    """Return a ratio as a change: ``+20.0 %`` for 1.2, ``x 7.00`` for 7."""
+    """Format a ratio as a relative change: ``+20.0 %`` for 1.2, ``x 7.00`` for 7."""
     if not math.isfinite(ratio):
         return NO_FIGURE
-    # From five times on, a factor is clearer than a percentage.
+    # From a ratio of five, a factor is clearer than a percentage.
     if ratio < 5:  # noqa: PLR2004
         return f"{(ratio - 1) * 100:+.1f} %"
     return f"x {_three_digits(ratio)}" if ratio < LARGE_RATIO else f"x {ratio:.2e}"
 
 
 def interval_text(bounds: tuple[float, float]) -> str:
-    """Return an interval of ratios as changes."""
+    """Format the bounds of an interval of ratios as relative changes."""
     if not all(map(math.isfinite, bounds)):
         return NO_FIGURE
     low, high = map(change_text, bounds)
@@ -70,7 +70,7 @@ def interval_text(bounds: tuple[float, float]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text of unknown origin on one line, without control characters."""
+    """Return ``text`` with line breaks and control characters escaped, safe for a terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
