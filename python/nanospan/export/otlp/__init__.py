@@ -1,7 +1,8 @@
-"""Export to OpenTelemetry: exponential histograms with the buckets that were recorded.
+"""Export to OpenTelemetry, as exponential histograms with the same buckets as recorded.
 
-:func:`start_otlp_export` sends a monitor to a collector as the ``OTEL_*`` variables configure it;
-:class:`WithNanospan` adds the monitor to the metrics that an application already exports.
+:func:`start_otlp_export` exports a monitor's data to a collector, configured by the ``OTEL_*``
+environment variables. :class:`WithNanospan` adds a monitor's data to the metrics that an
+application already exports.
 """
 
 try:

@@ -1,4 +1,4 @@
-"""Send a monitor to an OpenTelemetry collector through the official exporters."""
+"""Export a monitor's data to an OpenTelemetry collector through the official exporters."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nanospan")
 
 MAX_BUCKETS = 160
-"""OpenTelemetry's default limit on the buckets of an exponential histogram."""
+"""OpenTelemetry's default maximum number of buckets in an exponential histogram."""
 
 PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc"}
-"""The package names of the official exporters, by the names of protocols in the environment."""
+"""Suffixes of the official exporters' package names, keyed by protocol name."""
 
 Connect: TypeAlias = "Callable[[], MetricExporter]"
 
 
 class OtlpExportError(Exception):
-    """An official exporter could not deliver data; the logger ``opentelemetry`` has the cause."""
+    """The official exporter failed to deliver data; the ``opentelemetry`` logger has the cause."""
 
 
 def start_otlp_export(
@@ -51,26 +51,26 @@ def start_otlp_export(
     resource: Resource | None = None,
     max_buckets: int = MAX_BUCKETS,
 ) -> PeriodicExport:
-    """Send a monitor to an OpenTelemetry collector periodically, until the interpreter exits.
+    """Export a monitor's data to an OpenTelemetry collector until the interpreter exits.
 
     OpenTelemetry's environment variables configure the export: ``OTEL_EXPORTER_OTLP_ENDPOINT``,
     ``..._HEADERS``, ``..._PROTOCOL`` (``http/protobuf``, the default, or ``grpc``),
     ``..._METRICS_TEMPORALITY_PREFERENCE`` and others, ``OTEL_RESOURCE_ATTRIBUTES``,
     ``OTEL_SERVICE_NAME``, ``OTEL_METRIC_EXPORT_INTERVAL`` and ``OTEL_METRIC_EXPORT_TIMEOUT`` (in
     milliseconds; 60000 and 30000 by default). With ``OTEL_SDK_DISABLED=true`` or
-    ``OTEL_METRICS_EXPORTER=none`` nothing is sent.
+    ``OTEL_METRICS_EXPORTER=none``, nothing is sent.
 
     Args:
-        monitor: The monitor to send; the process-wide one if None.
-        connect: As for :class:`OtlpExporter`, like the arguments that follow.
-        resource: The resource that the data describes.
-        max_buckets: The most buckets of a histogram.
+        monitor: The monitor to export; the process-wide one if None.
+        connect: Returns the official exporter to send through; see :class:`OtlpExporter`.
+        resource: The resource that the data describes; see :class:`OtlpExporter`.
+        max_buckets: Maximum number of buckets in a histogram; see :class:`OtlpExporter`.
 
     Returns:
-        The running export, with its counts, ``flush()`` and ``close()``.
+        A handle on the running export, with counters, ``flush()`` and ``close()``.
 
     Raises:
-        ImportError: If the package for the protocol is missing.
+        ImportError: If the exporter package for the protocol is missing.
         ValueError: If the protocol is unknown, or ``max_buckets`` is below 2.
     """
     disabled_by = _disabling_variable()
@@ -87,24 +87,24 @@ def start_otlp_export(
 
 
 class OtlpExporter:
-    """Sends snapshots by OTLP, as an exporter for ``export_periodically``.
+    """Sends snapshots by OTLP; an exporter to pass to ``export_periodically``.
 
-    Differences (``delta``) start from the last export that arrived: after a failure the next export
-    also covers the failed one. After a fork the child has its own connection and
-    ``service.instance.id``.
+    With ``delta`` temporality, each export covers the time since the last successful export, so
+    nothing is lost when an export fails. After a fork, the child process opens a separate
+    connection and has a different ``service.instance.id``.
 
-    Two threads must not call it at the same time.
+    The exporter is not thread-safe: it must not be called by two threads at the same time.
 
     Args:
         connect: Returns the official exporter to send through; called once in each process. By
-            default the ``OTEL_EXPORTER_OTLP_*`` variables configure it.
-        resource: The resource that the data describes; by default made from
+            default, the exporter is created as the ``OTEL_EXPORTER_OTLP_*`` variables specify.
+        resource: The resource that the data describes; by default, created from
             ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
-        max_buckets: The most buckets of a histogram, not counting empty ones. A histogram with
-            more is brought to the first coarser scale that fits.
+        max_buckets: Maximum number of non-empty buckets in a histogram. A histogram with more is
+            converted to the finest scale at which it fits.
 
     Raises:
-        ImportError: If the package for the protocol is missing.
+        ImportError: If the exporter package for the protocol is missing.
         ValueError: If the protocol is unknown, or ``max_buckets`` is below 2.
     """
 
@@ -126,22 +126,22 @@ class OtlpExporter:
         self._exporter = self._connect()
         self._resource = self._given_resource or _resource_from_environment()
         self._builder = MetricsBuilder(temporality_of(self._exporter), self._max_buckets)
-        self._process = os.getpid()  # set last, so that a child whose connect() failed tries again
+        self._process = os.getpid()  # set last, so that a child whose connect() fails tries again
 
     def __call__(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> None:
-        """Send a snapshot and measurements.
+        """Send a snapshot and measurements to the collector.
 
         Raises:
-            OtlpExportError: If the official exporter could not deliver them.
+            OtlpExportError: If the official exporter failed to deliver the data.
         """
         if self._process != os.getpid():
-            # Two processes must not share a connection, nor the record of what has arrived.
+            # Two processes must share neither a connection nor the record of what has arrived.
             self._open()
         scope = self._builder.build(snapshot, measurements)
         if not scope.metrics:
             return
         resource = ResourceMetrics(self._resource, [scope], self._resource.schema_url)
-        # Keeps instrumented HTTP clients from tracing the export itself.
+        # Keep instrumented HTTP clients from tracing the export request.
         token = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: FBT003, SLF001
         try:
             result = self._exporter.export(MetricsData([resource]))
@@ -152,16 +152,16 @@ class OtlpExporter:
         self._builder.mark_arrived()
 
     def close(self) -> None:
-        """Shut the official exporter down."""
+        """Shut down the official exporter."""
         if self._process == os.getpid():
             self._exporter.shutdown()
 
 
 def exporter_from_environment() -> MetricExporter:
-    """Return the official exporter for the protocol that the environment names.
+    """Create the official exporter for the protocol set in the environment.
 
     Raises:
-        ImportError: If the exporter's package is missing.
+        ImportError: If the exporter package for the protocol is missing.
         ValueError: If the protocol is unknown.
     """
     protocol = (
@@ -186,13 +186,13 @@ def exporter_from_environment() -> MetricExporter:
 
 
 def temporality_of(exporter: MetricExporter) -> dict[type, AggregationTemporality]:
-    """Return the temporality that an exporter prefers for each class of instrument."""
-    # The attribute is private by name, but OpenTelemetry's readers use it as well.
+    """Return an exporter's preferred temporality, keyed by instrument class."""
+    # The attribute's name is private, but OpenTelemetry's own readers use it too.
     return exporter._preferred_temporality or {}  # noqa: SLF001
 
 
 def _disabling_variable() -> str | None:
-    """Return the environment's setting that disables exports, or None."""
+    """Return the environment setting that disables exports, as ``NAME=value``, or None."""
     for variable, value in [("OTEL_SDK_DISABLED", "true"), ("OTEL_METRICS_EXPORTER", "none")]:
         if os.environ.get(variable, "").strip().lower() == value:
             return f"{variable}={value}"
@@ -200,7 +200,7 @@ def _disabling_variable() -> str | None:
 
 
 def _export_nothing(_snapshot: MonitorSnapshot, _measurements: Sequence[Measurement]) -> None:
-    """Export nothing."""
+    """Do nothing; stands in for the exporter when exports are disabled."""
 
 
 def _resource_from_environment() -> Resource:
@@ -220,7 +220,7 @@ def _milliseconds(variable: str, default: float) -> float:
         milliseconds = 0
     if milliseconds > 0 and isfinite(milliseconds):
         return milliseconds
-    # OpenTelemetry's specification wants a warning and the default for an invalid value.
+    # For an invalid value, OpenTelemetry's specification calls for a warning and the default.
     logger.warning(
         "%s must be a positive number of milliseconds, got %r; using %g", variable, given, default
     )

@@ -1,8 +1,8 @@
-"""Translate snapshots and measurements to OpenTelemetry's data model.
+"""Convert snapshots and measurements to OpenTelemetry's data model.
 
-The instruments, all with the attribute ``operation``:
+Operations are sent as these instruments, all of which have the attribute ``operation``:
 
-- ``nanospan.operation.duration`` (``s``): an exponential histogram for each ``outcome``, ``ok``,
+- ``nanospan.operation.duration`` (``s``): an exponential histogram for each ``outcome``: ``ok``,
   ``error`` or ``cancelled``;
 - ``nanospan.operation.violations`` (``{violation}``): a counter, for operations with a threshold;
 - ``nanospan.operation.threshold`` (``s``): a gauge, for operations with a threshold;
@@ -43,27 +43,31 @@ DELTA = AggregationTemporality.DELTA
 CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 SAME_START = 100_000_000
-"""Nanoseconds by which two readings of one start may differ, as the wall clock is adjusted."""
+"""Maximum difference between two readings of the same start time, in nanoseconds.
+
+The readings differ when the wall clock is adjusted.
+"""
 
 UNKNOWN = 0
-"""OTLP's value for an unknown start."""
+"""OTLP's value for an unknown start time."""
 
 
 class MetricsBuilder:
-    """Builds metrics from snapshots: totals, or differences from the last export that arrived.
+    """Builds metrics from snapshots: totals, or differences since the last successful export.
 
-    Two threads must not use it at the same time.
+    A builder is not thread-safe.
 
     Args:
-        temporality: The receiver's preference by class of instrument; cumulative where missing.
-        max_buckets: The most buckets of a histogram, not counting empty ones.
+        temporality: The receiver's preferred temporality, keyed by instrument class; cumulative for
+            classes that are missing.
+        max_buckets: Maximum number of non-empty buckets in a histogram.
     """
 
     def __init__(
         self, temporality: Mapping[type, AggregationTemporality], max_buckets: int
     ) -> None:
         self._histograms = temporality.get(Histogram, CUMULATIVE)
-        # Our counters are read when exporting, like OpenTelemetry's observable counters.
+        # Like OpenTelemetry's observable counters, our counters are read at export time.
         self._counters = temporality.get(ObservableCounter, CUMULATIVE)
         self._max_buckets = max_buckets
         self._starts: dict[str, int] = {}
@@ -71,15 +75,15 @@ class MetricsBuilder:
         self._built: _State | None = None
 
     def build(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> ScopeMetrics:
-        """Return the metrics to send."""
+        """Build the metrics to send from a snapshot and measurements."""
         self._built = _State(snapshot, measurements)
         metrics = [*self._operations(snapshot), *self._measured(snapshot, measurements)]
-        # Some receivers reject a metric without points.
+        # Some receivers reject a metric without data points.
         metrics = [metric for metric in metrics if metric.data.data_points]
         return ScopeMetrics(InstrumentationScope("nanospan", __version__), metrics, schema_url="")
 
     def mark_arrived(self) -> None:
-        """Record that the metrics built last have arrived: the next difference starts there."""
+        """Record that the metrics built last have arrived; later differences start from them."""
         self._arrived = self._built
 
     def _operations(self, snapshot: MonitorSnapshot) -> Iterator[Metric]:
@@ -143,12 +147,15 @@ class MetricsBuilder:
         ]
 
     def _is_sent(self, outcome: str, histogram: Snapshot) -> bool:
-        # A rate ignores the first value of a series, so it would miss the first error if the series
-        # began with it. Differences start from zero, and cancellations are rarely watched.
+        # A rate ignores a series' first value, so it would miss the first error if the series began
+        # with that. Differences start from zero, and cancellations are rarely monitored.
         return histogram.count > 0 or (self._histograms is CUMULATIVE and outcome != "cancelled")
 
     def _start(self, operation: OperationSnapshot, temporality: AggregationTemporality) -> int:
-        """Return when an operation began to count; for cumulative data, a constant."""
+        """Return the start time of an operation's counts, in Unix nanoseconds.
+
+        For cumulative data, it stays the same when the wall clock is adjusted.
+        """
         start = nanoseconds(operation.created)
         if temporality is DELTA:
             return start
@@ -205,7 +212,7 @@ class MetricsBuilder:
         value = measurement.value
         assert not isinstance(value, Snapshot)  # noqa: S101 - Measurement checks it
         before, start = self._before(measurement, temporality)
-        # A value that has fallen means that the source has restarted from zero.
+        # If the value has fallen, the source has restarted from zero.
         if isinstance(before, (int, float)) and before <= value:
             value -= before
         return NumberDataPoint(texts(measurement.attributes), start, time, sendable(value))
@@ -213,7 +220,10 @@ class MetricsBuilder:
     def _before(
         self, measurement: Measurement, temporality: AggregationTemporality
     ) -> tuple[float | Snapshot | None, int]:
-        """Return the value from which a difference is taken, and its time; None if cumulative."""
+        """Return a measurement's last value that arrived, and its time in Unix nanoseconds.
+
+        For cumulative data, or if nothing has arrived, return None and ``UNKNOWN``.
+        """
         if temporality is CUMULATIVE or self._arrived is None:
             return None, UNKNOWN
         start = nanoseconds(self._arrived.snapshot.time)
@@ -221,7 +231,7 @@ class MetricsBuilder:
 
 
 class _State:
-    """An export that later differences are taken from."""
+    """The contents of one export, from which later differences are computed."""
 
     def __init__(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> None:
         self.snapshot = snapshot
@@ -233,6 +243,6 @@ def _key(measurement: Measurement) -> object:
 
 
 def _violations(operation: OperationSnapshot) -> int | None:
-    # An operation without a threshold has no violations, unless it had a threshold earlier.
+    # Without a threshold there can be violations only from a threshold set earlier.
     is_possible = operation.threshold is not None or operation.violation_count > 0
     return operation.violation_count if is_possible else None

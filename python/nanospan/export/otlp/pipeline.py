@@ -1,4 +1,4 @@
-"""Add a monitor to the metrics that an application already exports."""
+"""Add a monitor's data to the metrics that an application already exports."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ logger = logging.getLogger("nanospan")
 
 
 class WithNanospan(MetricExporter):
-    """Wraps an exporter and adds a monitor's metrics to each of its exports.
+    """Wraps an exporter and adds a monitor's metrics to each export.
 
-    For applications with a ``MeterProvider``: the monitor's metrics are sent through the same
-    exporter, at the same times and with the same resource::
+    Use it in an application with a ``MeterProvider``, to send the monitor's metrics through the
+    same exporter, at the same times and with the same resource::
 
         reader = PeriodicExportingMetricReader(WithNanospan(OTLPMetricExporter()))
         provider = MeterProvider(metric_readers=[reader])
 
-    A reader exports nothing until an instrument of the application has been used.
+    The reader exports nothing until the application has used one of its instruments.
 
     Args:
         exporter: The exporter to send through.
-        monitor: The monitor to add; the process-wide one if None.
-        max_buckets: As for :class:`~nanospan.export.otlp.OtlpExporter`.
+        monitor: The monitor whose metrics to add; the process-wide one if None.
+        max_buckets: Maximum number of non-empty buckets in a histogram; see
+            :class:`~nanospan.export.otlp.OtlpExporter`.
     """
 
     def __init__(
@@ -54,7 +55,11 @@ class WithNanospan(MetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> MetricExportResult:
-        """Send the application's and the monitor's metrics; called by one thread at a time."""
+        """Export the application's and the monitor's metrics together.
+
+        If the monitor's metrics cannot be built, the failure is logged and the rest is sent. Must
+        be called by one thread at a time.
+        """
         is_added = True
         try:
             metrics_data = self._added_to(metrics_data)
@@ -74,9 +79,9 @@ class WithNanospan(MetricExporter):
         return MetricsData([first, *others])
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Make the wrapped exporter send the data that it still holds."""
+        """Flush the wrapped exporter."""
         return self._exporter.force_flush(timeout_millis)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Shut the wrapped exporter down."""
+        """Shut down the wrapped exporter."""
         self._exporter.shutdown(timeout_millis=timeout_millis, **kwargs)

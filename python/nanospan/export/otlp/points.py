@@ -1,4 +1,4 @@
-"""Translate single values to OpenTelemetry's data model."""
+"""Convert individual values to OpenTelemetry's data model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def histogram_point(
     *,
     knows_extremes: bool,
 ) -> ExponentialHistogramDataPoint:
-    """Return a histogram as a data point: OpenTelemetry's buckets have the same bounds as ours.
+    """Convert a histogram to a data point; OpenTelemetry's bucket bounds are the same as ours.
 
     Args:
-        histogram: The durations.
-        attributes: The attributes that tell the point from others.
-        times: When counting began and ended, in Unix nanoseconds.
-        max_buckets: The most buckets to keep, not counting empty ones; a histogram with more is
-            brought to the first coarser scale that fits.
-        knows_extremes: Whether minimum and maximum are exact; if not, they are left out.
+        histogram: The histogram of durations.
+        attributes: The data point's attributes.
+        times: The start and end of the period covered, in Unix nanoseconds.
+        max_buckets: Maximum number of non-empty buckets. A histogram with more is converted to the
+            finest scale at which it fits.
+        knows_extremes: Whether the minimum and maximum are exact; if not, they are left out.
     """
     coarse = histogram.with_at_most(max_buckets)
     buckets = coarse.buckets()
@@ -53,17 +53,20 @@ def histogram_point(
 
 
 def nanoseconds(seconds: float) -> int:
-    """Return a Unix time in whole nanoseconds, as OTLP wants it."""
+    """Convert a Unix time from seconds to whole nanoseconds, as OTLP requires."""
     return int(seconds * 1e9)
 
 
 def sendable(value: float) -> float:
-    """Return a number that OTLP can carry: an integer beyond 64 bits becomes a float."""
+    """Convert an integer that does not fit in 64 bits, which OTLP cannot represent, to a float."""
     return value if isinstance(value, int) and -(2**63) <= value < 2**63 else float(value)
 
 
 def text(value: object) -> str:
-    r"""Return a value as text that UTF-8 can encode: a lone surrogate becomes ``\xed\xa0\x80``."""
+    r"""Convert a value to text that UTF-8 can encode.
+
+    Each lone surrogate is replaced by an escape sequence such as ``\xed\xa0\x80``.
+    """
     value = str(value)
     try:
         value.encode()
@@ -73,5 +76,5 @@ def text(value: object) -> str:
 
 
 def texts(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Return attributes whose keys and values UTF-8 can encode."""
+    """Return attributes with all keys and values converted by :func:`text`."""
     return {text(key): text(value) for key, value in attributes.items()}

@@ -1,4 +1,4 @@
-"""Expose a monitor to Prometheus. The encoder is written in Rust and runs without the GIL.
+"""Expose a monitor to Prometheus, through an encoder in Rust that runs without the GIL.
 
 ```python
 from nanospan.export.prometheus import start_http_server
@@ -7,7 +7,7 @@ server = start_http_server()  # http://127.0.0.1:9464/metrics
 server.close()
 ```
 
-Only ``NanospanCollector`` needs a third-party package, ``prometheus_client``.
+Only ``NanospanCollector`` requires a third-party package, ``prometheus_client``.
 """
 
 from __future__ import annotations

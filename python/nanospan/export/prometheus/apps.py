@@ -30,9 +30,9 @@ def metrics_app(
 ) -> MetricsApp:
     """Return an ASGI application that answers scrapes.
 
-    A separate thread takes the snapshot and encodes it, without the GIL and, on Linux, at a lower
-    priority than the event loop's; the loop itself only sends pieces of 64 KiB. Mount the
-    application, or serve it on its own:
+    Each scrape's snapshot is taken and encoded in a separate thread, without the GIL and, on Linux,
+    at a lower priority than the event loop's. The event loop only sends the result in pieces of
+    64 KiB. Mount the application in another, or serve it alone:
 
     ```python
     app.mount("/metrics", metrics_app())  # Starlette, FastAPI
@@ -40,22 +40,22 @@ def metrics_app(
 
     Args:
         source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
-        path: The path of the metrics where the application is not mounted; other paths get a 404.
+        path: The path of the metrics if the application is not mounted; other paths get a 404.
 
     Returns:
-        An application for asyncio servers. It answers the lifespan protocol, although it has
+        An application for asyncio servers. It also answers the lifespan protocol, although it has
         nothing to start or stop.
     """
     return MetricsApp(exposition_of(source), path)
 
 
 NICENESS = 10
-"""Added to the niceness of a scrape's thread: beside one busy thread it gets a tenth of a core."""
+"""Niceness added to a scrape's thread: competing with one busy thread, it gets 10 % of a core."""
 
 
 def _lower_priority() -> None:
-    """Let other threads of the program run first, without waiting for a time slice to end."""
-    if sys.platform == "linux":  # elsewhere the whole process would become nicer
+    """Lower this thread's priority, so that other threads preempt it rather than wait for it."""
+    if sys.platform == "linux":  # elsewhere, this would apply to the whole process
         with contextlib.suppress(OSError):  # a sandbox may forbid it
             os.nice(NICENESS)
 
@@ -71,7 +71,7 @@ class MetricsApp:
         self._path = path
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one connection."""
+        """Handle one ASGI connection: an HTTP request, a WebSocket or the lifespan protocol."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "websocket":
@@ -84,10 +84,10 @@ class MetricsApp:
             ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == key)
             for key in (b"accept", b"accept-encoding")
         )
-        # Frameworks disagree on whether the path still has the mount's prefix.
+        # Frameworks differ in whether the path still includes the mount's prefix.
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         request = Request(scope["method"], path, accept, accept_encoding)
-        # Each scrape has its own thread: in a shared one, the lower priority would affect others.
+        # Each scrape gets a new thread, because a lower priority would persist in a shared one.
         executor = ThreadPoolExecutor(1, "nanospan-scrape", _lower_priority)
         try:
             response = await asyncio.get_running_loop().run_in_executor(
@@ -107,18 +107,18 @@ async def _send(response: Response, send: Send) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     for piece in response.body:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await asyncio.sleep(0)  # a server that takes each piece at once never yields to the loop
+        await asyncio.sleep(0)  # a server that accepts each piece at once never yields to the loop
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def metrics_wsgi_app(
     source: Recorder | Exposition | None = None, *, path: str = METRICS_PATH
 ) -> WSGIApplication:
-    """Return a WSGI application that answers scrapes, encoding without the GIL.
+    """Return a WSGI application that answers scrapes, encoding metrics without the GIL.
 
     Args:
         source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
-        path: The path of the metrics where the application is not mounted; other paths get a 404.
+        path: The path of the metrics if the application is not mounted; other paths get a 404.
     """
     exposition = exposition_of(source)
 
@@ -137,7 +137,7 @@ def metrics_wsgi_app(
 
 
 def exposition_of(source: Recorder | Exposition | None) -> Exposition:
-    """Return ``source`` itself if it is an exposition, otherwise an exposition of the monitor."""
+    """Return ``source`` unchanged if it is an exposition; wrap a monitor in a new exposition."""
     return source if isinstance(source, Exposition) else Exposition(source)
 
 

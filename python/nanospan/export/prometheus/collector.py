@@ -1,4 +1,4 @@
-"""A collector for programs that have a registry of ``prometheus_client``."""
+"""A collector for programs that already use a ``prometheus_client`` registry."""
 
 from __future__ import annotations
 
@@ -26,25 +26,24 @@ class NanospanCollector(Collector):
     REGISTRY.register(NanospanCollector())
     ```
 
-    Needs the extra ``prometheus``. ``prometheus_client`` can neither create native histograms nor
-    encode without the GIL, unlike :func:`metrics_app` and
-    :func:`start_http_server`.
+    Requires the extra ``prometheus``. Unlike :func:`metrics_app` and :func:`start_http_server`,
+    ``prometheus_client`` supports neither native histograms nor encoding without the GIL.
 
     Args:
-        source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
+        source: A monitor or an :class:`Exposition`; by default, the process-wide monitor.
     """
 
     def __init__(self, source: Recorder | Exposition | None = None) -> None:
         self._exposition = exposition_of(source)
 
     def describe(self) -> Iterator[Metric]:
-        """Yield the families without samples, in which a registry looks for duplicate names."""
+        """Yield the metric families without samples; a registry checks them for duplicate names."""
         for metric in self.collect():
             metric.samples = []
             yield metric
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families."""
+        """Yield the metric families with their current samples."""
         exposition = self._exposition
         collected = exposition.encoder.samples(exposition.snapshots(), exposition.families())
         for name, documentation, unit, kind, samples in collected:

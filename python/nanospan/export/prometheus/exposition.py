@@ -1,4 +1,4 @@
-"""A monitor's operations and measurements in a format that Prometheus reads."""
+"""Encode a monitor's operations and measurements in the formats that Prometheus reads."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nanospan")
 
 Format: TypeAlias = Literal["text", "openmetrics", "protobuf"]
-"""Text 0.0.4, OpenMetrics 1.0, or protobuf with native histograms."""
+"""Exposition format: text 0.0.4, OpenMetrics 1.0, or protobuf with native histograms."""
 
 Labels: TypeAlias = "Sequence[tuple[str, str]]"
 Series: TypeAlias = "tuple[Labels, float | Snapshot]"
 Family: TypeAlias = "tuple[str, str, str, str, list[Series]]"
-"""Name without suffix, help text, unit, kind (counter, gauge, info, histogram), series."""
+"""A family's name without suffix, help text, unit, kind and series.
+
+The kind is ``counter``, ``gauge``, ``info`` or ``histogram``.
+"""
 
 # fmt: off
 DEFAULT_BUCKETS = (
@@ -34,36 +37,42 @@ DEFAULT_BUCKETS = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )
 # fmt: on
-"""Upper bounds of classic buckets in seconds: from a microsecond to a minute."""
+"""Default upper bounds of classic buckets, in seconds: from a microsecond to a minute."""
 
 MAX_WARNINGS = 100
-"""Different warnings that an exposition logs, so that a broken source cannot fill the log."""
+"""Maximum number of distinct warnings per exposition, so a broken source cannot fill the log."""
 
 MAX_NATIVE_BUCKETS = 160
-"""The limit of the other official clients: keeps a native histogram to a few kilobytes."""
+"""Default maximum number of buckets in a native histogram, as in the official clients.
+
+It limits a native histogram to a few kilobytes.
+"""
 
 GZIP_LEVEL = 1
-"""The fastest level, which ``benches/scrape.py`` times: an exposition is so repetitive that higher
-levels take several times as long and save little, and it is sent only once."""
+"""The fastest gzip level.
+
+An exposition is so repetitive that higher levels save little and take several times as long (see
+``benches/scrape.py``), and it is sent only once.
+"""
 
 
 class Exposition:
     """Encodes a monitor's operations and measurements for a scrape.
 
-    Its methods may be called from any thread. The snapshot is taken and encoded without the GIL,
-    so the program keeps running; a coroutine should call them through :func:`asyncio.to_thread`,
-    so that the event loop does not wait.
+    All methods are thread-safe. The snapshot is taken and encoded without the GIL, so other threads
+    keep running; a coroutine should call the methods through :func:`asyncio.to_thread`, so that the
+    event loop is not blocked.
 
     Args:
-        monitor: The monitor to expose; by default the process-wide one, looked up at each scrape.
-        buckets: Upper bounds of classic buckets in seconds, ascending; if empty, only ``+Inf`` is
-            left. A bucket's count may miss durations less than 1.1 % below its bound; see
+        monitor: The monitor to expose; by default, the process-wide one, looked up at each scrape.
+        buckets: Upper bounds of classic buckets in seconds, ascending; an empty list leaves only
+            ``+Inf``. A bucket's count may miss durations less than 1.1 % below its bound; see
             ``docs/prometheus.md``.
-        max_native_buckets: The most buckets in a native histogram, at least 5. Neighbours are
-            merged, which halves the resolution each time, until the histogram fits.
+        max_native_buckets: Maximum number of buckets in a native histogram, at least 5. If there
+            are more, adjacent buckets are merged, halving the resolution until the histogram fits.
 
     Raises:
-        ValueError: If a bound is not positive, finite and larger than the one before, or
+        ValueError: If the bounds are not positive, finite and strictly ascending, or
             ``max_native_buckets`` is below 5.
     """
 
@@ -77,25 +86,25 @@ class Exposition:
         self._monitor = monitor
         self.buckets = tuple(buckets)
         self.encoder = _core.PrometheusEncoder(self.buckets, max_native_buckets)
-        # Warnings about measurements, each of which is logged once.
+        # Warnings about measurements that have been logged; each is logged only once.
         self._warnings: set[str] = set()
 
     def snapshots(self) -> list[tuple[MonitorSnapshot, Labels]]:
-        """Return the snapshots to expose, each with labels that tell it from the others."""
+        """Return the snapshots to expose, each with labels that distinguish it from the others."""
         return [(self._current_monitor().snapshot(), ())]
 
     def measurements(self) -> list[Measurement]:
-        """Return the measurements to expose beside the operations."""
+        """Return the measurements to expose alongside the operations."""
         return self._current_monitor().measurements()
 
     def _current_monitor(self) -> Recorder:
         return process_recorder() if self._monitor is None else self._monitor
 
     def families(self) -> list[Family]:
-        """Return the metric families of the measurements, and the build information.
+        """Return the metric families of the measurements and of the build information.
 
-        A measurement that contradicts an earlier one (another kind, or the same labels again) is
-        left out with one warning, because Prometheus would reject the whole scrape.
+        A measurement that conflicts with an earlier one (a different kind, or duplicate labels) is
+        left out with a single warning, because Prometheus would reject the whole scrape.
         """
         families: dict[str, Family] = {}
         seen: set[tuple[str, Labels]] = set()
@@ -128,7 +137,7 @@ class Exposition:
             logger.warning("Prometheus export: %s; it is left out", message)
 
     def encode(self, format: Format = "text") -> _core.Chunks:  # noqa: A002 - the plain word for it
-        """Return the exposition as an iterator of byte strings; its ``len()`` is the total length.
+        """Return an iterator over the encoded exposition; its ``len()`` is the size in bytes.
 
         Raises:
             ValueError: If ``format`` is unknown.
@@ -136,7 +145,7 @@ class Exposition:
         return self.encoder.encode(format, self.snapshots(), self.families())
 
     def render(self, format: Format = "text") -> bytes:  # noqa: A002 - the plain word for it
-        """Return the exposition, for a file or a push gateway.
+        """Return the encoded exposition as bytes, to write to a file or send to a push gateway.
 
         Raises:
             ValueError: If ``format`` is unknown.
@@ -145,7 +154,7 @@ class Exposition:
 
 
 def compressed(chunks: Iterable[bytes]) -> list[bytes]:
-    """Return ``chunks`` as one gzip member, in pieces. The GIL is released for each piece."""
+    """Compress ``chunks`` to one gzip member, in pieces; the GIL is released for each piece."""
     gzip = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     pieces = [gzip.compress(chunk) for chunk in chunks]
     pieces.append(gzip.flush())

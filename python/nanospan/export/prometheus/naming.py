@@ -1,9 +1,9 @@
-"""Translate OpenTelemetry's names, units and attributes to those of Prometheus.
+"""Convert OpenTelemetry's names, units and attributes to Prometheus's.
 
 The rules are those of the OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility",
-with escaping to legacy names (ASCII letters, digits and underscores), which every server reads.
-They allow a gauge's name to end in ``_count``, which promtool and OpenMetrics reject; such a name
-gets the suffix ``_current``.
+with names escaped to ASCII letters, digits and underscores, which every server can read. The
+specification allows a gauge's name to end in ``_count``, but promtool and OpenMetrics reject that,
+so ``_current`` is appended to such a name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The UCUM symbols that measurements of programs use.
+# The UCUM symbols that programs commonly use for their measurements.
 _UNITS = {
     "d": "days",
     "h": "hours",
@@ -35,24 +35,24 @@ _UNITS = {
     "%": "percent",
     "Hz": "hertz",
 }
-# Endings that promtool and OpenMetrics reserve for the series of histograms, counters and infos.
+# Suffixes that promtool and OpenMetrics reserve for the series of histograms, counters and infos.
 _RESERVED = ("_bucket", "_count", "_sum", "_total", "_info", "_created")
 _PER = {"s": "second", "min": "minute", "h": "hour", "d": "day"}
 
 
 @functools.lru_cache(maxsize=1024)
 def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
-    """Return a metric family's name and the unit that it ends with.
+    """Return a metric family's name and the unit at the end of the name.
 
     Args:
         name: A dotted name such as ``db.client.connection.wait_time``.
-        unit: A unit in UCUM notation. Text in braces is an annotation and is dropped.
-        kind: The kind of a :class:`nanospan.Measurement`.
+        unit: A unit in UCUM notation. Annotations, which are in braces, are dropped.
+        kind: The kind of :class:`nanospan.Measurement`.
 
     Returns:
-        The name without the suffix ``_total``, which a counter's series have, and the unit in full
-        or ``""``: ``("db_client_connection_wait_time_seconds", "seconds")``. A gauge's name that
-        would end like a histogram's or counter's series gets the suffix ``_current``.
+        The name, without the suffix ``_total`` of a counter's series, and the unit's full name or
+        ``""``, for example ``("db_client_connection_wait_time_seconds", "seconds")``. If a gauge's
+        name ends in a reserved suffix such as ``_count``, ``_current`` is appended.
     """
     words = _snake(name)
     if kind == "counter":
@@ -66,9 +66,9 @@ def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
 
 
 def label_pairs(attributes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Return attributes as sorted label names and values.
+    """Convert attributes to pairs of label name and value, sorted by name.
 
-    Where several names become the same label, the values are joined with ``;``, as the
+    If several attribute names map to the same label, their values are joined with ``;``, as the
     specification requires.
     """
     pairs: dict[str, str] = {}
@@ -80,14 +80,17 @@ def label_pairs(attributes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def readable(value: object) -> str:
-    r"""Return a value as text that UTF-8 can encode: a lone surrogate becomes ``\xed\xa0\x80``."""
+    r"""Convert a value to text that UTF-8 can encode.
+
+    Each lone surrogate is replaced by an escape sequence such as ``\xed\xa0\x80``.
+    """
     return str(value).encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
 
 
 @functools.lru_cache(maxsize=1024)
 def _label(key: str) -> str:
     label = _snake(key)
-    # Histograms and summaries use these two labels themselves.
+    # Prometheus reserves these two labels for the series of histograms and summaries.
     return f"key_{label}" if label in {"le", "quantile"} else label
 
 

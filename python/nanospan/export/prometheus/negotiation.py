@@ -1,8 +1,8 @@
 """Choose the format and content coding that a scraper asks for.
 
-Section 12.5 of RFC 9110 has the rules for ``Accept`` and ``Accept-Encoding``. Prometheus adds
-parameters: ``version`` of a text format, ``proto`` and ``encoding`` of protobuf, and ``escaping``
-of names beyond ASCII. All our names are ASCII, so every escaping leaves them unchanged.
+Section 12.5 of RFC 9110 defines ``Accept`` and ``Accept-Encoding``. Prometheus adds parameters:
+``version`` for the text formats, ``proto`` and ``encoding`` for protobuf, and ``escaping`` for
+non-ASCII names. All our names are ASCII, so every escaping scheme leaves them unchanged.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _WILDCARDS: dict[str, tuple[Format, ...]] = {
 
 
 def choose_format(accept: str) -> Format:
-    """Return the format that an ``Accept`` header prefers.
+    """Return the format preferred by an ``Accept`` header.
 
-    Between equal qualities the first one named wins, as in the other official clients. If the
-    header accepts none of the formats, return ``text``, which a person can at least read.
+    Among formats of equal quality, the first one listed wins, as in the official clients. If the
+    header accepts none of the formats, return ``text``, which is at least human-readable.
     """
     ranges = [
         (quality, _formats(name, parameters)) for name, parameters, quality in _ranges(accept)
     ]
     refused = {formats[0] for quality, formats in ranges if quality == 0 and len(formats) == 1}
-    # Sorting keeps the order of equals.
+    # The sort is stable: formats of equal quality keep their order.
     for quality, formats in sorted(ranges, key=lambda each: -each[0]):
         acceptable = [each for each in formats if each not in refused]
         if quality > 0 and acceptable:
@@ -49,7 +49,7 @@ def choose_format(accept: str) -> Format:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether an ``Accept-Encoding`` header allows gzip."""
+    """Return True if an ``Accept-Encoding`` header allows gzip."""
     qualities = {name: quality for name, _, quality in _ranges(accept_encoding)}
     for name in ("gzip", "x-gzip", "*"):
         if name in qualities:
@@ -58,10 +58,10 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 
 def _formats(name: str, parameters: dict[str, str]) -> tuple[Format, ...]:
-    """Return the formats in a media range: at most one, or several for a wildcard, best first."""
+    """Return the formats that a media range matches, best first; only wildcards match several."""
     version = parameters.get("version", "")
     if name == "text/plain" and version in {"", "0.0.4", "1.0.0"}:
-        # 1.0.0 only allows more names: its readers read 0.0.4 as well.
+        # 1.0.0 only allows more names, so a reader of 1.0.0 can read 0.0.4 as well.
         return ("text",)
     if name == "application/openmetrics-text" and version in {"", "1.0.0"}:
         return ("openmetrics",)
@@ -75,7 +75,7 @@ def _formats(name: str, parameters: dict[str, str]) -> tuple[Format, ...]:
 
 
 def _ranges(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Yield name, parameters and quality of each element, skipping malformed ones."""
+    """Yield each element's name, parameters and quality, skipping malformed elements."""
     for element in header.split(","):
         name, *rest = (part.strip() for part in element.split(";"))
         parameters = {}

@@ -1,4 +1,4 @@
-"""Answer a scrape, independently of the protocol it came by."""
+"""Answer a scrape, independently of the server interface (ASGI, WSGI or ``http.server``)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ METRICS_PATH = "/metrics"
 
 @dataclass(frozen=True)
 class Request:
-    """The parts of an HTTP request that decide the answer.
+    """The parts of an HTTP request that determine the response.
 
     Attributes:
-        method: The method; ``HEAD`` gets the headers without a body.
-        path: The path, relative to where a framework mounted the application.
+        method: The HTTP method; a ``HEAD`` request gets headers without a body.
+        path: The path, relative to where the framework mounted the application.
         accept: The ``Accept`` header, or ``""``.
         accept_encoding: The ``Accept-Encoding`` header, or ``""``.
     """
@@ -35,12 +35,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """The answer to a request.
+    """The response to a request.
 
     Attributes:
-        status: The status line.
-        headers: Names and values.
-        body: The body in pieces, which can be iterated over once.
+        status: The status code and reason phrase, such as ``200 OK``.
+        headers: Pairs of header name and value.
+        body: The body in pieces, which can be iterated over only once.
         close: Frees the memory of the encoded exposition, which may take milliseconds.
     """
 
@@ -51,11 +51,13 @@ class Response:
 
 
 def respond(exposition: Exposition, path: str, request: Request) -> Response:
-    """Return the answer to a request, which may take milliseconds, mostly without the GIL.
+    """Build the response to a request.
+
+    Encoding the metrics may take milliseconds, mostly without the GIL.
 
     Args:
         exposition: The exposition to encode.
-        path: The path of the metrics.
+        path: The path at which the metrics are served.
         request: The request to answer.
     """
     if request.path not in {"", "/", path}:

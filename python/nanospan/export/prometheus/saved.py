@@ -1,4 +1,4 @@
-"""Expose saved snapshots, for jobs that end before Prometheus scrapes them."""
+"""Expose saved snapshots, for jobs that end before Prometheus can scrape them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ logger = logging.getLogger("nanospan")
 
 
 class SavedExposition(Exposition):
-    """Encodes saved snapshots for a scrape, reading files again when they have changed.
+    """Encodes saved snapshots for a scrape, reading files again when they change.
 
     The files hold the output of ``monitor.snapshot().to_bytes()``. Each file's series have the
-    label ``snapshot``, the file's name without suffix, and ``nanospan_snapshot_timestamp_seconds``
-    is the time at which it was taken. If a file cannot be read any more, that is logged and its
-    last good content is served; once a file is deleted, its series end.
+    label ``snapshot``, set to the file's name without its suffix;
+    ``nanospan_snapshot_timestamp_seconds`` is the time at which the snapshot was taken. If a file
+    becomes unreadable, the error is logged and the last valid snapshot is served; if a file is
+    deleted, its series end.
 
     Args:
-        paths: The files.
+        paths: The snapshot files.
 
     Raises:
         OSError: If a file cannot be read.
-        ValueError: If a file does not hold a snapshot, or two files have the same name.
+        ValueError: If a file is not a valid snapshot, or two files have the same name apart from
+            folder and suffix.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -47,7 +49,7 @@ class SavedExposition(Exposition):
                 )
 
     def snapshots(self) -> list[tuple[MonitorSnapshot, Labels]]:
-        """Return the snapshots that the files hold now."""
+        """Return the files' current snapshots, each with its ``snapshot`` label."""
         return [
             (snapshot, (("snapshot", readable(name)),))
             for name, file in self._files.items()
@@ -55,7 +57,7 @@ class SavedExposition(Exposition):
         ]
 
     def measurements(self) -> list[Measurement]:
-        """Return the time at which each snapshot was taken."""
+        """Return a gauge for each snapshot: the time at which it was taken."""
         return [
             Measurement(
                 "nanospan.snapshot.timestamp",
@@ -70,7 +72,7 @@ class SavedExposition(Exposition):
 
 
 class _File:
-    """A file and its last good content."""
+    """A snapshot file and the last valid snapshot read from it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,12 +81,12 @@ class _File:
         self._warning = ""
 
     def current(self) -> MonitorSnapshot | None:
-        """Return the content, read again if the file has changed, or None if it is gone."""
+        """Return the snapshot, rereading the file if it has changed; None if it was deleted."""
         warning = ""
         try:
             state = _state(self.path)
             if state != self._state:
-                # Noted first, so that damaged content is not read again until it changes.
+                # Set before reading, so that a damaged file is not read again until it changes.
                 self._state = state
                 self._snapshot = _read(self.path)
             else:

@@ -1,4 +1,4 @@
-"""A small HTTP server for programs that do not run one."""
+"""Serve metrics over HTTP, for programs that do not already run an HTTP server."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ DEFAULT_PORT = 9464
 """The port that OpenTelemetry's Prometheus exporters listen on."""
 
 REQUEST_TIMEOUT = 10.0
-"""Seconds that a client may take to send its whole request, or to receive a piece of the answer."""
+"""Maximum time for a client to send its whole request or receive a piece of the response, in s."""
 
 MAX_CONNECTIONS = 64
-"""Clients served at the same time, each by a thread; further connections are closed at once."""
+"""Maximum number of clients served at once, one thread each; further connections are closed."""
 
 
 def start_http_server(
@@ -45,17 +45,17 @@ def start_http_server(
 ) -> MetricsServer:
     """Serve ``/metrics`` from a daemon thread.
 
-    A child process that is forked later does not serve: it has its own operations, and may start
-    another server on another port.
+    A child process that is forked later does not serve: it records separately, and may start
+    another server on a different port.
 
     Args:
-        port: The port to listen on; 0 picks a free one, which is the result's ``port``.
-        host: The address to listen on. Anyone who can reach an address other than loopback can
-            read the names and durations of all operations.
-        source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
+        port: The port to listen on; 0 picks a free one, available as the result's ``port``.
+        host: The address to listen on. With an address other than loopback, anyone who can reach it
+            can read the names and durations of all operations.
+        source: A monitor or an :class:`Exposition`; by default, the process-wide monitor.
 
     Raises:
-        OSError: If the server cannot listen there; the message names the address.
+        OSError: If the server cannot listen on that address and port; the message names both.
         ValueError: If ``port`` is not from 0 to 65535.
     """
     if not 0 <= port <= 65535:  # noqa: PLR2004 - ports have 16 bits
@@ -64,13 +64,13 @@ def start_http_server(
 
 
 class MetricsServer:
-    """A server that answers scrapes until :meth:`close`. Also a context manager.
+    """An HTTP server that answers scrapes until :meth:`close`; also a context manager.
 
-    Every method may be called from any thread.
+    All methods are thread-safe.
 
     Attributes:
-        host: The address it listens on.
-        port: The port it listens on, never 0.
+        host: The address that the server listens on.
+        port: The port that the server listens on, never 0.
         url: The URL of the metrics.
     """
 
@@ -91,7 +91,7 @@ class MetricsServer:
         _running.add(self)
 
     def close(self) -> None:
-        """Stop listening, and wait for the thread to end. Closing again does nothing."""
+        """Stop listening, and wait for the server's thread to end. Further calls do nothing."""
         with self._lock:
             thread, self._thread = self._thread, None
             if thread is not None:
@@ -100,7 +100,7 @@ class MetricsServer:
                 self._server.server_close()
 
     def _reset_in_child(self) -> None:
-        """Leave the port to the parent process, which has the serving thread."""
+        """Close a forked child's copy of the socket: only the parent has the serving thread."""
         self._lock = threading.Lock()
         self._thread = None
         self._server.server_close()
@@ -126,7 +126,7 @@ _running: weakref.WeakSet[MetricsServer] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for server in list(_running):
-        server._reset_in_child()  # noqa: SLF001 - of this module
+        server._reset_in_child()  # noqa: SLF001 - in this module
     _running.clear()
 
 
@@ -134,7 +134,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Server(ThreadingMixIn, TCPServer):
-    # Not http.server's HTTPServer, which looks up the host's name before it serves.
+    # Not http.server's HTTPServer, which looks up the host's name before it starts to serve.
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 32
@@ -142,7 +142,7 @@ class _Server(ThreadingMixIn, TCPServer):
     def __init__(self, host: str, port: int, exposition: Exposition) -> None:
         self.exposition = exposition
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        # Connections whose request is not complete yet, with the time by which it has to be.
+        # Deadlines for incomplete requests, keyed by connection.
         self._reading: dict[socket.socket, float] = {}
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -155,7 +155,7 @@ class _Server(ThreadingMixIn, TCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
-            # Unlimited threads would do the program more harm than a failed scrape.
+            # An unlimited number of threads would harm the program more than a failed scrape.
             self.shutdown_request(request)
             return
         try:
@@ -165,16 +165,16 @@ class _Server(ThreadingMixIn, TCPServer):
             raise
 
     def begin_reading(self, connection: socket.socket) -> None:
-        """Start the time limit for a connection's request."""
+        """Start the time limit for receiving a connection's request."""
         self._reading[connection] = time.monotonic() + REQUEST_TIMEOUT
 
     def end_reading(self, connection: socket.socket) -> None:
-        """Stop the time limit: the request is complete, or the connection is closed."""
+        """End the time limit, because the request is complete or the connection is closed."""
         self._reading.pop(connection, None)
 
     def service_actions(self) -> None:
         """Close connections that send too slowly; called by the serving thread every 0.1 s."""
-        # The socket's timeout is not enough here, because it starts again with every byte.
+        # The socket's timeout does not suffice, because every byte restarts it.
         now = time.monotonic()
         for connection, deadline in list(self._reading.items()):
             if now >= deadline:
@@ -195,19 +195,19 @@ class _Server(ThreadingMixIn, TCPServer):
             self.log_failure(client_address[0], error)
 
     def log_failure(self, client: str, error: BaseException) -> None:
-        """Log why a scrape failed."""
+        """Log the error that made a client's scrape fail."""
         logger.error("scrape by %s failed", client, exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    # HTTP/1.0 has one connection for each scrape, so that no thread waits for the next one.
+    # HTTP/1.0 closes the connection after each scrape, so no thread waits for another request.
     server: _Server
     timeout = REQUEST_TIMEOUT
     server_version = "nanospan"
     sys_version = ""
 
     def handle(self) -> None:
-        """Answer one request."""
+        """Read and answer one request, within the time limit."""
         self.server.begin_reading(self.connection)
         try:
             super().handle()
@@ -237,4 +237,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - overridden
-        """Log nothing: the program's standard error belongs to the program."""
+        """Log nothing: standard error is the program's."""
