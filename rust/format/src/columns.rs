@@ -1,7 +1,7 @@
-//! A window as columns, which is how files and pictures want it, and those columns as rows of text.
+//! A window's samples as columns, the form needed for files and images, and those columns as rows of text.
 //!
-//! What a row looks like (quoting, names of fields) is the caller's: rows are put together from given
-//! pieces, so that one writer serves every line-oriented format.
+//! The caller determines what a row looks like (quoting, field names): rows are assembled from pieces that it supplies,
+//! so that one writer serves every line-oriented format.
 
 use std::{cmp::Reverse, collections::BinaryHeap, io::Write};
 
@@ -10,16 +10,16 @@ use nanospan_record::{Outcome, Sample, clock::Anchor, seconds::nanos};
 /// Samples as columns of equal length.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Columns {
-    /// When each ended, in nanoseconds of Unix time.
+    /// When each sample ended, in nanoseconds of Unix time.
     pub ends: Vec<u64>,
-    /// How long each took, in seconds.
+    /// How long each sample took, in seconds.
     pub durations: Vec<f64>,
-    /// How each ended: an [`Outcome`] as its number.
+    /// The number of each sample's [`Outcome`].
     pub outcomes: Vec<u8>,
 }
 
 impl Columns {
-    /// The columns of `samples`, whose ends are told by `anchor`.
+    /// Converts `samples` to columns; `anchor` converts their end times to Unix time.
     #[must_use]
     pub fn of(samples: &[Sample], anchor: Anchor) -> Self {
         Self {
@@ -30,21 +30,21 @@ impl Columns {
     }
 }
 
-/// Where each sample lies on a time line whose lanes hold no two samples at once.
+/// The position of each sample on a timeline in which samples of the same lane never overlap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lanes {
-    /// When each began, in nanoseconds of Unix time; 0 for what is said to have begun before 1970.
+    /// When each sample began, in nanoseconds of Unix time; 0 if its duration implies a start before 1970.
     pub starts: Vec<u64>,
-    /// The lane of each, from 0.
+    /// The lane of each sample, counted from 0.
     pub lanes: Vec<u32>,
 }
 
-/// Two samples this close overlap only because their clock readings were rounded, each by less than 1 ns.
+/// Largest overlap, in nanoseconds, that is attributed to the rounding of two clock readings, each by less than 1 ns.
 const ROUNDING_NS: u64 = 2;
 
 impl Lanes {
-    /// Gives each sample, in the order of starts, the lowest lane that is free: as many lanes as samples
-    /// overlap at most, which no arrangement can better.
+    /// Assigns each sample, in order of start time, to the lowest free lane. This takes as many lanes as the largest
+    /// number of samples that overlap, which is the minimum possible.
     #[must_use]
     pub fn of(ends: &[u64], durations: &[f64]) -> Self {
         let mut starts: Vec<u64> = ends
@@ -53,12 +53,12 @@ impl Lanes {
             .map(|(end, &seconds)| end.saturating_sub(nanos(seconds)))
             .collect();
         let mut order: Vec<usize> = (0..starts.len()).collect();
-        // Of two that begin together the longer takes the lower lane.
+        // Of two samples that begin together, the longer one takes the lower lane.
         order.sort_by_key(|&row| (starts[row], Reverse(ends[row])));
         let mut lanes = vec![0; starts.len()];
         let mut busy: BinaryHeap<Reverse<(u64, u32)>> = BinaryHeap::new();
         let mut free: BinaryHeap<Reverse<u32>> = BinaryHeap::new();
-        let mut ended = Vec::new(); // by lane: when its last sample ended
+        let mut ended = Vec::new(); // when the last sample of each lane ended
         for row in order {
             while let Some(&Reverse((end, lane))) = busy.peek()
                 && end <= starts[row].saturating_add(ROUNDING_NS)
@@ -84,21 +84,21 @@ impl Lanes {
     }
 }
 
-/// Text for each sample that is put in as it stands, if it has any; empty if none has.
+/// Optional text for each sample, inserted verbatim; may be empty if no sample has any.
 pub type Attached<T> = [Option<T>];
 
-/// The pieces between the fields of a row of a table.
+/// The pieces of text around the fields of a table row.
 #[derive(Debug, Clone, Copy)]
 pub struct TableRow<'a> {
-    /// Before the time stamp, the duration, the outcome, the attached text, and at the end.
+    /// The pieces before the timestamp, the duration, the outcome and the attached text, and the one that ends the row.
     pub pieces: [&'a [u8]; 5],
-    /// What stands for the attached text where there is none.
+    /// Placeholder for the attached text of a sample that has none.
     pub nothing: &'a [u8],
 }
 
 impl TableRow<'_> {
-    /// A row for each sample: Unix seconds with nine decimals, seconds in the fewest digits that give the
-    /// same number back, `ok`, `error` or `cancelled`, attached text.
+    /// Writes a row for each sample: its end in Unix seconds with nine decimals, its duration in seconds in the fewest
+    /// digits that read back as the same number, its outcome (`ok`, `error` or `cancelled`), and its attached text.
     #[must_use]
     pub fn write(self, columns: &Columns, attached: &Attached<impl AsRef<[u8]>>) -> Vec<u8> {
         let [
@@ -130,23 +130,24 @@ impl TableRow<'_> {
     }
 }
 
-/// The pieces of a row of a time line: a complete event of the Chrome trace-event format.
+/// The pieces of a timeline row: a complete event in the Chrome trace-event format.
 #[derive(Debug, Clone, Copy)]
 pub struct EventRow<'a> {
-    /// What begins the event of each outcome, within the threshold and over it, up to the arguments' last.
+    /// The start of an event for each outcome, within the threshold and over it, up to and including the last fixed
+    /// argument.
     pub heads: [[&'a [u8]; 2]; 3],
     /// The threshold in seconds; infinity if there is none.
     pub threshold: f64,
-    /// Nanoseconds of Unix time that the time line counts from.
+    /// The start of the timeline, in nanoseconds of Unix time.
     pub origin: u64,
-    /// The thread of lane 0; the other lanes follow.
+    /// The thread number of lane 0; the other lanes have the following numbers.
     pub thread: u32,
 }
 
 impl EventRow<'_> {
-    /// An event for each sample, in microseconds since the origin, which are exact.
+    /// Writes an event for each sample, with exact times in microseconds since the origin.
     ///
-    /// `lanes` has a start and a lane for each of the columns' samples.
+    /// `lanes` must have a start and a lane for each sample in `columns`.
     #[must_use]
     pub fn write(
         self,
@@ -178,8 +179,8 @@ impl EventRow<'_> {
     }
 }
 
-/// Appends `value / unit` with `decimals` decimals, exactly. Digit by digit: it is most of what is
-/// written, and the formatting machinery takes three times as long.
+/// Appends `value / unit`, exactly, with `decimals` decimal places. It produces digit after digit itself, because most
+/// of the output is written here and the standard formatting machinery takes three times as long.
 fn fixed_point(out: &mut Vec<u8>, value: u64, unit: u64, decimals: usize) {
     let mut digits = [b'0'; 40];
     let mut at = digits.len();
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_began_before_the_epoch_begins_with_it() {
+    fn a_sample_that_began_before_the_epoch_starts_at_the_epoch() {
         let lanes = Lanes::of(&[5], &[f64::MAX]);
         assert_eq!((lanes.starts, lanes.lanes), (vec![0], vec![0]));
     }
@@ -250,12 +251,12 @@ mod tests {
                 prop_assert!(starts[row] - spans[row].0 <= ROUNDING_NS);
                 for other in 0..row {
                     let apart = ends[row] <= starts[other] || ends[other] <= starts[row];
-                    // What rounding moved into another sample has no length left.
+                    // A sample that rounding moved into another one has no length left.
                     let instant = starts[row] == ends[row] || starts[other] == ends[other];
                     prop_assert!(apart || instant || lanes[row] != lanes[other]);
                 }
             }
-            // No more lanes than samples are under way at once.
+            // There are no more lanes than samples under way at the same time.
             let most = starts.iter().map(|&at| {
                 (0..ends.len()).filter(|&i| starts[i] <= at && at <= ends[i]).count()
             });
@@ -263,7 +264,7 @@ mod tests {
         }
 
         #[test]
-        fn durations_are_written_so_that_they_come_back(seconds in 0.0..=f64::MAX) {
+        fn written_durations_read_back_as_the_same_number(seconds in 0.0..=f64::MAX) {
             let columns = Columns { ends: vec![1], durations: vec![seconds], outcomes: vec![2] };
             let row = TableRow { pieces: [b"", b" ", b" ", b" ", b"\n"], nothing: b"-" };
             let line = String::from_utf8(row.write(&columns, &[] as &Attached<&[u8]>)).unwrap();

@@ -1,18 +1,18 @@
-//! The options that an encoder rejects.
+//! The error for invalid encoder options.
 
 use std::fmt;
 
-/// Why options were rejected. The text names the value and what would be right.
+/// The reason options were rejected. Its message names the rejected value and the valid ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A classic bucket's bound in seconds that is not positive and finite, or not larger than the one before.
+    /// A classic bucket's bound, in seconds, that is not positive and finite, or not larger than the preceding bound.
     Bound(f64),
     /// Fewer native buckets than the coarsest schema needs.
     NativeBuckets {
-        /// The limit given.
+        /// The rejected limit.
         given: usize,
-        /// The lowest limit.
+        /// The lowest valid limit.
         least: usize,
     },
 }

@@ -1,7 +1,7 @@
-//! Encoders and rasterisers over what nanospan recorded: Prometheus' exposition formats, rows of text, pixels.
+//! Encoders and rasterisers for recorded data: Prometheus' exposition formats, rows of text, and pixels.
 //!
-//! They read copies ([`MonitorSnapshot`](nanospan_record::MonitorSnapshot), [`Columns`]) and know nothing of
-//! Python or of how samples are recorded.
+//! They read copies ([`MonitorSnapshot`](nanospan_record::MonitorSnapshot), [`Columns`]) and depend neither on Python
+//! nor on how samples are recorded.
 
 #![deny(unsafe_code)]
 

@@ -1,20 +1,20 @@
-//! Samples as marks on a grid of pixels: time to the right, the logarithm of the duration upwards.
+//! Plots samples as marks on a grid of pixels, with time to the right and the logarithm of the duration upwards.
 
 use nanospan_record::OUTCOMES;
 
 use crate::columns::Columns;
 
-/// Where the samples of a window lie.
+/// The ranges of end times and durations in a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Extent {
-    /// When the first and the last ended, in nanoseconds of Unix time.
+    /// When the first and the last sample ended, in nanoseconds of Unix time.
     pub ends: [u64; 2],
-    /// The shortest that took any time, and the longest, in seconds; 0 if none took any.
+    /// The shortest non-zero duration and the longest duration, in seconds; both 0 if all durations are 0.
     pub durations: [f64; 2],
 }
 
 impl Extent {
-    /// The extent of `columns`; `None` without a sample.
+    /// Returns the extent of `columns`; `None` if there are no samples.
     #[must_use]
     pub fn of(columns: &Columns) -> Option<Self> {
         let (first, last) = (columns.ends.iter().min()?, columns.ends.iter().max()?);
@@ -27,20 +27,20 @@ impl Extent {
     }
 }
 
-/// A grid of pixels, and what its edges mean.
+/// A grid of pixels, and the times and durations at its edges.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grid {
-    /// Pixels from the first end to the last, and from the shortest duration to the longest.
+    /// The distance in pixels from the left to the right edge, and from the lower to the upper edge.
     pub size: [usize; 2],
-    /// The ends at the left and right edge, in nanoseconds of Unix time.
+    /// The end times at the left and right edges, in nanoseconds of Unix time.
     pub ends: [u64; 2],
-    /// The durations at the lower and upper edge, in seconds; over 0, and not the same.
+    /// The durations at the lower and upper edges, in seconds; they must be positive and different.
     pub durations: [f64; 2],
 }
 
 impl Grid {
-    /// The pixels on which samples of each outcome lie, each once, from left to right and then upwards. What
-    /// lies beyond an edge is on it.
+    /// Returns the distinct pixels, as (right, up), that samples of each outcome occupy, sorted from left to right and
+    /// then upwards. A sample beyond an edge is placed on the edge.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,
@@ -57,12 +57,12 @@ impl Grid {
         let mut marked = OUTCOMES.map(|_| vec![false; (wide + 1) * (tall + 1)]);
         let samples = columns.ends.iter().zip(&columns.durations);
         for ((end, seconds), outcome) in samples.zip(&columns.outcomes) {
-            // One moment is in the middle.
+            // If the time axis covers only one moment, it is in the middle.
             let right = match first == last {
                 true => wide as f64 / 2.0,
                 false => end.saturating_sub(first) as f64 * per_ns,
             };
-            // `as` saturates: what took no time, minus infinity, becomes 0.
+            // `as` saturates: a duration of 0, whose logarithm is minus infinity, is placed at 0.
             let right = (right.round() as usize).min(wide);
             let up = (((seconds.ln() - low) * per_log).round() as usize).min(tall);
             if let Some(marked) = marked.get_mut(usize::from(*outcome)) {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_lie_where_time_and_logarithm_say_each_pixel_once() {
+    fn samples_are_placed_by_time_and_logarithm_without_duplicate_pixels() {
         let grid = Grid {
             size: [10, 20],
             ends: [1_000, 2_000],

@@ -12,24 +12,24 @@ use crate::error::Error;
 
 /// Upper bounds of classic buckets, in seconds.
 ///
-/// Only what lies in buckets that end at or below a bound is counted there: never a value over it, while values
-/// less than one bucket (1.1 % at scale 6) below it may first count at the next bound. Unlike an estimate of how
-/// many of a bucket's values lie below the bound, such counts never fall while values are added, which readers
-/// take for a restart. A power of two of a second ends a bucket at every scale from 0 on, so that counts there
-/// are exact.
+/// A bound counts only the values in exponential buckets that end at or below it. It never counts a larger value, but a
+/// value less than one bucket (1.1 % at scale 6) below it may be counted only at the next bound. Unlike an estimate of
+/// how many of a bucket's values lie below the bound, such a count never falls while values are added; readers would
+/// take a fall for a restart. A bound that is a power of two, in seconds, is the end of a bucket at every scale from 0
+/// on, so its count is exact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bounds {
     seconds: Vec<f64>,
-    // For each, the first bucket at SCALE that holds larger values.
+    // For each bound, the first bucket at SCALE that holds larger values.
     over: Vec<i32>,
 }
 
 impl Bounds {
-    /// Bounds at `seconds`.
+    /// Creates bounds at `seconds`.
     ///
     /// # Errors
     ///
-    /// [`Error::Bound`] if one is not positive and finite, or not larger than the one before.
+    /// [`Error::Bound`] if a bound is not positive and finite, or not larger than the preceding one.
     pub fn new(seconds: &[f64]) -> Result<Self, Error> {
         let mut before = 0.0;
         for &bound in seconds {
@@ -45,13 +45,14 @@ impl Bounds {
         })
     }
 
-    /// The bounds.
+    /// Returns the bounds in seconds.
     #[must_use]
     pub fn seconds(&self) -> &[f64] {
         &self.seconds
     }
 
-    /// How many of the values are counted at each bound; the total is the histogram's count.
+    /// Iterates over the number of values counted at each bound. The number at `+Inf`, the histogram's count, is not
+    /// included.
     pub fn cumulative(&self, histogram: &Snapshot) -> impl Iterator<Item = u64> {
         let shift = SCALE - histogram.scale();
         let mut buckets = histogram.buckets().peekable();

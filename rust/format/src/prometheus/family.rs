@@ -1,37 +1,37 @@
-//! Metric families, and what a format's writer must be able to do with them.
+//! Metric families, and the interface that each format's writer implements.
 
 use std::borrow::Cow;
 
 use nanospan_record::histogram::Snapshot;
 
-/// What a family's values mean.
+/// The type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only ever grows. Its series end in `_total`.
+    /// A number that only grows. Its series' names end in `_total`.
     Counter,
-    /// Goes up and down.
+    /// A number that can go up and down.
     Gauge,
-    /// Always 1: the labels are what it says. Its series end in `_info`.
+    /// The number 1, with labels that carry the information. Its series' names end in `_info`.
     Info,
-    /// A distribution.
+    /// A distribution of durations.
     Histogram,
 }
 
-/// What is said once of a family.
+/// The description of a family, which its series share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// The name without the suffix that its kind brings; ASCII letters, digits and `_`.
+    /// The name, without the suffix that the kind adds; it consists of ASCII letters, digits and `_`.
     pub name: Cow<'static, str>,
-    /// One sentence; any text.
+    /// One sentence of help, which may contain any characters.
     pub help: Cow<'static, str>,
-    /// The unit that the name ends with, or nothing.
+    /// The unit that the name ends with; empty if it has no unit.
     pub unit: Cow<'static, str>,
-    /// What its values mean.
+    /// The type of the family.
     pub kind: Kind,
 }
 
 impl Head {
-    /// A head whose texts are known at compile time.
+    /// Creates a head whose texts are known at compile time.
     pub(super) const fn fixed(
         name: &'static str,
         help: &'static str,
@@ -46,7 +46,7 @@ impl Head {
         }
     }
 
-    /// What the names of its series end with, apart from a histogram's.
+    /// Returns the suffix of the series' names. A histogram's writer adds its suffixes itself.
     pub(super) fn suffix(&self) -> &'static str {
         match self.kind {
             Kind::Counter => "_total",
@@ -59,39 +59,40 @@ impl Head {
 /// A metric family with its values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Family {
-    /// What is said once.
+    /// The family's description.
     pub head: Head,
-    /// Its values; histograms exactly if the kind says so.
+    /// The family's series. Their values are histograms if the kind is [`Kind::Histogram`], and numbers otherwise.
     pub series: Vec<Series>,
 }
 
-/// One value of a family.
+/// One value of a family, with its labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Names, of the form of [`Head::name`], and values, any text.
+    /// Label names, which have the same form as [`Head::name`], and label values, which may be any text.
     pub labels: Vec<(String, String)>,
-    /// The value.
+    /// The series' value.
     pub value: Value,
 }
 
 /// A series' value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// A number, infinite ones and NaN included.
+    /// A number, which may be infinite or NaN.
     Number(f64),
-    /// A distribution of seconds.
+    /// A distribution of durations.
     Histogram(Snapshot),
 }
 
 /// Label names and values.
 pub(super) type Labels<'a> = [(&'a str, &'a str)];
 
-/// Writes families one after another. `created` is the Unix time from which a counter or histogram counts.
+/// Writes families one after another. `created` is the Unix time, in seconds, when a counter or histogram began
+/// counting.
 pub(super) trait Writer {
-    /// Begins a family; what follows is of it, until the next. It is left out if nothing follows.
+    /// Begins a family: the values written until the next call belong to it. A family without values is left out.
     fn begin(&mut self, head: &Head);
-    /// A counter, gauge or info of the family.
+    /// Writes the value of a counter, gauge or info to the family.
     fn number(&mut self, labels: &Labels<'_>, value: f64, created: Option<f64>);
-    /// A histogram of the family.
+    /// Writes a histogram to the family.
     fn histogram(&mut self, labels: &Labels<'_>, histogram: &Snapshot, created: Option<f64>);
 }

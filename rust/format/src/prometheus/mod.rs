@@ -1,8 +1,9 @@
-//! A monitor in Prometheus' exposition formats: text 0.0.4, OpenMetrics 1.0 and protobuf with native histograms.
+//! Encodes a monitor in Prometheus' exposition formats: text 0.0.4, OpenMetrics 1.0 and protobuf with native
+//! histograms.
 //!
-//! [`encode`] walks the [families](family) once and hands each series to the format's writer. The text formats
-//! have no native histograms and carry *classic* ones: cumulative counts at [bounds](Bounds). Protobuf carries
-//! both, so that a server takes what it is configured for.
+//! [`encode`] walks the [families](family) once and hands each series to the format's writer. The text formats do not
+//! support native histograms and carry *classic* ones: cumulative counts at [bounds](Bounds). Protobuf carries both,
+//! and the server takes the kind that it is configured for.
 //!
 //! Definitions: "Exposition formats" and "Native Histograms" in Prometheus' documentation, the OpenMetrics 1.0
 //! specification, and `io/prometheus/client/metrics.proto` of prometheus/client_model.
@@ -36,10 +37,10 @@ pub enum Format {
     Protobuf,
 }
 
-/// Everything in `sources` and `families` as one exposition in `format`.
+/// Encodes `sources` and `families` as one exposition in `format`.
 ///
-/// Families keep their order and their series'; a family without series is left out. That no two series of a
-/// name have the same labels is up to the caller.
+/// The order of families, and of the series in each, is kept; a family without series is left out. The caller must
+/// ensure that no two series with the same name have the same labels.
 #[must_use]
 pub fn encode(
     sources: &[Source<'_>],
@@ -61,7 +62,7 @@ pub fn encode(
     }
 }
 
-/// Everything in `sources` and `families` as the samples of a text exposition, by family.
+/// Returns the samples of a text exposition of `sources` and `families`, grouped by family.
 #[must_use]
 pub fn samples(
     sources: &[Source<'_>],

@@ -1,4 +1,4 @@
-//! The families of a monitor's operations.
+//! The metric families of a monitor's operations.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -34,17 +34,17 @@ const IN_FLIGHT: Head = Head::fixed(
     Kind::Gauge,
 );
 
-/// A monitor's snapshot, and labels that tell it from others beside it.
+/// A monitor's snapshot, with labels that distinguish it from other sources in the same exposition.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// What the monitor held.
+    /// The monitor's snapshot.
     pub snapshot: &'a MonitorSnapshot,
-    /// Labels of all its series; none is called `operation`, `outcome` or `le`.
+    /// Labels added to all of its series; none may be called `operation`, `outcome` or `le`.
     pub labels: &'a [(String, String)],
 }
 
-/// An operation's name as a label value. What is not UTF-8 (Python's lone surrogates) becomes `\xed\xa0\x80`,
-/// so that different names stay different.
+/// Converts an operation's name to a label value. Bytes that are not UTF-8 (from Python's lone surrogates) are escaped,
+/// as in `\xed\xa0\x80`, so that different names remain different.
 fn label_value(name: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = str::from_utf8(name) {
         return Cow::Borrowed(text);
@@ -69,12 +69,12 @@ fn operations<'a>(
     })
 }
 
-/// A family of single numbers: its head, and an operation's value if it has one.
+/// A family of numbers: its head, and a function that returns an operation's value, if it has one.
 type Numbers = (Head, fn(&OperationSnapshot) -> Option<f64>);
 
 const NUMBERS: [Numbers; 3] = [
     (VIOLATIONS, |operation| {
-        // Without a threshold nothing can violate it.
+        // Without a threshold, there can be no violations.
         let possible = operation.threshold.is_some() || operation.violations > 0;
         possible.then_some(operation.violations as f64)
     }),
@@ -87,8 +87,9 @@ pub(super) fn write(sources: &[Source<'_>], writer: &mut impl Writer) {
     for (labels, operation) in operations(sources) {
         with_labels(labels, operation, |labels| {
             for (outcome, histogram) in OUTCOMES.into_iter().zip(operation.parts()) {
-                // A rate misses what a series is born with: were errors absent until the first, it would
-                // never be seen. Cancellations are rarely watched, and a classic histogram is many series.
+                // A rate ignores the value with which a series begins: if the series of errors appeared only with the
+                // first error, that error would never be seen. Empty cancellations are left out because they are rarely
+                // watched, and a classic histogram is many series.
                 if outcome == Outcome::Cancelled && histogram.count() == 0 {
                     continue;
                 }

@@ -1,23 +1,23 @@
-//! How histograms are shown.
+//! Options for exposing histograms.
 
 use nanospan_record::histogram::Snapshot;
 
 use super::classic::Bounds;
 use crate::error::Error;
 
-/// How histograms are shown.
+/// Options for exposing histograms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     bounds: Bounds,
     max_native_buckets: usize, // at least LEAST_NATIVE_BUCKETS
 }
 
-/// Prometheus' coarsest schema is -4, at which the range that can be recorded takes five buckets.
+/// The lowest limit on native buckets: at Prometheus' coarsest schema, -4, the recordable range spans five buckets.
 pub const LEAST_NATIVE_BUCKETS: usize = 5;
 
 impl Options {
-    /// Options with classic buckets at `bounds` seconds (no classic buckets if `bounds` is empty), and native
-    /// histograms of at most `max_native_buckets`.
+    /// Creates options with classic buckets at `bounds` seconds (no classic buckets if `bounds` is empty), and native
+    /// histograms of at most `max_native_buckets` buckets.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl Options {
         })
     }
 
-    /// The bounds of classic buckets.
+    /// Returns the bounds of the classic buckets.
     #[must_use]
     pub fn bounds(&self) -> &Bounds {
         &self.bounds

@@ -11,12 +11,12 @@ use super::{
     options::Options,
 };
 
-/// Durations that were exactly 0 ns are counted as at most this many seconds. It is what the official clients
-/// use, so that histograms of several programs add up without widening the zero bucket; every recorded bucket
-/// lies above.
+/// Upper bound, in seconds, of the zero bucket, which counts durations of exactly 0 ns. The official clients use the
+/// same value, so that histograms of several programs add up without widening the zero bucket; every other recorded
+/// bucket lies above it.
 const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39; // 2^-128
 
-/// The coarsest schema that Prometheus knows.
+/// The coarsest schema that Prometheus supports.
 const MIN_SCHEMA: i32 = -4;
 
 /// The fields of `MetricFamily` before its metrics, which are appended one by one.
@@ -55,7 +55,7 @@ struct Metric {
     histogram: Option<Histogram>,
 }
 
-/// `Gauge` and `Counter`, which agree in the fields that a gauge has.
+/// `Gauge` and `Counter`, which share all the fields that a gauge has.
 #[derive(Clone, PartialEq, Message)]
 struct Number {
     #[prost(double, optional, tag = "1")]
@@ -114,7 +114,7 @@ pub(super) struct Protobuf<'a> {
     out: Vec<u8>,
     options: &'a Options,
     kind: Kind,
-    // The family's message so far, and how long it was before its first metric.
+    // The family's message so far, and its length in bytes before the first metric.
     family: Vec<u8>,
     head_bytes: usize,
 }
@@ -142,7 +142,7 @@ impl<'a> Protobuf<'a> {
         message::encode(METRICS, metric, &mut self.family);
     }
 
-    /// The whole exposition.
+    /// Returns the complete exposition.
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.end_family();
         self.out
@@ -218,14 +218,14 @@ fn message_of(histogram: &Snapshot, options: &Options, created: Option<f64>) -> 
         ..Histogram::default()
     };
     let native = options.native(histogram);
-    // A histogram may have come here at a scale that has no schema; the classic one is then all there is.
+    // A histogram may already have a scale for which there is no schema; then only the classic one is sent.
     if native.scale() >= MIN_SCHEMA {
         message.schema = native.scale();
         message.zero_threshold = ZERO_THRESHOLD;
         message.zero_count = native.zeros();
         let (mut next, mut before) = (0, 0);
         for (index, count) in native.buckets() {
-            // Prometheus numbers a bucket by its upper end.
+            // Prometheus numbers buckets by their upper ends, so its index is one higher.
             let index = index + 1;
             match message.positive_span.last_mut() {
                 Some(span) if index == next => span.length += 1,
@@ -234,7 +234,7 @@ fn message_of(histogram: &Snapshot, options: &Options, created: Option<f64>) -> 
                     length: 1,
                 }),
             }
-            // Counts of 2^63 and more cannot occur in a lifetime; the difference wraps as the reader's does.
+            // Counts of 2^63 or more cannot occur in a lifetime; the difference wraps, as the reader's arithmetic does.
             let count = count.cast_signed();
             message.positive_delta.push(count.wrapping_sub(before));
             (next, before) = (index + 1, count);
@@ -246,7 +246,7 @@ fn message_of(histogram: &Snapshot, options: &Options, created: Option<f64>) -> 
 fn timestamp(unix: f64) -> Timestamp {
     let seconds = unix.floor();
     Timestamp {
-        // `as` saturates, should a clock be that wrong.
+        // `as` saturates if a clock is that wrong.
         seconds: seconds as i64,
         nanos: ((unix - seconds) * 1e9) as i32,
     }
@@ -258,7 +258,7 @@ mod tests {
 
     use super::*;
 
-    /// The counts by Prometheus' bucket numbers.
+    /// Decodes the counts, each paired with Prometheus' number for its bucket.
     fn buckets(histogram: &Histogram) -> Vec<(i32, u64)> {
         let (mut index, mut count) = (0, 0_i64);
         let mut deltas = histogram.positive_delta.iter();

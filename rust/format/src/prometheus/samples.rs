@@ -1,4 +1,4 @@
-//! Samples as values, for programs that expose them themselves.
+//! Samples as plain values, for programs that encode an exposition themselves.
 
 use nanospan_record::histogram::Snapshot;
 
@@ -11,11 +11,11 @@ use super::{
 /// One line of a text exposition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// What follows the family's name in the sample's.
+    /// The suffix that is added to the family's name to form the sample's name.
     pub suffix: &'static str,
-    /// Names and values, `le` included.
+    /// Label names and values, including `le`.
     pub labels: Vec<(String, String)>,
-    /// The value.
+    /// The sample's value.
     pub value: f64,
 }
 

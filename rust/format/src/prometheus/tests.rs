@@ -1,5 +1,5 @@
-//! Properties: counts of classic buckets never include a value over their bound, are never more than a bucket
-//! behind, never fall while values are added, and end in the count. Formats: what is escaped, named and left out.
+//! Properties: counts of classic buckets never include a value above their bound, lag by at most one bucket, never fall
+//! while values are added, and end with the total count. Formats: escaping, names and omissions.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -11,7 +11,7 @@ use nanospan_record::{
 use super::{Bounds, Family, Format, Head, Kind, Options, Series, Source, Value, encode, samples};
 use crate::Error;
 
-/// The histogram of `values`.
+/// Returns the histogram of `values`.
 fn recorded(values: &[u64]) -> Snapshot {
     let operation = Operation::new(b"op", 1, Clock::get()).unwrap();
     for &ns in values {
@@ -84,7 +84,7 @@ nanospan_operation_in_flight{operation="op"} 2
 }
 
 #[test]
-fn open_metrics_says_unit_creation_and_end() {
+fn open_metrics_includes_unit_creation_time_and_end() {
     let mut op = operation(b"op", &[1], &[]);
     (op.violations, op.threshold) = (3, Seconds::new(0.25).ok());
     op.cancelled = recorded(&[7]);
@@ -106,7 +106,7 @@ fn open_metrics_says_unit_creation_and_end() {
 }
 
 #[test]
-fn names_are_escaped_and_stay_apart() {
+fn names_are_escaped_and_remain_distinct() {
     let names: [&[u8]; 4] = [
         b"a\"b\\c\nd",
         "süß".as_bytes(),
@@ -128,7 +128,7 @@ fn names_are_escaped_and_stay_apart() {
 }
 
 #[test]
-fn families_have_the_suffix_and_type_of_their_kind_and_none_without_series() {
+fn families_have_their_kinds_suffix_and_type_and_are_left_out_without_series() {
     let family = |name: &'static str, kind, values: &[f64]| Family {
         head: Head {
             name: name.into(),

@@ -1,4 +1,4 @@
-//! The text formats: Prometheus' 0.0.4 and OpenMetrics 1.0.
+//! The text formats: Prometheus text 0.0.4 and OpenMetrics 1.0.
 
 use std::fmt::Write as _;
 
@@ -13,13 +13,13 @@ pub(super) struct Text<'a> {
     out: String,
     options: &'a Options,
     open_metrics: bool,
-    // The bounds as they follow `le="`, with what closes the label set; the last is infinity.
+    // The text after `le="` for each bound, up to the end of the label set; the last bound is infinity.
     ends: Vec<String>,
-    // The family's comment lines, until its first series.
+    // The family's comment lines, kept until its first series is written.
     comments: String,
     name: String,
     suffix: &'static str,
-    // Scratch: a series' labels, and what the bucket lines of a histogram begin with.
+    // Scratch buffers: a series' labels, and the beginning of a histogram's bucket lines.
     labels: String,
     prefix: String,
 }
@@ -48,12 +48,12 @@ impl<'a> Text<'a> {
         let suffix = if self.open_metrics { "" } else { self.suffix };
         // Writing to a string cannot fail, here and below.
         let _ = write!(self.comments, "# {keyword} {}{suffix} ", self.name);
-        // OpenMetrics escapes quotes in help texts, too; 0.0.4 has no escape for them there.
+        // OpenMetrics also escapes quotes in help texts; 0.0.4 has no escape for them there.
         escape(text, self.open_metrics, &mut self.comments);
         self.comments.push('\n');
     }
 
-    /// What goes before every series.
+    /// Writes the family's comments if they are pending, and formats the labels of the next series.
     fn begin_series(&mut self, labels: &Labels<'_>) {
         self.out.push_str(&self.comments);
         self.comments.clear();
@@ -69,7 +69,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// A line of the series begun.
+    /// Writes a line of the current series.
     fn line(&mut self, suffix: &str, value: f64) {
         self.out.push_str(&self.name);
         self.out.push_str(suffix);
@@ -89,7 +89,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The whole exposition.
+    /// Returns the complete exposition.
     pub(super) fn finish(mut self) -> Vec<u8> {
         if self.open_metrics {
             self.out.push_str("# EOF\n");
@@ -147,12 +147,12 @@ impl Writer for Text<'_> {
     }
 }
 
-/// A bound as the official clients and Prometheus itself write it, so that a series keeps its name whatever
-/// format it came by: as Go's `%g`, which takes an exponent of two digits for what is below 1e-4 or from 1e6
-/// on. OpenMetrics, "Canonical Numbers", has whole bounds with a decimal point.
+/// Formats a bound as Prometheus and its official clients do, so that a series keeps its labels whichever format it was
+/// scraped in: like Go's `%g`, with an exponent of at least two digits below 1e-4 and from 1e6 on. OpenMetrics
+/// ("Canonical Numbers") writes whole bounds with a decimal point.
 pub(super) fn canonical(bound: f64, open_metrics: bool) -> String {
     if (1e-4..1e6).contains(&bound) {
-        // Debug has the decimal point; both are the shortest text that reads as the same number.
+        // Debug adds the decimal point; both give the shortest text that reads back as the same number.
         return match open_metrics {
             true => format!("{bound:?}"),
             false => format!("{bound}"),
@@ -169,7 +169,7 @@ pub(super) fn canonical(bound: f64, open_metrics: bool) -> String {
 fn escape(text: &str, quotes: bool, out: &mut String) {
     let special = |byte| matches!(byte, b'\\' | b'\n') || (byte == b'"' && quotes);
     let mut rest = text;
-    // What is special is ASCII, and so at the boundary of a character.
+    // Special characters are ASCII, so `at` is a character boundary.
     while let Some(at) = rest.bytes().position(special) {
         out.push_str(&rest[..at]);
         out.push('\\');
