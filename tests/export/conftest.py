@@ -1,4 +1,4 @@
-"""Fixtures of the export tests."""
+"""Fixtures for the export tests."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from nanospan import PerformanceMonitor
 
 @pytest.fixture
 def recorded() -> PerformanceMonitor:
-    """A monitor with every kind of sample: failed, cancelled, violating, with metadata."""
+    """Return a monitor with failed and cancelled samples, violations and metadata."""
     monitor = PerformanceMonitor()
     monitor.set_threshold("query", 0.1)
     query = monitor.operation("query")

@@ -1,4 +1,4 @@
-"""Axes: the positions and labels of ticks."""
+"""Tests for the tick positions and labels of axes."""
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ TIMES = st.floats(1e9, 2e9)
 
 @given(DURATIONS, DURATIONS, st.integers(3, 9))
 def test_a_logarithmic_axis_contains_both_durations(a, b, most):
-    """Both durations are on the axis, and at most ``most`` ticks ascend along it."""
+    """The axis contains both durations and has at most ``most`` ticks, in ascending order."""
     low, high = sorted((a, b))
     axis = LogAxis.around(low, high)
     assert 0 < axis.share(low) <= axis.share(high) < 1
@@ -23,13 +23,13 @@ def test_a_logarithmic_axis_contains_both_durations(a, b, most):
 
 
 def test_durations_off_the_axis_are_clamped():
-    """A duration off the axis, even zero, is placed at the nearer end."""
+    """A duration outside the axis, even zero, is placed at the nearer end."""
     axis = LogAxis.around(0.001, 0.1)
     assert (axis.share(0.0), axis.share(1e9)) == (0.0, 1.0)
 
 
 def test_ticks_of_a_logarithmic_axis_are_round():
-    """Ticks are powers of ten, and 2 and 5 times those where there is room."""
+    """Ticks are powers of ten, plus 2 and 5 times those where there is room."""
     assert [text for _, text in LogAxis(0.001, 0.1).ticks(8)] == [
         "1 ms",
         "2 ms",
@@ -44,7 +44,7 @@ def test_ticks_of_a_logarithmic_axis_are_round():
 
 @given(TIMES, st.floats(0, 1e8), st.integers(2, 7))
 def test_ticks_of_a_time_axis_are_within_it(low, span, most):
-    """At most ``most`` ticks ascend along the axis."""
+    """All ticks, at most ``most``, are within the axis and in ascending order."""
     axis = TimeAxis(low, low + span)
     ticks = [at for at, _ in axis.ticks(most)]
     assert ticks == sorted(ticks)
@@ -63,5 +63,5 @@ def test_ticks_of_a_time_axis_are_within_it(low, span, most):
     ],
 )
 def test_time_labels_are_as_fine_as_their_steps(span, texts):
-    """Labels have only the digits in which the ticks differ."""
+    """Labels show only as much precision as the distance between ticks requires."""
     assert [text for _, text in TimeAxis(1.7e9, 1.7e9 + span).ticks(5)] == texts

@@ -1,4 +1,4 @@
-"""Sending through OpenTelemetry's exporters: configuration, failures and forks."""
+"""Tests for sending through OpenTelemetry's exporters: configuration, failures and forks."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ DELTAS = {
 
 
 class Sink(MetricExporter):
-    """An OpenTelemetry exporter that keeps the data it is given."""
+    """An OpenTelemetry exporter that stores the data passed to it."""
 
     def __init__(self, temporality=None):
         super().__init__(preferred_temporality=temporality)
@@ -53,7 +53,7 @@ class Sink(MetricExporter):
         self.is_shut_down = True
 
     def counts(self, i=-1):
-        """Return the number of durations of each operation and outcome in an export."""
+        """Return an export's sample counts, keyed by operation and outcome."""
         return {
             tuple(point.attributes.values()): point.count
             for resource in self.given[i].resource_metrics
@@ -71,7 +71,7 @@ def sink():
 
 
 def test_exports_carry_resource_and_scope_and_are_not_instrumented(monitor, sink, monkeypatch):
-    """The resource comes from the environment, and HTTP instrumentation is suppressed."""
+    """Exports use the environment's resource, and instrumented HTTP clients do not trace them."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "memory")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=red")
     monitor.record_metric("op", 0.1)
@@ -86,7 +86,7 @@ def test_exports_carry_resource_and_scope_and_are_not_instrumented(monitor, sink
 
 
 def test_a_given_resource_is_used_unchanged(monitor, sink):
-    """A given resource is not merged with the environment's."""
+    """An explicit resource is not merged with the environment's."""
     monitor.record_metric("op", 0.1)
     given = Resource({"service.name": "given"})
     OtlpExporter(lambda: sink, resource=given)(monitor.snapshot(), [])
@@ -94,13 +94,13 @@ def test_a_given_resource_is_used_unchanged(monitor, sink):
 
 
 def test_an_empty_monitor_sends_nothing(monitor, sink):
-    """An empty monitor causes no request."""
+    """Exporting an empty monitor sends no request."""
     OtlpExporter(lambda: sink)(monitor.snapshot(), [])
     assert sink.given == []
 
 
 def test_a_failed_export_is_an_error_and_loses_nothing(monitor):
-    """Data that the official exporter could not deliver is part of the next difference."""
+    """Data that the official exporter failed to deliver is included in the next difference."""
     sink = Sink(DELTAS)
     exporter = OtlpExporter(lambda: sink)
     monitor.record_metric("op", 0.1)
@@ -117,14 +117,14 @@ def test_a_failed_export_is_an_error_and_loses_nothing(monitor):
 
 
 def test_closing_shuts_the_official_exporter_down(sink):
-    """close() shuts the wrapped exporter down."""
+    """``close()`` shuts down the wrapped exporter."""
     OtlpExporter(lambda: sink).close()
     assert sink.is_shut_down
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_its_own_connection(monitor):
-    """A child has its own connection, instance id and differences."""
+    """A forked child has a separate connection, instance ID and series of differences."""
     made = []
 
     def connect():
@@ -156,7 +156,7 @@ def test_a_forked_child_has_its_own_connection(monitor):
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_that_cannot_connect_tries_again(monitor):
-    """A child's exports fail until it connects, and never use the parent's connection."""
+    """A forked child's exports fail until it connects; they never use the parent's connection."""
     sink, calls = Sink(), []
 
     def connect():
@@ -184,7 +184,7 @@ def identity(sink):
 
 
 def test_an_unreachable_collector_is_an_error_within_the_timeout(monitor, monkeypatch):
-    """Without a collector an export fails as soon as OTEL_EXPORTER_OTLP_TIMEOUT allows."""
+    """If the collector is unreachable, an export fails within ``OTEL_EXPORTER_OTLP_TIMEOUT``."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")
     monitor.record_metric("op", 0.1)
@@ -200,7 +200,7 @@ def test_an_unreachable_collector_is_an_error_within_the_timeout(monitor, monkey
     [(None, 60), ("", 60), ("1500", 1.5), ("soon", 60), ("-1", 60), ("inf", 60)],
 )
 def test_the_environment_sets_the_interval(monkeypatch, caplog, interval, seconds):
-    """A value that is not a positive number of milliseconds is logged and replaced by 60 s."""
+    """An interval that is not a positive number of milliseconds is logged; 60 s is used instead."""
     if interval is not None:
         monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", interval)
     with start_otlp_export(connect=Sink) as export:
@@ -212,7 +212,7 @@ def test_the_environment_sets_the_interval(monkeypatch, caplog, interval, second
     ("variable", "value"), [("OTEL_SDK_DISABLED", "True"), ("OTEL_METRICS_EXPORTER", "none")]
 )
 def test_the_environment_can_disable_exports(monitor, monkeypatch, variable, value):
-    """If exports are disabled, nothing is connected or sent, and flush() and close() succeed."""
+    """With exports disabled, no connection is made, and ``flush()`` and ``close()`` succeed."""
     monkeypatch.setenv(variable, value)
     monitor.record_metric("op", 0.1)
     made = []
@@ -223,7 +223,7 @@ def test_the_environment_can_disable_exports(monitor, monkeypatch, variable, val
 
 
 def test_invalid_settings_are_rejected(monkeypatch):
-    """The errors for an unknown protocol and too few buckets name the setting."""
+    """The errors for an unknown protocol or too few buckets name the setting."""
     with pytest.raises(ValueError, match="max_buckets must be at least 2, got 1"):
         OtlpExporter(Sink, max_buckets=1)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")
@@ -239,7 +239,7 @@ def test_invalid_settings_are_rejected(monkeypatch):
     ],
 )
 def test_missing_packages_are_named(missing, hint):
-    """If a package is missing, the error says what to install."""
+    """The error for a missing package names the package to install."""
     code = f"""
 import sys
 sys.modules[{missing!r}] = None
@@ -255,7 +255,7 @@ OtlpExporter()
 
 
 def test_an_existing_pipeline_includes_the_monitor(monitor):
-    """A reader's exports hold the application's and the monitor's metrics under one resource."""
+    """A reader exports the application's and the monitor's metrics under the same resource."""
     sink = Sink({**DELTAS, UpDownCounter: AggregationTemporality.CUMULATIVE})
     reader = PeriodicExportingMetricReader(
         WithNanospan(sink, monitor), export_interval_millis=3_600_000
@@ -284,7 +284,7 @@ def test_an_existing_pipeline_includes_the_monitor(monitor):
 
 
 def test_a_failing_monitor_does_not_fail_the_application_export(monitor, caplog):
-    """If the monitor's metrics cannot be built, that is logged and the rest is sent."""
+    """If building the monitor's metrics fails, the error is logged and the rest is exported."""
     monitor.snapshot = lambda: 1 / 0
     sink = Sink()
     reader = PeriodicExportingMetricReader(
@@ -300,7 +300,7 @@ def test_a_failing_monitor_does_not_fail_the_application_export(monitor, caplog)
 
 
 def test_metrics_missing_from_an_export_are_in_the_next(monitor, monkeypatch, caplog):
-    """An export that arrives without the monitor's metrics does not end its difference."""
+    """If an export succeeds without the monitor's metrics, the next difference includes them."""
     sink = Sink(DELTAS)
     reader = PeriodicExportingMetricReader(
         WithNanospan(sink, monitor), export_interval_millis=3_600_000

@@ -1,4 +1,4 @@
-"""A monitor in OpenTelemetry's data model: totals and differences without loss or repetition."""
+"""Tests for OpenTelemetry metrics: totals and differences neither lose nor repeat samples."""
 
 import math
 import random
@@ -26,14 +26,14 @@ def builder(temporality=None, max_buckets=160):
 
 
 def build(builder, monitor):
-    """Build a monitor's metrics, in OTLP's encoding and back, by name."""
+    """Build a monitor's metrics, encode and decode them as OTLP, and return them keyed by name."""
     scope = builder.build(monitor.snapshot(), monitor.measurements())
     encode_metrics(MetricsData([ResourceMetrics(Resource.create(), [scope], "")]))
     return {metric.name: metric for metric in scope.metrics}
 
 
 def points(metrics, name):
-    """Return a metric's points by the values of their attributes."""
+    """Return a metric's data points, keyed by their attributes' values."""
     if name not in metrics:
         return {}
     return {tuple(p.attributes.values()): p for p in metrics[name].data.data_points}
@@ -49,7 +49,7 @@ def bounds(scale, index):
 
 
 def test_buckets_are_sent_as_recorded(monitor):
-    """Count, sum, extremes and zeros are exact, and each duration is in its bucket."""
+    """Count, sum, extremes and zeros are exact, and each duration is in the right bucket."""
     values = [round(1e-6 * 1.01**i, 9) for i in range(100)]
     for value in [0.0, *values]:
         monitor.record_metric("op", value)
@@ -68,7 +68,7 @@ def test_buckets_are_sent_as_recorded(monitor):
 
 
 def test_wide_histograms_are_made_coarser(monitor):
-    """Buckets are merged until few enough are non-empty, and the counts are preserved."""
+    """Buckets are merged until at most the allowed number are non-empty; counts are preserved."""
     for i in range(4000):
         monitor.record_metric("op", 1e-9 * 1.006**i)
     whole = monitor.snapshot().operations["op"].ok
@@ -81,7 +81,7 @@ def test_wide_histograms_are_made_coarser(monitor):
 
 
 def test_each_outcome_is_a_series(monitor):
-    """The series of ok and error exist from the start, so that rates include the first sample."""
+    """The series for ok and error exist from the start, so that rates include the first sample."""
     monitor.record_metric("a", 0.1)
     monitor.record_metric("b", 0.2, success=False)
     monitor.operation("b").record_cancelled(0.3)
@@ -108,7 +108,7 @@ def test_each_outcome_is_a_series(monitor):
 
 
 def test_violations_thresholds_and_executions_under_way(monitor):
-    """These are sent as a counter, a gauge and an up-down counter, with units."""
+    """Violations are a counter, thresholds a gauge, executions in flight an up-down counter."""
     monitor.set_threshold("op", 0.05)
     monitor.record_metric("op", 0.1)
     monitor.record_metric("op", 0.01)
@@ -128,7 +128,7 @@ def test_violations_thresholds_and_executions_under_way(monitor):
 
 
 def test_cumulative_points_keep_their_start(monitor):
-    """The start time stays the same in every export until the operation is cleared."""
+    """A cumulative series keeps its start time in every export until the operation is cleared."""
     built = builder()
     monitor.record_metric("op", 0.1)
     first = durations(build(built, monitor))["op", "ok"]
@@ -141,7 +141,7 @@ def test_cumulative_points_keep_their_start(monitor):
 
 
 def test_differences_follow_one_another_without_gap(monitor):
-    """Each difference begins where the one before it ended, and holds only new samples."""
+    """Each difference starts when the previous one ended and contains only new samples."""
     built = builder(DELTAS)
     monitor.set_threshold("op", 0.05)
     monitor.record_metric("op", 0.1)
@@ -158,14 +158,14 @@ def test_differences_follow_one_another_without_gap(monitor):
     assert second.sum == pytest.approx(0.4)
     assert second.start_time_unix_nano == first.time_unix_nano
     assert points(metrics, "nanospan.operation.violations")["op",].value == 2
-    # A difference has no exact extremes, so they are left out.
+    # A difference's exact minimum and maximum are unknown, so they are left out.
     assert (second.min, second.max) == (None, None)
     built.mark_arrived()
     assert durations(build(built, monitor)) == {}
 
 
 def test_a_failed_export_is_part_of_the_next_difference(monitor):
-    """After a failed export the next one covers its time and its samples."""
+    """The export after a failed one also covers the failed one's period and samples."""
     built = builder(DELTAS)
     monitor.record_metric("op", 0.1)
     build(built, monitor)
@@ -182,7 +182,7 @@ def test_a_failed_export_is_part_of_the_next_difference(monitor):
 
 
 def test_clearing_starts_again(monitor):
-    """After clearing, differences hold only later samples, and totals have a new start."""
+    """After clearing, differences contain only later samples, and totals have a new start time."""
     differences, totals = builder(DELTAS), builder()
     for _ in range(5):
         monitor.record_metric("op", 0.1)
@@ -197,7 +197,7 @@ def test_clearing_starts_again(monitor):
 
 
 def test_differences_add_up_to_the_whole(monitor):
-    """With random failures in between, the differences add up to the recorded buckets."""
+    """Even with random export failures, the differences add up to the recorded buckets."""
     chance = random.Random(5)
     built = builder(DELTAS)
     arrived = {}
@@ -233,7 +233,7 @@ def measured(monitor, *measurements):
 
 
 def test_measurements_keep_their_names_units_and_attributes(monitor):
-    """Measurements are sent unchanged, one metric for each name."""
+    """Measurements are sent unchanged, as one metric per name."""
     waits = PerformanceMonitor()
     waits.record_metric("wait", 0.25)
     state = "db.client.connection.state"
@@ -265,7 +265,7 @@ def test_measurements_keep_their_names_units_and_attributes(monitor):
 
 
 def test_measurements_are_made_sendable(monitor):
-    """Huge numbers and lone surrogates are converted, so that they do not block other metrics."""
+    """Huge integers and lone surrogates are converted, so that the export does not fail."""
     measured(
         monitor,
         Measurement("lone \ud800", "gauge", 2**70, "\ud800", "\ud800", {"key": 1}),
@@ -284,7 +284,7 @@ def test_measurements_are_made_sendable(monitor):
 
 
 def test_measured_counters_and_histograms_have_differences(monitor):
-    """Differences hold what is new, or everything if the source has restarted; gauges are as is."""
+    """Differences hold only what is new, or all after a source restarts; gauges are unchanged."""
     waits = PerformanceMonitor()
 
     def set_to(count, gauge, *durations):
@@ -327,6 +327,6 @@ def test_any_name_can_be_sent(monitor, name):
 
 
 def test_an_empty_monitor_sends_no_metrics(monitor):
-    """Without operations and measurements no metric is built."""
+    """Without operations or measurements, no metrics are built."""
     assert build(builder(), monitor) == {}
     assert math.isfinite(monitor.snapshot().time)

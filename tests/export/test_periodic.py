@@ -1,4 +1,4 @@
-"""Periodic exports in the background: schedule, failures, flush and close."""
+"""Tests for periodic exports in the background: schedule, failures, flush and close."""
 
 import contextlib
 import logging
@@ -18,7 +18,7 @@ SELDOM = 3600.0
 
 
 class Sink:
-    """An exporter that keeps the snapshots and measurements it is given."""
+    """An exporter that stores the snapshots and measurements passed to it."""
 
     def __init__(self):
         self.given = []
@@ -48,7 +48,7 @@ class Sink:
 
 @pytest.fixture(autouse=True)
 def leaves_no_thread():
-    """Check that no thread is left once all exports are closed."""
+    """Check that no threads remain once all exports are closed."""
     yield
     deadline = time.monotonic() + PATIENCE
     while left := [t.name for t in threading.enumerate() if t.name.startswith("nanospan-export")]:
@@ -57,7 +57,7 @@ def leaves_no_thread():
 
 
 def test_exports_run_periodically(monitor):
-    """Snapshots and measurements arrive again and again, on another thread."""
+    """Snapshots and measurements are exported repeatedly, on a background thread."""
     monitor.record_metric("op", 0.1)
     reported = Measurement("pool.size", "gauge", 3.0)
     monitor.add_source(lambda: [reported])
@@ -75,7 +75,7 @@ def test_exports_run_periodically(monitor):
 
 
 def test_closing_exports_for_the_last_time(monitor):
-    """The first close() exports the latest samples and closes the exporter."""
+    """The first ``close()`` exports the latest samples and closes the exporter."""
     sink = Sink()
     export = export_periodically(sink, monitor, interval=SELDOM)
     monitor.record_metric("op", 0.1)
@@ -86,7 +86,7 @@ def test_closing_exports_for_the_last_time(monitor):
 
 
 def test_flush_exports_now(monitor):
-    """flush() returns once the samples recorded before it have been exported."""
+    """``flush()`` returns once all samples recorded before the call have been exported."""
     sink = Sink()
     with export_periodically(sink, monitor, interval=SELDOM) as export:
         monitor.record_metric("op", 0.1)
@@ -96,7 +96,7 @@ def test_flush_exports_now(monitor):
 
 
 def test_one_thread_keeps_the_schedule_of_all(monitor):
-    """Twenty exporters that wait for their next export share one thread."""
+    """Twenty exporters waiting for their next export share one thread."""
     with contextlib.ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(export_periodically(Sink(), monitor, interval=SELDOM))
@@ -107,7 +107,7 @@ def test_one_thread_keeps_the_schedule_of_all(monitor):
 
 
 def test_an_exporter_that_hangs_does_not_stall_others(monitor, caplog):
-    """A hanging exporter is reported once and skipped until it returns; others keep exporting."""
+    """A hanging exporter is logged once and skipped until it returns; others keep exporting."""
     release, other, calls = threading.Event(), Sink(), []
 
     def hanging(_snapshot, _measurements):
@@ -134,7 +134,7 @@ def test_an_exporter_that_hangs_does_not_stall_others(monitor, caplog):
 
 
 def test_closing_an_exporter_that_hangs_does_not_hang(monitor):
-    """close() gives up after its timeout, and nothing is exported after that."""
+    """``close()`` gives up after its timeout, and there are no further exports."""
     release, calls = threading.Event(), []
 
     def hanging(_snapshot, _measurements):
@@ -151,7 +151,7 @@ def test_closing_an_exporter_that_hangs_does_not_hang(monitor):
 
 
 def test_failures_are_counted_and_logged_once_per_cause(monitor, caplog):
-    """Each cause is logged once, with its traceback, until an export succeeds again."""
+    """Each cause is logged only once, with a traceback, until an export succeeds again."""
     failing = True
 
     def exporter(_snapshot, _measurements):
@@ -183,7 +183,7 @@ def test_failures_are_counted_and_logged_once_per_cause(monitor, caplog):
 
 
 def test_logged_causes_are_limited(monitor, caplog):
-    """If every failure has another cause, only the first ``MAX_CAUSES`` are logged."""
+    """If every failure has a different cause, only the first ``MAX_CAUSES`` are logged."""
     classes = iter([type(f"Failure{i}", (Exception,), {}) for i in range(50)])
 
     def exporter(_snapshot, _measurements):
@@ -198,7 +198,7 @@ def test_logged_causes_are_limited(monitor, caplog):
 
 
 def test_exports_continue_after_any_exception(monitor):
-    """SystemExit from an exporter ends neither the schedule nor the process."""
+    """A SystemExit raised by an exporter stops neither the schedule nor the process."""
 
     def exporter(_snapshot, _measurements):
         sys.exit(3)
@@ -208,7 +208,7 @@ def test_exports_continue_after_any_exception(monitor):
 
 
 def test_a_failing_close_is_logged(monitor, caplog):
-    """An exception from the exporter's close() is logged, and the last export still succeeds."""
+    """An exception from the exporter's ``close()`` is logged; the last export still succeeds."""
     sink = Sink()
     sink.close = lambda: 1 / 0
     assert export_periodically(sink, monitor, interval=SELDOM).close()
@@ -216,7 +216,7 @@ def test_a_failing_close_is_logged(monitor, caplog):
 
 
 def test_waits_vary(monitor, monkeypatch):
-    """Each wait is drawn from within 10 % of the interval."""
+    """Each wait varies at random by up to 10 % of the interval."""
     drawn = []
     monkeypatch.setattr(
         periodic.random, "uniform", lambda low, high: drawn.append((low, high)) or low
@@ -230,7 +230,7 @@ def test_waits_vary(monitor, monkeypatch):
 
 @pytest.mark.parametrize("option", ["interval", "timeout", "exit_timeout"])
 def test_invalid_arguments_are_rejected(monitor, option):
-    """Times must be positive, finite numbers of seconds, and the exporter must be callable."""
+    """Interval and timeouts must be positive and finite, and the exporter must be callable."""
     for wrong in (0, -1, float("inf"), float("nan")):
         with pytest.raises(ValueError, match=option):
             export_periodically(Sink(), monitor, **{option: wrong})
@@ -242,10 +242,10 @@ def test_invalid_arguments_are_rejected(monitor, option):
 
 
 def test_an_interval_may_be_longer_than_locks_can_wait(monitor):
-    """An interval and timeouts beyond the limit of locks work, and do not stop other exports."""
+    """An interval and timeouts beyond the longest lock timeout work and do not delay others."""
     rare = Sink()
     with export_periodically(rare, monitor, interval=1e12, timeout=1e12) as rarely:
-        for _ in range(3):  # in between, the schedule has only the rare export to wait for
+        for _ in range(3):  # in between, only the export with the huge interval is left
             often = Sink()
             with export_periodically(often, monitor, interval=0.01):
                 often.wait_for(2)
@@ -253,7 +253,7 @@ def test_an_interval_may_be_longer_than_locks_can_wait(monitor):
 
 
 def test_signal_handlers_are_left_alone(monitor):
-    """Exports neither install nor replace a signal handler."""
+    """Periodic exports neither install nor replace signal handlers."""
     before = [signal.getsignal(number) for number in signal.valid_signals()]
     with export_periodically(Sink(), monitor, interval=0.01) as export:
         export.flush()
@@ -261,7 +261,7 @@ def test_signal_handlers_are_left_alone(monitor):
 
 
 def test_an_export_fails_if_its_thread_cannot_start(monitor, monkeypatch, caplog):
-    """If no more threads can be started, exports fail with one warning and work again later."""
+    """If no thread can be started, exports fail with a single warning, then recover later."""
     sink = Sink()
     export = export_periodically(sink, monitor, interval=SELDOM)
     with monkeypatch.context() as patch:

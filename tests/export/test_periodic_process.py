@@ -1,4 +1,4 @@
-"""Periodic exports when a process exits or forks."""
+"""Tests for periodic exports when a process exits or forks."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def report(who):
 
 
 def run(code):
-    """Run the program; return its reports, the seconds it took, and its standard error."""
+    """Run the program; return its reports, its run time in seconds, and its standard error."""
     before = time.monotonic()
     finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM + code],
@@ -36,7 +36,7 @@ def run(code):
 
 
 def test_all_exporters_export_when_the_interpreter_exits():
-    """Exporters that were not closed export the latest samples at exit."""
+    """Exporters that are still open export the latest samples when the interpreter exits."""
     reports, _, errors = run("""
 export_periodically(report("a"), interval=3600)
 export_periodically(report("b"), interval=3600)
@@ -47,7 +47,7 @@ monitor.record_metric("op", 0.1)
 
 
 def test_an_exporter_that_hangs_delays_the_exit_by_its_exit_timeout():
-    """The exit waits for ``exit_timeout``, logs that, and the others still make last exports."""
+    """The exit waits ``exit_timeout`` and logs the overrun; other exporters' last exports run."""
     reports, seconds, errors = run("""
 export_periodically(lambda *_: time.sleep(600), interval=3600, exit_timeout=0.2)
 export_periodically(report("other"), interval=3600)
@@ -59,7 +59,7 @@ monitor.record_metric("op", 0.1)
 
 
 def test_the_last_export_works_without_a_new_thread():
-    """If the exiting interpreter refuses new threads, the last export runs on the main thread."""
+    """If no thread can be started during exit, the last export runs on the main thread."""
     reports, _, errors = run("""
 export_periodically(report("a"), interval=3600)
 monitor.record_metric("op", 0.1)
@@ -72,7 +72,7 @@ threading.Thread.start = refuse
 
 
 def test_an_export_under_way_at_exit_is_followed_by_the_last_one():
-    """An export that began before the latest samples were recorded does not count as the last."""
+    """If an export is running at exit, another follows with samples recorded since it began."""
     reports, _, _ = run("""
 began, go_on = threading.Event(), threading.Event()
 inner = report("a")
@@ -91,7 +91,7 @@ threading.Timer(0.2, go_on.set).start()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_exports_its_own_samples():
-    """The child exports only samples since the fork, and the parent continues as before."""
+    """A forked child exports only samples recorded since the fork; the parent is unaffected."""
     reports, _, errors = run("""
 import warnings
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -123,7 +123,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_forks_while_exports_are_under_way():
-    """Children forked during the parent's exports can record, export and exit."""
+    """Children forked while the parent is exporting can record, export and exit."""
     reports, _, errors = run("""
 import warnings
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -135,7 +135,7 @@ children = []
 for i in range(40):
     child = os.fork()
     if child == 0:
-        signal.alarm(60)  # ends a child that is stuck
+        signal.alarm(60)  # kills a child that hangs
         monitor.record_metric("first seen by the child", 0.1)
         os._exit(0 if handle.flush(60) and handle.close(60) else 1)
     children.append(child)

@@ -1,4 +1,4 @@
-"""Figures by matplotlib, and the picture of a histogram in a notebook."""
+"""Tests for matplotlib figures, and for the chart of a histogram in a notebook."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ def texts_of(axes):
 
 
 def test_distribution_and_timeline(recorded):
-    """Bars count every sample, lines mark quantiles and threshold, and points show outcomes."""
+    """Bars count every sample, lines mark quantiles and threshold, and markers show outcomes."""
     figure = recorded.plot("query")
     left, right = figure.axes
     assert sum(bar.get_height() for bar in left.patches) == 4
@@ -39,14 +39,14 @@ def test_names_are_not_read_as_formulas(monitor, tmp_path):
 
 
 def test_durations_of_zero_are_drawn(monitor, tmp_path):
-    """Durations of zero are drawn at a nanosecond, as a logarithmic axis has no zero."""
+    """Durations of zero are drawn as a nanosecond, because a logarithmic axis has no zero."""
     monitor.record_metric("op", 0.0)
     monitor.plot("op").savefig(tmp_path / "plot.png")
 
 
 @pytest.mark.parametrize("decades", [0, 0.5, 3, 7, 13])
 def test_durations_of_any_range_are_labelled(monitor, tmp_path, decades):
-    """Both axes of durations have between one and seven labels."""
+    """Both duration axes have between one and seven labels."""
     monitor.record_metric("op", 1e-9)
     monitor.record_metric("op", 10 ** (decades - 9))
     figure = monitor.plot("op")
@@ -57,7 +57,7 @@ def test_durations_of_any_range_are_labelled(monitor, tmp_path, decades):
 
 
 def test_an_operation_without_samples_is_an_error(recorded):
-    """The error names some of the operations with samples and the number of the others."""
+    """The error lists some operations that have samples and counts the others."""
     for number in range(20):
         recorded.record_metric(f"operation {number}", 0.1)
     with pytest.raises(ValueError, match=r"with samples: query, parse, .* and 12 more"):
@@ -65,13 +65,13 @@ def test_an_operation_without_samples_is_an_error(recorded):
 
 
 def test_few_operations_are_all_named(recorded):
-    """The error names all operations if they are few, so that a typing error is easily found."""
+    """The error lists all operations if there are only a few, which helps to spot a typo."""
     with pytest.raises(ValueError, match=r"'absent' has no samples; .* with samples: .*query"):
         recorded.plot("absent")
 
 
 def test_matplotlib_is_imported_only_by_plot():
-    """Neither the package nor a report imports matplotlib; plot() says what to install."""
+    """Only ``plot()`` imports matplotlib; if it is missing, the error names what to install."""
     program = """
 import io, sys
 sys.modules["matplotlib"] = None
@@ -92,7 +92,7 @@ except ModuleNotFoundError as missing:
 
 
 def test_a_notebook_draws_a_snapshot(recorded):
-    """A snapshot's HTML is well-formed, self-contained, and has a description in words."""
+    """A snapshot's HTML is well formed and self-contained, and has a text description."""
     html = recorded.operation("query").snapshot()._repr_html_()
     root = ET.fromstring(f"<div>{html}</div>")
     (picture,) = root.iter("svg")

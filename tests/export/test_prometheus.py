@@ -1,4 +1,4 @@
-"""The exposition for Prometheus: formats, names and odd input."""
+"""Tests for the Prometheus exposition: formats, names and unusual input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = ("op", 'quotes " and \\ and\nnewline\r', "süß 🦀", "lone \ud800", "l
 
 
 def _values(families, name):
-    """Return the samples called ``name`` by their labels."""
+    """Return the values of the samples called ``name``, keyed by labels."""
     samples = [s for family in families for s in family.samples if s.name == name]
     values = {tuple(sorted(sample.labels.items())): sample.value for sample in samples}
     assert len(values) == len(samples)
@@ -34,7 +34,7 @@ def _values(families, name):
 
 @pytest.fixture
 def filled(monitor: PerformanceMonitor) -> PerformanceMonitor:
-    """Return a monitor with odd names, successes and failures."""
+    """Return a monitor with unusual names, successes and failures."""
     for name in NAMES:
         for duration in (0.0, 1e-9, 0.002, 0.5, 3.0, 100.0):
             monitor.record_metric(name, duration)
@@ -46,7 +46,7 @@ def filled(monitor: PerformanceMonitor) -> PerformanceMonitor:
 
 @pytest.mark.parametrize("parse", [parse_text, parse_openmetrics])
 def test_the_official_parser_reads_both_text_formats(filled, parse):
-    """``prometheus_client`` reads both texts and finds every operation, outcome and count."""
+    """``prometheus_client`` parses both text formats with every operation, outcome and count."""
     form = "text" if parse is parse_text else "openmetrics"
     families = list(parse(Exposition(filled).render(form).decode()))
     counts = _values(families, f"{DURATION}_count")
@@ -70,7 +70,7 @@ def test_the_official_parser_reads_both_text_formats(filled, parse):
 
 
 def test_classic_buckets_are_cumulative_and_end_in_the_count(filled):
-    """Every bound has a bucket, counts never fall, and ``+Inf`` counts all samples."""
+    """Every bound has a bucket, counts never decrease, and ``+Inf`` counts all samples."""
     [family] = [f for f in parse_text(Exposition(filled).render().decode()) if f.name == DURATION]
     buckets = {
         float(sample.labels["le"]): sample.value
@@ -85,7 +85,7 @@ def test_classic_buckets_are_cumulative_and_end_in_the_count(filled):
 
 
 def test_openmetrics_has_the_creation_time_of_an_operation(monitor):
-    """OpenMetrics carries the time when counting began, so that rates include the first sample."""
+    """OpenMetrics includes when counting began, so that rates include the first sample."""
     monitor.record_metric("op", 0.1)
     created = monitor.snapshot().operations["op"].created
     families = list(parse_openmetrics(Exposition(monitor).render("openmetrics").decode()))
@@ -94,7 +94,7 @@ def test_openmetrics_has_the_creation_time_of_an_operation(monitor):
 
 
 def test_cancellations_have_series_once_there_are_some(monitor):
-    """The outcomes ok and error are shown from the start, cancelled from its first sample on."""
+    """The series for ok and error exist from the start; cancelled appears with its first sample."""
     monitor.record_metric("op", 0.1)
     assert b'outcome="error"' in Exposition(monitor).render()
     assert b"cancelled" not in Exposition(monitor).render()
@@ -104,14 +104,14 @@ def test_cancellations_have_series_once_there_are_some(monitor):
 
 
 def test_executions_under_way_are_counted(monitor):
-    """The gauge counts a span while it is open."""
+    """The gauge counts spans that are open."""
     with monitor.track_operation("op"):
         assert b'nanospan_operation_in_flight{operation="op"} 1\n' in Exposition(monitor).render()
     assert b'nanospan_operation_in_flight{operation="op"} 0\n' in Exposition(monitor).render()
 
 
 def test_an_empty_monitor_is_a_valid_exposition(monitor):
-    """Without operations, the build information and OpenMetrics' end mark are still written."""
+    """Without operations, build information and OpenMetrics' end marker are still written."""
     for form in ("text", "openmetrics"):
         text = Exposition(monitor).render(form)
         assert b"nanospan_operation" not in text
@@ -121,7 +121,7 @@ def test_an_empty_monitor_is_a_valid_exposition(monitor):
 
 
 def test_the_process_wide_monitor_is_the_default():
-    """Without a monitor, the process-wide one is looked up at each scrape."""
+    """If no monitor is given, the process-wide one is looked up at each scrape."""
     exposition = Exposition()
     nanospan.get_performance_monitor().record_metric("of the process", 0.1)
     try:
@@ -141,19 +141,19 @@ def test_the_process_wide_monitor_is_the_default():
     ],
 )
 def test_invalid_buckets_are_rejected(arguments, message):
-    """Bounds must be positive and ascending, and native histograms need at least 5 buckets."""
+    """Bucket bounds must be positive and ascending; native histograms need at least 5 buckets."""
     with pytest.raises(ValueError, match=message):
         Exposition(**arguments)
 
 
 def test_an_unknown_format_is_rejected(monitor):
-    """The error lists the formats."""
+    """The error for an unknown format lists the valid ones."""
     with pytest.raises(ValueError, match='text, openmetrics or protobuf, got "html"'):
         Exposition(monitor).render("html")
 
 
 def test_buckets_may_be_chosen_or_left_out(filled):
-    """Given bounds replace the default ones; without any, only ``+Inf`` is left."""
+    """Explicit bucket bounds replace the defaults; an empty list leaves only ``+Inf``."""
     text = Exposition(filled, buckets=(0.25, 4)).render().decode()
     assert {
         line.split('le="')[1].split('"')[0] for line in text.splitlines() if 'le="' in line
@@ -166,7 +166,7 @@ def test_buckets_may_be_chosen_or_left_out(filled):
 
 
 def test_every_piece_is_taken_exactly_once(filled):
-    """Threads that share an encoded exposition take each piece of at most 64 KiB exactly once."""
+    """Threads iterating over one encoded exposition together get each 64 KiB piece just once."""
     for i in range(300):
         filled.record_metric(f"operation {i}", 0.1)
     exposition = Exposition(filled)
@@ -185,7 +185,7 @@ def test_every_piece_is_taken_exactly_once(filled):
 
 
 def test_closing_an_exposition_ends_its_iteration(monitor):
-    """Closing it half-way ends the iteration and leaves the length unchanged."""
+    """Closing an encoded exposition half-way ends its iteration but does not change its length."""
     monitor.record_metric("x" * 100_000, 0.1)
     chunks = Exposition(monitor).encode()
     length = len(chunks)
@@ -197,7 +197,7 @@ def test_closing_an_exposition_ends_its_iteration(monitor):
 
 
 def test_measurements_follow_the_naming_rules(monitor):
-    """Dots become underscores, units are spelled out, and counters end in ``_total``."""
+    """In names, dots become underscores, units are spelled out, and counters get ``_total``."""
     monitor.record_metric("wait", 0.5)
     waited = monitor.operation("wait").snapshot()
     pool = {"db.client.connection.pool.name": "postgresql://u:***@h/d"}
@@ -241,12 +241,12 @@ def test_measurements_follow_the_naming_rules(monitor):
     ],
 )  # fmt: skip
 def test_names_and_units(measurement, expected):
-    """Names and units follow OpenTelemetry's rules."""
+    """Names and units are converted by OpenTelemetry's rules."""
     assert family_name(*measurement) == expected
 
 
 def test_labels_that_coincide_are_joined():
-    """Attributes that become the same label keep both values."""
+    """Attributes that map to the same label have their values joined."""
     assert label_pairs({"a.b": "1", "a_b": "2", "c": "3"}) == (("a_b", "1;2"), ("c", "3"))
     assert label_pairs({"le": "x", "1": "\ud800"}) == (("_1", "\\xed\\xa0\\x80"), ("key_le", "x"))
 
@@ -260,7 +260,7 @@ def test_labels_that_coincide_are_joined():
     ],
 )
 def test_a_lone_surrogate_in_a_description_is_escaped(monitor, form, escaped):
-    """A help text or name with a lone surrogate is escaped, and the exposition stays valid."""
+    """Lone surrogates in help texts and names are escaped, so the exposition stays valid."""
     monitor.add_source(
         lambda: [
             Measurement("a", "gauge", 1.0, description="\ud800"),
@@ -271,7 +271,7 @@ def test_a_lone_surrogate_in_a_description_is_escaped(monitor, form, escaped):
 
 
 def test_contradictory_measurements_are_left_out_and_logged_once(monitor, caplog):
-    """Measurements for which Prometheus would reject the scrape are left out with one warning."""
+    """Measurements that would make Prometheus reject the scrape are left out with one warning."""
     monitor.add_source(
         lambda: [
             Measurement("a.b", "gauge", 1.0),
@@ -326,7 +326,7 @@ PROTOBUF = (
     ],
 )
 def test_the_preferred_format_is_chosen(accept, expected):
-    """The highest quality wins, then the first named; malformed elements are ignored."""
+    """The format of highest quality wins, then the first listed; malformed ones are ignored."""
     assert choose_format(accept) == expected
 
 
@@ -344,12 +344,12 @@ def test_the_preferred_format_is_chosen(accept, expected):
     ],
 )
 def test_gzip_is_used_where_it_is_accepted(accept_encoding, expected):
-    """Only a client that accepts gzip gets it."""
+    """The response is compressed with gzip only if the client accepts it."""
     assert accepts_gzip(accept_encoding) is expected
 
 
 def test_the_exporter_needs_no_third_party_package():
-    """Importing and rendering load nothing but the standard library."""
+    """Importing the exporter and rendering load only nanospan and the standard library."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('prometheus_client', 'starlette', 'rich')));"
         "from nanospan.export.prometheus import Exposition, metrics_app;"

@@ -1,4 +1,4 @@
-"""The exposition over HTTP, as ASGI and WSGI applications."""
+"""Tests for the ASGI and WSGI applications that serve the exposition."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPENMETRICS = {"Accept": "application/openmetrics-text"}
 
 
 class ThreadRecordingExposition(Exposition):
-    """Remembers which thread took the snapshot, and that thread's niceness."""
+    """Records which thread took the snapshot, and that thread's niceness."""
 
     thread: int | None = None
     niceness: int | None = None
@@ -38,7 +38,7 @@ def exposition(monitor) -> ThreadRecordingExposition:
 
 
 async def _request(app, method="GET", path="/metrics", root_path="", **headers):
-    """Return status, headers and body of one ASGI request."""
+    """Send one ASGI request and return the status, headers and body."""
     scope = {
         "type": "http",
         "method": method,
@@ -60,7 +60,7 @@ async def _request(app, method="GET", path="/metrics", root_path="", **headers):
 
 class TestASGI:
     async def test_a_scrape_is_answered_by_another_thread(self, exposition):
-        """The event loop's thread neither takes the snapshot nor encodes it."""
+        """The snapshot is taken and encoded by a thread other than the event loop's."""
         status, headers, body = await _request(metrics_app(exposition))
         assert status == 200
         assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -70,7 +70,7 @@ class TestASGI:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
     async def test_a_scrape_lets_the_other_threads_go_first(self, exposition):
-        """The scrape's thread has a lower priority, and that of other threads is unchanged."""
+        """The scrape's thread has a lower priority; other threads' priorities are unchanged."""
         usual = os.getpriority(os.PRIO_PROCESS, 0)
         await _request(metrics_app(exposition))
         assert exposition.niceness > min(usual, 18)
@@ -78,7 +78,7 @@ class TestASGI:
         assert await asyncio.to_thread(os.getpriority, os.PRIO_PROCESS, 0) == usual
 
     async def test_no_thread_outlives_its_scrape(self, exposition):
-        """A scrape's thread ends when the scrape is answered or cancelled half-way."""
+        """A scrape's thread ends once the scrape has been answered or cancelled half-way."""
         sending = asyncio.Event()
 
         async def never(message):
@@ -101,7 +101,7 @@ class TestASGI:
             pytest.fail("a thread is left")
 
     async def test_accept_and_accept_encoding_are_honoured(self, exposition):
-        """The answer has the format and content coding that the client asked for."""
+        """The response has the format and content coding that the client asked for."""
         status, headers, body = await _request(
             metrics_app(exposition), accept="application/openmetrics-text", accept_encoding="gzip"
         )
@@ -115,18 +115,18 @@ class TestASGI:
         [("/metrics", ""), ("/", ""), ("", ""), ("/m", "/m"), ("/m/", "/m"), ("/m/metrics", "/m")],
     )
     async def test_a_mounted_application_answers(self, exposition, path, root_path):
-        """It answers whether or not a framework keeps the mount's prefix in the path."""
+        """A mounted app answers whether or not the framework leaves the prefix in the path."""
         status, *_ = await _request(metrics_app(exposition), path=path, root_path=root_path)
         assert status == 200
 
     async def test_other_paths_are_not_found(self, exposition):
-        """A 404 says where the metrics are."""
+        """The 404 for any other path names the path of the metrics."""
         status, _, body = await _request(metrics_app(exposition, path="/prom"), path="/metrics")
         assert (status, body) == (404, b"Metrics are at /prom.\n")
         assert (await _request(metrics_app(exposition, path="/prom"), path="/prom"))[0] == 200
 
     async def test_only_get_and_head_are_allowed(self, exposition):
-        """A 405 names the allowed methods; HEAD gets the headers of GET without a body."""
+        """A 405 lists the allowed methods; HEAD returns the same headers as GET, without a body."""
         status, headers, _ = await _request(metrics_app(exposition), method="POST")
         assert (status, headers["allow"]) == (405, "GET, HEAD")
         status, headers, body = await _request(metrics_app(exposition), method="HEAD")
@@ -134,7 +134,7 @@ class TestASGI:
         assert int(headers["content-length"]) == len((await _request(metrics_app(exposition)))[2])
 
     async def test_the_lifespan_protocol_is_answered(self, exposition):
-        """The application confirms startup and shutdown."""
+        """The application confirms lifespan startup and shutdown."""
         events = iter(["lifespan.startup", "lifespan.shutdown"])
         sent = []
 
@@ -158,7 +158,7 @@ class TestASGI:
         assert sent == ["websocket.close"]
 
     async def test_a_cancelled_scrape_leaves_the_app_usable(self, exposition):
-        """A client that goes away cancels only its own request."""
+        """A scrape cancelled by a client's disconnection does not affect later scrapes."""
         app = metrics_app(exposition)
         scrape = asyncio.ensure_future(_request(app))
         await asyncio.sleep(0)
@@ -168,7 +168,7 @@ class TestASGI:
         assert (await _request(app))[0] == 200
 
     async def test_it_works_in_fastapi_behind_uvicorn(self, exposition):
-        """Mounted or added as a route in FastAPI, it answers behind a real server."""
+        """The app answers behind a real server, whether mounted or added as a route in FastAPI."""
         app = FastAPI()
         app.mount("/metrics", metrics_app(exposition))
         app.add_route("/direct", metrics_app(exposition, path="/direct"))

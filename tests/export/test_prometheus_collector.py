@@ -1,4 +1,4 @@
-"""The collector for a registry of ``prometheus_client``."""
+"""Tests for the collector that is registered with ``prometheus_client``."""
 
 import sys
 
@@ -23,7 +23,7 @@ def exposition(monitor):
 
 
 def _samples(text):
-    """Return name, labels and value of every sample except the times of creation."""
+    """Return the name, labels and value of every sample except creation times."""
     samples = [sample for family in parse(text) for sample in family.samples]
     return sorted(
         (name, sorted((k, float(v) if k == "le" else v) for k, v in labels.items()), value)
@@ -33,7 +33,7 @@ def _samples(text):
 
 
 def test_a_registry_shows_the_samples_of_the_exposition(exposition):
-    """``prometheus_client`` shows the same samples as nanospan's encoder."""
+    """``prometheus_client`` renders the same samples as nanospan's encoder."""
     registry = CollectorRegistry()
     registry.register(NanospanCollector(exposition))
     assert _samples(generate_latest(registry).decode()) == _samples(exposition.render().decode())
@@ -57,7 +57,7 @@ def test_names_are_registered_and_freed(exposition):
 
 
 def test_the_error_without_the_client_names_the_extra(monkeypatch):
-    """The ImportError for a missing ``prometheus_client`` says what to install."""
+    """The ImportError for a missing ``prometheus_client`` names the extra to install."""
     monkeypatch.delitem(sys.modules, "nanospan.export.prometheus.collector", raising=False)
     monkeypatch.delattr(nanospan.export.prometheus, "collector", raising=False)
     monkeypatch.setitem(sys.modules, "prometheus_client.core", None)

@@ -1,4 +1,4 @@
-"""The commands of docs/prometheus.md print the output that the page shows."""
+"""Test that the commands in docs/prometheus.md print the output shown on the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PORT = "9464"
 
 
 def _commands(text):
-    """Yield each command of the page with the output shown after it."""
+    """Yield each command on the page, with the output shown below it."""
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, output = re.fullmatch(r"((?:.*\\\n)*.*\n)((?s:.*))", part).groups()
@@ -26,7 +26,7 @@ def _commands(text):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands use curl")
 def test_the_commands_of_the_page_print_the_output_shown(tmp_path):
-    """Run in order, on another port, the commands print the output shown on the page."""
+    """The page's commands, run in order on a different port, print the output shown."""
     text = PAGE.read_text()
     [program] = [
         block

@@ -1,4 +1,4 @@
-"""nanospan's HTTP server for scrapes: life cycle, limits and failures."""
+"""Tests for nanospan's HTTP metrics server: life cycle, limits and failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def exposition(monitor) -> Exposition:
 
 
 def test_it_serves_until_it_is_closed(exposition):
-    """The handle has port and URL; closing it frees the port and ends the thread."""
+    """The server reports its port and URL; closing it frees the port and ends its thread."""
     with start_http_server(0, source=exposition) as server:
         assert server.url == f"http://127.0.0.1:{server.port}/metrics"
         status, headers, body = fetch(server.url, **{"Accept-Encoding": "gzip"})
@@ -52,7 +52,7 @@ def test_it_serves_until_it_is_closed(exposition):
     ],
 )
 def test_only_scrapes_are_answered(exposition, method, path, status):
-    """Other paths get a 404, other methods a 405, and unknown methods a 501."""
+    """Other paths get a 404, disallowed methods a 405, and unknown methods a 501."""
     with start_http_server(0, source=exposition) as server:
         found, _, body = fetch(f"http://127.0.0.1:{server.port}{path}", method)
         assert found == status
@@ -60,7 +60,7 @@ def test_only_scrapes_are_answered(exposition, method, path, status):
 
 
 def test_a_silent_client_does_not_block_concurrent_scrapes(exposition):
-    """Concurrent scrapes are answered while another client sends nothing."""
+    """Scrapes are answered even while another client is connected but sends nothing."""
     with start_http_server(0, source=exposition) as server:
         with socket.create_connection(("127.0.0.1", server.port)):
             results = []
@@ -76,7 +76,7 @@ def test_a_silent_client_does_not_block_concurrent_scrapes(exposition):
 
 
 def test_clients_beyond_the_limit_are_closed(exposition):
-    """With silent clients on all threads, one more is closed until one of them leaves."""
+    """Connections beyond the limit are closed; new ones are accepted once a client leaves."""
     with start_http_server(0, source=exposition) as server, contextlib.ExitStack() as stack:
         address = ("127.0.0.1", server.port)
         silent = [
@@ -95,7 +95,7 @@ def test_clients_beyond_the_limit_are_closed(exposition):
 
 
 def test_a_request_that_never_ends_is_closed(exposition, monkeypatch):
-    """A client that sends a byte now and then is closed once the time limit has passed."""
+    """A request sent one byte at a time is cut off when its time limit has passed."""
     monkeypatch.setattr(server_module, "REQUEST_TIMEOUT", 0.5)
     with (
         start_http_server(0, source=exposition) as server,
@@ -127,7 +127,7 @@ def test_garbage_is_answered_with_an_error(exposition):
 
 
 def test_a_failing_exposition_is_a_500_and_logged(monitor, caplog):
-    """The scraper gets a 500, the log holds the cause, and the server keeps answering."""
+    """If encoding fails, the scraper gets a 500, the log has the cause, and serving continues."""
 
     class Failing(Exposition):
         def snapshots(self):
@@ -143,7 +143,7 @@ def test_a_failing_exposition_is_a_500_and_logged(monitor, caplog):
 
 
 def test_an_address_that_cannot_be_used_is_named(exposition):
-    """The error names the address and port that are taken, unknown or out of range."""
+    """The error names the address or port that is taken, unknown or out of range."""
     with (
         start_http_server(0, source=exposition) as server,
         pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {server.port}: "),
@@ -156,7 +156,7 @@ def test_an_address_that_cannot_be_used_is_named(exposition):
 
 
 def test_it_listens_on_ipv6(exposition):
-    """An IPv6 address appears in the URL in brackets."""
+    """The server listens on IPv6, and its URL has the address in brackets."""
     try:
         server = start_http_server(0, "::1", exposition)
     except OSError as exc:
@@ -168,7 +168,7 @@ def test_it_listens_on_ipv6(exposition):
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_leaves_the_port_to_its_parent(exposition):
-    """The child neither serves nor keeps the port, and can start another server."""
+    """A forked child neither serves nor keeps the port open, and can start another server."""
     result, report = os.pipe()
     waiting, go_on = os.pipe()
     with start_http_server(0, source=exposition) as server:
@@ -186,7 +186,7 @@ def test_a_forked_child_leaves_the_port_to_its_parent(exposition):
             assert fetch(server.url)[0] == 200
             port = server.port
             server.close()
-            # The child still runs here, and the port is free nevertheless.
+            # The child is still running here, yet the port is free.
             start_http_server(port, source=exposition).close()
         finally:
             os.write(go_on, b"!")
@@ -196,7 +196,7 @@ def test_a_forked_child_leaves_the_port_to_its_parent(exposition):
 
 
 def test_a_client_that_goes_away_is_not_an_error(exposition, caplog):
-    """A connection that the client closes early leaves nothing in the log."""
+    """A connection closed early by the client leaves nothing in the log."""
     with start_http_server(0, source=exposition) as server:
         for _ in range(3):
             connection = http.client.HTTPConnection("127.0.0.1", server.port)

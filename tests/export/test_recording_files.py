@@ -1,4 +1,4 @@
-"""Baselines as recordings, for ``nanospan export`` and ``nanospan report``."""
+"""Tests for reading baselines as recordings, as ``nanospan export`` and ``report`` do."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from nanospan.export.recording_files import RecordingFileError, read_recording
 
 @pytest.fixture
 def baseline(monitor, tmp_path):
-    """Return the file of a saved baseline with two operations."""
+    """Save a baseline with two operations and return its path."""
     for number in range(1, 51):
         monitor.record_metric("search", number / 1000)
     monitor.record_metric("store", 0.25)
@@ -22,7 +22,7 @@ def baseline(monitor, tmp_path):
 
 
 def test_samples_and_histograms_are_read(baseline):
-    """Durations are read bit for bit, without times and outcomes, which a baseline lacks."""
+    """Durations are read bit for bit; times and outcomes, which a baseline lacks, are None."""
     search, store = read_recording(baseline).operations
     assert (search.operation, store.operation) == ("search", "store")
     assert list(memoryview(search.samples().durations).cast("d")) == [
@@ -33,7 +33,7 @@ def test_samples_and_histograms_are_read(baseline):
 
 
 def test_commands_read_a_baseline(baseline, tmp_path, capsys):
-    """The commands export a baseline's samples and summaries, and write a report on it."""
+    """The commands can export a baseline's samples and summaries, and write a report on it."""
     assert main(["export", "jsonl", "--from", str(baseline)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 51
     assert main(["export", "csv", "--summaries", "--from", str(baseline)]) == 0
@@ -44,13 +44,13 @@ def test_commands_read_a_baseline(baseline, tmp_path, capsys):
 
 
 def test_a_reformatted_baseline_is_recognised(baseline):
-    """A baseline's layout and order do not matter if the key ``format`` comes first."""
+    """A baseline is recognised whatever its layout, as long as the key ``format`` comes first."""
     baseline.write_text(json.dumps(json.loads(baseline.read_text()), sort_keys=True))
     assert len(read_recording(baseline).operations) == 2
 
 
 def test_a_damaged_baseline_is_an_error_with_the_place(baseline):
-    """The error names the file and the place in it, as for ``nanospan compare``."""
+    """The error names the file and the location in it, as for ``nanospan compare``."""
     baseline.write_text(baseline.read_text().replace("0.25]", "-0.25]"))
     with pytest.raises(RecordingFileError, match=r"baseline\.json: .*store\.samples\[0\]"):
         read_recording(baseline)

@@ -1,4 +1,4 @@
-"""The report's content, and the escaping of markup in it."""
+"""Tests for the report's content and the escaping of markup."""
 
 import io
 import re
@@ -14,7 +14,7 @@ HOSTILE = "</script><b onclick=\"x\">&amp; 'é'"
 
 
 class Texts(HTMLParser):
-    """Collects a page's elements and text, as a browser would see them."""
+    """Collects a page's elements and text as a browser would parse them."""
 
     def __init__(self):
         super().__init__(convert_charrefs=True)
@@ -40,7 +40,7 @@ def parsed(page):
 
 
 def rows_of(page):
-    """Return the cells of each operation's row as text."""
+    """Return the text of the cells in each operation's row."""
     return [
         [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)]
         for row in re.findall(r"<tr>(<th scope=\"row\">.*?)</tr>", page)
@@ -48,7 +48,7 @@ def rows_of(page):
 
 
 def test_rows_hold_the_figures_of_the_monitor(recorded):
-    """A row has counts, errors, cancellations, violations and the verdict."""
+    """Rows show the counts of samples, errors, cancellations and violations, and the verdict."""
     rows = {row[0]: row[1:] for row in rows_of(page_of(recorded))}
     assert rows["query"][:4] == ["▲ over", "4", "1", "1"]
     assert rows["query"][-2:] == ["100 ms", "1"]
@@ -56,7 +56,7 @@ def test_rows_hold_the_figures_of_the_monitor(recorded):
 
 
 def test_names_are_escaped(monitor):
-    """Markup in a name is shown as text and adds no element."""
+    """Markup in a name is shown as text and adds no elements."""
     monitor.record_metric("plain", 0.1)
     plain = [tag for tag, _ in parsed(page_of(monitor)).tags]
     other = PerformanceMonitor()
@@ -67,7 +67,7 @@ def test_names_are_escaped(monitor):
 
 
 def test_the_page_refers_to_nothing_outside(recorded):
-    """Neither an element nor the style has an outside address, and the policy forbids loading."""
+    """No element or CSS rule refers to an external URL, and the page's policy forbids loading."""
     page = page_of(recorded)
     found = parsed(page)
     targets = [a[k] for _, a in found.tags for k in ("src", "href", "action", "data") if k in a]
@@ -79,10 +79,10 @@ def test_the_page_refers_to_nothing_outside(recorded):
 
 
 def test_verdicts_against_a_baseline(monitor):
-    """The column for verdicts against a baseline exists only with comparisons."""
+    """The column of verdicts against a baseline appears only if comparisons are given."""
     before = PerformanceMonitor()
     for number in range(40):
-        spread = number * 17 % 40 / 1e6  # without a trend, which would make verdicts cautious
+        spread = number * 17 % 40 / 1e6  # no trend, which would make verdicts cautious
         for name, factor in (("same", 1), ("slower", 2), ("faster", 0.5)):
             before.record_metric(name, 0.001 + spread)
             monitor.record_metric(name, (0.001 + spread) * factor)
@@ -98,13 +98,13 @@ def test_verdicts_against_a_baseline(monitor):
 
 
 def test_a_snapshot_has_no_timelines(recorded):
-    """For a source without samples, the picture says that there are none."""
+    """For a source without individual samples, a note replaces the timeline."""
     page = page_of(recorded.snapshot())
     assert parsed(page).texts.count("this source has no samples with times") == 2
 
 
 def test_an_empty_monitor_gives_a_page(monitor):
-    """The page of a monitor without operations says so and has no table."""
+    """The report on an empty monitor says that there are no operations and has no table."""
     page = page_of(monitor)
     assert "0 operations" in page
     assert "<table" not in page
@@ -132,7 +132,7 @@ def test_the_file_is_replaced_at_the_end(recorded, tmp_path):
 
 @pytest.mark.parametrize("wrong", [None, "nanospan", 3])
 def test_other_sources_are_rejected(wrong):
-    """The error names the types that can be exported."""
+    """The error for an unsupported source lists the types that can be exported."""
     with pytest.raises(
         TypeError, match="must be a PerformanceMonitor, MonitorSnapshot or Recording, got"
     ):

@@ -1,4 +1,4 @@
-"""Metadata of any content as JSON."""
+"""Tests for encoding arbitrary metadata as JSON."""
 
 import enum
 import json
@@ -35,7 +35,7 @@ class Colour(str, enum.Enum):
 
 @given(VALUES)
 def test_any_value_becomes_json_in_utf8(value):
-    """A strict parser, which rejects NaN, reads the result."""
+    """Any value becomes JSON that a strict parser, which rejects NaN, can read."""
     json.loads(to_json(value).decode("utf-8"), parse_constant=lambda _: pytest.fail("NaN"))
 
 
@@ -57,7 +57,7 @@ def test_any_value_becomes_json_in_utf8(value):
     )
 )
 def test_json_values_come_back_unchanged(metadata):
-    """Both encoders write JSON values that are read back bit for bit."""
+    """Values that JSON can represent are read back unchanged, whichever encoder wrote them."""
     [native] = _core.Samples(bytes(8), metadata=[metadata]).metadata_json(to_json)
     for encoded in (to_json(metadata), native):
         assert json.loads(encoded) == metadata
@@ -65,7 +65,7 @@ def test_json_values_come_back_unchanged(metadata):
 
 @given(st.dictionaries(SCALARS, VALUES))
 def test_both_encoders_agree_on_any_value(metadata):
-    """Natively encoded metadata are read back as the Python encoder's."""
+    """The native and the Python encoder produce equivalent JSON for any metadata."""
     [native] = _core.Samples(bytes(8), metadata=[metadata]).metadata_json(to_json)
     assert json.loads(native) == json.loads(to_json(metadata))
 
@@ -93,18 +93,18 @@ def test_both_encoders_agree_on_any_value(metadata):
     ],
 )
 def test_other_values_are_converted(value, expected):
-    """Foreign numbers stay numbers, and everything else becomes readable text."""
+    """Third-party numbers stay numbers, and all other objects become readable text."""
     assert json.loads(to_json(value)) == expected
 
 
 def test_huge_integers_become_hexadecimal():
-    """An int with more digits than Python prints becomes hexadecimal text."""
+    """An int with too many digits for Python to print becomes hexadecimal text."""
     number = 1 << 20_000
     assert int(json.loads(to_json({"n": number}))["n"], 16) == number
 
 
 def test_cycles_and_depth_end():
-    """A container that contains itself or is nested too deeply is cut off as text."""
+    """Containers that contain themselves or are nested too deeply are cut off and become text."""
     cyclic = {"name": "x"}
     cyclic["self"] = cyclic
     assert json.loads(to_json(cyclic))["name"] == "x"
@@ -119,6 +119,6 @@ def test_cycles_and_depth_end():
 
 
 def test_clean_text_is_utf8_and_otherwise_unchanged():
-    """clean() replaces only lone surrogates."""
+    """``clean()`` replaces lone surrogates and leaves all other text unchanged."""
     assert clean('a"\n\0é\N{GRINNING FACE}') == 'a"\n\0é\N{GRINNING FACE}'
     assert clean("a\udc80b") == "a\\udc80b"

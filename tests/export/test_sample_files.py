@@ -1,4 +1,4 @@
-"""Valid and damaged files of samples by nanospan and other programs."""
+"""Tests for reading valid and damaged sample files from nanospan and other programs."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ def _run(*benchmarks: dict, moment: str = "2026-11-25T08:00:00+00:00") -> dict:
 
 @pytest.fixture
 def put(tmp_path):
-    """Write a file and return its path."""
+    """Return a function that writes a file and returns its path."""
 
     def put(content, name="file"):
         path = tmp_path / name
@@ -53,7 +53,7 @@ def test_a_baseline_is_recognised(tmp_path):
 
 
 def test_a_run_of_pytest_benchmark_is_recognised(tmp_path):
-    """A file written by pytest-benchmark has the rounds of each benchmark by its full name."""
+    """The rounds in a pytest-benchmark file are read, keyed by each benchmark's full name."""
     (tmp_path / "test_sums.py").write_text(
         "import pytest\n"
         "@pytest.mark.parametrize('n', [10, 20])\n"
@@ -92,7 +92,7 @@ def test_a_run_of_pytest_benchmark_is_recognised(tmp_path):
     ],
 )
 def test_lists_of_numbers_are_one_operation(put, content):
-    """A JSON list and a column, with or without heading, quotes and empty lines, are read alike."""
+    """JSON lists and CSV columns, with or without heading, quotes and blank lines, read alike."""
     file = read_samples(put(content))
     assert file.kind == "numbers"
     assert file.operations == {"values": array("d", [1, 2.5, 0])}
@@ -101,7 +101,7 @@ def test_lists_of_numbers_are_one_operation(put, content):
 
 
 def test_an_object_of_lists_has_an_operation_for_each(put):
-    """The keys of the object are the names of the operations."""
+    """The keys of a JSON object of lists are the operation names."""
     file = read_samples(put({"parse": [1, 2], "store": [3.5]}))
     assert file.kind == "numbers"
     assert file.operations == {"parse": array("d", [1, 2]), "store": array("d", [3.5])}
@@ -140,13 +140,13 @@ def test_an_object_of_lists_has_an_operation_for_each(put):
     ],
 )
 def test_other_files_are_rejected_with_the_place(put, content, message):
-    """The error names the file, the place in it, and what is expected there."""
+    """The error names the file, the location in it, and what is expected there."""
     with pytest.raises(DataFileError, match=f"file: .*{message}|file: {message}"):
         read_samples(put(content))
 
 
 def test_unused_parts_of_a_benchmark_are_ignored(put):
-    """Invalid numbers in parts of pytest-benchmark's file that are not used do not matter."""
+    """Invalid numbers in unused parts of a pytest-benchmark file are ignored."""
     benchmark = {**_benchmark("a", data=[1, 2]), "extra_info": {"loss": float("nan")}}
     file = read_samples(put({"benchmarks": [benchmark]}))
     assert file.operations == {"tests/test_it.py::a": array("d", [1, 2])}
@@ -171,7 +171,7 @@ baselines = objects.map(lambda keys: {"format": "nanospan-baseline", "version": 
 @settings(max_examples=60)
 @given(st.binary(max_size=40) | objects | baselines | json_values)
 def test_any_content_gives_samples_or_a_data_file_error(tmp_path_factory, content):
-    """Random content is read as samples or rejected with a DataFileError."""
+    """Any file content is either read as samples or rejected with a DataFileError."""
     path = tmp_path_factory.getbasetemp() / "garbage"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     with contextlib.suppress(DataFileError):
@@ -179,7 +179,7 @@ def test_any_content_gives_samples_or_a_data_file_error(tmp_path_factory, conten
 
 
 def test_the_history_of_one_file_is_its_values(put):
-    """The values of a single file are its history; they may be negative."""
+    """The history from a single file is its values, which may be negative."""
     [(name, history)] = read_histories([put("1\n-2\n3\n")]).items()
     assert name == "values"
     assert history.values == array("d", [1, -2, 3])
@@ -188,7 +188,7 @@ def test_the_history_of_one_file_is_its_values(put):
 
 
 def test_the_history_of_several_files_has_a_median_of_each(put):
-    """Medians are in the order of time, summaries are accepted, and missing operations skipped."""
+    """Each file adds a median, in chronological order; files lacking the operation are skipped."""
     late = put(_run(_benchmark("a", data=[5, 7, 6])), "1.json")
     early = put(
         _run(
@@ -207,7 +207,7 @@ def test_the_history_of_several_files_has_a_median_of_each(put):
 
 
 def test_files_without_a_time_keep_the_given_order(put):
-    """Files keep the given order if one of them, like a list of numbers, has no time."""
+    """Files keep the given order if any of them, such as a list of numbers, has no time."""
     draw = random.Random(2)
     levels = [draw.random() for _ in range(5)]
     files = [put([level] * 3, f"{number}.json") for number, level in enumerate(levels)]

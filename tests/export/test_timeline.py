@@ -1,4 +1,4 @@
-"""Timelines: valid trace events on one track for each operation, without overlaps."""
+"""Tests for timelines: valid trace events, a track per operation, and no overlaps."""
 
 import io
 import itertools
@@ -15,11 +15,11 @@ from nanospan import PerformanceMonitor
 from nanospan.export.timeline import NoTimesError
 from nanospan.export.write import write
 
-COLOURS = {"good", "bad", "terrible", "grey"}  # of the format's reserved names
+COLOURS = {"good", "bad", "terrible", "grey"}  # from the format's reserved names
 
 
 def events_of(source):
-    """Return the events, checked against the format's rules for complete and metadata events."""
+    """Return a file's events after checking them against the format's rules."""
     file = io.BytesIO()
     write(source, file, "trace")
     trace = json.loads(file.getvalue().decode("utf-8"))
@@ -49,7 +49,7 @@ def spans_of(events):
 
 
 def assert_no_overlap(spans):
-    """Check that a span ends before the next one on its thread begins."""
+    """Check that each span ends before the next span on the same thread begins."""
     by_thread = {}
     for span in spans:
         by_thread.setdefault(span["tid"], []).append(span)
@@ -60,7 +60,7 @@ def assert_no_overlap(spans):
 
 
 def test_every_operation_has_a_track_and_every_sample_a_span(recorded):
-    """Threads have the operations' names; outcome, threshold and metadata are arguments."""
+    """Threads are named after operations; spans have outcome, threshold and metadata."""
     recorded.clear_metrics("parse")
     events = events_of(recorded)
     assert set(names_of(events).values()) >= {"query"}
@@ -87,7 +87,7 @@ def test_every_operation_has_a_track_and_every_sample_a_span(recorded):
 
 
 def test_consecutive_executions_share_one_lane():
-    """Executions that a loop runs one after another share a lane."""
+    """Executions that a loop runs one after another share a single lane."""
     monitor = PerformanceMonitor()
     for _ in range(200):
         with monitor.track_operation("step"):
@@ -98,7 +98,7 @@ def test_consecutive_executions_share_one_lane():
 
 
 def test_overlapping_executions_are_on_separate_lanes():
-    """There is a lane, named after the operation, for each execution that ran at the same time."""
+    """Executions that ran at the same time are in separate lanes, named after the operation."""
     monitor = PerformanceMonitor()
     inside = threading.Barrier(3)
 
@@ -127,7 +127,7 @@ def test_overlapping_executions_are_on_separate_lanes():
 )
 @settings(max_examples=60)
 def test_no_two_spans_of_a_thread_overlap(durations):
-    """For random durations and names, spans of a thread do not overlap."""
+    """Whatever the durations and names, spans on the same thread do not overlap."""
     monitor = PerformanceMonitor()
     for operation, seconds in durations.items():
         for each in seconds:
@@ -145,7 +145,7 @@ def test_no_two_spans_of_a_thread_overlap(durations):
 
 
 def test_starts_and_durations_are_those_recorded():
-    """A span starts its duration before the sample's end, relative to the first start."""
+    """A span starts at the sample's end minus its duration, relative to the earliest start."""
     monitor = PerformanceMonitor()
     for seconds in (0.5, 0.25, 0.125):
         monitor.record_metric("op", seconds)
@@ -159,7 +159,7 @@ def test_starts_and_durations_are_those_recorded():
 
 
 def test_leases_are_a_group_with_a_track_for_each_pool():
-    """Leases of the pool manager are grouped by pool, apart from the operations."""
+    """The pool manager's leases have a track per pool, in a group separate from operations."""
     monitor = PerformanceMonitor()
     monitor.record_metric("query", 0.01)
     for pool in ("postgresql://a", "postgresql://b", "postgresql://a"):
@@ -178,7 +178,7 @@ def test_leases_are_a_group_with_a_track_for_each_pool():
 
 
 def test_absurd_durations_are_drawn_from_the_epoch():
-    """A duration longer than Unix time is drawn from the epoch on."""
+    """A sample whose duration reaches back before the Unix epoch is drawn from the epoch."""
     monitor = PerformanceMonitor()
     monitor.record_metric("op", 1e300)
     [span] = spans_of(events_of(monitor))
@@ -187,7 +187,7 @@ def test_absurd_durations_are_drawn_from_the_epoch():
 
 @pytest.mark.parametrize("empty", ["monitor", "snapshot"])
 def test_nothing_to_draw_is_a_clear_error(empty, recorded, tmp_path):
-    """The error for a source without samples says what a timeline needs, and no file is left."""
+    """A source without samples raises an error that says what a timeline needs; no file is left."""
     source = PerformanceMonitor() if empty == "monitor" else recorded.snapshot()
     with pytest.raises(NoTimesError, match="must have samples with times"):
         write(source, tmp_path / "trace.json")

@@ -1,4 +1,4 @@
-"""JSON lines, CSV and Parquet: files hold exactly the recorded data."""
+"""Test that JSON lines, CSV and Parquet files contain exactly the recorded data."""
 
 import csv
 import io
@@ -50,7 +50,7 @@ def read_csv(data):
 
 def read_parquet(data):
     table = parquet.read_table(pa.BufferReader(data))
-    # Python's datetime has no nanoseconds.
+    # Python's datetime does not support nanoseconds.
     timestamps = table["timestamp"].cast(pa.int64())
     rows = table.set_column(1, "timestamp", timestamps).to_pylist()
     return [
@@ -72,7 +72,7 @@ READERS = {"jsonl": read_jsonl, "csv": read_csv, "parquet": read_parquet}
 @given(samples=SAMPLES)
 @settings(max_examples=60)
 def test_samples_come_back_as_they_were_recorded(format_, samples):
-    """Odd names, durations to the last bit, outcomes, metadata and times are read back."""
+    """Unusual names, exact durations, outcomes, metadata and times are read back unchanged."""
     monitor = PerformanceMonitor()
     expected = {}
     for name, duration, success, metadata in samples:
@@ -90,25 +90,25 @@ def test_samples_come_back_as_they_were_recorded(format_, samples):
 
 @pytest.mark.parametrize("format_", READERS)
 def test_every_outcome_has_its_name(format_, recorded):
-    """Each outcome has its own name, so that cancelled samples differ from failed ones."""
+    """Each outcome is written under a different name, so cancelled and failed samples differ."""
     outcomes = [row[2] for row in READERS[format_](written(recorded, format_))]
     assert outcomes == ["ok", "ok", "error", "cancelled", "ok"]
 
 
 def test_times_are_exact_to_the_nanosecond(recorded):
-    """Every format has the same time of a sample to the nanosecond."""
+    """All formats have the same timestamp for a sample, to the nanosecond."""
     lines = written(recorded, "jsonl").decode().splitlines()
     digits = [line.split('"timestamp":')[1].split(",")[0] for line in lines]
     table = parquet.read_table(pa.BufferReader(written(recorded, "parquet")))
     nanoseconds = table["timestamp"].cast(pa.int64()).to_pylist()
-    # Two exports may use two anchors of the wall clock, which differ by less than a millisecond.
+    # Two exports may anchor the wall clock separately, less than a millisecond apart.
     for text, whole in zip(digits, nanoseconds, strict=True):
         assert len(text.split(".")[1]) == 9
         assert int(text.replace(".", "")) == pytest.approx(whole, abs=2_000_000)
 
 
 def test_more_samples_than_a_chunk_are_written_in_order(monkeypatch):
-    """Metadata stay with their samples across chunks."""
+    """Metadata stays with its sample, even when samples are written in several chunks."""
     for module in ("tables", "parquet"):
         monkeypatch.setattr(f"nanospan.export.{module}.CHUNK_ROWS", 1_000)
     monitor = PerformanceMonitor(2_500)
@@ -122,7 +122,7 @@ def test_more_samples_than_a_chunk_are_written_in_order(monkeypatch):
 
 
 def test_summaries_agree_between_formats_and_with_the_snapshot(recorded):
-    """Summaries have a row for each operation with the counts and quantiles of its histogram."""
+    """Summaries have a row per operation, with the counts and quantiles of its histogram."""
     snapshot = recorded.snapshot()
     lines = [json.loads(line) for line in written(recorded, "jsonl", "summaries").splitlines()]
     table = parquet.read_table(pa.BufferReader(written(snapshot, "parquet", "summaries")))
@@ -155,7 +155,7 @@ def test_a_monitor_without_samples_makes_a_valid_file(format_, content):
 
 
 def test_a_snapshot_has_no_samples(recorded):
-    """Rows of samples are left out for a snapshot, which has summaries only."""
+    """Exporting samples from a snapshot, which has only summaries, writes no rows."""
     assert written(recorded.snapshot(), "csv") == b"operation,timestamp,duration,outcome,metadata\n"
 
 
@@ -170,13 +170,13 @@ def test_a_snapshot_has_no_samples(recorded):
     ],
 )
 def test_the_suffix_chooses_the_format(recorded, tmp_path, name, begin):
-    """The suffix of a path chooses the format."""
+    """The format is chosen by the path's suffix."""
     write(recorded, tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(begin)
 
 
 def test_invalid_arguments_are_rejected(recorded, tmp_path):
-    """Errors name unknown formats, contents, suffixes and sources, and leave no file behind."""
+    """Errors name the unknown format, content, suffix or source, and no file is left behind."""
     with pytest.raises(ValueError, match=r"jsonl, csv, parquet, trace, got 'xml'"):
         write(recorded, tmp_path / "a", "xml")
     with pytest.raises(ValueError, match="'all'"):
@@ -195,7 +195,7 @@ def test_invalid_arguments_are_rejected(recorded, tmp_path):
 
 
 def test_parquet_without_pyarrow_says_what_to_install(recorded, tmp_path, monkeypatch):
-    """The error for a missing pyarrow says what to install, and no file is left behind."""
+    """The error for missing pyarrow names the package to install, and no file is left behind."""
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'nanospan\[arrow\]'"):
         write(recorded, tmp_path / "a.parquet")
@@ -203,7 +203,7 @@ def test_parquet_without_pyarrow_says_what_to_install(recorded, tmp_path, monkey
 
 
 def test_recording_continues_during_an_export(tmp_path):
-    """While threads record, exports have only whole rows, and no sample is lost."""
+    """Exports made while threads record contain only whole rows, and no sample is lost."""
     monitor = PerformanceMonitor(5_000)
     stop = threading.Event()
 

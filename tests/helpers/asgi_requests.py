@@ -1,4 +1,4 @@
-"""Send requests to ASGI applications behind the middleware, without a server."""
+"""Send requests to ASGI applications wrapped in the middleware, without a server."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ def http_scope(path, method="GET", root_path=""):
 
 
 async def request(app, path, method="GET", root_path=""):
-    """Send one request to an ASGI application and return status and body."""
+    """Send one request to an ASGI application; return the response's status and body."""
     sent = []
     incoming = [{"type": "http.request", "body": b"", "more_body": False}]
     answered = asyncio.Event()

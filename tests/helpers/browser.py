@@ -1,4 +1,4 @@
-"""A headless browser that reports its requests and console messages."""
+"""Control a headless browser, collecting its requests and console messages."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Page:
-    """A page that is controlled by Chromium's DevTools protocol.
+    """A browser page controlled through Chromium's DevTools protocol.
 
     Attributes:
-        requests: The URLs that it asked for.
-        complaints: What was logged, thrown or blocked.
+        requests: The URLs that the page has requested.
+        complaints: Console messages, uncaught exceptions and blocked requests.
     """
 
     def __init__(self, socket: Any) -> None:
-        """Start to listen to events."""
+        """Subscribe to the browser's events."""
         self._socket = socket
         self._numbers = itertools.count(1)
         self._seen: list[str] = []
@@ -38,7 +38,7 @@ class Page:
             self.command(f"{domain}.enable")
 
     def command(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call a method of the protocol and return its result."""
+        """Call a DevTools protocol method and return its result."""
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
@@ -48,7 +48,7 @@ class Page:
                 return message["result"]
 
     def open(self, url: str) -> None:
-        """Open a page, wait until it is loaded, and forget the events of earlier pages."""
+        """Discard the events of earlier pages, open ``url``, and wait until it has loaded."""
         self._seen.clear()
         self.requests.clear()
         self.complaints.clear()
@@ -57,7 +57,7 @@ class Page:
             self._message()
 
     def value(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression."""
+        """Evaluate a JavaScript expression in the page and return its value."""
         result = self.command("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")

@@ -1,4 +1,4 @@
-"""Find real servers for tests, start them on loopback, wait until they answer, and end them."""
+"""Find, start and stop real servers for tests, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TOOL = Path(__file__).parents[2] / "tools" / "servers"
-STARTING = 60.0  # seconds: what a loaded machine may take
+STARTING = 60.0  # seconds; allows for a heavily loaded machine
 STOPPING = 20.0
 
 
 def server_path(name: str) -> str:
-    """Return the path of the program ``name``, one of those that ``tools/servers`` installs.
+    """Return the path of the program ``name``, which ``tools/servers`` installs.
 
-    Without it the test is skipped, except where everything has to be there: ``CI=true`` fails it.
+    If it is not installed, skip the test, or fail it if the environment has ``CI=true``.
     """
     found = subprocess.run([TOOL, "--present", name], capture_output=True, text=True, check=False)
     if found.returncode == 0:
@@ -36,7 +36,7 @@ def server_path(name: str) -> str:
 
 
 def free_port() -> int:
-    """Return a loopback port that is free at the moment."""
+    """Return a currently free TCP port on the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -46,9 +46,10 @@ def free_port() -> int:
 def running(
     command: Sequence[str | Path], url: str, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``command`` until the block ends, and enter the block once ``url`` answers.
+    """Run ``command`` until the block ends; enter the block once ``url`` answers.
 
-    What the program prints goes to the file ``log``, whose end an error shows.
+    The program's output goes to the file ``log``; if it does not start, the error shows the end of
+    that file.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
@@ -78,7 +79,7 @@ def _answers(url: str) -> bool:
 
 
 def fetch(url, method="GET", **headers):
-    """Return status, headers and body of an HTTP request."""
+    """Send an HTTP request and return the response's status, headers and body."""
     request = urllib.request.Request(url, method=method, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:

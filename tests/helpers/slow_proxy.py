@@ -1,4 +1,4 @@
-"""A TCP proxy that makes the network between a client and a server slow, silent or broken."""
+"""A TCP proxy that simulates a slow, silent or broken network."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ CHUNK = 65536
 
 
 class SlowProxy:
-    """Forwards to a port on this machine, in a separate thread, while its block runs.
+    """Forwards connections to a local port, in a separate thread; used as a context manager.
 
     Args:
-        port: Where to forward to.
-        round_trip: Seconds that a packet and its answer take together, on top of the machine's.
+        port: The port to forward connections to.
+        round_trip: Delay to add to each round trip, in seconds.
 
     Attributes:
-        port: Where it listens.
+        port: The port that the proxy listens on.
     """
 
     def __init__(self, port: int, round_trip: float = 0.0) -> None:
@@ -43,15 +43,15 @@ class SlowProxy:
         self._thread.join(10)
 
     def silence(self) -> None:
-        """Accept connections and hold data back until ``resume``."""
+        """Keep accepting connections, but hold back all data until ``resume()`` is called."""
         self._loop.call_soon_threadsafe(self._flowing.clear)
 
     def resume(self) -> None:
-        """Forward everything again."""
+        """Forward the data held back by ``silence()`` and everything after it."""
         self._loop.call_soon_threadsafe(self._flowing.set)
 
     def cut(self) -> None:
-        """End every connection, as a firewall that forgets them does, and wait for that."""
+        """Abort every connection, and wait until that is done."""
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(10)
 
     async def _cut(self) -> None:
@@ -91,14 +91,14 @@ class SlowProxy:
             self._writers |= ends
             await asyncio.gather(self._forward(reader, ours), self._forward(theirs, writer))
         except OSError:
-            pass  # the port is closed; the client sees its connection end
+            pass  # the target port is closed; the client sees its connection end
         finally:
             self._writers -= ends
             for end in ends:
                 end.transport.abort()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Forward each piece of data, and the end of the connection, after the delay."""
+        """Forward each piece of data, and then the end of the connection, after the delay."""
         arrived: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
         async def receive() -> None:

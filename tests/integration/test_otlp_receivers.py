@@ -1,4 +1,4 @@
-"""Real receivers hold the recorded data after an export."""
+"""Test that real OpenTelemetry receivers have the recorded data after an export."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
 def record_requests(monitor, samples=5000):
-    """Record durations of three operations; return them, sorted, by operation and outcome."""
+    """Record three operations; return the sorted durations, keyed by operation and outcome."""
     chance = random.Random(11)
     recorded = {}
     monitor.set_threshold("fetch", 0.002)
@@ -63,7 +63,7 @@ def exact(durations, q):
 
 
 def base(monitor, operation, outcome):
-    """Return the ratio of a bucket's upper to its lower bound in the histogram that is sent."""
+    """Return the ratio of a bucket's upper bound to its lower bound in the histogram sent."""
     histogram = getattr(monitor.snapshot().operations[operation], outcome)
     return 2 ** (2.0 ** -histogram.with_at_most(160).scale)
 
@@ -109,7 +109,7 @@ def wait_until(condition):
 
 
 class Collector:
-    """Reads the exports that rotel has received from its log."""
+    """Parses the exports that rotel has received, from rotel's log."""
 
     def __init__(self, http, grpc, log):
         self.http = http
@@ -117,9 +117,9 @@ class Collector:
         self.log = log
 
     def received(self, exports=1, last="db.client.connection.count"):
-        """Wait for a number of complete exports, which end with the metric called ``last``.
+        """Wait for at least ``exports`` complete exports, which end with the metric ``last``.
 
-        Return the resource and the points, by name and attributes, of each export.
+        Return each export's resource, and its data points keyed by name and attributes.
         """
 
         def whole():
@@ -155,7 +155,7 @@ def parse(text):
 
 
 def quantile(buckets, q):
-    """Return the harmonic mean of the bounds of the bucket that holds the quantile's rank."""
+    """Estimate a quantile as the harmonic mean of the bounds of the bucket that contains it."""
     rank = max(1, math.ceil(q * sum(count for _, _, count in buckets)))
     for low, high, count in buckets:
         rank -= count
@@ -166,7 +166,10 @@ def quantile(buckets, q):
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_collector_receives_what_was_recorded(monitor, collector, monkeypatch, protocol):
-    """Counts, sums and buckets are exact, quantiles within bounds, and the environment is used."""
+    """An exporter configured by the environment delivers what was recorded.
+
+    Counts, sums and buckets are exact, and quantiles are within their error bounds.
+    """
     recorded = record_requests(monitor)
     endpoint = collector.grpc if protocol == "grpc" else collector.http
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
@@ -201,7 +204,7 @@ def test_a_collector_receives_what_was_recorded(monitor, collector, monkeypatch,
 
 
 def test_a_collector_receives_differences(monitor, collector, monkeypatch):
-    """With the preference ``delta`` the exports hold only new samples, and together all of them."""
+    """With delta temporality, each export has only new samples, and together they have all."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
     exporter = OtlpExporter()
@@ -222,7 +225,7 @@ def test_a_collector_receives_differences(monitor, collector, monkeypatch):
 
 
 async def test_a_collector_receives_the_state_of_pools(manager, database, collector, monkeypatch):
-    """A real pool's metrics have the names, kinds and values of the semantic conventions."""
+    """A real pool's metrics follow the semantic conventions in names, kinds and values."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http)
     config = ConnectionPoolConfig(min_size=2, max_size=3)
     pool = await manager.get_connection_pool(database, config)
@@ -265,7 +268,7 @@ for _ in range(100):
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_program_that_exits_has_sent_everything(collector, protocol):
-    """A program configured by the environment sends its latest samples without a flush()."""
+    """A program configured by the environment sends its latest samples at exit, without a flush."""
     environment = os.environ | {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc if protocol == "grpc" else collector.http,
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
@@ -278,7 +281,7 @@ def test_a_program_that_exits_has_sent_everything(collector, protocol):
 
 
 def test_a_service_that_is_terminated_has_sent_everything(collector, tmp_path):
-    """The example service closes its export when SIGTERM ends it, as in a container."""
+    """When SIGTERM stops the example service, as in a container, it sends its latest samples."""
     service = Path(__file__).parents[2] / "examples" / "notes_service.py"
     port = free_port()
     variables = [f"PORT={port}", f"OTEL_EXPORTER_OTLP_ENDPOINT={collector.http}"]
@@ -295,7 +298,7 @@ def test_a_service_that_is_terminated_has_sent_everything(collector, tmp_path):
 
 @pytest.fixture
 def victoria_metrics(tmp_path):
-    """Yield the URL of a VictoriaMetrics server that has just started."""
+    """Yield the URL of a newly started VictoriaMetrics server."""
     url = f"http://127.0.0.1:{free_port()}"
     command = [server_path("victoria-metrics"), f"-httpListenAddr={url.removeprefix('http://')}"]
     command += [f"-storageDataPath={tmp_path / 'data'}", "-retentionPeriod=1d"]
@@ -304,9 +307,9 @@ def victoria_metrics(tmp_path):
 
 
 def ask(url, query):
-    """Return the current values of a query by operation and outcome."""
+    """Run an instant query; return its values keyed by operation and outcome."""
     with urllib.request.urlopen(f"{url}/internal/force_flush", timeout=PATIENCE):
-        pass  # makes received data visible to queries
+        pass  # make the received data visible to queries
     parameters = urllib.parse.urlencode({"query": query, "nocache": 1, "latency_offset": "1ms"})
     with urllib.request.urlopen(f"{url}/api/v1/query?{parameters}", timeout=PATIENCE) as answer:
         result = json.load(answer)["data"]["result"]
@@ -317,7 +320,7 @@ def ask(url, query):
 
 
 def test_victoria_metrics_agrees(monitor, victoria_metrics, monkeypatch):
-    """VictoriaMetrics' counts are exact, and its quantiles within a bucket of the exact ones."""
+    """VictoriaMetrics' counts are exact, and its quantiles within a bucket of the true ones."""
     recorded = record_requests(monitor)
     monkeypatch.setenv(
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"{victoria_metrics}/opentelemetry/v1/metrics"
@@ -342,7 +345,7 @@ def test_victoria_metrics_agrees(monitor, victoria_metrics, monkeypatch):
         for key, durations in recorded.items():
             error = quantiles[key] / exact(durations, q) - 1
             print(key, q, f"{error:+.3%}")
-            # VictoriaMetrics keeps bounds to four digits and interpolates between them.
+            # VictoriaMetrics keeps bucket bounds to four digits and interpolates between them.
             assert abs(error) <= base(monitor, *key) - 1 + 0.0005
     [violations] = ask(victoria_metrics, '{__name__="nanospan.operation.violations"}').values()
     slow = [d for (name, _), each in recorded.items() if name == "fetch" for d in each if d > 0.002]

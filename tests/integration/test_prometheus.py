@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes each format and is queried for what it stored."""
+"""Test that a real Prometheus stores what was recorded, in each scrape format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nanospan import PerformanceMonitor
 from nanospan.export.prometheus import Exposition, start_http_server
 from nanospan.values.measurements import Measurement
 
-WAIT = 60.0  # seconds: what a loaded machine may take
+WAIT = 60.0  # seconds; allows for a heavily loaded machine
 DURATION = "nanospan_operation_duration_seconds"
 ODD_NAMES = ('quotes " and \\ and\nnewline', "süß 🦀", "lone \ud800", "{x=~`y`}")
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -32,7 +32,7 @@ PROTOCOLS = {
 
 
 def _samples():
-    """Return durations of several shapes, in seconds."""
+    """Return durations in seconds, from distributions of several shapes."""
     draw = random.Random(11)
     return {
         "narrow": [draw.lognormvariate(-6.0, 0.05) for _ in range(20_000)],
@@ -43,20 +43,20 @@ def _samples():
 
 
 def _labels(job, operation, outcome):
-    """Return the selector of one histogram, with the operation's name escaped."""
+    """Return the PromQL selector of one histogram, with the operation's name escaped."""
     shown = operation.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
     quoted = json.dumps(shown, ensure_ascii=False)
     return f'{{job="{job}",operation={quoted},outcome="{outcome}"}}'
 
 
 class Prometheus:
-    """The query interface of a Prometheus server."""
+    """A client for a Prometheus server's query API."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def query(self, promql: str) -> list[dict]:
-        """Return the result of an instant query, which must not cause a warning."""
+        """Run an instant query, check that it causes no warnings, and return the result."""
         arguments = urllib.parse.urlencode({"query": promql})
         with urllib.request.urlopen(f"{self.url}/api/v1/query?{arguments}", timeout=30) as answer:
             result = json.load(answer)
@@ -64,12 +64,12 @@ class Prometheus:
         return result["data"]["result"]
 
     def value(self, promql: str) -> float:
-        """Return the only value of an instant query."""
+        """Run an instant query that has a single series and return its value."""
         [series] = self.query(promql)
         return float(series["value"][1])
 
     def until(self, promql: str, enough: int) -> list[dict]:
-        """Return the result of a query once it has ``enough`` series."""
+        """Repeat a query until the result has ``enough`` series, and return it."""
         deadline = time.monotonic() + WAIT
         while len(result := self.query(promql)) < enough:
             assert time.monotonic() < deadline, (promql, result)
@@ -84,7 +84,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def still(samples) -> PerformanceMonitor:
-    """Return a monitor that no longer changes."""
+    """Return a monitor whose recorded data no longer changes."""
     monitor = PerformanceMonitor(max_metrics_per_operation=10)
     for name, durations in samples.items():
         operation = monitor.operation(name)
@@ -120,7 +120,7 @@ def _pool_measurements(wait):
 
 @pytest.fixture(scope="module")
 def busy():
-    """Yield a monitor that keeps recording, with a pool beside its operations."""
+    """Yield a monitor that keeps recording operations and also has a pool."""
     monitor = PerformanceMonitor(max_metrics_per_operation=10)
     monitor.set_threshold("request", 0.002)
     monitor.add_source(_pool_measurements(monitor.operation("wait")))
@@ -170,13 +170,13 @@ def prometheus(still, busy, tmp_path_factory):
             server.until("up == 1", len(jobs))
             yield server
             log = (folder / "log").read_text()
-        # At this level Prometheus logs every sample that it rejects, and nothing else.
+        # At this log level, Prometheus logs every rejected sample and nothing else.
         assert log == ""
 
 
 @pytest.mark.parametrize("protocol", ["openmetrics", "text", "both"])
 def test_classic_counts_are_those_recorded(prometheus, still, protocol):
-    """In each format with classic buckets, every count, sum and bucket arrives."""
+    """In each format with classic buckets, every count, sum and bucket is stored as recorded."""
     exposed = Exposition(still)
     for name, operation in still.snapshot().operations.items():
         for outcome in ("ok", "error"):
@@ -192,7 +192,7 @@ def test_classic_counts_are_those_recorded(prometheus, still, protocol):
                 if bound == float("inf"):
                     assert found == histogram.count
                 else:
-                    # A value less than a bucket below the bound may first count at the next one.
+                    # A value just below a bound may be counted only at the next bound.
                     least = histogram.count_below(bound / 2 ** (1 / 64))
                     assert least <= found <= histogram.count_below(bound)
     assert len(prometheus.query(f'nanospan_operation_in_flight{{job="{protocol}-still"}}')) == len(
@@ -202,7 +202,7 @@ def test_classic_counts_are_those_recorded(prometheus, still, protocol):
 
 @pytest.mark.parametrize("protocol", ["native", "both"])
 def test_native_histograms_hold_every_count(prometheus, still, protocol):
-    """Counts and sums of native histograms are exactly those recorded."""
+    """The counts and sums of native histograms are exactly those recorded."""
     for name, operation in still.snapshot().operations.items():
         for outcome in ("ok", "error"):
             labels = _labels(f"{protocol}-still", name, outcome)
@@ -213,18 +213,18 @@ def test_native_histograms_hold_every_count(prometheus, still, protocol):
 
 @pytest.mark.parametrize("quantile", QUANTILES)
 def test_native_quantiles_are_within_a_hundredth(prometheus, samples, quantile):
-    """``histogram_quantile`` of the native histogram is within 1 % of the exact quantile."""
+    """``histogram_quantile`` on the native histogram is within 1 % of the exact quantile."""
     for name, durations in samples.items():
         labels = f'{{job="native-still",operation="{name}",outcome="ok"}}'
         estimate = prometheus.value(f"histogram_quantile({quantile}, {DURATION}{labels})")
-        # The monitor records whole nanoseconds, and has an extra sample of zero for each shape.
+        # The monitor records whole nanoseconds and has one extra sample of zero per shape.
         ordered = sorted([0.0, *(round(duration * 1e9) / 1e9 for duration in durations)])
         exact = ordered[round(quantile * (len(ordered) - 1))]
         assert estimate == pytest.approx(exact, rel=0.01), name
 
 
 def test_native_buckets_are_those_recorded(prometheus, still):
-    """Prometheus stores the same buckets: the same bounds and the same counts."""
+    """Prometheus stores native buckets with the recorded bounds and counts."""
     for name in ("narrow", "wide"):
         labels = f'{{job="native-still",operation="{name}",outcome="ok"}}'
         [series] = prometheus.query(f"{DURATION}{labels}")
@@ -244,7 +244,7 @@ def test_native_buckets_are_those_recorded(prometheus, still):
 
 
 def test_promtool_finds_no_fault(still, busy):
-    """``promtool check metrics`` accepts names, types, units and help texts without a message."""
+    """``promtool check metrics`` has no complaints about names, types, units or help texts."""
     for monitor in (still, busy):
         checked = subprocess.run(
             [server_path("promtool"), "check", "metrics"],
@@ -268,7 +268,7 @@ QUERIES = list(_dashboard_queries())
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("expression", QUERIES)
 def test_every_query_of_the_dashboard_gets_data(prometheus, expression, protocol):
-    """With native histograms, classic ones or both, each panel has figures and no warning."""
+    """With native or classic histograms or both, each panel's query has data and no warnings."""
     for variable, value in {
         "$job": f"{protocol}-busy",
         "$instance": ".*",
@@ -287,7 +287,7 @@ def test_every_query_of_the_dashboard_gets_data(prometheus, expression, protocol
 
 
 def test_the_dashboard_variables_have_values(prometheus):
-    """The metrics that the variables are filled from exist and have the labels."""
+    """The metrics that the dashboard's variables are filled from exist and have the labels."""
     text = (files("nanospan.export.prometheus") / "dashboard.json").read_text()
     for variable in json.loads(text)["templating"]["list"]:
         if variable["type"] == "query":
