@@ -1,4 +1,4 @@
-"""PostgreSQL pools for a whole process, whose connections all know pgvector's types.
+"""Process-wide PostgreSQL connection pools with pgvector's types on every connection.
 
 ```python
 from nanospan.pool import get_global_connection_manager

@@ -1,4 +1,4 @@
-"""The settings of a pool, and reading them from an application's configuration."""
+"""Pool settings, and how they are read from an application's configuration."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ DEFAULT_MAX_OVERFLOW = 15
 
 @dataclass(frozen=True)
 class ConnectionPoolConfig:
-    """Settings of a pool. Times are in seconds.
+    """Settings of a pool. All times are in seconds.
 
     Parameters in the connection string (``connect_timeout``, ``keepalives_*``) take precedence over
-    these settings, as they are more specific.
+    these settings because they are more specific.
 
     Attributes:
-        min_size: Connections kept open.
-        max_size: Connections open at most.
-        timeout: Time limit for a lease to get a connection.
-        recycle: Age from which a connection is replaced.
+        min_size: Number of connections the pool keeps open.
+        max_size: Maximum number of open connections.
+        timeout: Maximum time a lease waits for a connection.
+        recycle: Maximum age of a connection; older ones are replaced.
         connection_timeout: Time limit for opening a pool, for its health check, and for each
             attempt to connect (which psycopg rounds to whole seconds, at least 2).
         keepalives_idle: Idle time before the first TCP keepalive probe.
-        keepalives_interval: Time between probes.
-        keepalives_count: Lost probes after which the connection is dead.
-        health_check_interval: Time for which a positive health check holds.
-        type_cache_ttl: Time for which pgvector's type identifiers are cached.
-        leak_after: Age at which a lease is logged as a leak; ``None`` for never.
-        max_waiting: Number of waiting leases from which a further one fails at once; 0 for no
-            limit.
-        max_idle: Time for which connections over ``min_size`` stay unused before one is closed.
+        keepalives_interval: Time between keepalive probes.
+        keepalives_count: Number of lost probes after which a connection is considered dead.
+        health_check_interval: How long a successful health check remains valid.
+        type_cache_ttl: How long pgvector's type identifiers are cached.
+        leak_after: Age at which a lease is logged as a leak; ``None`` disables the report.
+        max_waiting: Maximum number of waiting leases; any further lease fails immediately. 0
+            means no limit.
+        max_idle: How long connections in excess of ``min_size`` stay unused before one is closed.
         capture_stacks: Whether each lease records where it was taken, for statistics, errors
-            and the log. Costs some microseconds per lease.
-        null_pool: Whether to connect for each lease and keep no connections open, as suits a
-            server behind a pooler such as PgBouncer; ``min_size`` then has no effect.
+            and the log. Costs a few microseconds per lease.
+        null_pool: Whether to open a new connection for each lease and keep none open, which
+            suits a server behind a pooler such as PgBouncer; ``min_size`` then has no effect.
     """
 
     min_size: int = DEFAULT_POOL_SIZE
@@ -73,14 +73,14 @@ class ConnectionPoolConfig:
 
     @classmethod
     def from_memfuse_config(cls, config: Mapping[str, Any] | None = None) -> ConnectionPoolConfig:
-        """Merge the sections of an application's configuration and the environment.
+        """Read the settings from an application's configuration and the environment.
 
-        Sources, later ones overriding earlier ones: the sections ``postgres``,
-        ``database.postgres`` and ``store.database.postgres``; the variables
-        ``POSTGRES_POOL_SIZE``, ``POSTGRES_MAX_OVERFLOW``, ``POSTGRES_POOL_TIMEOUT`` and
+        The sources are merged in this order, later ones overriding earlier ones: the sections
+        ``postgres``, ``database.postgres`` and ``store.database.postgres``, then the environment
+        variables ``POSTGRES_POOL_SIZE``, ``POSTGRES_MAX_OVERFLOW``, ``POSTGRES_POOL_TIMEOUT`` and
         ``POSTGRES_CONNECTION_TIMEOUT``. ``pool_size`` is the minimum size; the maximum is
-        ``pool_size`` plus ``max_overflow``. Other keys are ignored, with a warning if one looks
-        like a misspelled setting.
+        ``pool_size`` plus ``max_overflow``. Other keys are ignored, with a warning for any that
+        looks like a misspelled setting.
 
         Args:
             config: The application's configuration, as nested mappings.
@@ -89,7 +89,8 @@ class ConnectionPoolConfig:
             The settings, with defaults for those that no source sets.
 
         Raises:
-            ValueError: If a value has the wrong type or is out of range; names the key or variable.
+            ValueError: If a section is not a mapping, or a value has the wrong type or is out of
+                range. The message names the key or variable.
         """
         settings: dict[str, Any] = {}
         for path in _SECTIONS:
@@ -108,7 +109,7 @@ class ConnectionPoolConfig:
 class _Rule:
     kind: type[bool | int | float]
     minimum: float = 0.0
-    exclusive: bool = False  # whether the minimum itself is invalid
+    exclusive: bool = False  # whether a value equal to the minimum is invalid
     optional: bool = False
 
 
@@ -151,7 +152,7 @@ _VARIABLES = {
     "POSTGRES_POOL_TIMEOUT": "pool_timeout",
     "POSTGRES_CONNECTION_TIMEOUT": "connection_timeout",
 }
-# Keys that mean a setting although get_close_matches would find another one, or nothing.
+# Likely mistakes for which get_close_matches would suggest the wrong setting, or none.
 _MEANT = {
     "min_size": "pool_size",
     "max_size": "max_overflow",

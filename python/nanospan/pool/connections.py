@@ -1,4 +1,4 @@
-"""Connections of the pools, with what is known about their health."""
+"""The connection classes of the pools, which track each connection's health."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ INERROR = TransactionStatus.INERROR
 
 
 class Pooled:
-    """Adds to a connection of psycopg what the pools record about it.
+    """Mixin that adds the pools' bookkeeping to a psycopg connection.
 
     Attributes:
-        generation: Generation of the types it was given; 0 for none.
-        alive_at: Monotonic time at which it last worked.
+        generation: Generation of the pgvector types registered on the connection; 0 if none are.
+        alive_at: Monotonic time, in seconds, at which the connection was last known to work.
     """
 
     generation: int = 0
@@ -44,25 +44,25 @@ class Pooled:
     _poller: select.poll | None = None
 
     def is_expired(self, now: float, drained_at: float = 0.0) -> bool:
-        """Return True if its lifetime is over, or it is older than the pool's last ``drain``."""
+        """Return True if the connection has expired or predates the pool's last ``drain``."""
         return self._expire_at <= now or self._created_at <= drained_at
 
     def drop(self) -> None:
-        """Close it, as ``close`` does, without awaiting anything."""
+        """Close the connection as ``close`` does, but without awaiting anything."""
         self._pool = None
         self._closed = True
         self.pgconn.finish()
 
     def watch(self) -> None:
-        """Prepare ``has_unread_input``; once, after connecting."""
+        """Prepare ``has_unread_input``; call once, after connecting."""
         self._poller = select.poll()
         self._poller.register(self.pgconn.socket, select.POLLIN)
 
     def has_unread_input(self) -> bool:
-        """Return True if it is closed, in a transaction, or received something unasked.
+        """Return True if the connection is closed, in a transaction, or has unsolicited input.
 
-        One system call and no round trip. What a server sends unasked is mostly its reason for
-        ending the connection.
+        Makes one system call and no round trip. What a server sends unsolicited is usually its
+        reason for ending the connection.
         """
         return (
             self._poller is None
@@ -80,10 +80,10 @@ class SyncVectorConnection(Pooled, Connection[Any]):
 
 
 def hang_up(connection: Pooled) -> None:
-    """Make whatever waits for the server's answer fail at once.
+    """Shut down a connection's socket, so that any wait for the server's answer fails at once.
 
-    psycopg, cancelled in a query, asks the server to stop and waits for that, which a server that
-    has gone silent never confirms. This shuts the socket down instead; its owner closes it.
+    When a query is cancelled, psycopg asks the server to stop it and waits for confirmation, which
+    a server that has stopped responding never sends. The connection's owner still has to close it.
     """
     with suppress(Exception):
         copy = os.dup(connection.pgconn.socket)
@@ -92,7 +92,7 @@ def hang_up(connection: Pooled) -> None:
 
 
 class Hangup:
-    """Hangs up on a connection, from another thread, if the block takes longer than ``seconds``."""
+    """Hangs up on a connection, from another thread, if the block exceeds ``seconds``."""
 
     def __init__(self, connection: Pooled, seconds: float) -> None:
         self._connection = connection

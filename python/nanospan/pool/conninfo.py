@@ -1,4 +1,4 @@
-"""Connection strings: parsing them, comparing them, and showing them without their secrets."""
+"""Parse, compare and mask connection strings."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["HIDDEN", "UNREADABLE", "Target", "mask_conninfo"]
 HIDDEN = "***"
 UNREADABLE = "<unreadable connection string>"
 
-# libpq marks options that a password prompt should hide with "*". It does not mark those in the
-# first set, although SCRAM keys authenticate, and the files contain what does.
+# libpq marks the options that a password prompt should hide with "*". It does not mark those in
+# the first set, although a SCRAM key is a credential and the files contain credentials or keys.
 _SECRET = frozenset(
     {"passfile", "scram_client_key", "scram_server_key", "sslkeylogfile"}
     | {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
@@ -26,7 +26,7 @@ _SECRET = frozenset(
 _KEYWORDS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
 _SCHEMES = ("postgresql://", "postgres://")
 
-# With a random key, passwords cannot be guessed from digests outside this process.
+# The random key prevents guessing passwords from digests outside this process.
 _DIGEST_KEY = os.urandom(16)
 
 
@@ -34,11 +34,11 @@ _DIGEST_KEY = os.urandom(16)
 class Target:
     """A parsed connection string.
 
-    Immutable and safe to share between threads. ``repr`` shows the masked form only.
+    Immutable and safe to share between threads. ``repr`` shows only the masked form.
 
     Attributes:
-        conninfo: The connection string as it was given, with its secrets.
-        params: The parameters in it, by libpq's names, with their secrets.
+        conninfo: The connection string as given, including its secrets.
+        params: Its parameters keyed by libpq's names, including secrets.
         masked: The connection string without its secrets.
     """
 
@@ -54,12 +54,12 @@ class Target:
             conninfo: A URL or ``key=value`` pairs, as libpq accepts them.
 
         Returns:
-            The target.
+            The parsed connection string.
 
         Raises:
             TypeError: If ``conninfo`` is not a ``str``.
-            ConninfoError: If libpq cannot parse it, or a password in a URL contains reserved
-                characters that make libpq take a part of it for a host name.
+            ConninfoError: If libpq cannot parse it, or if a URL's password contains reserved
+                characters that make libpq mistake part of it for a host name.
         """
         if not isinstance(conninfo, str):
             msg = f"a connection string must be a str, got {type(conninfo).__name__}"  # type: ignore[unreachable]
@@ -68,23 +68,24 @@ class Target:
 
     @cached_property
     def key(self) -> str:
-        """A digest of all parameters, equal for different spellings of the same parameters.
+        """A digest of all parameters, equal for all spellings of the same parameters.
 
-        libpq's defaults and environment are filled in, so that ``port=5432`` changes nothing.
+        libpq's defaults and environment variables are filled in first, so writing a default
+        explicitly, such as ``port=5432``, does not change the digest.
         """
         canonical = "\0".join(f"{name}={value}" for name, value in sorted(self._effective.items()))
         return hashlib.blake2b(canonical.encode(), key=_DIGEST_KEY, digest_size=16).hexdigest()
 
     @cached_property
     def database(self) -> tuple[str, ...]:
-        """The cluster, database and role, with libpq's defaults and environment filled in."""
+        """The cluster, database and role, completed from libpq's defaults and environment."""
         values = self._effective
         names = ("service", "host", "hostaddr", "port", "dbname", "user")
         return tuple(values.get(name, "") for name in names)
 
     @cached_property
     def _effective(self) -> dict[str, str]:
-        """The parameters, completed with libpq's defaults and environment."""
+        """The parameters, completed from libpq's defaults and environment."""
         values = {
             option.keyword.decode(): option.val.decode()
             for option in pq.Conninfo.get_defaults()
@@ -95,10 +96,10 @@ class Target:
         return values
 
     def redact(self, text: str) -> str:
-        """Return ``text`` without the secrets of this target.
+        """Replace this target's secrets in ``text`` with ``***``.
 
-        A secret that is also part of a visible parameter is not replaced: that would mark the very
-        places that reveal it.
+        A secret that also occurs in a visible parameter is left alone: masking every occurrence
+        would show which part of the visible parameter equals the secret.
         """
         visible = [value for name, value in self.params.items() if name not in _SECRET]
         for name in _SECRET & self.params.keys():
@@ -109,13 +110,13 @@ class Target:
 
 
 def mask_conninfo(conninfo: str) -> str:
-    """Return a connection string without passwords, keys, and paths to files of them.
+    """Return a connection string with passwords, keys, and paths to files of secrets masked.
 
     Args:
         conninfo: A URL or ``key=value`` pairs.
 
     Returns:
-        The masked form; a fixed text if ``conninfo`` is invalid.
+        The masked form, or ``<unreadable connection string>`` if ``conninfo`` is invalid.
     """
     try:
         return Target.parse(conninfo).masked
@@ -133,14 +134,14 @@ def _parse(conninfo: str) -> Target:
     except (OperationalError, UnicodeError):
         params = None
     if params is None:
-        # Raised outside the handler, so that libpq's text is not in the exception's context.
+        # Raised outside the handler to keep libpq's message out of the exception's context.
         msg = (
             "libpq cannot parse the connection string (not shown, it may hold a password); in a "
             "URL percent-encode reserved characters, in key=value pairs quote values with spaces"
         )
         raise ConninfoError(msg)
-    # libpq ends the credentials at the first "@" or "/": the rest of the password would become
-    # host, port or database, and be shown and looked up as such.
+    # libpq ends the credentials at the first "@" or "/": it would treat the rest of the password
+    # as a host, port or database name, look it up and show it in messages.
     if is_url and _is_misread(conninfo, params):
         msg = (
             "the URL has an unescaped '@' or '/' in its password, or a port that is not a number "
@@ -151,7 +152,7 @@ def _parse(conninfo: str) -> Target:
 
 
 def _is_misread(url: str, params: dict[str, str]) -> bool:
-    """Return True if libpq took part of the password for something else, or a query for one."""
+    """Return True if libpq mistook part of the password for an address, or the query for it."""
     _, credentials, address, _ = _split_url(url)
     query = credentials.partition("?")[2].split("&")
     swallowed = any(unquote(pair.partition("=")[0]) in _KEYWORDS for pair in query if "=" in pair)
@@ -163,7 +164,7 @@ def _is_port(port: str) -> bool:
 
 
 def _split_url(url: str) -> tuple[str, str, str, str]:
-    """Split into scheme, credentials with "@", address, and query with "?", as libpq does."""
+    """Split a URL as libpq does: scheme, credentials with "@", address, and query with "?"."""
     scheme, rest = url.split("://", 1)
     credentials, at, remainder = rest.partition("@")
     if not at or "/" in credentials:
@@ -185,7 +186,7 @@ def _mask_url(url: str) -> str:
 
 
 def _mask_pairs(params: dict[str, str]) -> str:
-    # A value that is itself a URL (libpq accepts one as dbname) contains further credentials.
+    # A value that is a URL (libpq accepts one as dbname) may contain further credentials.
     return " ".join(
         f"{name}={HIDDEN if name in _SECRET or '://' in value else _quoted(value)}"
         for name, value in sorted(params.items())

@@ -21,29 +21,30 @@ DEFAULTS = ConnectionPoolConfig()
 
 
 def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) -> AdaptersMap:
-    """Return psycopg's adapters plus those of a database's pgvector types.
+    """Return psycopg's default adapters plus those for a database's pgvector types.
 
     ```python
     psycopg.connect(url, context=vector_context(url))
     ConnectionPool(url, kwargs=lambda: {"context": vector_context(url)})
     ```
 
-    The first call in a process connects to the database to ask for the types, and so does the
-    first call after each ``type_cache_ttl``; in between, a call takes about a microsecond. A pool
-    that gets a function, as in the second line, calls it for each new connection and so follows
+    The first call in a process connects to the database to look up the types, as does the first
+    call after ``type_cache_ttl`` expires; other calls take about a microsecond. A pool that is
+    given a function, as in the second line, calls it for each new connection and so picks up
     changes.
 
     Args:
         conninfo: A PostgreSQL URL or ``key=value`` pairs.
-        config: Settings; only ``connection_timeout`` and ``type_cache_ttl`` are used.
+        config: Settings; only those for connecting and ``type_cache_ttl`` are used.
 
     Returns:
-        A copy, which the caller may change. If the database lacks the extension, it equals
-        psycopg's.
+        A copy, which the caller may modify. If the database lacks the extension, it contains only
+        psycopg's default adapters.
 
     Raises:
-        PoolOpenError: If the server does not answer within ``connection_timeout``, or refuses.
-        ConninfoError: If ``conninfo`` cannot be read.
+        PoolOpenError: If the server refuses the connection, or does not answer within
+            ``connection_timeout``.
+        ConninfoError: If ``conninfo`` is not a valid connection string.
     """
     endpoint = _endpoint(conninfo, config)
     if endpoint.types_are_stale():
@@ -54,7 +55,7 @@ def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) ->
 async def vector_context_async(
     conninfo: str, config: ConnectionPoolConfig | None = None
 ) -> AdaptersMap:
-    """Return the same without blocking the event loop, see ``vector_context``.
+    """Return the adapters as ``vector_context`` does, without blocking the event loop.
 
     ```python
     async def arguments():

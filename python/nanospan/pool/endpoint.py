@@ -1,4 +1,4 @@
-"""A database, how to connect to it, and what is known of its types."""
+"""A database together with its connection settings and its known pgvector types."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Endpoint"]
 
 @dataclass(frozen=True, eq=False)
 class Endpoint:
-    """A database as its pools, health checks and look-ups see it. Safe to use from any thread.
+    """A database, as used by its pools, health checks and type look-ups. Thread-safe.
 
     Attributes:
-        target: What to connect to.
-        config: The settings.
-        types: The types of that database.
+        target: The parsed connection string.
+        config: The pool's settings.
+        types: The database's pgvector types, as last looked up.
     """
 
     target: Target
@@ -31,14 +31,14 @@ class Endpoint:
     types: DatabaseTypes
 
     def connect_parameters(self) -> dict[str, Any]:
-        """Return the arguments of ``connect``; the connection string's own take precedence."""
+        """Return arguments for ``connect``, without those that the connection string sets."""
         return connect_parameters(self.config, self.target.params)
 
     def connect_arguments(self) -> dict[str, Any]:
-        """Return the same with the types that are known at this moment."""
+        """Return ``connect_parameters`` plus the currently known types as ``context``."""
         current = self.types.current
         return {**self.connect_parameters(), "context": current.adapters if current else None}
 
     def types_are_stale(self) -> bool:
-        """Return True if the server should be asked for its types."""
+        """Return True if the types should be looked up again on the server."""
         return self.types.stale(self.config.type_cache_ttl, monotonic())

@@ -1,4 +1,4 @@
-"""Errors of the pool managers."""
+"""Errors raised by the pools and their managers."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ __all__ = ["ConninfoError", "PoolExhausted", "PoolOpenError", "PoolOverloaded"]
 
 
 class PoolOpenError(psycopg.OperationalError):
-    """A pool could not be opened, or an open one no longer reaches its server.
+    """A pool could not be opened, or an open pool can no longer reach its server.
 
-    The message names the masked connection string and what the server or the network said. It
-    carries neither the password nor the original exception: psycopg's exceptions refer to the
-    connection they come from, which knows the password.
+    The message contains the masked connection string and the error from the server or network.
+    The error carries neither the password nor the original exception: psycopg's exceptions refer
+    to the connection they come from, which holds the password.
     """
 
 
 class ConninfoError(psycopg.ProgrammingError, ValueError):
     """A connection string is invalid; the message does not quote it.
 
-    libpq's own message quotes the part that it could not read, which may belong to a password.
+    libpq's own message quotes the part it could not parse, which may be part of a password.
     """
 
 
 class PoolExhausted(PoolTimeout):
-    """No connection could be leased in time; the message says who holds them and what to change.
+    """No connection could be leased in time; the message lists the holders and suggests a fix.
 
     Attributes:
-        pool: The masked connection string.
-        min_size: Connections the pool keeps open.
-        max_size: Connections it opens at most.
-        leased: Connections that were leased.
-        waiting: Leases that were waiting, not counting the one that failed.
-        holders: The longest leases, longest first.
+        pool: The pool's masked connection string.
+        min_size: Number of connections the pool keeps open.
+        max_size: Maximum number of open connections.
+        leased: Number of connections that were leased.
+        waiting: Number of leases that were waiting, excluding the failed one.
+        holders: The longest-held leases, longest first.
     """
 
     pool: str = ""
@@ -50,4 +50,4 @@ class PoolExhausted(PoolTimeout):
 
 
 class PoolOverloaded(PoolExhausted, TooManyRequests):
-    """The pool is exhausted, and ``max_waiting`` leases wait already; raised without waiting."""
+    """The pool is exhausted and already has ``max_waiting`` waiting leases; raised immediately."""

@@ -1,4 +1,4 @@
-"""The error about an exhausted pool, with who holds the connections and what to change."""
+"""Build the error for an exhausted pool, which lists lease holders and suggests a fix."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["ConnectFailure", "exhausted_error"]
 
 HOLDERS_NAMED = 5
-"""Leases that the error names."""
+"""Maximum number of leases that the error lists."""
 
 
 class ConnectFailure(NamedTuple):
-    """Why the last attempt to connect failed."""
+    """When and why the last attempt to connect failed."""
 
     age: float
-    """Seconds since then."""
+    """Seconds since the attempt failed."""
     text: str
     """The error message, without secrets."""
 
@@ -33,14 +33,15 @@ def exhausted_error(
     waited: float | None,
     failure: ConnectFailure | None,
 ) -> PoolExhausted:
-    """Return the error of a lease that got no connection.
+    """Return the error to raise for a lease that could not get a connection.
 
     Args:
         endpoint: The pool's database and settings.
-        counts: The pool's sizes, which may differ from the settings, and how many leases wait.
-        holders: All leases, longest first.
-        waited: How long this one waited, in seconds; ``None`` if ``max_waiting`` forbade it.
-        failure: The failure of the last attempt to connect, if it failed.
+        counts: The pool's current sizes, which may differ from the settings, and the number of
+            waiting leases.
+        holders: All current leases, longest first.
+        waited: Seconds the failed lease waited; ``None`` if ``max_waiting`` did not let it wait.
+        failure: Details of the last attempt to connect, if it failed.
     """
     pool, config = endpoint.target.masked, endpoint.config
     min_size, max_size = counts.min_size, counts.max_size

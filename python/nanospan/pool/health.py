@@ -1,4 +1,4 @@
-"""Asking a server whether a connection works, within a time that a silent server cannot exceed."""
+"""Check connections, with a time limit that holds even if the server stops responding."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 __all__ = ["ask", "ask_async"]
 
 CANCEL_GRACE = 0.5
-"""Seconds after hanging up until a question is cancelled, as it then waits for something else."""
+"""Seconds to let a check end after hanging up, before its task is cancelled."""
 
 
 async def ask_async(
     endpoint: Endpoint, connection: VectorConnection, seconds: float, *, look_up_types: bool = False
 ) -> None:
-    """Ask the server on an idle connection whether it works; for stale types as well.
+    """Check that an idle connection works, and look up the types if they are stale.
 
-    One round trip.
+    Takes one round trip. A cancellation takes effect at once.
 
     Args:
         endpoint: The database.
-        connection: A connection outside a transaction. It stays so, or is closed.
-        seconds: Time limit. A cancellation takes effect at once.
-        look_up_types: Whether to ask for the types even if they are not stale.
+        connection: A connection outside a transaction; it remains outside one, or is closed.
+        seconds: Time limit.
+        look_up_types: Whether to look up the types even if they are not stale.
 
     Raises:
-        psycopg.Error: If the server does not answer, or not in time.
+        psycopg.Error: If the server does not answer in time.
     """
     question = asyncio.ensure_future(
         _question(endpoint, connection, seconds, look_up_types=look_up_types)
@@ -66,7 +66,7 @@ def ask(
     *,
     look_up_types: bool = False,
 ) -> None:
-    """Ask on a synchronous connection, see ``ask_async``."""
+    """Check a synchronous connection; see ``ask_async``."""
     with Hangup(connection, seconds):
         if look_up_types or endpoint.types_are_stale():
             look_up(endpoint.types, connection, seconds)

@@ -1,4 +1,4 @@
-"""Leases for one block, asynchronous and synchronous."""
+"""Context managers that lease a connection for one block, asynchronous and synchronous."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE_USE = "a lease is for one block and was used already; ask the pool for anoth
 
 
 class LeasingPool(Protocol):
-    """The part of a pool that both kinds of lease use."""
+    """The pool interface that both kinds of lease use."""
 
     disowned: bool
 
@@ -30,7 +30,7 @@ class LeasingPool(Protocol):
 
 
 class AsyncLeasingPool(LeasingPool, Protocol):
-    """The part of a pool that ``Lease`` uses."""
+    """The pool interface that ``Lease`` uses."""
 
     async def lease(self, holder: Holder, timeout: float | None) -> VectorConnection: ...
 
@@ -38,7 +38,7 @@ class AsyncLeasingPool(LeasingPool, Protocol):
 
 
 class SyncLeasingPool(LeasingPool, Protocol):
-    """The part of a pool that ``SyncLease`` uses."""
+    """The pool interface that ``SyncLease`` uses."""
 
     def lease(self, holder: Holder, timeout: float | None) -> SyncVectorConnection: ...
 
@@ -50,7 +50,7 @@ C = TypeVar("C", bound=Pooled)
 
 
 class _BlockLease(Holder, Generic[P, C]):
-    """A lease of either kind of pool, apart from taking and giving back the connection."""
+    """Base of both kinds of lease; subclasses take and return the connection."""
 
     __slots__ = ("_connection", "_pool", "_span", "_timeout")
 
@@ -59,12 +59,13 @@ class _BlockLease(Holder, Generic[P, C]):
     _span: Span
 
     def __init__(self, timeout: float | None, label: str | None, pool: P | None) -> None:
-        """Remember the pool; entering the block takes the connection.
+        """Prepare the lease; entering the block takes the connection.
 
         Args:
-            timeout: Seconds to wait for a connection; by default the pool's ``timeout``.
-            label: Names the lease in statistics, in errors and in the log.
-            pool: The pool; without one, a subclass sets ``_pool`` when the block is entered.
+            timeout: Seconds to wait for a connection; ``None`` for the pool's ``timeout``.
+            label: Name of the lease in statistics, errors and the log.
+            pool: The pool to lease from; if ``None``, a subclass must set ``_pool`` when the
+                block is entered.
         """
         super().__init__(label)
         self._timeout = timeout
@@ -78,7 +79,7 @@ class _BlockLease(Holder, Generic[P, C]):
         return connection
 
     def _needs_end(self, error: BaseException | None) -> bool:
-        """Return True if the block left a transaction open; report to the pool if it failed."""
+        """Return True if a transaction is still open; report a failed block to the pool."""
         status = self._connection.pgconn.transaction_status
         if error is not None or status == INERROR:
             self._pool.lease_failed(self._connection, error)
@@ -86,12 +87,12 @@ class _BlockLease(Holder, Generic[P, C]):
 
 
 class Lease(_BlockLease[AsyncLeasingPool, VectorConnection]):
-    """A lease for one block, made by ``VectorPool.connection``. For one use, by one task."""
+    """A lease for one block, returned by ``VectorPool.connection``. Can be used only once."""
 
     __slots__ = ()
 
     async def __aenter__(self) -> VectorConnection:
-        """Take a connection, see ``VectorPool.getconn``."""
+        """Take a connection; see ``VectorPool.getconn``."""
         if self.since:
             raise RuntimeError(ONE_USE)
         return self._begin(await self._pool.lease(self, self._timeout))
@@ -102,7 +103,7 @@ class Lease(_BlockLease[AsyncLeasingPool, VectorConnection]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the transaction and give the connection back."""
+        """End any open transaction and return the connection to the pool."""
         if self._pool.disowned:
             return
         try:
@@ -114,12 +115,12 @@ class Lease(_BlockLease[AsyncLeasingPool, VectorConnection]):
 
 
 class SyncLease(_BlockLease[SyncLeasingPool, SyncVectorConnection]):
-    """A lease for one block, made by ``SyncVectorPool.connection``. For one use, by one thread."""
+    """A lease for one block, returned by ``SyncVectorPool.connection``. Can be used only once."""
 
     __slots__ = ()
 
     def __enter__(self) -> SyncVectorConnection:
-        """Take a connection, see ``SyncVectorPool.getconn``."""
+        """Take a connection; see ``SyncVectorPool.getconn``."""
         if self.since:
             raise RuntimeError(ONE_USE)
         return self._begin(self._pool.lease(self, self._timeout))
@@ -130,7 +131,7 @@ class SyncLease(_BlockLease[SyncLeasingPool, SyncVectorConnection]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the transaction and give the connection back."""
+        """End any open transaction and return the connection to the pool."""
         if self._pool.disowned:
             return
         try:

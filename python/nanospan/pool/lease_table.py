@@ -1,4 +1,4 @@
-"""The leases of a pool: who holds a connection, for how long, and where it was taken."""
+"""A pool's current leases: the holder, duration and origin of each."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 __all__ = ["Holder", "LeaseHolder", "LeaseTable"]
 
 STACK_DEPTH = 8
-"""Stack frames kept for each lease, counted from the innermost."""
+"""Maximum number of stack frames kept per lease, counted from the innermost."""
 
 
 @dataclass(frozen=True)
 class LeaseHolder:
-    """A lease as it is reported.
+    """A lease as shown in statistics, errors and the log.
 
     Attributes:
-        label: The user's label of the lease, if any.
-        owner: The asyncio task or thread that took it, such as ``task 'Task-3'``.
-        seconds: How long it has been held.
-        stack: Where it was taken, outermost first, as ``file:line in function``; empty unless
-            ``capture_stacks`` is set.
+        label: The label the caller gave the lease, if any.
+        owner: The asyncio task or thread that took the lease, such as ``task 'Task-3'``.
+        seconds: How long the connection has been held, in seconds.
+        stack: Call stack that took the lease, outermost frame first, each frame as
+            ``file:line in function``; empty unless ``capture_stacks`` is set.
     """
 
     label: str | None
@@ -41,13 +41,13 @@ class LeaseHolder:
 
 
 class Holder:
-    """A lease as the table keeps it; text is made from it only for a report.
+    """A lease as stored in the table; it is formatted only when it is reported.
 
     Attributes:
-        label: The user's label of the lease, if any.
-        owner: The task or thread that took it.
-        since: Monotonic time at which it was taken; 0 before.
-        reported: Whether it was logged as a leak.
+        label: The label the caller gave the lease, if any.
+        owner: The task or thread that took the lease.
+        since: Monotonic time, in seconds, at which the connection was taken; 0 until then.
+        reported: Whether the lease has been logged as a leak.
     """
 
     __slots__ = ("_stack", "label", "owner", "reported", "since")
@@ -60,12 +60,12 @@ class Holder:
         self._stack: traceback.StackSummary | None = None
 
     def capture_stack(self, frame: FrameType | None) -> None:
-        """Keep the stack from ``frame`` outwards, without reading source files."""
+        """Record the stack from ``frame`` outwards, without reading source files."""
         frames = ((f, f.f_lineno) for f in _outside(frame))
         self._stack = traceback.StackSummary.extract(frames, limit=STACK_DEPTH, lookup_lines=False)
 
     def view(self, now: float) -> LeaseHolder:
-        """Return the lease as it is reported."""
+        """Return the lease as a ``LeaseHolder`` for reporting."""
         stack = [f"{f.filename}:{f.lineno} in {f.name}" for f in self._stack or ()]
         return LeaseHolder(self.label, self._owner_name(), now - self.since, tuple(stack[::-1]))
 
@@ -78,7 +78,7 @@ class Holder:
 
 
 class LeaseTable:
-    """The leases of one pool. Safe to read from any thread while leases begin and end."""
+    """The current leases of one pool. Any thread may read it while leases begin and end."""
 
     __slots__ = ("_holders",)
 
@@ -86,7 +86,7 @@ class LeaseTable:
         self._holders: dict[object, Holder] = {}
 
     def __len__(self) -> int:
-        """Return how many connections are leased."""
+        """Return the number of leased connections."""
         return len(self._holders)
 
     def begin(self, connection: object, holder: Holder, now: float) -> None:
@@ -95,7 +95,7 @@ class LeaseTable:
         self._holders[connection] = holder
 
     def end(self, connection: object) -> Holder | None:
-        """Remove and return the lease of ``connection``, or return None if it has no lease."""
+        """Remove and return the lease of ``connection``; return None if it is not leased."""
         return self._holders.pop(connection, None)
 
     def clear(self) -> None:
@@ -108,7 +108,7 @@ class LeaseTable:
         return tuple(sorted(views, key=lambda view: -view.seconds))
 
     def overdue(self, leak_after: float, now: float) -> list[LeaseHolder]:
-        """Return the leases held for more than ``leak_after`` seconds, each of them once."""
+        """Return leases held for more than ``leak_after`` seconds that were not returned before."""
         late = []
         for holder in list(self._holders.values()):
             if not holder.reported and now - holder.since > leak_after:
@@ -118,7 +118,7 @@ class LeaseTable:
 
 
 def _outside(frame: FrameType | None) -> list[FrameType]:
-    """Return the frames from ``frame`` outwards that belong to other packages."""
+    """Return the frames from ``frame`` outwards, without those of the pools and contextlib."""
     package = __name__.rpartition(".")[0]
     frames: list[FrameType] = []
     while frame is not None and len(frames) < STACK_DEPTH:

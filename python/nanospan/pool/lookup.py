@@ -1,4 +1,4 @@
-"""Asking a database for pgvector's types: one query for all who need the answer."""
+"""Look up pgvector's types with one query, shared by all concurrent callers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["look_up", "look_up_async"]
 
-# By extension rather than by name: the schema need not be on the search_path, and a table or
-# domain of the user's named "vector" is not taken for pgvector's.
+# Finds types by extension rather than by name: the schema need not be on the search_path, and a
+# user's table or domain named "vector" is not mistaken for pgvector's type.
 QUERY = """
 SELECT t.typname, t.oid, t.typarray, t.oid::pg_catalog.regtype::text, t.typdelim::text
 FROM pg_catalog.pg_extension e
@@ -37,22 +37,22 @@ ORDER BY t.typname
 async def look_up_async(
     types: DatabaseTypes, connection: AsyncConnection[Any], seconds: float
 ) -> VectorTypes:
-    """Ask the server for its types, or wait for the answer to a look-up under way.
+    """Look up the types on the server, or wait for a look-up already in progress.
 
-    One round trip, outside a transaction: BEGIN and ROLLBACK would be two more. Timed as
+    Takes one round trip, outside a transaction: BEGIN and ROLLBACK would add two more. Timed as
     ``pgvector_registration``.
 
     Args:
-        types: Where the answer is published.
-        connection: An idle connection to that database.
-        seconds: How long to wait for a look-up under way. The query itself is not limited here.
+        types: The database's types, where the answer is published.
+        connection: An idle connection to the database.
+        seconds: Maximum time to wait for a look-up in progress. The caller must limit the query.
 
     Returns:
-        The types that are published now.
+        The currently published types.
 
     Raises:
         psycopg.Error: If the query fails.
-        TimeoutError: If the look-up under way takes longer than ``seconds`` (on Python 3.10
+        TimeoutError: If the look-up in progress takes longer than ``seconds`` (on Python 3.10
             ``asyncio.TimeoutError`` or ``concurrent.futures.TimeoutError``).
     """
     while (other := types.join_lookup()) is not None:
@@ -70,7 +70,7 @@ async def look_up_async(
 
 
 def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -> VectorTypes:
-    """Do the same on a synchronous connection, see ``look_up_async``."""
+    """Look up the types on a synchronous connection; see ``look_up_async``."""
     while (other := types.join_lookup()) is not None:
         if (found := other.result(seconds)) is not None:
             return found
@@ -85,7 +85,7 @@ def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -
 
 @contextmanager
 def _lookup_ended(types: DatabaseTypes) -> Iterator[float]:
-    """Time the look-up that the block does, and end it if the block fails; yield its start."""
+    """Time the look-up in the block, and give it up if the block fails; yield its start time."""
     try:
         with process_recorder().track_operation("pgvector_registration"):
             yield monotonic()

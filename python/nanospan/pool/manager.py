@@ -39,24 +39,25 @@ logger = logging.getLogger("nanospan.pool")
 CLOSE_TIMEOUT = 10.0
 """Seconds to wait for another thread's event loop to close its pool."""
 LOOP_CHECK_INTERVAL = 0.1
-"""Seconds between two checks whether that loop is still running."""
+"""Seconds between checks of whether the other thread's event loop is still running."""
 REGISTRATION_THRESHOLD = 0.050
-"""Seconds from which a look-up of pgvector's types is a violation, unless the user set another."""
+"""Default threshold, in seconds, above which a look-up of pgvector's types is a violation."""
 
 
 class GlobalConnectionManager(PoolManager[VectorPool]):
-    """Shares one pool per process, event loop and database URL.
+    """Shares one asynchronous pool per event loop and database URL across the process.
 
     A singleton: constructing it again returns the same object and changes nothing. URLs that spell
     the same parameters differently share a pool. The methods may be called from any thread and
-    event loop; a pool is used in the loop that asked for it. A forked child starts without pools.
+    event loop; a pool must be used in the loop that requested it. A forked child starts without
+    pools.
     """
 
     kind = "async"
 
     @classmethod
     def get_instance(cls) -> GlobalConnectionManager:
-        """Return the one instance."""
+        """Return the singleton instance."""
         return cls()
 
     def _set_up(self) -> None:
@@ -75,22 +76,23 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         config: ConnectionPoolConfig | None = None,
         store_ref: object | None = None,
     ) -> VectorPool:
-        """Return the shared pool of a database in the running event loop.
+        """Return the running event loop's shared pool for a database.
 
-        The first caller opens it. Tracked as ``connection_pool_access``.
+        The first call opens the pool. Each call is tracked as ``connection_pool_access``.
 
         Args:
             db_url: A PostgreSQL URL or ``key=value`` pairs.
-            config: Settings for a pool that this call opens; a pool that is open already keeps its
-                own, and logs a warning if they differ.
-            store_ref: An object that uses the pool. While it lives, ``close_pool`` leaves the pool
-                open.
+            config: Settings for a newly opened pool. A pool that is already open keeps its own
+                settings; a warning is logged if they differ.
+            store_ref: An object that uses the pool. As long as it is alive, ``close_pool`` leaves
+                the pool open.
 
         Returns:
-            An open ``psycopg_pool.AsyncConnectionPool``. Do not close it, as it is shared.
+            An open ``psycopg_pool.AsyncConnectionPool``. Do not close it: it is shared.
 
         Raises:
-            PoolOpenError: If the server does not answer within ``connection_timeout``, or refuses.
+            PoolOpenError: If the server refuses the connection, or does not answer within
+                ``connection_timeout``.
             ConninfoError: If ``db_url`` is not a valid connection string.
             TypeError: If ``store_ref`` cannot be weakly referenced, or ``config`` is not a
                 ConnectionPoolConfig.
@@ -114,22 +116,23 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         config: ConnectionPoolConfig | None = None,
         timeout: float | None = None,
     ) -> Lease:
-        """Lease a connection of the shared pool: ``async with manager.lease(url) as connection:``.
+        """Lease a connection from a shared pool: ``async with manager.lease(url) as connection:``.
 
-        Opens the pool on its first use. The block's transaction is committed at its end, or rolled
-        back if an exception leaves it. The time until the block begins is tracked as
+        Opens the pool on first use. The transaction is committed at the end of the block, or rolled
+        back if the block raises an exception. The time until the block begins is tracked as
         ``connection_pool_access``, the block as ``connection_lease``.
 
         Args:
             db_url: A PostgreSQL URL or ``key=value`` pairs.
-            label: Names the lease in statistics, in errors and in the log.
-            config: As for ``get_connection_pool``.
-            timeout: Seconds to wait for a connection of an open pool, including its health check;
-                by default the pool's ``timeout``. Opening takes up to ``connection_timeout``.
+            label: Name of the lease in statistics, errors and the log.
+            config: Settings, as for ``get_connection_pool``.
+            timeout: Seconds to wait for a connection from an open pool, including its health check;
+                ``None`` for the pool's ``timeout``. Opening a pool takes up to
+                ``connection_timeout``.
 
         Returns:
-            A context manager for one use. Entering it raises ``PoolExhausted`` if no connection
-            could be had in time, and whatever ``get_connection_pool`` raises.
+            A context manager that can be used once. Entering it raises ``PoolExhausted`` if no
+            connection becomes available in time, or any exception of ``get_connection_pool``.
         """
         return _SharedLease(self, db_url, config, timeout, label)
 
@@ -140,37 +143,38 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         *,
         strict: bool = False,
     ) -> list[WarmupReport]:
-        """Open the pools of ``urls`` concurrently, each with ``min_size`` connections.
+        """Open the pools for ``urls`` concurrently, each with ``min_size`` connections.
 
         Args:
             urls: Connection strings.
             config: Settings for pools that are not open yet.
-            strict: Whether to raise the first error once all have finished.
+            strict: Whether to raise the first error after all warm-ups have finished.
 
         Returns:
-            A report per URL, in order. Errors are reported there, and logged.
+            One report per URL, in the same order. Errors are included and also logged.
 
         Raises:
             TypeError: If ``urls`` is a single string.
-            PoolOpenError: With ``strict``, if a server does not answer in time, or refuses.
-            PoolTimeout: With ``strict``, if a pool did not have ``min_size`` connections within
+            PoolOpenError: With ``strict``, if a server refuses the connection or does not answer in
+                time.
+            PoolTimeout: With ``strict``, if a pool does not reach ``min_size`` connections within
                 ``connection_timeout``; the pool stays open.
         """
         warming = (self._warm_up(url, config) for url in check_urls(urls))
         return conclude(list(await asyncio.gather(*warming)), strict=strict)
 
     async def is_pool_healthy(self, pool: VectorPool, url: str) -> bool:
-        """Return True if a pool of the running loop works.
+        """Return True if a pool of the running event loop works.
 
-        Asks the server unless it was asked within ``health_check_interval``.
+        Checks with the server unless the last successful check is more recent than
+        ``health_check_interval``.
 
         Args:
-            pool: What ``get_connection_pool`` returned.
-            url: Its connection string.
+            pool: The pool, as returned by ``get_connection_pool``.
+            url: The pool's connection string.
 
         Returns:
-            ``False`` if the pool is closed, does not belong to ``url``, or its server does not
-            answer.
+            ``False`` if the pool is closed, does not belong to ``url``, or cannot reach its server.
         """
         key = (Target.parse(url).key, get_running_loop())
         shared = self._find(*key)
@@ -186,43 +190,43 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         return True
 
     async def close_pool(self, url: str, force: bool = False) -> bool:
-        """Close the pools of a URL in all event loops, unless a living ``store_ref`` uses them.
+        """Close a URL's pools in all event loops, except those that a live ``store_ref`` uses.
 
         Args:
             url: A connection string.
-            force: Whether to close them even if they are used.
+            force: Whether to close pools even if they are in use.
 
         Returns:
-            True if no pool of that URL is left open.
+            True if no pool for the URL remains open.
         """
         return await self._close(Target.parse(url).key, force=force)
 
     async def close_all_pools(self, force: bool = False) -> bool:
-        """Close every pool that no living ``store_ref`` uses.
+        """Close every pool that is not used by a live ``store_ref``.
 
         Args:
-            force: Whether to close pools even if they are used.
+            force: Whether to close pools even if they are in use.
 
         Returns:
-            True if no pool is left open.
+            True if no pool remains open.
         """
         return await self._close(None, force=force)
 
     async def reset_all_pools(self) -> None:
-        """Close every pool, used or not, and forget the types of all databases."""
+        """Close every pool, in use or not, and forget the pgvector types of all databases."""
         await self.close_all_pools(force=True)
         REGISTRY.types.clear()
 
     async def resize_pool(self, url: str, min_size: int, max_size: int) -> bool:
-        """Change the sizes of a pool of the running loop, see ``VectorPool.resize``.
+        """Change the sizes of the running event loop's pool; see ``VectorPool.resize``.
 
         Args:
-            url: A connection string.
-            min_size: Connections kept open.
-            max_size: Connections open at most.
+            url: The pool's connection string.
+            min_size: Number of connections to keep open.
+            max_size: Maximum number of open connections.
 
         Returns:
-            False if there is no such pool.
+            True if the pool was resized, False if there is no open pool for ``url``.
 
         Raises:
             ValueError: If the sizes are not integers, or out of range.
@@ -236,7 +240,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
     async def _open_or_check(
         self, db_url: str, config: ConnectionPoolConfig | None, seconds: float | None = None
     ) -> SharedPool[VectorPool]:
-        """Return the pool, which is opened or checked if necessary.
+        """Return the shared pool, after opening or checking it if necessary.
 
         Raises:
             PoolExhausted: If the check of an open pool takes longer than ``seconds``.
@@ -255,7 +259,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
                     await asyncio.wait_for(self._check_pool(key, shared), seconds)
                 except asyncio.TimeoutError:
                     raise shared.pool.exhausted(seconds) from None
-            if not shared.pool.closed:  # meanwhile, by another task
+            if not shared.pool.closed:  # another task may have closed it meanwhile
                 break
         if config is not None:
             shared.compare(config)
@@ -300,7 +304,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
 
 
 class _SharedLease(Lease):
-    """A lease that finds its pool when its block is entered."""
+    """A lease that looks up its pool when its block is entered."""
 
     __slots__ = ("_config", "_manager", "_url")
 
@@ -333,7 +337,7 @@ class _SharedLease(Lease):
                         self._url, self._config, self._timeout
                     )
                 except PoolOpenError:
-                    # An open pool recovers by itself: in the lease's time, or too late for it.
+                    # An open pool reconnects in the background, perhaps before the lease times out.
                     shared = manager._find(Target.parse(self._url).key, loop)  # noqa: SLF001
                     if shared is None:
                         raise
@@ -367,18 +371,18 @@ async def _close_in_its_loop(pool: VectorPool, loop: asyncio.AbstractEventLoop |
 
 
 def get_global_connection_manager() -> GlobalConnectionManager:
-    """Return the process-wide manager."""
+    """Return the process-wide manager of asynchronous pools."""
     return GlobalConnectionManager()
 
 
 async def warmup_global_connection_pools(
     urls: Iterable[str], config: ConnectionPoolConfig | None = None, *, strict: bool = False
 ) -> list[WarmupReport]:
-    """Open pools in advance, see ``GlobalConnectionManager.warmup_common_pools``."""
+    """Open pools in advance; see ``GlobalConnectionManager.warmup_common_pools``."""
     manager = get_global_connection_manager()
     return await manager.warmup_common_pools(urls, config, strict=strict)
 
 
 async def reset_global_connection_pools() -> None:
-    """Close all pools and forget all types, see ``GlobalConnectionManager.reset_all_pools``."""
+    """Close all pools and forget all types; see ``GlobalConnectionManager.reset_all_pools``."""
     await get_global_connection_manager().reset_all_pools()

@@ -1,4 +1,4 @@
-"""The part of the managers that the asynchronous and the synchronous one share."""
+"""Base class of the asynchronous and synchronous pool managers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PoolManager(Generic[P]):
     _creation: ClassVar[threading.Lock] = threading.Lock()
 
     def __new__(cls) -> Self:
-        """Return the one instance of this kind, which the first caller makes."""
+        """Return the singleton of this kind, creating it on the first call."""
         with PoolManager._creation:
             if (instance := PoolManager._instances.get(cls.kind)) is None:
                 instance = super().__new__(cls)
@@ -48,7 +48,7 @@ class PoolManager(Generic[P]):
         self._warm = cast("dict[asyncio.AbstractEventLoop | None, dict[str, SharedPool[P]]]", warm)
 
     def _forget_openings(self) -> None:
-        """Forget the pools that are being opened or checked."""
+        """Forget which pools are being opened or checked."""
         raise NotImplementedError
 
     def _reset_in_child(self) -> None:
@@ -57,23 +57,24 @@ class PoolManager(Generic[P]):
         self._forget_openings()
 
     def get_pool_statistics(self) -> dict[str, dict[str, Any]]:
-        """Return settings, state, counters and distributions of every pool of the process.
+        """Return the settings, state, counters and distributions of every pool in the process.
 
-        Pools whose masked URLs are equal, such as those of two event loops or two passwords, are
-        told apart by a number: ``postgresql://...``, ``postgresql://... (2)``.
+        Pools with equal masked URLs, such as those of two event loops or with two passwords, are
+        distinguished by a number: ``postgresql://...``, ``postgresql://... (2)``.
 
         Returns:
-            By masked URL, for each pool of either kind: the settings ``min_size, max_size, timeout,
-            recycle``; its state ``size, available, leased, waiting, pool_closed,
-            active_references``; psycopg_pool's counters; ``errors``, the leases that failed;
-            ``wait``, ``hold`` and ``connect``, each with ``count`` and ``p50, p95, p99`` in
-            seconds; and ``holders``, the current leases, longest first.
+            A dictionary per pool, asynchronous or synchronous, keyed by masked URL. Each contains
+            the settings ``min_size, max_size, timeout, recycle``; the state ``kind, size,
+            available, leased, waiting, pool_closed, active_references``; psycopg_pool's counters;
+            ``errors``, the number of failed leases; ``wait``, ``hold`` and ``connect``, each
+            with ``count`` and ``p50, p95, p99`` in seconds; and ``holders``, the current leases,
+            longest first.
         """
         return REGISTRY.statistics()
 
     def _find(
         self, target_key: str, loop: asyncio.AbstractEventLoop | None
     ) -> SharedPool[P] | None:
-        """Return the open pool of a database, or None."""
+        """Return the open pool for a database and event loop, or None."""
         shared = cast("SharedPool[P] | None", REGISTRY.pools.get((target_key, loop)))
         return None if shared is None or shared.pool.closed else shared
