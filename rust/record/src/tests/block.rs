@@ -1,5 +1,5 @@
-//! What one operation's state does as a whole, and properties: the two ways to ask whether a duration is over
-//! the threshold agree; totals and histogram agree.
+//! Tests of an operation's entire state, and properties: the two ways of checking a duration against the threshold
+//! agree; the totals and the histogram agree.
 
 use proptest::prelude::*;
 

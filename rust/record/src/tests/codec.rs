@@ -1,7 +1,7 @@
-//! Properties: a snapshot comes back equal at any scale and has one encoding; bytes that are anything else
-//! are refused with the reason, never with a panic, and what is accepted can be used without one.
+//! Properties: a snapshot decodes to an equal one at any scale and has one encoding; all other bytes are refused with
+//! the reason, never with a panic; and an accepted snapshot can be used without a panic.
 //!
-//! `NANOSPAN_FUZZ_CASES` sets how many hostile inputs are tried.
+//! `NANOSPAN_FUZZ_CASES` sets the number of hostile inputs to try.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -11,12 +11,12 @@ use crate::{
     histogram::{Snapshot, config::MAX_INDEX},
 };
 
-/// The bytes with the checksum they should have, so that what lies behind the check is reached.
+/// Appends the correct checksum to `content`, so that decoding gets past the checksum test.
 fn sealed(content: &[u8]) -> Vec<u8> {
     [content, &crc32fast::hash(content).to_le_bytes()].concat()
 }
 
-/// A snapshot's bytes from the fields behind the version.
+/// Encodes a snapshot from the fields that follow the version.
 fn fields(fields: &[u8]) -> Vec<u8> {
     sealed(&[b"NSH\x01", fields].concat())
 }
@@ -31,7 +31,8 @@ fn damage(bytes: &[u8]) -> Damage {
 #[test]
 fn the_encoding_does_not_change_between_releases() {
     let bytes = recorded(&[0, 1, 2, 2]).to_bytes();
-    // Scale 6, one zero, two buckets: 1 in the least one, 2 twice 63 empty ones later; 0 to 2, sum 5.
+    // Scale 6; one zero; two buckets: the lowest with count 1, and after 63 empty ones another with count 2; minimum 0,
+    // maximum 2, sum 5.
     assert_eq!(bytes, fields(&[6, 1, 2, 0, 1, 63, 2, 0, 2, 5]));
     assert_eq!(recorded(&[]).to_bytes(), fields(&[6, 0, 0]));
 }
@@ -82,7 +83,7 @@ fn each_kind_of_damage_has_its_own_name() {
         Damage::Bucket,
         "out of range"
     );
-    // Between 1 and 2 there is no whole number.
+    // The bucket lies between 1 and 2 and contains no whole number.
     assert_eq!(
         damage(&fields(&[6, 0, 1, 1, 1, 1, 1, 1])),
         Damage::Bucket,
@@ -101,7 +102,7 @@ fn each_kind_of_damage_has_its_own_name() {
         Damage::Sum
     );
     assert_eq!(damage(&fields(&[6, 0, 1, 0, 1, 1, 1, 2])), Damage::Sum);
-    // Lengths that are not there are not believed.
+    // A claimed number of buckets that exceeds the input is not trusted.
     let many = [[6, 0].as_slice(), &[0xff; 9], &[1]].concat();
     assert_eq!(damage(&fields(&many)), Damage::Truncated);
 }
@@ -150,7 +151,7 @@ proptest! {
     }
 }
 
-/// Whether the bytes were accepted; then they are used in every way there is.
+/// Returns true if the bytes are accepted, after checking that the decoded snapshot can be used without a panic.
 fn try_all(bytes: &[u8], beside: &Snapshot) -> bool {
     let Ok(snapshot) = Snapshot::from_bytes(bytes) else {
         return false;
@@ -169,7 +170,7 @@ fn try_all(bytes: &[u8], beside: &Snapshot) -> bool {
     true
 }
 
-/// splitmix64; proptest's strategies would cost more than what they test here.
+/// The splitmix64 generator; proptest's strategies would take longer than the code under test.
 struct Random(u64);
 
 impl Random {
@@ -184,13 +185,13 @@ impl Random {
         (self.bits() % bound as u64) as usize
     }
 
-    /// Of any magnitude.
+    /// Returns a random number of any magnitude.
     fn number(&mut self) -> u64 {
         let shift = self.below(64);
         self.bits() >> shift
     }
 
-    /// Fields of a snapshot that are right one by one, but not together.
+    /// Returns snapshot fields that are valid individually but not necessarily in combination.
     fn fields(&mut self) -> Vec<u8> {
         let mut out = vec![b'N', b'S', b'H', 1, (6 - self.below(18) as i32) as u8];
         let mut put = |mut number: u128| {
@@ -251,15 +252,15 @@ fn hostile_bytes_are_refused_or_harmless() {
     for case in 0_u64..cases {
         let pick = random.below(seeds.len());
         let bytes = match case % 4 {
-            // Anything at all.
+            // Arbitrary bytes.
             0 => (0..random.below(64)).map(|_| random.bits() as u8).collect(),
-            // A snapshot, changed.
+            // An altered snapshot.
             1 => {
                 let mut bytes = encoded[pick].clone();
                 random.mutate(&mut bytes);
                 bytes
             }
-            // A snapshot, changed by someone who can compute checksums.
+            // An altered snapshot with a correct checksum.
             2 => {
                 let mut bytes = encoded[pick][..encoded[pick].len() - 4].to_vec();
                 random.mutate(&mut bytes);
@@ -269,6 +270,6 @@ fn hostile_bytes_are_refused_or_harmless() {
         };
         accepted += u64::from(try_all(&bytes, &seeds[pick]));
     }
-    // The inputs reach the code behind the checks.
+    // Enough inputs reach the code after the checks.
     assert!(accepted > cases / 1_000, "{accepted} of {cases}");
 }

@@ -1,6 +1,6 @@
-//! Properties: a quantile is within the stated error of the exact one on every shape of data; merging is
-//! associative and commutative and equals recording everything in one place; coarsening equals recording at
-//! the coarser scale; what was read in flight is brought to something possible.
+//! Properties: a quantile is within the stated error of the exact one for every distribution; merging is associative
+//! and commutative and equals recording everything in one histogram; coarsening equals recording at the coarser scale;
+//! inconsistent numbers read in flight are reconciled.
 
 use std::collections::BTreeMap;
 
@@ -31,13 +31,13 @@ fn whole(ns: f64) -> u64 {
     ns.clamp(1.0, HOUR) as u64
 }
 
-/// Standard normal by Box and Muller.
+/// Standard normal numbers by the Box-Muller method.
 fn normal() -> impl Strategy<Value = f64> {
     (f64::MIN_POSITIVE..1.0, 0.0..std::f64::consts::TAU)
         .prop_map(|(u, angle)| (-2.0 * u.ln()).sqrt() * angle.cos())
 }
 
-/// Nanoseconds from 1 to an hour.
+/// Durations from 1 ns to an hour, in differently shaped distributions.
 fn shaped() -> impl Strategy<Value = Vec<u64>> {
     let size = 1..1_000_usize;
     let median = (0.0..HOUR.ln()).prop_map(f64::exp);
@@ -89,10 +89,10 @@ fn merged(mut a: Snapshot, b: &Snapshot) -> Snapshot {
     a
 }
 
-/// The bucket of `value` at `scale`, by definition: the least i with value <= 10^9 * base^(i + 1), found in
-/// whole numbers, independently of the code under test.
+/// Returns the bucket of `value` at `scale` by definition: the smallest i with value <= 10^9 * base^(i + 1), computed
+/// in integers, independently of the code under test.
 fn defined_index(value: u64, scale: i32) -> i32 {
-    // The least n with value^p <= (10^9)^p * 2^n, where base = 2^(1/p) from scale 0 on, and p = 1 below it.
+    // The smallest n with value^p <= (10^9)^p * 2^n, where base = 2^(1/p) from scale 0 on, and p = 1 below it.
     let power = 1 << scale.max(0);
     let value = BigUint::from(value).pow(power);
     let second = BigUint::from(SECOND).pow(power);
@@ -109,7 +109,7 @@ fn defined_index(value: u64, scale: i32) -> i32 {
 }
 
 #[test]
-fn nothing_recorded_has_no_quantile() {
+fn an_empty_histogram_has_no_quantile() {
     let empty = recorded(&[]);
     assert_eq!(empty, Snapshot::default());
     assert_eq!(empty.quantile(0.5), Ok(None));
@@ -159,15 +159,15 @@ fn more_values_than_can_be_counted_are_refused_and_change_nothing() {
 }
 
 #[test]
-fn what_was_read_in_flight_is_brought_to_what_is_possible() {
-    // A new minimum whose bucket is not counted yet, a sum that lags, a sum that ran ahead.
+fn inconsistent_numbers_read_in_flight_are_reconciled() {
+    // A new minimum whose bucket has not been counted yet, a sum that lags behind, and a sum that ran ahead.
     let minimum = Snapshot::new(0, index_of(2), vec![3], 6, 1, 2);
     assert_eq!((minimum.min_ns(), minimum.sum_ns()), (Some(2), 6));
     let lagging = Snapshot::new(1, index_of(2), vec![2], 2, 0, 2);
     assert_eq!(lagging.sum_ns(), 4);
     let ahead = Snapshot::new(0, index_of(2), vec![1], u128::MAX, 2, 1_000);
     assert_eq!((ahead.sum_ns(), ahead.max_ns()), (2, Some(2)));
-    // Nothing counted yet.
+    // No value has been counted yet.
     assert_eq!(
         Snapshot::new(0, 5, vec![0; 9], 7, 1, 2),
         Snapshot::default()
@@ -235,7 +235,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_recorded_needs_no_reconciling(values in vec(any::<u64>(), 1..50)) {
+    fn complete_records_need_no_reconciling(values in vec(any::<u64>(), 1..50)) {
         let snapshot = recorded(&values);
         prop_assert_eq!(snapshot.sum_ns(), values.iter().map(|&v| u128::from(v)).sum::<u128>());
         prop_assert_eq!(snapshot.min_ns(), values.iter().min().copied());

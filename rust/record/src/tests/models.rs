@@ -1,9 +1,8 @@
-//! loom models of the ring and of a block's record path: every interleaving of small programs, and every
-//! value that relaxed loads may return in them.
+//! loom models of the ring and of a block's record path. They explore small programs in every interleaving, with every
+//! value that relaxed loads may return.
 //!
-//! A sample carries a witness: its duration is the complement of its end. A reader that accepted words of
-//! two writers would see the pair broken; so would one that accepted a sample under another's ticket, for
-//! the end names the ticket.
+//! Each sample can be verified: its duration is the complement of its end, and its end identifies its ticket. So a
+//! reader that accepted words of two writers, or a sample under another sample's ticket, would notice the mismatch.
 //!
 //! The histogram needs no separate model. Its one operation on the record path is a `fetch_add` on a single word whose
 //! result is not used; the block's model checks that no such addition is lost, on the head, the sum and one bucket.
@@ -18,7 +17,7 @@ use crate::{
     sync::{Word, Writers},
 };
 
-/// Set bits in every payload part of a sample, and in no two samples' the same.
+/// Returns a sample with bits set in every part of the payload, and with a different payload for each ticket.
 fn sample(ticket: u64) -> Sample {
     let end = (ticket + 1) << 33 | (ticket + 1);
     Sample {
@@ -29,7 +28,7 @@ fn sample(ticket: u64) -> Sample {
     }
 }
 
-/// A ring and the counter that its tickets come from.
+/// A ring and the counter that issues its tickets.
 struct Shared {
     memory: Memory,
     head: Word,
@@ -54,7 +53,7 @@ impl Shared {
         self.ring().write(ticket, sample(ticket));
     }
 
-    /// Every sample that can be read is exactly the one its ticket stands for.
+    /// Checks that every readable sample is exactly the one that belongs to its ticket.
     fn check(&self, tickets: u64) {
         for ticket in 0..tickets {
             if let Some(read) = self.ring().read(ticket) {
@@ -64,8 +63,8 @@ impl Shared {
     }
 }
 
-/// Models explore every interleaving with at most `preemptions` switches that no thread asked for; bugs need few
-/// (Musuvathi and Qadeer, "Iterative Context Bounding", 2007), and more take minutes.
+/// Explores every interleaving of `model` with at most `preemptions` forced context switches. Bugs need few (Musuvathi
+/// and Qadeer, "Iterative Context Bounding", 2007), and exploring more takes minutes.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -80,7 +79,7 @@ fn a_reader_never_accepts_two_writers_words_in_one_slot() {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.write())
         });
-        // Both tickets share the slot; by symmetry one is enough to look for.
+        // Both tickets share the slot; by symmetry, checking one is enough.
         shared.check(1);
         for writer in writers {
             writer.join().unwrap();
@@ -132,14 +131,14 @@ fn concurrent_records_are_all_counted() {
             let block = Arc::clone(&block);
             move || record(&block, u64::MAX)
         });
-        // All in one octave, so that the snapshot reads few words; three values, because of two the
-        // snapshot knows the sum by their extremes.
+        // All values are in one octave, so that the snapshot reads few words. There are three, because the sum of two
+        // follows from the minimum and maximum.
         record(&block, 1 << 63);
         record(&block, 3 << 62);
         writer.join().unwrap();
         let totals = block.totals();
         assert_eq!((totals.count, totals.errors), (3, 3));
-        // The low half of the sum wraps, in whichever record comes where.
+        // The low half of the sum wraps whatever the order of the records.
         let histogram = block.histogram(Outcome::Error);
         let sum = u128::from(u64::MAX) + (1 << 63) + (3 << 62);
         assert_eq!(histogram.sum_ns(), sum);

@@ -1,5 +1,5 @@
-//! Properties: what is recorded between two snapshots is their difference; a monitor's snapshot comes back
-//! equal from its bytes, and bytes that are anything else are refused without a panic.
+//! Properties: the difference of two snapshots is what was recorded between them; a monitor's snapshot decodes from its
+//! bytes to an equal one; and all other bytes are refused without a panic.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -33,7 +33,7 @@ fn record(operation: &Operation, ns: u64, outcome: Outcome) {
     );
 }
 
-/// Name, counts by outcome, violations, executions under way.
+/// An operation's name, count for each outcome, violations, and executions under way.
 type Counts<'a> = (&'a [u8], [u64; 3], u64, u64);
 
 fn counts(snapshot: &MonitorSnapshot) -> Vec<Counts<'_>> {

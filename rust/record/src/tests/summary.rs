@@ -1,5 +1,5 @@
-//! Properties: percentiles are those of the sorted values to the last bit; mean and deviation are those of
-//! exact arithmetic but for their last bits; a block's summary is that of its samples.
+//! Properties: percentiles equal those of the sorted values to the last bit; mean and standard deviation equal those of
+//! exact arithmetic except in their last bits; a block's summary equals that of its samples.
 
 use num_bigint::BigUint;
 use proptest::{collection::vec, prelude::*};
@@ -34,7 +34,7 @@ fn measured() -> impl Strategy<Value = Measured> {
     ]
 }
 
-/// NumPy's `linear`, as its `_quantile` and `_lerp` compute it.
+/// Computes a quantile by NumPy's `linear` method, as its `_quantile` and `_lerp` do.
 fn numpy_linear(sorted: &[f64], q: f64) -> f64 {
     let virtual_index = (sorted.len() - 1) as f64 * q;
     let previous = virtual_index.floor();
@@ -75,12 +75,12 @@ proptest! {
         let (n, sum) = (values.len() as u64, values.iter().map(|&v| u128::from(v)).sum::<u128>());
         let mean = sum as f64 / (n as f64 * 1e9);
         prop_assert!((got.mean - mean).abs() <= 4.0 * f64::EPSILON * mean);
-        // n * sum of squares - square of the sum, in whole numbers of any length.
+        // n * sum of squares - square of the sum, in integers of any length.
         let squares: BigUint = values.iter().map(|&v| BigUint::from(v) * v).sum();
         let scatter = squares * n - BigUint::from(sum) * sum;
         let scatter: f64 = scatter.to_string().parse().unwrap();
         let exact = scatter.sqrt() / n as f64 / 1e9;
-        // A duration in seconds is rounded to its last bit, which is what bounds small deviations.
+        // Durations in seconds are rounded to their last bit, which limits the accuracy of small deviations.
         prop_assert!((got.stddev - exact).abs() <= 1e-14 * exact + f64::EPSILON * mean);
     }
 
@@ -100,7 +100,7 @@ proptest! {
 
 #[test]
 fn one_percentile_position_far_from_the_rest_is_still_exact() {
-    // Nearly all samples fall into one part of the radix pass.
+    // Nearly all samples fall into the same part in the radix pass.
     for outlier in [0.0, 1e300] {
         let mut values: Vec<f64> = (0..999)
             .map(|i| 1.0 + f64::from(i * 7919 % 999) * 1e-12)
