@@ -1,4 +1,4 @@
-"""The text in the package, and its division into turns."""
+"""The packaged text, and how it is parsed into turns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nanospan.demo.corpus import FEWEST_TURNS, Turn, load_turns, parse_turns, ta
 
 
 def test_reads_speakers_and_lines() -> None:
-    """A turn has the speaker's name without the colon and all lines of the paragraph."""
+    """A turn holds the speaker's name without the colon, and all lines of the paragraph."""
     text = "First Citizen:\nSpeak.\n\nAll:\nWe know't,\nwe know't: all.\n"
     assert parse_turns(text) == [
         Turn("First Citizen", "Speak."),
@@ -17,18 +17,18 @@ def test_reads_speakers_and_lines() -> None:
 
 
 def test_speaker_without_words_is_left_out() -> None:
-    """A heading with nothing below it gives no turn."""
+    """A speaker heading without any text below it produces no turn."""
     assert parse_turns("TITUS:\n\nROMEO:\nO me!\n") == [Turn("ROMEO", "O me!")]
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", " \n\n \n"])
 def test_white_space_gives_no_turns(text: str) -> None:
-    """A text of white space has no turns."""
+    """A text that consists only of white space has no turns."""
     assert parse_turns(text) == []
 
 
 def test_paragraph_without_speaker_is_rejected() -> None:
-    """The error for a paragraph that is not dialogue shows its first line."""
+    """The error for a paragraph without a speaker shows its first line."""
     with pytest.raises(ValueError, match="got 'Exeunt'"):
         parse_turns("ROMEO:\nO me!\n\nExeunt\n")
 
@@ -44,12 +44,12 @@ def test_packaged_text() -> None:
 
 
 def test_take_turns_returns_the_first_turns() -> None:
-    """The turns are the first ones of the text."""
+    """``take_turns`` returns turns from the beginning of the text."""
     assert take_turns(FEWEST_TURNS) == load_turns()[:FEWEST_TURNS]
 
 
 @pytest.mark.parametrize("count", [-1, 0, FEWEST_TURNS - 1, 7098])
 def test_take_turns_names_the_limits(count: int) -> None:
-    """The error for too few or too many turns has the valid range."""
+    """The error for too few or too many turns states the valid range."""
     with pytest.raises(ValueError, match=f"from {FEWEST_TURNS} to 7097, got {count}"):
         take_turns(count)

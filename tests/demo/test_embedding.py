@@ -1,4 +1,4 @@
-"""Embeddings by hashed character n-grams."""
+"""Embeddings based on hashed character n-grams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _cosine(one: list[float], other: list[float]) -> float:
 
 
 def test_golden_values() -> None:
-    """The vector of a text never changes, so that stored embeddings stay comparable."""
+    """A text's vector never changes, so stored embeddings remain comparable."""
     vector = embed("To be, or not to be")
     assert len(vector) == DIMENSIONS == 384
     assert sum(value != 0 for value in vector) == 28
@@ -64,13 +64,13 @@ def test_spelling_variants_are_equal(one: str, other: str) -> None:
 
 
 def test_characters_count_not_bytes() -> None:
-    """Characters whose encodings share bytes are not similar for that."""
+    """Characters are not similar merely because their encodings share bytes."""
     assert _cosine(embed("éééé"), embed("èèèè")) == pytest.approx(0, abs=0.6)
     assert embed("éééé") != embed("èèèè")
 
 
 def test_similar_texts_have_similar_vectors() -> None:
-    """A text is nearer to a variation of it than to a different text."""
+    """A text is closer to a variation of itself than to an unrelated text."""
     said = embed("A horse! a horse! my kingdom for a horse!")
     alike = embed("my kingdom for a horse")
     other = embed("What light through yonder window breaks?")

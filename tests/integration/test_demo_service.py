@@ -1,4 +1,4 @@
-"""The demo's memory service on a real server."""
+"""The demo's memory service on a real PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIG = ConnectionPoolConfig(min_size=2, max_size=4)
 
 @pytest.fixture
 def url(bare_database: str) -> str:
-    """Return the URL of a database with the demo's tables."""
+    """Return the URL of a new database with the demo's tables."""
     with psycopg.connect(bare_database, autocommit=True) as connection:
         connection.execute(layers.SCHEMA)
     return bare_database
@@ -34,7 +34,7 @@ def _rows(url: str, query: str) -> list[tuple[object, ...]]:
 async def test_full_buffer_is_flushed_to_all_layers(
     url: str, manager: GlobalConnectionManager
 ) -> None:
-    """Nothing is written until the buffer is full; then the turns are in all three layers."""
+    """Nothing is written until the buffer is full; then its turns go into all three layers."""
     service = await ServiceRegistry(url, CONFIG, buffer_size=2).access(7)
     await service.add(Turn("ROMEO", "I dreamt of fair Juliet."))
     assert _rows(url, "SELECT * FROM m0_turn") == []
@@ -80,7 +80,7 @@ async def test_registry_keeps_one_service_per_conversation(
 
 
 async def test_operations_are_tracked(url: str, manager: GlobalConnectionManager) -> None:
-    """An exchange and a question record a sample of every operation."""
+    """Storing an exchange and asking a question records every operation."""
     monitor = get_performance_monitor()
     monitor.clear_metrics()
     service = await ServiceRegistry(url, CONFIG, buffer_size=1).access(1)
@@ -97,7 +97,7 @@ async def test_operations_are_tracked(url: str, manager: GlobalConnectionManager
 async def test_lease_is_returned_without_autocommit(
     url: str, manager: GlobalConnectionManager
 ) -> None:
-    """A returned connection is not in autocommit mode, even after a failed statement."""
+    """A connection returned to the pool is not in autocommit mode, even after an error."""
     config = ConnectionPoolConfig(min_size=1, max_size=1)
     service = await ServiceRegistry(url, config, buffer_size=1).access(1)
     await service.recall("warm")

@@ -27,7 +27,7 @@ def service(tmp_path):
 
 
 def fetch(url, **sent):
-    """Return status and body of a request."""
+    """Send a request and return the status and body of the response."""
     data = json.dumps(sent).encode() if sent else None
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
@@ -38,7 +38,7 @@ def fetch(url, **sent):
 
 
 def test_the_notes_service_counts_requests_and_operations(service):
-    """/metrics has each request and inner operation by outcome, but not the scrapes."""
+    """/metrics counts requests and operations by outcome, without the scrapes."""
     url, process = service
     for text in ("tea at noon", "coffee at one"):
         assert fetch(f"{url}/notes", text=text)[0] == 201
@@ -70,7 +70,7 @@ def test_the_notes_service_counts_requests_and_operations(service):
 
 
 def test_the_notes_service_needs_no_opentelemetry():
-    """Without a collector, the exporter is not imported."""
+    """If no collector is configured, OpenTelemetry is not imported."""
     code = "import notes_service, sys; print('opentelemetry.sdk' in sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

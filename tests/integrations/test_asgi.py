@@ -1,4 +1,4 @@
-"""Requests as samples: outcomes, times and excluded requests."""
+"""Recording requests: outcomes, durations and excluded paths."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from nanospan.integrations.asgi import NanospanMiddleware
     ],
 )
 async def test_the_status_decides_the_outcome(monitor, status, error_status, outcome):
-    """A status from ``error_status`` on, which is 500 by default, is an error."""
+    """A status of at least ``error_status``, 500 by default, is recorded as an error."""
     routes = [Route("/", lambda _: PlainTextResponse("answer", status))]
     app = Starlette(routes=routes, middleware=middleware(monitor, error_status=error_status))
     await request(app, "/")
@@ -38,7 +38,7 @@ async def test_the_status_decides_the_outcome(monitor, status, error_status, out
 
 @pytest.mark.parametrize("outside", [True, False])
 async def test_an_exception_is_an_error_and_propagates(monitor, outside):
-    """An exception of a handler is recorded with its text, inside and outside the application."""
+    """A handler's exception is recorded as an error and propagates to the server."""
 
     def broken(_request):
         raise LookupError("no such thing")
@@ -50,14 +50,14 @@ async def test_an_exception_is_an_error_and_propagates(monitor, outside):
         await request(app, "/")
     sample = only_sample(monitor, "GET /")
     assert not sample["success"]
-    # Outside, the framework answers with a 500 before the exception arrives.
+    # Outside, the middleware sees the 500 response of the framework before the exception.
     assert sample["metadata"] == (
         {"status_class": "5xx"} if outside else {"error": "no such thing"}
     )
 
 
 async def test_returning_without_an_answer_is_an_error(monitor):
-    """A request to an application that sends nothing is an error, as servers then send a 500."""
+    """A request without a response is recorded as an error, because servers send a 500."""
 
     async def silent(scope, receive, send):
         pass
@@ -99,7 +99,7 @@ async def endless(_request):
 
 @pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
 async def test_a_client_that_leaves_cancels_the_request(monitor, spec_version):
-    """A disconnect by message or by exception makes the request cancelled."""
+    """A client disconnect, signalled by message or exception, cancels the request."""
     app = Starlette(routes=[Route("/", endless)], middleware=middleware(monitor))
     chunks = 0
     left = asyncio.Event()
@@ -128,7 +128,7 @@ async def test_a_client_that_leaves_cancels_the_request(monitor, spec_version):
 
 
 async def test_a_disconnect_at_the_end_of_the_response_is_ignored(monitor):
-    """A server's disconnect message for a complete response leaves the outcome ok."""
+    """A disconnect message after the complete response leaves the outcome ``ok``."""
     ended = asyncio.Event()
     heard = asyncio.Event()
 
@@ -157,7 +157,7 @@ async def test_a_disconnect_at_the_end_of_the_response_is_ignored(monitor):
 
 
 async def test_a_body_counts_to_its_end_and_background_tasks_do_not(monitor):
-    """The sample is recorded once the last chunk is sent, with the time until then."""
+    """A request ends when its last chunk is sent, before background tasks run."""
     seen = []
 
     async def chunks():
@@ -184,7 +184,7 @@ async def test_a_body_counts_to_its_end_and_background_tasks_do_not(monitor):
 
 @pytest.mark.parametrize("kind", ["http.response.pathsend", "http.response.zerocopysend"])
 async def test_files_sent_by_the_server_end_the_body(monitor, kind):
-    """The ASGI extensions that hand a file to the server also end the body."""
+    """Sending a file with an ASGI extension also ends the response body."""
     recorded = []
 
     async def app(scope, receive, send):
@@ -202,7 +202,7 @@ async def test_files_sent_by_the_server_end_the_body(monitor, kind):
 
 @pytest.mark.parametrize("kind", ["websocket", "lifespan", "something new"])
 async def test_other_scopes_are_passed_on_unchanged(monitor, kind):
-    """The application is called with the same objects for scopes other than HTTP."""
+    """For scopes other than HTTP, the application receives the original objects."""
     given = ({"type": kind, "path": "/"}, object(), object())
     called = []
 
@@ -215,7 +215,7 @@ async def test_other_scopes_are_passed_on_unchanged(monitor, kind):
 
 
 async def test_web_sockets_work_behind_the_middleware(monitor):
-    """A WebSocket of Starlette is accepted and closed, and not recorded."""
+    """A Starlette WebSocket is accepted and closed, and is not recorded."""
 
     async def endpoint(websocket):
         await websocket.accept()
@@ -238,7 +238,7 @@ async def test_web_sockets_work_behind_the_middleware(monitor):
 
 
 async def test_excluded_paths_are_served_and_not_recorded(monitor):
-    """An excluded path and the paths below it are not recorded; a longer name is."""
+    """Excluded paths and those below them are not recorded, but ``/metricsx`` is."""
     paths = ["/metrics", "/metrics/", "/metrics/x", "/metricsx"]
     routes = [Route(path, answer) for path in paths]
     app = Starlette(routes=routes, middleware=middleware(monitor, exclude=["/metrics"]))
@@ -249,7 +249,7 @@ async def test_excluded_paths_are_served_and_not_recorded(monitor):
 
 
 async def test_the_process_wide_monitor_is_the_default():
-    """Without a monitor, requests are recorded by the process-wide one."""
+    """If no monitor is given, the process-wide one records the requests."""
     code = """
 import asyncio, json
 from starlette.applications import Starlette
@@ -277,7 +277,7 @@ print(json.dumps(list(get_performance_monitor().get_all_stats())))
 
 
 def test_invalid_arguments_are_rejected(monitor):
-    """Invalid arguments are errors when the middleware is created."""
+    """Creating the middleware with invalid arguments raises an error."""
     with pytest.raises(TypeError, match="callable"):
         NanospanMiddleware("app", monitor)
     with pytest.raises(TypeError, match="the string '/metrics'"):

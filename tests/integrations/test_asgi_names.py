@@ -1,4 +1,4 @@
-"""The names of the operations that record requests."""
+"""Names of the operations under which requests are recorded."""
 
 import logging
 
@@ -14,7 +14,7 @@ from nanospan.integrations.asgi import NanospanMiddleware
 
 
 async def test_starlette_requests_are_named_after_their_route(monitor):
-    """Requests of a route and method are one operation, whatever their parameters."""
+    """Requests with the same route and method are recorded as one operation."""
     routes = [Route("/users/{id:int}", answer, methods=["GET", "DELETE"]), Route("/", answer)]
     app = Starlette(routes=routes, middleware=middleware(monitor))
     for path, method in [
@@ -29,7 +29,7 @@ async def test_starlette_requests_are_named_after_their_route(monitor):
 
 
 async def test_fastapi_requests_are_named_after_their_route(monitor):
-    """Names have the prefixes of included routers, also of nested ones, for each inclusion."""
+    """Names include the prefixes of all included routers, even nested ones."""
     users, teams = APIRouter(), APIRouter(prefix="/teams/{team}")
 
     @users.get("/users/{id}")
@@ -59,7 +59,7 @@ async def test_fastapi_requests_are_named_after_their_route(monitor):
 
 
 async def test_mounted_applications_have_the_template_of_their_mount(monitor):
-    """Names have a mount's parameters, and differ between two mounts of an application."""
+    """Names contain the template of the mount, so two mounts of one application differ."""
     users = Starlette(routes=[Route("/users/{id}", answer), Route("/", answer)])
     routes = [
         Mount("/old", users),
@@ -87,7 +87,7 @@ async def test_mounted_applications_have_the_template_of_their_mount(monitor):
 
 
 async def test_a_fastapi_application_mounted_in_another(monitor):
-    """Names have the outer application's path and the inner application's prefixes."""
+    """Names contain the path of the mount and the prefixes in the inner application."""
     router = APIRouter(prefix="/things")
 
     @router.get("/{id}")
@@ -104,7 +104,7 @@ async def test_a_fastapi_application_mounted_in_another(monitor):
 
 
 async def test_an_application_without_routes_is_named_after_its_mount(monitor):
-    """A mounted application without routes has one operation for all its paths."""
+    """All paths of a mounted application without routes share one operation."""
 
     async def files(scope, receive, send):
         await PlainTextResponse("file")(scope, receive, send)
@@ -133,7 +133,7 @@ async def test_the_route_is_found_by_its_endpoint(monitor):
 
 
 async def test_clients_cannot_create_names(monitor):
-    """Unknown paths and methods share a few operations."""
+    """Requests with unknown paths or methods share a few operations."""
     app = Starlette(routes=[Route("/known", answer)], middleware=middleware(monitor))
     for i in range(20):
         assert (await request(app, f"/unknown/{i}"))[0] == 404
@@ -142,7 +142,7 @@ async def test_clients_cannot_create_names(monitor):
 
 
 async def test_memory_for_mounts_with_parameters_is_bounded(monitor, monkeypatch):
-    """The middleware's cache is bounded for a mount whose parameter takes many values."""
+    """The cache stays bounded even if a parameter in a mount path takes many values."""
     monkeypatch.setattr(asgi, "MAX_HANDLES", 10)
     inner = Starlette(routes=[Route("/", answer)])
     app = NanospanMiddleware(Starlette(routes=[Mount("/teams/{team}", inner)]), monitor)
@@ -153,7 +153,7 @@ async def test_memory_for_mounts_with_parameters_is_bounded(monitor, monkeypatch
 
 
 async def test_a_broken_route_does_not_break_requests(monitor, caplog):
-    """If a route's template cannot be read, that is logged once and requests are answered."""
+    """An unreadable route template is logged once, and requests are still answered."""
 
     class Odd(Route):
         @property

@@ -1,4 +1,4 @@
-"""Budgets for operations in tests, and the pytest fixture that provides them."""
+"""Duration budgets in tests, and the pytest fixture that provides them."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from nanospan.regression.budget import BudgetExceededError, PerfBudget
 
 @pytest.fixture
 def process_monitor():
-    """A process monitor that is used by one test only."""
+    """Return a process-wide monitor for the use of a single test."""
     before = _core.process_monitor()
     _core.set_process_monitor(None)
     yield get_performance_monitor()
@@ -25,7 +25,7 @@ def process_monitor():
 
 @pytest.fixture
 def budget(tmp_path, process_monitor):
-    """The value of the fixture ``perf_budget``, with a temporary folder as its root."""
+    """Return what the ``perf_budget`` fixture provides, with a temporary root folder."""
     return PerfBudget(tmp_path)
 
 
@@ -40,7 +40,7 @@ def _durations(median, count=200, seed=0):
 
 
 def test_only_samples_of_the_block_are_checked(budget):
-    """Samples of other operations, and those before and after the block, do not count."""
+    """Samples of other operations, or from before or after the block, are ignored."""
     _record("search", 5, 5, 5)
     with budget("search", max=0.2, p50=0.16, mean=0.16, p95=0.2, p99=0.2, p999=0.2):
         _record("search", 0.1, 0.2)
@@ -59,7 +59,7 @@ def test_only_samples_of_the_block_are_checked(budget):
     ],
 )
 def test_exceeding_a_limit_raises_with_the_figures(budget, limits, message):
-    """The message names the operation, statistic, value and limit."""
+    """The error message names the operation, statistic, value and limit."""
     with (
         pytest.raises(BudgetExceededError, match=message) as caught,
         budget("search", **limits),
@@ -71,14 +71,14 @@ def test_exceeding_a_limit_raises_with_the_figures(budget, limits, message):
 
 
 def test_all_exceeded_limits_are_reported_at_once(budget):
-    """Each exceeded limit has its own line."""
+    """Each exceeded limit has its own line in the error message."""
     with pytest.raises(BudgetExceededError) as caught, budget("a", p50=0.1, p95=0.1, max=9):
         _record("a", 1)
     assert str(caught.value).count("\n") == 2
 
 
 def test_a_block_that_records_nothing_counts_as_one_execution(budget, process_monitor):
-    """It is timed as a whole and recorded under the name, and the message says so."""
+    """A block without samples is timed and recorded as a whole, as the message states."""
     with budget("block", max=60):
         pass
     assert process_monitor.get_stats("block").count == 1
@@ -90,7 +90,7 @@ def test_a_block_that_records_nothing_counts_as_one_execution(budget, process_mo
 
 
 def test_a_disabled_monitor_does_not_disable_budgets(budget, process_monitor):
-    """The block is timed even if nothing can be recorded."""
+    """With a disabled monitor, the block is still timed and checked."""
     process_monitor.disable()
     with (
         pytest.raises(BudgetExceededError, match="the whole block"),
@@ -100,7 +100,7 @@ def test_a_disabled_monitor_does_not_disable_budgets(budget, process_monitor):
 
 
 def test_the_monitor_may_be_cleared_within_the_block(budget, process_monitor):
-    """The samples recorded after it was cleared are checked."""
+    """If the monitor is cleared within the block, later samples are still checked."""
     _record("a", 1, 1, 1)
     with budget("a", max=0.1):
         process_monitor.clear_metrics("a")
@@ -108,13 +108,13 @@ def test_the_monitor_may_be_cleared_within_the_block(budget, process_monitor):
 
 
 def test_only_the_latest_samples_that_fit_the_window_are_checked(budget):
-    """Of a block that records more samples, the first are not checked."""
+    """If a block records more samples than the window holds, the oldest are not checked."""
     with budget("a", max=0.1):
         _record("a", *[5] * 10, *[0.1] * 1000)
 
 
 async def test_samples_of_other_threads_and_tasks_are_checked(budget):
-    """All samples recorded during the block count, whatever recorded them."""
+    """Samples are checked regardless of which thread or task records them."""
 
     async def task():
         await asyncio.sleep(0)
@@ -128,13 +128,13 @@ async def test_samples_of_other_threads_and_tasks_are_checked(budget):
 
 
 def test_an_exception_in_the_block_is_not_replaced(budget):
-    """A test that fails for another reason reports that reason."""
+    """An exception raised in the block propagates instead of a budget error."""
     with pytest.raises(ZeroDivisionError), budget("a", max=1e-9):
         raise ZeroDivisionError
 
 
 def test_samples_are_compared_with_a_baseline(budget, tmp_path):
-    """A regression by more than ``max_increase`` raises with the comparison in the message."""
+    """A regression over ``max_increase`` raises an error that shows the comparison."""
     Baseline.from_samples({"search": _durations(0.01)}).save(tmp_path / "search.json")
     with budget("search", baseline="search.json"):
         _record("search", *_durations(0.01, seed=1))
@@ -153,7 +153,7 @@ def test_samples_are_compared_with_a_baseline(budget, tmp_path):
 
 
 def test_too_few_samples_exceed_the_budget(budget):
-    """A budget that cannot be checked raises and says why."""
+    """Recording too few samples to judge a regression raises an error that states this."""
     with (
         pytest.raises(BudgetExceededError, match="too few independent samples"),
         budget("a", baseline=Baseline.from_samples({"a": [0.1]})),
@@ -176,7 +176,7 @@ def test_too_few_samples_exceed_the_budget(budget):
     ],
 )
 def test_an_invalid_budget_is_rejected_before_the_block(budget, tmp_path, arguments, message):
-    """The block does not run in vain."""
+    """An invalid budget raises an error before the block runs."""
     Baseline.from_samples({"b": [0.1]}).save(tmp_path / "b.json")
     (tmp_path / "damaged.json").touch()
     with pytest.raises(ValueError, match=message), budget("a", **arguments):
@@ -184,7 +184,7 @@ def test_an_invalid_budget_is_rejected_before_the_block(budget, tmp_path, argume
 
 
 def test_a_missing_baseline_file_is_reported_with_the_remedy(budget):
-    """The first run finds no file, and the error says how to write it."""
+    """The error for a missing baseline file explains how to write it."""
     with (
         pytest.raises(FileNotFoundError, match=r"pytest --perf-update"),
         budget("a", baseline="absent.json"),
@@ -193,7 +193,7 @@ def test_a_missing_baseline_file_is_reported_with_the_remedy(budget):
 
 
 def test_an_update_writes_the_baseline(tmp_path, process_monitor):
-    """The file's labels and the operations of other tests are kept."""
+    """An update keeps the file's labels and the operations of other tests."""
     Baseline.from_samples({"a": [1.0], "b": [2.0]}, {"by": "hand"}).save(tmp_path / "b.json")
     budget = PerfBudget(tmp_path, update=True)
     with budget("a", baseline="b.json"):
@@ -230,12 +230,12 @@ def test_baseline(perf_budget):
 
 @pytest.fixture
 def pytest_run(tmp_path):
-    """Return a function that runs pytest on a suite that uses the fixture."""
+    """Return a function that runs pytest on a test suite that uses the fixture."""
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
 
     def run(*arguments, limit=0.002, scale=0.001):
         (tmp_path / "test_it.py").write_text(SUITE.format(limit=limit, scale=scale))
-        # Of the installed plugins, only nanospan's is loaded.
+        # Load no installed plugin except nanospan's.
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "nanospan.pytest_plugin", *arguments],
             cwd=tmp_path,
@@ -249,7 +249,7 @@ def pytest_run(tmp_path):
 
 
 def test_the_fixture_works_in_a_project(pytest_run, tmp_path):
-    """Baselines are written on request, and a regression fails the test with its figures."""
+    """Baselines are written on request, and a regression fails the test and shows figures."""
     missing = pytest_run("-k", "baseline")
     assert missing.returncode == 1
     assert "pytest --perf-update" in missing.stdout
@@ -261,12 +261,12 @@ def test_the_fixture_works_in_a_project(pytest_run, tmp_path):
     assert "op is over its budget (100 samples recorded in the block):" in failed.stdout
     assert "p95 is 1.09 ms, the limit is 500 µs" in failed.stdout
     assert "<Comparison regressed: shift +100.0 %" in failed.stdout
-    # The traceback ends in the test and does not show nanospan's own frames.
+    # The traceback ends in the test and omits nanospan's own frames.
     assert "budget.py" not in failed.stdout
 
 
 def test_the_plugin_is_found_and_loads_nothing_until_used(tmp_path):
-    """An installed nanospan adds the fixture to every run without importing regression."""
+    """An installed nanospan provides the fixture without importing ``nanospan.regression``."""
     (tmp_path / "test_it.py").write_text(
         "import sys\n"
         "def test_it(pytestconfig):\n"

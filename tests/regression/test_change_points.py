@@ -1,4 +1,4 @@
-"""Change points of histories, where a reader would mark them."""
+"""Change points in histories are found where a human reader would place them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def noise(seed: int, count: int, sigma: float = 0.1) -> list[float]:
 
 
 def test_a_clear_step_is_found_in_its_place() -> None:
-    """A level half as high again is found within three values, its ratio inside the interval."""
+    """A rise of 50 % is located within three values, and the interval covers its ratio."""
     values = noise(1, 200)
     values[120:] = [1.5 * value for value in values[120:]]
     [point] = change_points(values)
@@ -30,7 +30,7 @@ def test_a_clear_step_is_found_in_its_place() -> None:
 
 
 def test_nearly_all_steps_of_three_sigmas_are_found() -> None:
-    """In 40 histories with three steps each, nearly all are found, and hardly any others."""
+    """In 40 histories of three steps each, nearly all steps and few others are found."""
     right = points = 0
     for seed in range(40):
         values = np.log(noise(seed, 240))
@@ -44,7 +44,7 @@ def test_nearly_all_steps_of_three_sigmas_are_found() -> None:
 
 
 def test_steps_between_correlated_values_are_found() -> None:
-    """Nearly all steps between short levels are found, although neighbours are correlated."""
+    """Nearly all steps between short runs of correlated values are found."""
     source, right = np.random.default_rng(6), 0
     for _ in range(6):
         level, values = 0.0, []
@@ -58,7 +58,7 @@ def test_steps_between_correlated_values_are_found() -> None:
 
 
 def test_clean_histories_have_no_change_points() -> None:
-    """In 20,000 values without a change, half of them correlated, at most two are found."""
+    """In 20,000 unchanged values, half of them correlated, at most two changes are found."""
     source = np.random.default_rng(5)
     count = sum(len(change_points(noise(seed, 1000))) for seed in range(10))
     for _ in range(10):
@@ -71,7 +71,7 @@ def test_clean_histories_have_no_change_points() -> None:
 
 
 def test_an_outlier_is_not_a_change() -> None:
-    """A single value a hundred times as large as the others makes no change point."""
+    """A single value 100 times as large as the others is not a change point."""
     values = noise(2, 200)
     values[77] *= 100
     assert change_points(values) == []
@@ -81,12 +81,12 @@ def test_an_outlier_is_not_a_change() -> None:
     "values", [[], [1.0], [1.0, 2.0], [5.0] * 300, [0.0] * 50, [-3.0] * 50, [1, 2, 1, 2]]
 )
 def test_constant_and_short_histories_have_no_change_points(values: list[float]) -> None:
-    """Neither do empty ones."""
+    """Constant, short or empty histories have no change points."""
     assert change_points(values) == []
 
 
 def test_negative_values_are_not_compared_on_a_log_scale() -> None:
-    """A step is found all the same."""
+    """A step is found even if the history contains negative values."""
     source = random.Random(3)
     values = [source.gauss(-5 if at < 100 else 5, 1) for at in range(200)]
     [point] = change_points(values)
@@ -95,7 +95,7 @@ def test_negative_values_are_not_compared_on_a_log_scale() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_are_rejected(value: float) -> None:
-    """The error names the index of the value."""
+    """The error for a NaN or infinite value names its index."""
     with pytest.raises(ValueError, match="index 2"):
         change_points([1.0, 2.0, value])
 
@@ -104,13 +104,13 @@ def test_values_that_are_not_finite_are_rejected(value: float) -> None:
     "setting", [{"penalty": -1.0}, {"penalty": math.nan}, {"min_size": 0}, {"z": -0.1}]
 )
 def test_settings_out_of_range_are_rejected(setting: dict[str, float]) -> None:
-    """The error names the setting."""
+    """The error for a setting out of range names the setting."""
     with pytest.raises(ValueError, match=next(iter(setting))):
         change_points([1.0, 2.0], **setting)  # type: ignore[arg-type]
 
 
 def test_every_kind_of_sequence_gives_the_same_points() -> None:
-    """Lists, arrays, strided and read-only memory give the same result."""
+    """Lists, arrays, and strided and read-only buffers give the same change points."""
     values = noise(4, 300)
     values[150:] = [2 * value for value in values[150:]]
     wanted = change_points(values)
@@ -130,7 +130,7 @@ def test_every_kind_of_sequence_gives_the_same_points() -> None:
 
 
 def test_threads_find_the_same_points() -> None:
-    """Eight threads that share one array get the same result as one."""
+    """Eight threads that share one array get the same result as a single thread."""
     values = np.array(noise(6, 2000))
     values[900:] *= 1.3
     wanted, found = change_points(values), []

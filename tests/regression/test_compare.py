@@ -20,7 +20,7 @@ def lognormal(source: random.Random, count: int, median: float = 1.0) -> list[fl
 
 @pytest.mark.parametrize("count", [8, 10, 15, 19])
 def test_short_samples_that_lie_wholly_apart_differ(count: int) -> None:
-    """A few values that do not overlap are a regression, whatever their order."""
+    """Short samples that do not overlap are a regression, whatever their order."""
     for seed in range(200):
         source = random.Random(seed)
         before = [1 + 0.1 * source.random() for _ in range(count)]
@@ -33,7 +33,7 @@ def test_short_samples_that_lie_wholly_apart_differ(count: int) -> None:
 
 @pytest.mark.parametrize("count", [8, 12, 16, 30])
 def test_short_samples_of_one_distribution_are_left_alone(count: int) -> None:
-    """Without a change hardly any pair of short samples is called changed."""
+    """Few pairs of short samples from the same distribution are reported as changed."""
     source = random.Random(7)
     verdicts = [
         compare(lognormal(source, count), lognormal(source, count)).verdict for _ in range(2000)
@@ -42,7 +42,7 @@ def test_short_samples_of_one_distribution_are_left_alone(count: int) -> None:
 
 
 def test_a_tail_is_judged_by_the_same_limit_beside_a_clearer_median() -> None:
-    """A median change too small to count does not hide a larger tail from ``compare_many``."""
+    """A median change below the threshold does not hide a larger tail change."""
     source = random.Random(3)
     found = 0
     for _ in range(40):
@@ -59,20 +59,20 @@ def test_a_tail_is_judged_by_the_same_limit_beside_a_clearer_median() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_are_rejected(value: float) -> None:
-    """The error names the index of the value."""
+    """The error for a NaN or infinite value names its index."""
     with pytest.raises(ValueError, match="index 1"):
         compare([1.0, value], [1.0])
 
 
 def test_a_comparison_is_the_same_each_time() -> None:
-    """No part of a comparison is random."""
+    """Comparing the same samples again gives the same result."""
     source = random.Random(1)
     before, after = lognormal(source, 500), lognormal(source, 500, 1.1)
     assert repr(compare(before, after)) == repr(compare(before, after))
 
 
 def test_constant_and_empty_samples_get_a_verdict() -> None:
-    """Equal values are unchanged, and an empty sample is insufficient."""
+    """Equal constants are unchanged, and an empty sample is insufficient."""
     assert compare([1.0] * 20, [1.0] * 20).verdict == "unchanged"
     assert compare([], [1.0]).verdict == "insufficient"
 
@@ -87,7 +87,7 @@ def correlated(source: random.Random, count: int, rho: float) -> list[float]:
 
 @pytest.mark.parametrize(("rho", "most"), [(0.0, 12), (0.5, 15), (0.8, 18)])
 def test_correlated_values_without_a_change_are_left_alone(rho: float, most: int) -> None:
-    """Of 500 pairs of halves of one series, hardly any is called changed."""
+    """Comparing the halves of 500 correlated series rarely reports a change."""
     source, flagged = random.Random(11), 0
     for _ in range(500):
         values = correlated(source, 400, rho)
@@ -96,7 +96,7 @@ def test_correlated_values_without_a_change_are_left_alone(rho: float, most: int
 
 
 def test_random_walks_are_hardly_ever_called_changed() -> None:
-    """Even halves of a random walk that do not overlap are no evidence of a change."""
+    """Comparing the halves of random walks rarely reports a change, even without overlap."""
     source, flagged = random.Random(19), 0
     for _ in range(300):
         steps = (source.gauss(0, 0.1) for _ in range(200))
@@ -106,7 +106,7 @@ def test_random_walks_are_hardly_ever_called_changed() -> None:
 
 
 def test_extreme_values_and_settings_are_judged() -> None:
-    """Neither the largest numbers of both signs nor a tiny alpha cause an error."""
+    """Neither extreme values of both signs nor a tiny alpha causes an error."""
     large = [1.7e308 * (-1) ** at for at in range(20)]
     assert compare(large, large).verdict == "unchanged"
     assert compare([1e308] * 20, [-1e308] * 20).verdict == "improved"
@@ -114,13 +114,13 @@ def test_extreme_values_and_settings_are_judged() -> None:
 
 
 def test_a_trend_alone_is_insufficient() -> None:
-    """Each of two straight lines is worth only one or two independent values."""
+    """Samples that are straight lines contain too few independent values for a verdict."""
     line = [1 + at / 100 for at in range(50)]
     assert compare(line, [2 * value for value in line]).verdict == "insufficient"
 
 
 def test_correlated_values_that_lie_wholly_apart_differ() -> None:
-    """However correlated they are, 200 values three times as large are a regression."""
+    """Tripling 200 strongly correlated values is reported as a regression."""
     source, found = random.Random(18), 0
     for _ in range(20):
         before, after = correlated(source, 200, 0.9), correlated(source, 200, 0.9)
@@ -129,7 +129,7 @@ def test_correlated_values_that_lie_wholly_apart_differ() -> None:
 
 
 def test_slowdowns_are_found() -> None:
-    """A slowdown of 20 % is found in nearly every pair of 200 values, inside the interval."""
+    """Nearly every 20 % slowdown in 200 values is found, and the interval covers it."""
     source, found, held = random.Random(12), 0, 0
     for _ in range(100):
         before, after = correlated(source, 200, 0.0), correlated(source, 200, 0.0)
@@ -141,7 +141,7 @@ def test_slowdowns_are_found() -> None:
 
 
 def test_a_doubled_p99_is_found_beside_an_equal_median() -> None:
-    """Doubling the slowest 2 % of values is found in nearly every pair of 1,000 values."""
+    """Doubling the slowest 2 % of 1,000 values is nearly always found."""
     source, found = random.Random(13), 0
     for _ in range(60):
         before, after = lognormal(source, 1000), lognormal(source, 1000)
@@ -152,7 +152,7 @@ def test_a_doubled_p99_is_found_beside_an_equal_median() -> None:
 
 
 def test_false_discoveries_are_limited_across_operations() -> None:
-    """Of 200 operations, nearly all of the 20 slower ones are reported, and hardly any others."""
+    """Of 200 operations, nearly all the 20 slower ones and few others are reported."""
     source = random.Random(14)
     pairs = {
         name: (
@@ -167,7 +167,7 @@ def test_false_discoveries_are_limited_across_operations() -> None:
 
 
 def test_every_kind_of_sequence_gives_the_same_comparison() -> None:
-    """Lists, arrays, strided and read-only memory give the same result."""
+    """Lists, arrays, and strided and read-only buffers give the same comparison."""
     source = random.Random(15)
     before, after = lognormal(source, 300), lognormal(source, 300, 1.1)
     wanted = repr(compare(before, after))
@@ -186,7 +186,7 @@ def test_every_kind_of_sequence_gives_the_same_comparison() -> None:
 
 
 def test_integers_and_single_precision_are_converted() -> None:
-    """They give the same result as the equal doubles."""
+    """Integers and single-precision floats give the same result as equal doubles."""
     numbers = [100 + n % 17 for n in range(60)]
     wanted = repr(compare([float(n) for n in numbers], [2.0 * n for n in numbers]))
     assert repr(compare(numbers, [2 * n for n in numbers])) == wanted
@@ -204,7 +204,7 @@ def test_arguments_that_are_not_sequences_are_rejected(given: object) -> None:
 
 
 def test_zeros_and_negatives_are_not_compared_on_a_log_scale() -> None:
-    """A shift is found all the same."""
+    """A shift is found even among zeros and negative values."""
     source = random.Random(16)
     before = [source.gauss(-10, 1) for _ in range(100)]
     assert compare(before, [value + 5 for value in before]).verdict == "regressed"
@@ -212,14 +212,14 @@ def test_zeros_and_negatives_are_not_compared_on_a_log_scale() -> None:
 
 
 def test_ties_are_not_evidence_of_a_change() -> None:
-    """Samples of only three distinct values are hardly ever called changed."""
+    """Samples of only three distinct values are rarely reported as changed."""
     source = random.Random(17)
     pairs = [[[float(source.randint(1, 3)) for _ in range(200)] for _ in "ab"] for _ in range(200)]
     assert sum(compare(*pair).verdict != "unchanged" for pair in pairs) <= 6
 
 
 def test_other_threads_run_during_a_comparison() -> None:
-    """One thread counts while another makes a large comparison."""
+    """A thread can keep counting while another runs a large comparison."""
     values = np.random.default_rng(1).lognormal(size=400_000)
     done, counted = threading.Event(), 0
 

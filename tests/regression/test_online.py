@@ -30,13 +30,13 @@ def stream(seed: int, count: int, changed: float = 1.0, after: int = 0) -> list[
 
 
 def test_a_stream_without_a_change_hardly_raises_alarms() -> None:
-    """In 200,000 values there are at most four alarms."""
+    """In 200,000 values without a change, at most four alarms are raised."""
     assert sum(len(alarms(stream(seed, 10_000))) for seed in range(20)) <= 4
 
 
 @pytest.mark.parametrize(("ratio", "least"), [(1.5, 39), (1.2, 36), (0.7, 39)])
 def test_a_change_is_detected_within_500_values(ratio: float, least: int) -> None:
-    """Nearly every stream that changes after 1,000 values raises an alarm in time."""
+    """Nearly every stream that changes raises an alarm within 500 values of the change."""
     found = 0
     for seed in range(40):
         late = [a for a in alarms(stream(seed, 1500, ratio, 1000)) if a.index >= 1000]
@@ -45,7 +45,7 @@ def test_a_change_is_detected_within_500_values(ratio: float, least: int) -> Non
 
 
 def test_a_change_of_correlated_values_is_detected() -> None:
-    """Although neighbours are correlated, most streams that slow down by 50 % raise an alarm."""
+    """Most streams of correlated values that slow down by 50 % raise an alarm."""
     found = 0
     for seed in range(40):
         source, level, values = random.Random(seed), 0.0, []
@@ -57,7 +57,7 @@ def test_a_change_of_correlated_values_is_detected() -> None:
 
 
 def test_an_alarm_describes_the_change() -> None:
-    """Its index, its beginning and its levels are those of the stream."""
+    """An alarm gives the change's index, start and levels before and after."""
     [alarm] = alarms(stream(1, 1300, 2.0, 1000))
     assert 1000 <= alarm.index < 1100
     assert 900 <= alarm.since <= alarm.index
@@ -66,7 +66,7 @@ def test_an_alarm_describes_the_change() -> None:
 
 
 def test_an_alarm_describes_a_small_change() -> None:
-    """For a level 10 % higher, the median alarm has about that ratio and the right beginning."""
+    """Over many 10 % increases, the median ratio and start of the alarms are accurate."""
     found = []
     for seed in range(60):
         source = random.Random(seed)
@@ -78,28 +78,28 @@ def test_an_alarm_describes_a_small_change() -> None:
 
 
 def test_the_new_level_is_learned() -> None:
-    """After an alarm the new level counts as normal, and leaving it raises another alarm."""
+    """After an alarm the new level is the normal one, and leaving it raises another alarm."""
     values = [*stream(2, 3000, 2.0, 1000), *stream(3, 500)]
     found = alarms(values)
     assert [alarm.ratio > 1 for alarm in found] == [True, False]
 
 
 def test_outliers_raise_no_alarm() -> None:
-    """One value in fifty that is a thousand times as large is not a change."""
+    """Making one value in 50 a thousand times as large raises no alarm."""
     values = [1000 * v if at % 50 == 7 else v for at, v in enumerate(stream(4, 5000))]
     assert alarms(values) == []
 
 
 @pytest.mark.parametrize("level", [1.0, 0.0, -2.0, 1e-300, 1e300])
 def test_constants_raise_no_alarm_until_they_change(level: float) -> None:
-    """In a stream without any spread, only another constant raises an alarm."""
+    """A constant stream raises no alarm until its value changes."""
     assert alarms([level] * 2000) == []
     assert len(alarms([level] * 1000 + [level + 1 + abs(level)] * 100)) == 1
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_not_finite_is_rejected_and_ignored(value: float) -> None:
-    """It raises, and the stream continues as if it had not occurred."""
+    """A NaN or infinite value raises an error and does not affect the detector."""
     values = stream(5, 1300, 2.0, 1000)
     wanted, detector, found = alarms(values), OnlineDetector(), []
     for each in values:
@@ -113,6 +113,6 @@ def test_a_value_that_is_not_finite_is_rejected_and_ignored(value: float) -> Non
     "setting", [{"batch": 0}, {"warmup": 79}, {"k": -1.0}, {"h": math.nan}, {"k": math.inf}]
 )
 def test_settings_out_of_range_are_rejected(setting: dict[str, float]) -> None:
-    """The error names the setting."""
+    """The error for a setting out of range names the setting."""
     with pytest.raises(ValueError, match=next(iter(setting))):
         OnlineDetector(**setting)  # type: ignore[arg-type]

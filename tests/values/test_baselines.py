@@ -1,4 +1,4 @@
-"""Baselines: taking, saving, loading and comparing; and damaged files."""
+"""Taking, saving, loading and comparing baselines, and rejecting damaged files."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ TEXT_FIELDS = ["host", "python", "nanospan"]
 
 @pytest.fixture
 def document(tmp_path) -> dict:
-    """Return the content of a valid baseline file."""
+    """Return the parsed JSON of a valid baseline file."""
     path = tmp_path / "sound.json"
     Baseline.from_samples({"parse": [0.001, 0.002, 0.003]}, {"commit": "4f2a91c"}).save(path)
     return json.loads(path.read_text())
@@ -37,7 +37,7 @@ def load(tmp_path):
 
 
 def test_a_baseline_holds_windows_and_histograms(monitor):
-    """A baseline has windows in the order of time, full histograms, time, place and labels."""
+    """A baseline holds windows in chronological order, histograms, time, host and labels."""
     monitor = PerformanceMonitor(max_metrics_per_operation=3)
     for duration in (0.5, 0.3, 0.1, 0.2):
         monitor.record_metric("parse", duration)
@@ -57,7 +57,7 @@ def test_a_baseline_holds_windows_and_histograms(monitor):
 
 
 def test_a_saved_baseline_can_be_loaded(tmp_path):
-    """Every sample is read back bit for bit, even with odd characters in names."""
+    """Samples are read back bit for bit, even if names contain unusual characters."""
     draw = random.Random(1)
     samples = {
         name: [draw.expovariate(1000) for _ in range(50)] + [0.0, 0.1, 5e-324, 1e5]
@@ -87,21 +87,21 @@ def test_the_file_is_readable(tmp_path):
 
 
 def test_later_versions_may_add_keys(document, load):
-    """Unknown keys are ignored."""
+    """Unknown keys in the file are ignored."""
     document["cpu"] = {"model": "?"}
     document["operations"]["parse"]["errors"] = 3
     assert load(document).samples() == {"parse": array("d", [0.001, 0.002, 0.003])}
 
 
 def test_a_baseline_has_no_metadata(tmp_path, monitor):
-    """Metadata of samples is not part of a baseline."""
+    """A baseline file does not contain the samples' metadata."""
     monitor.record_metric("login", 0.1, metadata={"password": "hunter2"})
     monitor.baseline().save(tmp_path / "b.json")
     assert "hunter2" not in (tmp_path / "b.json").read_text()
 
 
 def test_repr_is_short():
-    """The repr leaves the samples out."""
+    """The repr does not list the samples."""
     baseline = Baseline.from_samples({"a": [0.1] * 1000})
     assert repr(baseline).startswith("<Baseline of 1 operations, 20")
     assert len(repr(baseline)) < 60
@@ -125,13 +125,13 @@ def test_invalid_samples_are_rejected(samples, error, message):
 
 
 def test_labels_must_be_str(monitor):
-    """Other labels are rejected when the baseline is taken."""
+    """Labels of other types are rejected when the baseline is taken."""
     with pytest.raises(TypeError, match=r"\('run', 7\)"):
         monitor.baseline({"run": 7})
 
 
 def test_too_much_to_load_is_not_saved(tmp_path, monkeypatch):
-    """A baseline that would be too long to load is rejected when it is saved."""
+    """Saving a baseline that would be too large to load raises an error."""
     monkeypatch.setattr("nanospan.values.baselines.MAX_BYTES", 100)
     with pytest.raises(ValueError, match="must take at most 100 bytes to be loaded again"):
         Baseline.from_samples({"a": [0.1] * 1000}).save(tmp_path / "b.json")
@@ -195,7 +195,7 @@ HISTOGRAM = "operations/parse/histogram"
     ],
 )
 def test_a_damaged_file_is_an_error_with_the_place(document, load, place, value, message):
-    """The error has the file, the place in it, what is expected and what was found."""
+    """The error names the file, the location, what was expected and what was found."""
     with pytest.raises(DataFileError, match=r"file\.json: .*" + message):
         load(_changed(document, place, value))
 
@@ -216,13 +216,13 @@ def test_a_damaged_file_is_an_error_with_the_place(document, load, place, value,
     ],
 )
 def test_a_foreign_file_is_rejected(load, content, message):
-    """A file of any other kind is a DataFileError."""
+    """Loading a file of any other kind raises a DataFileError."""
     with pytest.raises(DataFileError, match=message):
         load(content)
 
 
 def test_every_truncated_file_is_rejected(document, load):
-    """A file cut off at any place is not read as a shorter baseline."""
+    """A file truncated at any position is rejected, not read as a shorter baseline."""
     whole = json.dumps(document).encode()
     assert load(whole).operations
     for length in range(len(whole)):
@@ -231,14 +231,14 @@ def test_every_truncated_file_is_rejected(document, load):
 
 
 def test_huge_files_are_not_read(load, document, monkeypatch):
-    """A limit keeps a wrong file from using up the memory."""
+    """A size limit prevents a huge file from exhausting memory."""
     monkeypatch.setattr("nanospan.values.documents.MAX_BYTES", 64)
     with pytest.raises(DataFileError, match="longer than 64 bytes"):
         load(document)
 
 
 def test_control_characters_of_a_foreign_file_do_not_reach_the_terminal(document, load):
-    """Names in an error are on one line and have only printable characters."""
+    """Names in error messages are on one line and contain only printable characters."""
     document["operations"] = {"\x1b[31m\n": {}}
     with pytest.raises(DataFileError) as caught:
         load(document)
@@ -247,14 +247,14 @@ def test_control_characters_of_a_foreign_file_do_not_reach_the_terminal(document
 
 
 def test_errors_do_not_repeat_texts(load):
-    """An error does not reveal texts from the file, which may be confidential."""
+    """Error messages do not quote texts from the file, which may be confidential."""
     with pytest.raises(DataFileError) as caught:
         load({"format": "nanospan-baseline", "version": "hunter2"})
     assert "hunter2" not in str(caught.value)
 
 
 def test_missing_files_and_folders_are_os_errors(tmp_path):
-    """A missing file or folder raises the usual exception."""
+    """A missing file or folder raises the usual OSError."""
     with pytest.raises(FileNotFoundError):
         Baseline.load(tmp_path / "absent.json")
     with pytest.raises(IsADirectoryError):
@@ -262,7 +262,7 @@ def test_missing_files_and_folders_are_os_errors(tmp_path):
 
 
 def test_the_monitor_compares_with_a_baseline(monitor):
-    """Operations that both sides have get a verdict; others are left out."""
+    """Only operations present on both sides are compared."""
     draw = random.Random(3)
     before = PerformanceMonitor()
     for _ in range(200):
@@ -282,8 +282,8 @@ def test_the_monitor_compares_with_a_baseline(monitor):
     assert unworried["slower"].verdict == "unchanged"
 
 
-def test_the_tail_effect_follows_the_least_effect(monitor):
-    """Tolerating a doubled median implies tolerating as much in the tail, unless set otherwise."""
+def test_a_larger_min_effect_also_applies_to_the_tail(monitor):
+    """A ``min_effect`` above the default of ``tail_min_effect`` also applies to the tail."""
     draw = random.Random(4)
     before = PerformanceMonitor()
     for _ in range(1000):
@@ -299,13 +299,13 @@ def test_the_tail_effect_follows_the_least_effect(monitor):
 
 @pytest.mark.parametrize("other", ["before.json", {"search": None}, None])
 def test_only_baselines_are_compared_with(monitor, other):
-    """The error for a path or for statistics says that a Baseline is needed."""
+    """Passing a path or statistics raises an error that asks for a Baseline."""
     with pytest.raises(TypeError, match=r"must be a Baseline, got \w+; Baseline\.load\(\) reads"):
         monitor.compare(other)
 
 
 def test_a_baseline_can_be_constructed():
-    """Baselines can be made from their parts, and their defaults describe this process."""
+    """Constructing a Baseline directly fills in defaults that describe this process."""
     histogram = PerformanceMonitor(1).operation("a").snapshot()
     assert isinstance(histogram, Snapshot)
     baseline = Baseline({"a": OperationBaseline(array("d", [0.1]), histogram)})

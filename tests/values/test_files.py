@@ -11,7 +11,7 @@ from nanospan.values.files import replacing, write_atomically
 
 
 def test_the_file_appears_at_the_end(tmp_path):
-    """Until the block ends, readers see the previous content."""
+    """Readers see the previous content until the block ends."""
     path = tmp_path / "out"
     path.write_bytes(b"before")
     with replacing(path) as file:
@@ -24,7 +24,7 @@ def test_the_file_appears_at_the_end(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_exception_leaves_nothing_behind(tmp_path, error):
-    """After an exception, the folder is unchanged."""
+    """If the block raises an exception, the folder is unchanged."""
 
     def interrupted():
         with replacing(tmp_path / "out") as file:
@@ -50,7 +50,7 @@ def test_a_pipe_is_written_to_directly(tmp_path):
 
 
 def test_text_and_bytes_are_written(tmp_path):
-    """A new file holds the content, and nothing else is left in its folder."""
+    """Text or bytes are written to a new file, and no other file is left in its folder."""
     write_atomically(tmp_path / "text", "µs\n")
     write_atomically(tmp_path / "bytes", b"\x89PNG\r\n")
     assert (tmp_path / "text").read_bytes() == b"\xc2\xb5s\n"
@@ -59,7 +59,7 @@ def test_text_and_bytes_are_written(tmp_path):
 
 
 def test_new_files_have_the_usual_permissions_and_others_keep_theirs(tmp_path):
-    """The umask applies to a new file, and a replaced one keeps its mode."""
+    """A new file gets its mode from the umask; a replaced file keeps its mode."""
     new, old = tmp_path / "new", tmp_path / "old"
     old.touch()
     old.chmod(0o600)
@@ -74,7 +74,7 @@ def test_new_files_have_the_usual_permissions_and_others_keep_theirs(tmp_path):
 
 
 def test_a_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch):
-    """If the disk fails half-way, the file is unchanged."""
+    """If the disk fails during a write, the existing file is unchanged."""
     path = tmp_path / "file"
     path.write_text("before")
 
@@ -89,14 +89,14 @@ def test_a_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch):
 
 
 def test_an_error_names_the_requested_file(tmp_path):
-    """An OSError names the requested file rather than the temporary one."""
+    """An OSError names the requested file, not the temporary one."""
     with pytest.raises(FileNotFoundError) as caught:
         write_atomically(tmp_path / "absent" / "file", "x")
     assert caught.value.filename == str(tmp_path / "absent" / "file")
 
 
 def test_links_are_followed(tmp_path):
-    """The target of a link is replaced, and the link stays."""
+    """Writing through a symbolic link replaces its target and keeps the link."""
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("before")
     link.symlink_to(target)
@@ -106,12 +106,12 @@ def test_links_are_followed(tmp_path):
 
 
 def test_devices_are_written_to_and_not_replaced():
-    """A device is written to directly."""
+    """A device is written to directly rather than replaced by a file."""
     write_atomically(Path("/dev/null"), "nothing")
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
-    """A missing folder is not created."""
+    """Writing into a missing folder raises an error and does not create the folder."""
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "absent" / "file", "x")

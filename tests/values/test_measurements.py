@@ -1,4 +1,4 @@
-"""Measurements of sources beside operations."""
+"""Measurements that sources other than operations report."""
 
 import logging
 
@@ -12,7 +12,7 @@ def gauge(value):
 
 
 def test_every_source_is_asked(monitor):
-    """A monitor asks each of its sources once, in the order in which they were added."""
+    """A monitor queries each of its sources once, in the order in which they were added."""
     first, second = lambda: [gauge(1)], lambda: (gauge(n) for n in (2, 3))
     for source in (first, second, first):
         monitor.add_source(source)
@@ -23,7 +23,7 @@ def test_every_source_is_asked(monitor):
 
 
 def test_a_failing_source_does_not_silence_the_others(monitor, caplog):
-    """An exception from a source is logged, and the others still report."""
+    """An exception from one source is logged, and the other sources still report."""
 
     def broken():
         yield gauge(1)
@@ -37,7 +37,7 @@ def test_a_failing_source_does_not_silence_the_others(monitor, caplog):
 
 
 def test_a_source_must_be_callable(monitor):
-    """A source that is not callable is rejected when it is added."""
+    """Adding a source that is not callable raises an error."""
     with pytest.raises(TypeError, match="source must be callable, got int"):
         monitor.add_source(3)
 
@@ -58,7 +58,7 @@ def test_a_source_must_be_callable(monitor):
     ],
 )
 def test_invalid_measurements_are_rejected(fields, error, message):
-    """A measurement that no export could show is an error when it is created."""
+    """Creating a measurement that no exporter can represent raises an error."""
     good = {"name": "x", "kind": "gauge", "value": 1}
     assert Measurement(**good)
     with pytest.raises(error, match=message):
@@ -67,7 +67,7 @@ def test_invalid_measurements_are_rejected(fields, error, message):
 
 @pytest.mark.parametrize(("kind", "value"), [("histogram", 1.0), ("gauge", "snapshot")])
 def test_only_histograms_have_snapshots(monitor, kind, value):
-    """A measurement whose value does not fit its kind is rejected."""
+    """Creating a measurement whose value does not fit its kind raises an error."""
     if value == "snapshot":
         value = monitor.operation("op").snapshot()
     with pytest.raises(TypeError, match=r"'x': value must be a Snapshot for a histogram"):

@@ -1,4 +1,4 @@
-"""Samples as columns."""
+"""Samples stored as columns."""
 
 import gc
 import weakref
@@ -37,13 +37,13 @@ def columns(count, **others):
     ],
 )
 def test_columns_of_different_lengths_are_rejected(arguments, message):
-    """The native code checks the lengths of columns before it reads them."""
+    """Columns of unequal length are rejected before the native code reads them."""
     with pytest.raises(ValueError, match=f"^{message}$"):
         Samples(*arguments)
 
 
 def test_columns_are_returned_unchanged():
-    """The bytes of each column are unchanged, and metadata are the same objects."""
+    """Columns are returned byte for byte, and metadata as the same objects."""
     attached = [{"a": 1}, None, {"b": 2}]
     samples = columns(3, metadata=attached)
     assert (len(samples), samples.timed) == (3, True)
@@ -55,7 +55,7 @@ def test_columns_are_returned_unchanged():
 
 
 def test_slices_and_rows_select_from_every_column():
-    """Every column has the same rows, and a slice ends where the samples do."""
+    """A slice selects the same rows from every column and stops at the last sample."""
     samples = columns(5, metadata=[{"row": row} for row in range(5)])
     for part, rows in [
         (samples.slice(1, 3), [1, 2]),
@@ -72,7 +72,7 @@ def test_slices_and_rows_select_from_every_column():
 
 
 def test_samples_without_times_cannot_be_drawn():
-    """Durations alone have no rows of a table, no lanes and no extent."""
+    """Samples without timestamps have no table rows, timeline lanes or extent."""
     samples = Samples(bytes(16))
     assert (samples.timed, samples.ends, samples.outcomes) == (False, None, None)
     assert samples.extent() is None
@@ -82,7 +82,7 @@ def test_samples_without_times_cannot_be_drawn():
 
 
 def test_samples_in_a_cycle_are_freed():
-    """The garbage collector finds samples whose metadata lead back to them."""
+    """The garbage collector frees samples whose metadata refer back to them."""
 
     class Mark:
         """An object that allows weak references."""
@@ -96,7 +96,7 @@ def test_samples_in_a_cycle_are_freed():
 
 
 def test_the_columns_of_a_window():
-    """The columns of an operation hold the samples in its window, oldest first."""
+    """An operation's columns hold the samples in its window, oldest first."""
     monitor = PerformanceMonitor()
     monitor.record_metric("op", 0.5)
     monitor.record_metric("op", 0.25, success=False, metadata={"k": 1})

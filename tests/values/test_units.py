@@ -26,7 +26,7 @@ FACTORS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
     ],
 )
 def test_durations_have_three_digits_and_a_unit(seconds, text):
-    """The unit is the largest that leaves a number of at least 1."""
+    """Durations are shown in the largest unit in which they are at least 1."""
     assert duration_text(seconds) == text
 
 
@@ -38,6 +38,6 @@ def test_durations_are_accurate_to_half_a_percent(seconds):
 
 
 def test_counts_are_short():
-    """Counts have separators up to a million, and three digits from there on."""
+    """Counts below a million have thousands separators; larger ones have three digits."""
     counts = [0, 999, 12_345, 1_250_000, 3 * 10**9, 4 * 10**12]
     assert [count_text(count) for count in counts] == ["0", "999", "12,345", "1.25 M", "3 G", "4 T"]
