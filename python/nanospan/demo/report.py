@@ -1,4 +1,4 @@
-"""Print the closing tables, and write the same figures as JSON."""
+"""Print the closing tables, and write their figures as JSON."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 PUBLISHED = "MemFuse 0.3.1"
-"""The heading of columns with published figures."""
+"""The heading of the columns that show published figures."""
 
 
 def print_report(console: Console, report: Report, window: int) -> None:
-    """Print both tables.
+    """Print the operations table and the gains table.
 
     Args:
         console: The console to print to.
-        report: The figures.
-        window: The number of samples that the monitor keeps of an operation.
+        report: The figures to print.
+        window: The number of samples in an operation's window.
     """
     console.print()
     console.print(_operations_table(report))
@@ -44,11 +44,11 @@ def print_report(console: Console, report: Report, window: int) -> None:
 
 
 def write_json(path: Path, report: Report) -> None:
-    """Write the figures to ``path``, which is replaced once they are complete.
+    """Write the figures to a JSON file atomically.
 
     Args:
         path: The file, replaced if it exists.
-        report: The figures; durations are in seconds.
+        report: The figures to write; durations are in seconds.
     """
     write_atomically(path, json.dumps(asdict(report), indent=2) + "\n")
 
@@ -119,6 +119,6 @@ def _fairness(report: Report) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    """Return milliseconds with three significant digits, but never finer than a microsecond."""
+    """Format a duration as milliseconds, to three digits but never finer than a microsecond."""
     value = seconds * 1e3
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from nanospan.demo.corpus import Turn
 
 TURNS_PER_REQUEST = 2
-"""Turns of an exchange: one speaks, another answers."""
+"""The number of turns in an exchange: one speaker's words and another's answer."""
 TURNS_PER_CONVERSATION = 20
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request to store an exchange of a conversation and then answer a question."""
+    """A request to store an exchange from a conversation and then answer a question."""
 
     conversation: int
     turns: tuple[Turn, ...]
@@ -28,11 +28,11 @@ def conversations(turns: Sequence[Turn]) -> list[list[Request]]:
     """Divide dialogue into conversations, and conversations into requests.
 
     Args:
-        turns: Turns in order.
+        turns: The turns, in order.
 
     Returns:
-        The requests of each conversation. Every request has ``TURNS_PER_REQUEST`` turns (fewer
-        turns at the very end are left out), and its question is the last turn's text.
+        The requests of each conversation. Every request has ``TURNS_PER_REQUEST`` turns (trailing
+        turns that do not fill a request are left out), and its question is the last turn's text.
     """
     result = []
     for number, start in enumerate(range(0, len(turns), TURNS_PER_CONVERSATION)):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PLAIN_WIDTH = 100
-"""The width of tables in a file or pipe, in characters."""
+"""The width of tables written to a file or pipe, in characters."""
 
 
 class Screen:
@@ -30,7 +30,7 @@ class Screen:
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int], Callable[[], None]]]:
-        """Show the progress of stages of work.
+        """Show the progress of the stages of a run while the block executes.
 
         Yields:
             A function that begins a stage, given its name and number of steps. It returns a

@@ -1,7 +1,7 @@
-"""The small memory service, an example of an application that uses nanospan.
+"""The demo's memory service, an example of an application that uses nanospan.
 
 A conversation's turns go into a write buffer; a full buffer is flushed to M0, then concurrently to
-M1 and M2, each on a separate lease. Questions are answered from M1 by nearest neighbours. The
+M1 and M2, each on a separate connection. Questions are answered with the nearest chunks in M1. The
 process-wide monitor times everything, and every connection comes from ``nanospan.pool``.
 """
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from nanospan.pool import ConnectionPoolConfig
 
 THRESHOLDS = {"query": 0.050, "pool_health_check": 0.020}
-"""Thresholds in seconds for operations that have none by default."""
+"""Thresholds in seconds for operations without a default threshold."""
 
 
 class MemoryService:
-    """The memory of one conversation. Only tasks of one event loop may use it.
+    """The memory of one conversation. It may be used only by tasks on one event loop.
 
     Args:
         url: The connection URL of the database.
-        config: Size and timeouts of the pool that all services of this URL share.
+        config: The settings of the pool that all services with this URL share.
         conversation: The number of the conversation.
-        buffer_size: The number of turns to collect before they are written.
-        acquisitions: A list to which the seconds to get each lease are appended.
+        buffer_size: The number of turns to collect before writing them.
+        acquisitions: A list to which the time to lease each connection is appended, in seconds.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class MemoryService:
     @track_performance("buffer_flush")
     async def flush(self) -> None:
         """Write the buffered turns to all layers."""
-        # Taken before the first await, because turns added later belong to the next flush.
+        # Take the turns before the first await, because later ones belong to the next flush.
         turns, self._buffer = self._buffer, []
         if turns:
             ids = await self._write_turns(turns)
@@ -73,7 +73,7 @@ class MemoryService:
 
     @track_performance("query")
     async def recall(self, question: str) -> list[tuple[str, float]]:
-        """Return body and cosine distance of the chunks nearest to ``question``."""
+        """Return the bodies and cosine distances of the chunks nearest to ``question``."""
         embedding = layers.embed_text(question)
         async with self._lease() as connection:
             return await layers.nearest_chunks(connection, embedding)
@@ -100,7 +100,7 @@ class MemoryService:
     async def _lease(self) -> AsyncIterator[AsyncConnection[Any]]:
         """Lease a connection in autocommit mode.
 
-        Each layer is one statement, so this saves the round trips to begin and to commit.
+        Each layer is one statement, so this saves the round trips for ``BEGIN`` and ``COMMIT``.
         """
         started = time.perf_counter()
         manager = get_global_connection_manager()
@@ -118,12 +118,12 @@ class MemoryService:
 
 
 class ServiceRegistry:
-    """Holds the ``MemoryService`` of each conversation. Only one event loop may use it.
+    """Holds the ``MemoryService`` of each conversation, for use on a single event loop.
 
     Args:
         url: The connection URL of the database.
-        config: Size and timeouts of the shared pool.
-        buffer_size: The number of turns that a service collects before it writes them.
+        config: The settings of the shared pool.
+        buffer_size: The number of turns that a service collects before writing them.
     """
 
     def __init__(self, url: str, config: ConnectionPoolConfig, buffer_size: int) -> None:
@@ -139,10 +139,10 @@ class ServiceRegistry:
 
     @track_performance("service_access")
     async def access(self, conversation: int) -> MemoryService:
-        """Return the service of ``conversation`` after checking that its database answers.
+        """Return the service for ``conversation`` after checking that the database responds.
 
         Raises:
-            ConnectionError: If the health check of the pool failed.
+            ConnectionError: If the pool's health check failed.
         """
         service = self._services.get(conversation)
         if service is None:

@@ -1,4 +1,4 @@
-"""Run the demo, from the start of the server to the closing tables."""
+"""Run the demo, from starting the server to printing the closing tables."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ NANOSPAN_DATABASE = "nanospan"
 def run(
     turns: Sequence[Turn], serve_db: Path | None = None, json_path: Path | None = None
 ) -> Report:
-    """Run the demo, and print its progress and closing tables to the standard output.
+    """Run the demo, and print its progress and closing tables to standard output.
 
-    It starts an event loop, so a coroutine must not call it. Whether it succeeds or fails, it
-    stops the server and deletes temporary data.
+    This starts an event loop, so it must not be called from a coroutine. The server is stopped and
+    temporary data is deleted even if the demo fails.
 
     Args:
         turns: The dialogue to store, at least ``nanospan.demo.corpus.FEWEST_TURNS`` turns.
         serve_db: A folder in which to keep the database. After the tables, the server keeps
-            running until ``KeyboardInterrupt``, which then ends the run normally.
-        json_path: A file to which the figures are written as JSON.
+            running until a ``KeyboardInterrupt``, which ends the run normally.
+        json_path: A file to which to write the figures as JSON.
 
     Returns:
-        The figures.
+        The figures of the run.
 
     Raises:
         EmbeddedServerError: If the server did not start, or ``serve_db`` cannot hold its data.
@@ -67,7 +67,7 @@ def run(
 def _measure(
     server: EmbeddedServer, turns: Sequence[Turn], screen: Screen, started: float
 ) -> Report:
-    """Run both ways, and collect the figures."""
+    """Serve the turns both ways, and return the figures."""
     with screen.progress() as progress:
         version, naive, nanospan = run_cancellable(_work(server, turns, progress))
     setup: dict[str, Any] = {
@@ -93,7 +93,7 @@ def _measure(
 async def _work(
     server: EmbeddedServer, turns: Sequence[Turn], progress: Progress
 ) -> tuple[int, Timings, Timings]:
-    """Create the two databases unless they exist, and run the comparison.
+    """Create the two databases unless they exist, and run the comparison on them.
 
     Returns:
         The server's version as a number, and the timings of the naive way and of the service.

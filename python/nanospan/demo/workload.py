@@ -1,8 +1,8 @@
 """Run the same requests through the service and the naive way, and time both.
 
 Each way has its own empty database on the same server. The first half of the conversations is
-served the naive way first, the second half by the service first, so that a machine that warms up
-favours neither. Of each half, one third is served by a single client (latency), the rest by
+served the naive way first, the second half by the service first, so that warm-up effects
+favour neither. In each half, one third is served by a single client (latency), the rest by
 ``CLIENTS`` concurrent clients (throughput). A client serves whole conversations, one request after
 another.
 """
@@ -39,14 +39,14 @@ HEALTH_CHECK_INTERVAL = 0.1
 
 @dataclass
 class Timings:
-    """The timings of one way, in seconds.
+    """The timings of one way of serving requests, in seconds.
 
     Attributes:
-        acquisitions: The time to get a connection, for each one of any client.
-        latencies: The time to serve a request, for each one of the single client.
+        acquisitions: The time to get each connection, over all clients.
+        latencies: The time to serve each request of the single client.
         concurrent_requests: The number of requests served by ``CLIENTS`` concurrent clients.
-        concurrent_seconds: The wall time that those took.
-        rows: The number of rows in each table at the end.
+        concurrent_seconds: The wall-clock time that the concurrent requests took.
+        rows: The final number of rows in each table, keyed by table.
     """
 
     acquisitions: list[float]
@@ -57,10 +57,10 @@ class Timings:
 
 
 class Progress(Protocol):
-    """Shows the progress of stages of work."""
+    """A function that shows the progress of the stages of a run."""
 
     def __call__(self, name: str, steps: int, /) -> Callable[[], None]:
-        """Begin a stage of ``steps`` requests; return a function to call after each request."""
+        """Begin stage ``name`` of ``steps`` requests; return a function to call after each one."""
 
 
 class Way(Protocol):
@@ -90,11 +90,12 @@ async def compare(
     turns: Sequence[Turn],
     progress: Progress,
 ) -> tuple[Timings, Timings]:
-    """Serve ``turns`` both ways, and close all pools at the end, even after a failure.
+    """Serve ``turns`` both ways, and close all pools afterwards, even after a failure.
 
     Args:
-        naive_url: An existing database for the naive way; the demo's tables in it are replaced.
-        nanospan_url: Another one for the service.
+        naive_url: The URL of an existing database for the naive way; the demo's tables in it are
+            replaced.
+        nanospan_url: The URL of another such database for the service.
         turns: The dialogue, enough for at least four conversations.
         progress: Shows the number of requests served.
 
@@ -145,7 +146,7 @@ async def _serve_all(
     timings: Timings,
     step: Callable[[], None],
 ) -> None:
-    """Serve a third of the conversations with one client, the others with ``CLIENTS``."""
+    """Serve a third of the conversations with one client, the rest with ``CLIENTS`` clients."""
     alone = max(1, len(talks) // 3)
     for request in chain.from_iterable(talks[:alone]):
         started = time.perf_counter()

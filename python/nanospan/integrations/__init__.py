@@ -1,1 +1,1 @@
-"""Track the work of other frameworks, with an independent module for each."""
+"""Integrations with other frameworks, each in an independent module."""

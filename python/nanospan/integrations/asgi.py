@@ -1,4 +1,4 @@
-"""Record the requests of an ASGI application, with an operation for each route template."""
+"""Record the requests to an ASGI application under one operation per method and route."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 METHODS = frozenset(
     ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"]
 )
-"""Methods that appear in names; as clients may invent others, these share the name ``_OTHER``."""
+"""HTTP methods that appear in names; clients may invent others, which share ``_OTHER``."""
 
 UNMATCHED = "(unmatched)"
-"""The route template of requests that matched no route."""
+"""The template used for requests that match no route."""
 
 MAX_HANDLES = 4096
-"""The most operations that are cached by route; if there are more, they are looked up again."""
+"""The maximum number of cached operations; beyond it, the cache is cleared."""
 
 
 class NanospanMiddleware:
-    """Records every HTTP request under its method and route template, as ``GET /users/{id}``.
+    """Records every HTTP request under its method and route template: ``GET /users/{id}``.
 
     Works with Starlette, FastAPI and other frameworks that put the matched route into
     ``scope["route"]``, including mounted applications, and requires none of them::
@@ -42,21 +42,22 @@ class NanospanMiddleware:
         app.add_middleware(NanospanMiddleware)           # Starlette, FastAPI
         app = NanospanMiddleware(app)                    # any ASGI application
 
-    A request's duration ends with the last byte of its body, even when streaming; background tasks
-    are not included. Its outcome is ``error`` if the application raised an exception or the status
-    is an error, ``cancelled`` if the client left early or the task was cancelled, and otherwise
-    ``ok``. The sample's metadata holds ``status_class`` (``2xx``), and ``error`` with the text of
-    an exception.
+    A request lasts until the last byte of the response body has been sent, even when streaming;
+    background tasks are not included. Its outcome is ``error`` if the application raised an
+    exception or returned an error status, ``cancelled`` if the client left early or the task was
+    cancelled, and otherwise ``ok``. The sample's metadata contains ``status_class`` (``2xx``), and
+    after an exception ``error`` with its text.
 
-    Requests that matched no route are recorded as ``GET (unmatched)``, and unknown methods as
-    ``_OTHER ...``, so that clients cannot create names. WebSockets and the lifespan are passed on
-    unchanged.
+    Requests that match no route are recorded as ``GET (unmatched)``, and unknown methods as
+    ``_OTHER ...``, so that clients cannot create new operations. WebSocket connections and lifespan
+    events are passed on unchanged and not recorded.
 
     Args:
         app: The application to call.
         monitor: The monitor that records requests; the process-wide one if None.
-        error_status: The lowest status that is an error: 400 includes client errors.
-        exclude: Paths that are not recorded, nor those below them: ``["/health", "/metrics"]``.
+        error_status: The lowest status code that counts as an error; 400 includes client errors.
+        exclude: Paths to leave unrecorded, along with all paths below them, such as
+            ``["/health", "/metrics"]``.
 
     Raises:
         TypeError: If ``app`` is not callable, or ``exclude`` is a single string.
@@ -84,12 +85,12 @@ class NanospanMiddleware:
         self.error_status = error_status
         self._exclude = frozenset(path.rstrip("/") for path in exclude)
         self._exclude_below = tuple(path.rstrip("/") + "/" for path in exclude)
-        # Keyed by method, ids of the route and of its inclusion, and path of the mount. The values
-        # keep both objects alive, so that their ids are not reused.
+        # Keyed by method, the ids of the route and its inclusion, and the path of the mount. The
+        # values keep both objects alive, so that their ids are not reused.
         self._handles: dict[tuple[object, ...], tuple[Operation, object]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the application, and record the request if it is one."""
+        """Call the application, and record the call if it is an HTTP request."""
         if scope["type"] != "http" or self._is_excluded(scope):
             await self.app(scope, receive, send)
             return
@@ -113,7 +114,7 @@ class NanospanMiddleware:
         return path in self._exclude or path.startswith(self._exclude_below)
 
     def operation(self, scope: Scope) -> Operation:
-        """Return the operation of a request that has been routed."""
+        """Return the operation under which to record a request that has been routed."""
         method = scope["method"]
         if method not in METHODS:
             method = "_OTHER"
@@ -128,11 +129,11 @@ class NanospanMiddleware:
         try:
             template = template_of(scope) or UNMATCHED
         except Exception:
-            # Routes are foreign objects that may raise anything, which must not fail the request.
+            # Routes are third-party objects; an exception from one must not fail the request.
             logger.exception("cannot read the template of route %r", route)
             template = UNMATCHED
         operation = self._monitor.operation(f"{method} {template}")
-        if len(self._handles) >= MAX_HANDLES:  # possible if a mount's path has parameters
+        if len(self._handles) >= MAX_HANDLES:  # possible if the path of a mount has parameters
             self._handles.clear()
         self._handles[key] = operation, (route, inclusion)
         return operation
@@ -145,7 +146,7 @@ _STATUS_CLASSES = {hundreds: {"status_class": f"{hundreds}xx"} for hundreds in r
 
 
 class _Request:
-    """A request under way: observes the messages between the server and the application."""
+    """A request in progress, which observes the messages between server and application."""
 
     __slots__ = (
         "_client_left",
@@ -198,7 +199,7 @@ class _Request:
             self.end()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Record the request, unless that has been done."""
+        """Record the request, unless it has already been recorded."""
         if self._is_recorded:
             return
         self._is_recorded = True

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 REST = "/{path}"
-"""The end of a mount's template in Starlette, which matches the mounted application's path."""
+"""The suffix of a Starlette mount's template that matches the path below the mount."""
 
 
 def template_of(scope: Mapping[str, Any]) -> str | None:
-    """Return the template of the route that a request matched, including those of mounts.
+    """Return the template of the route that a request matched, prefixed by those of its mounts.
 
     Starlette and FastAPI put the innermost matched route into ``scope["route"]`` (old versions
     only its ``endpoint``), and the outermost router into ``scope["router"]``. In a mounted
-    application, ``scope["root_path"]`` is the path of the mount. That path is matched again to
-    find the mount's template, because values of parameters must not become part of a name.
+    application, ``scope["root_path"]`` is the path of the mount, which may contain the values of
+    parameters. Those must not become part of a name, so the path is matched again to find the
+    template of the mount.
 
     Args:
         scope: The request's scope, after the application has answered.
@@ -40,7 +41,7 @@ def template_of(scope: Mapping[str, Any]) -> str | None:
 
 
 def inclusion_of(scope: Mapping[str, Any]) -> Any:
-    """Return FastAPI's context of a route in an included router, with its prefix, or None."""
+    """Return FastAPI's context, which has the prefix, of a route in an included router, or None."""
     noted = scope.get("fastapi")
     if noted is None:
         return None
@@ -49,7 +50,7 @@ def inclusion_of(scope: Mapping[str, Any]) -> Any:
 
 def _path_format(scope: Mapping[str, Any], route: Any) -> str:
     inclusion = inclusion_of(scope)
-    # The context may also be that of an outer application's route.
+    # The context may belong to a route of an outer application instead.
     if getattr(inclusion, "original_route", None) is route:
         route = inclusion
     path_format: str = route.path_format
@@ -74,7 +75,7 @@ def _route_to(endpoint: object, routes: Iterable[Any]) -> Any:
 
 
 def _mount_template(routes: Iterable[Any], path: str) -> str | None:
-    """Return the joined templates of the mounts that together match all of ``path``."""
+    """Return the joined templates of the mounts that together match the whole ``path``, or None."""
     for route in filter(_is_mount, routes):
         regex = getattr(route, "path_regex", None)
         if regex is None:  # a Host, which matches no part of the path
