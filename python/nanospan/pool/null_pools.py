@@ -17,13 +17,16 @@ __all__ = ["SyncVectorNullPool", "VectorNullPool"]
 
 
 class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
-    """A ``VectorPool`` that connects for each lease.
+    """A ``VectorPool`` that opens a new connection for each lease.
 
-    The types are shared, so that a new connection costs no look-up.
+    The types are shared, so a new connection does not look them up again while they are fresh.
     """
 
     async def _getconn_unchecked(self, timeout: float) -> VectorConnection:
-        """Connect, or wait for a connection; unlike psycopg_pool's, leases connect concurrently."""
+        """Open a connection, or wait for one at ``max_size``.
+
+        Unlike in psycopg_pool, leases connect concurrently.
+        """
         if self._nconns >= self._max_size or timeout <= 0:
             return await super()._getconn_unchecked(timeout)
         self._nconns += 1
@@ -43,7 +46,7 @@ class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
             if isinstance(exc, psycopg.errors.ConnectionTimeout):
                 raise
             error = open_error(self.endpoint, exc)
-        raise error  # outside the handler, so that it does not lead to the connection's password
+        raise error  # outside the handler, so it carries no reference to the connection's password
 
     def _maybe_grow_pool(self) -> None:
         """Do nothing: connections are opened when a lease begins, never in advance."""
@@ -54,14 +57,17 @@ class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
 
 
 class _MayConnect(Exception):  # noqa: N818 - not an error
-    """Tells a lease of a null pool to open a connection, which is counted already."""
+    """Signals that a null pool's lease may open a connection, which is already counted."""
 
 
 class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection]):
-    """A ``SyncVectorPool`` that connects for each lease."""
+    """A ``SyncVectorPool`` that opens a new connection for each lease."""
 
     def _getconn_unchecked(self, timeout: float) -> SyncVectorConnection:
-        """Connect, or wait for a connection; unlike psycopg_pool's, connects without the lock."""
+        """Open a connection, or wait for one at ``max_size``.
+
+        Unlike in psycopg_pool, the lock is not held while connecting.
+        """
         try:
             return super()._getconn_unchecked(timeout)
         except _MayConnect:
@@ -88,7 +94,7 @@ class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection
             raise
         except (psycopg.Error, OSError) as exc:
             error = open_error(self.endpoint, exc)
-        raise error  # outside the handler, so that it does not lead to the connection's password
+        raise error  # outside the handler, so it carries no reference to the connection's password
 
     def _maybe_grow_pool(self) -> None:
         """Do nothing: connections are opened when a lease begins, never in advance."""

@@ -1,4 +1,4 @@
-"""Reaching a server before a pool is opened for it, so that a failure is a clear error in time."""
+"""Connect to a server before opening a pool for it, so that failures are reported promptly."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 __all__ = ["open_error", "reach_server", "reach_server_async"]
 
-# A pool of psycopg_pool would retry a wrong password for ever, and its callers would see timeouts.
+# A psycopg_pool pool would retry a wrong password forever, and its callers would only see timeouts.
 _FAILURES = (psycopg.Error, OSError, asyncio.TimeoutError, TimeoutError)
 
 
 async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
-    """Connect once to check that the server is there and accepts the credentials.
+    """Connect once to check that the server is reachable and accepts the credentials.
 
-    Looks the types up on that connection if they are stale.
+    Looks up the types on that connection if they are stale.
 
     Args:
-        endpoint: What to connect to, and with which settings.
-        seconds: Time limit for all attempts together, if the target has several hosts.
+        endpoint: The database to connect to, with its settings.
+        seconds: Time limit; if the target has several hosts, for all attempts together.
 
     Raises:
-        PoolOpenError: If the server does not answer in time, or refuses.
+        PoolOpenError: If the server refuses the connection or does not answer in time.
     """
     try:
         await within(seconds, _reach_async(endpoint, seconds))
@@ -57,9 +57,9 @@ async def _reach_async(endpoint: Endpoint, seconds: float) -> None:
 
 
 def reach_server(endpoint: Endpoint, seconds: float) -> None:
-    """Do the same without an event loop, see ``reach_server_async``.
+    """Connect once without an event loop; see ``reach_server_async``.
 
-    psycopg limits a synchronous attempt to whole seconds, from 2 on.
+    psycopg limits a synchronous attempt to a whole number of seconds, at least 2.
     """
     deadline = monotonic() + seconds
     try:
@@ -77,10 +77,10 @@ def reach_server(endpoint: Endpoint, seconds: float) -> None:
 
 
 def open_error(endpoint: Endpoint, cause: BaseException) -> PoolOpenError:
-    """Return the error to raise instead of ``cause``, after its handler has ended.
+    """Return the error to raise in place of ``cause``, outside its ``except`` block.
 
-    Raised within the handler, it would lead to the original exception, and so to the connection,
-    which knows the password.
+    Raised inside that block, the error would refer to the original exception, and through it to
+    the connection, which holds the password.
     """
     target = endpoint.target
     if isinstance(cause, (asyncio.TimeoutError, TimeoutError, psycopg.errors.ConnectionTimeout)):

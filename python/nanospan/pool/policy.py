@@ -1,7 +1,7 @@
-"""The decisions of a pool, from its settings, its state and the time.
+"""Pool decisions, made only from the settings, the pool's state and the current time.
 
-Nothing here waits, reads a clock, takes a lock or talks to a server: the pools pass in what they
-know and carry out what is decided.
+Nothing here waits, reads a clock, takes a lock or talks to a server: the pools pass in the facts
+and carry out the decisions.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = [
 ]
 
 SWEEP_INTERVAL = 1.0
-"""Seconds between two sweeps of the idle connections; each costs a system call per connection."""
+"""Seconds between sweeps of the idle connections; a sweep makes one system call per connection."""
 SHORTEST_SWEEP_INTERVAL = 0.05
-"""Seconds between two sweeps if ``leak_after`` requires more frequent ones."""
+"""Minimum seconds between sweeps, even if ``leak_after`` is shorter."""
 MISSING_TYPE = "cache lookup failed for type"
-"""PostgreSQL's message (XX000) about a parameter whose type no longer exists."""
+"""PostgreSQL's error message (XX000) for a parameter whose type no longer exists."""
 LEAST_PATIENCE = 0.01
-"""Seconds an idle connection gets to answer, however little of the caller's time is left."""
+"""Minimum seconds an idle connection has to answer, however little time the caller has left."""
 
 
 class Fitness(enum.Enum):
@@ -45,67 +45,68 @@ class Fitness(enum.Enum):
 
     FIT = enum.auto()
     UNSURE = enum.auto()
-    """The server must be asked first."""
+    """The connection must be checked with the server first."""
     UNFIT = enum.auto()
 
 
 class IdleConnection(Protocol):
-    """The facts about an idle connection that decisions depend on."""
+    """The properties of an idle connection that the policy's decisions depend on."""
 
     @property
     def generation(self) -> int:
-        """Generation of the types it was given."""
+        """Generation of the pgvector types registered on the connection."""
 
     @property
     def alive_at(self) -> float:
-        """Monotonic time at which it last worked."""
+        """Monotonic time, in seconds, at which the connection was last known to work."""
 
     def has_unread_input(self) -> bool:
-        """Return True if it is closed or received something unasked."""
+        """Return True if the connection is closed or has received unsolicited input."""
 
     def is_expired(self, now: float) -> bool:
-        """Return True if its lifetime is over."""
+        """Return True if the connection has exceeded its lifetime."""
 
 
 class PoolCounts(NamedTuple):
-    """The connections and waiting leases that a pool has, and may have."""
+    """A pool's size limits and its current numbers of connections and waiting leases."""
 
     min_size: int
     max_size: int
     total: int
-    """Connections that are idle, leased or being opened."""
+    """Number of connections that are idle, leased or being opened."""
     opening: int
     idle: int
     waiting: int
-    """Leases that wait for a connection."""
+    """Number of leases waiting for a connection."""
 
 
 class PoolPolicy:
-    """The decisions of one pool. Immutable, and safe to use from several threads."""
+    """Makes the decisions of one pool. Immutable and thread-safe."""
 
     def __init__(self, config: ConnectionPoolConfig) -> None:
-        """Decide by the settings in ``config``."""
+        """Create a policy that applies the settings in ``config``."""
         self.config = config
 
     @property
     def sweep_interval(self) -> float:
-        """Seconds between two sweeps: short enough that leaks are reported in time."""
+        """Seconds between sweeps, short enough to report leaks promptly."""
         leak_after = self.config.leak_after or SWEEP_INTERVAL
         return min(SWEEP_INTERVAL, max(leak_after, SHORTEST_SWEEP_INTERVAL))
 
     def fitness(
         self, connection: IdleConnection, types: DatabaseTypes, doubted_at: float, now: float
     ) -> Fitness:
-        """Decide whether an idle connection can be leased, apart from its lifetime.
+        """Decide whether an idle connection can be leased. Does not consider its lifetime.
 
         Args:
-            connection: The connection.
-            types: The types of its database.
-            doubted_at: Monotonic time; connections that last worked before it must be checked.
-            now: The current monotonic time.
+            connection: The idle connection.
+            types: The pgvector types of its database.
+            doubted_at: Monotonic time, in seconds; a connection not known to work since then must
+                be checked.
+            now: Current monotonic time, in seconds.
         """
         config = self.config
-        current = types.current  # without a call of `is_current`, as every lease does this
+        current = types.current  # `is_current` is inlined because every lease runs this
         if current is None or connection.generation != current.generation:
             return Fitness.UNFIT
         if (
@@ -122,62 +123,63 @@ class PoolPolicy:
     ) -> Fitness:
         """Decide whether an idle connection can stay in the pool.
 
-        One that was merely idle for long is FIT: it is checked when it is leased.
+        A connection that has merely been idle for a long time is FIT: leasing it checks it.
         """
         if connection.is_expired(now) or not types.is_current(connection.generation):
             return Fitness.UNFIT
         return Fitness.UNSURE if connection.has_unread_input() else Fitness.FIT
 
     def patience(self, remaining: float) -> float:
-        """Return the seconds to wait for a connection's answer.
+        """Return how many seconds to wait for an idle connection to answer.
 
-        At most half of the ``remaining`` seconds of the lease, so that the other half is left for
+        Normally at most half of the lease's ``remaining`` seconds, which leaves the other half for
         getting another connection.
         """
         return max(min(remaining / 2, self.config.connection_timeout), LEAST_PATIENCE)
 
     def replaces_all_idle(self, waited: float, limit: float) -> bool:
-        """Return True if a health check that failed means that all idle connections are replaced.
+        """Return True if all idle connections must be replaced after a failed health check.
 
         Args:
             waited: Seconds until the health check failed.
-            limit: Its time limit. If the server was silent until then, checking each of the other
-                connections would take as long.
+            limit: Time limit of the health check, in seconds. If it was reached, checking each of
+                the other connections could take just as long.
         """
         return waited >= limit
 
     def growth(self, counts: PoolCounts) -> int:
-        """Return how many connections to open so that each waiting lease gets one."""
+        """Return how many connections to open for the waiting leases, within ``max_size``."""
         return max(min(counts.waiting - counts.opening, counts.max_size - counts.total), 0)
 
     def missing(self, counts: PoolCounts) -> int:
-        """Return how many connections to open so that there are ``min_size``."""
+        """Return how many connections to open to reach ``min_size``."""
         return max(counts.min_size - counts.total, 0)
 
     def is_surplus(self, total: int, max_size: int) -> bool:
-        """Return True if a connection that comes back is closed because there are too many."""
+        """Return True if a returned connection must be closed because there are too many."""
         return total > max_size
 
     def surplus(self, counts: PoolCounts) -> int:
-        """Return how many idle connections to close because there are more than ``max_size``."""
+        """Return how many idle connections to close to get down to ``max_size``."""
         return max(min(counts.total - counts.max_size, counts.idle), 0)
 
     def replaces(self, counts: PoolCounts) -> bool:
-        """Return True if a connection that was closed, but is still counted, is replaced."""
+        """Return True if a closed connection, which ``counts`` still includes, must be replaced."""
         if self.config.null_pool and not counts.waiting:
             return False
         return not self.is_surplus(counts.total, counts.max_size)
 
     def retries(self, counts: PoolCounts) -> bool:
-        """Return True if a connection that failed to open, but is counted, is still needed."""
+        """Return True if a failed connection, which ``counts`` still includes, is still needed."""
         return counts.total <= counts.min_size or counts.waiting > 0
 
 
 class Reconnection(AttemptWithBackoff):
-    """The delays between attempts to connect to a server that cannot be reached. Never gives up.
+    """Backoff delays between attempts to connect to an unreachable server. Never gives up.
 
-    The delay doubles from ``FIRST`` to ``LONGEST`` seconds. Each one is drawn from its upper half,
-    so that the clients of a server that comes back do not all connect at once.
+    The maximum delay doubles from ``FIRST`` to ``LONGEST`` seconds. Each delay is a random value
+    between half the maximum and the maximum, so that clients do not all reconnect at once when
+    the server is back.
     """
 
     FIRST = 0.1
@@ -188,17 +190,18 @@ class Reconnection(AttemptWithBackoff):
         self._ceiling = self.FIRST / 2
 
     def update_delay(self, now: float) -> None:  # noqa: ARG002 - psycopg_pool's signature
-        """Set ``delay``, in seconds, after an attempt failed."""
+        """Set ``delay``, in seconds, after a failed attempt."""
         self._ceiling = min(self._ceiling * 2, self.LONGEST)
         self.delay = self._ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load only
 
 
 def connect_parameters(config: ConnectionPoolConfig, given: Container[str]) -> dict[str, Any]:
-    """Return the arguments of ``connect`` that the settings ask for.
+    """Return the arguments for ``connect`` that follow from the settings.
 
     Args:
-        config: The settings.
-        given: Names of the parameters in the connection string, which take precedence.
+        config: The pool's settings.
+        given: Names of the parameters in the connection string; these are left out of the result,
+            as the connection string takes precedence.
     """
     wanted: dict[str, Any] = {
         "connect_timeout": math.ceil(config.connection_timeout),
@@ -209,20 +212,20 @@ def connect_parameters(config: ConnectionPoolConfig, given: Container[str]) -> d
     }
     parameters = {name: value for name, value in wanted.items() if name not in given}
     if config.null_pool:
-        # The pooler may run each transaction in a session that lacks the prepared statement.
+        # The pooler may run a transaction in a session that lacks the prepared statement.
         parameters["prepare_threshold"] = None
     return parameters
 
 
 def is_missing_type(error: BaseException | None, last_message: str) -> bool:
-    """Return True if a statement was refused because the server no longer has a type.
+    """Return True if a statement failed because a type no longer exists on the server.
 
-    That happens after the extension was dropped and created again, or the database restored.
+    This happens after the extension is dropped and recreated, or the database is restored.
 
     Args:
-        error: The exception that left the lease's block, if any.
-        last_message: The last error message of the connection. It counts as well, because the user
-            may have caught the exception, or raised another one for it.
+        error: The exception raised from the lease's block, if any.
+        last_message: The connection's last error message. It is checked too, because the block may
+            have caught the exception or replaced it with another.
     """
     refused = isinstance(error, psycopg.errors.InternalError_) and MISSING_TYPE in str(error)
     return refused or MISSING_TYPE in last_message

@@ -1,4 +1,4 @@
-"""The part of the asynchronous and the synchronous pool that they share: it never waits."""
+"""Base class of the asynchronous and synchronous pools. Its methods never wait for I/O."""
 
 from __future__ import annotations
 
@@ -42,31 +42,32 @@ C = TypeVar("C", bound=Pooled)
 
 
 class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycopg_pool's classes
-    """A pool of psycopg_pool that asks a ``PoolPolicy`` for its decisions.
+    """A psycopg_pool pool that delegates its decisions to a ``PoolPolicy``.
 
     Attributes:
         kind: ``async`` or ``sync``.
-        endpoint: The database, the settings and the types.
-        config: The settings.
-        policy: The decisions.
-        leases: Who holds the connections.
-        statistics: How long leases waited and lasted, and connecting took.
-        disowned: Whether the pool belongs to the process that this one was forked from.
+        endpoint: The database, its settings and its types.
+        config: The pool's settings.
+        policy: Makes the pool's decisions.
+        leases: The current leases and their holders.
+        statistics: Durations of waiting, leases and connecting, and the number of failed leases.
+        disowned: Whether the pool belongs to the parent process that this process was forked from.
     """
 
     kind: ClassVar[str]
 
     _pool: deque[C]
-    _waiting: deque[Any]  # of the waiting clients, whose type differs between both pools
+    _waiting: deque[Any]  # waiting clients, whose type differs between the two pools
     _guard: AbstractContextManager[object]
-    """Held while the counts change; reentrant."""
+    """Reentrant lock, or a stand-in for one, held while the counts change."""
 
     def _set_up(self, endpoint: Endpoint, distrust: Callable[[], None]) -> None:
-        """Set what does not depend on psycopg_pool.
+        """Initialize the attributes that do not depend on psycopg_pool.
 
         Args:
-            endpoint: What the pool connects to.
-            distrust: Called when a lease failed or came back broken, or the pool was closed.
+            endpoint: The database the pool connects to.
+            distrust: Called when a lease times out, a connection is returned broken, or the pool
+                is closed.
         """
         self.endpoint = endpoint
         self.config = endpoint.config
@@ -80,7 +81,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         self._last_failure: tuple[float, str] | None = None
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the arguments of psycopg_pool's classes."""
+        """Return the constructor arguments common to psycopg_pool's pool classes."""
         config = self.config
         return {
             "conninfo": self.endpoint.target.conninfo,
@@ -97,7 +98,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """``min_size`` and ``max_size``."""
+        """The current ``min_size`` and ``max_size``."""
         return self._min_size, self._max_size
 
     @property
@@ -107,7 +108,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     @property
     def waiting_leases(self) -> int:
-        """The number of leases that wait for a connection."""
+        """The number of leases waiting for a connection."""
         return len(self._waiting)
 
     @property
@@ -116,7 +117,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         return len(self._pool) + len(self.leases)
 
     def exhausted(self, waited: float | None) -> PoolExhausted:
-        """Count a failed lease and return its error, see ``exhausted_error``."""
+        """Count a failed lease and return the error to raise; see ``exhausted_error``."""
         self.statistics.timeouts += 1
         now = monotonic()
         failure = None
@@ -127,12 +128,12 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         return exhausted_error(self.endpoint, self._counts(), holders, waited, failure)
 
     def lease_failed(self, connection: Pooled, error: BaseException | None) -> None:
-        """Distrust the types if a lease's statement was refused because a type is missing."""
+        """Mark the types as stale if a statement failed because a type no longer exists."""
         if is_missing_type(error, connection.pgconn.get_error_message()):
             self._types.distrust(monotonic())
 
     def disown(self) -> None:
-        """Forget all connections in a forked child, as they belong to the parent."""
+        """Forget all connections in a forked child process, as they belong to its parent."""
         self.disowned = True
         self._closed = True
         self._pool.clear()
@@ -140,7 +141,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         self.leases.clear()
 
     def abandon(self) -> None:
-        """Close the idle connections of a pool whose event loop is gone, awaiting nothing."""
+        """Close a pool whose event loop no longer runs, and its idle connections."""
         self._closed = True
         while self._pool:
             self._pool.popleft().drop()
@@ -149,28 +150,28 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
     # Leases
 
     def _request_lease(self, holder: Holder) -> float:
-        """Count the lease that ``holder`` asks for; return the monotonic time."""
+        """Count the lease requested by ``holder``; return the monotonic time in seconds."""
         if self.config.capture_stacks:
             holder.capture_stack(inspect.currentframe())
         self._stats[self._REQUESTS_NUM] += 1
         return monotonic()
 
     def _lease_error(self, error: PoolTimeout | TooManyRequests, began: float) -> PoolExhausted:
-        """Return the error to raise instead of psycopg_pool's."""
+        """Return the error to raise in place of psycopg_pool's ``error``."""
         if not isinstance(error, PoolTimeout):
             return self.exhausted(None)
         self._distrust()
         return self.exhausted(monotonic() - began)
 
     def _begin_lease(self, connection: C, holder: Holder, began: float, now: float) -> None:
-        connection._pool = self  # noqa: SLF001 - so that leaving a block does not close it
+        connection._pool = self  # noqa: SLF001 - keeps the end of a block from closing it
         self.leases.begin(connection, holder, now)
-        if self._waiting:  # for this connection, while it was not certain to be leased
+        if self._waiting:  # leases that queued while this connection was being checked
             self._maybe_grow_pool()
         self.statistics.wait.record(now - began)
 
     def _end_lease(self, connection: C, now: float) -> int:
-        """Record what the lease tells; return the connection's transaction status."""
+        """Record the end of a lease; return the connection's transaction status."""
         if getattr(connection, "_pool", None) is not self:
             self._check_pool_putconn(connection)  # type: ignore[arg-type]
         holder = self.leases.end(connection)
@@ -180,7 +181,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             self._stats[self._USAGE_MS] += int(1000 * held)
         connection.alive_at = now
         pgconn = connection.pgconn
-        if pgconn.error_message:  # of its last statement, caught or not
+        if pgconn.error_message:  # from the last statement, even if its exception was caught
             self.lease_failed(connection, None)
         status = pgconn.transaction_status
         if status != IDLE and connection.closed:
@@ -190,13 +191,13 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         return status
 
     def _doubt_idle(self) -> None:
-        """Mark idle connections for a health check."""
+        """Require a health check before any currently idle connection is leased."""
         self._doubted_at = monotonic()
 
     # Idle connections
 
     def _pop_idle(self, now: float) -> C | None:
-        """Take the connection that was idle longest; replace those whose lifetime is over."""
+        """Take the connection that has been idle longest; replace any that have expired."""
         idle = self._pool
         while idle:
             connection = idle.popleft()
@@ -207,7 +208,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         return None
 
     def _take_outdated(self) -> list[tuple[C, Fitness]]:
-        """Take out of the pool the idle connections that are not FIT to stay there."""
+        """Remove and return the idle connections that are not FIT to stay in the pool."""
         now = monotonic()
         with self._guard:
             judged = [
@@ -234,11 +235,11 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     @contextmanager
     def _health_check(self, connection: C, seconds: float) -> Iterator[None]:
-        """Replace a connection, and so close it, unless the block that asks the server succeeds.
+        """Run the block, which checks the connection; close and replace it if the check fails.
 
         Args:
-            connection: Taken out of the pool, with no transaction.
-            seconds: The time limit of the block.
+            connection: A connection that was taken out of the pool, outside a transaction.
+            seconds: Time limit of the block.
         """
         works = False
         began = monotonic()
@@ -260,12 +261,12 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
     # Opening and closing connections
 
     def _request_connection(self) -> None:
-        """Have a worker open a connection, which is counted already."""
+        """Have a worker open a connection, which is already counted."""
         raise NotImplementedError
 
     @contextmanager
     def _watch_connect(self) -> Iterator[None]:
-        """Record how long the block took to connect, or why it failed."""
+        """Record how long the block takes to connect, or why it fails."""
         began = monotonic()
         try:
             yield
@@ -283,7 +284,10 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     @contextmanager
     def _prepare(self, connection: C) -> Iterator[None]:
-        """Give a new connection the types, which the block looks up; close it if that fails."""
+        """Register the types, which the block looks up, on a new connection.
+
+        Closes the connection if the block fails.
+        """
         try:
             yield
         except BaseException:
@@ -291,7 +295,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             raise
         current = self._types.current
         if current is not None:
-            # They may have changed while the connection was being made.
+            # The types may have changed while the connection was being opened.
             if not current.known_to(connection.adapters):
                 current.register(connection.adapters)
             connection.generation = current.generation
@@ -299,7 +303,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         connection.watch()
 
     def _next_attempt(self, failed: AttemptWithBackoff | None) -> AttemptWithBackoff | None:
-        """Return when to try again to connect, or None if the connection is not needed any more."""
+        """Return the next attempt to connect, or None if the connection is no longer needed."""
         with self._guard:
             if not self.policy.retries(self._counts()):
                 self._nconns -= 1
@@ -309,12 +313,12 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         return attempt
 
     def _replace(self, connection: C) -> None:
-        """Close a connection, and open another if it is needed."""
+        """Close a connection, and open another if one is needed."""
         connection.drop()
         self._request_replacement()
 
     def _request_replacement(self) -> None:
-        """Have a connection opened in the place of one that is gone, if it is needed."""
+        """Request a connection to replace one that was closed, if one is needed."""
         with self._guard:
             if self._closed:
                 return
@@ -329,7 +333,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
                 self._replace(self._pool.popleft())
 
     def _maybe_grow_pool(self) -> None:
-        """Open a connection for each waiting lease, as far as ``max_size`` allows."""
+        """Open connections for the waiting leases, within ``max_size``."""
         with self._guard:
             growth = self.policy.growth(self._counts())
             self._nconns += growth
@@ -337,7 +341,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
                 self._request_connection()
 
     def _top_up(self) -> None:
-        """Open the connections that are missing to ``min_size``."""
+        """Open connections until there are ``min_size``."""
         with self._guard:
             missing = self.policy.missing(self._counts())
             self._nconns += missing
@@ -345,7 +349,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
                 self._request_connection()
 
     def _change_sizes(self, min_size: int, max_size: int | None) -> None:
-        """Validate the sizes, and close or open connections accordingly."""
+        """Validate and set the sizes, then close or open connections to match."""
         with self._guard:
             self._min_size, self._max_size = self._check_size(min_size, max_size)
             for _ in range(self.policy.surplus(self._counts())):
@@ -354,7 +358,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             self._maybe_grow_pool()
 
     def _check_size(self, min_size: int, max_size: int | None) -> tuple[int, int]:
-        """Return the sizes; raise ValueError if they are not integers, or out of range."""
+        """Return the validated sizes; raise ValueError if they are invalid."""
         for name, size in (("min_size", min_size), ("max_size", max_size)):
             if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
                 raise ValueError(f"{name} must be an integer, got {size!r}")

@@ -1,4 +1,4 @@
-"""The distributions and counters of one pool."""
+"""Duration distributions and counters of one pool."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 class PoolStatistics:
-    """Durations of waiting, leases and connecting. Safe to use from several threads.
+    """A pool's distributions of wait, hold and connect times, and its failed leases. Thread-safe.
 
     Attributes:
-        wait: Seconds that leases waited for a connection.
-        hold: Seconds that connections were held.
-        connect: Seconds that connecting took.
-        timeouts: Leases that failed because no connection came in time.
+        wait: How long leases waited for a connection, in seconds.
+        hold: How long connections were held, in seconds.
+        connect: How long opening a connection took, in seconds.
+        timeouts: Number of leases that failed because no connection was available in time.
     """
 
     def __init__(self, pool: str) -> None:
-        """Start at zero.
+        """Create empty statistics.
 
         Args:
-            pool: The masked connection string, which samples of leases carry.
+            pool: The masked connection string, attached to each lease's sample as metadata.
         """
-        # A recorder per pool, as the process-wide one would add up all pools.
+        # Each pool needs its own recorder: the process-wide one would aggregate all pools.
         recorder = Recorder(1)
         self.wait = recorder.operation("wait")
         self.hold = recorder.operation("hold")
         self.connect = recorder.operation("connect")
         self.timeouts = 0
         self._lease = process_recorder().operation("connection_lease")
-        # One dict for all leases, so that their samples share it.
+        # All samples of leases share this one dict.
         self._metadata = {"pool": pool}
 
     def track_lease(self) -> Span:
-        """Return a new span of ``connection_lease``, whose metadata names the pool."""
+        """Return a new ``connection_lease`` span with the pool's name in its metadata."""
         return self._lease.track(self._metadata)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figures as ``get_pool_statistics`` shows them."""
+        """Return the statistics in the format of ``get_pool_statistics``."""
         return {
             "errors": self.timeouts,
             "wait": _summary(self.wait.snapshot()),

@@ -1,4 +1,4 @@
-"""A place in the queue for a connection."""
+"""The queue entry of a lease that waits for a connection."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["WaitingLease"]
 
 
 class WaitingLease:
-    """A place in the queue: a future instead of psycopg_pool's condition and its lock.
+    """A lease's entry in the queue; uses a future instead of psycopg_pool's condition and lock.
 
     Attributes:
-        conn: The connection, once it was given.
-        error: Why the waiter has left without a connection.
+        conn: The connection handed to the lease; ``None`` until then.
+        error: The error that ended the wait without a connection; ``None`` until then.
     """
 
     __slots__ = ("_future", "conn", "error")
@@ -29,16 +29,16 @@ class WaitingLease:
         self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def wait(self, timeout: float) -> VectorConnection:
-        """Return the connection that ``give`` passes, or raise the error that ``fail`` passes.
+        """Wait for ``give`` and return its connection, or for ``fail`` and raise its error.
 
         Raises:
-            PoolTimeout: After ``timeout`` seconds.
+            PoolTimeout: If neither is called within ``timeout`` seconds.
         """
         timer = asyncio.get_running_loop().call_later(timeout, self.fail, PoolTimeout())
         try:
             await self._future
         except asyncio.CancelledError as exc:
-            self.error = exc  # so that a connection that comes from now on is rejected
+            self.error = exc  # makes `give` reject a connection from now on
             raise
         finally:
             timer.cancel()
@@ -47,7 +47,7 @@ class WaitingLease:
         return cast("VectorConnection", self.conn)
 
     def give(self, connection: VectorConnection) -> bool:
-        """Give the waiter a connection; return False if it has left."""
+        """Hand the waiting lease a connection; return False if its wait has already ended."""
         if self.conn is not None or self.error is not None:
             return False
         self.conn = connection
@@ -55,7 +55,7 @@ class WaitingLease:
         return True
 
     def fail(self, error: Exception) -> None:
-        """Make the waiter raise ``error``, unless it has left."""
+        """Make ``wait`` raise ``error``, unless the wait has already ended."""
         if self.conn is None and self.error is None:
             self.error = error
             self._wake()

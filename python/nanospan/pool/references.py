@@ -1,4 +1,4 @@
-"""The objects that use a pool."""
+"""Weak references to the objects that use a pool."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["References"]
 
 
 class References:
-    """Weak references to the objects that use a pool, by identity.
+    """Weak references to the objects that use a pool, compared by identity.
 
-    Unlike in a ``WeakSet``, objects need no hash, so any dataclass can be a store. Adding an object
-    again costs one dictionary look-up. Safe to use from several threads.
+    Unlike in a ``WeakSet``, objects need not be hashable, so any dataclass can use a pool. Adding
+    an object again costs one dictionary look-up. Thread-safe.
     """
 
     __slots__ = ("__weakref__", "_by_id")
@@ -20,11 +20,11 @@ class References:
         self._by_id: dict[int, weakref.ref[object]] = {}
 
     def __len__(self) -> int:
-        """Return how many of the objects are alive."""
+        """Return the number of objects that are still alive."""
         return len(self._by_id)
 
     def add(self, store: object) -> None:
-        """Count ``store`` while it lives.
+        """Count ``store`` as a user of the pool for as long as it is alive.
 
         Raises:
             TypeError: If ``store`` cannot be weakly referenced.

@@ -1,4 +1,4 @@
-"""All pools of this process, asynchronous and synchronous, and the types they share."""
+"""The registry of this process's pools, asynchronous and synchronous, and their shared types."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nanospan.values.measurements import Measurement
 
 PoolKey: TypeAlias = "tuple[str, asyncio.AbstractEventLoop | None]"
-"""``Target.key`` of the database, and the event loop; ``None`` for synchronous pools."""
+"""A database's ``Target.key`` and the pool's event loop (``None`` for synchronous pools)."""
 
 __all__ = ["REGISTRY", "PoolKey", "PoolRegistry", "check_config"]
 
@@ -29,15 +29,15 @@ logger = logging.getLogger("nanospan.pool")
 
 
 class PoolRegistry:
-    """The pools of a process and the types of their databases. Safe to use from any thread.
+    """The pools of a process and the pgvector types of their databases. Thread-safe.
 
     A forked child starts with an empty registry.
 
     Attributes:
-        pools: Every pool.
-        warm: For each event loop, the pools that count as healthy, by the very strings callers
-            pass, so that a call for a warm pool parses nothing, builds no key and reads no clock.
-        types: The types of each database.
+        pools: Every pool, keyed by database and event loop.
+        warm: The pools considered healthy, keyed by event loop and then by the exact connection
+            string a caller passed, so that requesting a warm pool needs no parsing, key or clock.
+        types: The pgvector types of each database.
     """
 
     def __init__(self) -> None:
@@ -52,16 +52,16 @@ class PoolRegistry:
             shared.pool.disown()
         self.pools.clear()
         self.warm.clear()
-        self.types = TypeCache()  # a look-up may have been under way
+        self.types = TypeCache()  # a look-up may have been in progress in the parent
 
     def endpoint(self, target: Target, config: ConnectionPoolConfig) -> Endpoint:
-        """Return the endpoint of a database, which shares its types with all others."""
+        """Return an endpoint that shares its types with all others of the same database."""
         return Endpoint(target, config, self.types.of(target.database, target.masked))
 
     def prepare(
         self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
     ) -> SharedPool[Any]:
-        """Return all that a new pool needs; it inherits the users of a closed pool it replaces."""
+        """Prepare to open a pool; it inherits the users of any closed pool that it replaces."""
         endpoint = self.endpoint(target, config or ConnectionPoolConfig())
         shared: SharedPool[Any] = SharedPool(endpoint, partial(self._remove_from_warm, key[1]))
         if (closed := self.pools.get(key)) is not None:  # closed by one of its users
@@ -80,7 +80,7 @@ class PoolRegistry:
             self.warm.pop(loop, None)
 
     def forget(self, key: PoolKey) -> None:
-        """Remove a pool under all its names."""
+        """Remove a pool from ``pools`` and, under all its connection strings, from ``warm``."""
         if (shared := self.pools.pop(key, None)) is not None:
             self._remove_from_warm(key[1], shared)
 
@@ -97,12 +97,12 @@ class PoolRegistry:
         """Remove the pools that may be closed, and yield them for the caller to close.
 
         Args:
-            target_key: ``Target.key`` of the pools; ``None`` for all.
-            synchronous: Whether to take the synchronous pools or the asynchronous ones.
-            force: Whether to take pools that objects still use, too.
+            target_key: ``Target.key`` of the pools to remove; ``None`` for all pools.
+            synchronous: Whether to remove synchronous pools rather than asynchronous ones.
+            force: Whether to also remove pools that are still in use.
 
         Yields:
-            Each removed pool, and ``None`` for each that stays because objects use it.
+            The key and pool of each removed pool, and ``None`` for each pool still in use.
         """
         for key, shared in list(self.pools.items()):
             if target_key not in {None, key[0]} or (key[1] is None) is not synchronous:
@@ -118,7 +118,7 @@ class PoolRegistry:
                 yield key, shared
 
     def named(self) -> dict[str, SharedPool[Any]]:
-        """Return all pools by masked URL, numbered where several are equal."""
+        """Return all pools keyed by masked URL, with a number appended to duplicates."""
         self.drop_dead_loops()
         named: dict[str, SharedPool[Any]] = {}
         for shared in list(self.pools.values()):
@@ -131,11 +131,11 @@ class PoolRegistry:
         return named
 
     def statistics(self) -> dict[str, dict[str, Any]]:
-        """Return what ``get_pool_statistics`` returns."""
+        """Return the statistics of every pool; see ``PoolManager.get_pool_statistics``."""
         return {name: shared.statistics() for name, shared in self.named().items()}
 
     def measurements(self) -> Iterator[Measurement]:
-        """Yield the state of every pool, for exporters."""
+        """Yield measurements of every pool's state, for exporters."""
         return measure({name: shared.pool for name, shared in self.named().items()})
 
 
@@ -149,4 +149,4 @@ def check_config(config: object) -> None:
 
 
 REGISTRY = PoolRegistry()
-"""The registry of this process."""
+"""The process-wide registry."""

@@ -1,4 +1,4 @@
-"""The state of the pools under OpenTelemetry's names for database clients, for exporters."""
+"""Pool measurements named by OpenTelemetry's conventions for database clients."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["measure"]
 
 PREFIX = "db.client.connection."
-"""Prefix of all names, from OpenTelemetry's conventions for database client metrics."""
+"""Prefix of all metric and attribute names in OpenTelemetry's database client conventions."""
 
 
 def measure(pools: Mapping[str, PolicyPool[Any]]) -> Iterator[Measurement]:
-    """Yield the measurements of pools, which are given by the names to report.
+    """Yield the measurements of all ``pools``, which are keyed by the pool names to report.
 
     See https://opentelemetry.io/docs/specs/semconv/database/database-metrics/
     """

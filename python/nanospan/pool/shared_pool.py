@@ -1,4 +1,4 @@
-"""One pool as a manager keeps it: with its users and until when it counts as healthy."""
+"""A pool together with its users and its health status, as stored by a manager."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("nanospan.pool")
 
 P = TypeVar("P", bound="PolicyPool[Any]", covariant=True)  # noqa: PLC0105 - one letter says it
 
-# What `get_stats` leaves out while it is zero.
+# Counters that `get_stats` omits while they are zero.
 _COUNTERS = (
     "requests_num",
     "requests_queued",
@@ -39,28 +39,28 @@ _COUNTERS = (
 
 
 class SharedPool(Generic[P]):
-    """A pool, its users, and until when it counts as healthy.
+    """A pool, its users, and the time until which it is considered healthy.
 
-    May be used from any thread; no method waits.
+    Thread-safe; no method waits.
 
     Attributes:
-        pool: The pool, which the manager sets before others can see this.
-        endpoint: What the pool connects to.
-        config: Settings equal to the pool's own; the object that was last compared with them.
+        pool: The pool, set by the manager before it shares this object.
+        endpoint: The database the pool connects to.
+        config: The pool's settings, or the equal object last passed to ``compare``.
         references: The objects that use the pool.
-        healthy_until: Monotonic time until which no health check is needed; 0 once the pool is
-            closed. A blocked event loop may hand the pool out once more before its timer calls
-            ``distrust``; leases check their connections themselves.
+        healthy_until: Monotonic time, in seconds, until which no health check is needed; 0 once
+            the pool is closed. If the event loop is blocked, the pool may be handed out once more
+            before its timer calls ``distrust``; this is safe, as leases check their connections.
     """
 
     pool: P
 
     def __init__(self, endpoint: Endpoint, on_distrust: Callable[[SharedPool[P]], None]) -> None:
-        """Prepare for the pool that the manager makes.
+        """Prepare everything except ``pool``, which the manager sets.
 
         Args:
-            endpoint: What the pool connects to.
-            on_distrust: Called when the pool no longer counts as healthy.
+            endpoint: The database the pool connects to.
+            on_distrust: Called when the pool is no longer considered healthy.
         """
         self._on_distrust = on_distrust
         self.endpoint = endpoint
@@ -71,16 +71,16 @@ class SharedPool(Generic[P]):
         self._warned_of_config = False
 
     def distrust(self) -> None:
-        """Make the next use check the pool's health."""
+        """Require a health check the next time the pool is requested."""
         self.healthy_until = 0.0
         self._on_distrust(self)
 
     def trust(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        """Record that the pool was healthy just now, unless it was closed meanwhile.
+        """Mark the pool as healthy for ``health_check_interval``, unless it has been closed.
 
         Args:
-            loop: The running event loop, which calls ``distrust`` after ``health_check_interval``;
-                without one, callers compare ``healthy_until`` with the clock.
+            loop: The running event loop, in which a timer calls ``distrust`` after the interval;
+                if ``None``, callers must compare ``healthy_until`` with the clock.
         """
         if self.pool.closed:
             return
@@ -92,9 +92,9 @@ class SharedPool(Generic[P]):
             self._expiry = loop.call_later(interval, _expire, weakref.ref(self))
 
     def compare(self, config: ConnectionPoolConfig) -> None:
-        """Warn, once, if ``config`` differs from the settings the pool was opened with."""
+        """Log a warning, once, if ``config`` differs from the pool's own settings."""
         if config == self.config:
-            self.config = config  # so that the same object is recognised without comparing again
+            self.config = config  # lets callers recognise this object without comparing again
         elif not self._warned_of_config:
             self._warned_of_config = True
             logger.warning(
@@ -103,7 +103,7 @@ class SharedPool(Generic[P]):
             )
 
     def statistics(self) -> dict[str, Any]:
-        """Return settings, users, state, psycopg_pool's counters and distributions."""
+        """Return the pool's settings, state, psycopg_pool's counters, distributions and leases."""
         pool = self.pool
         counts = {**dict.fromkeys(_COUNTERS, 0), **pool.get_stats()}
         return {

@@ -30,17 +30,18 @@ if TYPE_CHECKING:
 __all__ = ["SyncConnectionManager", "get_sync_connection_manager"]
 
 CLOSE_TIMEOUT = 5.0
-"""Seconds that each pool may take to close."""
+"""Maximum time for each pool to close, in seconds."""
 EXIT_TIMEOUT = 1.0
-"""The same at the exit of the interpreter."""
+"""Maximum time for each pool to close when the interpreter exits, in seconds."""
 
 
 class SyncConnectionManager(PoolManager[SyncVectorPool]):
-    """``GlobalConnectionManager`` for programs without an event loop: a pool per process and URL.
+    """Shares one synchronous pool per database URL across the process.
 
-    A singleton. Shares the types of databases and the statistics with the asynchronous manager.
-    The methods do the same, and may be called from any thread, but not within an event loop, which
-    they would block. The pools are closed when the interpreter exits.
+    The counterpart of ``GlobalConnectionManager`` for programs without an event loop. A singleton;
+    shares the databases' types and the statistics with the asynchronous manager. Its methods may
+    be called from any thread, but not in an event loop, which they would block. The pools are
+    closed when the interpreter exits.
     """
 
     kind = "sync"
@@ -58,12 +59,13 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         config: ConnectionPoolConfig | None = None,
         store_ref: object | None = None,
     ) -> SyncVectorPool:
-        """Return the shared pool of a database.
+        """Return the shared pool for a database, opening it on the first call.
 
-        Arguments and exceptions are those of ``GlobalConnectionManager.get_connection_pool``.
+        Takes the arguments of ``GlobalConnectionManager.get_connection_pool`` and raises the same
+        exceptions.
 
         Returns:
-            An open ``psycopg_pool.ConnectionPool``. Do not close it, as it is shared.
+            An open ``psycopg_pool.ConnectionPool``. Do not close it: it is shared.
         """
         with self._track_access():
             shared = self._shared(db_url, config)
@@ -79,7 +81,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         config: ConnectionPoolConfig | None = None,
         timeout: float | None = None,
     ) -> SyncLease:
-        """Lease a connection: ``with manager.lease(url) as connection:``.
+        """Lease a connection from a shared pool: ``with manager.lease(url) as connection:``.
 
         See ``GlobalConnectionManager.lease``.
         """
@@ -92,14 +94,14 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         *,
         strict: bool = False,
     ) -> list[WarmupReport]:
-        """Open pools in advance, see ``GlobalConnectionManager.warmup_common_pools``."""
+        """Open pools in advance; see ``GlobalConnectionManager.warmup_common_pools``."""
         every = check_urls(urls)
         with ThreadPoolExecutor(max(len(every), 1), "nanospan-warmup") as threads:
             reports = list(threads.map(lambda url: self._warm_up(url, config), every))
         return conclude(reports, strict=strict)
 
     def is_pool_healthy(self, pool: SyncVectorPool, url: str) -> bool:
-        """Return True if a pool works, see ``GlobalConnectionManager.is_pool_healthy``."""
+        """Return True if a pool works; see ``GlobalConnectionManager.is_pool_healthy``."""
         shared = self._find(Target.parse(url).key, None)
         if shared is None or shared.pool is not pool:
             return False
@@ -109,7 +111,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         return False
 
     def resize_pool(self, url: str, min_size: int, max_size: int) -> bool:
-        """Change the sizes of a pool, see ``GlobalConnectionManager.resize_pool``."""
+        """Change the sizes of a pool; see ``GlobalConnectionManager.resize_pool``."""
         shared = self._find(Target.parse(url).key, None)
         if shared is None:
             return False
@@ -117,23 +119,30 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         return True
 
     def close_pool(self, url: str, force: bool = False) -> bool:
-        """Close the synchronous pool of a URL, unless a living ``store_ref`` uses it.
+        """Close a URL's synchronous pool, unless a live ``store_ref`` uses it.
+
+        Args:
+            url: A connection string.
+            force: Whether to close the pool even if it is in use.
 
         Returns:
-            True if no such pool is left open.
+            True if no synchronous pool for the URL remains open.
         """
         return self._close(Target.parse(url).key, force=force)
 
     def close_all_pools(self, force: bool = False) -> bool:
-        """Close every synchronous pool that no living ``store_ref`` uses.
+        """Close every synchronous pool that is not used by a live ``store_ref``.
+
+        Args:
+            force: Whether to close pools even if they are in use.
 
         Returns:
-            True if no such pool is left open.
+            True if no synchronous pool remains open.
         """
         return self._close(None, force=force)
 
     def reset_all_pools(self) -> None:
-        """Close every synchronous pool, used or not, and forget the types of all databases."""
+        """Close every synchronous pool, in use or not, and forget all databases' pgvector types."""
         self.close_all_pools(force=True)
         REGISTRY.types.clear()
 
@@ -156,8 +165,8 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         target = Target.parse(db_url)
         key = (target.key, None)
         shared: SharedPool[SyncVectorPool] | None = None
-        while shared is None or shared.pool.closed:  # meanwhile, by another thread
-            # One thread at a time for each pool; those that waited find it open and healthy.
+        while shared is None or shared.pool.closed:  # another thread may have closed it meanwhile
+            # One thread at a time opens or checks a pool; the others then find it healthy.
             with self._locks.setdefault(target.key, threading.Lock()):
                 shared = self._find(*key)
                 if shared is None:
@@ -205,7 +214,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
 
 
 class _SharedLease(SyncLease):
-    """A lease that finds its pool when its block is entered."""
+    """A lease that looks up its pool when its block is entered."""
 
     __slots__ = ("_config", "_manager", "_url")
 

@@ -1,4 +1,4 @@
-"""Synchronous pools: ``vector_pool`` for programs without an event loop."""
+"""Synchronous pools with shared pgvector types, health checks and tracked leases."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ __all__ = ["SyncVectorPool"]
 
 
 class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVectorConnection]):
-    """``psycopg_pool.ConnectionPool`` with shared types, self-healing and watched leases.
+    """``psycopg_pool.ConnectionPool`` with shared types, self-healing and tracked leases.
 
-    May be used from any thread. The methods do what those of ``VectorPool`` do.
+    The synchronous counterpart of ``VectorPool``. Thread-safe.
 
     Args:
-        endpoint: The database, the settings and the types.
-        distrust: Called when a lease failed or came back broken, or the pool was closed.
+        endpoint: The database, its settings and its types.
+        distrust: Called when a lease times out, a connection is returned broken, or the pool is
+            closed.
     """
 
     kind = "sync"
@@ -58,11 +59,11 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         return SyncLease(timeout, label, self)
 
     def getconn(self, timeout: float | None = None) -> SyncVectorConnection:
-        """Lease a connection, to be given back with ``putconn``."""
+        """Lease a connection, which the caller must return with ``putconn``."""
         return self.lease(Holder(), timeout)
 
     def lease(self, holder: Holder, timeout: float | None) -> SyncVectorConnection:
-        """Lease a connection for ``holder``, see ``getconn``."""
+        """Lease a connection for ``holder``; see ``getconn``."""
         self._check_open_getconn()
         holder.owner = threading.current_thread()
         began = now = self._request_lease(holder)
@@ -86,14 +87,14 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         return connection
 
     def putconn(self, conn: SyncVectorConnection) -> None:
-        """End a lease. Rolls back a transaction that was left open."""
+        """Return a leased connection to the pool, rolling back any open transaction."""
         if self.disowned:
             return
         self._end_lease(conn, monotonic())
         super().putconn(conn)
 
     def wait(self, timeout: float = 30.0) -> None:
-        """Wait until ``min_size`` connections are open, idle or leased. Never closes the pool."""
+        """Wait until ``min_size`` connections are open; see ``VectorPool.wait``."""
         deadline = monotonic() + timeout
         with self._grown:
             while self.open_connections < self._min_size:
@@ -102,11 +103,11 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
                     raise self.exhausted(timeout)
 
     def resize(self, min_size: int, max_size: int | None = None) -> None:
-        """Change the sizes of the open pool."""
+        """Change the sizes of the open pool; see ``VectorPool.resize``."""
         self._change_sizes(min_size, max_size)
 
     def check_health(self, seconds: float) -> None:
-        """Ask the server whether the pool works, and whether the types changed."""
+        """Check that the pool works and its types are current; see ``VectorPool.check_health``."""
         began = monotonic()
         with self._lock:
             connection = self._pop_idle(began)
@@ -119,7 +120,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         reach_server(self.endpoint, began + seconds - monotonic())
 
     def sweep(self) -> None:
-        """Report leaks, replace idle connections that are lost or expired, open missing ones."""
+        """Report leaks, replace lost or expired idle connections, and open missing ones."""
         self._report_leaks()
         for connection, fitness in self._take_outdated():
             if self._recovers(connection, fitness, self.config.connection_timeout):
@@ -127,7 +128,11 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         self._top_up()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close the pool: new and waiting leases fail, leased connections close on return."""
+        """Close the pool: new and waiting leases fail, leased connections close on return.
+
+        Args:
+            timeout: Seconds to wait for the pool's threads to end.
+        """
         self._distrust()
         super().close(timeout)
         with self._grown:
@@ -141,14 +146,14 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         self.run_task(AddConnection(self))
 
     def _remove_failed_waiters(self) -> None:
-        """Remove leases that gave up from the queue, where psycopg_pool would still count them."""
+        """Remove failed leases from the queue, where psycopg_pool would still count them."""
         with self._lock:
             waiting = [client for client in self._waiting if client.error is None]
             self._waiting.clear()
             self._waiting.extend(waiting)
 
     def _get_ready_connection(self, timeout: float | None) -> SyncVectorConnection | None:
-        """Return the connection that was idle longest; replace those whose lifetime is over."""
+        """Return the connection that has been idle longest; replace any that have expired."""
         while True:
             connection = super()._get_ready_connection(timeout)
             if (
@@ -174,7 +179,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         attempt: AttemptWithBackoff | None,
         growing: bool = False,  # noqa: ARG002 - psycopg_pool's signature
     ) -> None:
-        """Connect, trying again until it succeeds or the connection is not needed any more."""
+        """Open a connection, retrying until it succeeds or the connection is no longer needed."""
         try:
             connection = self._connect()
         except Exception:  # noqa: BLE001 - recorded and logged by _watch_connect
@@ -184,7 +189,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
             self._add_to_pool(connection)
 
     def _add_to_pool(self, conn: SyncVectorConnection) -> None:
-        """Give a working connection to the lease that waits longest, or keep it."""
+        """Hand a working connection to the longest-waiting lease, or keep it in the pool."""
         with self._lock:
             if not self._closed and self.policy.is_surplus(self._nconns, self._max_size):
                 self._replace(conn)
@@ -194,7 +199,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
             self._grown.notify_all()
 
     def _reset_connection(self, conn: SyncVectorConnection) -> None:
-        """Roll back, within a time limit: a silent server must not hold up a thread."""
+        """Roll back with a time limit, so that an unresponsive server cannot block the thread."""
         if conn.pgconn.transaction_status != IDLE:
             with Hangup(conn, self.config.connection_timeout):
                 super()._reset_connection(conn)
@@ -207,9 +212,9 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         *,
         look_up_types: bool = False,
     ) -> bool:
-        """Ask the server about an idle connection that is UNSURE; return True if it can be leased.
+        """Check an UNSURE connection with the server; return True if it can be leased.
 
-        If not, it is replaced.
+        A connection that fails the check, or is UNFIT, is closed and replaced.
         """
         if fitness is Fitness.UNFIT:
             self._replace(connection)
@@ -220,7 +225,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
 
 
 class _Sweep(MaintenanceTask):
-    """Sweeps a pool again and again; scheduled as psycopg_pool's ``ShrinkPool`` is."""
+    """Sweeps a pool periodically; scheduled in the same way as psycopg_pool's ``ShrinkPool``."""
 
     def _run(self, pool: ConnectionPool[Any]) -> None:
         swept = cast("SyncVectorPool", pool)

@@ -1,4 +1,4 @@
-"""Running asyncio tasks: one for many callers, with a time limit, or until cancelled."""
+"""Helpers for asyncio tasks: coalescing requests, strict time limits and cancellation."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[K, T]):
-    """Joins concurrent requests with an equal key into one task.
+    """Coalesces concurrent requests for the same key into one task.
 
-    A key must belong to one event loop, so that no two loops await the same task.
+    Each key must belong to a single event loop, so that two loops never await the same task.
     """
 
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[T]] = {}
 
     async def do(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of ``work``, which the first caller with this key starts.
+        """Run ``work``, or join the task already running for ``key``, and return the result.
 
-        The task does not depend on any caller: it goes on when one of them is cancelled, even the
-        first.
+        The task is independent of its callers: it continues if any of them is cancelled, even the
+        one that started it.
 
         Args:
-            key: Identifies the request, including the running loop.
-            work: Makes the coroutine; called only if no task with this key is running.
+            key: Identifies the request; must include the running loop.
+            work: Creates the coroutine to run; called only if no task for ``key`` is running.
 
         Returns:
-            What the coroutine returns. What it raises is raised in every caller.
+            The coroutine's result. An exception it raises is raised in every caller.
         """
         task = self._tasks.get(key)
         if task is None:
@@ -45,10 +45,11 @@ class SingleFlight(Generic[K, T]):
         return await asyncio.shield(task)
 
     async def settled(self, chosen: Callable[[K], bool]) -> None:
-        """Wait until the chosen tasks have ended, whether they succeeded or not.
+        """Wait until the selected tasks have ended, whether or not they succeeded.
 
         Args:
-            chosen: Selects by key; must not select tasks of another event loop.
+            chosen: Returns True for the keys to wait for; must not select tasks of another event
+                loop.
         """
         if tasks := [task for key, task in list(self._tasks.items()) if chosen(key)]:
             await asyncio.wait(tasks)
@@ -56,14 +57,14 @@ class SingleFlight(Generic[K, T]):
     def _remove(self, key: K, task: asyncio.Task[T]) -> None:
         if self._tasks.get(key) is task:
             del self._tasks[key]
-        _retrieve_exception(task)  # Every caller may have been cancelled meanwhile.
+        _retrieve_exception(task)  # All callers may have been cancelled by now.
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of ``work``, or raise ``asyncio.TimeoutError`` after ``seconds``.
 
-    ``asyncio.wait_for`` waits for the cancelled work to end, and psycopg, cancelled in a query,
-    first waits for the server to confirm. A server that has gone silent never does.
+    Unlike ``asyncio.wait_for``, does not wait for the cancelled work to end. When a query is
+    cancelled, psycopg waits for the server to confirm, which an unresponsive server never does.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -78,11 +79,11 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def end_on_cancel(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` so that one cancellation ends it.
+    """Run ``work`` so that a single cancellation reliably ends it.
 
-    psycopg_pool's worker takes a cancellation during a task for a failure of that task, and its
-    scheduler, before Python 3.12, may lose one to ``asyncio.wait_for``. Both then go on, and
-    ``asyncio.run`` would wait for ever for a pool that was left open.
+    psycopg_pool's worker mistakes a cancellation during a task for a failure of that task, and
+    before Python 3.12 its scheduler may lose a cancellation in ``asyncio.wait_for``. Both would
+    then continue, and ``asyncio.run`` would wait forever if a pool was left open.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -95,6 +96,6 @@ async def end_on_cancel(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _retrieve_exception(task: asyncio.Task[Any]) -> None:
-    """Keep asyncio from logging an exception that no caller is left to retrieve."""
+    """Keep asyncio from logging an exception that no caller will retrieve."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""Asynchronous pools whose connections know the current types, and whose leases are watched."""
+"""Asynchronous pools with shared pgvector types, health checks and tracked leases."""
 
 from __future__ import annotations
 
@@ -36,21 +36,22 @@ if TYPE_CHECKING:
 __all__ = ["VectorPool"]
 
 WORKERS = 8
-"""Tasks that connect; a burst of requests waits for as many connections at once."""
+"""Number of worker tasks per pool, and so of connections opened concurrently."""
 CLOSE_GRACE = 5.0
-"""Seconds that a closing pool gives its cancelled tasks."""
+"""Seconds that a closing pool waits for its cancelled tasks to end."""
 
 
 class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnection]):
-    """``psycopg_pool.AsyncConnectionPool`` with shared types, self-healing and watched leases.
+    """``psycopg_pool.AsyncConnectionPool`` with shared types, self-healing and tracked leases.
 
-    Belongs to the event loop it is opened in; its statistics may be read from any thread. What
-    ``psycopg_pool`` does under a lock is done here between two awaits, which on one loop is as safe
-    and cannot be interrupted by a cancellation.
+    A pool belongs to the event loop it is opened in; its statistics may be read from any thread.
+    Where ``psycopg_pool`` holds a lock, most methods here change the state without awaiting, which
+    is equally safe within one loop and cannot be interrupted by a cancellation.
 
     Args:
-        endpoint: The database, the settings and the types.
-        distrust: Called when a lease failed or came back broken, or the pool was closed.
+        endpoint: The database, its settings and its types.
+        distrust: Called when a lease times out, a connection is returned broken, or the pool is
+            closed.
     """
 
     kind = "async"
@@ -72,35 +73,38 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
     ) -> AbstractAsyncContextManager[VectorConnection]:
         """Lease a connection for a block: ``async with pool.connection() as connection:``.
 
-        The block's transaction is committed at its end, or rolled back if an exception leaves it.
+        The transaction is committed at the end of the block, or rolled back if the block raises an
+        exception.
 
         Args:
-            timeout: Seconds to wait for a connection; by default the pool's ``timeout``.
-            label: Names the lease in statistics, in errors and in the log.
+            timeout: Seconds to wait for a connection; ``None`` for the pool's ``timeout``.
+            label: Name of the lease in statistics, errors and the log.
 
         Returns:
-            A context manager for one use. Entering it raises what ``getconn`` raises.
+            A context manager that can be used once. Entering it may raise any exception of
+            ``getconn``.
         """
         return Lease(timeout, label, self)
 
     async def getconn(self, timeout: float | None = None) -> VectorConnection:
-        """Lease a connection, to be given back with ``putconn``.
+        """Lease a connection, which the caller must return with ``putconn``.
 
         Args:
-            timeout: Seconds to wait; by default the pool's ``timeout``.
+            timeout: Seconds to wait for a connection; ``None`` for the pool's ``timeout``.
 
         Returns:
-            A connection that works, as far as its socket tells; if it was idle for longer than
-            ``health_check_interval``, the server has confirmed it just now.
+            A connection whose socket shows no sign of a problem. If it was idle for longer than
+            ``health_check_interval``, it has just been checked with the server.
 
         Raises:
-            PoolExhausted: If none could be had in time, or ``max_waiting`` leases wait already.
+            PoolExhausted: If no connection becomes available in time, or ``max_waiting`` leases
+                are already waiting.
             PoolClosed: If the pool is closed.
         """
         return await self.lease(Holder(), timeout)
 
     async def lease(self, holder: Holder, timeout: float | None) -> VectorConnection:
-        """Lease a connection for ``holder``, see ``getconn``."""
+        """Lease a connection for ``holder``; see ``getconn``."""
         if self._closed:
             self._check_open_getconn()
         if holder.owner is None:
@@ -127,7 +131,10 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         return connection
 
     async def putconn(self, conn: VectorConnection) -> None:
-        """End a lease, see ``AsyncConnectionPool.putconn``. Returns without waiting."""
+        """Return a leased connection to the pool without waiting.
+
+        A worker rolls back any open transaction in the background.
+        """
         if self.disowned:
             return
         now = monotonic()
@@ -135,7 +142,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         if self._closed:
             conn.drop()
         elif status != IDLE:
-            # A worker waits for the rollback: it may take long, and this may be cancelled.
+            # A worker does the rollback: it may take long, and this call may be cancelled.
             self.run_task(ReturnConnection(self, conn, from_getconn=False))
         elif conn.is_expired(now, self._drained_at):
             self._replace(conn)
@@ -143,13 +150,15 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
             self._put_back(conn)
 
     async def wait(self, timeout: float = 30.0) -> None:
-        """Wait until ``min_size`` connections are open, idle or leased. Never closes the pool.
+        """Wait until ``min_size`` connections are open, idle or leased.
+
+        Unlike in psycopg_pool, the pool stays open if that takes too long.
 
         Args:
-            timeout: Seconds to wait.
+            timeout: Maximum seconds to wait.
 
         Raises:
-            PoolExhausted: If they are not open in time.
+            PoolExhausted: If the connections are not open in time.
             PoolClosed: If the pool is closed.
         """
         began = monotonic()
@@ -165,12 +174,12 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
     async def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Change the sizes of the open pool.
 
-        Missing connections are opened in the background. Idle ones over ``max_size`` are closed at
-        once, leased ones when they come back.
+        Missing connections are opened in the background. Idle connections over ``max_size`` are
+        closed at once, leased ones when they are returned.
 
         Args:
-            min_size: Connections kept open.
-            max_size: Connections open at most; by default ``min_size``.
+            min_size: Number of connections to keep open.
+            max_size: Maximum number of open connections; ``None`` for ``min_size``.
 
         Raises:
             ValueError: If the sizes are not integers, or out of range.
@@ -178,16 +187,16 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         self._change_sizes(min_size, max_size)
 
     async def check_health(self, seconds: float) -> None:
-        """Ask the server whether the pool works, and whether the types changed.
+        """Check with the server that the pool works and that its types are current.
 
-        Asks on an idle connection; if that fails, or none is idle, a new connection decides. A
-        pool whose connections are all leased is not checked: its users notice a failure themselves.
+        Uses an idle connection; if the check fails or no connection is idle, opens a new connection
+        instead. If all connections are leased, does nothing: their users will notice a failure.
 
         Args:
             seconds: Time limit.
 
         Raises:
-            PoolOpenError: If the server does not answer in time, or refuses.
+            PoolOpenError: If the server refuses the connection or does not answer in time.
         """
         began = monotonic()
         connection = self._pop_idle(began)
@@ -200,7 +209,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         await reach_server_async(self.endpoint, began + seconds - monotonic())
 
     async def sweep(self) -> None:
-        """Report leaks, replace idle connections that are lost or expired, open missing ones."""
+        """Report leaks, replace lost or expired idle connections, and open missing ones."""
         self._report_leaks()
         for connection, fitness in self._take_outdated():
             if await self._recovers(connection, fitness, self.config.connection_timeout):
@@ -211,7 +220,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         """Close the pool: new and waiting leases fail, leased connections close on return.
 
         Args:
-            timeout: Seconds to wait for the pool's tasks to end.
+            timeout: Maximum seconds to wait for the pool's tasks to end.
         """
         if self._closed:
             return
@@ -237,7 +246,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
 
     @classmethod
     async def worker(cls, q: asyncio.Queue[Any]) -> None:
-        """Run the pool's maintenance until cancelled."""
+        """Run the pool's queued tasks until cancelled."""
         await end_on_cancel(super().worker(q))  # type: ignore[arg-type]
 
     def _start_workers(self) -> None:
@@ -253,7 +262,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         self.run_task(AddConnection(self))
 
     async def _getconn_unchecked(self, timeout: float) -> VectorConnection:
-        """Return the next idle connection; leases get it in the order in which they asked."""
+        """Return an idle connection, or wait for one; waiting leases are served in order."""
         async with self._lock:
             connection = await self._get_ready_connection(timeout)
             if connection is not None:
@@ -291,7 +300,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         attempt: AttemptWithBackoff | None,
         growing: bool = False,  # noqa: ARG002 - psycopg_pool's signature
     ) -> None:
-        """Connect, trying again until it succeeds or the connection is not needed any more."""
+        """Open a connection, retrying until it succeeds or the connection is no longer needed."""
         try:
             connection = await self._connect()
         except Exception:  # noqa: BLE001 - recorded and logged by _watch_connect
@@ -306,7 +315,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         self._put_back(conn)
 
     def _put_back(self, connection: VectorConnection) -> None:
-        """Give a working connection to the lease that waits longest, or keep it."""
+        """Hand a working connection to the longest-waiting lease, or keep it in the pool."""
         connection._pool = None  # noqa: SLF001 - an idle connection must not refer to its pool
         if self._closed:
             connection.drop()
@@ -324,7 +333,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         self._pool.append(connection)
 
     async def _reset_connection(self, conn: VectorConnection) -> None:
-        """Roll back, within a time limit: a silent server must not hold up a worker."""
+        """Roll back with a time limit, so that an unresponsive server cannot block the worker."""
         limit = self.config.connection_timeout
         timer = asyncio.get_running_loop().call_later(limit, hang_up, conn)
         try:
@@ -340,9 +349,10 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         *,
         look_up_types: bool = False,
     ) -> bool:
-        """Ask the server about an idle connection that is UNSURE; return True if it can be leased.
+        """Check an UNSURE connection with the server; return True if it can be leased.
 
-        If not, it is replaced, also when this is cancelled.
+        A connection that fails the check, or is UNFIT, is closed and replaced, as it is if this
+        call is cancelled.
         """
         if fitness is Fitness.UNFIT:
             self._replace(connection)
@@ -353,7 +363,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
 
 
 class _Sweep(MaintenanceTask):
-    """Sweeps a pool again and again; scheduled as psycopg_pool's ``ShrinkPool`` is."""
+    """Sweeps a pool periodically; scheduled in the same way as psycopg_pool's ``ShrinkPool``."""
 
     async def _run(self, pool: AsyncConnectionPool[Any]) -> None:
         swept = cast("VectorPool", pool)

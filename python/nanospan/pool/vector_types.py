@@ -1,8 +1,8 @@
-"""pgvector's types, looked up once per database and shared by every connection to it.
+"""pgvector's types, looked up once per database and shared by all connections to it.
 
 pgvector's own ``register_vector_async`` takes 12 round trips on every new connection, and each time
-makes classes that psycopg never frees. Here one query returns the object identifiers, one
-``AdaptersMap`` is built from them, and connections start as copy-on-write copies of it.
+creates classes that psycopg never frees. Here, one query returns the types' object identifiers, one
+``AdaptersMap`` is built from them, and each connection starts with a copy-on-write copy of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["DatabaseTypes", "TypeCache", "VectorTypes"]
 
 logger = logging.getLogger(__name__)
 
-# pgvector takes a connection, of which it uses the `adapters` attribute alone.
+# pgvector's functions take a connection, but use only its `adapters` attribute.
 _REGISTER: dict[str, Callable[[BaseConnection[Any], TypeInfo], None]] = {
     "vector": register_vector_info,
     "halfvec": register_halfvec_info,
@@ -42,21 +42,21 @@ _REGISTER: dict[str, Callable[[BaseConnection[Any], TypeInfo], None]] = {
 Row: TypeAlias = "tuple[str, int, int, str, str]"
 
 ABSENCE_TTL = 1.0
-"""Seconds after which a database without the extension is asked again."""
+"""Seconds before a database without the extension is checked for it again."""
 
 
 @dataclass(frozen=True)
 class VectorTypes:
-    """The result of a look-up, ready to connect with: ``connect(..., context=types.adapters)``.
+    """The result of a type look-up, for use as ``connect(..., context=types.adapters)``.
 
-    Published objects are shared by the connections of all threads and never change; a change on
-    the server makes a new object with the next generation.
+    Published objects are shared by the connections of all threads and never change; when the types
+    change on the server, a new object with the next generation is published.
 
     Attributes:
-        generation: Number of this result among those of its database, from 1.
-        rows: Name, identifier, array identifier, SQL name and delimiter of each type; empty
-            where the extension is missing.
-        adapters: psycopg's default adapters plus those of the types.
+        generation: Number of this result, counted per database from 1.
+        rows: Name, identifier, array identifier, SQL name and delimiter of each type; empty if
+            the database lacks the extension.
+        adapters: psycopg's default adapters plus those for the types.
     """
 
     generation: int
@@ -65,28 +65,29 @@ class VectorTypes:
 
     @classmethod
     def build(cls, generation: int, rows: tuple[Row, ...]) -> VectorTypes:
-        """Register the types of ``rows`` in a new map."""
+        """Create the object, registering the types in ``rows`` in a new adapters map."""
         types = cls(generation, rows, AdaptersMap(psycopg.adapters))
         types.register(types.adapters)
         if numpy := sys.modules.get("numpy"):
-            # Registered by name; resolved here because the first use would write to the map.
+            # The dumper is registered by class name. Resolving it on first use would modify the
+            # shared map, so it is resolved here.
             for fmt in PyFormat if rows else ():
                 types.adapters.get_dumper(numpy.ndarray, fmt)
         return types
 
     def register(self, adapters: AdaptersMap) -> None:
-        """Add the types to a map that is not shared."""
+        """Register the types in ``adapters``, which must not be shared."""
         if not self.rows:
             return
         context = cast("BaseConnection[Any]", _Adaptable(adapters))
         for name, oid, array_oid, regtype, delimiter in self.rows:
             info = TypeInfo(name, oid, array_oid, regtype=regtype, delimiter=delimiter)
             _REGISTER[name](context, info)
-        # A core type: the same identifiers in every database.
+        # "bit" is a core type, with the same identifiers in every database.
         register_bit_info(context, psycopg.adapters.types["bit"])
 
     def known_to(self, adapters: AdaptersMap) -> bool:
-        """Return True if ``adapters`` has these types under these identifiers."""
+        """Return True if ``adapters`` contains all these types with the same identifiers."""
         return all(
             (info := adapters.types.get(oid)) is not None and info.name == name
             for name, oid, *_ in self.rows
@@ -102,12 +103,12 @@ class _Adaptable:
 class DatabaseTypes:
     """The published ``VectorTypes`` of one database, as seen by one role.
 
-    Does no I/O: the functions of ``lookup`` ask the server and publish the answer here. Safe to use
-    from several threads and event loops: ``current`` is replaced, never changed.
+    Does no I/O: the functions in ``lookup`` query the server and publish the result here. Safe to
+    use from several threads and event loops, as ``current`` is replaced and never modified.
 
     Attributes:
-        name: The database as the log shows it, without secrets.
-        current: What was published last; ``None`` before the first look-up.
+        name: The database's name for the log, without secrets.
+        current: The types published last; ``None`` before the first look-up.
     """
 
     def __init__(self, name: str) -> None:
@@ -120,15 +121,15 @@ class DatabaseTypes:
         self._warned = False
 
     def is_current(self, generation: int) -> bool:
-        """Return True if ``generation`` is the one that was published last."""
+        """Return True if ``generation`` is that of the types published last."""
         current = self.current
         return current is not None and generation == current.generation
 
     def stale(self, ttl: float, now: float) -> bool:
-        """Return True if the server should be asked for its types.
+        """Return True if the types should be looked up again on the server.
 
-        That is the case before the first look-up, after ``distrust``, and when the last answer is
-        more than ``ttl`` seconds old; one second if it was that the extension is missing.
+        This is the case before the first look-up, after ``distrust``, and when the last answer is
+        more than ``ttl`` seconds old, or more than one second if the extension was missing.
         """
         current = self.current
         checked_at = self._checked_at
@@ -138,34 +139,34 @@ class DatabaseTypes:
         return age > (ttl if current.rows else min(ttl, ABSENCE_TTL))
 
     def distrust(self, now: float) -> None:
-        """Make the next lease or connection ask the server, as of the monotonic time ``now``."""
+        """Mark the types as stale as of the monotonic time ``now``, in seconds."""
         self._doubted_at = now
 
     def join_lookup(self) -> Future[VectorTypes | None] | None:
-        """Join the look-up under way, or start one.
+        """Join the look-up in progress, or start one.
 
         Returns:
-            The look-up under way, whose result is None if it fails. If there was no look-up, None:
-            the caller must ask the server, and end the look-up with ``publish`` or
-            ``give_up_lookup``.
+            A future for the look-up in progress; its result is ``None`` if the look-up fails. If
+            no look-up is in progress, ``None``: the caller must then query the server, and end the
+            look-up with ``publish`` or ``give_up_lookup``.
         """
         with self._lock:
             if self._lookup is not None:
                 return self._lookup
             self._lookup = Future()
-            # From here on, a waiting task that is cancelled cannot cancel it for the others.
+            # Keeps a waiting task that is cancelled from cancelling the future for the others.
             self._lookup.set_running_or_notify_cancel()
             return None
 
     def publish(self, rows: tuple[Row, ...], asked_at: float) -> VectorTypes:
-        """Publish the answer to a look-up if it differs from the last.
+        """End a look-up, publishing the server's answer if it differs from the last one.
 
         Args:
-            rows: What the server answered.
-            asked_at: Monotonic time at which it was asked.
+            rows: The server's answer, in the format of ``VectorTypes.rows``.
+            asked_at: Monotonic time, in seconds, at which the query was sent.
 
         Returns:
-            The types that are published now.
+            The currently published types.
         """
         with self._lock:
             before = self.current
@@ -188,7 +189,7 @@ class DatabaseTypes:
         return current
 
     def give_up_lookup(self) -> None:
-        """End a look-up without an answer, so that a caller who joined it asks the server."""
+        """End a look-up without an answer, so that a caller that joined it queries the server."""
         with self._lock:
             lookup, self._lookup = self._lookup, None
         if lookup is not None:
@@ -196,20 +197,20 @@ class DatabaseTypes:
 
 
 class TypeCache:
-    """The types of all databases this process talks to. Safe to use from several threads."""
+    """The pgvector types of all databases that this process uses. Thread-safe."""
 
     def __init__(self) -> None:
         self._databases: dict[Hashable, DatabaseTypes] = {}
 
     def of(self, key: Hashable, name: str) -> DatabaseTypes:
-        """Return the types of a database.
+        """Return a database's types, creating an entry on the first call.
 
         Args:
-            key: Identifies cluster, database and role.
-            name: The database as the log shows it, without secrets.
+            key: Identifies the cluster, database and role.
+            name: The database's name for the log, without secrets.
         """
         return self._databases.setdefault(key, DatabaseTypes(name))
 
     def clear(self) -> None:
-        """Forget every database, so that the next connection asks the server."""
+        """Forget the types of every database, so that the next use looks them up again."""
         self._databases.clear()

@@ -1,4 +1,4 @@
-"""Reports of pools that were warmed up."""
+"""Time pool warm-ups and report their results."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class WarmupReport:
 
     Attributes:
         url: The masked URL.
-        connections: Connections that are open afterwards, idle or leased.
-        seconds: How long it took.
-        error: Why it failed; ``None`` if it succeeded.
+        connections: Number of connections open after the warm-up, idle or leased; 0 if it failed.
+        seconds: Duration of the warm-up, in seconds.
+        error: The exception that made the warm-up fail; ``None`` if it succeeded.
     """
 
     url: str
@@ -39,11 +39,11 @@ class WarmupReport:
 
 
 class Warmup:
-    """Times the block that warms up one pool, and keeps its error for the report.
+    """Times a block that warms up one pool, and captures its error for the report.
 
     Attributes:
-        connections: Connections that are open at the end; set by the block.
-        report: The result, once the block has ended.
+        connections: Number of connections open after the warm-up; set by the block.
+        report: The warm-up's result; available once the block has ended.
     """
 
     report: WarmupReport
@@ -65,14 +65,14 @@ class Warmup:
 
 
 def check_urls(urls: Iterable[str]) -> list[str]:
-    """Return the URLs as a list; raise TypeError if they are a single string."""
+    """Return the URLs as a list; raise TypeError if ``urls`` is a single string."""
     if isinstance(urls, str):
         raise TypeError("urls must be an iterable of connection strings, got str; pass [url]")
     return list(urls)
 
 
 def conclude(reports: list[WarmupReport], *, strict: bool) -> list[WarmupReport]:
-    """Log the reports and return them; with ``strict`` raise the first error."""
+    """Log the reports and return them; if ``strict`` is set, raise the first error instead."""
     errors = []
     for report in reports:
         if report.error is not None:
