@@ -1,4 +1,4 @@
-"""Helpers of the pools' tests: statements outside a pool, backends, and waiting for events."""
+"""Helpers for the pool tests: statements outside a pool, backends, and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LIMIT = 60.0
 
 
 def run(url: str, *statements: str) -> None:
-    """Execute statements outside the pool."""
+    """Execute statements on a connection outside the pool."""
     with psycopg.connect(url, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def ask(url: str, query: str) -> Any:
-    """Return the single value of a query outside the pool."""
+    """Return the single value of a query run on a connection outside the pool."""
     with psycopg.connect(url, autocommit=True) as connection:
         row = connection.execute(query).fetchone()
         assert row is not None
@@ -44,7 +44,7 @@ def backends(url: str) -> int:
 
 
 def kill_backends(url: str) -> int:
-    """End every other connection to the database of ``url``, and wait until they are gone."""
+    """Terminate all other connections to the database of ``url``, and wait until they are gone."""
     return int(
         ask(
             url,
@@ -56,7 +56,7 @@ def kill_backends(url: str) -> int:
 
 
 async def settles(condition: Callable[[], object]) -> bool:
-    """Return True if ``condition`` becomes true within the limit; it is called in a thread."""
+    """Return True if ``condition``, called in a thread, becomes true within the time limit."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline:
         if await asyncio.to_thread(condition):
@@ -66,7 +66,7 @@ async def settles(condition: Callable[[], object]) -> bool:
 
 
 def settles_here(condition: Callable[[], object]) -> bool:
-    """Do the same without an event loop."""
+    """Return True if ``condition`` becomes true within the time limit; needs no event loop."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline:
         if condition():

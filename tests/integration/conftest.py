@@ -1,4 +1,4 @@
-"""One embedded PostgreSQL for the session, with a separate database for each test."""
+"""Fixtures: one embedded PostgreSQL server per session, and a separate database for each test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
-    """Yield a server that also listens on TCP and logs every statement."""
+    """Yield the session's PostgreSQL server, which also listens on TCP and logs every statement."""
     settings = {"listen_addresses": "127.0.0.1", "log_statement": "all", "max_connections": "100"}
     with EmbeddedServer(settings=settings) as embedded:
         yield embedded
@@ -43,7 +43,7 @@ def bare_database(server: EmbeddedServer) -> Iterator[str]:
 
 @pytest.fixture
 def database(bare_database: str) -> str:
-    """Return the URL of a new database with pgvector."""
+    """Return the URL of a new database with the pgvector extension."""
     with psycopg.connect(bare_database, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vector")
     return bare_database
@@ -51,7 +51,7 @@ def database(bare_database: str) -> str:
 
 @pytest_asyncio.fixture
 async def manager() -> AsyncIterator[GlobalConnectionManager]:
-    """Yield the process-wide manager, without pools before and after."""
+    """Yield the process-wide asynchronous manager; close its pools before and after the test."""
     manager = get_global_connection_manager()
     await manager.reset_all_pools()
     yield manager
@@ -61,7 +61,7 @@ async def manager() -> AsyncIterator[GlobalConnectionManager]:
 
 @pytest.fixture
 def sync_manager() -> Iterator[SyncConnectionManager]:
-    """Yield the process-wide synchronous manager, without pools before and after."""
+    """Yield the process-wide synchronous manager; close its pools before and after the test."""
     manager = get_sync_connection_manager()
     manager.reset_all_pools()
     yield manager

@@ -1,4 +1,4 @@
-"""Real faults: after each of them the pool is sound, and no connection or task is lost."""
+"""Pools under real faults: each leaves the pool working, with no connection or task lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def through(url: str, proxy: SlowProxy, server: EmbeddedServer) -> str:
 
 
 async def test_killed_backends(manager: GlobalConnectionManager, database: str) -> None:
-    """When the server ends every idle connection, no lease fails."""
+    """If the server terminates all idle connections, no lease fails."""
     (report,) = await manager.warmup_common_pools([database], FOUR)
     assert report.connections == 4
     assert await asyncio.to_thread(kill_backends, database) == 4
@@ -49,7 +49,7 @@ async def test_killed_backends(manager: GlobalConnectionManager, database: str) 
 
 
 async def test_backends_killed_under_load(manager: GlobalConnectionManager, database: str) -> None:
-    """A connection that ends while it is leased fails only its own statement."""
+    """At most one statement fails per connection that the server terminates under load."""
     pool = await manager.get_connection_pool(database, FOUR)
     stop = asyncio.Event()
     outcomes: list[psycopg.Error | None] = []
@@ -78,7 +78,7 @@ async def test_backends_killed_under_load(manager: GlobalConnectionManager, data
 
 
 async def test_restart(manager: GlobalConnectionManager, own_server: EmbeddedServer) -> None:
-    """No request fails after a restart of the server."""
+    """No request fails after a server restart."""
     pool = await manager.get_connection_pool(own_server.url, FOUR)
     await pool.wait(LIMIT)
     await asyncio.to_thread(own_server.stop)
@@ -95,7 +95,7 @@ async def test_restart(manager: GlobalConnectionManager, own_server: EmbeddedSer
 async def test_a_restart_that_no_socket_tells_of(
     manager: GlobalConnectionManager, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the network hides that the server ended its connections, a single request fails."""
+    """If the network hides that the server closed its connections, only one request fails."""
     pool = await manager.get_connection_pool(database, FOUR)
     await pool.wait(LIMIT)
     monkeypatch.setattr(VectorConnection, "has_unread_input", lambda _: False)
@@ -110,7 +110,7 @@ async def test_a_restart_that_no_socket_tells_of(
 async def test_outage_without_requests(
     manager: GlobalConnectionManager, own_server: EmbeddedServer
 ) -> None:
-    """A pool without requests returns to `min_size` by itself after an outage."""
+    """After an outage, a pool recovers to `min_size` connections even without requests."""
     pool = await manager.get_connection_pool(own_server.url, FOUR)
     await pool.wait(LIMIT)
     await asyncio.to_thread(own_server.stop)
@@ -125,7 +125,7 @@ async def test_outage_without_requests(
 async def test_requests_during_an_outage(
     manager: GlobalConnectionManager, own_server: EmbeddedServer
 ) -> None:
-    """A lease that outlasts the outage is served; the error of one that does not says why."""
+    """A lease still waiting when an outage ends is served; one that times out reports the cause."""
     pool = await manager.get_connection_pool(own_server.url, FOUR)
     await pool.wait(LIMIT)
     await asyncio.to_thread(own_server.stop)
@@ -142,7 +142,7 @@ async def test_requests_during_an_outage(
 async def test_no_connections_left_on_the_server(
     manager: GlobalConnectionManager, own_server: EmbeddedServer
 ) -> None:
-    """A pool to which the server refuses more connections serves its leases one by one."""
+    """If the server refuses further connections, leases share the existing one in turn."""
     config = ConnectionPoolConfig(min_size=1, max_size=6, timeout=LIMIT)
     pool = await manager.get_connection_pool(own_server.url, config)
     await pool.wait(LIMIT)
@@ -163,7 +163,7 @@ async def test_no_connections_left_on_the_server(
 async def test_silence(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A silent server costs a lease no more than its timeout, and is used again afterwards."""
+    """An unresponsive server delays a lease by at most its timeout, and later the pool recovers."""
     config = ConnectionPoolConfig(
         min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
@@ -184,7 +184,7 @@ async def test_silence(
 async def test_silence_ends_within_the_time_out(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Idle connections that have become silent are replaced while the caller waits."""
+    """Idle connections whose server stopped responding are replaced within a lease's timeout."""
     config = ConnectionPoolConfig(
         min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=2.0, timeout=LIMIT
     )
@@ -204,7 +204,7 @@ async def test_silence_ends_within_the_time_out(
 async def test_silence_at_the_look_up(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A look-up of types that is never answered ends with the caller's timeout."""
+    """A type look-up that the server never answers ends with the caller's timeout."""
     config = ConnectionPoolConfig(
         min_size=1, max_size=1, type_cache_ttl=0.0, connection_timeout=3 * LIMIT
     )
@@ -224,7 +224,7 @@ async def test_silence_at_the_look_up(
 async def test_cancelled_while_the_server_is_silent(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A lease that is cancelled while a silent server is asked ends at once."""
+    """A lease cancelled while checking a connection to an unresponsive server ends at once."""
     config = ConnectionPoolConfig(
         min_size=1,
         max_size=1,
@@ -251,7 +251,7 @@ async def test_cancelled_while_the_server_is_silent(
 async def test_cut_connections(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Idle connections that the network resets are replaced without an error."""
+    """Idle connections reset by the network are replaced without an error."""
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)
         pool = await manager.get_connection_pool(url, FOUR)
@@ -266,7 +266,7 @@ async def test_cut_connections(
 async def test_slow_network(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer, round_trip: float
 ) -> None:
-    """Over a slow network, every connection of a burst has the types."""
+    """On a slow network, every connection in a burst of leases knows pgvector's types."""
     config = ConnectionPoolConfig(min_size=1, max_size=8, timeout=LIMIT)
     with SlowProxy(server.port, round_trip) as proxy:
         url = through(database, proxy, server)
@@ -286,7 +286,7 @@ async def test_slow_network(
 async def test_cancellation_at_every_await(
     manager: GlobalConnectionManager, database: str, kind: str
 ) -> None:
-    """A lease can be cancelled at each of its awaits without harm to the pool."""
+    """A lease can be cancelled at any await without damaging the pool."""
     config = {
         "warm": ConnectionPoolConfig(min_size=1, max_size=1),
         "asked": ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=0.0),
@@ -321,7 +321,7 @@ async def test_cancellation_at_every_await(
 async def test_extension_dropped_under_load(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """While the extension is recreated under load, reads recover and every lease is served."""
+    """If the extension is recreated under load, every lease is served and reads recover."""
     config = ConnectionPoolConfig(min_size=4, max_size=4, type_cache_ttl=0.05, timeout=LIMIT)
     pool = await manager.get_connection_pool(database, config)
     stop = asyncio.Event()
@@ -347,7 +347,7 @@ async def test_extension_dropped_under_load(
 async def test_silence_at_the_health_check(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """The health check of a shared pool counts towards the timeout of the lease."""
+    """The time for a shared pool's health check counts towards the lease's timeout."""
     config = ConnectionPoolConfig(
         min_size=1, max_size=2, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
@@ -367,7 +367,7 @@ async def test_silence_at_the_health_check(
 async def test_silence_of_a_null_pool(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Leases that connect to a silent server all end in time, and the pool still works."""
+    """Leases from a null pool time out on an unresponsive server, and the pool still works."""
     config = ConnectionPoolConfig(null_pool=True, max_size=8, connection_timeout=3 * LIMIT)
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)

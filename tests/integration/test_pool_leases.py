@@ -1,4 +1,4 @@
-"""Leases: timed, labelled, named when a pool is exhausted, and reported when they leak."""
+"""Leases: timing, labels, transactions, timeouts, and reports of exhaustion and leaks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TWO = ConnectionPoolConfig(min_size=1, max_size=2)
 
 
 async def test_a_lease_is_timed(manager: GlobalConnectionManager, database: str) -> None:
-    """The wait is a sample of `connection_pool_access`, the block one of `connection_lease`."""
+    """A lease records its wait as `connection_pool_access`, its block as `connection_lease`."""
     monitor = get_performance_monitor()
     for operation in ("connection_pool_access", "connection_lease"):
         monitor.clear_metrics(operation)
@@ -56,7 +56,7 @@ async def test_a_lease_is_timed(manager: GlobalConnectionManager, database: str)
 async def test_leases_have_a_track_in_the_time_line(
     manager: GlobalConnectionManager, database: str, tmp_path: Path
 ) -> None:
-    """Each lease is an event on its pool's track, beside the operations; failed ones are marked."""
+    """The timeline shows each lease on its pool's track, and marks leases that failed."""
     monitor = get_performance_monitor()
     monitor.clear_metrics()
     with suppress(RuntimeError):
@@ -74,7 +74,7 @@ async def test_leases_have_a_track_in_the_time_line(
 
 
 async def test_a_block_is_a_transaction(manager: GlobalConnectionManager, database: str) -> None:
-    """A block is committed at its end, and rolled back if an exception leaves it."""
+    """A lease's transaction is committed at the end of its block, or rolled back on an error."""
     run(database, "CREATE TABLE t (x int)")
     async with manager.lease(database) as connection:
         await connection.execute("INSERT INTO t VALUES (1)")
@@ -92,7 +92,7 @@ async def test_a_block_is_a_transaction(manager: GlobalConnectionManager, databa
 async def test_transactions_left_open_by_getconn(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A connection that is returned within a transaction is rolled back first."""
+    """A connection returned with an open transaction is rolled back before it is reused."""
     run(database, "CREATE TABLE t (x int)")
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     connection = await pool.getconn()
@@ -106,7 +106,7 @@ async def test_transactions_left_open_by_getconn(
 
 
 async def test_holders(manager: GlobalConnectionManager, database: str) -> None:
-    """Statistics list each lease with label, task and age, longest first."""
+    """Statistics list each current lease with its label, task and duration, longest first."""
 
     async def hold(label: str, taken: asyncio.Event) -> None:
         async with manager.lease(database, label, config=TWO):
@@ -136,7 +136,7 @@ async def test_holders(manager: GlobalConnectionManager, database: str) -> None:
 async def test_exhaustion_names_the_holders(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """The error of an exhausted pool names sizes, waiters, the longest leases and the remedy."""
+    """An exhausted pool's error gives sizes, waiting leases, the longest leases and a remedy."""
     config = ConnectionPoolConfig(min_size=1, max_size=7, timeout=0.2)
     async with AsyncExitStack() as leases:
         for number in range(7):
@@ -164,7 +164,7 @@ async def test_exhaustion_names_the_holders(
 
 
 async def test_stacks(manager: GlobalConnectionManager, database: str) -> None:
-    """With `capture_stacks` the error names the line where each lease was taken."""
+    """With `capture_stacks`, an exhausted pool's error shows the line that took each lease."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=0.1, capture_stacks=True)
     async with manager.lease(database, config=config, timeout=LIMIT):
         (statistics,) = manager.get_pool_statistics().values()
@@ -177,7 +177,7 @@ async def test_stacks(manager: GlobalConnectionManager, database: str) -> None:
 
 
 async def test_overload(manager: GlobalConnectionManager, database: str) -> None:
-    """Beyond `max_waiting` a lease fails at once; leases that gave up waiting do not count."""
+    """A lease beyond `max_waiting` fails at once; leases that stopped waiting are not counted."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=60.0, max_waiting=1)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection(label="busy"):
@@ -199,7 +199,7 @@ async def test_leaks(
     leak_after: float | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A lease older than `leak_after` is logged once, with its holder; a short one is not."""
+    """A lease held longer than `leak_after` is logged once with its holder; a shorter one never."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, leak_after=leak_after)
     pool = await manager.get_connection_pool(database, config)
     too_long = leak_after is not None and leak_after < LIMIT
@@ -238,7 +238,7 @@ async def test_fairness(manager: GlobalConnectionManager, database: str) -> None
 
 
 async def test_closing_ends_waiting(manager: GlobalConnectionManager, database: str) -> None:
-    """Closing a pool fails the waiting leases, and closes leased connections on return."""
+    """Closing a pool fails its waiting leases, and closes leased connections on return."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     async with pool.connection() as connection:
         waiting = asyncio.create_task(pool.getconn())
@@ -253,7 +253,7 @@ async def test_closing_ends_waiting(manager: GlobalConnectionManager, database: 
 
 
 async def test_strangers_are_refused(manager: GlobalConnectionManager, database: str) -> None:
-    """A connection that the pool did not lease cannot be returned to it."""
+    """A connection that a pool did not lease cannot be returned to it."""
     pool = await manager.get_connection_pool(database, TWO)
     stranger = await psycopg.AsyncConnection.connect(database)
     with pytest.raises(ValueError, match="doesn't come from any pool"):
@@ -262,7 +262,7 @@ async def test_strangers_are_refused(manager: GlobalConnectionManager, database:
 
 
 async def test_time_outs_of_leases(manager: GlobalConnectionManager, database: str) -> None:
-    """The timeout of a lease overrides the pool's, and zero means without waiting."""
+    """A lease's timeout overrides the pool's; with a timeout of zero, the lease does not wait."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     await pool.wait()
     async with manager.lease(database, timeout=0):
@@ -274,7 +274,7 @@ async def test_time_outs_of_leases(manager: GlobalConnectionManager, database: s
 async def test_a_lease_that_waits_for_a_connection_being_asked(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A lease that waits while the idle connection is checked for another gets a new one."""
+    """A lease gets a new connection if the only idle one is being checked for another lease."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, health_check_interval=0.0)
     pool = await manager.get_connection_pool(database, config)
     await pool.wait(LIMIT)
@@ -294,7 +294,7 @@ async def test_a_lease_that_waits_for_a_connection_being_asked(
 
 
 async def test_a_lease_is_for_one_block(manager: GlobalConnectionManager, database: str) -> None:
-    """Entering a lease again, within its block or after it, fails and takes no connection."""
+    """Entering the same lease twice, nested or in sequence, fails and takes no connection."""
     pool = await manager.get_connection_pool(database, TWO)
     lease = pool.connection()
     async with lease as connection:

@@ -1,4 +1,4 @@
-"""The manager: one pool per database, its users, closing it, event loops and forks."""
+"""The asynchronous manager: sharing, opening and closing pools across event loops and forks."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SMALL = ConnectionPoolConfig(min_size=1, max_size=2)
 
 
 class Store:
-    """A user of a pool."""
+    """An object that uses a pool, passed as `store_ref`."""
 
 
 async def test_singleton(manager: GlobalConnectionManager, database: str) -> None:
-    """Constructing the manager again returns the same one and keeps its pools."""
+    """Constructing the manager again returns the same instance and keeps its pools."""
     pool = await manager.get_connection_pool(database, SMALL)
     assert GlobalConnectionManager() is GlobalConnectionManager.get_instance() is manager
     assert get_global_connection_manager() is manager
@@ -41,7 +41,7 @@ async def test_singleton(manager: GlobalConnectionManager, database: str) -> Non
 
 
 async def test_singleton_across_threads() -> None:
-    """Threads that construct the manager concurrently get the same one."""
+    """Threads that construct the manager concurrently get the same instance."""
     found: list[GlobalConnectionManager] = []
     threads = [
         threading.Thread(target=lambda: found.append(GlobalConnectionManager())) for _ in range(8)
@@ -55,7 +55,7 @@ async def test_singleton_across_threads() -> None:
 
 
 async def test_spellings_share_a_pool(manager: GlobalConnectionManager, database: str) -> None:
-    """A URL and the equivalent key=value pairs share a pool, with defaults or without."""
+    """A URL and equivalent key=value pairs share a pool, whether or not they spell out defaults."""
     pool = await manager.get_connection_pool(database, SMALL)
     parameters = conninfo_to_dict(database)
     pairs = " ".join(f"{name}={value}" for name, value in reversed(parameters.items()))
@@ -82,7 +82,7 @@ async def test_concurrent_first_callers(manager: GlobalConnectionManager, databa
 async def test_cancelled_opening_leaves_a_usable_manager(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """If every first caller is cancelled, the next caller gets a pool that works."""
+    """If all callers waiting for a pool to open are cancelled, the next one gets a usable pool."""
     call = asyncio.create_task(manager.get_connection_pool(database, SMALL))
     await asyncio.sleep(0)
     call.cancel()
@@ -92,7 +92,7 @@ async def test_cancelled_opening_leaves_a_usable_manager(
 
 
 async def test_access_is_tracked(manager: GlobalConnectionManager, database: str) -> None:
-    """Each call is a sample of `connection_pool_access`, the look-up one of registration."""
+    """Calls are recorded as `connection_pool_access`, the look-up as `pgvector_registration`."""
     monitor = get_performance_monitor()
     for operation in ("connection_pool_access", "pgvector_registration"):
         monitor.clear_metrics(operation)
@@ -108,7 +108,7 @@ async def test_access_is_tracked(manager: GlobalConnectionManager, database: str
 
 
 async def test_statistics(manager: GlobalConnectionManager, database: str) -> None:
-    """Statistics contain the settings, the users and all counters from the start."""
+    """A new pool's statistics already contain its settings, users and all counters."""
     store = Store()
     pool = await manager.get_connection_pool(database, SMALL, store)
     await manager.get_connection_pool(database, SMALL, store)
@@ -135,7 +135,7 @@ async def test_statistics(manager: GlobalConnectionManager, database: str) -> No
 
 
 async def test_statistics_of_look_alikes(manager: GlobalConnectionManager, database: str) -> None:
-    """Two passwords make two pools, and the statistics show both."""
+    """URLs that differ only in the password have separate pools, and the statistics show both."""
     for password in ("marker-one", "marker-two"):
         separator = "&" if "?" in database else "?"
         await manager.get_connection_pool(f"{database}{separator}password={password}", SMALL)
@@ -145,7 +145,7 @@ async def test_statistics_of_look_alikes(manager: GlobalConnectionManager, datab
 
 
 async def test_users_keep_a_pool_open(manager: GlobalConnectionManager, database: str) -> None:
-    """A pool can be closed once its last user is gone, or by force."""
+    """A pool can be closed once its last user is gone, or with `force`."""
     store = Store()
     pool = await manager.get_connection_pool(database, SMALL, store)
     assert not await manager.close_pool(database)
@@ -170,7 +170,7 @@ async def test_closing_the_unknown(manager: GlobalConnectionManager, database: s
 
 
 async def test_reset(manager: GlobalConnectionManager, database: str) -> None:
-    """A reset closes pools that are used or being opened; new ones can be opened."""
+    """A reset closes pools even if they are in use or being opened; new ones can be opened."""
     store = Store()
     pool = await manager.get_connection_pool(database, SMALL, store)
     opening = asyncio.create_task(manager.get_connection_pool(f"{database}?application_name=b"))
@@ -184,7 +184,7 @@ async def test_reset(manager: GlobalConnectionManager, database: str) -> None:
 async def test_a_pool_closed_by_others_is_replaced(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """If a user closes the shared pool, the next caller gets another, which keeps the users."""
+    """If a user closes the shared pool, the next caller gets a new one with the same users."""
     store = Store()
     pool = await manager.get_connection_pool(database, SMALL, store)
     await pool.close()
@@ -198,7 +198,7 @@ async def test_a_pool_closed_by_others_is_replaced(
 async def test_other_settings_are_reported(
     manager: GlobalConnectionManager, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Asking for an open pool with other settings is logged once, with equal ones never."""
+    """Requesting an open pool with different settings logs one warning; equal settings log none."""
     pool = await manager.get_connection_pool(database, SMALL)
     equal = ConnectionPoolConfig(min_size=1, max_size=2)
     assert await manager.get_connection_pool(database, equal) is pool
@@ -210,7 +210,7 @@ async def test_other_settings_are_reported(
 
 
 async def test_warm_up(manager: GlobalConnectionManager, database: str) -> None:
-    """A warm pool has `min_size` connections before the first request."""
+    """A pool that was warmed up has `min_size` connections before the first request."""
     config = ConnectionPoolConfig(min_size=4, max_size=4, max_waiting=1)
     (report,) = await warmup_global_connection_pools([database], config)
     assert report.error is None
@@ -224,7 +224,7 @@ async def test_warm_up(manager: GlobalConnectionManager, database: str) -> None:
 async def test_two_loops_one_after_another(
     bare_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A second event loop gets another pool; the first one's connections are closed."""
+    """A second event loop gets its own pool; the connections of the first, closed loop are closed."""
     # A captured log record of an attempt that was cut short would keep its socket alive.
     caplog.set_level(logging.CRITICAL, logger="psycopg.pool")
 
@@ -249,7 +249,7 @@ async def test_two_loops_one_after_another(
 
 
 async def test_two_loops_at_once(manager: GlobalConnectionManager, bare_database: str) -> None:
-    """Loops in two threads have a pool each, and either can close both."""
+    """Event loops in two threads have separate pools, and either loop can close both."""
     pool = await manager.get_connection_pool(bare_database, SMALL)
     ready, done = threading.Event(), threading.Event()
     others: list[Any] = []
@@ -320,7 +320,7 @@ async def test_fork(manager: GlobalConnectionManager, bare_database: str) -> Non
 async def test_trust_in_a_pool_ends_with_the_health_check_interval(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """The health is checked once per interval, however often the pool is requested."""
+    """A pool's health is checked once per interval, however many times the pool is requested."""
     interval = 0.3
     config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=interval)
     monitor = get_performance_monitor()
@@ -343,7 +343,7 @@ async def test_trust_in_a_pool_ends_with_the_health_check_interval(
 async def test_closing_during_a_health_check(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A pool that is closed during its health check is not handed out any more."""
+    """A pool that is closed during its health check is no longer handed out."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=0.0)
     pool = await manager.get_connection_pool(database, config)
     await pool.wait(LIMIT)
@@ -361,7 +361,7 @@ async def test_closing_during_a_health_check(
 
 
 def test_a_loop_that_is_closed_over_its_pool(database: str) -> None:
-    """The pool's tasks end if its loop is closed without cancelling them."""
+    """A pool's tasks end even if its event loop is closed without cancelling them."""
     manager = get_global_connection_manager()
     lost: list[Any] = []
     hook, sys.unraisablehook = sys.unraisablehook, lost.append

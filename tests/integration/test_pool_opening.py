@@ -1,4 +1,4 @@
-"""Servers that refuse, are down or are silent: a clear error in time, without the password."""
+"""Servers that refuse connections, are down or do not respond: prompt errors without passwords."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CONFIG = ConnectionPoolConfig(min_size=1, max_size=2, connection_timeout=3 * LIM
 
 @pytest.fixture
 def guarded(server: EmbeddedServer, bare_database: str) -> Iterator[str]:
-    """The connection string of a role that needs a password, without the password."""
+    """Return the connection string, without password, of a role that needs one."""
     rules = server.data_path / "pg_hba.conf"
     before = rules.read_text()
     with psycopg.connect(bare_database, autocommit=True) as connection:
@@ -81,7 +81,7 @@ async def refused(
     caplog: pytest.LogCaptureFixture,
     config: ConnectionPoolConfig = CONFIG,
 ) -> str:
-    """Return the error message, after looking for the password wherever it could appear."""
+    """Return the error message of a failed opening; assert that the password does not leak."""
     started = time.monotonic()
     with caplog.at_level(logging.DEBUG), pytest.raises(PoolOpenError) as caught:
         await manager.get_connection_pool(conninfo, config)
@@ -101,7 +101,7 @@ async def refused(
 async def test_wrong_password(
     manager: GlobalConnectionManager, guarded: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A wrong password fails with the server's message, and the right one works afterwards."""
+    """A wrong password fails with the server's message; the right one works afterwards."""
     message = await refused(manager, f"{guarded} password=wrong-{MARK}", caplog)
     assert "password authentication failed" in message
     assert ROLE in message
@@ -116,7 +116,7 @@ async def test_wrong_password(
 async def test_no_server(
     manager: GlobalConnectionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A port on which no server listens is an error at once."""
+    """Connecting to a port on which no server listens fails at once."""
     url = f"postgresql://u:{MARK}@127.0.0.1:{closed_port()}/d"
     assert "Connection refused" in await refused(manager, url, caplog)
 
@@ -124,7 +124,7 @@ async def test_no_server(
 async def test_silent_server(
     manager: GlobalConnectionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that accepts but never answers is an error after `connection_timeout`."""
+    """Connecting to a server that never answers fails after `connection_timeout`."""
     config = ConnectionPoolConfig(connection_timeout=1.5)
     async with silent_server() as port:
         url = f"postgresql://u:{MARK}@127.0.0.1:{port}/d"
@@ -135,13 +135,13 @@ async def test_silent_server(
 async def test_unknown_database(
     manager: GlobalConnectionManager, server: EmbeddedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The error about a database that does not exist names it."""
+    """The error for a database that does not exist names it."""
     message = await refused(manager, server.database_url("nowhere"), caplog)
     assert '"nowhere" does not exist' in message
 
 
 async def test_concurrent_callers_all_learn(manager: GlobalConnectionManager) -> None:
-    """Each of several concurrent first callers gets the error."""
+    """If a pool cannot be opened, all concurrent callers get the error."""
     url = f"postgresql://u:{MARK}@127.0.0.1:{closed_port()}/d"
     calls = (manager.get_connection_pool(url, CONFIG) for _ in range(3))
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -151,7 +151,7 @@ async def test_concurrent_callers_all_learn(manager: GlobalConnectionManager) ->
 async def test_unreadable_conninfo(
     manager: GlobalConnectionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The error about an invalid connection string does not quote it."""
+    """The error for an invalid connection string does not quote it."""
     with caplog.at_level(logging.DEBUG), pytest.raises(ConninfoError) as caught:
         await manager.get_connection_pool(f"host=h password=two {MARK}")
     assert MARK not in str(caught.value)
@@ -161,7 +161,7 @@ async def test_unreadable_conninfo(
 async def test_warm_up_reports_failures(
     manager: GlobalConnectionManager, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Warm-up reports and logs each failure, warms the others, and raises with `strict`."""
+    """Warm-up reports and logs each failure, warms the other pools, and raises with `strict`."""
     dead = f"postgresql://u:{MARK}@127.0.0.1:{closed_port()}/d"
     first, second, third = await manager.warmup_common_pools(
         [dead, database, f"password=two {MARK}"], CONFIG
@@ -181,7 +181,7 @@ async def test_warm_up_reports_failures(
 async def test_slow_warm_up_leaves_the_pool_open(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Warm-up that does not reach `min_size` in time reports it; the pool stays open."""
+    """Warm-up that does not reach `min_size` in time reports an error and keeps the pool open."""
     config = ConnectionPoolConfig(min_size=2, max_size=2, connection_timeout=5.0)
     with SlowProxy(server.port) as proxy:
         url = database.replace(f":{server.port}/", f":{proxy.port}/")
@@ -202,7 +202,7 @@ async def test_slow_warm_up_leaves_the_pool_open(
 
 
 async def test_outage(manager: GlobalConnectionManager) -> None:
-    """While the server is down the error says so; afterwards the same pool works again."""
+    """Requesting a pool whose server is down fails with the reason; later the pool works again."""
     with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as own:
         config = ConnectionPoolConfig(
             min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=4.0
@@ -224,7 +224,7 @@ async def test_outage(manager: GlobalConnectionManager) -> None:
 async def test_health_of_strangers(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Only the open pool of the given URL is healthy."""
+    """A closed pool, or a pool of a different URL, is reported as unhealthy."""
     pool = await manager.get_connection_pool(database, CONFIG)
     assert await manager.is_pool_healthy(pool, database)
     assert not await manager.is_pool_healthy(pool, server.url)
@@ -237,7 +237,7 @@ async def test_health_of_strangers(
 def test_a_loop_that_ends_right_after_opening_ends(
     bare_database: str, min_size: int, ticks: int
 ) -> None:
-    """A program ends at once even if its pool is still being opened."""
+    """A program exits at once even if its pool is still opening connections."""
     code = f"""
 import asyncio
 from nanospan.pool import ConnectionPoolConfig, get_global_connection_manager
@@ -254,7 +254,7 @@ asyncio.run(main())
 async def test_wrong_kinds_of_arguments(
     manager: GlobalConnectionManager, bare_database: str
 ) -> None:
-    """A mapping as `config`, and a string as `urls`, raise TypeError with the remedy."""
+    """Passing a mapping as `config`, or a string as `urls`, raises a TypeError with a remedy."""
     with pytest.raises(TypeError, match="from_memfuse_config"):
         await manager.get_connection_pool(bare_database, {"pool_size": 3})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="iterable of connection strings"):

@@ -22,7 +22,7 @@ async def pid(pool: Any) -> int:
 
 
 async def test_libpq_parameters(manager: GlobalConnectionManager, database: str) -> None:
-    """Timeout and keepalives are parameters of the real connection."""
+    """The connect timeout and keepalive settings reach libpq as connection parameters."""
     config = ConnectionPoolConfig(
         min_size=1,
         max_size=1,
@@ -53,7 +53,7 @@ async def test_libpq_parameters(manager: GlobalConnectionManager, database: str)
 
 
 async def test_conninfo_wins(manager: GlobalConnectionManager, database: str) -> None:
-    """Parameters in the connection string are not overridden."""
+    """Parameters in the connection string take precedence over the settings."""
     pool = await manager.get_connection_pool(
         f"{database}?keepalives_idle=99&connect_timeout=8",
         ConnectionPoolConfig(min_size=1, max_size=1),
@@ -66,7 +66,7 @@ async def test_conninfo_wins(manager: GlobalConnectionManager, database: str) ->
 
 
 async def test_sizes_and_timeout(manager: GlobalConnectionManager, database: str) -> None:
-    """`max_size` connections can be leased; the next lease waits for `timeout`."""
+    """At most `max_size` connections can be leased; a further lease waits until its `timeout`."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, timeout=0.2)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection(LIMIT) as first, pool.connection(LIMIT) as second:
@@ -76,7 +76,7 @@ async def test_sizes_and_timeout(manager: GlobalConnectionManager, database: str
 
 
 async def test_max_waiting(manager: GlobalConnectionManager, database: str) -> None:
-    """Beyond `max_waiting` a lease fails at once, and the others are still served."""
+    """A lease beyond `max_waiting` fails at once, and the waiting ones are still served."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, max_waiting=1)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection():
@@ -89,7 +89,7 @@ async def test_max_waiting(manager: GlobalConnectionManager, database: str) -> N
 
 
 async def test_recycle(manager: GlobalConnectionManager, database: str) -> None:
-    """A connection older than `recycle` is replaced on return, and not leased again."""
+    """A connection older than `recycle` is replaced on return and never leased again."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, recycle=0.3)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection() as connection:
@@ -102,7 +102,7 @@ async def test_recycle(manager: GlobalConnectionManager, database: str) -> None:
 
 
 async def test_max_idle(manager: GlobalConnectionManager, database: str) -> None:
-    """Unused connections over `min_size` are closed after `max_idle`."""
+    """Unused connections in excess of `min_size` are closed after `max_idle`."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, max_idle=0.2)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection(), pool.connection():
@@ -114,7 +114,7 @@ async def test_max_idle(manager: GlobalConnectionManager, database: str) -> None
 async def test_health_check_interval(
     manager: GlobalConnectionManager, database: str, interval: float, questions: int
 ) -> None:
-    """A connection that was idle for longer than the interval is checked, others are not."""
+    """Only connections idle for longer than `health_check_interval` are checked on lease."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=interval)
     pool = await manager.get_connection_pool(database, config)
     await pool.wait(LIMIT)

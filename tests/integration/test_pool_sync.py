@@ -1,4 +1,4 @@
-"""Synchronous pools: the same behaviour without an event loop."""
+"""Synchronous pools behave like asynchronous ones, without an event loop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TWO = ConnectionPoolConfig(min_size=2, max_size=2, timeout=LIMIT)
 
 
 class Store:
-    """A user of a pool."""
+    """An object that uses a pool, passed as `store_ref`."""
 
 
 def backend(pool: SyncVectorPool) -> int:
@@ -50,7 +50,7 @@ def backend(pool: SyncVectorPool) -> int:
 
 
 def assert_sound(manager: SyncConnectionManager, pool: SyncVectorPool, url: str) -> None:
-    """Assert that the pool works, agrees with the server, and leaves no thread."""
+    """Assert that the pool works, agrees with the server on its connections, and leaves no thread."""
     assert backend(pool) > 0
     assert len(pool.leases) == 0
     assert settles_here(
@@ -72,7 +72,7 @@ def test_singleton(sync_manager: SyncConnectionManager, database: str) -> None:
 
 
 def test_leases(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A lease has pgvector's types, is timed, and commits or rolls back."""
+    """A lease knows pgvector's types, is timed, and commits or rolls back its transaction."""
     monitor = get_performance_monitor()
     monitor.clear_metrics("connection_lease")
     run(database, "CREATE TABLE t (v vector)")
@@ -94,7 +94,7 @@ def test_leases(sync_manager: SyncConnectionManager, database: str) -> None:
 
 
 def test_exhaustion(sync_manager: SyncConnectionManager, database: str) -> None:
-    """The error names the threads that hold the connections; `max_waiting` is obeyed."""
+    """An exhausted pool's error names the threads holding connections; `max_waiting` is obeyed."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=0.1, max_waiting=1)
     with sync_manager.lease(database, "mine", config=config, timeout=LIMIT):
         with pytest.raises(PoolExhausted, match="'mine', thread 'MainThread'") as caught:
@@ -114,7 +114,7 @@ def test_exhaustion(sync_manager: SyncConnectionManager, database: str) -> None:
 def test_leaks(
     sync_manager: SyncConnectionManager, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A lease older than `leak_after` is logged once."""
+    """A lease held longer than `leak_after` is logged once."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, leak_after=0.1)
 
     def reports() -> list[str]:
@@ -163,7 +163,7 @@ def test_warm_up_and_resize(sync_manager: SyncConnectionManager, database: str) 
 
 
 def test_killed_backends(sync_manager: SyncConnectionManager, database: str) -> None:
-    """When the server ends every idle connection, no lease fails."""
+    """If the server terminates all idle connections, no lease fails."""
     sync_manager.warmup_common_pools([database], TWO, strict=True)
     pool = sync_manager.get_connection_pool(database)
     for _ in range(3):
@@ -175,7 +175,7 @@ def test_killed_backends(sync_manager: SyncConnectionManager, database: str) -> 
 
 
 def test_outage_without_requests(sync_manager: SyncConnectionManager) -> None:
-    """A pool without requests returns to `min_size` by itself after an outage."""
+    """After an outage, a pool recovers to `min_size` connections even without requests."""
     with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as own:
         pool = sync_manager.get_connection_pool(own.url, TWO)
         pool.wait(LIMIT)
@@ -195,7 +195,7 @@ def test_outage_without_requests(sync_manager: SyncConnectionManager) -> None:
 def test_silence(
     sync_manager: SyncConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A silent server costs a lease no more than its timeout."""
+    """An unresponsive server delays a lease by at most its timeout."""
     config = ConnectionPoolConfig(
         min_size=1, max_size=1, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
@@ -214,7 +214,7 @@ def test_silence(
 
 
 def test_recycle(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A connection older than `recycle` is not leased again."""
+    """A connection older than `recycle` is never leased again."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, recycle=0.2)
     pool = sync_manager.get_connection_pool(database, config)
     first = backend(pool)
@@ -223,7 +223,7 @@ def test_recycle(sync_manager: SyncConnectionManager, database: str) -> None:
 
 
 def test_recreated_extension(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A refused write renews the types at once; otherwise `type_cache_ttl` has to pass."""
+    """Changed types are noticed at once after a refused write, otherwise after `type_cache_ttl`."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, type_cache_ttl=300.0)
     with sync_manager.lease(database, config=config) as connection:
         connection.execute("SELECT '[1]'::vector")
@@ -246,7 +246,7 @@ def test_recreated_extension(sync_manager: SyncConnectionManager, database: str)
 
 
 def test_null_pools(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A null pool connects for each lease, with types, and keeps no connection open."""
+    """A null pool opens a connection with pgvector's types for each lease, and keeps none open."""
     config = ConnectionPoolConfig(null_pool=True, max_size=2)
     for _ in range(3):
         with sync_manager.lease(database, config=config) as connection:
@@ -263,7 +263,7 @@ def test_null_pools(sync_manager: SyncConnectionManager, database: str) -> None:
 async def test_statistics_are_common(
     manager: GlobalConnectionManager, sync_manager: SyncConnectionManager, database: str
 ) -> None:
-    """Both managers show all pools of the process; each closes those of its kind."""
+    """Both managers report all pools in the process, but each closes only pools of its own kind."""
     await manager.get_connection_pool(database, TWO)
     await asyncio.to_thread(sync_manager.get_connection_pool, database, TWO)
     statistics = manager.get_pool_statistics()
@@ -276,7 +276,7 @@ async def test_statistics_are_common(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fork(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A child opens a new pool; leaving the parent's lease in it does no harm."""
+    """A forked child opens its own pool, and can safely exit a lease taken in its parent."""
     pool = sync_manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     with pool.connection() as connection:
         ours = connection.info.backend_pid
@@ -289,7 +289,7 @@ def test_fork(sync_manager: SyncConnectionManager, database: str) -> None:
     if not child:
         status = 1
         try:
-            # The block of the parent's lease has been left above.
+            # The child has already exited the block of its parent's lease above.
             assert pool.closed
             assert sync_manager.get_pool_statistics() == {}
             assert backend(sync_manager.get_connection_pool(database, TWO)) != ours
@@ -301,7 +301,7 @@ def test_fork(sync_manager: SyncConnectionManager, database: str) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async", "async, closed at exit"])
 def test_interpreter_exit(database: str, kind: str) -> None:
-    """A program that leaves its pools open ends at once and prints nothing."""
+    """A program that leaves its pools open exits at once and prints nothing."""
     code = {
         "sync": """
 from nanospan.pool import get_sync_connection_manager
@@ -342,7 +342,7 @@ asyncio.run(main())
 def test_null_pools_connect_side_by_side(
     sync_manager: SyncConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Leases of a null pool connect to a silent server concurrently."""
+    """Leases from a null pool connect concurrently, even to an unresponsive server."""
     config = ConnectionPoolConfig(null_pool=True, max_size=6)
     with SlowProxy(server.port) as proxy:
         url = database.replace(f":{server.port}/", f":{proxy.port}/")
@@ -356,7 +356,7 @@ def test_null_pools_connect_side_by_side(
             return time.monotonic() - began
 
         with ThreadPoolExecutor(6) as threads:
-            # psycopg waits for at least two seconds; one after another would take twelve.
+            # psycopg waits at least two seconds per attempt; sequential attempts would take twelve.
             assert max(threads.map(ask, range(6))) < 10.0
         proxy.resume()
         with ThreadPoolExecutor(6) as threads:
@@ -366,7 +366,7 @@ def test_null_pools_connect_side_by_side(
 
 
 def test_a_lease_beside_one_that_asks(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A lease that waits while the idle connection is checked for another gets a new one."""
+    """A lease gets a new connection if the only idle one is being checked for another lease."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, health_check_interval=0.0)
     pool = sync_manager.get_connection_pool(database, config)
     for _ in range(20):
@@ -375,7 +375,7 @@ def test_a_lease_beside_one_that_asks(sync_manager: SyncConnectionManager, datab
 
         def hold(_: int, both: threading.Barrier = both) -> None:
             with pool.connection():
-                both.wait()  # until the other lease has a connection, too
+                both.wait()  # until the other lease also has a connection
 
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(hold, range(2)))

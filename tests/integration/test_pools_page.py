@@ -16,14 +16,14 @@ SHOWN = re.findall(
 
 
 def without_circumstances(printed: str) -> str:
-    """Return the text without what differs between runs: folders, ports and durations."""
+    """Return the text without folders, ports and durations, which differ between runs."""
     printed = re.sub(r"\S*dry\.py", "dry.py", printed)
     return re.sub(r":\d{4,5}/|\d+\.\d+ s(?= by|$)", "#", printed, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(("code", "shown"), SHOWN, ids=["warm pool", "exhausted pool"])
 def test_programs_print_what_the_page_shows(code: str, shown: str, tmp_path: Path) -> None:
-    """Each program prints the lines that follow it on the page."""
+    """Each program on the page prints exactly the output shown after it."""
     program = tmp_path / "dry.py"
     program.write_text(code)
     command = [sys.executable, "-W", "error", program]

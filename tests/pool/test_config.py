@@ -1,4 +1,4 @@
-"""The settings of a pool: defaults, sections, environment, and invalid values."""
+"""Pool settings: defaults, configuration sections, environment, and invalid values."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_defaults() -> None:
-    """Without any configuration there are 5 to 20 connections."""
+    """Without any configuration, a pool has 5 to 20 connections."""
     config = ConnectionPoolConfig.from_memfuse_config({})
     assert config == ConnectionPoolConfig()
     assert (config.min_size, config.max_size) == (5, 20)
 
 
 def test_layers() -> None:
-    """More specific sections override the others, key by key."""
+    """More specific sections override less specific ones, key by key."""
     config = ConnectionPoolConfig.from_memfuse_config(
         {
             "postgres": {"pool_size": 1, "max_overflow": 1, "pool_timeout": 1, "pool_recycle": 11},
@@ -43,7 +43,7 @@ def test_layers() -> None:
 
 
 def test_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment overrides every section, and its text is parsed."""
+    """Environment variables override every section, and their text is parsed as numbers."""
     for variable, text in zip(VARIABLES, ("2", "3", "4.5", "6"), strict=True):
         monkeypatch.setenv(variable, text)
     config = ConnectionPoolConfig.from_memfuse_config(
@@ -54,7 +54,7 @@ def test_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_key_reaches_its_field() -> None:
-    """Each documented key sets another field."""
+    """Each documented key sets its own field."""
     section = {
         "pool_size": 2,
         "max_overflow": 1,
@@ -101,7 +101,7 @@ def test_every_key_reaches_its_field() -> None:
     ],
 )
 def test_wrong_values(key: str, value: object) -> None:
-    """The error about a value of the wrong type or out of range names its key."""
+    """The error for a value that has the wrong type or is out of range names its key."""
     with pytest.raises(ValueError, match=rf"database\.postgres\.{key} must be"):
         ConnectionPoolConfig.from_memfuse_config({"database": {"postgres": {key: value}}})
 
@@ -109,7 +109,7 @@ def test_wrong_values(key: str, value: object) -> None:
 @pytest.mark.parametrize("variable", VARIABLES)
 @pytest.mark.parametrize("text", ["many", "-1", "nan", "1,5"])
 def test_wrong_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
-    """The error about an invalid variable names it."""
+    """The error for an invalid environment variable names it."""
     monkeypatch.setenv(variable, text)
     with pytest.raises(ValueError, match=variable):
         ConnectionPoolConfig.from_memfuse_config({})
@@ -125,13 +125,13 @@ def test_wrong_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: s
     ],
 )
 def test_wrong_sections(config: Any, name: str) -> None:
-    """The error about a section that is not a mapping names its path."""
+    """The error for a section that is not a mapping gives its path."""
     with pytest.raises(ValueError, match=f"^{name} must be a mapping"):
         ConnectionPoolConfig.from_memfuse_config(config)
 
 
 def test_empty_sections() -> None:
-    """Empty sections, as in a YAML file, count as missing."""
+    """Empty sections, as found in YAML files, are treated as missing."""
     config = {"postgres": None, "database": {"postgres": {}}, "store": None}
     assert ConnectionPoolConfig.from_memfuse_config(config) == ConnectionPoolConfig()
 
@@ -149,7 +149,7 @@ def test_empty_sections() -> None:
     ],
 )
 def test_misspelled_keys(key: str, meant: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A key that resembles a setting is ignored with a warning that names both."""
+    """A key that resembles a setting is ignored, with a warning that names both."""
     with caplog.at_level(logging.WARNING):
         config = ConnectionPoolConfig.from_memfuse_config({"postgres": {key: 7}})
     assert config == ConnectionPoolConfig()
@@ -159,7 +159,7 @@ def test_misspelled_keys(key: str, meant: str, caplog: pytest.LogCaptureFixture)
 
 
 def test_other_keys(caplog: pytest.LogCaptureFixture) -> None:
-    """Other keys, such as the address of the database, are ignored."""
+    """Unrelated keys, such as the database's address, are silently ignored."""
     section = {"host": "h", "port": 5432, "database": "d", "user": "u", "password": "p", 3: 4}
     ConnectionPoolConfig.from_memfuse_config({"postgres": section})
     assert not caplog.records
@@ -177,12 +177,12 @@ def test_other_keys(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_wrong_construction(settings: dict[str, Any]) -> None:
-    """The constructor rejects invalid settings, too."""
+    """The constructor also rejects invalid settings."""
     with pytest.raises(ValueError, match="must be"):
         ConnectionPoolConfig(**settings)
 
 
 def test_leak_report_can_be_switched_off() -> None:
-    """`leak_after` may be None in a section as in the constructor."""
+    """`leak_after` may be None, both in a section and in the constructor."""
     config = ConnectionPoolConfig.from_memfuse_config({"postgres": {"leak_after": None}})
     assert config.leak_after is None

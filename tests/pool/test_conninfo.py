@@ -1,7 +1,7 @@
 """Connection strings: masking, comparing, and rejecting invalid ones.
 
-Properties: no secret is in the masked form of a valid connection string, in its `repr` or its key,
-or in the error about an invalid one; spelling does not change the key.
+Properties: a valid connection string's masked form, `repr` and key contain no secret, nor does the
+error for an invalid one; the key does not depend on the spelling.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ passwords = st.text(
     ],
 )
 def test_masking(conninfo: str, masked: str) -> None:
-    """Secrets are replaced; the rest is shown as it was written."""
+    """Masking replaces the secrets and keeps the rest as written."""
     assert mask_conninfo(conninfo) == masked
 
 
@@ -76,7 +76,7 @@ def test_no_password_in_masked_pairs(password: str) -> None:
 
 @given(passwords, st.sampled_from(["postgresql://user:{}@host/db", "host=h password={}", "{}"]))
 def test_no_password_in_any_outcome(password: str, template: str) -> None:
-    """Neither the masked form nor the error contains a password that was not quoted."""
+    """Neither the masked form nor the error contains an unquoted password."""
     conninfo = template.format(password)
     assert MARK not in mask_conninfo(conninfo)
     if mask_conninfo(conninfo) == UNREADABLE:
@@ -89,7 +89,7 @@ def test_no_password_in_any_outcome(password: str, template: str) -> None:
 
 @pytest.mark.parametrize("password", ["p@ss", "a/b@c", "x@", "/p", "a/?application_name=b"])
 def test_misread_passwords(password: str) -> None:
-    """A password that libpq would take for a host, for its reserved characters, is rejected."""
+    """A password whose reserved characters make libpq mistake it for a host is rejected."""
     with pytest.raises(ConninfoError) as caught:
         Target.parse(f"postgresql://user:{password}@host/db")
     assert password not in str(caught.value).replace("'/'", "").replace("'@'", "")
@@ -97,7 +97,7 @@ def test_misread_passwords(password: str) -> None:
 
 @pytest.mark.parametrize("address", ["host", "host:5432", ""])
 def test_misread_queries(address: str) -> None:
-    """A query that libpq would take for credentials, for an "@" in it, is rejected."""
+    """A query whose "@" makes libpq mistake it for credentials is rejected."""
     with pytest.raises(ConninfoError) as caught:
         Target.parse(f"postgresql://{address}?user=u&password=x@{MARK}")
     assert MARK not in str(caught.value)
@@ -105,7 +105,7 @@ def test_misread_queries(address: str) -> None:
 
 
 def test_same_parameters_same_key() -> None:
-    """The key depends on the values of parameters, not on their order or spelling."""
+    """The key depends on the parameters' values, not on their order or spelling."""
     spellings = [
         "postgresql://u:p@h:5433/d?application_name=a&sslmode=disable",
         "postgres://u:p@h:5433/d?sslmode=disable&application_name=a",
@@ -117,7 +117,7 @@ def test_same_parameters_same_key() -> None:
 
 
 def test_database_identity() -> None:
-    """A database is identified by cluster, name and role, not by passwords and options."""
+    """A database is identified by cluster, name and role, not by password or options."""
     base = Target.parse("host=h dbname=d user=u").database
     assert Target.parse("host=h dbname=d user=u password=p application_name=a").database == base
     assert Target.parse("host=h user=d dbname=d").database != base
@@ -125,7 +125,7 @@ def test_database_identity() -> None:
 
 
 def test_redaction() -> None:
-    """Secrets are removed from messages unless they equal a visible parameter."""
+    """Secrets are masked in messages, unless they occur in a visible parameter."""
     target = Target.parse("host=h user=me password=s3cr3t sslpassword=me")
     assert target.redact("password s3cr3t of me") == "password *** of me"
 
@@ -138,5 +138,5 @@ def test_wrong_type(conninfo: object) -> None:
 
 
 def test_a_url_inside_a_pair_is_hidden() -> None:
-    """The password of a connection string that is given as `dbname` is hidden."""
+    """The password in a URL given as `dbname` is masked."""
     assert "s3cret" not in mask_conninfo("dbname=postgresql://u:s3cret@h/db")

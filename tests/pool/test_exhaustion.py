@@ -1,4 +1,4 @@
-"""The error about an exhausted pool, from given figures, without a server."""
+"""The error for an exhausted pool, built from given values without a server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lines(error: PoolExhausted) -> list[str]:
 
 
 def test_held_connections() -> None:
-    """The text names the pool, the sizes, the holders and what to change."""
+    """The message gives the pool, its sizes, the holders and a suggested fix."""
     error = exhausted_error(ENDPOINT, COUNTS, HOLDERS, 0.5, None)
     assert type(error) is PoolExhausted
     assert lines(error) == [
@@ -44,19 +44,19 @@ def test_held_connections() -> None:
 
 
 def test_the_error_survives_pickling() -> None:
-    """The text is the same in another process."""
+    """Pickling the error, as for another process, preserves its message."""
     error = exhausted_error(ENDPOINT, COUNTS, HOLDERS, 0.5, None)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_captured_stacks_need_no_hint() -> None:
-    """The text mentions `capture_stacks` only where it is off."""
+    """The message suggests `capture_stacks` only if it is off."""
     endpoint = replace(ENDPOINT, config=replace(CONFIG, capture_stacks=True))
     assert "capture_stacks" not in str(exhausted_error(endpoint, COUNTS, HOLDERS, 0.5, None))
 
 
 def test_overload() -> None:
-    """A lease that `max_waiting` turned away says so."""
+    """The error for a lease rejected because of `max_waiting` says so."""
     error = exhausted_error(ENDPOINT, COUNTS, HOLDERS, None, None)
     assert type(error) is PoolOverloaded
     assert lines(error)[0] == (
@@ -65,7 +65,7 @@ def test_overload() -> None:
 
 
 def test_many_holders() -> None:
-    """Five leases are named, the longest, and the others counted."""
+    """The message lists the five longest leases and counts the others."""
     holders = tuple(LeaseHolder(f"holder-{n}", "a task", 9.0 - n) for n in range(7))
     error = exhausted_error(ENDPOINT, COUNTS._replace(max_size=7), holders, 0.5, None)
     assert [line for line in lines(error) if "held for" in line][-1].startswith("  held for 5.00 s")
@@ -76,7 +76,7 @@ def test_many_holders() -> None:
 
 @pytest.mark.parametrize(("leased", "blamed"), [(0, True), (1, True), (2, False)])
 def test_failed_connects(leased: int, blamed: bool) -> None:
-    """A failure to connect is the reason only while fewer than `max_size` are leased."""
+    """A failure to connect is given as the cause only if fewer than `max_size` are leased."""
     failure = ConnectFailure(1.25, "connection refused")
     text = lines(exhausted_error(ENDPOINT, COUNTS, HOLDERS[:leased], 0.5, failure))
     reason = "  the last attempt to connect failed 1.2 s ago: connection refused"

@@ -10,7 +10,7 @@ from nanospan.pool.lease_table import STACK_DEPTH, Holder, LeaseTable
 
 
 def table_with(**since: float) -> LeaseTable:
-    """A table with a lease for each label, taken at the given times."""
+    """Return a table with one lease per label, each taken at the given time."""
     table = LeaseTable()
     for label, moment in since.items():
         table.begin(label, Holder(label), moment)
@@ -18,7 +18,7 @@ def table_with(**since: float) -> LeaseTable:
 
 
 def test_leases_begin_and_end() -> None:
-    """A lease is in the table until its connection comes back; a stranger has none."""
+    """A lease stays in the table until it ends; an unknown connection has no lease."""
     table = LeaseTable()
     connection = object()
     holder = Holder("mine")
@@ -31,7 +31,7 @@ def test_leases_begin_and_end() -> None:
 
 
 def test_views_are_sorted_by_age() -> None:
-    """The longest lease comes first, with its age at the given time."""
+    """Leases are listed longest first, each with its duration at the given time."""
     views = table_with(second=2.0, first=1.0, third=3.0).views(10.0)
     assert [(view.label, view.seconds) for view in views] == [
         ("first", 9.0),
@@ -41,7 +41,7 @@ def test_views_are_sorted_by_age() -> None:
 
 
 def test_overdue_leases_are_reported_once() -> None:
-    """A lease is overdue when it is older than the limit, and reported a single time."""
+    """A lease older than the limit is reported as overdue exactly once."""
     table = table_with(old=1.0, young=5.0)
     assert [holder.label for holder in table.overdue(5.0, 6.0)] == []
     assert [holder.label for holder in table.overdue(5.0, 6.1)] == ["old"]
@@ -58,7 +58,7 @@ def test_clear() -> None:
 
 
 async def test_owners() -> None:
-    """The owner is named as a task or a thread."""
+    """A lease's owner is shown as a task or a thread."""
     holder = Holder()
     assert holder.view(0.0).owner == "an unknown task"
     holder.owner = threading.current_thread()
@@ -71,7 +71,7 @@ async def test_owners() -> None:
 
 
 def test_stacks() -> None:
-    """A captured stack ends with the frame it was captured from, and is limited in depth."""
+    """A captured stack ends with the given frame and is limited in depth."""
 
     def nested(depth: int) -> Holder:
         if depth:

@@ -1,4 +1,4 @@
-"""The state of a pool that was never opened, and so needs no server."""
+"""The state that both kinds of pool share, tested on an unopened pool without a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG = ConnectionPoolConfig(min_size=2, max_size=5)
 
 
 def unopened_pool(distrusted: list[str] | None = None) -> SyncVectorPool:
-    """Return a pool that adds to ``distrusted`` when it stops being trusted."""
+    """Return a pool that appends to ``distrusted`` when it is no longer trusted."""
     found = [] if distrusted is None else distrusted
     target = Target.parse("postgresql://u:S3cr3t@h/d")
     endpoint = Endpoint(target, CONFIG, DatabaseTypes("d"))
@@ -34,7 +34,7 @@ def unopened_pool(distrusted: list[str] | None = None) -> SyncVectorPool:
     ],
 )
 def test_failed_leases(error: Any, kind: type, expected: list[str]) -> None:
-    """A lease that times out ends the trust in the pool, one that may not wait does not."""
+    """A lease that times out ends trust in the pool; one rejected by `max_waiting` does not."""
     distrusted: list[str] = []
     pool = unopened_pool(distrusted)
     assert type(pool._lease_error(error, monotonic())) is kind
@@ -43,7 +43,7 @@ def test_failed_leases(error: Any, kind: type, expected: list[str]) -> None:
 
 
 def test_only_a_recent_failure_to_connect_is_reported() -> None:
-    """The error names why connecting failed, without the password, until it succeeds again."""
+    """Until connecting succeeds again, the error says why it failed, without the password."""
     pool = unopened_pool()
     with pytest.raises(OSError, match="refused"), pool._watch_connect():
         raise OSError("refused for\nS3cr3t")
@@ -66,6 +66,6 @@ def test_a_forked_child_forgets_the_leases() -> None:
 
 @pytest.mark.parametrize("size", [2.5, "2", True])
 def test_sizes_must_be_integers(size: Any) -> None:
-    """A size of another type raises ValueError, which names it."""
+    """A size that is not an integer raises a ValueError that names the parameter."""
     with pytest.raises(ValueError, match=f"max_size must be an integer, got {size!r}"):
         unopened_pool()._check_size(1, size)

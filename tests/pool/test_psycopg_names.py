@@ -1,7 +1,7 @@
 """The internals of psycopg and psycopg_pool that the pools override or use.
 
-A new version that renames one of them, or changes what it takes, fails here and not in production.
-When that happens, read what changed, and adapt the pools before the expectations.
+If a new version renames one of them or changes its parameters, these tests fail rather than
+production. When they do, find out what changed, and adapt the pools before the expectations.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import nanospan.pool
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Of the asynchronous classes; the synchronous ones must have the same without "async".
+# Signatures in the asynchronous classes; the synchronous ones must be the same without "async".
 POOL = {
     "_add_connection": "async (self, attempt, growing=False)",
     "_add_to_pool": "async (self, conn)",
@@ -79,7 +79,7 @@ STATISTICS = {
     "_REQUESTS_WAIT_MS": "requests_wait_ms",
     "_USAGE_MS": "usage_ms",
 }
-# By name, the types in an open asynchronous and an open synchronous pool.
+# Keyed by attribute name: the types in an open asynchronous and an open synchronous pool.
 ATTRIBUTES: dict[str, tuple[type, type]] = {
     "_closed": (bool, bool),
     "_drained_at": (float, float),
@@ -97,7 +97,7 @@ ATTRIBUTES: dict[str, tuple[type, type]] = {
     "_workers": (list, list),
 }
 CONNECTION_ATTRIBUTES = {"_closed", "_created_at", "_expire_at", "_pool"}
-# Constructors and methods that the pools call although psycopg_pool does not document them.
+# Undocumented constructors and methods of psycopg_pool that the pools call.
 CALLED = {
     "psycopg_pool.pool_async.AddConnection.__init__": "(self, pool, attempt=None, growing=False)",
     "psycopg_pool.pool.AddConnection.__init__": "(self, pool, attempt=None, growing=False)",
@@ -118,7 +118,7 @@ def is_private(name: str) -> bool:
 
 
 def private_names(sources: Iterable[Path]) -> set[str]:
-    """Return the private names that sources define or use as attributes."""
+    """Return the private names that the sources define or use as attributes."""
     names = set()
     for source in sources:
         for node in ast.walk(ast.parse(source.read_text())):
@@ -137,7 +137,7 @@ def sources_of(package: ModuleType) -> list[Path]:
 
 
 def signature(path: str) -> str:
-    """Return the parameters of a method without types, after "async" if it is asynchronous."""
+    """Return a method's parameters without types, prefixed with "async" for a coroutine."""
     module, cls, name = path.rsplit(".", 2)
     member = getattr(getattr(importlib.import_module(module), cls), name)
     if not callable(member):
@@ -150,7 +150,7 @@ def signature(path: str) -> str:
 
 
 def our_classes() -> set[type]:
-    """Return every class in the modules of the pools."""
+    """Return every class defined in the pools' modules."""
     modules = [
         importlib.import_module(f"nanospan.pool.{source.stem}")
         for source in sources_of(nanospan.pool)
@@ -165,7 +165,7 @@ def used_private_names() -> set[str]:
 
 
 def test_overridden_methods() -> None:
-    """Overridden methods, and private ones that the pools call, have the expected signatures."""
+    """Methods that the pools override, and private ones they call, have the expected signatures."""
     found: dict[str, dict[str, str]] = {}
     for ours in our_classes():
         mixins = [cls for cls in ours.__mro__ if cls.__module__.startswith("nanospan.")]
@@ -187,7 +187,7 @@ def test_overridden_methods() -> None:
 
 
 def test_names_of_statistics() -> None:
-    """The keys under which the pools count exist and are those that statistics show."""
+    """psycopg_pool's counters that the pools update have the names shown in the statistics."""
     assert {name: getattr(AsyncConnectionPool, name) for name in STATISTICS} == STATISTICS
     assert {name: getattr(ConnectionPool, name) for name in STATISTICS} == STATISTICS
 
@@ -198,9 +198,9 @@ def test_called_internals() -> None:
 
 
 def test_all_private_names_are_expected() -> None:
-    """Every private name that occurs in the pools and in psycopg_pool is in one list above.
+    """Every private name used both by the pools and by psycopg_pool is in one of the lists above.
 
-    A name that only coincides with one of psycopg_pool's is one to change.
+    A name that clashes with one of psycopg_pool's by coincidence must be changed.
     """
     methods = {name for each in METHODS.values() for name in each if is_private(name)}
     expected = methods | STATISTICS.keys() | ATTRIBUTES.keys() | CONNECTION_ATTRIBUTES
@@ -211,7 +211,7 @@ def test_all_private_names_are_expected() -> None:
 
 
 async def test_attributes_of_an_asynchronous_pool() -> None:
-    """An open pool has the attributes that ours use; it needs no server for that."""
+    """An open asynchronous pool has the attributes that ours use; the test needs no server."""
     pool = AsyncConnectionPool[Any]("", min_size=0, max_size=1, open=False)
     await pool.open()
     found = {name: getattr(pool, name) for name in ATTRIBUTES}
@@ -220,7 +220,7 @@ async def test_attributes_of_an_asynchronous_pool() -> None:
 
 
 def test_attributes_of_a_synchronous_pool() -> None:
-    """The same for a synchronous pool, whose lock must be reentrant."""
+    """An open synchronous pool has the attributes that ours use, and its lock is reentrant."""
     pool = ConnectionPool[Any]("", min_size=0, max_size=1, open=True)
     found = {name: getattr(pool, name) for name in ATTRIBUTES}
     pool.close()
@@ -228,7 +228,7 @@ def test_attributes_of_a_synchronous_pool() -> None:
 
 
 def test_attributes_of_connections() -> None:
-    """The pool sets the lifetime of a connection under the names that ours read."""
+    """psycopg_pool stores a connection's creation and expiry times under the names ours read."""
     connection: Any = SimpleNamespace()
     pool = ConnectionPool[Any]("", min_size=0, max_size=1, open=False, max_lifetime=100.0)
     pool._set_connection_expiry_date(connection)

@@ -12,13 +12,13 @@ from nanospan.pool.references import References
 
 @dataclass
 class Store:
-    """A dataclass that compares by value, and so has no hash."""
+    """A dataclass that compares by value and is therefore not hashable."""
 
     name: str = "store"
 
 
 def test_counts_living_objects() -> None:
-    """An object counts once while it lives, even if it equals another."""
+    """Each live object is counted exactly once, even if it equals another."""
     references = References()
     first, second = Store(), Store()
     for store in (first, second, first):
@@ -31,6 +31,6 @@ def test_counts_living_objects() -> None:
 
 @pytest.mark.parametrize("store", [1, "text", (1,), object()])
 def test_objects_without_weak_references_are_rejected(store: object) -> None:
-    """The error about an object that cannot be weakly referenced names its type."""
+    """The error for an object that cannot be weakly referenced names its type."""
     with pytest.raises(TypeError, match=type(store).__name__):
         References().add(store)

@@ -1,4 +1,4 @@
-"""Single flights and time limits of tasks."""
+"""Coalescing concurrent requests into one task, and strict time limits for tasks."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from nanospan.pool.tasks import SingleFlight, within
 
 
 class Work:
-    """Counts its runs, each of which waits for the gate."""
+    """A callable that counts its runs, each of which waits for a gate to open."""
 
     def __init__(self) -> None:
         self.runs = 0
         self.gate = asyncio.Event()
 
     async def __call__(self) -> int:
-        """Wait for the gate, and return the number of runs."""
+        """Wait for the gate, and return the number of runs so far."""
         self.runs += 1
         await self.gate.wait()
         return self.runs
 
 
 async def test_concurrent_callers_share() -> None:
-    """Concurrent callers with an equal key share a result; a later caller starts again."""
+    """Concurrent callers with the same key share a result; a later caller starts a new task."""
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     calls = [asyncio.create_task(flights.do("key", work)) for _ in range(5)]
@@ -36,7 +36,7 @@ async def test_concurrent_callers_share() -> None:
 
 @pytest.mark.parametrize("cancelled", [0, 1])
 async def test_cancelling_one_caller(cancelled: int) -> None:
-    """When a caller is cancelled, even the first, the others still get their result."""
+    """If one caller is cancelled, even the first, the others still get the result."""
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     calls = [asyncio.create_task(flights.do("key", work)) for _ in range(2)]
@@ -50,7 +50,7 @@ async def test_cancelling_one_caller(cancelled: int) -> None:
 
 
 async def test_errors_reach_everyone() -> None:
-    """An error of the work is raised in each caller, and the next caller tries again."""
+    """An error in the work is raised in every caller, and the next caller tries again."""
     flights: SingleFlight[str, int] = SingleFlight()
 
     async def fail() -> int:
@@ -67,7 +67,7 @@ async def test_errors_reach_everyone() -> None:
 
 
 async def test_settled_waits_for_the_chosen() -> None:
-    """`settled` waits for the chosen tasks and no others."""
+    """`settled` waits for the selected tasks only."""
     flights: SingleFlight[str, int] = SingleFlight()
     work, other = Work(), Work()
     calls = [asyncio.create_task(flights.do(k, w)) for k, w in (("a", work), ("b", other))]
@@ -83,7 +83,7 @@ async def test_settled_waits_for_the_chosen() -> None:
 
 
 async def test_deadline_holds_against_stubborn_work() -> None:
-    """`within` ends in time although the cancelled work goes on."""
+    """`within` ends in time even if the cancelled work continues."""
     released = asyncio.Event()
 
     async def stubborn() -> None:
@@ -102,7 +102,7 @@ async def test_deadline_holds_against_stubborn_work() -> None:
 
 
 async def test_deadline_passes_results_and_errors() -> None:
-    """`within` returns what the work returns, and raises what it raises."""
+    """`within` returns the result of the work, or raises its exception."""
 
     async def divide(divisor: int) -> float:
         return 1 / divisor
