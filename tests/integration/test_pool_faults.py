@@ -92,7 +92,7 @@ async def test_restart(manager: GlobalConnectionManager, own_server: EmbeddedSer
     await assert_sound(manager, pool, own_server.url)
 
 
-async def test_a_restart_that_no_socket_tells_of(
+async def test_a_restart_hidden_by_the_network(
     manager: GlobalConnectionManager, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the network hides that the server closed its connections, only one request fails."""

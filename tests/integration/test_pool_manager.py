@@ -224,8 +224,8 @@ async def test_warm_up(manager: GlobalConnectionManager, database: str) -> None:
 async def test_two_loops_one_after_another(
     bare_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A second event loop gets its own pool; the connections of the first, closed loop are closed."""
-    # A captured log record of an attempt that was cut short would keep its socket alive.
+    """A second event loop gets its own pool; the connections of the first, closed one are gone."""
+    # A captured log record of an interrupted attempt would keep its socket alive.
     caplog.set_level(logging.CRITICAL, logger="psycopg.pool")
 
     def run() -> None:
@@ -298,7 +298,7 @@ async def test_fork(manager: GlobalConnectionManager, bare_database: str) -> Non
                 assert fresh.get_pool_statistics() == {}
                 return await backend(await fresh.get_connection_pool(bare_database, SMALL))
 
-            # asyncio takes the loop of the parent for running in this thread.
+            # asyncio believes that the loop of the parent is running in this thread.
             thread = threading.Thread(target=lambda: thread_result.append(asyncio.run(use())))
             thread.start()
             thread.join(LIMIT)
@@ -374,5 +374,5 @@ def test_a_loop_that_is_closed_over_its_pool(database: str) -> None:
         gc.collect()
     finally:
         sys.unraisablehook = hook
-    # asyncio's queues try to wake a closed loop up; a task that went on would find no loop at all.
+    # asyncio's queues try to wake up the closed loop; a task that continued would find no loop.
     assert not [one for one in lost if "no running event loop" in str(one.exc_value)]

@@ -50,7 +50,7 @@ def backend(pool: SyncVectorPool) -> int:
 
 
 def assert_sound(manager: SyncConnectionManager, pool: SyncVectorPool, url: str) -> None:
-    """Assert that the pool works, agrees with the server on its connections, and leaves no thread."""
+    """Assert that the pool works, agrees with the server on connections, and leaves no thread."""
     assert backend(pool) > 0
     assert len(pool.leases) == 0
     assert settles_here(
@@ -263,7 +263,7 @@ def test_null_pools(sync_manager: SyncConnectionManager, database: str) -> None:
 async def test_statistics_are_common(
     manager: GlobalConnectionManager, sync_manager: SyncConnectionManager, database: str
 ) -> None:
-    """Both managers report all pools in the process, but each closes only pools of its own kind."""
+    """Both managers report all pools in the process, but each closes only its own kind."""
     await manager.get_connection_pool(database, TWO)
     await asyncio.to_thread(sync_manager.get_connection_pool, database, TWO)
     statistics = manager.get_pool_statistics()
@@ -365,7 +365,7 @@ def test_null_pools_connect_side_by_side(
         assert pool.get_stats()["pool_size"] == 0
 
 
-def test_a_lease_beside_one_that_asks(sync_manager: SyncConnectionManager, database: str) -> None:
+def test_a_lease_beside_a_health_check(sync_manager: SyncConnectionManager, database: str) -> None:
     """A lease gets a new connection if the only idle one is being checked for another lease."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, health_check_interval=0.0)
     pool = sync_manager.get_connection_pool(database, config)

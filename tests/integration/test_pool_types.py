@@ -110,7 +110,7 @@ async def test_concurrent_first_callers_look_up_once(
 async def test_schema_off_the_search_path(
     manager: GlobalConnectionManager, bare_database: str
 ) -> None:
-    """pgvector's types are found in any schema, and not confused with types of the same name."""
+    """The look-up finds pgvector's types in any schema, and ignores types of the same name."""
     run(
         bare_database,
         "CREATE SCHEMA hidden",
