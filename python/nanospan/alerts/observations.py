@@ -47,7 +47,7 @@ class Observations(Protocol):
 
 
 class MonitorObservations:
-    """The data of an actual monitor.
+    """Observations read from a live monitor.
 
     Args:
         monitor: The monitor to read. Only a weak reference to it is kept.

@@ -55,7 +55,7 @@ class PoolRegistry:
         self.types = TypeCache()  # a look-up may have been in progress in the parent
 
     def endpoint(self, target: Target, config: ConnectionPoolConfig) -> Endpoint:
-        """Return an endpoint that shares its types with all others of the same database."""
+        """Return an endpoint; endpoints of the same database share one set of vector types."""
         return Endpoint(target, config, self.types.of(target.database, target.masked))
 
     def prepare(

@@ -31,8 +31,8 @@ pub(super) fn ranks(values: &[f64], order: &[u32]) -> Vec<f64> {
 /// The rank-sum statistic of two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct RankSum {
-    /// The number of pairs in which the second sample's value is larger (counting half for equal values), minus its
-    /// expectation when nothing changed.
+    /// The number of pairs in which the second sample's value is larger (ties count as half), minus the
+    /// number expected if nothing had changed.
     pub excess: f64,
     /// The variance of `excess` when nothing changed, for independent values; 0 if all values are equal.
     pub variance: f64,

@@ -71,7 +71,7 @@ impl Operations {
         Ok(found)
     }
 
-    /// Adds `operation`, unless another thread was first, and returns the one that is now there.
+    /// Adds `operation`, unless another thread has already added one of that name; returns whichever is stored.
     pub fn add<'py>(&self, operation: Bound<'py, Operation>) -> PyResult<Bound<'py, Operation>> {
         let py = operation.py();
         let name = operation.get().name(py).clone();
