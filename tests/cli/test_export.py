@@ -97,7 +97,7 @@ def test_an_invalid_recording_is_rejected(content, words, tmp_path, capsys):
 def test_a_trace_needs_times(snapshot, tmp_path, capsys):
     """A snapshot has none, and the message says what to use instead."""
     assert export("trace", "--from", snapshot, "-o", tmp_path / "trace.json") == 1
-    assert "source must have samples with times for a timeline" in capsys.readouterr().err
+    assert "source must have samples with timestamps for a timeline" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_reported(tmp_path, capsys):

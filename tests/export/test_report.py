@@ -100,7 +100,7 @@ def test_verdicts_against_a_baseline(monitor):
 def test_a_snapshot_has_no_timelines(recorded):
     """For a source without individual samples, a note replaces the timeline."""
     page = page_of(recorded.snapshot())
-    assert parsed(page).texts.count("this source has no samples with times") == 2
+    assert parsed(page).texts.count("this source has no samples with timestamps") == 2
 
 
 def test_an_empty_monitor_gives_a_page(monitor):

@@ -189,6 +189,6 @@ def test_absurd_durations_are_drawn_from_the_epoch():
 def test_nothing_to_draw_is_a_clear_error(empty, recorded, tmp_path):
     """A source without samples raises an error that says what a timeline needs; no file is left."""
     source = PerformanceMonitor() if empty == "monitor" else recorded.snapshot()
-    with pytest.raises(NoTimesError, match="must have samples with times"):
+    with pytest.raises(NoTimesError, match="must have samples with timestamps"):
         write(source, tmp_path / "trace.json")
     assert not list(tmp_path.iterdir())

@@ -128,7 +128,7 @@ def _distribution(axes: Axes, recorded: RecordedOperation) -> None:
 def _timeline(axes: Axes, recorded: RecordedOperation) -> None:
     samples = recorded.samples()
     if samples is None or not samples.timed or not len(samples):
-        axes.text(0.5, 0.5, "no samples with times", ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no samples with timestamps", ha="center", transform=axes.transAxes)
         axes.set_axis_off()
         return
     _scatter(axes, samples)

@@ -153,7 +153,7 @@ def timeline(samples: Samples | None, threshold: float | None = None, name: str 
     extent = None if samples is None else samples.extent()
     outcomes = None if samples is None else samples.outcomes
     if samples is None or extent is None or outcomes is None:
-        return _empty("this source has no samples with times", name)
+        return _empty("this source has no samples with timestamps", name)
     (first, last), durations = extent
     shown = [seconds for seconds in (*durations, threshold) if seconds]
     vertical = LogAxis.around(min(shown, default=1e-9), max(shown, default=1e-9))

@@ -36,7 +36,7 @@ COLOURS = {"ok": "good", "error": "terrible", "cancelled": "grey"}
 
 
 class NoTimesError(ValueError):
-    """The source has no samples with timestamps, so there is nothing to draw on a timeline."""
+    """The source has no samples with timestampstamps, so there is nothing to draw on a timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ def write_trace(recording: Recording, file: IO[bytes]) -> None:
     tracks = [track for recorded in recording.operations for track in _tracks(recorded)]
     if not tracks:
         raise NoTimesError(
-            "source must have samples with times for a timeline; use a monitor or a file of "
-            "samples, as snapshots and baselines have no times"
+            "source must have samples with timestamps for a timeline; use a monitor or a file of "
+            "samples, as snapshots and baselines have none"
         )
     origin = min(track.start for track in tracks)
     start = datetime.fromtimestamp(origin / 1e9, timezone.utc).isoformat()
