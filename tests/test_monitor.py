@@ -322,7 +322,7 @@ class TestBounds:
         assert counts == {"op0": 2, "op1": 2, "op2": 2, "__overflow__": 14}
         assert monitor.refused_names == 14
         assert len(caplog.records) == 1
-        assert "'op3' is one more than max_operations=3" in caplog.text
+        assert "'op3' exceeds max_operations=3" in caplog.text
 
 
 class TestSubclassing:

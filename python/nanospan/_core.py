@@ -1,6 +1,6 @@
-"""Fallback that is imported if the compiled core is missing, to explain what to install."""
+"""Fallback module, imported only if the compiled core is missing; it says what to install."""
 
 raise ImportError(
-    "the compiled part of nanospan is missing for this interpreter; install a wheel for it, or run "
-    "`make install` in a checkout"
+    "nanospan's compiled module is missing for this Python interpreter; install a wheel that "
+    "supports it, or run `make install` in a checkout"
 )

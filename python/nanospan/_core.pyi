@@ -1,4 +1,4 @@
-"""Types of the compiled core. Durations are seconds, timestamps Unix seconds."""
+"""Type stubs of the compiled core. Durations are in seconds, timestamps in Unix seconds."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
@@ -202,7 +202,7 @@ class PrometheusEncoder:
     def __new__(cls, bounds: Sequence[float], max_native_buckets: int) -> PrometheusEncoder: ...
     def encode(
         self,
-        format: str,  # noqa: A002 - what it is
+        format: str,  # noqa: A002 - the parameter is a format
         sources: _Snapshots,
         families: _Families,
     ) -> Chunks: ...

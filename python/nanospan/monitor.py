@@ -1,4 +1,4 @@
-"""The performance monitor, the central class of the package, and its process-wide instance."""
+"""``PerformanceMonitor``, the package's central class, and its process-wide instance."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ class PerformanceMonitor(Recorder):
     blocks, and never raises except for bad arguments.
 
     Args:
-        max_metrics_per_operation: The length of each operation's window, in samples.
-        max_operations: The maximum number of operations. Samples of any further names are recorded
+        max_metrics_per_operation: The size of each operation's window: the number of its latest
+            samples to keep.
+        max_operations: The maximum number of operations. Samples for any further names are recorded
             under the operation ``__overflow__``, and one warning is logged.
 
     Raises:
@@ -52,9 +53,9 @@ class PerformanceMonitor(Recorder):
 
     @property
     def alerts(self) -> Alerts:
-        """This monitor's alerts: the rules, and the sinks to notify.
+        """This monitor's alert rules and the sinks that receive the alerts.
 
-        While there are no rules, no evaluation thread runs. After ``alerts.close()``, the next
+        No evaluation thread runs while there are no rules. After ``alerts.close()``, the next
         access creates a new ``Alerts`` object.
         """
         from nanospan.alerts import Alerts  # noqa: PLC0415 - not loaded unless used
@@ -65,14 +66,14 @@ class PerformanceMonitor(Recorder):
             return self._alerts
 
     def detect_regressions(self, baseline_stats: Mapping[str, PerformanceStats]) -> list[str]:
-        """Report every operation whose mean duration is over 1.2 times its baseline's.
+        """Report every operation whose mean duration is more than 1.2 times its baseline mean.
 
         Args:
-            baseline_stats: An earlier result of :meth:`get_all_stats`. Operations without samples
-                and baselines whose mean is zero cannot be compared, and are skipped.
+            baseline_stats: An earlier result of :meth:`get_all_stats`. Operations that have no
+                samples now, or whose baseline mean is zero, are skipped.
 
         Returns:
-            One line for each such operation; each line is also logged as a warning.
+            One line for each regressed operation. Each line is also logged as a warning.
         """
         from nanospan.regression.live import mean_regressions  # noqa: PLC0415 - as above
 
@@ -82,10 +83,11 @@ class PerformanceMonitor(Recorder):
         return regressions
 
     def baseline(self, labels: Mapping[str, str] | None = None) -> Baseline:
-        """Take a baseline of every operation that has samples, to save and compare with later.
+        """Create a baseline of every operation that has samples, for later comparisons.
 
         Args:
-            labels: Texts to store with the baseline, keyed by name, such as the commit and branch.
+            labels: Strings to store with the baseline, keyed by label name, such as
+                ``{"commit": "4f2a91c"}``.
 
         Returns:
             A baseline with each operation's histogram and the durations in its window. Samples
@@ -106,7 +108,7 @@ class PerformanceMonitor(Recorder):
         min_effect: float = _core.MIN_EFFECT,
         tail_min_effect: float | None = None,
     ) -> dict[str, Comparison]:
-        """Compare the durations in each operation's window with those of a baseline.
+        """Compare the durations in each operation's window with the durations in a baseline.
 
         Args:
             baseline: The baseline to compare with.
@@ -131,7 +133,7 @@ class PerformanceMonitor(Recorder):
         )
 
     def plot(self, operation: str) -> Figure:
-        """Plot an operation's durations with matplotlib (extra ``plot``).
+        """Plot an operation's durations with matplotlib (requires the extra ``plot``).
 
         See :func:`nanospan.export.plot.plot`.
         """
@@ -147,7 +149,7 @@ class PerformanceMonitor(Recorder):
     ) -> None:
         """Write a report on every operation as one self-contained HTML page.
 
-        With a baseline, the report includes a comparison of each operation. See
+        With a baseline, the report also compares each operation with the baseline. See
         :func:`nanospan.export.report.write_report`.
         """
         from nanospan.export.report import write_report  # noqa: PLC0415 - as above
@@ -162,7 +164,7 @@ class PerformanceMonitor(Recorder):
             self.alerts.load(path)
         except Exception as exc:  # noqa: BLE001 - a broken file must not break the program
             # The message locates the fault and contains no secrets; a traceback would add nothing.
-            logger.error("NANOSPAN_ALERTS: no alerts are loaded: %s", exc)  # noqa: TRY400
+            logger.error("NANOSPAN_ALERTS: no alerts were loaded: %s", exc)  # noqa: TRY400
 
 
 def get_performance_monitor() -> PerformanceMonitor:

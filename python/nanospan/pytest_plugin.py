@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option ``--perf-update``, which rewrites baselines."""
+    """Add the option ``--perf-update``, which rewrites baseline files."""
     parser.getgroup("nanospan").addoption(
         "--perf-update",
         action="store_true",
@@ -30,9 +30,9 @@ def perf_budget(request: pytest.FixtureRequest) -> PerfBudget:
                 search(question)  # records the operation "search"
     ```
 
-    The samples of the operation that the process-wide monitor records during the block are checked;
-    if there are none, the duration of the whole block is. Paths of baseline files are relative to
-    pytest's root folder; ``pytest --perf-update`` writes the files.
+    The fixture checks the samples that the process-wide monitor records for the operation during
+    the block. If there are none, it checks the duration of the whole block. Paths of baseline files
+    are relative to pytest's root folder; ``pytest --perf-update`` writes the files.
     """
     from nanospan.regression.budget import PerfBudget  # noqa: PLC0415 - unused costs nothing
 

@@ -1,4 +1,4 @@
-"""The recorder, which adds callbacks and sources to the native core, and its shared instance."""
+"""``Recorder``, a native monitor with callbacks and sources, and its process-wide instance."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ DEFAULT_THRESHOLDS = {
     "buffer_flush": 0.050,
     "service_access": 0.010,
 }
-"""Default thresholds in seconds; a sample longer than its operation's is a violation."""
+"""Default thresholds in seconds, keyed by operation.
+
+A sample that takes longer than its operation's threshold is a violation.
+"""
 
 
 class Recorder(_core.Monitor):
     """Records how long operations take, and computes their statistics.
 
-    :class:`nanospan.PerformanceMonitor` derives from this class and documents its arguments.
+    :class:`nanospan.PerformanceMonitor` derives from this class and documents the arguments.
     """
 
     def __init__(
@@ -49,15 +52,16 @@ class Recorder(_core.Monitor):
             self.set_threshold(operation, seconds)
 
     def get_all_stats(self) -> dict[str, PerformanceStats]:
-        """Return the statistics of every operation that has samples, keyed by name."""
+        """Return the statistics of every operation that has samples, keyed by operation."""
         every = {operation: self.get_stats(operation) for operation in self._names()}
         return {operation: stats for operation, stats in every.items() if stats is not None}
 
     def add_alert_callback(self, callback: AlertCallback) -> None:
-        """Call ``callback("threshold_violation", metric)`` for every violation from now on.
+        """Call ``callback("threshold_violation", metric)`` for every future threshold violation.
 
-        The callback runs on the recording thread, before the record call or the span's exit
-        returns. An exception that it raises is logged, and the other callbacks still run.
+        The callback runs on the thread that records the sample, before the record call or the
+        span's exit returns. Exceptions from the callback are logged, and the other callbacks still
+        run.
 
         Raises:
             TypeError: If ``callback`` is not callable.
@@ -67,7 +71,10 @@ class Recorder(_core.Monitor):
         self._events.add(callback)
 
     def remove_alert_callback(self, callback: AlertCallback) -> None:
-        """Undo one :meth:`add_alert_callback` of ``callback``; an unknown callback is ignored."""
+        """Remove ``callback``; if it was added several times, remove it only once.
+
+        An unknown callback is ignored.
+        """
         self._events.remove(callback)
 
     def durations(self, operation: str) -> array[float]:
@@ -78,7 +85,8 @@ class Recorder(_core.Monitor):
         """Return the samples in the windows as plain dicts, oldest first, keyed by operation.
 
         Args:
-            operation: The only operation to return, or None for all; an unknown name gives ``{}``.
+            operation: The operation whose samples to return, or None for all operations. An unknown
+                name gives ``{}``.
 
         Returns:
             ``{operation: [{"operation", "duration", "timestamp", "success", "metadata"}, ...]}``
@@ -101,11 +109,11 @@ class Recorder(_core.Monitor):
         return {name: samples for name, samples in exported.items() if samples}
 
     def add_source(self, source: MeasurementSource) -> None:
-        """Add a source for :meth:`measurements`; adding the same source twice has no effect.
+        """Add a function that supplies :meth:`measurements`; adding it twice has no effect.
 
         Args:
-            source: Called without arguments on any thread that exports. It must return its
-                measurements quickly, without blocking.
+            source: A function without parameters that returns measurements. It may be called on any
+                exporting thread, so it must return quickly and must not block.
 
         Raises:
             TypeError: If ``source`` is not callable.
@@ -128,11 +136,11 @@ class Recorder(_core.Monitor):
             try:
                 measurements.extend(source())
             except Exception:
-                logger.exception("source %r of measurements failed", source)
+                logger.exception("measurement source %r failed", source)
         return measurements
 
     def _became_process_recorder(self) -> None:
-        """Set up the process-wide recorder; called once, without a lock held."""
+        """Finish setting up the process-wide recorder. Called once, with no lock held."""
 
     def __repr__(self) -> str:
         state = "enabled" if self.enabled else "disabled"
@@ -142,8 +150,8 @@ class Recorder(_core.Monitor):
 class _Events:
     """Handles the native core's events: passes violations to the callbacks, and logs overflows.
 
-    It holds no reference to the monitor, so a monitor whose callbacks do not refer back to it is
-    freed without the garbage collector.
+    This object holds no reference to the monitor. A monitor whose callbacks do not refer to it is
+    therefore freed without the garbage collector.
     """
 
     def __init__(self) -> None:
@@ -172,7 +180,7 @@ class _Events:
     ) -> None:
         for callback in self._callbacks:
             try:
-                # Each callback gets its own metric, so that its changes do not affect the others.
+                # Each callback gets its own metric, so that callbacks cannot affect each other.
                 metric = PerformanceMetric(
                     operation, duration, timestamp, success, dict(metadata or {})
                 )
@@ -185,8 +193,8 @@ class _Events:
 
     def overflow(self, operation: str, max_operations: int) -> None:
         logger.warning(
-            "operation %r is one more than max_operations=%d; its samples and those of further new "
-            "names go to %r. Names should not hold identifiers; put those into metadata",
+            "operation %r exceeds max_operations=%d; samples of this and other new operations are "
+            "recorded under %r. Put identifiers into metadata, not into operation names",
             operation,
             max_operations,
             _core.OVERFLOW_OPERATION,
@@ -194,7 +202,7 @@ class _Events:
 
 
 creation = threading.Lock()
-"""The lock held while the process-wide recorder or a monitor's alerts are created."""
+"""The lock to hold while creating the process-wide recorder or a monitor's alerts."""
 
 # If another thread held the lock during a fork, the child could never acquire it.
 os.register_at_fork(
@@ -215,8 +223,8 @@ def make_process_recorder_by(make: Callable[[], Recorder]) -> None:
 def process_recorder() -> Recorder:
     """Return the process-wide recorder, creating it on the first call. Thread-safe.
 
-    It is the :class:`nanospan.PerformanceMonitor` that ``nanospan.get_performance_monitor()``
-    returns.
+    The recorder is the :class:`nanospan.PerformanceMonitor` that
+    ``nanospan.get_performance_monitor()`` returns.
     """
     recorder: Recorder | None = _core.process_monitor()  # type: ignore[assignment]  # set below
     if recorder is None:
@@ -227,5 +235,5 @@ def process_recorder() -> Recorder:
                 recorder = created = _make()
                 _core.set_process_monitor(recorder)
         if created is not None:
-            created._became_process_recorder()  # noqa: SLF001 - of this module
+            created._became_process_recorder()  # noqa: SLF001 - defined in this module
     return recorder

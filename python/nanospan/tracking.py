@@ -23,8 +23,8 @@ def track_performance(
 
     Coroutine functions, generators and async generators are timed from their first step to their
     end. Class methods and static methods may be decorated before or after ``@classmethod`` or
-    ``@staticmethod``. Name, signature and docstring are kept. The monitor is looked up when the
-    function is called.
+    ``@staticmethod``. The function's name, signature and docstring are kept. The monitor is
+    looked up at each call, not when the function is decorated.
 
     ```python
     @track_performance("load_user", {"source": "db"})
@@ -51,8 +51,8 @@ def track_performance(
 def decorate(function: F, operation_ref: OperationRef) -> F:
     """Wrap ``function`` so that each execution is recorded.
 
-    Functions and coroutine functions get a native wrapper. Generators are wrapped by a generator
-    of the same type that contains a span.
+    Functions and coroutine functions get a native wrapper. A generator function is wrapped in a
+    generator function of the same kind, which runs the original inside a span.
 
     A generator's execution lasts from its first step until it returns, raises or is closed. A
     generator that is never started is not recorded, and closing one early is a cancellation.
@@ -87,7 +87,7 @@ def decorate(function: F, operation_ref: OperationRef) -> F:
 
 
 def _is(kind: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
-    """Return whether ``kind`` holds for ``function`` or for a callable object's ``__call__``."""
+    """Return whether ``kind`` is true for ``function``, or for ``__call__`` of its class."""
     return kind(function) or (
         not isinstance(function, type) and kind(getattr(type(function), "__call__", None))  # noqa: B004
     )

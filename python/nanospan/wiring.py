@@ -1,4 +1,4 @@
-"""Inject what lower layers need from upper ones, once, when the package is imported."""
+"""Inject classes and functions of upper layers into lower layers, when the package is imported."""
 
 from __future__ import annotations
 

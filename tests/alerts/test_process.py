@@ -91,7 +91,7 @@ def test_an_unusable_file_is_logged(tmp_path, text, message):
     code = "import nanospan; print(nanospan.get_performance_monitor().alerts.rules())"
     out, err = run(code, tmp_path, NANOSPAN_ALERTS="alerts.toml")
     assert out == "[]\n"
-    assert err.startswith("NANOSPAN_ALERTS: no alerts are loaded: ")
+    assert err.startswith("NANOSPAN_ALERTS: no alerts were loaded: ")
     assert message in err
 
 

@@ -164,13 +164,16 @@ def test_too_few_samples_exceed_the_budget(budget):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "the budget of 'a' needs a limit or a baseline"),
+        ({}, "the budget of 'a' must have a limit or a baseline"),
         ({"p95": 0}, "the budget of 'a': p95 must be a positive number of seconds, got 0"),
         ({"p95": "1"}, "p95 must be a positive number of seconds, got '1'"),
         ({"mean": -1}, "mean must be a positive number of seconds, got -1"),
         ({"max": float("nan")}, "max must be a positive number of seconds, got nan"),
         ({"p50": 1, "max_increase": 0.1}, "max_increase requires a baseline"),
-        ({"baseline": "b.json", "max_increase": -0.1}, "must be a share, 0 or more, got -0.1"),
+        (
+            {"baseline": "b.json", "max_increase": -0.1},
+            "must be a fraction of at least 0, got -0.1",
+        ),
         ({"baseline": "b.json"}, "the baseline has no operation 'a'; it has 'b'"),
         ({"baseline": "damaged.json"}, "damaged.json: the file is empty"),
     ],

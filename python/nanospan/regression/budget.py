@@ -62,18 +62,18 @@ class PerfBudget:
 
         Args:
             operation: The operation's name.
-            mean: The longest permitted mean, in seconds.
-            p50: The longest permitted median, in seconds.
-            p95: The longest permitted 95th percentile, in seconds.
-            p99: The longest permitted 99th percentile, in seconds.
-            p999: The longest permitted 99.9th percentile, in seconds.
-            max: The longest permitted execution, in seconds.
+            mean: The maximum permitted mean, in seconds.
+            p50: The maximum permitted median, in seconds.
+            p95: The maximum permitted 95th percentile, in seconds.
+            p99: The maximum permitted 99th percentile, in seconds.
+            p999: The maximum permitted 99.9th percentile, in seconds.
+            max: The maximum permitted duration of any execution, in seconds.
             baseline: A baseline to compare with, or the path of its file; see
-                :func:`nanospan.regression.compare`. When baselines are updated, the operation is
-                written to that file.
-            max_increase: The tolerated increase of the median over the baseline's, as a fraction:
-                0.1, the default, is 10 %. Requires a baseline. Tails may always increase by at
-                least 10 %.
+                :func:`nanospan.regression.compare`. With ``pytest --perf-update``, the
+                operation is written to that file instead.
+            max_increase: The tolerated increase in the median, as a fraction of the baseline's
+                median; 0.1 (10 %) by default. Requires ``baseline``. In tail quantiles, an increase
+                of up to 10 % is always tolerated.
 
         Raises:
             BudgetExceededError: (an ``AssertionError``) After the block, if a limit is exceeded,
@@ -91,11 +91,11 @@ class PerfBudget:
                 raise ValueError(f"the budget of {operation!r}: max_increase requires a baseline")
             if not 0 <= max_increase < math.inf:
                 raise ValueError(
-                    f"the budget of {operation!r}: max_increase must be a share, 0 or more, "
+                    f"the budget of {operation!r}: max_increase must be a fraction of at least 0, "
                     f"got {max_increase}"
                 )
         if not limits and baseline is None:
-            raise ValueError(f"the budget of {operation!r} needs a limit or a baseline")
+            raise ValueError(f"the budget of {operation!r} must have a limit or a baseline")
         file = None
         if baseline is not None and not isinstance(baseline, Baseline):
             file = self._root / baseline
@@ -128,7 +128,7 @@ def _load(file: Path) -> Baseline:
 
 
 class _Block:
-    """Collects the samples that an operation records from the creation of this object on."""
+    """Collects the samples that are recorded for an operation after this object is created."""
 
     def __init__(self, operation: str) -> None:
         self.operation = operation
@@ -139,7 +139,7 @@ class _Block:
         self._begin = time.perf_counter()
 
     def samples(self) -> array[float]:
-        """Return the durations recorded in the block, or if there are none, the block's own."""
+        """Return the durations recorded in the block; if none, record the block's and return it."""
         elapsed = time.perf_counter() - self._begin
         now = self._handle.snapshot().count
         # A lower count means that the operation was cleared, so that all its samples are new.

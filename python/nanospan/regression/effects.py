@@ -1,4 +1,4 @@
-"""Default settings for verdicts: how large a change must be, and how many may be false.
+"""Default settings of regression verdicts: minimum changes and rates of false positives.
 
 ``benches/regression.py`` measures how good the verdicts are; the results ("the measurements" below)
 are in ``docs/regression-method.md`` under "How often it is right". The compiled functions'
@@ -18,8 +18,9 @@ Five per cent is the usual choice. The rows "200 operations" of the measurements
 ALERT_FDR = 0.001
 """The expected share of false positives for an alert rule, which compares every 30 seconds.
 
-At 0.05 a rule would soon raise a false alarm, since it gets 2,880 chances a day. How many false
-alarms 0.001 leaves was not measured; consecutive windows overlap, so it cannot be derived.
+At 0.05 a rule would soon raise a false alarm, since it compares 2,880 times a day. The
+rate of false alarms at 0.001 was not measured, and because consecutive windows overlap, it cannot
+be derived.
 """
 
 ALPHA = _core.ALPHA
@@ -44,9 +45,10 @@ BUDGET_MAX_INCREASE = 0.10
 """The increase over a baseline that a test's budget tolerates, as a fraction of the baseline."""
 
 PENALTY = 3.0
-"""The penalty for each additional change point in a history; a higher one reports fewer changes.
+"""The penalty for each additional change point in a history.
 
-The rows "history" of the measurements give the true and the false changes found.
+A higher penalty reports fewer changes. The rows "history" of the measurements show how many true
+and how many false changes are found.
 """
 
 MIN_SIZE = 3

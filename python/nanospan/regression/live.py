@@ -1,4 +1,4 @@
-"""Compare the samples that a recorder currently holds with earlier ones."""
+"""Compare the samples that a recorder currently holds with earlier samples."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from nanospan.values.statistics import PerformanceStats
 
 MEAN_FACTOR = 1.2
-"""A mean of more than this multiple of its baseline's is reported, as in MemFuse 0.3.1."""
+"""A mean of more than this multiple of the baseline mean is reported, as in MemFuse 0.3.1."""
 
 
 def mean_regressions(
     recorder: Recorder, baseline_stats: Mapping[str, PerformanceStats]
 ) -> list[str]:
-    """Return a line for each operation whose mean is more than 1.2 times its baseline's.
+    """Return a line for each operation whose mean is more than 1.2 times its baseline mean.
 
     Args:
         recorder: Holds the current samples.
-        baseline_stats: Earlier statistics. Operations that have no samples now, and baselines whose
-            mean is zero, cannot be compared and are skipped.
+        baseline_stats: Earlier statistics, keyed by operation. Operations that have no samples now,
+            or whose baseline mean is zero, are skipped.
     """
     lines = []
     for operation, baseline in baseline_stats.items():

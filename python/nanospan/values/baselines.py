@@ -34,7 +34,8 @@ class OperationBaseline:
     Attributes:
         samples: The durations in the operation's window, in seconds, oldest first; at least one.
             As in the window, failed and cancelled executions are included.
-        histogram: All durations since the start or the last clear, in exponential buckets.
+        histogram: All durations since the operation was first recorded or last cleared, in
+            exponential buckets.
     """
 
     samples: array[float]
@@ -43,7 +44,7 @@ class OperationBaseline:
 
 @dataclass(frozen=True, repr=False)
 class Baseline:
-    """The durations that a monitor recorded, with when and where they were recorded.
+    """The durations that a monitor recorded, with the time and machine of the recording.
 
     ```python
     monitor.baseline({"commit": "4f2a91c"}).save("baseline.json")
@@ -60,8 +61,8 @@ class Baseline:
         time: The Unix time at which the baseline was taken, in seconds.
         host: The machine's name.
         python: The interpreter and its version, such as ``CPython 3.13.1``.
-        nanospan: The version of nanospan that took it.
-        labels: Texts attached by the user, keyed by name, for example commit and branch.
+        nanospan: The version of nanospan that created the baseline.
+        labels: Strings attached by the user, keyed by label name, such as ``{"branch": "main"}``.
 
     Raises:
         TypeError: If the name or value of a label is not a str.
@@ -83,13 +84,13 @@ class Baseline:
 
     @classmethod
     def from_monitor(cls, monitor: Monitor, labels: Mapping[str, str] | None = None) -> Baseline:
-        """Take a baseline of every operation that has samples.
+        """Create a baseline of every operation in ``monitor`` that has samples.
 
         Samples that are recorded during the call may or may not be included.
 
         Args:
             monitor: The monitor whose operations to include.
-            labels: Texts to store with the baseline, keyed by name.
+            labels: Strings to store with the baseline, keyed by label name.
 
         Raises:
             TypeError: If the name or value of a label is not a str.
@@ -111,12 +112,12 @@ class Baseline:
         samples: Mapping[str, Iterable[float]],
         labels: Mapping[str, str] | None = None,
     ) -> Baseline:
-        """Create a baseline from durations that were measured elsewhere.
+        """Create a baseline from durations that were not recorded by a monitor.
 
         Args:
             samples: The durations of each operation, in seconds and in chronological order, keyed
                 by operation; operations without durations are left out.
-            labels: Texts to store with the baseline, keyed by name.
+            labels: Strings to store with the baseline, keyed by label name.
 
         Raises:
             TypeError: If a name or label is not a str, or a duration is not a number.
@@ -135,10 +136,10 @@ class Baseline:
         return {name: operation.samples for name, operation in self.operations.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the baseline to a JSON file atomically.
+        """Save the baseline as a JSON file, written atomically.
 
         Args:
-            path: The file; an existing one is replaced once the new content is complete.
+            path: The file to write; an existing file is replaced once the new content is complete.
 
         Raises:
             OSError: If the file cannot be written; an existing file is left unchanged.
@@ -147,8 +148,8 @@ class Baseline:
         text = self._to_json()
         if len(text) > MAX_BYTES:
             raise ValueError(
-                f"a baseline must take at most {MAX_BYTES:,} bytes to be loaded again, got "
-                f"{len(text):,} for {len(self.operations):,} operations; use shorter windows"
+                f"a saved baseline must take at most {MAX_BYTES:,} bytes, got {len(text):,} for "
+                f"{len(self.operations):,} operations; use shorter windows"
             )
         write_atomically(Path(path), text)
 
@@ -163,8 +164,8 @@ class Baseline:
 
         Raises:
             OSError: If the file cannot be read.
-            DataFileError: If the file is not a baseline, is damaged, or has a newer format. This
-                ``ValueError`` names the file, the location in it and what was expected there.
+            DataFileError: If the file is not a baseline, is damaged, or has a newer format. The
+                message names the file, the location in the file and what was expected there.
         """
         path = Path(path)
         return cls.from_document(parse_json(path, read_text(path)))
@@ -179,8 +180,8 @@ class Baseline:
             raise DataFileError(
                 root.path,
                 "version",
-                f"{version} is newer than {VERSION}, which this nanospan reads; "
-                "update nanospan, or take the baseline again",
+                f"this nanospan reads versions up to {VERSION}, got {version}; "
+                "update nanospan, or create the baseline again",
             )
         if version < 1:
             root["version"].fail(f"a version from 1 to {VERSION}")

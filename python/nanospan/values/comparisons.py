@@ -13,7 +13,7 @@ class QuantileChange(NamedTuple):
     """The change in a tail quantile between a baseline and the current values.
 
     Attributes:
-        change: The current quantile divided by the baseline's: 2.0 means that it doubled.
+        change: The current quantile divided by the baseline quantile: 2.0 means twice as large.
         p_value: The probability of a change at least this large if the two distributions are
             equal, from 0 to 1.
     """
@@ -30,18 +30,18 @@ class Comparison:
         verdict: ``"regressed"`` or ``"improved"`` for a difference that is both significant and
             large enough to matter, ``"unchanged"`` otherwise; ``"insufficient"`` if there are too
             few independent values for any difference to be significant.
-        p_value: The p-value of the clearest difference, in the bulk of the values or in their
-            tails: the probability, from 0 to 1, of one at least as clear if the two distributions
+        p_value: The p-value of the clearest difference, in the bulk of the values or in a tail:
+            the probability, from 0 to 1, of a difference at least as clear if the two distributions
             are equal.
-        shift: The typical current value divided by the baseline's: 1.2 means 20 % slower. NaN if
-            either side has no values.
+        shift: The typical current value divided by the typical baseline value: 1.2 means 20 %
+            slower. NaN if either side has no values.
         shift_ci: The lower and upper bounds of the confidence interval of ``shift``, which
             contains the true shift with probability ``1 - alpha``.
         quantiles: The changes in the quantiles 0.9, 0.95 and 0.99, keyed by quantile. Quantiles
             for which there are too few values are absent.
         effective_n: The effective sample size of the less informative side, in independent values.
             It is smaller than the number of values if consecutive values are correlated.
-        counts: The numbers of values in the baseline and on the current side.
+        counts: The number of baseline values and the number of current values.
     """
 
     verdict: Verdict
@@ -90,7 +90,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class ChangePoint:
-    """A point in a history of values at which their level changes.
+    """A point in a history of values at which the level of the values changes.
 
     Attributes:
         index: The zero-based index of the first value at the new level.
@@ -125,8 +125,8 @@ class Alarm:
 
     Attributes:
         index: The zero-based index, in the detector's stream, of the value that raised the alarm.
-        since: The index at which the change began, approximately: that of the first value in the
-            run of deviating values that raised the alarm.
+        since: The approximate index at which the change began: the index of the first value in
+            the run of deviating values that raised the alarm.
         before: The level that the detector had learned, in the unit of the values.
         after: The level since the change began, in the same unit.
         ratio: The new level divided by the old level; above 1 means slower.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
 
 MAX_BYTES = 256 * 1024 * 1024
-"""The maximum size of a file to read or save; 10,000 operations with full windows take half."""
+"""The size limit of data files in bytes; 10,000 operations with full windows take half of it."""
 
 LONGEST_SHOWN = 80
 """The maximum number of characters of a key to show in an error message."""
@@ -26,7 +26,7 @@ LONGEST_SHOWN = 80
 class DataFileError(ValueError):
     """Raised when a file has invalid content.
 
-    The message names the file, the location in it, what was expected there and what was found.
+    The message names the file, the location in the file, and what was expected and found there.
 
     Attributes:
         path: The file.
@@ -50,7 +50,7 @@ def read_text(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise DataFileError(path, "", f"longer than {MAX_BYTES:,} bytes, the limit")
+        raise DataFileError(path, "", f"the file must be at most {MAX_BYTES:,} bytes long")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -75,7 +75,7 @@ def parse_json(path: Path, text: str) -> Node:
         place = f"line {exc.lineno}, column {exc.colno}"
         raise DataFileError(path, place, f"expected JSON: {exc.msg}{hint}") from None
     except RecursionError:
-        raise DataFileError(path, "", "expected a baseline, not JSON nested this deep") from None
+        raise DataFileError(path, "", "the JSON is nested too deeply") from None
     except ValueError as exc:
         raise DataFileError(path, "", str(exc)) from None
     return Node(path, "", value)
@@ -86,7 +86,7 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = printable(counts.most_common(1)[0][0][:LONGEST_SHOWN])
-        raise ValueError(f"expected each key of an object once, found {twice!r} twice")
+        raise ValueError(f"expected unique keys in each object, found {twice!r} repeated")
     return found
 
 
@@ -94,7 +94,8 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class Node:
     """A value in a JSON file, with its location for error messages.
 
-    Methods that return the value as a particular type raise ``DataFileError`` if it has another.
+    A method that returns the value as a particular type raises ``DataFileError`` if the value has
+    a different type.
     """
 
     path: Path
@@ -162,7 +163,12 @@ class Node:
         return number
 
     def numbers(self, *, non_negative: bool) -> array[float]:
-        """Return the value as an array; raise if it is not a non-empty list of finite numbers."""
+        """Return the value, a list of numbers, as an array of floats.
+
+        Raises:
+            DataFileError: If the value is not a non-empty list of finite numbers, or a number is
+                negative and ``non_negative`` is True.
+        """
         if not isinstance(self.value, list) or not self.value:
             self.fail("a list of numbers")
         # Most lists are valid and long, so the first check avoids a loop in Python.
@@ -187,7 +193,7 @@ def _is_finite(number: float) -> bool:
 
 
 def _found(value: Any) -> str:
-    """Describe a value for an error message, without the possibly confidential text of strings."""
+    """Describe a value for an error message, without quoting strings, which may be confidential."""
     if isinstance(value, dict):
         return f"an object with {len(value):,} members"
     if isinstance(value, list):

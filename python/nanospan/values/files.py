@@ -23,8 +23,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     old or the new content. Symbolic links are followed; devices and pipes are written to directly.
 
     Args:
-        path: The file to replace. An existing file keeps its permissions; a new one gets the
-            default ones.
+        path: The file to replace. An existing file keeps its permissions; a new file gets the
+            default permissions.
 
     Raises:
         OSError: If the folder does not exist or is not writable, or the disk is full; ``path`` is
@@ -35,7 +35,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with goal.open("wb") as file:
             yield file
         return
-    # In the same folder, because a rename is atomic only within one file system.
+    # It is in the same folder, because a rename is atomic only within one file system.
     temporary = goal.with_name(f".nanospan-{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
@@ -49,24 +49,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(exc, OSError) and exc.filename in {None, str(temporary)}:
-            # The caller does not know the temporary name.
+            # Name the target, because the caller does not know the temporary file.
             exc.filename, exc.filename2 = str(goal), None
         raise
     _sync_folder(goal.parent)
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Replace ``path`` with a file that holds ``content``; text is written as UTF-8.
+    """Replace the content of ``path`` atomically; text is written as UTF-8.
 
     Raises:
-        OSError: As for :func:`replacing`.
+        OSError: If the file cannot be replaced; see :func:`replacing`.
     """
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the rename to disk, if the folder's permissions and the file system allow it."""
+    """Flush renames in ``folder`` to disk, if its permissions and the file system allow it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

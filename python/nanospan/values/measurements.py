@@ -1,4 +1,4 @@
-"""Measurements other than operations, such as the state of connection pools."""
+"""Measurements other than durations of operations, such as the state of connection pools."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A value that a source reports at one point in time.
+    """A value that a measurement source reports at one point in time.
 
     Attributes:
         name: A dotted name in OpenTelemetry's style, such as ``db.client.connection.count``.
-        kind: ``counter`` for a value that never decreases, ``up_down_counter`` for one that can be
-            summed over processes, ``gauge`` for one that cannot, or ``histogram`` for a
-            distribution of durations.
+        kind: ``counter`` for a value that never decreases, ``up_down_counter`` for a value that
+            goes up and down and can be summed over processes, ``gauge`` for a value that cannot be
+            summed, or ``histogram`` for a distribution of durations.
         value: A number, or a :class:`nanospan.Snapshot` for a histogram.
         unit: The unit in UCUM notation, such as ``s`` or ``{connection}``.
         description: One line that describes what is measured.
-        attributes: The attributes that distinguish the measurement from others of the same name;
-            they must not contain credentials.
+        attributes: The attributes that distinguish the measurement from others with the same
+            name; they must not contain credentials.
 
     Raises:
         TypeError: If a field has the wrong type, or ``value`` does not fit ``kind``.
@@ -47,7 +47,7 @@ class Measurement:
                 f"measurement {self.name!r}: value must be a Snapshot for a histogram and a number "
                 f"for other kinds, got {type(self.value).__name__} for {self.kind}"
             )
-        # Rejecting an invalid measurement here affects only its source, not a whole export.
+        # Raising here makes only the source of the invalid measurement fail, not the whole export.
         if self.kind not in _KINDS:
             raise ValueError(
                 f"measurement {self.name!r}: kind must be one of {', '.join(_KINDS)}, "

@@ -1,4 +1,4 @@
-"""Recordings: operations with their histograms and samples, whatever their source."""
+"""Recordings: the histograms and samples of operations, from a monitor, snapshot or file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 class RecordedOperation:
     """An operation in a recording.
 
+    The histogram and the counts cover the time since the operation was first recorded or last
+    cleared.
+
     Attributes:
         operation: The operation's name.
-        histogram: The durations since the start or the last clear, whatever their outcome.
-        samples: A function that returns the available samples, or None if the source has none.
-        error_count: The number of failed samples since the start, or None if unknown.
-        cancelled_count: The number of cancelled samples since the start, or None if unknown.
-        violation_count: The number of samples over the threshold since the start, or None if
-            unknown.
+        histogram: The durations of all samples, including failed and cancelled ones.
+        samples: A function that returns the available samples, or None if the source has no
+            individual samples.
+        error_count: The number of failed samples, or None if unknown.
+        cancelled_count: The number of cancelled samples, or None if unknown.
+        violation_count: The number of samples over the threshold, or None if unknown.
         threshold: The threshold in seconds, or None if there is none.
     """
 
@@ -50,14 +53,14 @@ class Recording:
 
 
 Recordable: TypeAlias = Monitor | MonitorSnapshot | Recording
-"""Anything that can be exported: a monitor, a snapshot of one, or a recording."""
+"""Anything that can be exported: a monitor, a monitor's snapshot, or a recording."""
 
 
 def record_of(source: Recordable) -> Recording:
-    """Return ``source`` as a recording.
+    """Convert ``source`` to a recording.
 
-    A monitor's histograms are copied immediately, but an operation's samples only when requested,
-    so they may include later ones. Threads that record are never blocked.
+    A monitor's histograms are copied immediately. The samples of an operation are copied only when
+    they are requested, so they may include later samples. Threads that record are never blocked.
 
     Raises:
         TypeError: If ``source`` is not a monitor, snapshot or recording.
@@ -75,12 +78,12 @@ def record_of(source: Recordable) -> Recording:
 
 
 def window(monitor: Monitor, operation: str) -> Samples:
-    """Return the samples in an operation's window."""
-    return monitor.operation(operation)._columns()  # noqa: SLF001 - made for this
+    """Return the samples in an operation's window, oldest first."""
+    return monitor.operation(operation)._columns()  # noqa: SLF001 - it exists for this function
 
 
 def histogram_of(operation: str, durations: Iterable[float]) -> Snapshot:
-    """Build a histogram of durations that were measured elsewhere.
+    """Build a histogram of durations that were not recorded by a monitor.
 
     Args:
         operation: The operation's name, for error messages.

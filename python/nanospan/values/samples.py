@@ -8,16 +8,16 @@ from typing import Any
 
 @dataclass
 class PerformanceMetric:
-    """A finished execution of an operation.
+    """One finished execution of an operation.
 
     Attributes:
         operation: The operation's name.
         duration: The duration in seconds.
         timestamp: The Unix time at which the execution ended, in seconds.
-        success: Whether the execution succeeded. A cancelled one did not, and its metadata
-            contains ``{"outcome": "cancelled"}``.
-        metadata: The metadata of the caller and the span, with the key ``"error"`` if the
-            execution failed.
+        success: Whether the execution succeeded. False also for a cancelled execution, whose
+            metadata contains ``{"outcome": "cancelled"}``.
+        metadata: The metadata given by the caller or set on the span, with the key ``"error"``
+            added if the execution failed.
     """
 
     operation: str

@@ -28,9 +28,9 @@ class PerformanceStats:
         stddev_duration: The population standard deviation of the window (divided by ``count``).
         error_count: The number of failed samples in the window.
         cancelled_count: The number of cancelled samples in the window.
-        total_count: The number of samples since the start or the last clear.
-        violation_count: The number of samples over the threshold since the start or the last
-            clear.
+        total_count: The number of samples since the operation was first recorded or last cleared.
+        violation_count: The number of samples over the threshold since the operation was first
+            recorded or last cleared.
     """
 
     operation: str

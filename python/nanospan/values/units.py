@@ -8,7 +8,7 @@ NO_FIGURE = "-"
 """The text shown in place of a missing figure."""
 
 LARGE_RATIO = 1e6
-"""The ratio from which scientific notation is clearer."""
+"""Ratios of at least this value are shown in scientific notation."""
 
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
@@ -39,7 +39,7 @@ def counted(count: int, noun: str = "sample") -> str:
 
 
 def count_text(count: int) -> str:
-    """Format a count: with thousands separators, or to three digits from a million: ``1.25 M``."""
+    """Format a count with thousands separators or, from a million, as in ``1.25 M``."""
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -47,7 +47,7 @@ def count_text(count: int) -> str:
 
 
 def figure_text(value: float) -> str:
-    """Format a number of unknown unit with four significant digits."""
+    """Format a number whose unit is unknown, with four significant digits."""
     return f"{value:.4g}"
 
 
@@ -62,7 +62,7 @@ def change_text(ratio: float) -> str:
 
 
 def interval_text(bounds: tuple[float, float]) -> str:
-    """Format the bounds of an interval of ratios as relative changes."""
+    """Format an interval of ratios as relative changes: ``+10.0 to +20.0 %`` for (1.1, 1.2)."""
     if not all(map(math.isfinite, bounds)):
         return NO_FIGURE
     low, high = map(change_text, bounds)
