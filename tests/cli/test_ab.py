@@ -79,7 +79,7 @@ def test_a_slower_command_regressed(capsys: pytest.CaptureFixture[str], tmp_path
     saved = tmp_path / "ab.json"
     assert main(["ab", "--runs", "12", "--save", str(saved), "--", *fast, "--", *slow]) == 1
     output = capsys.readouterr().out.splitlines()
-    assert output[0].split() == ["command", "median", "least", "most"]
+    assert output[0].split() == ["command", "median", "minimum", "maximum"]
     assert output[1].split()[:3] == ["A", "sh", "-c"]
     assert output[2].split()[:3] == ["B", "sh", "-c"]
     assert output[4].startswith("B against A: regressed, ")

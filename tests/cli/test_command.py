@@ -88,7 +88,7 @@ def test_unwritable_json_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as exit_:
         main(["demo", "--json", str(tmp_path / "figures.json")])
     assert exit_.value.code == 2
-    assert "cannot be written to" in capsys.readouterr().err
+    assert "is not writable" in capsys.readouterr().err
 
 
 def test_missing_extra_is_one_line(

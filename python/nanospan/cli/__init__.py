@@ -1,7 +1,7 @@
 """The command ``nanospan``.
 
-Exit status: 0 on success, 1 if the work failed or something regressed, 2 for wrong arguments (which
-are found before any work starts) and bad input, 130 after Ctrl-C, 143 after ``SIGTERM``.
+Exit status: 0 on success, 1 if the work failed or something regressed, 2 for invalid arguments
+(which are detected before any work starts) or bad input, 130 after Ctrl-C, 143 after ``SIGTERM``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command ``nanospan``.
 
     Args:
         argv: The arguments without the program's name; by default those of the process.
@@ -47,9 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    # Streams that were closed before the start are None; replaced here, they need no checks later.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process
+    # A stream that was closed before the start is None. Replacing it here avoids later checks.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - stays open
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - stays open
     parser = argparse.ArgumentParser(
         prog="nanospan", description="Performance monitor and PostgreSQL pool manager for Python."
     )
@@ -81,11 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(BaseException):
-    """Raised on ``SIGTERM``: like Ctrl-C it unwinds the stack, so that everything is cleaned up."""
+    """Raised on ``SIGTERM`` to unwind the stack as Ctrl-C does, so that everything is cleaned up."""
 
 
 def _raise_for_signal(number: int, _frame: FrameType | None) -> None:
-    """Raise the signal's exception, and ignore further signals, which would disturb the cleanup."""
+    """Raise the signal's exception; ignore further signals, which would interrupt the cleanup."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt

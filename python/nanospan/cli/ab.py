@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from nanospan.regression import Comparison
 
 DESCRIPTION = """\
-Run two commands alternately, many times, and tell whether B takes longer than A.
+Run two commands, A and B, alternately and many times, and report whether B takes longer than A.
 
 The speed of the same code varies by a quarter between machines, and over time on one machine. To
 find out whether a change made something slower, run the old and the new version side by side: A B,
-B A, A B ... The commands get no input, and their output is discarded. Run a command that itself
-contains "--" in a shell: sh -c 'COMMAND'.
+B A, A B ... The commands get no input, and their output is discarded. If a command itself contains
+"--", run it in a shell: sh -c 'COMMAND'.
 """
 
 EPILOG = """\
@@ -39,10 +39,10 @@ USAGE = "nanospan ab [OPTIONS] -- CMD_A -- CMD_B"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
+    """Add the subcommand ``ab`` to the command line."""
     parser = commands.add_parser(
         "ab",
-        help="run two commands alternately and tell whether one takes longer",
+        help="run two commands alternately and report whether the second takes longer",
         usage=USAGE,
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -53,28 +53,28 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=options.whole_number(1, 100_000),
         default=30,
         metavar="N",
-        help="how often to run each command (default: 30)",
+        help="how many times to run each command (default: 30)",
     )
     parser.add_argument(
         "--warmup",
         type=options.whole_number(0, 100_000),
         default=1,
         metavar="N",
-        help="how often to run each command first, without counting (default: 1)",
+        help="how many uncounted runs of each command to do first (default: 1)",
     )
     parser.add_argument(
         "--timeout",
         type=options.positive,
         default=600.0,
         metavar="SECONDS",
-        help="how long one run may take (default: 600)",
+        help="maximum duration of one run (default: 600)",
     )
     parser.add_argument(
         "--alpha",
         type=options.share,
         default=ALPHA,
         metavar="SHARE",
-        help="probability of reporting a change of equal commands (default: %(default)s)",
+        help="probability of reporting a difference if there is none (default: %(default)s)",
     )
     options.add_min_effect(parser)
     options.add_format(parser)
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         text.print_lines(_report(arguments, commands, times, comparison))
     if arguments.save is not None:
-        # Saved last, so that a result that took so long is printed even if it cannot be saved.
+        # The times are saved last, so that the result is printed even if they cannot be saved.
         try:
             Baseline.from_samples(dict(zip(NAMES, times, strict=True))).save(arguments.save)
         except OSError as exc:
@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _split_commands(arguments: argparse.Namespace) -> list[list[str]]:
-    """Return the two commands; exit unless there are two and their programs exist."""
+    """Return the two commands; exit with an error unless there are two and their programs exist."""
     commands: list[list[str]] = [[]]
     for word in arguments.commands:
         if word == "--":
@@ -149,7 +149,7 @@ def _report(
     times: Sequence[list[float]],
     comparison: Comparison,
 ) -> list[str]:
-    headings = ("", "command", "median", "least", "most")
+    headings = ("", "command", "median", "minimum", "maximum")
     figures = [
         [
             text.fixed_duration(each)

@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     import argparse
 
 CHECK = """\
-Read a file of alert rules, as NANOSPAN_ALERTS and monitor.alerts.load do, and print what it
-contains, or the line, key and value of every error. Nothing is sent. Environment variables that the
-file names need not be set; those that are not set are listed.
+Check a file of alert rules, as used by NANOSPAN_ALERTS and monitor.alerts.load, without sending
+any alert. Print the number of rules, sinks and silences, or the line, key and value of every error.
+Environment variables that the file refers to need not be set; any that are not set are listed.
 """
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
+    """Add the subcommand ``alerts`` to the command line."""
     parser = commands.add_parser("alerts", help="check a file of alert rules")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     check = actions.add_parser(
         "check",
         help="report the errors in a file of alert rules",
         description=CHECK,
-        epilog="Exit status: 0 if the file is valid, 2 if not.",
+        epilog="Exit status: 0 if the file is valid, 2 if it is not.",
     )
     check.add_argument("file", type=Path, metavar="FILE", help="a TOML file")
     check.set_defaults(run=run)
@@ -34,7 +34,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the file and return the exit status."""
-    # Imported here, as no other command needs them.
+    # Imported here, because no other command needs these modules.
     from nanospan.alerts import AlertsFileError, RegressionRule, load  # noqa: PLC0415
     from nanospan.alerts.sinks.webhook import HttpSink  # noqa: PLC0415
 

@@ -31,20 +31,22 @@ PLAIN_WIDTH = 80
 """The number of columns for output to a file or a pipe."""
 
 DESCRIPTION = """\
-Find where the level of a history changed, for example the times of a benchmark over many commits.
+Find where the level of a history changed. A history is, for example, the times of a benchmark over
+many commits.
 
 A single FILE contains whole histories: a JSON list of numbers, a JSON object of such lists, a CSV
 file of one column, a baseline saved by nanospan, or pytest-benchmark's JSON. If there are several
-files, each is one moment and contributes its medians: nanospan changes .benchmarks/*/*.json
+files, each adds one point to the histories, the median of each operation:
+nanospan changes .benchmarks/*/*.json
 """
 
 EPILOG = """\
-exit status: 0 whether there are changes or not, 2 for bad input
+exit status: 0 even if there are changes, 2 for bad input
 """
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
+    """Add the subcommand ``changes`` to the command line."""
     parser = commands.add_parser(
         "changes",
         help="find where the level of a history changed",
@@ -53,7 +55,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "files", metavar="FILE", nargs="+", help="a history, or the file of one run"
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="a file of whole histories, or several files of one run each",
     )
     parser.add_argument(
         "--operation",
@@ -67,24 +72,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=options.non_negative,
         default=PENALTY,
         metavar="P",
-        help="how much a further change must explain; higher finds fewer (default: %(default)s)",
+        help="penalty for each additional change; higher finds fewer (default: %(default)s)",
     )
     parser.add_argument(
         "--min-size",
         type=options.whole_number(1, 1_000_000),
         default=MIN_SIZE,
         metavar="N",
-        help="fewest values between two changes (default: %(default)s)",
+        help="minimum number of values between two changes (default: %(default)s)",
     )
     options.add_format(parser)
     parser.add_argument(
-        "--plot", type=Path, metavar="PNG", help="also draw the histories (needs nanospan[plot])"
+        "--plot",
+        type=Path,
+        metavar="PNG",
+        help="also draw the histories to PNG (needs nanospan[plot])",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Find the changes and return the exit status."""
+    """Find and print the changes, and return the exit status."""
     if arguments.plot is not None and importlib.util.find_spec("matplotlib") is None:
         return text.report_error("--plot needs matplotlib: pip install 'nanospan[plot]'")
     try:

@@ -1,4 +1,4 @@
-"""Times one execution of a command, and ends it on a timeout or a signal."""
+"""Times one execution of a command, and ends the command on a timeout or a signal."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ GRACE = 2.0
 """Seconds between sending SIGTERM and SIGKILL to a command."""
 
 WATCH_INTERVAL = 1.0
-"""Seconds between wake-ups while a command runs: rare enough not to disturb its timing."""
+"""Seconds between wake-ups while a command runs; rare enough not to disturb the timing."""
 
 TAIL_BYTES = 4096
-"""The number of bytes to keep from the end of the standard error output."""
+"""The number of bytes to keep from the end of a command's standard error output."""
 
 PIPE_BYTES = 65_536
 """The capacity of a pipe on Linux."""
@@ -66,9 +66,9 @@ class Interrupts:
 def deferred_interrupts() -> Iterator[Interrupts]:
     """Defer ``SIGINT``, ``SIGTERM`` and ``SIGHUP`` during the block. For the main thread only.
 
-    An exception from a signal handler could occur after a process was started and before there is a
-    reference to it. The signals are therefore only collected, and the first one is raised again at
-    the end of the block, when the previous handlers are back.
+    If a signal handler raised an exception just after a process was started, the reference to the
+    process could be lost. The signals are therefore only recorded. At the end of the block the
+    previous handlers are restored, and the first signal received is raised again.
     """
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -99,18 +99,18 @@ def execute(
 ) -> Execution:
     """Run a command in a new session, without input and discarding its output.
 
-    Processes that the command started are left running if the command ends on its own; otherwise
-    they are ended with it.
+    If the command ends without being terminated, processes that it started are left running;
+    otherwise they are terminated together with the command.
 
     Args:
         command: The program and its arguments.
-        timeout: Maximum duration in seconds, after which the command is ended.
-        interrupts: The signals that end the command early.
+        timeout: Maximum duration in seconds, after which the command is terminated.
+        interrupts: The deferred signals; if one is received, the command is terminated.
         watch: Called about once a second while the command runs.
 
     Raises:
         OSError: If the command cannot be started.
-        KeyboardInterrupt: If a signal ended the command.
+        KeyboardInterrupt: If a signal was received.
     """
     begin = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603 - the purpose is to run the user's command
@@ -139,7 +139,7 @@ def execute(
 def _pidfd(process: subprocess.Popen[bytes]) -> Iterator[int]:
     """Open a file descriptor that becomes readable when a process ends.
 
-    ``Popen.wait(timeout)`` polls, so it would notice the end late.
+    ``Popen.wait(timeout)`` polls, so it would notice the end of the process late.
     """
     try:
         pidfd = os.pidfd_open(process.pid)
@@ -161,7 +161,7 @@ class _Tail:
         self._kept = b""
 
     def read(self) -> bool:
-        """Read the available bytes, at most a pipe's capacity; return False at the end of file."""
+        """Read available bytes, at most a pipe's capacity; return False at the end of the file."""
         try:
             part = os.read(self.pipe, PIPE_BYTES)
         except BlockingIOError:
@@ -180,7 +180,7 @@ def _wait(
     interrupts: Interrupts,
     watch: Callable[[], object],
 ) -> bool:
-    """Wait for the process; return False on a signal or at the deadline."""
+    """Wait until the process ends; return False if a signal or the deadline comes first."""
     with selectors.DefaultSelector() as selector:
         for descriptor in (pidfd, interrupts.wakeup, errors.pipe):
             selector.register(descriptor, selectors.EVENT_READ)
@@ -195,7 +195,7 @@ def _wait(
                 os.read(interrupts.wakeup, PIPE_BYTES)
             if errors.pipe in ready and not errors.read():
                 selector.unregister(errors.pipe)
-            if not ready:  # otherwise the process may be ending, and its end must be timed first
+            if not ready:  # otherwise the process may be ending, which must be timed first
                 watch()
     return False
 

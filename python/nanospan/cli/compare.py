@@ -36,8 +36,8 @@ regressed or improved if the difference is significant and large enough to matte
 is not, and insufficient if there are too few independent values to tell.
 
 Each file is a baseline saved by nanospan, pytest-benchmark's JSON (from --benchmark-json), a JSON
-list of durations, a JSON object of such lists by operation, or a CSV file of one column. Durations
-must be in the order in which they were measured.
+list of durations, a JSON object of such lists keyed by operation, or a CSV file of one column.
+Durations must be in the order in which they were measured.
 """
 
 EPILOG = """\
@@ -45,22 +45,22 @@ exit status: 0 if nothing regressed, 1 if at least one operation regressed, 2 fo
 """
 
 ORDER = ("regressed", "insufficient", "improved", "unchanged")
-"""The order of verdicts in a report: what needs attention comes first."""
+"""The order of verdicts in a report: those that need attention come first."""
 
 HEADINGS = ("operation", "verdict", "baseline", "current", "shift", "interval", "p95", "p99")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
+    """Add the subcommand ``compare`` to the command line."""
     parser = commands.add_parser(
         "compare",
-        help="tell whether operations became slower since a baseline",
+        help="report whether operations have become slower since a baseline",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("baseline", metavar="BASELINE", help="the durations to compare with")
-    parser.add_argument("current", metavar="CURRENT", help="the durations to judge")
+    parser.add_argument("current", metavar="CURRENT", help="the durations to check for changes")
     parser.add_argument(
         "--fdr",
         type=options.share,
@@ -158,7 +158,7 @@ class _Report:
         return [statistics.median(file.operations[name]) for file in (self.baseline, self.current)]
 
     def _closing(self, show: Callable[[str], str]) -> list[str]:
-        """Return the lines below the table: counts, and notes on what the table omits."""
+        """Return the lines below the table: the counts of verdicts, and notes about the files."""
         counts = self._counts()
         verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
         lines = [

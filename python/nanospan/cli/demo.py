@@ -25,13 +25,13 @@ nanospan measured: the statistics of every operation and the speedup. Nothing is
 EPILOG = """\
 With --serve-db, the server keeps running after the results are printed, until Ctrl-C, and its
 connection URL is printed for psql and other clients. The data stays in DIR; a later run with the
-same DIR replaces the demo's tables. Such a database is crash-safe as usual, while the temporary one
-runs with fsync=off and full_page_writes=off, so do not compare figures of the two.
+same DIR replaces the demo's tables. A database in DIR is crash-safe as usual. The temporary
+database runs with fsync=off and full_page_writes=off, so figures from the two cannot be compared.
 """
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
+    """Add the subcommand ``demo`` to the command line."""
     parser = commands.add_parser(
         "demo",
         help="show nanospan at work on an embedded PostgreSQL server",
@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=int,
         default=DEFAULT_TURNS,
         metavar="N",
-        help=f"turns of dialogue to store, at least {FEWEST_TURNS} (default: {DEFAULT_TURNS})",
+        help=f"number of turns to store, at least {FEWEST_TURNS} (default: {DEFAULT_TURNS})",
     )
     parser.add_argument(
         "--serve-db",
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_writable(path: Path) -> None:
-    """Raise OSError if a file cannot be written at ``path``, judging by its folder."""
+    """Raise OSError if ``path`` is a directory, or its folder is missing or not writable."""
     folder = path.absolute().parent
     if path.is_dir():
         msg = f"{path} is a directory"
@@ -95,5 +95,5 @@ def _check_writable(path: Path) -> None:
         msg = f"{folder}, the folder of the JSON file, does not exist"
         raise FileNotFoundError(msg)
     if not os.access(folder, os.W_OK | os.X_OK):
-        msg = f"{folder}, the folder of the JSON file, cannot be written to"
+        msg = f"{folder}, the folder of the JSON file, is not writable"
         raise PermissionError(msg)

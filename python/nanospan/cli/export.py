@@ -38,7 +38,7 @@ complete. The exit status is 141 if the reader of the output closes the pipe.
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
+    """Add the subcommand ``export`` to the command line."""
     parser = commands.add_parser(
         "export",
         help="write a saved recording as JSON lines, CSV, Parquet, or a trace for Perfetto",
@@ -52,19 +52,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-o",
         default="-",
         metavar="FILE",
-        help="the file to write, or - for the standard output (default: -)",
+        help="the file to write, or - for standard output (default: -)",
     )
     parser.add_argument(
         "--summaries",
         action="store_true",
-        help="write a row for each operation instead of each sample, as is always done for a "
-        "snapshot",
+        help="write a row for each operation instead of for each sample; a snapshot is always "
+        "written this way",
     )
     parser.set_defaults(run=run, parser=parser)
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add the option ``--from``."""
+    """Add the option ``--from``, which names the recording to read."""
     parser.add_argument(
         "--from", dest="source", type=Path, required=True, metavar="SOURCE", help=KINDS
     )
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "parquet" and arguments.output == "-" and sys.stdout.isatty():
         arguments.parser.error("Parquet is binary; use --output FILE")
     if arguments.format == "trace" and arguments.summaries:
-        arguments.parser.error("a trace is made from samples; leave out --summaries")
+        arguments.parser.error("a trace shows samples, not summaries; leave out --summaries")
 
     def export(recording: Recording, target: str | IO[bytes]) -> None:
         has_samples = any(each.samples() is not None for each in recording.operations)
@@ -90,8 +90,8 @@ def convert(source: Path, output: str, writer: Callable[[Recording, str | IO[byt
 
     Args:
         source: The recording's file.
-        output: The path of the output, or ``-`` for the standard output.
-        writer: Writes a recording to a path or a binary file.
+        output: The path of the file to write, or ``-`` for standard output.
+        writer: A function that writes a recording to a path or a binary file.
 
     Returns:
         The exit status.
@@ -102,7 +102,7 @@ def convert(source: Path, output: str, writer: Callable[[Recording, str | IO[byt
         writer(recording, sys.stdout.buffer if output == "-" else output)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Otherwise the interpreter would flush the rest at exit and fail again.
+        # Otherwise the interpreter would try to flush the rest at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except OSError as failed:

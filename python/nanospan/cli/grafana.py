@@ -9,8 +9,9 @@ from importlib.resources import files
 
 DESCRIPTION = """\
 Print a Grafana dashboard for the metrics that nanospan exposes to Prometheus: rates, errors,
-percentiles, violations and executions under way by operation, and the state of connection pools.
-Percentiles come from native histograms if the server scrapes them, and otherwise from classic ones.
+percentiles, violations and executions under way for each operation, and the state of connection
+pools. Percentiles come from native histograms if the server scrapes them, otherwise from classic
+histograms.
 """
 
 EPILOG = """\
@@ -22,7 +23,7 @@ source is chosen at the top of the dashboard.
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
+    """Add the subcommand ``grafana`` to the command line."""
     parser = commands.add_parser(
         "grafana",
         help="print a Grafana dashboard",

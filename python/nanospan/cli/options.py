@@ -1,4 +1,4 @@
-"""Options that several commands share, and types that check their values."""
+"""Options shared by several commands, and functions that parse and check option values."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def add_min_effect(parser: argparse.ArgumentParser) -> None:
         type=non_negative,
         default=MIN_EFFECT,
         metavar="SHARE",
-        help="least change of the median that counts, as a share of it; for tails, it is "
-        f"{TAIL_MIN_EFFECT:g} or SHARE, whichever is greater (default: %(default)s)",
+        help="smallest change in the median to treat as significant, as a share of the median; "
+        f"for tails, {TAIL_MIN_EFFECT:g} or SHARE, whichever is greater (default: %(default)s)",
     )
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
     """Add the option ``--format``."""
     parser.add_argument(
-        "--format", choices=FORMATS, default="text", help="how to print the result (default: text)"
+        "--format", choices=FORMATS, default="text", help="output format (default: text)"
     )
 
 
@@ -58,7 +58,7 @@ def non_negative(text: str) -> float:
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """Return a function that parses a whole number from ``least`` to ``most``."""
+    """Return a function that parses a whole number between ``least`` and ``most`` inclusive."""
 
     def read(text: str) -> int:
         try:

@@ -1,4 +1,4 @@
-"""Draws histories as a picture. Imported only when needed, because it needs matplotlib."""
+"""Draws histories as an image. Imported only when needed, because it requires matplotlib."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nanospan.regression import ChangePoint
 
 MOST_PLOTS = 50
-"""The maximum number of histories in one picture; many programs cannot show larger ones."""
+"""The maximum number of histories in one image; many programs cannot show larger images."""
 
 
 def plot_histories(
@@ -25,11 +25,11 @@ def plot_histories(
     """Draw each history with its levels and change points.
 
     Args:
-        histories: The histories, from one to ``MOST_PLOTS``.
-        changes: The change points of each history.
+        histories: The histories to draw, keyed by operation, from one to ``MOST_PLOTS``.
+        changes: The change points of each history, keyed by operation.
 
     Returns:
-        The picture in PNG format.
+        The image in PNG format.
     """
     figure = Figure(figsize=(10, 3 * len(histories)), layout="constrained")
     axes = figure.subplots(len(histories), squeeze=False)[:, 0]
@@ -42,7 +42,7 @@ def plot_histories(
             axis.hlines(level, begin, end - 1, color="tab:blue")
         for point in points:
             axis.axvline(point.index, color="tab:red", linestyle="--")
-        # Names are plain text, even if they contain dollar signs, which mark formulas.
+        # Without parse_math=False, dollar signs in a name would mark formulas.
         axis.set_title(printable(name), parse_math=False)
         axis.set_ylabel("seconds" if history.in_seconds else "value")
     axes[-1].set_xlabel("file" if next(iter(histories.values())).files else "number")

@@ -26,12 +26,12 @@ the network. A running program can write the same page with monitor.report("repo
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
+    """Add the subcommand ``report`` to the command line."""
     parser = commands.add_parser(
         "report", help="write an HTML page about a saved recording", description=DESCRIPTION
     )
     parser.add_argument(
-        "output", metavar="FILE.html", help="the file to write, or - for the standard output"
+        "output", metavar="FILE.html", help="the file to write, or - for standard output"
     )
     add_source(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Runs two commands alternately and shows the progress."""
+"""Runs two commands alternately, timing each run and showing the progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ("A", "B")
 
 
 class CommandFailedError(Exception):
-    """A command failed; the message describes the failure."""
+    """Raised when a command cannot be started, fails or times out; the message states which."""
 
 
 class Series:
@@ -30,7 +30,7 @@ class Series:
         runs: How many times to run each command.
         warmup: How many uncounted runs of each command to do first.
         timeout: Maximum duration of one execution, in seconds.
-        interrupts: The signals that end the series early.
+        interrupts: The deferred signals; if one is received, the series ends early.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Series:
         self.progress = _Progress(self.rounds * len(NAMES))
 
     def run(self) -> tuple[list[float], list[float]]:
-        """Run both commands; return the durations of A's and of B's counted runs, in seconds.
+        """Run both commands; return the durations of A's counted runs and of B's, in seconds.
 
         Raises:
             CommandFailedError: If a command cannot be started, fails or takes too long.
@@ -59,8 +59,8 @@ class Series:
         self.progress.times = times
         with self.progress.status:
             for number in range(self.rounds):
-                # Each execution finds the machine in the state that the previous one left, so the
-                # commands take turns in going first.
+                # Each execution is affected by the state in which the previous one left the
+                # machine, so the commands take turns at going first.
                 for which in (0, 1) if number % 2 == 0 else (1, 0):
                     seconds = self._once(which, number)
                     if number >= self.warmup:
@@ -103,7 +103,7 @@ def _end_of_errors(execution: Execution) -> str:
 
 
 class _Progress:
-    """The progress of a series, counted in executions of either command."""
+    """Shows how many of a series' executions are done, counting those of both commands."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps

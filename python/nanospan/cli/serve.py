@@ -15,16 +15,16 @@ from nanospan.export.prometheus.server import DEFAULT_HOST, DEFAULT_PORT, start_
 
 DESCRIPTION = """\
 Serve /metrics for Prometheus, either for a Python program, which is run unchanged in this process,
-or for snapshots that programs have saved, such as jobs that end before they can be scraped.
+or for saved snapshots, such as those of jobs that end before they can be scraped.
 """
 
 EPILOG = """\
 Everything after --run belongs to the program: a script and its arguments, or -m, a module and its
 arguments. The endpoint serves what the program records with get_performance_monitor() and
-track_performance. It ends when the program does; the exit status is that of the program.
+track_performance. The endpoint stops when the program ends, and the exit status is the program's.
 
-A FILE is written by Path(FILE).write_bytes(monitor.snapshot().to_bytes()). It is read again when it
-changes, and its series have the label "snapshot", which is the file's name without the suffix.
+To write a FILE, use Path(FILE).write_bytes(monitor.snapshot().to_bytes()). A file is reread when it
+changes. Its series have the label "snapshot", whose value is the file's name without the suffix.
 Files are served until Ctrl-C.
 
   nanospan serve --run -m uvicorn shop:app
@@ -33,7 +33,7 @@ Files are served until Ctrl-C.
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
+    """Add the subcommand ``serve`` to the command line."""
     parser = commands.add_parser(
         "serve",
         help="serve metrics to Prometheus",
@@ -60,7 +60,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs=argparse.REMAINDER,
         dest="program",
         metavar="PROGRAM",
-        help="run a script, or a module after -m, with the rest of the line as its arguments",
+        help="a script, or -m and a module, to run with the rest of the line as its arguments",
     )
     parser.set_defaults(run=run, parser=parser)
 
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_program(program: list[str]) -> None:
-    """Raise ValueError unless the program exists."""
+    """Raise ValueError unless the script or module to run exists."""
     if program[0] != "-m":
         if not Path(program[0]).is_file():
             raise ValueError(f"there is no script {program[0]}")
@@ -112,8 +112,8 @@ def _check_program(program: list[str]) -> None:
 
 
 def _run_program(program: list[str]) -> None:
-    """Run a program in this process as Python would; its exceptions and exit propagate."""
-    # The program must find the signal handlers that it would find when run directly.
+    """Run a program in this process as Python would; let its exceptions and exit propagate."""
+    # Restore the signal handlers that the program would find if it were run directly.
     for number, default in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGTERM, signal.SIG_DFL),

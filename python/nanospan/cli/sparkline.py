@@ -18,10 +18,10 @@ def sparkline(values: Sequence[float], marks: Collection[int], width: int) -> tu
     Args:
         values: The values, at least one.
         marks: The indices of the values to mark.
-        width: The number of columns; if values share a column, it shows their median.
+        width: The maximum number of columns. A column that several values share shows their median.
 
     Returns:
-        The bars, and a line of marks to print below them.
+        The bars, and a line of marks to print below the bars.
     """
     columns = min(width, len(values))
     places = [value * columns // len(values) for value in range(len(values))]

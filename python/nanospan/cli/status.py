@@ -1,4 +1,4 @@
-"""Shows the status of long-running work."""
+"""Shows a status line while long-running work is in progress."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Status:
     Elsewhere each status is a new line.
 
     Args:
-        at_once: Whether to show the status on a terminal at once, not only after ``FIRST`` seconds.
+        at_once: Whether a terminal shows the first status at once, without waiting ``FIRST`` seconds.
     """
 
     FIRST = 2.0
     """Seconds before the first status is shown."""
 
     INTERVAL = 10.0
-    """Seconds between two lines in a log."""
+    """Seconds between two status lines if the output is not a terminal."""
 
     REFRESH = 0.1
-    """Seconds between two updates of the line on a terminal."""
+    """Seconds between two updates of the status line on a terminal."""
 
     def __init__(self, *, at_once: bool = False) -> None:
         self.stream = sys.stderr
@@ -53,7 +53,7 @@ class Status:
         return time.monotonic() - self._begin
 
     def show(self, text: Callable[[], str]) -> None:
-        """Show the text that ``text()`` returns, unless the last update was too recent."""
+        """Show the result of ``text()`` as the status, unless the last update was too recent."""
         now = time.monotonic()
         if now < self._due:
             return
@@ -67,7 +67,7 @@ class Status:
 
 
 def run_with_status(doing: str, work: Callable[[], T]) -> T:
-    """Call a function that may take long, showing a status while it runs.
+    """Call a function that may take a long time, showing a status while it runs.
 
     The function runs in a daemon thread, so that Ctrl-C takes effect at once: Python handles
     signals only in the main thread, which a native call would block. After Ctrl-C the thread is
@@ -75,7 +75,7 @@ def run_with_status(doing: str, work: Callable[[], T]) -> T:
 
     Args:
         doing: The text to show, such as ``reading FILE``.
-        work: The function to call; it must leave nothing half done if the process ends.
+        work: The function to call. It must be safe to abandon midway if the process ends.
 
     Returns:
         The result of the function. An exception that it raises is raised here.

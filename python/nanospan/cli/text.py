@@ -1,4 +1,4 @@
-"""Output that the commands share: tables, colours and error messages."""
+"""Output functions shared by the commands: tables, colours and error messages."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ BAD_INPUT = 2
 """The exit status for invalid input."""
 
 fixed_duration = functools.partial(duration_text, trim=False)
-"""Formats a duration with all three digits, so that the figures of a column line up."""
+"""Formats a duration with exactly three digits, so that the figures in a column line up."""
 
 COLOURS = {"regressed": "31", "improved": "32", "insufficient": "33"}
-"""The colours of verdicts on a terminal: red, green and yellow."""
+"""The terminal colour codes of verdicts: red, green and yellow."""
 
 
 def report_error(problem: str | OSError | ValueError) -> int:
@@ -33,25 +33,25 @@ def report_error(problem: str | OSError | ValueError) -> int:
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Print lines. The reader may close the pipe early, as ``head`` does.
+    """Print lines to standard output. A reader may close the pipe early, as ``head`` does.
 
     Raises:
-        SystemExit: If the lines cannot be written; with the status of bad input, because that of an
-            uncaught exception would mean that something regressed.
+        SystemExit: If the lines cannot be written. The exit status is that of bad input, because
+            the status of an uncaught exception, 1, would mean that something regressed.
     """
     encoding = sys.stdout.encoding or "utf-8"
     output = "\n".join(lines).encode(encoding, "replace").decode(encoding)
     try:
         print(output, flush=True)
     except OSError as exc:
-        # Otherwise the interpreter would flush the rest at exit and fail again.
+        # Otherwise the interpreter would try to flush the rest at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(exc, BrokenPipeError):
             raise SystemExit(report_error(f"standard output: {exc.strerror}")) from None
 
 
 def print_json(document: object) -> None:
-    """Print a JSON document."""
+    """Print ``document`` as JSON."""
     print_lines([json.dumps(document, indent=2, allow_nan=False)])
 
 
@@ -61,7 +61,7 @@ def use_colour(stream: TextIO) -> bool:
 
 
 def paint(verdict: str, text: str) -> str:
-    """Return the text in the colour of the verdict."""
+    """Return ``text`` in the terminal colour of ``verdict``, or unchanged if it has none."""
     code = COLOURS.get(verdict)
     return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
@@ -87,17 +87,17 @@ def _aligned(row: Sequence[str], widths: Sequence[int], words: int) -> list[str]
 def markdown_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], *, words: int
 ) -> list[str]:
-    """Return the same table in GitHub's dialect of Markdown."""
+    """Return a table's lines in GitHub's Markdown, the first ``words`` columns left-aligned."""
     rule = [":---" if column < words else "---:" for column in range(len(headings))]
     return [f"| {' | '.join(row)} |" for row in (headings, rule, *rows)]
 
 
 def markdown_name(operation: str) -> str:
-    """Return an operation's name as code, with bars escaped, which would end a cell of a table."""
+    """Return an operation's name as code, with ``|``, which would end a table cell, escaped."""
     fence = "``" if "`" in operation else "`"
     return f"{fence}{printable(operation)}{fence}".replace("|", "\\|")
 
 
 def _width(text: str) -> int:
-    """Return the width on a terminal, where East Asian characters take two columns."""
+    """Return the text's width on a terminal, where wide East Asian characters take two columns."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
+    """Add the subcommand ``version`` to the command line."""
     parser = commands.add_parser("version", help="print the versions of nanospan and Python")
     parser.set_defaults(run=run)
 
