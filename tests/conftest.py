@@ -10,10 +10,10 @@ from nanospan import PerformanceMonitor, PerformanceStats, get_performance_monit
 
 try:
     from hypothesis import HealthCheck, settings
-except ImportError:  # not installed for the tests without a GIL
+except ImportError:  # Hypothesis is not installed in the free-threaded test environment.
     pass
 else:
-    # Examples have no time limits, so that tests do not depend on the machine's speed.
+    # Hypothesis examples have no time limit, so that slow machines do not fail the tests.
     settings.register_profile(
         "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
@@ -21,11 +21,12 @@ else:
 
 
 def pytest_configure() -> None:
-    """Give the programs that tests start the same environment as in a user's terminal.
+    """Give the programs that tests start the environment of a user's terminal.
 
-    A background job of a script ignores SIGINT, and a program that is started with SIGINT ignored
-    keeps ignoring it, Python included. A pytest or pytest-benchmark that finds the name of a
-    pytest-xdist worker in its environment takes itself for that worker.
+    If a script runs the tests in the background, they inherit SIGINT as ignored and would pass
+    that on to every program they start, so its default handler is restored. The name of the
+    pytest-xdist worker is removed from the environment, because a pytest or pytest-benchmark
+    started by a test would otherwise act as that worker.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("PYTEST_XDIST_WORKER", None)
@@ -39,7 +40,7 @@ def monitor() -> PerformanceMonitor:
 
 @pytest.fixture
 def process_monitor() -> Iterator[PerformanceMonitor]:
-    """Yield the process-wide monitor, emptied before and after."""
+    """Yield the process-wide monitor; clear it before and after the test."""
     monitor = get_performance_monitor()
     monitor.clear_metrics()
     yield monitor
@@ -48,5 +49,5 @@ def process_monitor() -> Iterator[PerformanceMonitor]:
 
 @pytest.fixture
 def stats(process_monitor: PerformanceMonitor) -> Callable[[], PerformanceStats | None]:
-    """Return a function that returns the process-wide monitor's statistics for ``op``."""
+    """Return a function that gets the statistics of ``op`` from the process-wide monitor."""
     return lambda: process_monitor.get_stats("op")

@@ -1,4 +1,4 @@
-"""Threads that share a monitor, which run in parallel on a free-threaded build."""
+"""Tests for threads that share a monitor; on a free-threaded build, they run in parallel."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ SAMPLES = 200_000 if FREE_THREADED else 5_000  # per thread
 
 @pytest.fixture(autouse=True)
 def _switch_often():
-    """Make threads switch often, for interpreters with a GIL."""
+    """Make an interpreter with a GIL switch threads often."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -30,7 +30,7 @@ def _switch_often():
 
 
 def together(*works):
-    """Call ``works`` at the same time, each in a separate thread; return their results."""
+    """Call each function in ``works`` at the same time in its own thread; return the results."""
     barrier = threading.Barrier(len(works))
 
     def begin(work):
@@ -42,7 +42,7 @@ def together(*works):
 
 
 def until(stop, work):
-    """Repeat ``work`` until ``stop`` is set, at least once."""
+    """Call ``work`` at least once, and repeatedly until ``stop`` is set."""
     while True:
         work()
         if stop.is_set():
@@ -50,7 +50,7 @@ def until(stop, work):
 
 
 def beside(writers, *others):
-    """Call ``writers`` at the same time; repeat each of ``others`` until all writers are done."""
+    """Run ``writers`` in parallel; call each of ``others`` repeatedly until all writers finish."""
     stop = threading.Event()
     left = iter(range(len(writers) - 1, -1, -1))
     lock = threading.Lock()
@@ -68,21 +68,21 @@ def beside(writers, *others):
 
 
 def seconds(thread, i):
-    """Return a duration unique to this sample, which is exact in seconds and in nanoseconds."""
+    """Return a unique duration for a sample, exact both in seconds and in whole nanoseconds."""
     return (thread * SAMPLES + i + 1) * 2.0**-9
 
 
 def test_the_gil_is_off():
-    """Importing nanospan neither enables the GIL nor warns."""
+    """Importing nanospan does not enable the GIL and emits no warning."""
     if not FREE_THREADED:
         pytest.skip("this interpreter is built with a GIL")
     code = "import sys, nanospan; sys.exit(sys._is_gil_enabled())"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-    assert sys._is_gil_enabled() is False  # in this process, too
+    assert sys._is_gil_enabled() is False  # The GIL is also still off in this process.
 
 
 def test_separate_operations():
-    """Threads that record into different operations lose no samples and mix none up."""
+    """If each thread records into its own operation, every sample ends up in the right one."""
     monitor = PerformanceMonitor(SAMPLES)
 
     def work(thread):
@@ -97,7 +97,7 @@ def test_separate_operations():
 
 
 def test_one_operation_loses_nothing():
-    """Totals, window and sums are exact if threads record into the same operation."""
+    """If threads record into the same operation, its window and statistics are exact."""
     monitor = PerformanceMonitor(THREADS * SAMPLES)
 
     def work(thread):
@@ -134,7 +134,7 @@ def test_each_thread_sees_its_samples_in_order():
 
 @pytest.mark.parametrize("window", [1, 7, 64, 1000])
 def test_a_window_that_is_overwritten_ends_full(window):
-    """After the ring has wrapped around many times, the window is full of recorded samples."""
+    """After wrapping around many times, a window is full and each sample has its own metadata."""
     monitor = PerformanceMonitor(window)
 
     def work(thread):
@@ -151,9 +151,9 @@ def test_a_window_that_is_overwritten_ends_full(window):
 
 
 def test_spans_with_metadata():
-    """Metadata from the call, set() and exceptions stays with its own span."""
+    """A span's sample has only metadata from that span: from its call, set() and exception."""
     monitor = PerformanceMonitor(THREADS * SAMPLES)
-    given = {"shared": True}  # one dict for all threads
+    given = {"shared": True}  # All threads share this dict.
 
     def work(thread):
         for i in range(SAMPLES // 10):
@@ -193,7 +193,7 @@ def test_names_first_seen_at_once():
 
 
 def test_names_past_the_bound_at_once(caplog):
-    """Threads that exceed max_operations together lose no samples and cause a single warning."""
+    """If threads together exceed max_operations, no sample is lost and one warning is logged."""
     for _ in range(20):
         caplog.clear()
         monitor = PerformanceMonitor(10, max_operations=50)
@@ -211,7 +211,7 @@ def test_names_past_the_bound_at_once(caplog):
 
 
 def test_clearing_while_others_record():
-    """Clearing while threads record is safe; samples after the last clear are counted exactly."""
+    """Clearing while threads record is safe; samples recorded later are counted exactly."""
     monitor = PerformanceMonitor(100)
 
     def work():
@@ -234,7 +234,7 @@ def test_clearing_while_others_record():
 
 
 def test_reading_while_others_record():
-    """Readers never see a torn sample, another sample's metadata, or a total that goes back."""
+    """Readers never see a torn sample, another sample's metadata, or a decreasing total."""
     monitor = PerformanceMonitor(64)
     seen = 0
 
@@ -261,7 +261,7 @@ def test_reading_while_others_record():
 
 
 def test_every_violation_is_reported_once():
-    """A callback sees each violation once, while other callbacks are added and removed."""
+    """A callback gets each violation once, even while other callbacks are added and removed."""
     monitor = PerformanceMonitor(10)
     monitor.set_threshold("op", 1.0)
     reported = [[] for _ in range(THREADS)]
@@ -277,7 +277,7 @@ def test_every_violation_is_reported_once():
             monitor.record_metric("op", 1.0 + i, metadata={"of": (thread, i)})
 
     def come_and_go():
-        other = lambda *_: None  # noqa: E731 - a new object each time
+        other = lambda *_: None  # noqa: E731 - a lambda creates a new object each time
         monitor.add_alert_callback(other)
         monitor.remove_alert_callback(other)
 
@@ -288,7 +288,7 @@ def test_every_violation_is_reported_once():
 
 
 def test_switches_thrown_while_others_record():
-    """Monitors can be switched and thresholds set while threads record; later samples all count."""
+    """Toggling a monitor and its thresholds while threads record loses no later samples."""
     monitor = PerformanceMonitor(10)
 
     def work():
@@ -309,7 +309,7 @@ def test_switches_thrown_while_others_record():
 
 
 def test_a_span_is_entered_by_one_thread_only():
-    """If threads enter one span at the same time, all but one get a RuntimeError."""
+    """If threads enter the same span at the same time, all but one get a RuntimeError."""
     monitor = PerformanceMonitor(10)
     rounds = SAMPLES // 50
 
@@ -328,7 +328,7 @@ def test_a_span_is_entered_by_one_thread_only():
 
 
 def test_a_decorated_function_called_by_all():
-    """A decorated function counts every thread's calls and returns each caller its own result."""
+    """A decorated function called from many threads records every call and returns its result."""
     get_performance_monitor().clear_metrics("parallel.decorated")
 
     @track_performance("parallel.decorated")
@@ -345,7 +345,7 @@ def test_a_decorated_function_called_by_all():
 
 
 def test_event_loops_in_threads():
-    """Event loops in several threads track coroutines in one operation."""
+    """Event loops in several threads can track coroutines under the same operation."""
     monitor = PerformanceMonitor(10)
 
     async def track(calls):
@@ -363,7 +363,7 @@ def test_event_loops_in_threads():
 
 
 def test_monitors_come_and_go():
-    """Monitors created, used and dropped by many threads are freed, with or without a collector."""
+    """Monitors in reference cycles are freed even if threads create them during collections."""
 
     def work():
         gone = []

@@ -34,7 +34,7 @@ def server() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 def bare_database(server: EmbeddedServer) -> Iterator[str]:
-    """Return the URL of a new database without extensions."""
+    """Yield the URL of a new database without extensions."""
     name = f"test_{next(_numbers)}"
     yield server.create_database(name)
     with psycopg.connect(server.url, autocommit=True) as connection:

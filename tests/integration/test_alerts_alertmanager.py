@@ -1,4 +1,4 @@
-"""Alerts in a real Prometheus Alertmanager."""
+"""Tests that post alerts to a real Prometheus Alertmanager."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ receivers:
 """
 
 
-# Debian's build reads its templates from here, even if it was unpacked somewhere else.
+# Debian's Alertmanager reads its templates from here, even if it was unpacked elsewhere.
 TEMPLATES = Path("/usr/share/prometheus/alertmanager")
 SEE_AS_INSTALLED = (
     'mount -t overlay -o lowerdir="$0":/usr/share overlay /usr/share || exit; exec "$@"'
@@ -35,10 +35,10 @@ SEE_AS_INSTALLED = (
 
 
 def command_of(program):
-    """Return the command that runs the Alertmanager, whether unpacked or installed.
+    """Return the command that runs the Alertmanager ``program``.
 
-    An unpacked one runs in its own mount namespace, in which its files overlay those of the machine
-    as if it were installed.
+    If the program was only unpacked, the command runs it in a mount namespace in which the unpacked
+    files appear under ``/usr/share``, as if they were installed.
     """
     share = Path(program).parents[1] / "share"
     if TEMPLATES.exists() or not (share / TEMPLATES.relative_to("/usr/share")).exists():
@@ -47,7 +47,7 @@ def command_of(program):
 
 
 class Alertmanager:
-    """A client of a running Alertmanager."""
+    """A client for a running Alertmanager."""
 
     def __init__(self, url):
         self.url = url
@@ -60,7 +60,7 @@ class Alertmanager:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Return a function that runs an Alertmanager on a port during a block."""
+    """Return a function of a port, whose result is a context manager that runs an Alertmanager."""
     program = server_path("prometheus-alertmanager")
 
     def start(port):
@@ -81,7 +81,7 @@ def start(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alertmanager(start):
-    """The Alertmanager of this file's tests."""
+    """Yield a client for the Alertmanager that the tests in this file share."""
     port = free_port()
     with start(port):
         yield Alertmanager(f"http://127.0.0.1:{port}")
@@ -89,7 +89,7 @@ def alertmanager(start):
 
 @pytest.fixture
 def worker():
-    """Return a function that creates workers, which are ended after the test."""
+    """Yield a function that creates sink workers; stop the workers after the test."""
     workers = []
 
     def make(url, **settings):
@@ -107,7 +107,7 @@ def seconds(timestamp):
 
 
 def test_an_alert_goes_pending_firing_and_resolved(alertmanager, monitor):
-    """A slow operation becomes an active alert in the Alertmanager, which later ends."""
+    """A slow operation causes an active alert in the Alertmanager, and the alert later resolves."""
     alerts = monitor.alerts
     alerts.add_sink(AlertmanagerSink(alertmanager.url))
     alerts.add(
@@ -116,7 +116,7 @@ def test_an_alert_goes_pending_firing_and_resolved(alertmanager, monitor):
             operation="m1_*",
             statistic="p95",
             above=0.150,
-            window=3,  # longer than it takes from one look to the next
+            window=3,  # longer than the interval between two polls
             for_seconds=0.5,
             severity="critical",
             labels={"team": "memory"},
@@ -128,7 +128,7 @@ def test_an_alert_goes_pending_firing_and_resolved(alertmanager, monitor):
 
     def firing():
         monitor.record_metric("m1_operation", 0.2)
-        # A pending alert is not posted: the Alertmanager knows it only once it fires.
+        # A pending alert is not posted: the Alertmanager lists the alert only once it fires.
         known = alertmanager.alerts()
         states = [alert.state for alert in alerts.history()]
         assert not known or states == ["pending", "firing"]
@@ -161,7 +161,7 @@ def test_an_alert_goes_pending_firing_and_resolved(alertmanager, monitor):
 
 
 def test_a_firing_alert_is_repeated_before_it_expires(alertmanager, worker):
-    """Each post moves the end to four times ``repeat`` in the future."""
+    """Each post of a firing alert sets its end time to four times ``repeat`` from now."""
     sender = worker(alertmanager.url, repeat=1)
     sender.put(make_alert(rule="Repeated", fired_at=time.time()))
     wait_until(alertmanager.alerts)
@@ -175,7 +175,7 @@ def test_a_firing_alert_is_repeated_before_it_expires(alertmanager, worker):
 
 
 def test_an_alert_of_a_process_that_died_expires(alertmanager, worker):
-    """Once the process stops repeating the alert, the Alertmanager ends it."""
+    """The Alertmanager ends an alert that its process no longer repeats."""
     sender = worker(alertmanager.url, repeat=1)
     sender.put(make_alert(rule="Orphan", fired_at=time.time()))
     wait_until(alertmanager.alerts)
@@ -185,7 +185,7 @@ def test_an_alert_of_a_process_that_died_expires(alertmanager, worker):
 
 
 def test_an_alert_resolves_even_if_the_clock_was_set_back(alertmanager, worker):
-    """An alert whose end would precede its start is still accepted as resolved."""
+    """An alert is resolved even if its end time would be earlier than its start time."""
     sender = worker(alertmanager.url)
     now = time.time()
     sender.put(make_alert(rule="Back", fired_at=now))
@@ -196,7 +196,7 @@ def test_an_alert_resolves_even_if_the_clock_was_set_back(alertmanager, worker):
 
 
 def test_processes_do_not_resolve_each_others_alerts(alertmanager, worker):
-    """The same rule and operation in two processes are two alerts."""
+    """Two processes with the same rule and operation have separate alerts in the Alertmanager."""
     now = time.time()
     sender = worker(alertmanager.url)
     for instance in ("host:1", "host:2"):
@@ -209,7 +209,7 @@ def test_processes_do_not_resolve_each_others_alerts(alertmanager, worker):
 
 
 def test_alerts_are_posted_once_the_alertmanager_is_back(start, worker, caplog):
-    """Alerts that could not be posted are kept, and posted in their latest state."""
+    """Alerts are kept while the Alertmanager is down, and later posted in their latest state."""
     port = free_port()
     sender = worker(f"http://127.0.0.1:{port}", repeat=1, attempts=1)
     now = time.time()
@@ -230,7 +230,7 @@ def test_alerts_are_posted_once_the_alertmanager_is_back(start, worker, caplog):
 
 
 def test_unusual_names_are_accepted(alertmanager, worker):
-    """Operations of any spelling can be posted; an empty label is omitted."""
+    """Operation names with any characters can be posted; labels with empty values are omitted."""
     sender = worker(alertmanager.url)
     name = 'été "quoted"\n\\ {x="y"} \ud800'
     sender.put(make_alert(rule="Odd", operation=name, labels={"empty": ""}, fired_at=time.time()))

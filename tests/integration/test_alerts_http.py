@@ -1,4 +1,4 @@
-"""Webhooks to a real HTTP server that responds normally, slowly, with errors or not at all."""
+"""Tests that post alerts to a real HTTP server, which may respond slowly, wrongly or never."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Server:
 
     def __init__(self):
         self.requests = []
-        self.answers = []  # (status, headers) of the next responses; after these, 200
+        self.answers = []  # (status, headers) of the next responses; then status 200
         self.gate = threading.Event()
         self.gate.set()
         self.arrived = threading.Semaphore(0)
@@ -39,7 +39,7 @@ class Server:
                 status, headers = outer.answers.pop(0) if outer.answers else (200, {})
                 outer.arrived.release()
                 outer.gate.wait(PATIENCE)
-                with contextlib.suppress(OSError):  # the client may have disconnected
+                with contextlib.suppress(OSError):  # The client may have disconnected.
                     self.send_response(status)
                     for name, value in headers.items():
                         self.send_header(name, value)
@@ -65,7 +65,7 @@ class Server:
 
 @pytest.fixture
 def server():
-    """A server that is used by one test only."""
+    """Yield a new HTTP server for one test."""
     server = Server()
     yield server
     server.close()
@@ -73,7 +73,7 @@ def server():
 
 @pytest.fixture
 def deliver():
-    """Return a function that queues alerts for a sink; its worker ends after the test."""
+    """Yield a function that queues alerts for a sink in a new worker; stop it after the test."""
     workers = []
 
     def deliver(sink, *alerts):
@@ -90,7 +90,7 @@ def deliver():
 
 
 def test_an_alert_arrives_with_its_headers(server, deliver, monkeypatch):
-    """URL and headers come from the environment, and the body is the alert as JSON."""
+    """A webhook's URL and headers may come from the environment; its body is the alert as JSON."""
     monkeypatch.setenv("TEST_HOOK_URL", server.url)
     monkeypatch.setenv("TEST_HOOK_TOKEN", SECRET)
     sink = WebhookSink("env:TEST_HOOK_URL", headers={"Authorization": "Bearer env:TEST_HOOK_TOKEN"})
@@ -106,7 +106,7 @@ def test_an_alert_arrives_with_its_headers(server, deliver, monkeypatch):
 
 
 def test_server_errors_are_retried(server, deliver):
-    """After 500, 503 and 429 the alert is delivered once."""
+    """An alert that is refused with status 500, 503 and 429 is retried and delivered once."""
     server.answers = [(500, {}), (503, {}), (429, {})]
     worker = deliver(WebhookSink(server.url), make_alert())
     assert worker.flush(PATIENCE)
@@ -116,7 +116,7 @@ def test_server_errors_are_retried(server, deliver):
 
 
 def test_each_alert_is_posted_once_to_an_alertmanager(server, deliver):
-    """Each post contains only the new alert; a refresh posts all of them again."""
+    """Each post contains only the new alert; a refresh re-posts all alerts at once."""
     alerts = [make_alert(operation=f"op{number}") for number in range(100)]
     worker = deliver(AlertmanagerSink(server.url, repeat=3600), *alerts)
     assert worker.flush(PATIENCE)
@@ -127,7 +127,7 @@ def test_each_alert_is_posted_once_to_an_alertmanager(server, deliver):
 
 
 def test_an_unavailable_alertmanager_does_not_fill_the_queue(server, deliver):
-    """After a failure the latest state of each alert is kept until the next post is due."""
+    """After a failed post, only the latest state of each alert is kept for the next post."""
     server.answers = [(500, {})]
     worker = deliver(AlertmanagerSink(server.url, repeat=3600, attempts=1), make_alert())
     assert worker.flush(PATIENCE)
@@ -148,7 +148,7 @@ def test_an_unavailable_alertmanager_does_not_fill_the_queue(server, deliver):
 
 
 def test_an_alert_is_lost_if_every_attempt_fails(server, deliver, caplog):
-    """The loss is counted and logged, and the next alert is delivered."""
+    """An alert whose every attempt fails is counted and logged as lost; the next is delivered."""
     server.answers = [(500, {})] * 2
     worker = deliver(WebhookSink(server.url, attempts=2), make_alert(), make_alert(rule="next"))
     assert worker.flush(PATIENCE)
@@ -160,7 +160,7 @@ def test_an_alert_is_lost_if_every_attempt_fails(server, deliver, caplog):
 
 @pytest.mark.parametrize("status", [400, 401, 404, 302])
 def test_a_rejected_alert_is_not_retried(server, deliver, status):
-    """Statuses that a retry cannot change are final, and redirects are not followed."""
+    """An alert rejected with a 3xx or 4xx status is not retried, and redirects are not followed."""
     server.answers = [(status, {"Location": "/elsewhere"})]
     worker = deliver(WebhookSink(server.url), make_alert())
     assert worker.flush(PATIENCE)
@@ -170,7 +170,7 @@ def test_a_rejected_alert_is_not_retried(server, deliver, status):
 
 def test_retry_after_is_honoured(server, deliver):
     """``Retry-After`` may be seconds or a date; an invalid value is ignored."""
-    not_before = time.monotonic() + 3  # the date is rounded to whole seconds
+    not_before = time.monotonic() + 3  # The date in the header is in whole seconds.
     date = email.utils.formatdate(time.time() + 4, usegmt=True)
     server.answers = [
         (503, {"Retry-After": "2"}),
@@ -190,19 +190,20 @@ def test_a_slow_server_times_out_and_is_retried(server, deliver):
     server.gate.clear()
     worker = deliver(WebhookSink(server.url, timeout=0.2, attempts=2), make_alert())
     assert worker.flush(PATIENCE)
-    wait_until(lambda: len(server.requests) == 2)  # the server may look after the client gave up
+    # The server may read a request after the client has abandoned it.
+    wait_until(lambda: len(server.requests) == 2)
     assert worker.report().last_error == "timed out (ReadTimeout) after 2 attempts"
 
 
 def test_a_port_without_a_listener_is_retried(deliver):
-    """If nothing listens on the port, the alert is retried, and lost after the last attempt."""
+    """An alert is retried if nothing listens on the port, and lost after the last attempt."""
     worker = deliver(WebhookSink(f"http://127.0.0.1:{free_port()}", attempts=2), make_alert())
     assert worker.flush(PATIENCE)
     assert worker.report().last_error == "connection failed (ConnectError) after 2 attempts"
 
 
 def test_a_listener_that_never_responds_times_out(deliver):
-    """The connection is accepted by the kernel, but no byte ever comes back."""
+    """A request times out if the connection is accepted but no response ever arrives."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -213,7 +214,7 @@ def test_a_listener_that_never_responds_times_out(deliver):
 
 
 def test_a_webhook_that_hangs_delays_neither_rules_nor_other_sinks(server, monitor):
-    """While the webhook hangs, rules are evaluated and another sink gets all alerts."""
+    """While a webhook hangs, rules are still evaluated and another sink gets all alerts."""
     server.gate.clear()
     told = []
     alerts = monitor.alerts
@@ -235,7 +236,7 @@ def test_a_webhook_that_hangs_delays_neither_rules_nor_other_sinks(server, monit
 
 
 def test_no_secret_reaches_the_log(server, deliver, caplog, monkeypatch):
-    """With every logger at DEBUG, neither URL nor header appears, however the request ends."""
+    """No log record, even at DEBUG, contains a secret from the webhook's URL or headers."""
     monkeypatch.setenv("TEST_HOOK_TOKEN", SECRET)
     caplog.set_level(logging.DEBUG)
     headers = {"Authorization": "Bearer env:TEST_HOOK_TOKEN"}

@@ -1,4 +1,4 @@
-"""``nanospan demo``, run in a separate process as a user would run it."""
+"""Tests that run ``nanospan demo`` in a separate process, as a user would."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def temporary() -> Iterator[Path]:
-    """Yield a folder for the demo's temporary files, and check that it is empty afterwards."""
+    """Yield a folder for the demo's temporary files; check that it is empty after the test."""
     folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
     folder.chmod(0o711)
     yield folder
@@ -78,7 +78,7 @@ def _start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def _read_until(demo: subprocess.Popen[str], beginning: str) -> str:
-    """Return the output up to and including the first line that starts with the given text."""
+    """Read the demo's output up to and including the first line that starts with ``beginning``."""
     assert demo.stdout is not None
     output = ""
     for line in demo.stdout:
@@ -152,7 +152,7 @@ def test_prints_both_tables_and_writes_them_as_json(temporary: Path, place: Path
 def test_signal_during_the_work(
     temporary: Path, number: signal.Signals, status: int, message: str
 ) -> None:
-    """A signal ends the demo with one line and the signal's exit status, and cleans up."""
+    """On a signal, the demo prints one line, cleans up, and exits with the signal's status."""
     demo = _start(temporary, "--turns", "7000")
     _read_until(demo, "PostgreSQL started")
     time.sleep(0.5)
@@ -175,7 +175,7 @@ def test_interrupt_while_the_server_starts(temporary: Path, times: int) -> None:
 
 
 def test_failure_during_the_work(temporary: Path) -> None:
-    """An exception in the service makes the demo fail, and nothing is left behind."""
+    """If the service raises an exception, the demo fails and leaves nothing behind."""
     code = """
 import sys
 from nanospan.cli import main
@@ -208,7 +208,7 @@ sys.exit(main(["demo", "--turns", "400"]))
 
 
 def test_serves_a_kept_database_until_interrupted(temporary: Path, place: Path) -> None:
-    """With --serve-db the tables can be read at the printed URL, even in a second run."""
+    """With --serve-db, clients can read the tables at the printed URL, even in a second run."""
     directory = place / "db"
     for _ in range(2):
         demo = _start(temporary, "--turns", "100", "--serve-db", str(directory))

@@ -1,4 +1,4 @@
-"""The embedded server: starting, restarting, keeping data and cleaning up."""
+"""Tests for the embedded PostgreSQL server: starting, restarting, keeping data, cleaning up."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _value(url: str, query: str) -> object:
 
 
 def test_leaves_nothing_behind() -> None:
-    """After the block, neither the process nor the temporary folder remains."""
+    """When its block ends, the server stops and its temporary folder is deleted."""
     with EmbeddedServer() as server:
         pid, folder = server.pid, server.data_path.parent
         assert _value(server.url, "SELECT 1") == 1
@@ -52,7 +52,7 @@ def test_leaves_nothing_behind() -> None:
 
 
 def test_leaves_nothing_behind_after_an_exception() -> None:
-    """An exception in the block propagates, and the server is stopped."""
+    """If the block raises an exception, it propagates and the server is stopped."""
     server = EmbeddedServer()
     with pytest.raises(KeyError), server:  # noqa: PT012 - the block is under test
         pid, folder = server.pid, server.data_path.parent
@@ -63,7 +63,7 @@ def test_leaves_nothing_behind_after_an_exception() -> None:
 
 
 def test_restart_keeps_data_url_and_log() -> None:
-    """After ``stop`` and ``start``, the URL is unchanged, and data and log are kept."""
+    """After ``stop`` and ``start``, the server has the same URL, data and log."""
     with EmbeddedServer() as server:
         url = server.create_database("it's é/?")
         with psycopg.connect(url) as connection:
@@ -89,7 +89,7 @@ def test_stop_ends_open_connections() -> None:
 
 
 def test_settings_reach_the_server() -> None:
-    """Explicit settings override the defaults, which disable crash safety for temporary data."""
+    """Explicit settings override the server's defaults, which turn crash safety off."""
     with EmbeddedServer(settings={"work_mem": "5MB", "full_page_writes": "on"}) as server:
         assert _value(server.url, "SHOW work_mem") == "5MB"
         assert _value(server.url, "SHOW full_page_writes") == "on"
@@ -110,7 +110,7 @@ def test_a_restart_keeps_the_tcp_port() -> None:
 
 
 def test_given_directory_keeps_its_data(place: Path) -> None:
-    """Data in an explicit directory is crash-safe and is found by a later server."""
+    """A server with an explicit directory is crash-safe, and a later server finds its data."""
     directory = place / "db"
     with EmbeddedServer(directory) as server:
         assert _value(server.url, "SHOW fsync") == "on"
@@ -125,7 +125,7 @@ def test_given_directory_keeps_its_data(place: Path) -> None:
 
 
 def test_directory_in_use_is_rejected(place: Path) -> None:
-    """Starting a second server on a directory in use fails; the first keeps running."""
+    """Starting a server on another server's directory fails; the first server keeps running."""
     with EmbeddedServer(place / "db") as server:
         with pytest.raises(EmbeddedServerError, match=r"postmaster\.pid"):
             EmbeddedServer(place / "db").__enter__()
@@ -133,7 +133,7 @@ def test_directory_in_use_is_rejected(place: Path) -> None:
 
 
 def test_wrong_setting_shows_the_log() -> None:
-    """The error quotes PostgreSQL's log, and nothing is left behind."""
+    """The error for a wrong setting quotes PostgreSQL's log, and nothing is left behind."""
     server = EmbeddedServer(settings={"work_mem": "a lot"})
     with pytest.raises(EmbeddedServerError, match="a lot"):
         server.__enter__()
@@ -160,7 +160,7 @@ def test_unsuitable_directory_is_rejected_unchanged(place: Path, kind: str) -> N
 
 
 def test_absent_and_empty_directories_are_suitable(place: Path) -> None:
-    """Absent and empty directories pass the check, which changes nothing."""
+    """Missing and empty directories are accepted, and the check does not change them."""
     check_directory(place)
     check_directory(place / "absent")
     assert list(place.iterdir()) == []
@@ -192,7 +192,7 @@ def test_forked_child_leaves_the_server_alone() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_process_leaves_nothing_behind(number: signal.Signals) -> None:
-    """The server stops and its data is deleted even if the parent process is killed."""
+    """If the parent process is killed, the server still stops and its data is deleted."""
     code = """
 import time
 from nanospan.demo.database import EmbeddedServer
@@ -213,7 +213,7 @@ with EmbeddedServer() as server:
 
 def _is_running(pid: int) -> bool:
     try:
-        # In containers without an init process, an orphan that has ended remains a zombie.
+        # In a container without an init process, an orphan remains a zombie after it exits.
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

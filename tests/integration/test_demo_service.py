@@ -1,4 +1,4 @@
-"""The demo's memory service on a real PostgreSQL server."""
+"""Tests for the demo's memory service on a real PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _rows(url: str, query: str) -> list[tuple[object, ...]]:
 async def test_full_buffer_is_flushed_to_all_layers(
     url: str, manager: GlobalConnectionManager
 ) -> None:
-    """Nothing is written until the buffer is full; then its turns go into all three layers."""
+    """The service writes its buffered turns into all three layers once the buffer is full."""
     service = await ServiceRegistry(url, CONFIG, buffer_size=2).access(7)
     await service.add(Turn("ROMEO", "I dreamt of fair Juliet."))
     assert _rows(url, "SELECT * FROM m0_turn") == []
@@ -53,7 +53,7 @@ async def test_full_buffer_is_flushed_to_all_layers(
 
 
 async def test_recall_finds_the_chunk_of_a_line(url: str, manager: GlobalConnectionManager) -> None:
-    """The nearest chunk to a line is the one that contains it."""
+    """Recalling a line of a conversation returns the chunk that contains the line first."""
     registry = ServiceRegistry(url, CONFIG, buffer_size=2)
     for talk in conversations(take_turns(200)):
         service = await registry.access(talk[0].conversation)
@@ -72,7 +72,7 @@ async def test_recall_finds_the_chunk_of_a_line(url: str, manager: GlobalConnect
 async def test_registry_keeps_one_service_per_conversation(
     url: str, manager: GlobalConnectionManager
 ) -> None:
-    """Concurrent tasks get the same service for a conversation."""
+    """Concurrent tasks that request the same conversation get the same service."""
     registry = ServiceRegistry(url, CONFIG, buffer_size=2)
     services = await asyncio.gather(*(registry.access(number % 2) for number in range(6)))
     assert services[0] is services[2] is services[4]
@@ -111,7 +111,7 @@ async def test_lease_is_returned_without_autocommit(
 
 
 async def test_both_ways_write_the_same(url: str, manager: GlobalConnectionManager) -> None:
-    """The naive way and the service store the same rows, embeddings included."""
+    """The naive implementation and the service store the same rows, including embeddings."""
     query = """
         SELECT t.speaker, t.body, c.body, c.embedding::text, f.fact, f.embedding::text
         FROM m0_turn t JOIN m1_chunk c ON t.id BETWEEN c.first_turn AND c.last_turn

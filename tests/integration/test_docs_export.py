@@ -1,4 +1,4 @@
-"""Test that the code in docs/export.md and docs/report.md prints the output shown."""
+"""Tests that the code in docs/export.md and docs/report.md prints the output shown there."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 from servers import free_port
 
 DOCS = Path(__file__).parents[2] / "docs"
-# Times vary from run to run.
+# Durations vary from run to run.
 VARYING = re.compile(r"\b\d{10}\.\d{9}\b")
 
 
@@ -35,7 +35,7 @@ def environment():
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the pages' commands use curl")
 @pytest.mark.parametrize(("page", "program"), [("export.md", "shop.py"), ("report.md", "day.py")])
 def test_commands_print_the_output_shown(page, program, tmp_path):
-    """A page's commands, run in order on a different port, print the output shown."""
+    """A page's commands print the output shown when run in order on a free port."""
     (tmp_path / program).write_text(blocks(page, "python")[0])
     options = {"cwd": tmp_path, "env": environment(), "text": True}
     if page == "report.md":
@@ -61,7 +61,7 @@ def test_commands_print_the_output_shown(page, program, tmp_path):
 
 @pytest.mark.parametrize("page", ["export.md", "report.md"])
 def test_programs_print_the_output_shown(page, tmp_path):
-    """Each program prints the text block that follows it on the page."""
+    """Each program on the page prints the text block shown after it."""
     text = (DOCS / page).read_text()
     shown = re.findall(r"```python\n((?:(?!```).)*)```\n\n```text\n(.*?)```", text, re.DOTALL)
     assert shown

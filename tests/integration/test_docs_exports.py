@@ -1,4 +1,4 @@
-"""Test that the code on the pages about OTLP and ASGI prints the output shown."""
+"""Tests that the code on the pages about OTLP and ASGI prints the output shown there."""
 
 import os
 import re
@@ -19,7 +19,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", OPENTELEMETRY
 
 @pytest.mark.parametrize(("code", "output"), EXAMPLES)
 def test_programs_print_the_output_shown(code, output):
-    """Each program prints the text block that follows it on the page."""
+    """Each program on the page prints the text block shown after it."""
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         env=os.environ | {"OTEL_METRICS_EXPORTER": "none"},
@@ -31,11 +31,11 @@ def test_programs_print_the_output_shown(code, output):
 
 
 def session(page):
-    """Return the commands in a page's console block and the output shown for each."""
+    """Return the commands in a page's console block, and the output shown after each command."""
     [block] = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
     commands = re.findall(r"^\$ (.*(?:\n    .*)*)", block, re.MULTILINE)
     output = re.sub(r"^\$ .*(?:\n    .*)*\n", "", block, flags=re.MULTILINE)
-    # The test starts the server, in order to wait for it and stop it.
+    # The test itself starts the server, so that it can wait for the server and stop it.
     return [command for command in commands if not command.endswith("&")], output
 
 
@@ -55,7 +55,7 @@ def run(commands, tmp_path):
 
 
 def test_the_commands_for_victoria_metrics_work(tmp_path):
-    """The VictoriaMetrics commands print the output shown, except for times."""
+    """The VictoriaMetrics commands print the output shown on the page, apart from times."""
     (tmp_path / "service.py").write_text(EXAMPLES[0][0])
     commands, shown = session(OPENTELEMETRY)
     port = free_port()
@@ -65,7 +65,7 @@ def test_the_commands_for_victoria_metrics_work(tmp_path):
     with running(server, f"http://127.0.0.1:{port}/health", tmp_path / "log"):
         printed = run(commands, tmp_path)
         deadline = time.monotonic() + 60
-        while '"result":[]' in printed and time.monotonic() < deadline:  # the machine may be slow
+        while '"result":[]' in printed and time.monotonic() < deadline:  # allows for a slow machine
             printed = shown.splitlines(keepends=True)[0] + run(commands[-1:], tmp_path)
     varying = r'\[\d{10}(?:\.\d+)?,|"executionTimeMsec":\d+|"seriesFetched": "\d+"'
     assert re.sub(varying, "", printed).strip() == re.sub(varying, "", shown).strip()

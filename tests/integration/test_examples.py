@@ -1,4 +1,4 @@
-"""The programs in examples/ run and expose their metrics."""
+"""Tests that the programs in examples/ run and expose their metrics."""
 
 import json
 import os
@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture
 def service(tmp_path):
-    """Yield the URL of the notes service and its process."""
+    """Start the notes service; yield its URL and its process."""
     port = free_port()
     command = ["env", f"PORT={port}", sys.executable, EXAMPLES / "notes_service.py"]
     url = f"http://127.0.0.1:{port}"
@@ -27,7 +27,7 @@ def service(tmp_path):
 
 
 def fetch(url, **sent):
-    """Send a request and return the status and body of the response."""
+    """Send a GET, or a POST with ``sent`` as JSON; return the response's status and body."""
     data = json.dumps(sent).encode() if sent else None
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
@@ -38,7 +38,7 @@ def fetch(url, **sent):
 
 
 def test_the_notes_service_counts_requests_and_operations(service):
-    """/metrics counts requests and operations by outcome, without the scrapes."""
+    """/metrics counts requests and operations per outcome, and does not count scrapes."""
     url, process = service
     for text in ("tea at noon", "coffee at one"):
         assert fetch(f"{url}/notes", text=text)[0] == 201
@@ -70,7 +70,7 @@ def test_the_notes_service_counts_requests_and_operations(service):
 
 
 def test_the_notes_service_needs_no_opentelemetry():
-    """If no collector is configured, OpenTelemetry is not imported."""
+    """The notes service does not import OpenTelemetry if no collector is configured."""
     code = "import notes_service, sys; print('opentelemetry.sdk' in sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

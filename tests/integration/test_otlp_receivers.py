@@ -1,4 +1,4 @@
-"""Test that real OpenTelemetry receivers have the recorded data after an export."""
+"""Tests that export recorded data to real OpenTelemetry receivers."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ QUANTILES = (0.5, 0.9, 0.99, 0.999)
 
 
 def record_requests(monitor, samples=5000):
-    """Record three operations; return the sorted durations, keyed by operation and outcome."""
+    """Record three operations; return their sorted durations, keyed by (operation, outcome)."""
     chance = random.Random(11)
     recorded = {}
     monitor.set_threshold("fetch", 0.002)
@@ -63,7 +63,7 @@ def exact(durations, q):
 
 
 def base(monitor, operation, outcome):
-    """Return the ratio of a bucket's upper bound to its lower bound in the histogram sent."""
+    """Return the ratio of a bucket's upper to its lower bound in the exported histogram."""
     histogram = getattr(monitor.snapshot().operations[operation], outcome)
     return 2 ** (2.0 ** -histogram.with_at_most(160).scale)
 
@@ -109,7 +109,7 @@ def wait_until(condition):
 
 
 class Collector:
-    """Parses the exports that rotel has received, from rotel's log."""
+    """A running rotel collector, whose log is parsed to read the exports that it received."""
 
     def __init__(self, http, grpc, log):
         self.http = http
@@ -117,9 +117,10 @@ class Collector:
         self.log = log
 
     def received(self, exports=1, last="db.client.connection.count"):
-        """Wait for at least ``exports`` complete exports, which end with the metric ``last``.
+        """Wait for at least ``exports`` complete exports, each ending with the metric ``last``.
 
-        Return each export's resource, and its data points keyed by name and attributes.
+        Return a pair for each export: the resource, and the data points keyed by metric name and
+        attributes.
         """
 
         def whole():
@@ -166,9 +167,9 @@ def quantile(buckets, q):
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_collector_receives_what_was_recorded(monitor, collector, monkeypatch, protocol):
-    """An exporter configured by the environment delivers what was recorded.
+    """An exporter configured by environment variables delivers all recorded data.
 
-    Counts, sums and buckets are exact, and quantiles are within their error bounds.
+    Counts, sums and buckets are exact, and quantiles are within the documented error.
     """
     recorded = record_requests(monitor)
     endpoint = collector.grpc if protocol == "grpc" else collector.http
@@ -204,7 +205,7 @@ def test_a_collector_receives_what_was_recorded(monitor, collector, monkeypatch,
 
 
 def test_a_collector_receives_differences(monitor, collector, monkeypatch):
-    """With delta temporality, each export has only new samples, and together they have all."""
+    """With delta temporality, each export contains only the samples since the previous export."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
     exporter = OtlpExporter()
@@ -225,7 +226,7 @@ def test_a_collector_receives_differences(monitor, collector, monkeypatch):
 
 
 async def test_a_collector_receives_the_state_of_pools(manager, database, collector, monkeypatch):
-    """A real pool's metrics follow the semantic conventions in names, kinds and values."""
+    """The exported metrics of a real pool follow OpenTelemetry's semantic conventions."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.http)
     config = ConnectionPoolConfig(min_size=2, max_size=3)
     pool = await manager.get_connection_pool(database, config)
@@ -268,7 +269,7 @@ for _ in range(100):
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_program_that_exits_has_sent_everything(collector, protocol):
-    """A program configured by the environment sends its latest samples at exit, without a flush."""
+    """A program that exits without an explicit flush still exports its latest samples."""
     environment = os.environ | {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc if protocol == "grpc" else collector.http,
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
@@ -281,7 +282,7 @@ def test_a_program_that_exits_has_sent_everything(collector, protocol):
 
 
 def test_a_service_that_is_terminated_has_sent_everything(collector, tmp_path):
-    """When SIGTERM stops the example service, as in a container, it sends its latest samples."""
+    """The example service exports its latest samples when it is stopped with SIGTERM."""
     service = Path(__file__).parents[2] / "examples" / "notes_service.py"
     port = free_port()
     variables = [f"PORT={port}", f"OTEL_EXPORTER_OTLP_ENDPOINT={collector.http}"]
@@ -307,9 +308,9 @@ def victoria_metrics(tmp_path):
 
 
 def ask(url, query):
-    """Run an instant query; return its values keyed by operation and outcome."""
+    """Run an instant query; return the values keyed by (operation, outcome)."""
     with urllib.request.urlopen(f"{url}/internal/force_flush", timeout=PATIENCE):
-        pass  # make the received data visible to queries
+        pass  # This makes the received data visible to queries.
     parameters = urllib.parse.urlencode({"query": query, "nocache": 1, "latency_offset": "1ms"})
     with urllib.request.urlopen(f"{url}/api/v1/query?{parameters}", timeout=PATIENCE) as answer:
         result = json.load(answer)["data"]["result"]
@@ -320,7 +321,7 @@ def ask(url, query):
 
 
 def test_victoria_metrics_agrees(monitor, victoria_metrics, monkeypatch):
-    """VictoriaMetrics' counts are exact, and its quantiles within a bucket of the true ones."""
+    """VictoriaMetrics has the exact counts, and its quantiles are off by at most one bucket."""
     recorded = record_requests(monitor)
     monkeypatch.setenv(
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"{victoria_metrics}/opentelemetry/v1/metrics"
@@ -345,7 +346,7 @@ def test_victoria_metrics_agrees(monitor, victoria_metrics, monkeypatch):
         for key, durations in recorded.items():
             error = quantiles[key] / exact(durations, q) - 1
             print(key, q, f"{error:+.3%}")
-            # VictoriaMetrics keeps bucket bounds to four digits and interpolates between them.
+            # VictoriaMetrics stores bucket bounds with four digits and interpolates between bounds.
             assert abs(error) <= base(monitor, *key) - 1 + 0.0005
     [violations] = ask(victoria_metrics, '{__name__="nanospan.operation.violations"}').values()
     slow = [d for (name, _), each in recorded.items() if name == "fetch" for d in each if d > 0.002]
