@@ -4,8 +4,8 @@
 usage: tools/check_words.py [FOLDER]
 
 Read the sources and pages of the Git checkout in FOLDER (this one by default), print each hit as
-``file:line: "phrase"; write ... instead``, and exit with 1 if there are any. A comment that
-contains ``words: allow`` lets its line pass: for a quotation, or where the phrase is right.
+``file:line: "phrase"; write ... instead``, and exit with 1 if there are any. A line whose
+comment contains ``words: allow`` is skipped; use that for quotations, or where a phrase is right.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ SINGLE_BACKTICKS = re.compile(r":\w+:`[^`]+`|(?<!`)`[^`\n]+`(?!`)_?")
 
 
 def main() -> int:
-    """Run the command line."""
+    """Check the folder named on the command line, and return the exit status."""
     arguments = sys.argv[1:]
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
         print((__doc__ or "").strip())
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def tracked(folder: Path) -> list[Path]:
-    """Return the files to check: those that Git tracks, or would if they were added."""
+    """Return the files to check: those that Git tracks, or that are neither tracked nor ignored."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *FILES]
     listed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)  # noqa: S603
     paths = (folder / name for name in sorted(listed.stdout.split("\0")) if name)
@@ -99,7 +99,7 @@ def phrases(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def docstrings(text: str, *, tests: bool) -> Iterator[tuple[int, str, str]]:
-    """Yield the line number, phrase and alternative for each fault specific to docstrings."""
+    """Yield the line number, text and alternative for each fault found only in docstrings."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, documented) or ast.get_docstring(node) is None:

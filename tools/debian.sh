@@ -1,8 +1,8 @@
-# Sourced by the tools that fetch packages from newer Debian suites through apt. They use separate package
-# lists and leave apt's configuration and lists unchanged. `$tool` is the tool's name in messages, and
-# `$work` is its directory for files and the log.
+# Shell functions for the tools that fetch packages from newer Debian suites through apt. The tools source this
+# file. They use separate package lists and leave apt's configuration and lists unchanged. `$tool` is the tool's
+# name in messages, and `$work` is the tool's directory for files and the log.
 
-# The keyring of each release also contains the keys of the next one, which sign testing and unstable.
+# The keyring of each release also contains the keys of the next release, which sign testing and unstable.
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nanospan
 
@@ -26,7 +26,7 @@ as_root() {
     fi
 }
 
-# Install those of the named packages that are missing, from the machine's own release.
+# Install the named packages that are missing, from the machine's own release.
 install() {
     local name missing=()
     for name in "$@"; do
@@ -46,11 +46,11 @@ mirror() {
         'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1
 }
 
-# Make apt use a separate source list and state in $work, with sources of type $1 and the suites $2.
+# Make apt use a separate source list and state in $work, with the source types $1 and the suites $2.
 configure_apt() {
     local types=$1 suites=$2 uri
     uri=$(mirror)
-    if [[ -z $uri ]]; then # the lists name an origin only after they have been fetched
+    if [[ -z $uri ]]; then # the origin is known only after the lists have been fetched
         logged as_root apt-get update
         uri=$(mirror)
     fi
@@ -74,7 +74,7 @@ END
     export APT_CONFIG=$work/apt/apt.conf
 }
 
-# Create $work, which is removed whenever and however the tool ends.
+# Create $work, and remove it when the tool ends, even after an error or a signal.
 make_work() {
     work=$(mktemp -d "$cache/build.XXXXXX")
     trap 'rm -rf "$work"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Print every circle of Python files that import each other, and exit with 1 if there is one.
+"""Print every cycle of Python files that import each other, and exit with 1 if there is one.
 
 usage: tools/python_cycles.py [FOLDER PACKAGE]
 
-The package is ``nanospan`` in the folder ``python`` of this checkout by default. Imports inside
-functions and for type checking count. import-linter's contract on circles compares siblings; this
-also finds a file that imports the package it is in.
+By default the package is ``nanospan`` in the folder ``python`` of this checkout. Imports inside
+functions and for type checking count. import-linter's contract ``acyclic_siblings`` compares only
+siblings; this tool also finds a file that imports the package that contains it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rust_cycles import circles
 
 
 def main(arguments: list[str]) -> int:
-    """Print the circles and return the exit status."""
+    """Print the import cycles and return the exit status."""
     folder, package = arguments or [str(Path(__file__).resolve().parents[1] / "python"), "nanospan"]
     sys.path.insert(0, folder)
     graph = grimp.build_graph(package, cache_dir=None)
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     }
     found = circles(files)
     for number, group in enumerate(found, 1):
-        print(f"circle {number}:")
+        print(f"cycle {number}:")
         for module in group:
             print(f"  {module} imports {', '.join(map(str, sorted(files[module] & set(group))))}")
     return 1 if found else 0

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Print every circle of Rust files that import each other, and exit with 1 if there is one.
+"""Print every cycle of Rust files that import each other, and exit with 1 if there is one.
 
 usage: tools/rust_cycles.py [FOLDER]
 
-The crates are those in FOLDER/rust (this checkout by default). A file imports another if it names
-that module, or what the module defines, by a path that begins with ``crate``, ``super``, ``self``,
-another crate of the workspace or one of its own submodules, in a ``use`` or elsewhere. Comments,
-strings, tests (``#[cfg(test)]``, files called tests) and declarations (``mod name;``) do not count.
+The crates are those in FOLDER/rust (this checkout by default). A file imports another if its
+code names the other's module, or an item in that module, by a path that begins with ``crate``,
+``super``, ``self``, another crate of the workspace or one of the file's submodules, in a ``use`` or
+elsewhere. Comments, strings, tests (``#[cfg(test)]``, files called tests) and declarations
+(``mod name;``) do not count.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def code_of(text: str) -> str:
 
 
 def leaves(tree: str, prefix: Module = ()) -> Iterator[Module]:
-    """Yield the paths of a ``use`` tree, such as ``a::{b, c::d}``."""
+    """Yield the full path of each leaf in a ``use`` tree such as ``a::{b, c::d}``."""
     depth = start = 0
     for at, char in enumerate(f"{tree},"):
         depth += {"{": 1, "}": -1}.get(char, 0)
@@ -59,7 +60,7 @@ def leaves(tree: str, prefix: Module = ()) -> Iterator[Module]:
             continue
         branch, start = tree[start:at], at + 1
         if not branch.strip():
-            continue  # behind a trailing comma
+            continue  # after a trailing comma
         head, brace, rest = branch.partition("{")
         path = (*prefix, *(part.strip() for part in head.split("::") if part.strip()))
         if brace:
@@ -102,7 +103,7 @@ def imports(root: Path) -> Graph:
 
 
 def _absolute(path: Module, module: Module, known: dict[Module, Path]) -> Module:
-    """Return a path as an absolute one from its crate; empty if it leads outside the workspace."""
+    """Return ``path`` in absolute form, from its crate; empty if it leads outside the workspace."""
     if path[0] == "crate":
         return (module[0], *path[1:])
     if path[0] in {"super", "self"}:
@@ -117,7 +118,7 @@ def _absolute(path: Module, module: Module, known: dict[Module, Path]) -> Module
 
 
 def circles(graph: Graph) -> list[list[Path]]:
-    """Return the groups of files that import each other, directly or not; each group is sorted."""
+    """Return the sorted groups of files that import each other, directly or indirectly."""
     reached: Graph = {}
     for start in graph:
         seen: set[Path] = set()
@@ -136,7 +137,7 @@ def circles(graph: Graph) -> list[list[Path]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the circles and return the exit status."""
+    """Print the import cycles and return the exit status."""
     root = Path(arguments[0]) if arguments else Path(__file__).resolve().parents[1]
     graph = imports(root)
     if not graph:
@@ -144,7 +145,7 @@ def main(arguments: list[str]) -> int:
         return 2
     found = circles(graph)
     for number, group in enumerate(found, 1):
-        print(f"circle {number}:")
+        print(f"cycle {number}:")
         for file in group:
             others = sorted(str(other.relative_to(root)) for other in graph[file] & set(group))
             print(f"  {file.relative_to(root)} imports {', '.join(others)}")

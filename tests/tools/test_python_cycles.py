@@ -38,7 +38,7 @@ def test_a_circle_is_printed_with_what_ties_it(check):
     done = check({"a.py": lazy, "b.py": typed, "c.py": "import circular.a\n"})
     assert done.returncode == 1
     assert done.stdout == (
-        "circle 1:\n  circular.a imports circular.b\n  circular.b imports circular.a\n"
+        "cycle 1:\n  circular.a imports circular.b\n  circular.b imports circular.a\n"
     )
 
 

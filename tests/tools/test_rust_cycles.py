@@ -50,7 +50,7 @@ def test_a_circle_is_printed_with_what_ties_it(check):
     )
     assert done.returncode == 1
     assert done.stdout == (
-        "circle 1:\n"
+        "cycle 1:\n"
         "  rust/a/src/x.rs imports rust/a/src/y.rs\n"
         "  rust/a/src/y.rs imports rust/a/src/x.rs\n"
     )

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(BaseException):
-    """Raised on ``SIGTERM`` to unwind the stack as Ctrl-C does, so that everything is cleaned up."""
+    """Raised on ``SIGTERM`` to unwind the stack as Ctrl-C does, so that all is cleaned up."""
 
 
 def _raise_for_signal(number: int, _frame: FrameType | None) -> None:

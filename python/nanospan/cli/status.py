@@ -21,7 +21,7 @@ class Status:
     Elsewhere each status is a new line.
 
     Args:
-        at_once: Whether a terminal shows the first status at once, without waiting ``FIRST`` seconds.
+        at_once: Whether a terminal shows the first status at once, not after ``FIRST`` seconds.
     """
 
     FIRST = 2.0

@@ -9,7 +9,7 @@ from importlib import resources
 DEFAULT_TURNS = 4000
 """The default number of turns that the demo stores: about 25 s of work on two cores."""
 FEWEST_TURNS = 100
-"""The minimum number of turns that provide enough requests for a comparison."""
+"""The minimum number of turns; fewer would give too few requests for a comparison."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Turn:
 def parse_turns(text: str) -> list[Turn]:
     """Parse ``SPEAKER:`` turns separated by blank lines.
 
-    Speakers without any words, which the text also contains, are left out.
+    The text also contains turns without any words; these are left out.
 
     Args:
         text: The whole text.
@@ -52,13 +52,13 @@ def parse_turns(text: str) -> list[Turn]:
 
 
 def load_turns() -> list[Turn]:
-    """Load all turns of the packaged text, in the order of the plays."""
+    """Load all turns from the packaged text, in the order of the plays."""
     packed = resources.files("nanospan.demo").joinpath("data/shakespeare.txt.xz").read_bytes()
     return parse_turns(lzma.decompress(packed).decode("ascii"))
 
 
 def take_turns(count: int) -> list[Turn]:
-    """Load the first ``count`` turns of the packaged text.
+    """Load the first ``count`` turns from the packaged text.
 
     Raises:
         ValueError: If ``count`` is below ``FEWEST_TURNS`` or above the number of turns.

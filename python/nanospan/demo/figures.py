@@ -1,4 +1,4 @@
-"""Figures of a run: the statistics of each operation, and the gains over the naive way."""
+"""The demo's results: the statistics of each operation, and the gains over the naive way."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PUBLISHED_ACQUISITION_REDUCTION = 0.85
 
 @dataclass(frozen=True)
 class OperationFigures:
-    """One row of the operations table, with times in seconds.
+    """One row of the demo's operations table, with times in seconds.
 
     Attributes:
         operation: The operation's name.
@@ -43,8 +43,8 @@ class OperationFigures:
         p95: The 95th percentile.
         p99: The 99th percentile.
         threshold: The threshold, or None if there is none.
-        verdict: ``within`` if the 95th percentile does not exceed the threshold, ``over`` if it
-            does, ``none`` if there is no threshold.
+        verdict: ``within`` if the 95th percentile is at most the threshold, ``over`` if it is
+            higher, ``none`` if there is no threshold.
         published: The duration published for MemFuse 0.3.1, or None if there is none.
     """
 
@@ -61,7 +61,7 @@ class OperationFigures:
 
 @dataclass(frozen=True)
 class GainFigures:
-    """One row of the gains table.
+    """One row of the demo's gains table, which compares the service with the naive way.
 
     Attributes:
         figure: The name of the figure.
@@ -69,8 +69,8 @@ class GainFigures:
         naive: The naive way's value.
         nanospan: The service's value.
         kind: ``reduction`` if the gain is the fraction by which nanospan's value is below the naive
-            way's; ``ratio`` if it is nanospan's value divided by the naive way's.
-        gain: The gain, in the sense of ``kind``.
+            value; ``ratio`` if the gain is nanospan's value divided by the naive value.
+        gain: The gain, as defined by ``kind``.
         published: The gain published for MemFuse 0.3.1.
     """
 
@@ -89,7 +89,7 @@ class GainFigures:
 
 
 def operation_figures(monitor: PerformanceMonitor) -> list[OperationFigures]:
-    """Return the figures of those of the demo's operations that have samples."""
+    """Return a row of figures for each of the demo's operations that has samples."""
     thresholds = monitor.thresholds
     figures = []
     for operation, published in PUBLISHED_DURATIONS.items():
@@ -117,7 +117,7 @@ def operation_figures(monitor: PerformanceMonitor) -> list[OperationFigures]:
 
 
 def gain_figures(naive: Timings, nanospan: Timings) -> list[GainFigures]:
-    """Return the gains of the service over the naive way."""
+    """Return the rows of the gains table, which compares the service with the naive way."""
     return [
         _reduction(
             "request latency, mean",
@@ -163,8 +163,9 @@ class Report:
         setup: The conditions of the run: versions, processors, turns, clients, server settings.
         operations: The rows of the operations table.
         gains: The rows of the gains table.
-        rows: The final number of rows in each database table, the same in both databases.
-        seconds: The time from the start of the server to the last request.
+        rows: The final number of rows in each database table, keyed by table; it is the same in
+            both databases.
+        seconds: The time from the start of the server to the last request, in seconds.
     """
 
     setup: dict[str, Any]

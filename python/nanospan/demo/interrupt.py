@@ -16,9 +16,9 @@ T = TypeVar("T")
 def run_cancellable(work: Coroutine[Any, Any, T]) -> T:
     """Run ``work`` in a new event loop. Call it from the main thread.
 
-    An exception raised by a signal handler would end whichever task is running at that moment.
+    If a signal handler raised an exception, it would end whichever task is running at the moment.
     Instead, the first ``SIGINT`` or ``SIGTERM`` cancels ``work``, and further ones are ignored
-    until its clean-up is done. Then the signal is raised again for the previous handler.
+    until ``work`` has cleaned up. Then the signal is raised again for the previous handler.
 
     Args:
         work: The coroutine to run.
@@ -40,7 +40,7 @@ def run_cancellable(work: Coroutine[Any, Any, T]) -> T:
                 received.append(number)
                 loop.call_soon_threadsafe(task.cancel)
 
-        # Leave alone a signal that is ignored or that ends the process at once.
+        # Do not handle a signal that is ignored or that ends the process at once.
         previous = {
             number: handler
             for number in (signal.SIGINT, signal.SIGTERM)

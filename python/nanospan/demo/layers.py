@@ -1,8 +1,8 @@
-"""The three memory layers in SQL: turns (M0), embedded chunks (M1), embedded facts (M2); search.
+"""The SQL of the three memory layers: turns (M0), embedded chunks (M1) and embedded facts (M2).
 
-The naive way and the service both call these functions, so they differ only in how they get a
-connection and in the order of the layers. Writing a layer takes one statement, and with autocommit
-one round trip.
+The naive way and the service both call these functions, so the two differ only in how they get
+a connection and in the order of the layers. Writing a layer takes one statement, and with
+autocommit one round trip.
 """
 
 from __future__ import annotations
@@ -98,14 +98,14 @@ async def store_chunk(
     body: str,
     embedding: Vector,
 ) -> None:
-    """Store a chunk in M1: its text ``body``, its embedding, and the first and last turn's id."""
+    """Store a chunk in M1: text, embedding, and the ids of the chunk's first and last turns."""
     await connection.execute(_INSERT_CHUNK, (conversation, ids[0], ids[-1], body, embedding))
 
 
 async def store_facts(
     connection: AsyncConnection[Any], facts: Sequence[tuple[str, str, int, Vector]]
 ) -> None:
-    """Store facts in M2: speaker, statement, source turn and embedding; existing ones are kept.
+    """Store facts (speaker, statement, source turn, embedding) in M2; existing facts are kept.
 
     Facts must be sorted, as ``embed_facts`` returns them: transactions that insert the same facts
     in the same order wait for each other instead of deadlocking.
@@ -125,7 +125,7 @@ async def nearest_chunks(
 
 
 def embed_text(text: str) -> Vector:
-    """Embed a chunk or a question for a ``vector`` column."""
+    """Embed the text of a chunk, fact or question, for use with a ``vector`` column."""
     return Vector(embed(text))
 
 
@@ -135,7 +135,7 @@ def chunk_body(turns: Sequence[Turn]) -> str:
 
 
 def embed_facts(turns: Sequence[Turn], ids: Sequence[int]) -> list[tuple[str, str, int, Vector]]:
-    """Return the facts in ``turns``: who answers whom, and which names each speaker mentions."""
+    """Return the embedded facts of ``turns``: who answers whom, and who speaks of which name."""
     found: dict[tuple[str, str], int] = {}
     previous = None
     for turn, turn_id in zip(turns, ids, strict=True):

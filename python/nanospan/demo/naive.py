@@ -1,7 +1,8 @@
-"""The naive way to serve requests: a new connection each, and one layer after another.
+"""The naive way to serve requests: a new connection for each, and one layer after another.
 
-Nothing is deliberately slow. Each connection is opened, registers the vector types, serves the
-whole request with the same statements as the service, each in its own transaction, and is closed.
+Nothing is deliberately slow. For each request, a connection is opened, the vector types are
+registered, the same statements as in the service are executed, each in its own transaction, and
+the connection is closed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class NaiveMemory:
-    """Serves requests without a pool.
+    """Serves each request on a new connection, without a pool.
 
     Attributes:
-        acquisitions: The time that it took to get each connection, in seconds.
+        acquisitions: The time that it took to open each connection, in seconds.
     """
 
     def __init__(self, url: str) -> None:

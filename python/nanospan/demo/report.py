@@ -1,4 +1,4 @@
-"""Print the closing tables, and write their figures as JSON."""
+"""Print the tables at the end of the demo, and write the figures as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def print_report(console: Console, report: Report, window: int) -> None:
     Args:
         console: The console to print to.
         report: The figures to print.
-        window: The number of samples in an operation's window.
+        window: The size of each operation's window, in samples.
     """
     console.print()
     console.print(_operations_table(report))
@@ -47,7 +47,7 @@ def write_json(path: Path, report: Report) -> None:
     """Write the figures to a JSON file atomically.
 
     Args:
-        path: The file, replaced if it exists.
+        path: The file to write; an existing file is replaced.
         report: The figures to write; durations are in seconds.
     """
     write_atomically(path, json.dumps(asdict(report), indent=2) + "\n")

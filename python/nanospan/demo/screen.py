@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PLAIN_WIDTH = 100
-"""The width of tables written to a file or pipe, in characters."""
+"""The width in characters of tables that are written to a file or pipe."""
 
 
 class Screen:
-    """The standard output, as a terminal or as plain text."""
+    """Prints lines and progress to standard output, which may be a terminal or plain text."""
 
     def __init__(self) -> None:
         self.console = Console()
@@ -30,7 +30,7 @@ class Screen:
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int], Callable[[], None]]]:
-        """Show the progress of the stages of a run while the block executes.
+        """Show the progress of each stage of the demo while the block executes.
 
         Yields:
             A function that begins a stage, given its name and number of steps. It returns a

@@ -1,8 +1,9 @@
 """The demo's memory service, an example of an application that uses nanospan.
 
-A conversation's turns go into a write buffer; a full buffer is flushed to M0, then concurrently to
-M1 and M2, each on a separate connection. Questions are answered with the nearest chunks in M1. The
-process-wide monitor times everything, and every connection comes from ``nanospan.pool``.
+A conversation's turns go into a write buffer. A full buffer is written to layer M0, then
+concurrently to M1 and M2, each on a separate connection. Questions are answered with the nearest
+chunks in M1. The process-wide monitor times everything, and every connection comes from
+``nanospan.pool``.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ THRESHOLDS = {"query": 0.050, "pool_health_check": 0.020}
 
 
 class MemoryService:
-    """The memory of one conversation. It may be used only by tasks on one event loop.
+    """The memory of one conversation, for use by tasks on a single event loop.
 
     Args:
         url: The connection URL of the database.
-        config: The settings of the pool that all services with this URL share.
+        config: The settings of the connection pool that all services with this URL share.
         conversation: The number of the conversation.
-        buffer_size: The number of turns to collect before writing them.
+        buffer_size: The number of turns to collect before writing them to the database.
         acquisitions: A list to which the time to lease each connection is appended, in seconds.
     """
 
@@ -122,7 +123,7 @@ class ServiceRegistry:
 
     Args:
         url: The connection URL of the database.
-        config: The settings of the shared pool.
+        config: The settings of the connection pool that the services share.
         buffer_size: The number of turns that a service collects before writing them.
     """
 

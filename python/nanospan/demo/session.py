@@ -1,4 +1,4 @@
-"""Run the demo, from starting the server to printing the closing tables."""
+"""Run the demo, from starting the server to printing the results."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ NANOSPAN_DATABASE = "nanospan"
 def run(
     turns: Sequence[Turn], serve_db: Path | None = None, json_path: Path | None = None
 ) -> Report:
-    """Run the demo, and print its progress and closing tables to standard output.
+    """Run the demo, and print its progress and results to standard output.
 
     This starts an event loop, so it must not be called from a coroutine. The server is stopped and
     temporary data is deleted even if the demo fails.
 
     Args:
         turns: The dialogue to store, at least ``nanospan.demo.corpus.FEWEST_TURNS`` turns.
-        serve_db: A folder in which to keep the database. After the tables, the server keeps
-            running until a ``KeyboardInterrupt``, which ends the run normally.
-        json_path: A file to which to write the figures as JSON.
+        serve_db: A folder in which to keep the database. After the results are printed, the server
+            keeps running until a ``KeyboardInterrupt``, which ends the run normally.
+        json_path: A file to write the figures to, as JSON.
 
     Returns:
         The figures of the run.
@@ -67,7 +67,7 @@ def run(
 def _measure(
     server: EmbeddedServer, turns: Sequence[Turn], screen: Screen, started: float
 ) -> Report:
-    """Serve the turns both ways, and return the figures."""
+    """Serve the turns with the naive way and with the service, and return the figures."""
     with screen.progress() as progress:
         version, naive, nanospan = run_cancellable(_work(server, turns, progress))
     setup: dict[str, Any] = {

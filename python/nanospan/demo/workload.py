@@ -1,7 +1,7 @@
 """Run the same requests through the service and the naive way, and time both.
 
-Each way has its own empty database on the same server. The first half of the conversations is
-served the naive way first, the second half by the service first, so that warm-up effects
+Each of the two has its own empty database on the same server. In the first half of the
+conversations the naive way runs first, in the second half the service, so that warm-up effects
 favour neither. In each half, one third is served by a single client (latency), the rest by
 ``CLIENTS`` concurrent clients (throughput). A client serves whole conversations, one request after
 another.
@@ -31,18 +31,21 @@ if TYPE_CHECKING:
 
 CLIENTS = 8
 CONNECTIONS = 8
-"""The size of the service's pool. The clients could use twice as many, as M1 and M2 take one each,
-but on few cores a short wait for a connection is cheaper than more concurrent connections."""
+"""The size of the service's pool.
+
+The clients could use twice as many connections, because each writes M1 and M2 concurrently. On few
+cores, however, a short wait for a connection is cheaper than more concurrent connections.
+"""
 HEALTH_CHECK_INTERVAL = 0.1
-"""Seconds. The pool's default is five minutes, so a short run would not show a health check."""
+"""Seconds between health checks; with the default, 5 minutes, a short run would not show any."""
 
 
 @dataclass
 class Timings:
-    """The timings of one way of serving requests, in seconds.
+    """The timings, in seconds, of either the naive way or the service.
 
     Attributes:
-        acquisitions: The time to get each connection, over all clients.
+        acquisitions: The time to get each connection, for all clients.
         latencies: The time to serve each request of the single client.
         concurrent_requests: The number of requests served by ``CLIENTS`` concurrent clients.
         concurrent_seconds: The wall-clock time that the concurrent requests took.
@@ -57,14 +60,14 @@ class Timings:
 
 
 class Progress(Protocol):
-    """A function that shows the progress of the stages of a run."""
+    """A function that shows the progress of each stage of a run."""
 
     def __call__(self, name: str, steps: int, /) -> Callable[[], None]:
-        """Begin stage ``name`` of ``steps`` requests; return a function to call after each one."""
+        """Begin stage ``name`` of ``steps`` requests; return a function to call per request."""
 
 
 class Way(Protocol):
-    """A way of serving requests."""
+    """A way of serving requests: the naive way or the service."""
 
     async def serve(self, request: Request) -> None:
         """Serve one request."""
@@ -90,12 +93,13 @@ async def compare(
     turns: Sequence[Turn],
     progress: Progress,
 ) -> tuple[Timings, Timings]:
-    """Serve ``turns`` both ways, and close all pools afterwards, even after a failure.
+    """Time the naive way and the service on the same ``turns``; always close all pools.
 
     Args:
         naive_url: The URL of an existing database for the naive way; the demo's tables in it are
             replaced.
-        nanospan_url: The URL of another such database for the service.
+        nanospan_url: The URL of another existing database, for the service; the demo's tables in it
+            are also replaced.
         turns: The dialogue, enough for at least four conversations.
         progress: Shows the number of requests served.
 
@@ -146,7 +150,7 @@ async def _serve_all(
     timings: Timings,
     step: Callable[[], None],
 ) -> None:
-    """Serve a third of the conversations with one client, the rest with ``CLIENTS`` clients."""
+    """Serve and time a third of the conversations with one client, the rest with ``CLIENTS``."""
     alone = max(1, len(talks) // 3)
     for request in chain.from_iterable(talks[:alone]):
         started = time.perf_counter()
