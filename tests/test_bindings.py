@@ -42,7 +42,7 @@ def test_nothing_is_imported_from_python_before_it_is_bound():
             print(error)
     print(any(name.startswith("nanospan") for name in sys.modules))
     """
-    missing = "nanospan._core must be given what it needs from Python before it is used"
+    missing = "nanospan._core must be initialised with bind() before it is used"
     assert run(UNBOUND + textwrap.dedent(code)).splitlines() == [
         f"{missing}; import nanospan",
         f"{missing}; import nanospan",

@@ -32,8 +32,8 @@ def columns(count, **others):
             (bytes(16), bytes(16), bytes(3)),
             "outcomes must be a column of 2 values of 1 bytes, got 3 bytes",
         ),
-        ((bytes(8), bytes(8)), "ends and outcomes must be given together, got one of them"),
-        ((bytes(8), None, None, [{}, {}]), "metadata must have 1 rows or none, got 2"),
+        ((bytes(8), bytes(8)), "ends and outcomes must be passed together, got only one of them"),
+        ((bytes(8), None, None, [{}, {}]), "metadata must be empty or have 1 rows, got 2"),
     ],
 )
 def test_columns_of_different_lengths_are_rejected(arguments, message):

@@ -1,4 +1,4 @@
-//! Arguments that Python code gives, checked and converted.
+//! Checks and converts arguments passed from Python.
 
 use pyo3::{
     exceptions::{PyOverflowError, PyTypeError, PyValueError},
@@ -6,19 +6,19 @@ use pyo3::{
     types::PyInt,
 };
 
-/// The name of a value's type, for errors.
+/// Returns the name of a value's type, for error messages.
 pub fn type_name(value: &Bound<'_, PyAny>) -> String {
     let name = value.get_type().name();
     name.map_or_else(|_| "an object".to_owned(), |name| name.to_string())
 }
 
-/// A duration as a float; `asked` says what for, in an error.
+/// Converts a number of seconds to a float. `asked` returns the argument's description for error messages.
 pub fn number(value: &Bound<'_, PyAny>, asked: impl FnOnce() -> String) -> PyResult<f64> {
     let py = value.py();
     value.extract::<f64>().map_err(|error| {
         if error.is_instance_of::<PyOverflowError>(py) {
             PyValueError::new_err(format!(
-                "{} must fit into a float, got a larger int",
+                "{} must fit into a float, got an int that is too large",
                 asked()
             ))
         } else if error.is_instance_of::<PyTypeError>(py) {
@@ -33,7 +33,7 @@ pub fn number(value: &Bound<'_, PyAny>, asked: impl FnOnce() -> String) -> PyRes
     })
 }
 
-/// Success as a bool, or as the 0 or 1 that some callers have for it.
+/// Converts a `success` argument to a bool. Accepts a bool or an int, because some callers pass 0 or 1.
 pub fn truth(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     if value.is_instance_of::<PyInt>() {
         return value.is_truthy();
@@ -43,11 +43,13 @@ pub fn truth(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     })
 }
 
-/// An argument that must be an int of at least 0. One that does not fit is a ValueError, as any out of range.
+/// Converts the argument `name` to a `usize`: TypeError if it is not an int, ValueError if it is negative or too large.
 pub fn whole_number(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
     value.extract::<usize>().map_err(|error| {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
-            PyValueError::new_err(format!("{name} must fit into 64 bits, got {value}"))
+            PyValueError::new_err(format!(
+                "{name} must be a non-negative int of at most 64 bits, got {value}"
+            ))
         } else {
             PyTypeError::new_err(format!("{name} must be an int, got {}", type_name(value)))
         }

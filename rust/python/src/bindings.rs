@@ -1,4 +1,5 @@
-//! What the binding needs from Python, handed to it once, when the package is imported: it imports nothing.
+//! The Python callables that the compiled core needs. The core imports no Python modules: the package passes the
+//! callables to it with [`bind`] when it is imported.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
 use crate::hot::exclusive::Exclusive;
 
-/// What makes the values that are returned, and the functions that are called.
+/// Constructors of the Python values that the core returns, and Python functions that it calls.
 pub struct Bindings {
     pub process_recorder: Py<PyAny>,
     pub decorate: Py<PyAny>,
@@ -20,19 +21,19 @@ pub struct Bindings {
 
 static BOUND: Exclusive<Option<Arc<Bindings>>> = Exclusive::new(None);
 
-/// Give the compiled core the Python callables that it needs.
+/// Pass the compiled core the Python callables that it needs.
 ///
-/// ``nanospan.wiring`` calls this when the package is imported. A further call replaces all the callables, so modules
-/// can be reloaded.
+/// ``nanospan.wiring`` calls this function when the package is imported. Calling it again replaces all the callables,
+/// so that modules can be reloaded.
 ///
 /// Args:
-///     process_recorder: Returns the process-wide recorder, creating it if there is none.
+///     process_recorder: Returns the process-wide recorder, creating it if it does not exist yet.
 ///     decorate: Decorates a function, given the function and an OperationRef.
-///     performance_stats: Creates a PerformanceStats from its fields, passed in order; the next four likewise.
-///     comparison: Creates a Comparison.
-///     quantile_change: Creates the QuantileChange of a tail quantile.
-///     change_point: Creates a ChangePoint.
-///     alarm: Creates an Alarm.
+///     performance_stats: Creates a PerformanceStats from its fields, passed by position.
+///     comparison: Creates a Comparison from its fields, passed by position.
+///     quantile_change: Creates a QuantileChange from its fields, passed by position.
+///     change_point: Creates a ChangePoint from its fields, passed by position.
+///     alarm: Creates an Alarm from its fields, passed by position.
 ///     snapshot_html: Renders a Snapshot as HTML.
 #[pyfunction]
 #[pyo3(signature = (*, process_recorder, decorate, performance_stats, comparison, quantile_change, change_point,
@@ -63,15 +64,15 @@ pub fn bind(
     drop(before);
 }
 
-/// What was given.
+/// Returns the callables that were passed to [`bind`].
 ///
 /// # Errors
 ///
-/// RuntimeError if nothing was.
+/// RuntimeError if [`bind`] has not been called.
 pub fn get(py: Python<'_>) -> PyResult<Arc<Bindings>> {
     BOUND.with(py, |bound| bound.clone()).ok_or_else(|| {
         PyRuntimeError::new_err(
-            "nanospan._core must be given what it needs from Python before it is used; import nanospan",
+            "nanospan._core must be initialised with bind() before it is used; import nanospan",
         )
     })
 }

@@ -1,4 +1,4 @@
-//! Core errors as Python exceptions: the only place that maps them.
+//! Converts errors of the Rust crates to Python exceptions. No other module does this.
 
 use nanospan_record::Error;
 use pyo3::{
@@ -6,7 +6,7 @@ use pyo3::{
     exceptions::{PyMemoryError, PyValueError},
 };
 
-/// The Python exception for `error`, its text led by what was being asked for.
+/// Returns the Python exception for `error`. Its message starts with `asked`, the call or argument that failed.
 pub fn to_python(asked: &str, error: &Error) -> PyErr {
     let text = format!("{asked}: {error}");
     match error {
@@ -15,7 +15,8 @@ pub fn to_python(asked: &str, error: &Error) -> PyErr {
     }
 }
 
-/// A ValueError for any other rejected argument, its text led by what was being asked for.
+/// Returns a ValueError for an error of any other type. Its message starts with `asked`, the argument that was
+/// rejected.
 pub fn to_value_error(asked: &str, error: &impl std::error::Error) -> PyErr {
     PyValueError::new_err(format!("{asked}: {error}"))
 }

@@ -1,4 +1,4 @@
-//! Keeping the GIL from other threads no longer than they are used to.
+//! Helpers that keep long work from holding the GIL, so that other threads are not delayed noticeably.
 
 use std::{
     ops::Deref,
@@ -7,15 +7,15 @@ use std::{
 
 use pyo3::prelude::*;
 
-/// A value that is dropped without the GIL if it is large, so that other threads run meanwhile.
+/// A value that, if large, is dropped with the GIL released, so that other threads can run meanwhile.
 pub struct DropWithoutGil<T: Send> {
     value: Option<T>,
     is_large: bool,
 }
 
 impl<T: Send> DropWithoutGil<T> {
-    /// `is_large` says that freeing it takes longer than handing the GIL around: that it has megabytes, or
-    /// hundreds of allocations.
+    /// Wraps `value`. Pass `is_large` if freeing it takes longer than releasing and re-acquiring the GIL, because it
+    /// has megabytes of memory or hundreds of allocations.
     pub fn new(value: T, is_large: bool) -> Self {
         Self {
             value: Some(value),
@@ -28,7 +28,7 @@ impl<T: Send> Deref for DropWithoutGil<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value.as_ref().expect("taken by drop alone")
+        self.value.as_ref().expect("only drop takes the value")
     }
 }
 
@@ -36,26 +36,28 @@ impl<T: Send> Drop for DropWithoutGil<T> {
     fn drop(&mut self) {
         if self.is_large {
             let value = self.value.take();
-            // Where no thread may attach, the interpreter ending, the closure is dropped, and the value with it.
+            // If the interpreter is shutting down and no thread may attach, this drops the closure, and with it the
+            // value.
             let _ = Python::try_attach(move |py| py.detach(move || drop(value)));
         }
     }
 }
 
-/// How long work that makes many Python objects goes on before others may run: less than the 5 ms after which
-/// the interpreter has threads of Python take turns, so that no other thread waits longer for us than for those.
+/// Maximum time that work creating many Python objects holds the GIL before other threads may run. It is shorter than
+/// the interpreter's switch interval of 5 ms, so that other threads wait no longer for this work than for Python code.
 const TURN: Duration = Duration::from_millis(2);
 
-/// Work that needs the GIL, in pieces.
+/// A timer that splits long work into turns, between which the GIL is released.
 pub struct Turns(Instant);
 
 impl Turns {
-    /// Begins the first turn.
+    /// Starts the first turn.
     pub fn new() -> Self {
         Self(Instant::now())
     }
 
-    /// Between two pieces: lets others run if the turn is over.
+    /// Lets other threads run and starts a new turn if the current turn is over; call it between two pieces of the
+    /// work.
     pub fn pass(&mut self, py: Python<'_>) {
         if self.0.elapsed() > TURN {
             py.detach(|| ());

@@ -1,5 +1,6 @@
-//! `nanospan._core`: the Python face of `nanospan-record`, `nanospan-stats` and `nanospan-format`. Translation only:
-//! every decision is made in those crates or in the Python package.
+//! `nanospan._core`: the Python bindings of `nanospan-record`, `nanospan-stats` and `nanospan-format`.
+//!
+//! The bindings only translate: every decision is made in those crates or in the Python package.
 
 #![deny(unsafe_code)]
 
@@ -13,7 +14,7 @@ mod gil;
 #[allow(
     unsafe_code,
     clippy::disallowed_types,
-    reason = "types and functions written against the C API, for their speed; their atomics and cells lie in its objects"
+    reason = "types and functions written against the C API for speed; their atomics and cells are fields of C structs"
 )]
 mod hot;
 mod metadata;
@@ -29,7 +30,7 @@ mod sync;
 mod values;
 
 /// The compiled core of nanospan. Use it through the names that ``nanospan`` exports.
-// Everything behind the module is atomics or locked: it needs no GIL.
+// The module does not need the GIL: all its shared state is atomic or protected by a lock.
 #[pymodule(gil_used = false)]
 mod _core {
     use nanospan_stats::Verdict;
@@ -53,9 +54,9 @@ mod _core {
         snapshot::Snapshot,
     };
 
-    /// The version of nanospan; Cargo.toml is its only source.
+    /// The version of nanospan, taken from Cargo.toml.
     #[pymodule_export]
-    #[allow(non_upper_case_globals, reason = "Python's name for it")]
+    #[allow(non_upper_case_globals, reason = "the name that Python uses")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 
     /// The name of the operation that receives the samples of all names beyond `max_operations`.
@@ -73,7 +74,7 @@ mod _core {
         (first.name(), second.name(), third.name())
     };
 
-    /// The possible verdicts of a comparison.
+    /// The possible values of a comparison's verdict.
     #[pymodule_export]
     const VERDICTS: (&str, &str, &str, &str) = (
         verdict_name(Verdict::Regressed),
@@ -90,15 +91,15 @@ mod _core {
     #[pymodule_export]
     const FALSE_DISCOVERY_RATE: f64 = nanospan_stats::FALSE_DISCOVERY_RATE;
 
-    /// The default of both.
+    /// The default `min_effect` of `compare` and `compare_many`.
     #[pymodule_export]
     const MIN_EFFECT: f64 = nanospan_stats::MIN_EFFECT;
 
-    /// The default of both.
+    /// The default `tail_min_effect` of `compare` and `compare_many`.
     #[pymodule_export]
     const TAIL_MIN_EFFECT: f64 = nanospan_stats::TAIL_MIN_EFFECT;
 
-    /// The bytes that every serialised monitor snapshot begins with.
+    /// The first bytes of every serialised monitor snapshot.
     #[pymodule_export]
     const SNAPSHOT_MAGIC: &[u8] = nanospan_record::snapshot::codec::MAGIC.as_bytes();
 

@@ -1,7 +1,7 @@
-//! Metadata of samples, kept beside the ring and free of cost where there is none.
+//! The samples' metadata, stored separately from the ring of samples, so that samples without metadata cost nothing.
 //!
-//! What is kept is a copy, made when the sample is recorded, and never changed: consecutive samples whose
-//! metadata hold the very same objects share one.
+//! A sample's metadata are copied when it is recorded, and the copy is never modified. Consecutive samples whose
+//! metadata contain identical objects share a copy.
 
 use nanospan_record::ring::Ring;
 use pyo3::{
@@ -16,21 +16,21 @@ use crate::{
     hot::{dicts::same_objects, exclusive::Exclusive},
 };
 
-/// The metadata of one operation's window, by ticket.
+/// The metadata of the samples in one operation's window, keyed by the samples' tickets (sequence numbers).
 #[derive(Default)]
 pub struct MetadataTable(Exclusive<Table>);
 
 #[derive(Default)]
 struct Table {
     slots: Vec<Option<Entry>>,
-    // The last copy made, for samples that have the same metadata again.
+    // The most recent copy, to be shared with the next sample if its metadata are the same.
     last: Option<Py<PyDict>>,
 }
 
 type Entry = (u64, Py<PyDict>);
 
 impl MetadataTable {
-    /// A copy of `given`: the last one, if that holds the same objects.
+    /// Returns a copy of `given`. Reuses the most recent copy if it contains the same objects.
     #[inline]
     pub fn copy<'py>(&self, given: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
         let py = given.py();
@@ -50,8 +50,10 @@ impl MetadataTable {
         Ok(copy)
     }
 
-    /// Keeps `metadata`, which is not changed any more, for `ticket` in a window of `window` samples. What
-    /// had to give way is returned, for the caller to drop when it is ready for Python code to run.
+    /// Stores `metadata`, which must not be modified afterwards, for the sample `ticket` in a window of `window`
+    /// samples.
+    ///
+    /// Returns the metadata that were displaced, if any. Dropping them may run Python code, so the caller decides when.
     #[inline]
     #[must_use]
     pub fn put<'py>(
@@ -64,13 +66,14 @@ impl MetadataTable {
         let metadata = metadata.unbind();
         let displaced = self.0.with(py, |Table { slots, .. }| {
             if slots.is_empty() {
-                // A power of two, like the ring's capacity: a division would cost more than the rest.
+                // The size is a power of two, like the ring's capacity: a division would cost more than everything else
+                // here.
                 slots.resize_with(Ring::capacity_for(window as usize), || None);
             }
             let at = ticket as usize & (slots.len() - 1);
             let slot = &mut slots[at];
             match slot {
-                // A thread that was held up since it claimed its ticket comes too late.
+                // This thread was delayed after it claimed its ticket, and a newer sample has taken the slot.
                 Some((newer, _)) if *newer > ticket => Some((ticket, metadata)),
                 _ => slot.replace((ticket, metadata)),
             }
@@ -78,7 +81,7 @@ impl MetadataTable {
         displaced.map(|(_, displaced)| displaced.into_bound(py))
     }
 
-    /// The metadata of `ticket`, if it is still there.
+    /// Returns the metadata of the sample `ticket`, or `None` if they have been displaced.
     pub fn get(&self, py: Python<'_>, ticket: u64) -> Option<Py<PyDict>> {
         self.0.with(py, |Table { slots, .. }| {
             match slots.get(ticket as usize & slots.len().checked_sub(1)?)? {
@@ -88,7 +91,7 @@ impl MetadataTable {
         })
     }
 
-    /// Forgets everything.
+    /// Removes all metadata.
     pub fn clear(&self, py: Python<'_>) {
         let Table { slots, last } = self.0.with(py, std::mem::take);
         drop(last.map(|last| last.into_bound(py)));
@@ -97,8 +100,8 @@ impl MetadataTable {
         }
     }
 
-    /// Shows every dict to the garbage collector. What could not be shown counts as reachable, so that
-    /// nothing is freed too early; the next collection sees it.
+    /// Visits every dict for the garbage collector. If another thread holds the lock, no dict is visited: the dicts
+    /// then count as reachable until the next collection, so none is freed too early.
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let shown = self.0.collecting(|table| {
             let kept = table.slots.iter().flatten().map(|(_, metadata)| metadata);
@@ -109,8 +112,7 @@ impl MetadataTable {
     }
 }
 
-/// The caller's `metadata` argument, not None, as a dict: itself if it is one, a copy of any other
-/// mapping.
+/// Converts a `metadata` argument other than None to a dict. A dict is returned as is; any other mapping is copied.
 pub fn given<'py>(metadata: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     if let Ok(dict) = metadata.cast::<PyDict>() {
         return Ok(dict.clone());

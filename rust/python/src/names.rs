@@ -1,4 +1,4 @@
-//! Operation names: any non-empty `str`, lone surrogates included.
+//! Operation names. Any non-empty `str` is valid, even one with lone surrogates.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use pyo3::{
 
 use crate::arguments::type_name;
 
-/// `name` as a string object, or the reason why it cannot be a name.
+/// Returns `name` as a string, or an error if it is not a valid operation name.
 pub fn check<'a, 'py>(name: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyString>> {
     let name = name.cast::<PyString>().map_err(|_| {
         PyTypeError::new_err(format!(
@@ -27,8 +27,8 @@ pub fn check<'a, 'py>(name: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Py
     Ok(name)
 }
 
-/// The bytes under which the core knows `name`: UTF-8, with lone surrogates encoded as if they were
-/// characters.
+/// Encodes `name` as the bytes that the recording core uses as its key: UTF-8, with lone surrogates encoded as if they
+/// were characters.
 pub fn key<'a>(name: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
     if let Ok(text) = name.to_str() {
         return Ok(Cow::Borrowed(text.as_bytes()));
@@ -37,13 +37,13 @@ pub fn key<'a>(name: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
     Ok(Cow::Owned(encoded.cast::<PyBytes>()?.as_bytes().to_vec()))
 }
 
-/// The string that [`key`] gave `bytes` for.
+/// Decodes an operation name that [`key`] encoded.
 pub fn from_key<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     PyBytes::new(py, bytes).call_method1(intern!(py, "decode"), ("utf-8", "surrogatepass"))
 }
 
-/// `name` itself, or an exact `str` with the same text if it is an instance of a subclass, whose
-/// `__eq__` and `__hash__` may be anything.
+/// Returns `name`, converted to an exact `str` if it is an instance of a subclass, because a subclass may override
+/// `__eq__` and `__hash__`.
 pub fn exact<'py>(name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
     if name.is_exact_instance_of::<PyString>() {
         return Ok(name.clone().into_any());

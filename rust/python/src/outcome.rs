@@ -1,4 +1,4 @@
-//! What an exception that leaves a tracked execution says about it.
+//! The outcome and metadata of a tracked execution that an exception ended.
 
 use nanospan_record::Outcome;
 use pyo3::{
@@ -10,10 +10,10 @@ use pyo3::{
 
 use crate::arguments::type_name;
 
-/// The outcome of an execution that an exception of class `class` left.
+/// Returns the outcome of an execution that was ended by an exception of the class `class`.
 ///
-/// `Exception`s are errors. What else derives from `BaseException` (cancellations, Ctrl-C, the
-/// closing of a generator, the end of the program) says nothing about the execution.
+/// A subclass of `Exception` is an error. Any other exception (cancellation, Ctrl-C, the closing of a generator,
+/// program exit) counts as cancelled, because it does not mean that the execution failed.
 pub fn of_exception(class: &Bound<'_, PyAny>) -> PyResult<Outcome> {
     let class = class.cast::<PyType>()?;
     Ok(if class.is_subclass_of::<PyException>()? {
@@ -23,7 +23,11 @@ pub fn of_exception(class: &Bound<'_, PyAny>) -> PyResult<Outcome> {
     })
 }
 
-/// The metadata to keep: a copy of the caller's, what was added, and what the outcome adds.
+/// Returns the metadata to keep with a sample, or `None` if there are none.
+///
+/// They are a copy of the caller's metadata (`given`), updated with the metadata added during the execution (`added`).
+/// An `error` entry with the text of `exception` is added for an error, and an `outcome` entry for a cancelled
+/// execution.
 pub fn metadata<'py>(
     py: Python<'py>,
     given: Option<&Bound<'py, PyDict>>,
@@ -50,7 +54,7 @@ pub fn metadata<'py>(
     Ok((!metadata.is_empty()).then_some(metadata))
 }
 
-/// `str(value)`, or the name of its type if that raises.
+/// Returns `str(value)`, or a placeholder with the name of its type if `str` raises an exception.
 pub fn text_of<'py>(value: &Bound<'py, PyAny>) -> Bound<'py, PyString> {
     value.str().unwrap_or_else(|_| {
         let text = format!("<{} without text>", type_name(value));

@@ -1,17 +1,17 @@
-//! The only door to atomics and locks outside `hot`.
+//! The atomics and locks that all code of this crate outside `hot` must use.
 //!
-//! The types wrap the standard library's, as clippy's `disallowed-types` holds every other file to this one; those of
-//! the recording core come from there.
+//! Clippy's `disallowed-types` forbids the standard library's types in every other file. `Mutex` and `OnceLock` are
+//! re-exported from the recording crate.
 #![expect(
     clippy::disallowed_types,
-    reason = "this is the one place that names them"
+    reason = "only this file may use the standard library's atomics"
 )]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub use nanospan_record::sync::{Mutex, OnceLock};
 
-/// A switch that publishes nothing.
+/// An on/off switch. Its accesses are relaxed, so it must not be used to publish other data.
 pub struct Switch(AtomicBool);
 
 impl Switch {
@@ -29,7 +29,7 @@ impl Switch {
     }
 }
 
-/// The number of times that something shared was replaced.
+/// A counter of how many times a shared value was replaced.
 pub struct Generation(AtomicU64);
 
 impl Generation {
@@ -37,13 +37,13 @@ impl Generation {
         Self(AtomicU64::new(0))
     }
 
-    /// Begins the next generation. Release: pairs with [`load_acquire`](Self::load_acquire), so that a thread that sees
-    /// the number sees what was written before.
+    /// Starts the next generation. Release: pairs with [`load_acquire`](Self::load_acquire), so that a thread that
+    /// reads the new number also sees everything written before this call.
     pub fn advance_release(&self) {
         self.0.fetch_add(1, Ordering::Release);
     }
 
-    /// Acquire: pairs with [`advance_release`](Self::advance_release).
+    /// Returns the current generation. Acquire: pairs with [`advance_release`](Self::advance_release).
     #[inline]
     pub fn load_acquire(&self) -> u64 {
         self.0.load(Ordering::Acquire)

@@ -1,4 +1,4 @@
-//! Sequences and buffers of floats as arguments.
+//! Arguments that are sequences or buffers of floats.
 
 use nanospan_stats as compare;
 use pyo3::{
@@ -10,21 +10,22 @@ use pyo3::{
 
 use crate::{arguments::type_name, hot::doubles};
 
-/// Floats in order, as the caller gave them.
+/// A sequence of floats passed by the caller.
 pub enum Values {
-    /// The caller's memory, C-contiguous, which stays where it is while the buffer is held.
+    /// The caller's C-contiguous memory, which cannot be moved or resized while the buffer is held.
     Buffer(PyBuffer<f64>),
-    /// A converted copy.
+    /// A copy, converted to floats.
     Converted(Vec<f64>),
 }
 
 impl Values {
-    /// Takes hold of `given`, which errors call `name`: a one-dimensional contiguous buffer of doubles (an `array`,
-    /// a NumPy array) as it is, any other sequence of numbers as a copy.
+    /// Accepts `given`, which error messages call `name`. A one-dimensional contiguous buffer of doubles (an `array`, a
+    /// NumPy array) is used in place; any other sequence of numbers is copied.
     ///
     /// # Errors
     ///
-    /// TypeError unless `given` is a sequence of numbers, ValueError if it is an array of several dimensions.
+    /// TypeError unless `given` is a sequence of numbers; ValueError if it is an array that does not have exactly one
+    /// dimension, or a number does not fit into a float.
     pub fn take(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Self> {
         let refused = || {
             PyTypeError::new_err(format!(
@@ -64,7 +65,7 @@ impl Values {
                 if error.is_instance_of::<PyTypeError>(given.py()) {
                     let class = type_name(&value);
                     PyTypeError::new_err(format!(
-                        "{name} must hold floats, got {class} at index {index}"
+                        "{name} must contain only numbers, got {class} at index {index}"
                     ))
                 } else {
                     PyValueError::new_err(format!("{name}: the value at index {index}: {error}"))
@@ -74,7 +75,7 @@ impl Values {
         Ok(Self::Converted(values))
     }
 
-    /// Reads the values, each once.
+    /// Returns a copy of the values, reading each value once; fails if a value is NaN or infinite.
     pub fn gather(&self) -> Result<compare::Values, compare::NotFinite> {
         match self {
             Self::Converted(values) => compare::Values::gather(values.iter().copied()),

@@ -1,9 +1,9 @@
-//! Columns of numbers as bytes, and back.
+//! Converts columns of numbers to bytes and back.
 
 use nanospan_format::Columns;
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 
-/// The rows from `start` to before `stop`, as far as there are any.
+/// Copies the rows `start..stop` of all columns. Rows that do not exist are left out.
 pub fn part(columns: &Columns, start: usize, stop: usize) -> Columns {
     Columns {
         ends: within(&columns.ends, start, stop).to_vec(),
@@ -12,13 +12,14 @@ pub fn part(columns: &Columns, start: usize, stop: usize) -> Columns {
     }
 }
 
-/// As [`part`], of one column.
+/// Returns the rows `start..stop` of one column. Rows that do not exist are left out.
 pub fn within<T>(column: &[T], start: usize, stop: usize) -> &[T] {
     let stop = stop.min(column.len());
     column.get(start..stop).unwrap_or_default()
 }
 
-/// A column of `rows` values, or an error if it is longer or shorter.
+/// Decodes `bytes` as a column of values of `N` bytes each; fails unless there are exactly `rows` values. Error
+/// messages call the column `name`.
 pub fn column<T, const N: usize>(
     name: &str,
     bytes: &[u8],
@@ -30,7 +31,7 @@ pub fn column<T, const N: usize>(
     Ok(values.iter().map(|bytes| value(*bytes)).collect())
 }
 
-/// Checks the length of a column of `rows` values.
+/// Returns a ValueError unless `bytes` is the length of a column of `rows` values of `width` bytes each.
 pub fn must_be(name: &str, rows: usize, width: usize, bytes: usize) -> PyResult<()> {
     if rows * width == bytes {
         return Ok(());
@@ -40,7 +41,7 @@ pub fn must_be(name: &str, rows: usize, width: usize, bytes: usize) -> PyResult<
     )))
 }
 
-/// A column as bytes.
+/// Encodes a column as bytes; `bytes_of` encodes one value.
 pub fn bytes<'py, T: Copy, const N: usize>(
     py: Python<'py>,
     column: &[T],

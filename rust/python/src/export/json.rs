@@ -1,4 +1,4 @@
-//! Metadata as JSON, for the many samples whose metadata hold nothing but what JSON has, too.
+//! Fast JSON encoding of metadata that contain only JSON's types, as most samples' metadata do.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -7,16 +7,17 @@ use pyo3::{
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
-/// How deep values are followed here; `nanospan.export.safe_json` has its own limit.
+/// Maximum nesting depth encoded here; deeper metadata are left to `nanospan.export.safe_json`, which has its own
+/// limit.
 const MAX_DEPTH: usize = 16;
 
-/// JSON in UTF-8, of one row or of several that share their metadata.
+/// The UTF-8 JSON text of one row's metadata, shared with other rows that have the same metadata object.
 pub type Text = Arc<[u8]>;
 
-/// Each row's metadata as JSON in UTF-8, None where there is none; what consecutive rows share is encoded
-/// once.
+/// Encodes each row's metadata as UTF-8 JSON; `None` for a row without metadata. Metadata shared by consecutive rows
+/// are encoded only once.
 ///
-/// Metadata with any value or key of another type than JSON's are left to `fallback`, which returns bytes.
+/// Metadata with a key or value that this module cannot encode are passed to `fallback`, which must return bytes.
 pub fn encode(
     rows: &[Option<Py<PyDict>>],
     fallback: &Bound<'_, PyAny>,
@@ -49,7 +50,7 @@ pub fn encode(
     Ok(encoded)
 }
 
-/// Puts each text between quotes, and doubles those in it, which JSON is full of.
+/// Quotes each text for CSV: puts it between double quotes, and doubles the double quotes inside.
 pub fn quote_as_csv(texts: &mut [Option<Text>]) {
     let mut last: Option<(Text, Text)> = None;
     for text in texts.iter_mut().flatten() {
@@ -72,7 +73,8 @@ pub fn quote_as_csv(texts: &mut [Option<Text>]) {
     }
 }
 
-/// A value that JSON does not have, or that is not exactly of the type it has.
+/// Error for a value that this module cannot encode: it has no JSON equivalent, is an instance of a subclass, or is
+/// nested too deeply.
 struct Foreign;
 
 fn write(text: &mut String, value: &Bound<'_, PyAny>, depth: usize) -> Result<(), Foreign> {
@@ -141,7 +143,7 @@ fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) -> Result<(), Fore
 }
 
 fn quote(text: &mut String, string: &Bound<'_, PyString>) -> Result<(), Foreign> {
-    // Lone surrogates have no UTF-8.
+    // A string with lone surrogates cannot be encoded as UTF-8.
     let string = string.to_str().map_err(|_| Foreign)?;
     text.push('"');
     for character in string.chars() {

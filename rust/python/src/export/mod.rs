@@ -1,4 +1,4 @@
-//! What leaves the process: expositions, and samples as text and pixels.
+//! Encoders for exported data: Prometheus expositions, and samples as text and pixels.
 
 mod columns;
 mod json;

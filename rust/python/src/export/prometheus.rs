@@ -1,4 +1,4 @@
-//! Expositions for Prometheus, encoded without the GIL.
+//! Encodes Prometheus expositions with the GIL released.
 
 use std::{borrow::Cow, sync::MutexGuard};
 
@@ -15,10 +15,10 @@ use crate::{
     error, gil::DropWithoutGil, monitor_snapshot::MonitorSnapshot, snapshot::Snapshot, sync::Mutex,
 };
 
-/// Label names and values.
+/// Pairs of label name and label value.
 type Labels = Vec<(String, String)>;
 
-/// Name, help, unit, kind, and each series' labels and value.
+/// A metric family passed from Python: name, help, unit, kind, and the labels and value of each series.
 type GivenFamily<'py> = (
     String,
     String,
@@ -27,10 +27,10 @@ type GivenFamily<'py> = (
     Vec<(Labels, GivenValue<'py>)>,
 );
 
-/// A snapshot, and labels that tell it from others.
+/// A snapshot passed from Python, and the labels that distinguish it from other snapshots.
 type GivenSource<'py> = (Bound<'py, MonitorSnapshot>, Labels);
 
-/// As given, with each sample's suffix, labels and value.
+/// A metric family returned to Python: name, help, unit, kind, and the name suffix, labels and value of each sample.
 type SampledFamily<'py> = (
     Cow<'static, str>,
     Cow<'static, str>,
@@ -59,7 +59,16 @@ impl PrometheusEncoder {
         }
     }
 
-    /// Return the exposition in the given format, "text", "openmetrics" or "protobuf", as an iterator of bytes.
+    /// Return the exposition as an iterator of bytes.
+    ///
+    /// Args:
+    ///     format: The exposition format: "text", "openmetrics" or "protobuf".
+    ///     sources: Pairs of a monitor snapshot and its labels; the labels distinguish the snapshots.
+    ///     families: Further metric families, each as (name, help, unit, kind, series). A series is a pair of labels
+    ///         and value.
+    ///
+    /// Raises:
+    ///     ValueError: If ``format`` or a family's kind is unknown.
     fn encode<'py>(
         &self,
         py: Python<'py>,
@@ -73,7 +82,7 @@ impl PrometheusEncoder {
             "protobuf" => Format::Protobuf,
             other => {
                 return Err(PyValueError::new_err(format!(
-                    "a format must be text, openmetrics or protobuf, got {other:?}"
+                    "format must be text, openmetrics or protobuf, got {other:?}"
                 )));
             }
         };
@@ -84,9 +93,12 @@ impl PrometheusEncoder {
         ))
     }
 
-    /// Return the families of a text exposition, each as (name, help, unit, kind, samples).
+    /// Return the metric families of a text exposition, each as (name, help, unit, kind, samples).
     ///
-    /// Each sample is a tuple of name suffix, labels and value.
+    /// Each sample is a tuple of name suffix, labels and value. The arguments are those of ``encode``.
+    ///
+    /// Raises:
+    ///     ValueError: If a family's kind is unknown.
     fn samples<'py>(
         &self,
         py: Python<'py>,
@@ -142,7 +154,7 @@ fn family((name, help, unit, kind, series): GivenFamily<'_>) -> PyResult<Family>
     let found = KINDS.into_iter().find(|(known, _)| *known == kind);
     let Some((_, kind)) = found else {
         return Err(PyValueError::new_err(format!(
-            "a family must be a counter, gauge, info or histogram, got {kind:?}"
+            "a family's kind must be counter, gauge, info or histogram, got {kind:?}"
         )));
     };
     let series = series.into_iter().map(|(labels, value)| Series {
@@ -163,19 +175,19 @@ fn family((name, help, unit, kind, series): GivenFamily<'_>) -> PyResult<Family>
     })
 }
 
-/// How many bytes are copied at a time while the GIL is held: some ten microseconds' worth.
+/// Maximum number of bytes copied at a time while the GIL is held, which takes about ten microseconds.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Iterator over bytes in chunks of at most 64 KiB, each returned only once.
+/// Single-use iterator over an exposition, in chunks of at most 64 KiB.
 ///
-/// An exposition can be megabytes long; copying it all at once would hold the GIL for milliseconds.
+/// An exposition can be megabytes long; copying it in one piece would hold the GIL for milliseconds.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct Chunks {
     length: usize,
     left: Mutex<Left>,
 }
 
-/// What was not handed out yet.
+/// The encoded bytes, and the position of the first byte that has not been returned yet.
 struct Left {
     bytes: DropWithoutGil<Vec<u8>>,
     next: usize,
@@ -206,7 +218,7 @@ impl Left {
 
 #[pymethods]
 impl Chunks {
-    /// Total number of bytes.
+    /// Total number of bytes in all chunks.
     fn __len__(&self) -> usize {
         self.length
     }
@@ -223,7 +235,7 @@ impl Chunks {
         (!chunk.is_empty()).then(|| PyBytes::new(py, chunk))
     }
 
-    /// End the iteration and free the memory, which takes the calling thread milliseconds.
+    /// End the iteration and free the memory. Freeing a large exposition takes milliseconds, with the GIL released.
     fn close(&self) {
         let left = std::mem::replace(&mut *self.left(), Left::of(Vec::new()));
         drop(left);

@@ -1,4 +1,4 @@
-//! Samples as columns, and what is made of them: text and pixels, written with the GIL released.
+//! Samples as columns, and their conversion to text and pixels with the GIL released.
 
 use std::sync::Arc;
 
@@ -19,31 +19,32 @@ use crate::export::{
     json,
 };
 
-/// Metadata by row; empty if no row has any.
+/// The metadata of each row; empty if no row has metadata.
 pub type Metadata = Vec<Option<Py<PyDict>>>;
 
 /// Samples as columns of native numbers, oldest first.
 ///
-/// ``numpy.frombuffer`` can read the columns. An instance never changes, and may be used from any thread.
+/// ``numpy.frombuffer`` can read the columns. Instances are immutable and may be used from any thread.
 ///
 /// Args:
 ///     durations: Duration of each sample, as ``float64`` seconds.
 ///     ends: When each sample ended, as ``uint64`` nanoseconds of Unix time; None if unknown.
 ///     outcomes: Outcome of each sample, as a ``uint8`` index into ``OUTCOMES``; None if unknown.
-///     metadata: Metadata of each sample, which must not be changed; None or empty if no sample has any.
+///     metadata: Metadata dict of each sample, or None for a sample without metadata; None or empty if no sample has
+///         metadata. The dicts are not copied and must not be modified.
 ///
 /// Raises:
 ///     ValueError: If the columns differ in length, or only one of ``ends`` and ``outcomes`` is given.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct Samples {
-    // Ends and outcomes are empty if they are not known.
+    // The columns of ends and outcomes are empty if they are unknown.
     columns: Columns,
     timed: bool,
     metadata: Metadata,
 }
 
 impl Samples {
-    /// Samples whose ends and outcomes are known.
+    /// Creates samples with known ends and outcomes.
     pub fn timed(columns: Columns, metadata: Metadata) -> Self {
         Self {
             columns,
@@ -56,7 +57,7 @@ impl Samples {
         match self.timed {
             true => Ok(&self.columns),
             false => Err(PyValueError::new_err(
-                "samples must have ends and outcomes for this; check `timed` first",
+                "samples must have ends and outcomes for this call; check `timed` first",
             )),
         }
     }
@@ -83,7 +84,7 @@ impl Samples {
     ) -> PyResult<Self> {
         if ends.is_some() != outcomes.is_some() {
             return Err(PyValueError::new_err(
-                "ends and outcomes must be given together, got one of them",
+                "ends and outcomes must be passed together, got only one of them",
             ));
         }
         let metadata = metadata.unwrap_or_default();
@@ -94,7 +95,7 @@ impl Samples {
         }
         if !metadata.is_empty() && metadata.len() != rows {
             return Err(PyValueError::new_err(format!(
-                "metadata must have {rows} rows or none, got {}",
+                "metadata must be empty or have {rows} rows, got {}",
                 metadata.len()
             )));
         }
@@ -147,7 +148,9 @@ impl Samples {
         outcomes.map(|outcomes| PyBytes::new(py, outcomes))
     }
 
-    /// Metadata of each sample, which must not be changed; empty if no sample has any.
+    /// Metadata dict of each sample, or None for a sample without metadata; empty if no sample has metadata.
+    ///
+    /// The dicts are not copies and must not be modified.
     #[getter]
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         PyList::new(
@@ -158,10 +161,10 @@ impl Samples {
         )
     }
 
-    /// Return the samples at the given row numbers.
+    /// Return the samples at the given row numbers, in that order.
     ///
     /// Raises:
-    ///     IndexError: If a row does not exist.
+    ///     IndexError: If a row number is out of range.
     fn take(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<Self> {
         let columns = Columns {
             durations: Self::select(&self.columns.durations, &rows)?,
@@ -188,7 +191,7 @@ impl Samples {
         })
     }
 
-    /// Return the samples from row ``start`` up to, but excluding, row ``stop``; rows that do not exist are left out.
+    /// Return the samples from row ``start`` up to, but excluding, row ``stop``. Rows that do not exist are left out.
     fn slice(&self, py: Python<'_>, start: usize, stop: usize) -> Self {
         Self {
             columns: part(&self.columns, start, stop),
@@ -200,10 +203,12 @@ impl Samples {
         }
     }
 
-    /// Return the metadata of each sample as UTF-8 JSON; an empty list if no sample has any.
+    /// Return each sample's metadata as UTF-8 JSON, or None for a sample without metadata.
+    ///
+    /// The list is empty if no sample has metadata.
     ///
     /// Args:
-    ///     fallback: Encodes, as bytes, metadata that contain any type that JSON does not have.
+    ///     fallback: Called with metadata that the native encoder cannot handle, such as dates; returns JSON as bytes.
     fn metadata_json<'py>(
         &self,
         fallback: &Bound<'py, PyAny>,
@@ -226,17 +231,17 @@ impl Samples {
         Ok(shared.collect())
     }
 
-    /// Return a row of text for each sample.
+    /// Return the samples as rows of text, one row for each sample.
     ///
     /// Args:
-    ///     pieces: The text before the time stamp, the duration, the outcome and the metadata, and at the end of the
-    ///         row.
-    ///     nothing: The text used where a sample has no metadata.
+    ///     pieces: The texts to write before the timestamp, before the duration, before the outcome, before the
+    ///         metadata, and at the end of each row.
+    ///     nothing: The text to write in place of the metadata of a sample that has no metadata.
     ///     quoted: Whether to quote the metadata as in CSV.
-    ///     fallback: As for ``metadata_json``.
+    ///     fallback: Called with metadata that the native encoder cannot handle, such as dates; returns JSON as bytes.
     ///
     /// Raises:
-    ///     ValueError: If ends and outcomes are not known.
+    ///     ValueError: If the samples' ends and outcomes are unknown.
     fn table_rows<'py>(
         &self,
         pieces: [PyBackedBytes; 5],
@@ -257,10 +262,10 @@ impl Samples {
         Ok(PyBytes::new(py, &text))
     }
 
-    /// Arrange the samples on a time line.
+    /// Arrange the samples on a timeline, in lanes in which samples do not overlap.
     ///
     /// Raises:
-    ///     ValueError: If ends and outcomes are not known.
+    ///     ValueError: If the samples' ends and outcomes are unknown.
     fn lanes(slf: &Bound<'_, Self>) -> PyResult<Lanes> {
         let columns = slf.get().ends_and_outcomes()?;
         let placed = slf
@@ -272,18 +277,27 @@ impl Samples {
         })
     }
 
-    /// Return the first and last end, and the shortest non-zero and longest duration; None if no sample has an end.
+    /// Return the ranges of end times and durations, or None if the samples are empty or their ends are unknown.
+    ///
+    /// Returns:
+    ///     A pair: the first and last end in nanoseconds of Unix time, and the shortest non-zero and the longest
+    ///     duration in seconds.
     fn extent(&self, py: Python<'_>) -> Option<([u64; 2], [f64; 2])> {
         let extent = py.detach(|| Extent::of(&self.columns));
         extent.map(|extent| (extent.ends, extent.durations))
     }
 
-    /// Return the pixels occupied by each outcome's samples, as (column, row) counted from the bottom left.
+    /// Plot the samples on a grid of pixels, with time to the right and the logarithm of the duration upwards.
+    ///
+    /// A sample beyond an edge of the grid is placed on that edge.
     ///
     /// Args:
     ///     size: The width and height of the grid, in pixels.
-    ///     ends: The ends at its left and right edges.
-    ///     durations: The durations at its bottom and top edges.
+    ///     ends: The end times at the left and right edges, in nanoseconds of Unix time.
+    ///     durations: The durations at the bottom and top edges, in seconds.
+    ///
+    /// Returns:
+    ///     For each outcome, the pixels that its samples occupy, as (column, row) counted from the bottom left.
     fn pixels(
         &self,
         py: Python<'_>,
@@ -305,7 +319,7 @@ impl Samples {
     }
 }
 
-/// Samples arranged on a time line in lanes, so that no two samples in a lane overlap.
+/// Samples arranged on a timeline in lanes, so that no two samples in the same lane overlap.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct Lanes {
     samples: Py<Samples>,
@@ -331,7 +345,7 @@ impl Lanes {
         visit.call(&self.samples)
     }
 
-    /// When the earliest sample began, in nanoseconds of Unix time; None if there are no samples.
+    /// When the earliest sample started, in nanoseconds of Unix time; None if there are no samples.
     #[getter]
     fn first_start(&self) -> Option<u64> {
         self.placed.starts.iter().min().copied()
@@ -342,11 +356,12 @@ impl Lanes {
     /// Args:
     ///     start: The first row.
     ///     stop: The row after the last one.
-    ///     heads: For each outcome, the text that begins an event within the threshold, and one over it.
+    ///     heads: For each outcome, two texts: the start of an event whose duration is within the threshold, and the
+    ///         start of an event whose duration exceeds it.
     ///     threshold: The threshold in seconds; infinity if there is none.
-    ///     origin: The start of the time line, in nanoseconds of Unix time.
-    ///     thread: The thread number of the first lane; the other lanes get the numbers that follow.
-    ///     fallback: As for ``Samples.metadata_json``.
+    ///     origin: The start of the timeline, in nanoseconds of Unix time.
+    ///     thread: The thread number of the first lane; the other lanes are numbered consecutively from there.
+    ///     fallback: Called with metadata that the native encoder cannot handle, such as dates; returns JSON as bytes.
     #[expect(clippy::too_many_arguments, reason = "the fields of EventRow")]
     fn event_rows<'py>(
         &self,
