@@ -1,4 +1,4 @@
-"""Pools under real faults: each leaves the pool working, with no connection or task lost."""
+"""Tests that pools survive real faults without losing a connection or a task."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FOUR = ConnectionPoolConfig(min_size=4, max_size=4, timeout=LIMIT)
 
 @pytest.fixture
 def own_server() -> Iterator[EmbeddedServer]:
-    """A server that a test may stop, with few connections."""
+    """Yield a server that tests may stop and that allows few connections."""
     settings = {"listen_addresses": "127.0.0.1", "max_connections": "12"}
     with EmbeddedServer(settings=settings) as embedded:
         yield embedded
 
 
 def through(url: str, proxy: SlowProxy, server: EmbeddedServer) -> str:
-    """Return the URL of the same database through the proxy."""
+    """Return the database's URL with the server's port replaced by the proxy's port."""
     return url.replace(f":{server.port}/", f":{proxy.port}/")
 
 
@@ -49,7 +49,7 @@ async def test_killed_backends(manager: GlobalConnectionManager, database: str) 
 
 
 async def test_backends_killed_under_load(manager: GlobalConnectionManager, database: str) -> None:
-    """At most one statement fails per connection that the server terminates under load."""
+    """Under load, each connection that the server terminates fails at most one statement."""
     pool = await manager.get_connection_pool(database, FOUR)
     stop = asyncio.Event()
     outcomes: list[psycopg.Error | None] = []
@@ -95,7 +95,7 @@ async def test_restart(manager: GlobalConnectionManager, own_server: EmbeddedSer
 async def test_a_restart_hidden_by_the_network(
     manager: GlobalConnectionManager, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the network hides that the server closed its connections, only one request fails."""
+    """If the network hides that the server closed all connections, only one request fails."""
     pool = await manager.get_connection_pool(database, FOUR)
     await pool.wait(LIMIT)
     monkeypatch.setattr(VectorConnection, "has_unread_input", lambda _: False)
@@ -125,7 +125,7 @@ async def test_outage_without_requests(
 async def test_requests_during_an_outage(
     manager: GlobalConnectionManager, own_server: EmbeddedServer
 ) -> None:
-    """A lease still waiting when an outage ends is served; one that times out reports the cause."""
+    """In an outage, a lease waits until the server is back, or times out and reports the cause."""
     pool = await manager.get_connection_pool(own_server.url, FOUR)
     await pool.wait(LIMIT)
     await asyncio.to_thread(own_server.stop)
@@ -142,7 +142,7 @@ async def test_requests_during_an_outage(
 async def test_no_connections_left_on_the_server(
     manager: GlobalConnectionManager, own_server: EmbeddedServer
 ) -> None:
-    """If the server refuses further connections, leases share the existing one in turn."""
+    """If the server refuses more connections, leases take turns using the existing connection."""
     config = ConnectionPoolConfig(min_size=1, max_size=6, timeout=LIMIT)
     pool = await manager.get_connection_pool(own_server.url, config)
     await pool.wait(LIMIT)
@@ -163,7 +163,7 @@ async def test_no_connections_left_on_the_server(
 async def test_silence(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """An unresponsive server delays a lease by at most its timeout, and later the pool recovers."""
+    """A lease on an unresponsive server fails within its timeout, and the pool later recovers."""
     config = ConnectionPoolConfig(
         min_size=2, max_size=2, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
@@ -204,7 +204,7 @@ async def test_silence_ends_within_the_time_out(
 async def test_silence_at_the_look_up(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A type look-up that the server never answers ends with the caller's timeout."""
+    """If the server never answers a type look-up, the lease fails within its timeout."""
     config = ConnectionPoolConfig(
         min_size=1, max_size=1, type_cache_ttl=0.0, connection_timeout=3 * LIMIT
     )
@@ -224,7 +224,7 @@ async def test_silence_at_the_look_up(
 async def test_cancelled_while_the_server_is_silent(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A lease cancelled while checking a connection to an unresponsive server ends at once."""
+    """A lease can be cancelled at once while it checks a connection to an unresponsive server."""
     config = ConnectionPoolConfig(
         min_size=1,
         max_size=1,
@@ -251,7 +251,7 @@ async def test_cancelled_while_the_server_is_silent(
 async def test_cut_connections(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Idle connections reset by the network are replaced without an error."""
+    """If the network resets idle connections, leases replace them without an error."""
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)
         pool = await manager.get_connection_pool(url, FOUR)
@@ -321,7 +321,7 @@ async def test_cancellation_at_every_await(
 async def test_extension_dropped_under_load(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """If the extension is recreated under load, every lease is served and reads recover."""
+    """If the extension is recreated under load, leases keep working and reads soon recover."""
     config = ConnectionPoolConfig(min_size=4, max_size=4, type_cache_ttl=0.05, timeout=LIMIT)
     pool = await manager.get_connection_pool(database, config)
     stop = asyncio.Event()
@@ -347,7 +347,7 @@ async def test_extension_dropped_under_load(
 async def test_silence_at_the_health_check(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """The time for a shared pool's health check counts towards the lease's timeout."""
+    """A lease's timeout also covers the health check of its shared pool."""
     config = ConnectionPoolConfig(
         min_size=1, max_size=2, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
@@ -367,7 +367,7 @@ async def test_silence_at_the_health_check(
 async def test_silence_of_a_null_pool(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Leases from a null pool time out on an unresponsive server, and the pool still works."""
+    """Leases from a null pool time out on an unresponsive server, and the pool later recovers."""
     config = ConnectionPoolConfig(null_pool=True, max_size=8, connection_timeout=3 * LIMIT)
     with SlowProxy(server.port) as proxy:
         url = through(database, proxy, server)

@@ -1,4 +1,4 @@
-"""Leases: timing, labels, transactions, timeouts, and reports of exhaustion and leaks."""
+"""Tests for leases: timing, labels, transactions, timeouts, exhaustion and leak reports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TWO = ConnectionPoolConfig(min_size=1, max_size=2)
 
 
 async def test_a_lease_is_timed(manager: GlobalConnectionManager, database: str) -> None:
-    """A lease records its wait as `connection_pool_access`, its block as `connection_lease`."""
+    """A lease's wait is recorded as `connection_pool_access`, its block as `connection_lease`."""
     monitor = get_performance_monitor()
     for operation in ("connection_pool_access", "connection_lease"):
         monitor.clear_metrics(operation)
@@ -70,7 +70,7 @@ async def test_leases_have_a_track_in_the_time_line(
     leases = [e for e in events if e["ph"] == "X" and groups[e["pid"]] == "connection pools"]
     (pool,) = manager.get_pool_statistics()
     assert sorted(e["name"] for e in leases) == [pool, pool, f"{pool}: error"]
-    assert len({e["tid"] for e in leases}) == 2  # two at a time
+    assert len({e["tid"] for e in leases}) == 2  # two leases overlap
 
 
 async def test_a_block_is_a_transaction(manager: GlobalConnectionManager, database: str) -> None:
@@ -92,7 +92,7 @@ async def test_a_block_is_a_transaction(manager: GlobalConnectionManager, databa
 async def test_transactions_left_open_by_getconn(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A connection returned with an open transaction is rolled back before it is reused."""
+    """If a connection is returned with an open transaction, the transaction is rolled back."""
     run(database, "CREATE TABLE t (x int)")
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     connection = await pool.getconn()
@@ -106,7 +106,7 @@ async def test_transactions_left_open_by_getconn(
 
 
 async def test_holders(manager: GlobalConnectionManager, database: str) -> None:
-    """Statistics list each current lease with its label, task and duration, longest first."""
+    """Statistics list current leases with label, task and duration, longest first."""
 
     async def hold(label: str, taken: asyncio.Event) -> None:
         async with manager.lease(database, label, config=TWO):
@@ -177,7 +177,7 @@ async def test_stacks(manager: GlobalConnectionManager, database: str) -> None:
 
 
 async def test_overload(manager: GlobalConnectionManager, database: str) -> None:
-    """A lease beyond `max_waiting` fails at once; leases that stopped waiting are not counted."""
+    """If `max_waiting` leases are waiting, another fails at once; timed-out leases do not count."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=60.0, max_waiting=1)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection(label="busy"):
@@ -199,7 +199,7 @@ async def test_leaks(
     leak_after: float | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A lease held longer than `leak_after` is logged once with its holder; a shorter one never."""
+    """Only a lease held longer than `leak_after` is logged, once, with its holder."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, leak_after=leak_after)
     pool = await manager.get_connection_pool(database, config)
     too_long = leak_after is not None and leak_after < LIMIT
@@ -262,7 +262,7 @@ async def test_strangers_are_refused(manager: GlobalConnectionManager, database:
 
 
 async def test_time_outs_of_leases(manager: GlobalConnectionManager, database: str) -> None:
-    """A lease's timeout overrides the pool's; with a timeout of zero, the lease does not wait."""
+    """A lease's own timeout overrides the pool's timeout; with zero, the lease does not wait."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     await pool.wait()
     async with manager.lease(database, timeout=0):
@@ -274,7 +274,7 @@ async def test_time_outs_of_leases(manager: GlobalConnectionManager, database: s
 async def test_a_lease_that_waits_for_a_connection_being_asked(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A lease gets a new connection if the only idle one is being checked for another lease."""
+    """If another lease is checking the only idle connection, a lease gets a new connection."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, health_check_interval=0.0)
     pool = await manager.get_connection_pool(database, config)
     await pool.wait(LIMIT)
@@ -294,7 +294,7 @@ async def test_a_lease_that_waits_for_a_connection_being_asked(
 
 
 async def test_a_lease_is_for_one_block(manager: GlobalConnectionManager, database: str) -> None:
-    """Entering the same lease twice, nested or in sequence, fails and takes no connection."""
+    """Entering the same lease twice, nested or in sequence, raises and takes no connection."""
     pool = await manager.get_connection_pool(database, TWO)
     lease = pool.connection()
     async with lease as connection:

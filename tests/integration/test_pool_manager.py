@@ -1,4 +1,4 @@
-"""The asynchronous manager: sharing, opening and closing pools across event loops and forks."""
+"""Tests for the asynchronous manager, including several event loops and forked processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Store:
 
 
 async def test_singleton(manager: GlobalConnectionManager, database: str) -> None:
-    """Constructing the manager again returns the same instance and keeps its pools."""
+    """Calling the manager's constructor again returns the same instance and keeps its pools."""
     pool = await manager.get_connection_pool(database, SMALL)
     assert GlobalConnectionManager() is GlobalConnectionManager.get_instance() is manager
     assert get_global_connection_manager() is manager
@@ -55,7 +55,7 @@ async def test_singleton_across_threads() -> None:
 
 
 async def test_spellings_share_a_pool(manager: GlobalConnectionManager, database: str) -> None:
-    """A URL and equivalent key=value pairs share a pool, whether or not they spell out defaults."""
+    """Equivalent connection strings share a pool, even if one is a URL or spells out defaults."""
     pool = await manager.get_connection_pool(database, SMALL)
     parameters = conninfo_to_dict(database)
     pairs = " ".join(f"{name}={value}" for name, value in reversed(parameters.items()))
@@ -67,7 +67,7 @@ async def test_spellings_share_a_pool(manager: GlobalConnectionManager, database
 
 
 async def test_concurrent_first_callers(manager: GlobalConnectionManager, database: str) -> None:
-    """Concurrent first callers share one pool, even if one of them is cancelled."""
+    """Callers that open the same pool concurrently share it, even if one of them is cancelled."""
     calls = [asyncio.create_task(manager.get_connection_pool(database, SMALL)) for _ in range(5)]
     await asyncio.sleep(0)
     calls[0].cancel()
@@ -82,7 +82,7 @@ async def test_concurrent_first_callers(manager: GlobalConnectionManager, databa
 async def test_cancelled_opening_leaves_a_usable_manager(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """If all callers waiting for a pool to open are cancelled, the next one gets a usable pool."""
+    """If every caller that waits for a pool is cancelled, the next caller gets a usable pool."""
     call = asyncio.create_task(manager.get_connection_pool(database, SMALL))
     await asyncio.sleep(0)
     call.cancel()
@@ -92,7 +92,7 @@ async def test_cancelled_opening_leaves_a_usable_manager(
 
 
 async def test_access_is_tracked(manager: GlobalConnectionManager, database: str) -> None:
-    """Calls are recorded as `connection_pool_access`, the look-up as `pgvector_registration`."""
+    """Calls record `connection_pool_access`, and the type look-up records `pgvector_registration`."""
     monitor = get_performance_monitor()
     for operation in ("connection_pool_access", "pgvector_registration"):
         monitor.clear_metrics(operation)
@@ -108,7 +108,7 @@ async def test_access_is_tracked(manager: GlobalConnectionManager, database: str
 
 
 async def test_statistics(manager: GlobalConnectionManager, database: str) -> None:
-    """A new pool's statistics already contain its settings, users and all counters."""
+    """The statistics of a new pool already contain its settings, user count and every counter."""
     store = Store()
     pool = await manager.get_connection_pool(database, SMALL, store)
     await manager.get_connection_pool(database, SMALL, store)
@@ -135,7 +135,7 @@ async def test_statistics(manager: GlobalConnectionManager, database: str) -> No
 
 
 async def test_statistics_of_look_alikes(manager: GlobalConnectionManager, database: str) -> None:
-    """URLs that differ only in the password have separate pools, and the statistics show both."""
+    """URLs that differ only in the password have separate pools, both shown in the statistics."""
     for password in ("marker-one", "marker-two"):
         separator = "&" if "?" in database else "?"
         await manager.get_connection_pool(f"{database}{separator}password={password}", SMALL)
@@ -145,7 +145,7 @@ async def test_statistics_of_look_alikes(manager: GlobalConnectionManager, datab
 
 
 async def test_users_keep_a_pool_open(manager: GlobalConnectionManager, database: str) -> None:
-    """A pool can be closed once its last user is gone, or with `force`."""
+    """A pool is closed only if it has no users left, or with `force`."""
     store = Store()
     pool = await manager.get_connection_pool(database, SMALL, store)
     assert not await manager.close_pool(database)
@@ -170,7 +170,7 @@ async def test_closing_the_unknown(manager: GlobalConnectionManager, database: s
 
 
 async def test_reset(manager: GlobalConnectionManager, database: str) -> None:
-    """A reset closes pools even if they are in use or being opened; new ones can be opened."""
+    """A reset closes all pools, even those in use or being opened, and allows opening new pools."""
     store = Store()
     pool = await manager.get_connection_pool(database, SMALL, store)
     opening = asyncio.create_task(manager.get_connection_pool(f"{database}?application_name=b"))
@@ -184,7 +184,7 @@ async def test_reset(manager: GlobalConnectionManager, database: str) -> None:
 async def test_a_pool_closed_by_others_is_replaced(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """If a user closes the shared pool, the next caller gets a new one with the same users."""
+    """If a user closes the shared pool, the next caller gets a new pool that keeps the users."""
     store = Store()
     pool = await manager.get_connection_pool(database, SMALL, store)
     await pool.close()
@@ -198,7 +198,7 @@ async def test_a_pool_closed_by_others_is_replaced(
 async def test_other_settings_are_reported(
     manager: GlobalConnectionManager, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Requesting an open pool with different settings logs one warning; equal settings log none."""
+    """Requests for an open pool with different settings log one warning, and get that pool."""
     pool = await manager.get_connection_pool(database, SMALL)
     equal = ConnectionPoolConfig(min_size=1, max_size=2)
     assert await manager.get_connection_pool(database, equal) is pool
@@ -210,7 +210,7 @@ async def test_other_settings_are_reported(
 
 
 async def test_warm_up(manager: GlobalConnectionManager, database: str) -> None:
-    """A pool that was warmed up has `min_size` connections before the first request."""
+    """After a warm-up, a pool has `min_size` connections before its first request."""
     config = ConnectionPoolConfig(min_size=4, max_size=4, max_waiting=1)
     (report,) = await warmup_global_connection_pools([database], config)
     assert report.error is None
@@ -224,8 +224,8 @@ async def test_warm_up(manager: GlobalConnectionManager, database: str) -> None:
 async def test_two_loops_one_after_another(
     bare_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A second event loop gets its own pool; the connections of the first, closed one are gone."""
-    # A captured log record of an interrupted attempt would keep its socket alive.
+    """Each new event loop gets a new pool, and pools of closed loops leave no connections open."""
+    # A captured log record about an interrupted connection attempt would keep the socket alive.
     caplog.set_level(logging.CRITICAL, logger="psycopg.pool")
 
     def run() -> None:
@@ -239,7 +239,7 @@ async def test_two_loops_one_after_another(
 
     counts: list[int] = []
     for _ in range(3):
-        thread = threading.Thread(target=run)  # this thread's own loop is running
+        thread = threading.Thread(target=run)  # asyncio.run() needs a thread without a running loop
         thread.start()
         await asyncio.to_thread(thread.join)
     assert counts == [1, 1, 1]
@@ -249,7 +249,7 @@ async def test_two_loops_one_after_another(
 
 
 async def test_two_loops_at_once(manager: GlobalConnectionManager, bare_database: str) -> None:
-    """Event loops in two threads have separate pools, and either loop can close both."""
+    """Event loops in two threads have separate pools, and either loop can close both pools."""
     pool = await manager.get_connection_pool(bare_database, SMALL)
     ready, done = threading.Event(), threading.Event()
     others: list[Any] = []
@@ -298,7 +298,7 @@ async def test_fork(manager: GlobalConnectionManager, bare_database: str) -> Non
                 assert fresh.get_pool_statistics() == {}
                 return await backend(await fresh.get_connection_pool(bare_database, SMALL))
 
-            # asyncio believes that the loop of the parent is running in this thread.
+            # In this thread, asyncio still considers the parent's event loop to be running.
             thread = threading.Thread(target=lambda: thread_result.append(asyncio.run(use())))
             thread.start()
             thread.join(LIMIT)
@@ -320,7 +320,7 @@ async def test_fork(manager: GlobalConnectionManager, bare_database: str) -> Non
 async def test_trust_in_a_pool_ends_with_the_health_check_interval(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A pool's health is checked once per interval, however many times the pool is requested."""
+    """However many times a pool is requested, its health is checked at most once per interval."""
     interval = 0.3
     config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=interval)
     monitor = get_performance_monitor()
@@ -343,7 +343,7 @@ async def test_trust_in_a_pool_ends_with_the_health_check_interval(
 async def test_closing_during_a_health_check(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A pool that is closed during its health check is no longer handed out."""
+    """If a pool is closed during its health check, the caller gets a new pool."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=0.0)
     pool = await manager.get_connection_pool(database, config)
     await pool.wait(LIMIT)
@@ -361,7 +361,7 @@ async def test_closing_during_a_health_check(
 
 
 def test_a_loop_that_is_closed_over_its_pool(database: str) -> None:
-    """A pool's tasks end even if its event loop is closed without cancelling them."""
+    """If an event loop is closed without cancelling its pool's tasks, the tasks still end."""
     manager = get_global_connection_manager()
     lost: list[Any] = []
     hook, sys.unraisablehook = sys.unraisablehook, lost.append
@@ -374,5 +374,5 @@ def test_a_loop_that_is_closed_over_its_pool(database: str) -> None:
         gc.collect()
     finally:
         sys.unraisablehook = hook
-    # asyncio's queues try to wake up the closed loop; a task that continued would find no loop.
+    # Other errors are expected: asyncio's queues try to wake up the closed loop.
     assert not [one for one in lost if "no running event loop" in str(one.exc_value)]

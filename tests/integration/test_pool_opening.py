@@ -1,4 +1,4 @@
-"""Servers that refuse connections, are down or do not respond: prompt errors without passwords."""
+"""Tests that opening a pool fails promptly if the server refuses, is down or does not respond."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CONFIG = ConnectionPoolConfig(min_size=1, max_size=2, connection_timeout=3 * LIM
 
 @pytest.fixture
 def guarded(server: EmbeddedServer, bare_database: str) -> Iterator[str]:
-    """Return the connection string, without password, of a role that needs one."""
+    """Yield a connection string without a password, for a role that needs a password."""
     rules = server.data_path / "pg_hba.conf"
     before = rules.read_text()
     with psycopg.connect(bare_database, autocommit=True) as connection:
@@ -53,7 +53,7 @@ def guarded(server: EmbeddedServer, bare_database: str) -> Iterator[str]:
 
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[int]:
-    """Yield the port of a server that accepts connections and never answers."""
+    """Yield the port of a server that accepts connections but never responds."""
     closing = asyncio.Event()
 
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,7 +81,7 @@ async def refused(
     caplog: pytest.LogCaptureFixture,
     config: ConnectionPoolConfig = CONFIG,
 ) -> str:
-    """Return the error message of a failed opening; assert that the password does not leak."""
+    """Assert that opening a pool fails without leaking a password; return the error's message."""
     started = time.monotonic()
     with caplog.at_level(logging.DEBUG), pytest.raises(PoolOpenError) as caught:
         await manager.get_connection_pool(conninfo, config)
@@ -101,7 +101,7 @@ async def refused(
 async def test_wrong_password(
     manager: GlobalConnectionManager, guarded: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A wrong password fails with the server's message; the right one works afterwards."""
+    """A wrong password fails with the server's message; the right password works afterwards."""
     message = await refused(manager, f"{guarded} password=wrong-{MARK}", caplog)
     assert "password authentication failed" in message
     assert ROLE in message
@@ -124,7 +124,7 @@ async def test_no_server(
 async def test_silent_server(
     manager: GlobalConnectionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Connecting to a server that never answers fails after `connection_timeout`."""
+    """Connecting to a server that never responds fails after `connection_timeout`."""
     config = ConnectionPoolConfig(connection_timeout=1.5)
     async with silent_server() as port:
         url = f"postgresql://u:{MARK}@127.0.0.1:{port}/d"
@@ -161,7 +161,7 @@ async def test_unreadable_conninfo(
 async def test_warm_up_reports_failures(
     manager: GlobalConnectionManager, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Warm-up reports and logs each failure, warms the other pools, and raises with `strict`."""
+    """Warm-up reports failures and warms the other pools; with `strict`, it raises the failure."""
     dead = f"postgresql://u:{MARK}@127.0.0.1:{closed_port()}/d"
     first, second, third = await manager.warmup_common_pools(
         [dead, database, f"password=two {MARK}"], CONFIG
@@ -181,7 +181,7 @@ async def test_warm_up_reports_failures(
 async def test_slow_warm_up_leaves_the_pool_open(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Warm-up that does not reach `min_size` in time reports an error and keeps the pool open."""
+    """If warm-up does not reach `min_size` in time, it reports an error and keeps the pool open."""
     config = ConnectionPoolConfig(min_size=2, max_size=2, connection_timeout=5.0)
     with SlowProxy(server.port) as proxy:
         url = database.replace(f":{server.port}/", f":{proxy.port}/")
@@ -224,7 +224,7 @@ async def test_outage(manager: GlobalConnectionManager) -> None:
 async def test_health_of_strangers(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """A closed pool, or a pool of a different URL, is reported as unhealthy."""
+    """A closed pool is reported as unhealthy, and so is a pool that belongs to a different URL."""
     pool = await manager.get_connection_pool(database, CONFIG)
     assert await manager.is_pool_healthy(pool, database)
     assert not await manager.is_pool_healthy(pool, server.url)
@@ -254,7 +254,7 @@ asyncio.run(main())
 async def test_wrong_kinds_of_arguments(
     manager: GlobalConnectionManager, bare_database: str
 ) -> None:
-    """Passing a mapping as `config`, or a string as `urls`, raises a TypeError with a remedy."""
+    """A mapping as `config` or a string as `urls` raises a TypeError that suggests a fix."""
     with pytest.raises(TypeError, match="from_memfuse_config"):
         await manager.get_connection_pool(bare_database, {"pool_size": 3})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="iterable of connection strings"):

@@ -1,4 +1,4 @@
-"""Changing the sizes of an open pool."""
+"""Tests for changing the sizes of an open pool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager
 
 
 async def test_growing(manager: GlobalConnectionManager, database: str) -> None:
-    """Growing a pool opens connections up to the new minimum, and no more."""
+    """Growing a pool opens connections only up to the new `min_size`."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 2))
     async with pool.connection(), pool.connection():
         assert await manager.resize_pool(database, 2, 4)
@@ -26,7 +26,7 @@ async def test_growing(manager: GlobalConnectionManager, database: str) -> None:
 
 
 async def test_growing_serves_who_waits(manager: GlobalConnectionManager, database: str) -> None:
-    """Growing a pool serves its waiting leases with new connections."""
+    """After a pool grows, waiting leases get new connections."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     async with pool.connection():
         waiting = [asyncio.create_task(backend(pool)) for _ in range(3)]
@@ -37,7 +37,7 @@ async def test_growing_serves_who_waits(manager: GlobalConnectionManager, databa
 
 
 async def test_shrinking(manager: GlobalConnectionManager, database: str) -> None:
-    """Shrinking a pool closes surplus idle connections at once, and leased ones on return."""
+    """Shrinking closes surplus idle connections at once, and leased connections on return."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(6, 6))
     await pool.wait(LIMIT)
     async with AsyncExitStack() as leases:
@@ -52,7 +52,7 @@ async def test_shrinking(manager: GlobalConnectionManager, database: str) -> Non
 
 
 async def test_impossible_sizes(manager: GlobalConnectionManager, database: str) -> None:
-    """Resizing to invalid sizes changes nothing; resizing an unknown pool returns False."""
+    """Resizing to impossible sizes raises a ValueError; resizing an unknown pool returns False."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 2))
     for sizes in ((-1, 2), (3, 2), (0, 0)):
         with pytest.raises(ValueError):
@@ -67,7 +67,7 @@ async def test_impossible_sizes(manager: GlobalConnectionManager, database: str)
 async def test_invalid_sizes(
     manager: GlobalConnectionManager, database: str, sizes: tuple[Any, Any]
 ) -> None:
-    """Resizing to invalid sizes raises a ValueError, and the pool keeps its sizes."""
+    """If new sizes are invalid, resizing raises a ValueError and keeps the old sizes."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 4))
     with pytest.raises(ValueError, match=r"m(in|ax)_size"):
         await manager.resize_pool(database, *sizes)

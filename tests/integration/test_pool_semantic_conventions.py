@@ -1,4 +1,4 @@
-"""The measurements of pools under OpenTelemetry's names."""
+"""Tests for the measurements of pools, which follow OpenTelemetry's semantic conventions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREFIX = "db.client.connection."
 
 
 def by_name() -> dict[str, Measurement]:
-    """Return the pools' measurements keyed by name, or by `name state` if they have a state."""
+    """Return pool measurements keyed by name, with the state appended where there is one."""
     return {
         " ".join((one.name, one.attributes.get(f"{PREFIX}state", ""))).strip(): one
         for one in get_performance_monitor().measurements()
@@ -27,7 +27,7 @@ def by_name() -> dict[str, Measurement]:
 
 
 async def test_measurements(manager: GlobalConnectionManager, database: str) -> None:
-    """Connections, limits, waiting leases, timeouts and durations have OpenTelemetry's names."""
+    """A pool's counts, limits, timeouts and durations are measured under OpenTelemetry's names."""
     separator = "&" if "?" in database else "?"
     url = f"{database}{separator}password=S3cr3tM4rk"
     pool = await manager.get_connection_pool(url, ConnectionPoolConfig(min_size=2, max_size=3))

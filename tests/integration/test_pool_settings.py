@@ -1,4 +1,4 @@
-"""Every setting takes effect on real connections."""
+"""Tests that every pool setting takes effect on real connections."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_conninfo_wins(manager: GlobalConnectionManager, database: str) ->
 
 
 async def test_sizes_and_timeout(manager: GlobalConnectionManager, database: str) -> None:
-    """At most `max_size` connections can be leased; a further lease waits until its `timeout`."""
+    """At most `max_size` connections can be leased; another lease waits and then times out."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, timeout=0.2)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection(LIMIT) as first, pool.connection(LIMIT) as second:
@@ -76,7 +76,7 @@ async def test_sizes_and_timeout(manager: GlobalConnectionManager, database: str
 
 
 async def test_max_waiting(manager: GlobalConnectionManager, database: str) -> None:
-    """A lease beyond `max_waiting` fails at once, and the waiting ones are still served."""
+    """If `max_waiting` leases are waiting, another fails at once; the waiting leases are served."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, max_waiting=1)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection():

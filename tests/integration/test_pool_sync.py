@@ -1,4 +1,4 @@
-"""Synchronous pools behave like asynchronous ones, without an event loop."""
+"""Tests that synchronous pools behave like asynchronous pools, without an event loop."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def backend(pool: SyncVectorPool) -> int:
 
 
 def assert_sound(manager: SyncConnectionManager, pool: SyncVectorPool, url: str) -> None:
-    """Assert that the pool works, agrees with the server on connections, and leaves no thread."""
+    """Assert that the pool works and, after it is closed, leaves no connection and no thread."""
     assert backend(pool) > 0
     assert len(pool.leases) == 0
     assert settles_here(
@@ -94,7 +94,7 @@ def test_leases(sync_manager: SyncConnectionManager, database: str) -> None:
 
 
 def test_exhaustion(sync_manager: SyncConnectionManager, database: str) -> None:
-    """An exhausted pool's error names the threads holding connections; `max_waiting` is obeyed."""
+    """An exhausted pool's error names the threads that hold leases; `max_waiting` is enforced."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=0.1, max_waiting=1)
     with sync_manager.lease(database, "mine", config=config, timeout=LIMIT):
         with pytest.raises(PoolExhausted, match="'mine', thread 'MainThread'") as caught:
@@ -128,7 +128,7 @@ def test_leaks(
 
 
 def test_users_and_closing(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A pool can be closed once its last user is gone."""
+    """A pool can be closed only when it has no users left."""
     store = Store()
     pool = sync_manager.get_connection_pool(database, TWO, store)
     assert not sync_manager.close_pool(database)
@@ -145,7 +145,7 @@ def test_users_and_closing(sync_manager: SyncConnectionManager, database: str) -
 
 
 def test_warm_up_and_resize(sync_manager: SyncConnectionManager, database: str) -> None:
-    """Warm-up opens `min_size` connections and reports failures; sizes can be changed."""
+    """Warm-up opens `min_size` connections and reports failures; an open pool can be resized."""
     dead = "postgresql://u:S3cr3tM4rk@127.0.0.1:1/d"
     ready, failed = sync_manager.warmup_common_pools([database, dead], TWO)
     assert ready.connections == 2
@@ -195,7 +195,7 @@ def test_outage_without_requests(sync_manager: SyncConnectionManager) -> None:
 def test_silence(
     sync_manager: SyncConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """An unresponsive server delays a lease by at most its timeout."""
+    """A lease on an unresponsive server fails within its timeout."""
     config = ConnectionPoolConfig(
         min_size=1, max_size=1, health_check_interval=0.0, connection_timeout=3 * LIMIT
     )
@@ -223,7 +223,7 @@ def test_recycle(sync_manager: SyncConnectionManager, database: str) -> None:
 
 
 def test_recreated_extension(sync_manager: SyncConnectionManager, database: str) -> None:
-    """Changed types are noticed at once after a refused write, otherwise after `type_cache_ttl`."""
+    """A pool notices changed types after a refused write, or once `type_cache_ttl` has passed."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, type_cache_ttl=300.0)
     with sync_manager.lease(database, config=config) as connection:
         connection.execute("SELECT '[1]'::vector")
@@ -246,7 +246,7 @@ def test_recreated_extension(sync_manager: SyncConnectionManager, database: str)
 
 
 def test_null_pools(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A null pool opens a connection with pgvector's types for each lease, and keeps none open."""
+    """A null pool opens a connection that knows pgvector's types for each lease, then closes it."""
     config = ConnectionPoolConfig(null_pool=True, max_size=2)
     for _ in range(3):
         with sync_manager.lease(database, config=config) as connection:
@@ -263,7 +263,7 @@ def test_null_pools(sync_manager: SyncConnectionManager, database: str) -> None:
 async def test_statistics_are_common(
     manager: GlobalConnectionManager, sync_manager: SyncConnectionManager, database: str
 ) -> None:
-    """Both managers report all pools in the process, but each closes only its own kind."""
+    """Each manager reports the pools of both managers, but closes only its own pools."""
     await manager.get_connection_pool(database, TWO)
     await asyncio.to_thread(sync_manager.get_connection_pool, database, TWO)
     statistics = manager.get_pool_statistics()
@@ -276,7 +276,7 @@ async def test_statistics_are_common(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fork(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A forked child opens its own pool, and can safely exit a lease taken in its parent."""
+    """A forked child opens a new pool, and can safely leave a lease that its parent took."""
     pool = sync_manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     with pool.connection() as connection:
         ours = connection.info.backend_pid
@@ -289,7 +289,7 @@ def test_fork(sync_manager: SyncConnectionManager, database: str) -> None:
     if not child:
         status = 1
         try:
-            # The child has already exited the block of its parent's lease above.
+            # At this point, the child has already left the block of its parent's lease.
             assert pool.closed
             assert sync_manager.get_pool_statistics() == {}
             assert backend(sync_manager.get_connection_pool(database, TWO)) != ours
@@ -356,7 +356,7 @@ def test_null_pools_connect_side_by_side(
             return time.monotonic() - began
 
         with ThreadPoolExecutor(6) as threads:
-            # psycopg waits at least two seconds per attempt; sequential attempts would take twelve.
+            # psycopg waits at least 2 s per attempt, so sequential attempts would take 12 s.
             assert max(threads.map(ask, range(6))) < 10.0
         proxy.resume()
         with ThreadPoolExecutor(6) as threads:
@@ -366,7 +366,7 @@ def test_null_pools_connect_side_by_side(
 
 
 def test_a_lease_beside_a_health_check(sync_manager: SyncConnectionManager, database: str) -> None:
-    """A lease gets a new connection if the only idle one is being checked for another lease."""
+    """If another lease is checking the only idle connection, a lease gets a new connection."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, health_check_interval=0.0)
     pool = sync_manager.get_connection_pool(database, config)
     for _ in range(20):
@@ -375,7 +375,7 @@ def test_a_lease_beside_a_health_check(sync_manager: SyncConnectionManager, data
 
         def hold(_: int, both: threading.Barrier = both) -> None:
             with pool.connection():
-                both.wait()  # until the other lease also has a connection
+                both.wait()  # waits until the other lease also has a connection
 
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(hold, range(2)))

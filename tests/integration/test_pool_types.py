@@ -1,4 +1,4 @@
-"""pgvector's types: known to every connection, looked up once, and updated when they change."""
+"""Tests that every connection knows pgvector's types, and that changed types are noticed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EAGER = ConnectionPoolConfig(min_size=3, max_size=3, health_check_interval=0.0)
 
 
 async def read_on_all(pool: Any, count: int, query: str = READ) -> list[tuple[Any, ...]]:
-    """Lease `count` connections at the same time, and return a row read on each of them."""
+    """Lease `count` connections at the same time; return the row that each connection reads."""
     everyone = asyncio.Barrier(count) if hasattr(asyncio, "Barrier") else None
 
     async def read() -> tuple[Any, ...]:
@@ -50,7 +50,7 @@ async def read_on_all(pool: Any, count: int, query: str = READ) -> list[tuple[An
 
 
 def statements(server: EmbeddedServer, after: int) -> list[str]:
-    """Return the type look-ups that the server logged after a position in its log."""
+    """Return the type look-ups that the server logged after byte `after` of its log."""
     with server.log_path.open(errors="replace") as log:
         log.seek(after)
         entries = log.read().split("LOG:  ")
@@ -100,7 +100,7 @@ async def test_no_lookup_when_warm(
 async def test_concurrent_first_callers_look_up_once(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Concurrent first callers cause only one look-up."""
+    """Callers that open a pool concurrently cause only one type look-up."""
     cold = server.log_path.stat().st_size
     await asyncio.gather(*(manager.get_connection_pool(database) for _ in range(5)))
     await manager.close_all_pools()
@@ -110,7 +110,7 @@ async def test_concurrent_first_callers_look_up_once(
 async def test_schema_off_the_search_path(
     manager: GlobalConnectionManager, bare_database: str
 ) -> None:
-    """The look-up finds pgvector's types in any schema, and ignores types of the same name."""
+    """The look-up finds pgvector's types in any schema, and ignores unrelated types named alike."""
     run(
         bare_database,
         "CREATE SCHEMA hidden",
@@ -125,7 +125,7 @@ async def test_schema_off_the_search_path(
 async def test_recreated_extension(
     manager: GlobalConnectionManager, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The health check detects changed types; connections with the old types are not leased."""
+    """The health check detects a recreated extension, and later leases know the new types."""
     pool = await manager.get_connection_pool(database, EAGER)
     assert all(isinstance(row[0], Vector) for row in await read_on_all(pool, 3))
     async with pool.connection() as leased:
@@ -145,7 +145,7 @@ async def test_recreated_extension(
 async def test_recreated_extension_within_ttl(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """Leases detect changed types once `type_cache_ttl` has passed."""
+    """Leases detect a recreated extension once `type_cache_ttl` has passed."""
     config = ConnectionPoolConfig(min_size=2, max_size=2, type_cache_ttl=0.05)
     pool = await manager.get_connection_pool(database, config)
     assert all(isinstance(row[0], Vector) for row in await read_on_all(pool, 2))
@@ -157,7 +157,7 @@ async def test_recreated_extension_within_ttl(
 async def test_extension_appears(
     manager: GlobalConnectionManager, bare_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A database without pgvector works, with one warning, and gets the types once they exist."""
+    """Without pgvector, a pool warns once and works; it finds the types once they are created."""
     pool = await manager.get_connection_pool(bare_database, EAGER)
     for _ in range(3):
         assert await read_on_all(pool, 3, "SELECT '[1]'") == [("[1]",)] * 3
@@ -173,7 +173,7 @@ async def test_extension_appears(
 async def test_databases_do_not_mix(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """Databases in which the same types have different identifiers do not affect each other."""
+    """Pools for two databases that have different type identifiers do not affect each other."""
     other = server.create_database("types_of_another")
     run(other, "CREATE TABLE t (x int)", "CREATE EXTENSION vector")
     for url in (database, other, database):
@@ -184,7 +184,7 @@ async def test_databases_do_not_mix(
 
 
 async def test_health_check_is_cached(manager: GlobalConnectionManager, database: str) -> None:
-    """A successful health check remains valid for its interval, or until a lease fails."""
+    """A successful health check is valid for `health_check_interval`, or until a lease fails."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=300.0)
     monitor = get_performance_monitor()
     monitor.clear_metrics("pool_health_check")
@@ -205,7 +205,7 @@ async def test_health_check_is_cached(manager: GlobalConnectionManager, database
 async def test_a_refused_type_heals_at_once(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """If a write fails because the extension was recreated, the next lease works."""
+    """If a write fails because the extension was recreated, the next lease knows the new types."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(min_size=1))
     async with pool.connection() as connection:
         await connection.execute(READ)
@@ -221,7 +221,7 @@ async def test_a_refused_type_heals_at_once(
 async def test_a_refused_type_that_was_caught_heals_at_once(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A write refused for a missing type is noticed even if its error is caught or replaced."""
+    """A pool notices a write refused for a missing type even if the error is caught or replaced."""
 
     async def write(*, wrap: bool, autocommit: bool) -> None:
         async with manager.lease(database) as connection:
@@ -232,7 +232,7 @@ async def test_a_refused_type_that_was_caught_heals_at_once(
                 if wrap:
                     raise LookupError("not stored") from exc
             else:
-                raise AssertionError("the type is known")
+                raise AssertionError("the write must fail, because its type no longer exists")
 
     await manager.get_connection_pool(database, ConnectionPoolConfig(min_size=2, max_size=2))
     for wrap, autocommit in ((False, False), (True, False), (True, True)):
@@ -256,7 +256,7 @@ async def test_a_cancelled_look_up_is_taken_over(database: str, server: Embedded
         leader, *others = (
             asyncio.create_task(look_up_async(types, each, LIMIT)) for each in connections
         )
-        await asyncio.sleep(0)  # lets each begin: the first one queries the server, the others wait
+        await asyncio.sleep(0)  # The first task queries the server, the others wait for it.
         leader.cancel()
         proxy.resume()
         with pytest.raises(asyncio.CancelledError):
@@ -269,7 +269,7 @@ async def test_a_cancelled_look_up_is_taken_over(database: str, server: Embedded
 
 
 async def test_an_update_that_adds_types(manager: GlobalConnectionManager, database: str) -> None:
-    """Types added by an update of the extension are found after `type_cache_ttl`."""
+    """If an extension update adds types, leases know them once `type_cache_ttl` has passed."""
     run(database, "ALTER EXTENSION vector DROP TYPE halfvec")  # as before pgvector 0.7
     config = ConnectionPoolConfig(min_size=2, max_size=2, type_cache_ttl=0.05)
     pool = await manager.get_connection_pool(database, config)
@@ -283,7 +283,7 @@ async def test_an_update_that_adds_types(manager: GlobalConnectionManager, datab
 async def test_null_pools_share_the_types(
     manager: GlobalConnectionManager, database: str, server: EmbeddedServer
 ) -> None:
-    """All connections of a null pool know pgvector's types, after a single look-up."""
+    """All connections in a null pool know pgvector's types, which are looked up only once."""
     before = server.log_path.stat().st_size
     config = ConnectionPoolConfig(null_pool=True, max_size=3)
     pool = await manager.get_connection_pool(database, config)
@@ -301,7 +301,7 @@ async def test_null_pools_share_the_types(
 
 
 async def test_null_pools_serve_who_waits(manager: GlobalConnectionManager, database: str) -> None:
-    """In a full null pool, the next lease waits for a returned connection, or times out."""
+    """If all of a null pool's connections are leased, a lease waits for one, or times out."""
     config = ConnectionPoolConfig(null_pool=True, max_size=1)
     pool = await manager.get_connection_pool(database, config)
     async with pool.connection():
@@ -317,7 +317,7 @@ async def test_null_pools_serve_who_waits(manager: GlobalConnectionManager, data
 async def test_null_pools_name_no_password(
     manager: GlobalConnectionManager, server: EmbeddedServer, bare_database: str
 ) -> None:
-    """If a lease from a null pool cannot connect, its error does not contain the password."""
+    """If a null pool cannot connect, the lease's error does not contain the password."""
     separator = "&" if "?" in bare_database else "?"
     url = f"{bare_database}{separator}password=S3cr3tM4rk"
     await manager.get_connection_pool(url, ConnectionPoolConfig(null_pool=True))
@@ -354,7 +354,7 @@ async def test_context_for_pools_of_others(database: str, server: EmbeddedServer
 
 
 async def test_context_follows_changes(database: str) -> None:
-    """After `type_cache_ttl`, a context has the types of a recreated extension."""
+    """`vector_context` looks up the types of a recreated extension after `type_cache_ttl`."""
     config = ConnectionPoolConfig(type_cache_ttl=0.05)
     assert await vector_context_async(database, config)
     run(database, "DROP EXTENSION vector", "CREATE EXTENSION vector")
@@ -364,7 +364,7 @@ async def test_context_follows_changes(database: str) -> None:
 
 
 def test_context_of_no_server() -> None:
-    """If the server is down, `vector_context` raises an error with the reason, not the password."""
+    """If the server is down, `vector_context` raises an error that does not show the password."""
     with pytest.raises(PoolOpenError, match="Connection refused") as caught:
         vector_context("postgresql://u:S3cr3tM4rk@127.0.0.1:1/d")
     assert "S3cr3tM4rk" not in str(caught.value)
@@ -401,7 +401,7 @@ def test_one_look_up_for_loops_and_threads(
 async def test_a_refused_write_between_getconn_and_putconn(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A write refused for a missing type renews the types even without a lease block."""
+    """If a write is refused for a missing type, returning its connection renews the types."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     run(database, "DROP EXTENSION vector", "CREATE EXTENSION vector")
     connection = await pool.getconn()
@@ -416,7 +416,7 @@ async def test_a_refused_write_between_getconn_and_putconn(
 async def test_a_refused_write_in_autocommit(
     manager: GlobalConnectionManager, database: str
 ) -> None:
-    """A write refused in autocommit mode renews the types even if its error is caught."""
+    """If a write is refused for a missing type in autocommit mode, the next lease has new types."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1))
     run(database, "DROP EXTENSION vector", "CREATE EXTENSION vector")
     async with pool.connection() as connection:

@@ -1,4 +1,4 @@
-"""The programs in docs/pools.md print what the page shows."""
+"""Tests that the programs in docs/pools.md print the output shown on the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = re.findall(
 
 
 def without_circumstances(printed: str) -> str:
-    """Return the text without folders, ports and durations, which differ between runs."""
+    """Mask the folders, ports and durations in the output, because they differ between runs."""
     printed = re.sub(r"\S*dry\.py", "dry.py", printed)
     return re.sub(r":\d{4,5}/|\d+\.\d+ s(?= by|$)", "#", printed, flags=re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""Test that a real Prometheus stores what was recorded, in each scrape format."""
+"""Tests that a real Prometheus stores the recorded data, in each scrape format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nanospan import PerformanceMonitor
 from nanospan.export.prometheus import Exposition, start_http_server
 from nanospan.values.measurements import Measurement
 
-WAIT = 60.0  # seconds; allows for a heavily loaded machine
+WAIT = 60.0  # in seconds; allows for a heavily loaded machine
 DURATION = "nanospan_operation_duration_seconds"
 ODD_NAMES = ('quotes " and \\ and\nnewline', "süß 🦀", "lone \ud800", "{x=~`y`}")
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
@@ -32,7 +32,7 @@ PROTOCOLS = {
 
 
 def _samples():
-    """Return durations in seconds, from distributions of several shapes."""
+    """Return random durations in seconds, keyed by the shape of their distribution."""
     draw = random.Random(11)
     return {
         "narrow": [draw.lognormvariate(-6.0, 0.05) for _ in range(20_000)],
@@ -43,7 +43,7 @@ def _samples():
 
 
 def _labels(job, operation, outcome):
-    """Return the PromQL selector of one histogram, with the operation's name escaped."""
+    """Return the PromQL label selector for one operation and outcome."""
     shown = operation.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
     quoted = json.dumps(shown, ensure_ascii=False)
     return f'{{job="{job}",operation={quoted},outcome="{outcome}"}}'
@@ -56,7 +56,7 @@ class Prometheus:
         self.url = url
 
     def query(self, promql: str) -> list[dict]:
-        """Run an instant query, check that it causes no warnings, and return the result."""
+        """Run an instant query, check that there are no warnings, and return the result."""
         arguments = urllib.parse.urlencode({"query": promql})
         with urllib.request.urlopen(f"{self.url}/api/v1/query?{arguments}", timeout=30) as answer:
             result = json.load(answer)
@@ -64,12 +64,12 @@ class Prometheus:
         return result["data"]["result"]
 
     def value(self, promql: str) -> float:
-        """Run an instant query that has a single series and return its value."""
+        """Run an instant query that returns a single series; return that series' value."""
         [series] = self.query(promql)
         return float(series["value"][1])
 
     def until(self, promql: str, enough: int) -> list[dict]:
-        """Repeat a query until the result has ``enough`` series, and return it."""
+        """Repeat a query until it returns at least ``enough`` series; return the result."""
         deadline = time.monotonic() + WAIT
         while len(result := self.query(promql)) < enough:
             assert time.monotonic() < deadline, (promql, result)
@@ -84,7 +84,7 @@ def samples():
 
 @pytest.fixture(scope="module")
 def still(samples) -> PerformanceMonitor:
-    """Return a monitor whose recorded data no longer changes."""
+    """Return a monitor that has recorded the samples and no longer changes."""
     monitor = PerformanceMonitor(max_metrics_per_operation=10)
     for name, durations in samples.items():
         operation = monitor.operation(name)
@@ -120,7 +120,7 @@ def _pool_measurements(wait):
 
 @pytest.fixture(scope="module")
 def busy():
-    """Yield a monitor that keeps recording operations and also has a pool."""
+    """Yield a monitor that constantly records operations and reports measurements of a pool."""
     monitor = PerformanceMonitor(max_metrics_per_operation=10)
     monitor.set_threshold("request", 0.002)
     monitor.add_source(_pool_measurements(monitor.operation("wait")))
@@ -142,7 +142,7 @@ def busy():
 
 @pytest.fixture(scope="module")
 def prometheus(still, busy, tmp_path_factory):
-    """Yield a server that scrapes both monitors in every format, once a second."""
+    """Yield a Prometheus server that scrapes both monitors in every format, once a second."""
     program = server_path("prometheus")
     folder = tmp_path_factory.mktemp("prometheus")
     with start_http_server(0, source=still) as one, start_http_server(0, source=busy) as two:
@@ -176,7 +176,7 @@ def prometheus(still, busy, tmp_path_factory):
 
 @pytest.mark.parametrize("protocol", ["openmetrics", "text", "both"])
 def test_classic_counts_are_those_recorded(prometheus, still, protocol):
-    """In each format with classic buckets, every count, sum and bucket is stored as recorded."""
+    """In formats with classic buckets, Prometheus stores the recorded counts, sums and buckets."""
     exposed = Exposition(still)
     for name, operation in still.snapshot().operations.items():
         for outcome in ("ok", "error"):
@@ -192,7 +192,7 @@ def test_classic_counts_are_those_recorded(prometheus, still, protocol):
                 if bound == float("inf"):
                     assert found == histogram.count
                 else:
-                    # A value just below a bound may be counted only at the next bound.
+                    # A value just below a bound may be counted in the next bucket.
                     least = histogram.count_below(bound / 2 ** (1 / 64))
                     assert least <= found <= histogram.count_below(bound)
     assert len(prometheus.query(f'nanospan_operation_in_flight{{job="{protocol}-still"}}')) == len(
@@ -202,7 +202,7 @@ def test_classic_counts_are_those_recorded(prometheus, still, protocol):
 
 @pytest.mark.parametrize("protocol", ["native", "both"])
 def test_native_histograms_hold_every_count(prometheus, still, protocol):
-    """The counts and sums of native histograms are exactly those recorded."""
+    """Native histograms in Prometheus have exactly the recorded counts and sums."""
     for name, operation in still.snapshot().operations.items():
         for outcome in ("ok", "error"):
             labels = _labels(f"{protocol}-still", name, outcome)
@@ -244,7 +244,7 @@ def test_native_buckets_are_those_recorded(prometheus, still):
 
 
 def test_promtool_finds_no_fault(still, busy):
-    """``promtool check metrics`` has no complaints about names, types, units or help texts."""
+    """``promtool check metrics`` finds no problem in the exposed metrics."""
     for monitor in (still, busy):
         checked = subprocess.run(
             [server_path("promtool"), "check", "metrics"],
@@ -268,7 +268,7 @@ QUERIES = list(_dashboard_queries())
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("expression", QUERIES)
 def test_every_query_of_the_dashboard_gets_data(prometheus, expression, protocol):
-    """With native or classic histograms or both, each panel's query has data and no warnings."""
+    """Each query of the dashboard returns data without warnings, in every scrape format."""
     for variable, value in {
         "$job": f"{protocol}-busy",
         "$instance": ".*",
@@ -276,7 +276,7 @@ def test_every_query_of_the_dashboard_gets_data(prometheus, expression, protocol
         "$__rate_interval": "1m",
     }.items():
         expression = expression.replace(variable, value)
-    # A rate needs two scrapes.
+    # Repeat the query, because a rate needs two scrapes.
     for series in prometheus.until(expression, 1):
         assert float(series["value"][1]) >= 0
     if "quantile(0.99" in expression and "operation" in expression and "/" not in expression:
@@ -287,7 +287,7 @@ def test_every_query_of_the_dashboard_gets_data(prometheus, expression, protocol
 
 
 def test_the_dashboard_variables_have_values(prometheus):
-    """The metrics that the dashboard's variables are filled from exist and have the labels."""
+    """The metrics and labels that fill the dashboard's variables exist."""
     text = (files("nanospan.export.prometheus") / "dashboard.json").read_text()
     for variable in json.loads(text)["templating"]["list"]:
         if variable["type"] == "query":

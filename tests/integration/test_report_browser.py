@@ -1,4 +1,4 @@
-"""Tests for the report in a real browser: content, interaction and console messages."""
+"""Tests that open the HTML report in a real browser."""
 
 import pytest
 from browser import browsing
@@ -12,12 +12,12 @@ NAMES = [*(f"operation {number}" for number in range(12)), HOSTILE]
 
 @pytest.fixture(scope="module")
 def browser_and_url(tmp_path_factory):
-    """Yield a browser and a report that includes an operation with a malicious name."""
+    """Yield a browser and the URL of a report, in which one operation has a malicious name."""
     folder = tmp_path_factory.mktemp("browser")
     before, monitor = PerformanceMonitor(), PerformanceMonitor()
     for number in range(50):
         for place, name in enumerate(NAMES):
-            spread = number * 17 % 50 / 1e5  # no trend, which would delay the verdict
+            spread = number * 17 % 50 / 1e5  # no trend, because a trend would delay the verdict
             before.record_metric(name, (place + 1) / 1000 + spread)
             slower = 2 if place == 3 else 1
             seconds = slower * (place + 1) / 1000 + spread
@@ -30,7 +30,7 @@ def browser_and_url(tmp_path_factory):
 
 @pytest.fixture
 def page(browser_and_url):
-    """Open the report and return the page."""
+    """Open the report at the default screen size; return the browser."""
     browser, url = browser_and_url
     browser.command("Emulation.clearDeviceMetricsOverride")
     browser.open(url)
@@ -38,11 +38,11 @@ def page(browser_and_url):
 
 
 def test_every_operation_is_shown(page):
-    """Each operation has a row, and a section with two visible charts."""
+    """The report has a table row and a section with two visible charts for each operation."""
     shown = page.value("[...document.querySelectorAll('tbody th')].map(e => e.textContent)")
     sections = page.value("[...document.querySelectorAll('h2')].map(e => e.textContent)")
     assert shown == sections
-    # Control characters cannot appear in a page; everything else is shown literally.
+    # HTML cannot contain control characters; all other characters are shown literally.
     assert set(NAMES[:-1]) < set(shown)
     assert any(name.startswith("</script><img src=http://192.0.2.1/x onerror=") for name in shown)
     pictures = "[...document.querySelectorAll('section svg')].map(e => e.getBoundingClientRect())"
@@ -52,7 +52,7 @@ def test_every_operation_is_shown(page):
 
 
 def test_operations_that_need_attention_come_first(page):
-    """Regressed operations come first, then those over their threshold, both marked in words."""
+    """The table lists regressed operations first, then operations over their threshold."""
     rows = page.value("[...document.querySelectorAll('tbody tr')].map(e => e.innerText)")
     assert NAMES[3] in rows[0]
     assert "regressed" in rows[0]
@@ -63,7 +63,7 @@ def test_operations_that_need_attention_come_first(page):
 
 
 def test_the_table_can_be_sorted_and_filtered(page):
-    """Clicking a heading sorts by that column, and the search field filters by name."""
+    """Clicking a column heading sorts the table, and the search field filters by name."""
     by_mean = "[...document.querySelectorAll('thead button')].find(b => b.textContent == 'mean')"
     page.value(f"{by_mean}.click()")
     means = "[...document.querySelectorAll('tbody tr')].map(r => +r.cells[6].dataset.v)"
@@ -76,7 +76,7 @@ def test_the_table_can_be_sorted_and_filtered(page):
 
 
 def test_the_page_fits_a_narrow_screen(page):
-    """On a narrow screen, the table scrolls sideways but the page does not."""
+    """On a narrow screen, the page does not scroll sideways."""
     page.command(
         "Emulation.setDeviceMetricsOverride",
         width=390,
@@ -88,7 +88,7 @@ def test_the_page_fits_a_narrow_screen(page):
 
 
 def test_nothing_else_is_loaded_and_the_console_is_empty(page):
-    """The browser requests only the report's file, and the console stays empty."""
+    """The browser loads only the report's file and logs no console messages."""
     assert len(page.requests) == 1, page.requests
     assert page.requests[0].startswith("file:")
     assert page.complaints == []

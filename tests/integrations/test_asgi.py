@@ -1,4 +1,4 @@
-"""Recording requests: outcomes, durations and excluded paths."""
+"""Tests for the ASGI middleware: outcomes, durations and excluded paths of requests."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from nanospan.integrations.asgi import NanospanMiddleware
     ],
 )
 async def test_the_status_decides_the_outcome(monitor, status, error_status, outcome):
-    """A status of at least ``error_status``, 500 by default, is recorded as an error."""
+    """A status of ``error_status`` or more, 500 by default, is recorded as an error."""
     routes = [Route("/", lambda _: PlainTextResponse("answer", status))]
     app = Starlette(routes=routes, middleware=middleware(monitor, error_status=error_status))
     await request(app, "/")
@@ -50,14 +50,14 @@ async def test_an_exception_is_an_error_and_propagates(monitor, outside):
         await request(app, "/")
     sample = only_sample(monitor, "GET /")
     assert not sample["success"]
-    # Outside, the middleware sees the 500 response of the framework before the exception.
+    # Outside the framework, the middleware sees its 500 response before the exception.
     assert sample["metadata"] == (
         {"status_class": "5xx"} if outside else {"error": "no such thing"}
     )
 
 
 async def test_returning_without_an_answer_is_an_error(monitor):
-    """A request without a response is recorded as an error, because servers send a 500."""
+    """A request without a response is recorded as an error, because the server then sends a 500."""
 
     async def silent(scope, receive, send):
         pass
@@ -70,7 +70,7 @@ async def test_returning_without_an_answer_is_an_error(monitor):
 
 
 async def test_a_cancelled_task_is_a_cancelled_request(monitor):
-    """A request whose task is cancelled is recorded as cancelled, and the exception propagates."""
+    """If a request's task is cancelled, the request is recorded as cancelled."""
     entered = asyncio.Event()
 
     async def slow(_request):
@@ -99,7 +99,7 @@ async def endless(_request):
 
 @pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
 async def test_a_client_that_leaves_cancels_the_request(monitor, spec_version):
-    """A client disconnect, signalled by message or exception, cancels the request."""
+    """A request whose client disconnects while it is sent is recorded as cancelled."""
     app = Starlette(routes=[Route("/", endless)], middleware=middleware(monitor))
     chunks = 0
     left = asyncio.Event()
@@ -128,7 +128,7 @@ async def test_a_client_that_leaves_cancels_the_request(monitor, spec_version):
 
 
 async def test_a_disconnect_at_the_end_of_the_response_is_ignored(monitor):
-    """A disconnect message after the complete response leaves the outcome ``ok``."""
+    """A client that disconnects after the complete response does not cancel the request."""
     ended = asyncio.Event()
     heard = asyncio.Event()
 
@@ -157,7 +157,7 @@ async def test_a_disconnect_at_the_end_of_the_response_is_ignored(monitor):
 
 
 async def test_a_body_counts_to_its_end_and_background_tasks_do_not(monitor):
-    """A request ends when its last chunk is sent, before background tasks run."""
+    """A request's duration ends when the last chunk is sent, before background tasks run."""
     seen = []
 
     async def chunks():
@@ -184,7 +184,7 @@ async def test_a_body_counts_to_its_end_and_background_tasks_do_not(monitor):
 
 @pytest.mark.parametrize("kind", ["http.response.pathsend", "http.response.zerocopysend"])
 async def test_files_sent_by_the_server_end_the_body(monitor, kind):
-    """Sending a file with an ASGI extension also ends the response body."""
+    """Sending a file through an ASGI extension also ends the response."""
     recorded = []
 
     async def app(scope, receive, send):
@@ -202,7 +202,7 @@ async def test_files_sent_by_the_server_end_the_body(monitor, kind):
 
 @pytest.mark.parametrize("kind", ["websocket", "lifespan", "something new"])
 async def test_other_scopes_are_passed_on_unchanged(monitor, kind):
-    """For scopes other than HTTP, the application receives the original objects."""
+    """Calls with a scope other than HTTP reach the application unchanged and are not recorded."""
     given = ({"type": kind, "path": "/"}, object(), object())
     called = []
 
@@ -215,7 +215,7 @@ async def test_other_scopes_are_passed_on_unchanged(monitor, kind):
 
 
 async def test_web_sockets_work_behind_the_middleware(monitor):
-    """A Starlette WebSocket is accepted and closed, and is not recorded."""
+    """A Starlette WebSocket works behind the middleware and is not recorded."""
 
     async def endpoint(websocket):
         await websocket.accept()
@@ -238,7 +238,7 @@ async def test_web_sockets_work_behind_the_middleware(monitor):
 
 
 async def test_excluded_paths_are_served_and_not_recorded(monitor):
-    """Excluded paths and those below them are not recorded, but ``/metricsx`` is."""
+    """Excluding ``/metrics`` also excludes the paths below it, but not ``/metricsx``."""
     paths = ["/metrics", "/metrics/", "/metrics/x", "/metricsx"]
     routes = [Route(path, answer) for path in paths]
     app = Starlette(routes=routes, middleware=middleware(monitor, exclude=["/metrics"]))
@@ -249,7 +249,7 @@ async def test_excluded_paths_are_served_and_not_recorded(monitor):
 
 
 async def test_the_process_wide_monitor_is_the_default():
-    """If no monitor is given, the process-wide one records the requests."""
+    """The middleware records into the process-wide monitor by default."""
     code = """
 import asyncio, json
 from starlette.applications import Starlette

@@ -1,4 +1,4 @@
-"""Names of the operations under which requests are recorded."""
+"""Tests for the operation names under which the ASGI middleware records requests."""
 
 import logging
 
@@ -29,11 +29,11 @@ async def test_starlette_requests_are_named_after_their_route(monitor):
 
 
 async def test_fastapi_requests_are_named_after_their_route(monitor):
-    """Names include the prefixes of all included routers, even nested ones."""
+    """FastAPI requests are named after their route, with the prefixes of all nested routers."""
     users, teams = APIRouter(), APIRouter(prefix="/teams/{team}")
 
     @users.get("/users/{id}")
-    async def user(id: int):  # noqa: A002 - the name in the path
+    async def user(id: int):  # noqa: A002 - must match the name in the path
         return id
 
     teams.include_router(users)
@@ -59,7 +59,7 @@ async def test_fastapi_requests_are_named_after_their_route(monitor):
 
 
 async def test_mounted_applications_have_the_template_of_their_mount(monitor):
-    """Names contain the template of the mount, so two mounts of one application differ."""
+    """Operation names contain the mount's template, so two mounts of one application differ."""
     users = Starlette(routes=[Route("/users/{id}", answer), Route("/", answer)])
     routes = [
         Mount("/old", users),
@@ -87,11 +87,11 @@ async def test_mounted_applications_have_the_template_of_their_mount(monitor):
 
 
 async def test_a_fastapi_application_mounted_in_another(monitor):
-    """Names contain the path of the mount and the prefixes in the inner application."""
+    """Operation names contain the mount's path and the prefixes within the mounted application."""
     router = APIRouter(prefix="/things")
 
     @router.get("/{id}")
-    async def thing(id: str):  # noqa: A002 - the name in the path
+    async def thing(id: str):  # noqa: A002 - must match the name in the path
         return id
 
     inner, outer = FastAPI(), FastAPI()
@@ -104,7 +104,7 @@ async def test_a_fastapi_application_mounted_in_another(monitor):
 
 
 async def test_an_application_without_routes_is_named_after_its_mount(monitor):
-    """All paths of a mounted application without routes share one operation."""
+    """All paths in a mounted application without routes share one operation."""
 
     async def files(scope, receive, send):
         await PlainTextResponse("file")(scope, receive, send)
@@ -116,7 +116,7 @@ async def test_an_application_without_routes_is_named_after_its_mount(monitor):
 
 
 async def test_the_route_is_found_by_its_endpoint(monitor):
-    """If the scope has only the endpoint, the route is looked up in the router."""
+    """If the scope has an endpoint but no route, the route is looked up in the router."""
 
     class Older:
         def __init__(self, app):
@@ -133,7 +133,7 @@ async def test_the_route_is_found_by_its_endpoint(monitor):
 
 
 async def test_clients_cannot_create_names(monitor):
-    """Requests with unknown paths or methods share a few operations."""
+    """Requests with unknown paths share one operation, as do requests with unknown methods."""
     app = Starlette(routes=[Route("/known", answer)], middleware=middleware(monitor))
     for i in range(20):
         assert (await request(app, f"/unknown/{i}"))[0] == 404
@@ -142,7 +142,7 @@ async def test_clients_cannot_create_names(monitor):
 
 
 async def test_memory_for_mounts_with_parameters_is_bounded(monitor, monkeypatch):
-    """The cache stays bounded even if a parameter in a mount path takes many values."""
+    """The middleware's cache stays bounded even if a mount path's parameter has many values."""
     monkeypatch.setattr(asgi, "MAX_HANDLES", 10)
     inner = Starlette(routes=[Route("/", answer)])
     app = NanospanMiddleware(Starlette(routes=[Mount("/teams/{team}", inner)]), monitor)
@@ -153,7 +153,7 @@ async def test_memory_for_mounts_with_parameters_is_bounded(monitor, monkeypatch
 
 
 async def test_a_broken_route_does_not_break_requests(monitor, caplog):
-    """An unreadable route template is logged once, and requests are still answered."""
+    """If reading a route's template fails, the error is logged once and requests still work."""
 
     class Odd(Route):
         @property
