@@ -1,4 +1,4 @@
-"""Type stubs of the compiled core. Durations are in seconds, timestamps in Unix seconds."""
+"""Type stubs for the compiled core. Durations are in seconds, timestamps in Unix seconds."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType

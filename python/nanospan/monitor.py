@@ -33,7 +33,7 @@ class PerformanceMonitor(Recorder):
     ```
 
     Every method may be called from any thread, task, signal handler or finaliser. Recording never
-    blocks, and never raises except for bad arguments.
+    blocks, and never raises except for invalid arguments.
 
     Args:
         max_metrics_per_operation: The size of each operation's window: the number of its latest

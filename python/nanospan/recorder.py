@@ -1,4 +1,4 @@
-"""``Recorder``, a native monitor with callbacks and sources, and its process-wide instance."""
+"""``Recorder``, the native monitor with callbacks and sources, and a process-wide instance."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Recorder(_core.Monitor):
         return array("d", (sample[0] for sample in self._samples(operation)))
 
     def export_metrics(self, operation: str | None = None) -> dict[str, list[dict[str, Any]]]:
-        """Return the samples in the windows as plain dicts, oldest first, keyed by operation.
+        """Return the samples in each operation's window as dicts, oldest first.
 
         Args:
             operation: The operation whose samples to return, or None for all operations. An unknown
@@ -150,8 +150,8 @@ class Recorder(_core.Monitor):
 class _Events:
     """Handles the native core's events: passes violations to the callbacks, and logs overflows.
 
-    This object holds no reference to the monitor. A monitor whose callbacks do not refer to it is
-    therefore freed without the garbage collector.
+    This object holds no reference to the monitor. A monitor is therefore freed without the
+    garbage collector, unless its callbacks refer to it.
     """
 
     def __init__(self) -> None:

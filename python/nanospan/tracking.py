@@ -55,7 +55,8 @@ def decorate(function: F, operation_ref: OperationRef) -> F:
     generator function of the same kind, which runs the original inside a span.
 
     A generator's execution lasts from its first step until it returns, raises or is closed. A
-    generator that is never started is not recorded, and closing one early is a cancellation.
+    generator that is never started is not recorded, and one that is closed early is
+    recorded as cancelled.
 
     Args:
         function: A function, coroutine function, generator function or async generator function,

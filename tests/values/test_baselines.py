@@ -211,7 +211,7 @@ def test_a_damaged_file_is_an_error_with_the_place(document, load, place, value,
         (b"[]", "expected a baseline"),
         (b"null", "expected a baseline"),
         (b"[" * 100_000, "the JSON is nested too deeply"),
-        (b'{"a": 1, "a": 2}', "expected unique keys in each object, found 'a' repeated"),
+        (b'{"a": 1, "a": 2}', "expected unique keys in each object, found 'a' more than once"),
         (b'{"version": ' + b"9" * 5000 + b"}", "4300 digits"),
     ],
 )

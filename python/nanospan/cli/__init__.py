@@ -81,11 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(BaseException):
-    """Raised on ``SIGTERM`` to unwind the stack as Ctrl-C does, so that all is cleaned up."""
+    """Raised on ``SIGTERM`` to unwind the stack as Ctrl-C does, so that cleanup code runs."""
 
 
 def _raise_for_signal(number: int, _frame: FrameType | None) -> None:
-    """Raise the signal's exception; ignore further signals, which would interrupt the cleanup."""
+    """Raise an exception for a signal, and ignore later signals, which would stop the cleanup."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt

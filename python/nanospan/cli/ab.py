@@ -1,4 +1,4 @@
-"""The command ``nanospan ab``."""
+"""The command ``nanospan ab``, which compares the run times of two commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``nanospan alerts``."""
+"""The command ``nanospan alerts``, which checks files of alert rules."""
 
 from __future__ import annotations
 

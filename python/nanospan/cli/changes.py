@@ -1,4 +1,4 @@
-"""The command ``nanospan changes``."""
+"""The command ``nanospan changes``, which finds changes of level in histories."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--plot",
         type=Path,
         metavar="PNG",
-        help="also draw the histories to PNG (needs nanospan[plot])",
+        help="also plot the histories to the file PNG (needs nanospan[plot])",
     )
     parser.set_defaults(run=run)
 

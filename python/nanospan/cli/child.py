@@ -33,7 +33,7 @@ class Execution:
     """The result of one execution of a command.
 
     Attributes:
-        seconds: The wall-clock time from just before the start to the end.
+        seconds: The wall-clock time from just before the start to the end, in seconds.
         status: The exit status; if negative, the signal that ended the command; None if it timed
             out.
         errors: The end of the standard error output.
@@ -97,7 +97,7 @@ def deferred_interrupts() -> Iterator[Interrupts]:
 def execute(
     command: Sequence[str], timeout: float, interrupts: Interrupts, watch: Callable[[], object]
 ) -> Execution:
-    """Run a command in a new session, without input and discarding its output.
+    """Run and time a command in a new session, with no input and with its output discarded.
 
     If the command ends without being terminated, processes that it started are left running;
     otherwise they are terminated together with the command.
@@ -201,7 +201,10 @@ def _wait(
 
 
 def _terminate(group: int, pidfd: int) -> None:
-    """End a process and its group: with SIGTERM, and after the grace period with SIGKILL."""
+    """End a process group, whose leader ``pidfd`` refers to.
+
+    The group gets SIGTERM first. When the leader has ended, or after ``GRACE``, it gets SIGKILL.
+    """
     _signal(group, signal.SIGTERM)
     ending = select.poll()
     ending.register(pidfd, select.POLLIN)

@@ -1,4 +1,4 @@
-"""The command ``nanospan compare``."""
+"""The command ``nanospan compare``, which compares durations with a baseline."""
 
 from __future__ import annotations
 

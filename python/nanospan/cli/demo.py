@@ -1,4 +1,4 @@
-"""The command ``nanospan demo``."""
+"""The command ``nanospan demo``, which runs the demo on an embedded PostgreSQL server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``nanospan export``."""
+"""The command ``nanospan export``, which converts saved recordings to other formats."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def convert(source: Path, output: str, writer: Callable[[Recording, str | IO[byt
     """Read a recording and write it in another format.
 
     Args:
-        source: The recording's file.
+        source: The file that contains the recording.
         output: The path of the file to write, or ``-`` for standard output.
         writer: A function that writes a recording to a path or a binary file.
 

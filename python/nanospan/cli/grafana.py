@@ -1,4 +1,4 @@
-"""The command ``nanospan grafana``."""
+"""The command ``nanospan grafana``, which prints a Grafana dashboard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``nanospan report``."""
+"""The command ``nanospan report``, which writes an HTML page about a recording."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ NAMES = ("A", "B")
 
 
 class CommandFailedError(Exception):
-    """Raised when a command cannot be started, fails or times out; the message states which."""
+    """Raised when a command cannot be started, fails or times out; the message says why."""
 
 
 class Series:
@@ -50,7 +50,7 @@ class Series:
         self.progress = _Progress(self.rounds * len(NAMES))
 
     def run(self) -> tuple[list[float], list[float]]:
-        """Run both commands; return the durations of A's counted runs and of B's, in seconds.
+        """Run both commands; return the durations of the counted runs of A and of B, in seconds.
 
         Raises:
             CommandFailedError: If a command cannot be started, fails or takes too long.

@@ -1,4 +1,4 @@
-"""The command ``nanospan serve``."""
+"""The command ``nanospan serve``, which serves metrics to Prometheus."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _check_program(program: list[str]) -> None:
 
 
 def _run_program(program: list[str]) -> None:
-    """Run a program in this process as Python would; let its exceptions and exit propagate."""
+    """Run a program in this process as Python would; let all its exceptions propagate."""
     # Restore the signal handlers that the program would find if it were run directly.
     for number, default in (
         (signal.SIGINT, signal.default_int_handler),

@@ -61,7 +61,7 @@ def use_colour(stream: TextIO) -> bool:
 
 
 def paint(verdict: str, text: str) -> str:
-    """Return ``text`` in the terminal colour of ``verdict``, or unchanged if it has none."""
+    """Return ``text`` in the terminal colour of ``verdict``, or unchanged if there is none."""
     code = COLOURS.get(verdict)
     return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
@@ -93,7 +93,7 @@ def markdown_table(
 
 
 def markdown_name(operation: str) -> str:
-    """Return an operation's name as code, with ``|``, which would end a table cell, escaped."""
+    """Return an operation's name as Markdown code, with ``|`` escaped for use in a table."""
     fence = "``" if "`" in operation else "`"
     return f"{fence}{printable(operation)}{fence}".replace("|", "\\|")
 

@@ -1,4 +1,4 @@
-"""The command ``nanospan version``."""
+"""The command ``nanospan version``, which prints the versions of nanospan and Python."""
 
 from __future__ import annotations
 

@@ -301,8 +301,8 @@ def _watch_over(pid: int, scratch: Path) -> subprocess.Popen[bytes]:
     """Start a shell that stops process ``pid`` and deletes ``scratch`` when this process ends.
 
     The shell blocks on a pipe whose other end only this process holds, so the shell proceeds
-    even if this process is killed. It waits at most 10 s for the server to exit, because a process
-    that has exited but has not been reaped still appears to be alive.
+    even if this process is killed. The shell waits at most 10 s for the server to exit, because a
+    process that has exited but has not been reaped still appears to be alive.
     """
     script = """
         read -r line

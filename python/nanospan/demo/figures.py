@@ -1,4 +1,4 @@
-"""The demo's results: the statistics of each operation, and the gains over the naive way."""
+"""The demo's results: operation statistics, and gains over serving requests without a pool."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class OperationFigures:
 
 @dataclass(frozen=True)
 class GainFigures:
-    """One row of the demo's gains table, which compares the service with the naive way.
+    """One row of the demo's gains table, which compares serving with and without a pool.
 
     Attributes:
-        figure: The name of the figure.
+        figure: The name of the figure, such as ``throughput``.
         unit: ``seconds`` or ``requests per second``.
-        naive: The naive way's value.
-        nanospan: The service's value.
+        naive: The figure's value for the naive way, which serves requests without a pool.
+        nanospan: The figure's value for the service, which uses nanospan's pool.
         kind: ``reduction`` if the gain is the fraction by which nanospan's value is below the naive
             value; ``ratio`` if the gain is nanospan's value divided by the naive value.
         gain: The gain, as defined by ``kind``.
@@ -84,7 +84,7 @@ class GainFigures:
 
     @property
     def is_better(self) -> bool:
-        """Whether the gain is larger than the published one."""
+        """Whether the gain is larger than the published gain."""
         return self.gain > self.published
 
 
@@ -117,7 +117,7 @@ def operation_figures(monitor: PerformanceMonitor) -> list[OperationFigures]:
 
 
 def gain_figures(naive: Timings, nanospan: Timings) -> list[GainFigures]:
-    """Return the rows of the gains table, which compares the service with the naive way."""
+    """Return the rows of the gains table: the service compared with the naive way."""
     return [
         _reduction(
             "request latency, mean",
@@ -163,8 +163,8 @@ class Report:
         setup: The conditions of the run: versions, processors, turns, clients, server settings.
         operations: The rows of the operations table.
         gains: The rows of the gains table.
-        rows: The final number of rows in each database table, keyed by table; it is the same in
-            both databases.
+        rows: The final number of rows in each table, keyed by table; both databases have the same
+            numbers.
         seconds: The time from the start of the server to the last request, in seconds.
     """
 

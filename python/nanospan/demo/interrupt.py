@@ -27,7 +27,7 @@ def run_cancellable(work: Coroutine[Any, Any, T]) -> T:
         The result of ``work``.
 
     Raises:
-        BaseException: If ``work`` raises it, or the previous handler of a received signal does.
+        BaseException: Any exception from ``work``, or from a received signal's previous handler.
     """
     received: list[int] = []
 

@@ -84,7 +84,7 @@ _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}")
 async def store_turns(
     connection: AsyncConnection[Any], conversation: int, turns: Sequence[Turn]
 ) -> list[int]:
-    """Store ``turns`` in M0, and return their ids in the same order."""
+    """Store ``turns`` in layer M0, and return the ids of the turns in the same order."""
     cursor = await connection.execute(
         _INSERT_TURNS, (conversation, [turn.speaker for turn in turns], [t.text for t in turns])
     )
@@ -98,14 +98,14 @@ async def store_chunk(
     body: str,
     embedding: Vector,
 ) -> None:
-    """Store a chunk in M1: text, embedding, and the ids of the chunk's first and last turns."""
+    """Store a chunk in layer M1: text, embedding, and ids of the chunk's first and last turns."""
     await connection.execute(_INSERT_CHUNK, (conversation, ids[0], ids[-1], body, embedding))
 
 
 async def store_facts(
     connection: AsyncConnection[Any], facts: Sequence[tuple[str, str, int, Vector]]
 ) -> None:
-    """Store facts (speaker, statement, source turn, embedding) in M2; existing facts are kept.
+    """Store facts (speaker, statement, source turn, embedding) in layer M2, unless they exist.
 
     Facts must be sorted, as ``embed_facts`` returns them: transactions that insert the same facts
     in the same order wait for each other instead of deadlocking.
@@ -135,7 +135,10 @@ def chunk_body(turns: Sequence[Turn]) -> str:
 
 
 def embed_facts(turns: Sequence[Turn], ids: Sequence[int]) -> list[tuple[str, str, int, Vector]]:
-    """Return the embedded facts of ``turns``: who answers whom, and who speaks of which name."""
+    """Extract the facts in ``turns``: who answers whom, and which names each speaker mentions.
+
+    Each fact is a tuple of speaker, statement, id of the source turn, and embedding.
+    """
     found: dict[tuple[str, str], int] = {}
     previous = None
     for turn, turn_id in zip(turns, ids, strict=True):

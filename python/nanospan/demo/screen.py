@@ -17,7 +17,7 @@ PLAIN_WIDTH = 100
 
 
 class Screen:
-    """Prints lines and progress to standard output, which may be a terminal or plain text."""
+    """Prints lines and progress to standard output, which may be a terminal, file or pipe."""
 
     def __init__(self) -> None:
         self.console = Console()
@@ -33,8 +33,8 @@ class Screen:
         """Show the progress of each stage of the demo while the block executes.
 
         Yields:
-            A function that begins a stage, given its name and number of steps. It returns a
-            function to call after each step.
+            A function that begins a stage, given the stage's name and number of steps. It
+            returns a function to call after each step.
         """
         bars = Progress(
             TextColumn("{task.description:<9}"),

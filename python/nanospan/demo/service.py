@@ -154,5 +154,5 @@ class ServiceRegistry:
         manager = get_global_connection_manager()
         pool = await manager.get_connection_pool(self._url, self._config, store_ref=service)
         if not await manager.is_pool_healthy(pool, self._url):
-            raise ConnectionError("the database does not answer")
+            raise ConnectionError("the database did not respond to the health check")
         return service

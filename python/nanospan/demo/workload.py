@@ -1,4 +1,4 @@
-"""Run the same requests through the service and the naive way, and time both.
+"""Time the same requests with the service and with the naive way, which has no pool.
 
 Each of the two has its own empty database on the same server. In the first half of the
 conversations the naive way runs first, in the second half the service, so that warm-up effects
@@ -74,7 +74,7 @@ class Way(Protocol):
 
 
 class PooledMemory:
-    """Serves requests through the memory service."""
+    """Serves requests through the demo's memory service, which leases connections from a pool."""
 
     def __init__(self, registry: ServiceRegistry) -> None:
         self._registry = registry
@@ -93,7 +93,9 @@ async def compare(
     turns: Sequence[Turn],
     progress: Progress,
 ) -> tuple[Timings, Timings]:
-    """Time the naive way and the service on the same ``turns``; always close all pools.
+    """Time the naive way and the service on the same turns.
+
+    All pools are closed at the end, even after a failure.
 
     Args:
         naive_url: The URL of an existing database for the naive way; the demo's tables in it are
@@ -101,7 +103,7 @@ async def compare(
         nanospan_url: The URL of another existing database, for the service; the demo's tables in it
             are also replaced.
         turns: The dialogue, enough for at least four conversations.
-        progress: Shows the number of requests served.
+        progress: A function that shows the number of requests served.
 
     Returns:
         The timings of the naive way and of the service.
@@ -150,7 +152,7 @@ async def _serve_all(
     timings: Timings,
     step: Callable[[], None],
 ) -> None:
-    """Serve and time a third of the conversations with one client, the rest with ``CLIENTS``."""
+    """Time one client on a third of the conversations, and ``CLIENTS`` clients on the rest."""
     alone = max(1, len(talks) // 3)
     for request in chain.from_iterable(talks[:alone]):
         started = time.perf_counter()

@@ -139,7 +139,10 @@ class _Block:
         self._begin = time.perf_counter()
 
     def samples(self) -> array[float]:
-        """Return the durations recorded in the block; if none, record the block's and return it."""
+        """Return the durations recorded in the block.
+
+        If there are none, record the duration of the whole block, and return that.
+        """
         elapsed = time.perf_counter() - self._begin
         now = self._handle.snapshot().count
         # A lower count means that the operation was cleared, so that all its samples are new.

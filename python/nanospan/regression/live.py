@@ -25,7 +25,7 @@ def mean_regressions(
     """Return a line for each operation whose mean is more than 1.2 times its baseline mean.
 
     Args:
-        recorder: Holds the current samples.
+        recorder: The recorder that holds the current samples.
         baseline_stats: Earlier statistics, keyed by operation. Operations that have no samples now,
             or whose baseline mean is zero, are skipped.
     """
@@ -53,10 +53,10 @@ def compare_windows(
     min_effect: float = MIN_EFFECT,
     tail_min_effect: float | None = None,
 ) -> dict[str, Comparison]:
-    """Compare the durations in a recorder's windows with a baseline.
+    """Compare the durations in each window of a recorder with a baseline.
 
     Args:
-        recorder: Holds the current samples.
+        recorder: The recorder that holds the current samples.
         baseline: The samples to compare with.
         fdr: The expected share of false positives among the reported changes, between 0 and 1.
         min_effect: The smallest change in the median to treat as significant, as a fraction of the

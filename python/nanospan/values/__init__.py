@@ -1,1 +1,1 @@
-"""Plain value types shared by all layers of the package, free of imports from upper layers."""
+"""Plain value types shared by all layers of the package, with no imports from upper layers."""

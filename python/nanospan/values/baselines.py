@@ -112,7 +112,7 @@ class Baseline:
         samples: Mapping[str, Iterable[float]],
         labels: Mapping[str, str] | None = None,
     ) -> Baseline:
-        """Create a baseline from durations that were not recorded by a monitor.
+        """Create a baseline from durations that were measured without a monitor.
 
         Args:
             samples: The durations of each operation, in seconds and in chronological order, keyed

@@ -66,7 +66,7 @@ def parse_json(path: Path, text: str) -> Node:
     ``path`` is used only in error messages.
 
     Raises:
-        DataFileError: If the text is not valid JSON, or an object in it has a duplicate key.
+        DataFileError: If the text is not valid JSON, or an object in the text has a duplicate key.
     """
     try:
         value = json.loads(text, object_pairs_hook=_object_without_duplicates)
@@ -86,7 +86,7 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = printable(counts.most_common(1)[0][0][:LONGEST_SHOWN])
-        raise ValueError(f"expected unique keys in each object, found {twice!r} repeated")
+        raise ValueError(f"expected unique keys in each object, found {twice!r} more than once")
     return found
 
 
@@ -103,7 +103,7 @@ class Node:
     value: Any
 
     def fail(self, expected: str) -> NoReturn:
-        """Raise a ``DataFileError`` stating what was expected and what was found here."""
+        """Raise a ``DataFileError`` that states what was expected and what this value is."""
         raise DataFileError(
             self.path, self.place, f"expected {expected}, found {_found(self.value)}"
         )
@@ -124,7 +124,7 @@ class Node:
         return Node(self.path, f"{self.place}.{name}" if self.place else name, value)
 
     def items(self) -> list[tuple[str, Node]]:
-        """Return the members of the object as (key, node) pairs; raise if it is not an object."""
+        """Return the object's members as (key, node) pairs; raise if the value is not an object."""
         if not isinstance(self.value, dict):
             self.fail("an object")
         return [(key, self._child(key, value)) for key, value in self.value.items()]
@@ -139,13 +139,13 @@ class Node:
         ]
 
     def text(self) -> str:
-        """Return the value as a string; raise if it is not one."""
+        """Return the value as a str; raise if it is not a string."""
         if not isinstance(self.value, str):
             self.fail("a string")
         return self.value
 
     def whole_number(self) -> int:
-        """Return the value as an integer; raise if it is not one."""
+        """Return the value as an int; raise if it is not a whole number."""
         if type(self.value) is not int:
             self.fail("a whole number")
         return self.value

@@ -22,8 +22,8 @@ class RecordedOperation:
     Attributes:
         operation: The operation's name.
         histogram: The durations of all samples, including failed and cancelled ones.
-        samples: A function that returns the available samples, or None if the source has no
-            individual samples.
+        samples: A function that returns the available samples; it returns None if the source has
+            no individual samples.
         error_count: The number of failed samples, or None if unknown.
         cancelled_count: The number of cancelled samples, or None if unknown.
         violation_count: The number of samples over the threshold, or None if unknown.
@@ -83,7 +83,7 @@ def window(monitor: Monitor, operation: str) -> Samples:
 
 
 def histogram_of(operation: str, durations: Iterable[float]) -> Snapshot:
-    """Build a histogram of durations that were not recorded by a monitor.
+    """Build a histogram of durations that were measured without a monitor.
 
     Args:
         operation: The operation's name, for error messages.
