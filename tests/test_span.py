@@ -60,8 +60,8 @@ class TestWith:
         assert monitor.get_stats("op").count == 1
 
     def test_leaving_without_entering_is_an_error(self, monitor):
-        """Calling __exit__ on a span that is not under way raises a RuntimeError."""
-        with pytest.raises(RuntimeError, match="not under way"):
+        """Calling __exit__ on a span that is not running raises a RuntimeError."""
+        with pytest.raises(RuntimeError, match="is not running"):
             monitor.track_operation("op").__exit__(None, None, None)
         assert monitor.get_stats("op") is None
 

@@ -1,8 +1,8 @@
-//! Calls of decorated coroutine functions: an awaitable around a coroutine, timing it from its first
-//! step to its end.
+//! The awaitable that a decorated coroutine function returns. It wraps a coroutine and times it from its first step to
+//! its end.
 //!
-//! Every step (`send`, `throw`, `close`, and `await`'s own) is passed on to the coroutine, so that
-//! results, exceptions and cancellation reach it and its awaiter exactly as without the wrapper.
+//! Every step (`send`, `throw`, `close` and the steps of `await`) is forwarded to the coroutine. Results, exceptions
+//! and cancellation therefore reach the coroutine and its awaiter exactly as they would without the wrapper.
 
 use std::{
     ptr,
@@ -26,8 +26,8 @@ use crate::{operation::Operation, operation_ref::OperationRef};
 pub static TYPE: RawType = RawType::new();
 static FREE: FreeList = FreeList::new();
 
-/// A coroutine under way. Like the coroutine inside, it belongs to one thread at a time; its atomics
-/// keep misuse harmless, and all accesses are Relaxed.
+/// Wrapper that times a coroutine. Like the wrapped coroutine, it must be used by one thread at a time. Its fields are
+/// atomic only to keep concurrent misuse memory-safe, so all accesses are Relaxed.
 #[repr(C)]
 pub struct TrackedCoroutine {
     head: ffi::PyObject,
@@ -37,7 +37,7 @@ pub struct TrackedCoroutine {
     pub weak_references: *mut ffi::PyObject,
     start: AtomicU64,
     state: AtomicU8,
-    // Whether its finaliser ran, which its header remembers for good: so it is not kept for another execution.
+    // Whether the finaliser has run. CPython marks the object as finalised permanently, so it must not be reused.
     finalised: AtomicBool,
 }
 
@@ -45,7 +45,7 @@ const NEW: u8 = 0;
 const STARTED: u8 = 1;
 const ENDED: u8 = 2;
 
-/// Wraps `coroutine`, to be recorded into `operation`.
+/// Wraps `coroutine` so that its execution is recorded into `operation`, with the metadata of `operation_ref`.
 #[inline]
 pub fn new<'py>(
     coroutine: Bound<'py, PyAny>,
@@ -53,7 +53,7 @@ pub fn new<'py>(
     operation_ref: Py<OperationRef>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = coroutine.py();
-    // SAFETY: nothing sees the object, the garbage collector included, before all its fields are written.
+    // SAFETY: nothing, not even the garbage collector, can see the object before all its fields are written.
     unsafe {
         let mut object = FREE.pop();
         if object.is_null() {
@@ -73,13 +73,14 @@ pub fn new<'py>(
     }
 }
 
-/// Frees a wrapper that was untracked, once its last reference is gone.
+/// Frees a wrapper whose last reference is gone, or keeps its memory for reuse.
 ///
 /// # Safety
 ///
-/// The thread is attached; `object` is a TrackedCoroutine without references.
+/// The thread must be attached. `object` must be a TrackedCoroutine that has no references and is not tracked by the
+/// garbage collector.
 pub unsafe fn free(py: Python<'_>, object: *mut ffi::PyObject) {
-    // SAFETY: the caller's. What is owned is given up once, and nothing reads the fields afterwards.
+    // SAFETY: promised by the caller. Each owned reference is released once, and nothing reads the fields afterwards.
     unsafe {
         let tracked = object.cast::<TrackedCoroutine>();
         let finalised = (*tracked).finalised.load(Ordering::Relaxed);
@@ -112,19 +113,19 @@ impl TrackedCoroutine {
         self.operation_ref.bind(py).get()
     }
 
-    /// What is owned, for the garbage collector.
+    /// Returns the objects that the wrapper owns, for the garbage collector.
     pub fn owned(&self) -> [*mut ffi::PyObject; 3] {
         let (operation, operation_ref) = (self.operation.as_ptr(), self.operation_ref.as_ptr());
         [self.coroutine.as_ptr(), operation, operation_ref]
     }
 
-    /// Whether the coroutine was started and has not ended.
+    /// Returns whether the coroutine has started and not yet ended.
     #[inline]
     pub fn is_under_way(&self) -> bool {
         self.state.load(Ordering::Relaxed) == STARTED
     }
 
-    /// Called before each step.
+    /// Starts the timing on the first step; must be called before each step.
     #[inline]
     fn begin(&self, py: Python<'_>) {
         if self.state.load(Ordering::Relaxed) == NEW {
@@ -134,7 +135,7 @@ impl TrackedCoroutine {
         }
     }
 
-    /// Whether the execution ends with this step, rather than having ended before.
+    /// Marks the execution as ended; returns false if it was not running.
     #[inline]
     fn ends(&self) -> bool {
         let under_way = self.state.load(Ordering::Relaxed) == STARTED;
@@ -161,7 +162,7 @@ impl TrackedCoroutine {
             .record_cancelled(py, self.operation(py), start)
     }
 
-    /// The coroutine was left by the current Python exception, which stays the current one.
+    /// Records that the current Python exception ended the coroutine. The exception stays set.
     #[cold]
     fn end_raised(&self, py: Python<'_>) -> PyResult<()> {
         if !self.ends() {
@@ -172,7 +173,7 @@ impl TrackedCoroutine {
             .record_raised(py, self.operation(py), start)
     }
 
-    /// Sends `sent` to the coroutine.
+    /// Sends `sent` to the coroutine, and records the execution if this step ends it.
     #[inline]
     pub fn send<'py>(&self, sent: &Bound<'py, PyAny>) -> PyResult<Progress<'py>> {
         let py = sent.py();
@@ -186,7 +187,8 @@ impl TrackedCoroutine {
         Ok(step)
     }
 
-    /// Throws an exception into the coroutine; `None` says that the Python error is set.
+    /// Throws an exception into the coroutine, and records the execution if that ends it. Returns the value yielded, or
+    /// `None` if the Python error is set.
     pub fn throw<'py>(
         &self,
         py: Python<'py>,
@@ -208,7 +210,7 @@ impl TrackedCoroutine {
         Ok(result)
     }
 
-    /// Closes the coroutine, which cancels it.
+    /// Closes the coroutine and records it as cancelled, or with the outcome of the exception that closing it raised.
     pub fn close(&self, py: Python<'_>) -> PyResult<()> {
         if let Err(error) = self.coroutine(py).call_method0(intern!(py, "close")) {
             error.restore(py);
@@ -218,13 +220,13 @@ impl TrackedCoroutine {
         self.cancel(py)
     }
 
-    /// A coroutine that will not be resumed was cancelled.
+    /// Records the coroutine as cancelled if it is still running, because it will never be resumed.
     pub fn finalise(&self, py: Python<'_>) -> PyResult<()> {
         self.finalised.store(true, Ordering::Relaxed);
         if !self.is_under_way() {
             return Ok(());
         }
-        // An exception that is being raised meanwhile has nothing to do with this execution.
+        // If an exception is being raised at this moment, it has nothing to do with this execution.
         let pending = PyErr::take(py);
         let cancelled = self.cancel(py);
         if let Some(pending) = pending {
@@ -237,7 +239,7 @@ impl TrackedCoroutine {
 #[inline]
 fn iter_send<'py>(coroutine: &Bound<'py, PyAny>, sent: &Bound<'py, PyAny>) -> Progress<'py> {
     let mut result = ptr::null_mut();
-    // SAFETY: both are valid; the result is a new reference, or NULL with the error set.
+    // SAFETY: both objects are valid; the result is a new reference, or NULL with the error set.
     unsafe {
         let status = ffi::PyIter_Send(coroutine.as_ptr(), sent.as_ptr(), &raw mut result);
         match status {

@@ -1,4 +1,4 @@
-//! A tracked coroutine's type as the C API wants it: what CPython calls, and the tables that say so.
+//! The Python type of tracked coroutines: the C functions that CPython calls, and the tables that list them.
 
 use std::{
     ffi::{c_int, c_void},
@@ -17,15 +17,15 @@ use super::{
     tables::{self, Table},
 };
 
-// Every function below is called by CPython, attached, with a TrackedCoroutine as first argument and
-// what its slot or flags promise as the others: that is what the SAFETY arguments refer to.
+// The SAFETY comments refer to this: CPython calls every function below with the thread attached, with a
+// TrackedCoroutine as the first argument, and with the other arguments that the function's slot or flags require.
 
 unsafe extern "C" fn am_send(
     object: *mut ffi::PyObject,
     sent: *mut ffi::PyObject,
     result: *mut *mut ffi::PyObject,
 ) -> ffi::PySendResult {
-    // SAFETY: see above; the interpreter passes a place for the result.
+    // SAFETY: see above; CPython passes a valid pointer for the result.
     unsafe {
         let tracked = Receiver::<TrackedCoroutine>::of(object);
         let sent = borrowed(tracked.py(), &sent);
@@ -40,7 +40,7 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     guarded(py, || match tracked.send(py.None().bind(py))? {
         Progress::Yielded(value) => Ok(value.into_ptr()),
         Progress::Returned(value) => {
-            // NULL without an exception says None, and costs none.
+            // NULL without an exception means that None is returned, and saves creating an exception.
             if !value.is_none() {
                 stop::iteration(&value);
             }
@@ -66,17 +66,17 @@ unsafe extern "C" fn send(
     })
 }
 
-/// The wrapper, and the argument of a function that has one.
+/// Converts the raw arguments of a function that takes the wrapper and one more argument.
 ///
 /// # Safety
 ///
-/// They are what CPython passed to one, and outlive `'a`.
+/// Both pointers must come from CPython's call of such a function and outlive `'a`.
 #[inline]
 unsafe fn with_argument<'a>(
     object: *mut ffi::PyObject,
     argument: &'a *mut ffi::PyObject,
 ) -> (Receiver<'a, TrackedCoroutine>, &'a Bound<'a, PyAny>) {
-    // SAFETY: the caller's.
+    // SAFETY: promised by the caller.
     unsafe {
         let tracked = Receiver::<TrackedCoroutine>::of(object);
         let argument = borrowed(tracked.py(), argument);
@@ -89,7 +89,7 @@ unsafe extern "C" fn throw(
     args: *mut *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
-    // SAFETY: see above; an array of arguments is that of a vectorcall.
+    // SAFETY: see above; the argument array has the layout of a vectorcall's.
     let (tracked, arguments) = unsafe {
         let tracked = Receiver::<TrackedCoroutine>::of(object);
         (
@@ -111,7 +111,7 @@ unsafe extern "C" fn close(
     guarded(py, || tracked.close(py).map(|()| none(py)))
 }
 
-/// `cr_code`, `cr_frame`, `__name__` and whatever else a coroutine can be asked for.
+/// Returns an attribute of the wrapper, or of the wrapped coroutine (`cr_code`, `cr_frame`, `__name__`...).
 unsafe extern "C" fn get_attribute(
     object: *mut ffi::PyObject,
     name: *mut ffi::PyObject,
@@ -139,7 +139,7 @@ unsafe extern "C" fn traverse(
     visit: ffi::visitproc,
     argument: *mut c_void,
 ) -> c_int {
-    // SAFETY: see above; each reference that is owned is shown once.
+    // SAFETY: see above; each owned reference is visited once.
     guarded_visit(|| unsafe {
         let class = ffi::Py_TYPE(object).cast::<ffi::PyObject>();
         let owned = (*object.cast::<TrackedCoroutine>()).owned();
@@ -162,7 +162,7 @@ unsafe extern "C" fn finalise(object: *mut ffi::PyObject) {
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: see above.
     let tracked = unsafe { Receiver::<TrackedCoroutine>::of(object) };
-    // SAFETY: the last reference is gone; only a finaliser may bring the object back.
+    // SAFETY: the last reference is gone; only a finaliser may resurrect the object.
     guarded_quietly(tracked.py(), || unsafe {
         if tracked.is_under_way() && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return Ok(());
@@ -200,9 +200,9 @@ static OFFSETS: Table<[ffi::PyMemberDef; 2]> = Table([
     tables::LAST_MEMBER,
 ]);
 
-/// Makes the type; called once, when the module is loaded.
+/// Creates the type. Must be called once, when the module is loaded.
 pub fn initialise(py: Python<'_>) -> PyResult<()> {
-    // SAFETY: each function has its slot's signature; sizes, names and tables are as asked for.
+    // SAFETY: each function has its slot's signature; sizes, names and tables are as `make` requires.
     unsafe {
         TYPE.make(
             py,

@@ -1,17 +1,18 @@
-//! Two dicts compared by identity, without running Python code.
+//! Compares the contents of two dicts by identity, without running Python code.
 
 use pyo3::{prelude::*, types::PyDict};
 
-/// Whether two dicts hold the same key and value objects in the same order.
+/// Returns whether two dicts contain the same key and value objects in the same order. Returns false without comparing
+/// if the dicts have more than eight items.
 #[cfg(not(Py_GIL_DISABLED))]
 #[inline]
 pub fn same_objects(a: &Py<PyDict>, b: &Bound<'_, PyDict>) -> bool {
     use pyo3::ffi;
 
-    /// Above it, copying costs little more than comparing.
+    /// Maximum number of items that are compared; for more, copying the dict costs little more than comparing it.
     const FEW: isize = 8;
 
-    // SAFETY: both are dicts that stay alive, and nothing here runs Python code that could change them.
+    // SAFETY: both are dicts that stay alive, and nothing here runs Python code that could modify them.
     unsafe {
         let (a, b) = (a.as_ptr(), b.as_ptr());
         let length = ffi::PyDict_Size(a);
@@ -31,7 +32,7 @@ pub fn same_objects(a: &Py<PyDict>, b: &Bound<'_, PyDict>) -> bool {
     }
 }
 
-/// Without a GIL another thread might be changing the caller's dict: it is copied in any case.
+/// Always returns false: without a GIL, another thread might be modifying the dict, so callers must copy it.
 #[cfg(Py_GIL_DISABLED)]
 pub fn same_objects(_: &Py<PyDict>, _: &Bound<'_, PyDict>) -> bool {
     false

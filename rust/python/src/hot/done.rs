@@ -1,4 +1,4 @@
-//! What `__aexit__` returns: awaitable, and done before it is awaited.
+//! The awaitable that `__aexit__` returns. It has already completed, so awaiting it never suspends.
 
 use std::{
     ffi::c_void,
@@ -13,14 +13,14 @@ use super::{
     tables::{self, RawType},
 };
 
-/// The only instance, made when the module is loaded and never freed.
+/// The only instance of the awaitable, created when the module is loaded and never freed.
 static DONE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 static TYPE: RawType = RawType::new();
 
-// Both functions below are called by CPython, attached, with the instance as first argument and what the slot
-// promises as the others: that is what the SAFETY arguments refer to.
+// The SAFETY comments refer to this: CPython calls both functions below with the thread attached, with the instance as
+// the first argument, and with the other arguments that the slot requires.
 
-/// NULL without an exception: the iterator is exhausted, and awaiting it gives None.
+/// Returns NULL without setting an exception: the iterator is exhausted, so awaiting it returns None.
 unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: see above.
     let done = unsafe { Receiver::<ffi::PyObject>::of(object) };
@@ -41,16 +41,16 @@ unsafe extern "C" fn send(
     }
 }
 
-/// A new reference to the awaitable.
+/// Returns a new reference to the awaitable.
 #[inline]
 pub fn new_reference(py: Python<'_>) -> Bound<'_, PyAny> {
-    // SAFETY: it is made before anything can ask for it, and never freed.
+    // SAFETY: the instance is created before this function can be called, and never freed.
     unsafe { Bound::from_borrowed_ptr(py, DONE.load(Ordering::Relaxed)) }
 }
 
-/// Makes type and instance; called once, when the module is loaded.
+/// Creates the type and its instance. Must be called once, when the module is loaded.
 pub fn initialise(py: Python<'_>) -> PyResult<()> {
-    // SAFETY: each function has its slot's signature; size and name are as asked for.
+    // SAFETY: each function has its slot's signature; size and name are as `make` requires.
     unsafe {
         TYPE.make(
             py,

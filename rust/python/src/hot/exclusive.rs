@@ -1,11 +1,11 @@
-//! Exclusive access for the time of a few moves of pointers.
+//! Exclusive access to a value for very short operations, such as moving a few pointers.
 
 use pyo3::prelude::*;
 
-/// A value that one thread at a time may touch, guarded by the GIL or, without one, by a lock.
+/// A value that only one thread at a time may access, protected by the GIL or, in a build without a GIL, by a lock.
 ///
-/// What is done under it must not run Python code: no object is made, compared or dropped, so that
-/// neither another thread nor a finaliser or the garbage collector on this one can come back for it.
+/// Code that accesses the value must not run Python code: it must not create, compare or drop Python objects. Otherwise
+/// another thread, a finaliser or the garbage collector could access the value at the same time.
 #[derive(Default)]
 pub struct Exclusive<T>(guard::Cell<T>);
 
@@ -14,14 +14,14 @@ impl<T> Exclusive<T> {
         Self(guard::Cell::new(value))
     }
 
-    /// Calls `work` with the value.
+    /// Calls `work` with exclusive access to the value.
     #[inline]
     pub fn with<R>(&self, _attached: Python<'_>, work: impl FnOnce(&mut T) -> R) -> R {
         self.0.with(work)
     }
 
-    /// Calls `work` with the value on behalf of the garbage collector, or not at all if a thread was
-    /// stopped in the middle (which happens without a GIL only).
+    /// Calls `work` with the value on behalf of the garbage collector. Returns `None` without calling it if the
+    /// collector stopped a thread that was accessing the value, which can happen only without a GIL.
     pub fn collecting<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.0.collecting(work)
     }
@@ -34,8 +34,8 @@ mod guard {
     #[derive(Default)]
     pub struct Cell<T>(UnsafeCell<T>);
 
-    // SAFETY: every access holds the GIL from beginning to end: `with` asks for proof of attachment,
-    // `collecting` is called by the garbage collector alone, and neither's work releases it.
+    // SAFETY: the GIL is held during every access: `Exclusive::with` requires proof of attachment, `collecting` is
+    // called only by the garbage collector, and the work passed to them does not release the GIL.
     unsafe impl<T: Send> Sync for Cell<T> {}
 
     impl<T> Cell<T> {
@@ -45,8 +45,8 @@ mod guard {
 
         #[inline]
         pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-            // SAFETY: the GIL keeps other threads out, and `work` runs no Python code that could come
-            // back on this one, so this is the only reference.
+            // SAFETY: the GIL excludes other threads, and `work` runs no Python code that could call this function
+            // again on the same thread, so this is the only reference.
             work(unsafe { &mut *self.0.get() })
         }
 

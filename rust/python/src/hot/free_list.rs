@@ -1,14 +1,16 @@
-//! Objects that ended, for those to come. Without a GIL, the allocator's own lists per thread do as well.
+//! A list of freed objects that are reused for new ones. Without a GIL it stays empty, because CPython's allocator then
+//! has per-thread free lists that are equally fast.
 
 use pyo3::ffi;
 #[cfg(not(Py_GIL_DISABLED))]
 use std::{cell::UnsafeCell, ptr};
 
-/// As many as blocks nest on all stacks together; more come from the allocator.
+/// Maximum number of objects kept: enough for the blocks that are usually open at the same time in all threads. Further
+/// objects come from the allocator.
 #[cfg(not(Py_GIL_DISABLED))]
 const CAPACITY: usize = 64;
 
-/// Freed objects of one type, of which only the count of references has to be written again.
+/// Freed objects of one type, kept for reuse with their type and fields intact.
 #[cfg(not(Py_GIL_DISABLED))]
 pub struct FreeList(UnsafeCell<([*mut ffi::PyObject; CAPACITY], usize)>);
 #[cfg(Py_GIL_DISABLED)]
@@ -32,22 +34,23 @@ impl FreeList {
         Self
     }
 
-    /// An object with one reference, the rest of it as `push` took it, or null.
+    /// Removes an object from the list and gives it one reference; null if the list is empty. Its fields are as they
+    /// were when it was passed to `push`.
     ///
     /// # Safety
     ///
-    /// The thread is attached.
+    /// The thread must be attached.
     #[inline]
     pub unsafe fn pop(&self) -> *mut ffi::PyObject {
         #[cfg(not(Py_GIL_DISABLED))]
         {
-            // SAFETY: attached means that the GIL is held, so this is the only reference.
+            // SAFETY: the thread is attached and so holds the GIL, which makes this the only reference.
             let (objects, length) = unsafe { &mut *self.0.get() };
             let Some(last) = length.checked_sub(1) else {
                 return ptr::null_mut();
             };
             *length = last;
-            // SAFETY: an object that `push` took still has its type, and its type's reference.
+            // SAFETY: an object passed to `push` still has its type, and still owns a reference to it.
             unsafe { _Py_NewReference(objects[last]) };
             objects[last]
         }
@@ -55,12 +58,13 @@ impl FreeList {
         std::ptr::null_mut()
     }
 
-    /// Takes an object without references, what it owned given up, or frees it.
+    /// Adds a dead object to the list, or frees it if the list is full.
     ///
     /// # Safety
     ///
-    /// The thread is attached; `freed` is of the list's type, made by `PyObject_New` or, not tracked any more and
-    /// never finalised, by `PyObject_GC_New`, and nothing refers to it.
+    /// The thread must be attached. `freed` must be an object of the list's type that has no references and has
+    /// released everything it owned except its type. It must have been created by `PyObject_New`, or by
+    /// `PyObject_GC_New` if it is no longer tracked and was never finalised.
     #[inline]
     pub unsafe fn push(&self, freed: *mut ffi::PyObject) {
         #[cfg(not(Py_GIL_DISABLED))]
@@ -73,7 +77,8 @@ impl FreeList {
                 return;
             }
         }
-        // SAFETY: as it was made, with a reference to its type.
+        // SAFETY: the object is freed with the function that matches its allocation, and its reference to its type is
+        // released.
         unsafe {
             let class = ffi::Py_TYPE(freed);
             match ffi::PyType_IS_GC(class) {

@@ -1,8 +1,8 @@
-//! Decorated functions: a native callable around a function, timing each call.
+//! The native callable that replaces a decorated function and times each call.
 //!
-//! A call costs two readings of the time-stamp counter, the record, and one more vectorcall; arguments
-//! are passed on as they come, without a tuple being made. Attributes that are not the wrapper's own
-//! are those of the function, so that `inspect` sees what it sees of the original.
+//! It adds two readings of the time-stamp counter, the recording, and one vectorcall to each call. The arguments are
+//! forwarded unchanged, without creating a tuple. Attributes that the wrapper does not have are looked up on the
+//! function, so that `inspect` reports the same as for the original function.
 
 use std::{
     ffi::{c_int, c_void},
@@ -23,7 +23,7 @@ use crate::operation_ref::OperationRef;
 
 static TYPE: RawType = RawType::new();
 
-/// A decorated function or coroutine function.
+/// Callable wrapper around a decorated function or coroutine function.
 #[repr(C)]
 struct TrackedFunction {
     head: ffi::PyObject,
@@ -35,7 +35,7 @@ struct TrackedFunction {
 }
 
 impl TrackedFunction {
-    /// Calls a plain function.
+    /// Calls a plain function and records the call. Returns `None` if the Python error is set.
     #[inline(always)]
     fn call<'py>(
         &self,
@@ -54,7 +54,7 @@ impl TrackedFunction {
         Ok(result)
     }
 
-    /// Calls a coroutine function.
+    /// Calls a coroutine function and wraps the coroutine that it returns. Returns `None` if the Python error is set.
     #[inline(always)]
     fn call_for_coroutine<'py>(
         &self,
@@ -72,7 +72,12 @@ impl TrackedFunction {
     }
 }
 
-/// Return a callable that calls ``function`` and records each call; see ``nanospan.tracking``.
+/// Wrap ``function`` in a callable that records each execution of it; see ``nanospan.tracking``.
+///
+/// Args:
+///     function: The function to wrap.
+///     operation_ref: Refers to the operation to record the executions into.
+///     is_coroutine_function: Whether to time the coroutine that ``function`` returns, instead of the call.
 #[pyfunction]
 pub fn tracked_function<'py>(
     function: &Bound<'py, PyAny>,
@@ -80,7 +85,7 @@ pub fn tracked_function<'py>(
     is_coroutine_function: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = function.py();
-    // SAFETY: nothing sees the object, the garbage collector included, before all its fields are written.
+    // SAFETY: nothing, not even the garbage collector, can see the object before all its fields are written.
     unsafe {
         let object = ffi::PyObject_GC_New::<ffi::PyObject>(TYPE.get());
         let made = Bound::from_owned_ptr_or_err(py, object)?;
@@ -98,8 +103,8 @@ pub fn tracked_function<'py>(
     }
 }
 
-// Every function below is called by CPython, attached, with a TrackedFunction as first argument and what
-// its slot promises as the others: that is what the SAFETY arguments refer to.
+// The SAFETY comments refer to this: CPython calls every function below with the thread attached, with a
+// TrackedFunction as the first argument, and with the other arguments that the function's slot requires.
 
 unsafe extern "C" fn call(
     object: *mut ffi::PyObject,
@@ -133,7 +138,7 @@ unsafe extern "C" fn call_for_coroutine(
     })
 }
 
-/// `__get__`: bound to an instance it is a method, like a function.
+/// Implements `__get__`: binds the wrapper to an instance as a method, as a Python function does.
 unsafe extern "C" fn bind(
     object: *mut ffi::PyObject,
     instance: *mut ffi::PyObject,
@@ -160,7 +165,8 @@ unsafe extern "C" {
     ) -> *mut ffi::PyObject;
 }
 
-/// Attributes of the wrapper first (its dict holds what functools.wraps copies), then the function's.
+/// Returns an attribute of the wrapper (its dict holds the attributes that functools.wraps copies) or, if the wrapper
+/// does not have it, of the function.
 unsafe extern "C" fn get_attribute(
     object: *mut ffi::PyObject,
     name: *mut ffi::PyObject,
@@ -178,7 +184,7 @@ unsafe extern "C" fn get_attribute(
     })
 }
 
-/// Pickled and copied by name, as functions are.
+/// Implements `__reduce__`: the wrapper is pickled and copied by its qualified name, as functions are.
 unsafe extern "C" fn reduce(
     object: *mut ffi::PyObject,
     _: *mut ffi::PyObject,
@@ -207,7 +213,7 @@ unsafe extern "C" fn traverse(
     visit: ffi::visitproc,
     argument: *mut c_void,
 ) -> c_int {
-    // SAFETY: see above; each reference that is owned is shown once.
+    // SAFETY: see above; each owned reference is visited once.
     guarded_visit(|| unsafe {
         let tracked = &*object.cast::<TrackedFunction>();
         let class = ffi::Py_TYPE(object).cast::<ffi::PyObject>();
@@ -225,12 +231,13 @@ unsafe extern "C" fn traverse(
     })
 }
 
-/// Breaks cycles. The function and where it records stay, as a function's code and globals do: they can refer
-/// back through dicts and cells alone, which have their own ways to be cleared.
+/// Implements `tp_clear`, which breaks reference cycles, by releasing the wrapper's dict. The function and the
+/// operation reference are kept: they can refer back to the wrapper only through dicts and cells, which the garbage
+/// collector clears itself. CPython keeps a function's code and globals for the same reason.
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: see above.
     let tracked = unsafe { Receiver::<TrackedFunction>::of(object) };
-    // SAFETY: the dict is owned, and taken out before it is given up.
+    // SAFETY: the wrapper owns the dict, and the field is emptied before the dict is released.
     guarded_clear(tracked.py(), || unsafe {
         let tracked = object.cast::<TrackedFunction>();
         let dict = std::mem::replace(&mut (*tracked).dict, ptr::null_mut());
@@ -241,7 +248,7 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: see above.
     let py = unsafe { Receiver::<TrackedFunction>::of(object) }.py();
-    // SAFETY: the last reference is gone: what is owned is given up once, then the object is freed.
+    // SAFETY: the last reference is gone: each owned reference is released once, then the object is freed.
     guarded_quietly(py, || unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
         let tracked = object.cast::<TrackedFunction>();
@@ -295,10 +302,11 @@ static PROPERTIES: Table<[ffi::PyGetSetDef; 2]> = Table([
     tables::LAST_PROPERTY,
 ]);
 
-/// Makes the type; called once, when the module is loaded.
+/// Creates the type. Must be called once, when the module is loaded.
 pub fn initialise(py: Python<'_>) -> PyResult<()> {
-    // SAFETY: each function has its slot's signature; sizes, names and tables are as asked for. The
-    // type is a method descriptor: calling it with the instance in front is calling its bound method.
+    // SAFETY: each function has its slot's signature; sizes, names and tables are as `make` requires. The type is a
+    // method descriptor: calling the wrapper with an instance as the first argument is the same as calling the bound
+    // method.
     unsafe {
         TYPE.make(
             py,

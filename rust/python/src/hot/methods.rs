@@ -1,8 +1,8 @@
-//! The calls that record, as functions taking a C array of arguments.
+//! The recording methods of [`Monitor`] and [`Operation`], as C functions that take an array of arguments.
 //!
-//! The look-up of an operation's name rides on the string's cached hash: the dict compares interned
-//! strings by identity. What PyO3's `#[pymethods]` offer stands on [`Monitor`] and [`Operation`] in
-//! `monitor` and `operation`; these functions are added to the same classes as method descriptors.
+//! They are added to the two classes as method descriptors; all other methods are written with PyO3's `#[pymethods]` in
+//! `monitor` and `operation`. Looking up an operation's name is fast because a string caches its hash and the dict
+//! compares interned strings by identity.
 
 use nanospan_record::{Measured, Outcome, Seconds};
 use pyo3::{
@@ -24,14 +24,14 @@ use crate::{
     operation::Operation,
 };
 
-// Every function below is called by CPython, attached, through a method descriptor, which checks
-// that the first argument is an instance of its class: that is what the SAFETY arguments refer to.
+// The SAFETY comments refer to this: CPython calls every function below with the thread attached, through a method
+// descriptor, which checks that the first argument is an instance of its class.
 
-/// The receiver and the arguments of a METH_FASTCALL | METH_KEYWORDS method of `T`.
+/// Converts the raw arguments of a METH_FASTCALL | METH_KEYWORDS method of `T` to the receiver and the arguments.
 ///
 /// # Safety
 ///
-/// They are what CPython passed to one, and outlive `'a`.
+/// The pointers must come from CPython's call of such a method and outlive `'a`.
 #[inline]
 unsafe fn called<'a, T>(
     receiver: &'a *mut ffi::PyObject,
@@ -39,7 +39,7 @@ unsafe fn called<'a, T>(
     count: ffi::Py_ssize_t,
     keywords: *mut ffi::PyObject,
 ) -> (Python<'a>, &'a Bound<'a, T>, Arguments<'a, 'a>) {
-    // SAFETY: the caller's.
+    // SAFETY: promised by the caller.
     unsafe {
         let py = Python::assume_attached();
         let receiver = borrowed(py, receiver).cast_unchecked();
@@ -102,7 +102,7 @@ unsafe extern "C" fn record_metric(
     guarded(py, || {
         let (required, optional) = (["operation", "duration"], ["success", "metadata"]);
         let ([name, duration], optional) = arguments.parse("record_metric", required, optional)?;
-        // Bad arguments are refused before a new name is taken in.
+        // The arguments are checked first, so that a rejected call does not create an operation.
         let sample = Sample::checked(duration, optional, || names::check(name))?;
         with_operation(monitor, name, |operation| sample.record(operation))?;
         Ok(none(py))
@@ -127,7 +127,7 @@ unsafe extern "C" fn record(
     })
 }
 
-/// Calls `then` with the operation called `name`.
+/// Calls `then` with the operation called `name`, creating the operation on first use.
 #[inline]
 fn with_operation<'py, T>(
     monitor: &Bound<'py, Monitor>,
@@ -141,7 +141,7 @@ fn with_operation<'py, T>(
     then(&monitor.operation_of(name)?)
 }
 
-/// A new span of `operation`, its metadata checked.
+/// Checks the metadata argument and returns a new span of `operation`.
 #[inline]
 fn span_of<'py>(
     operation: &Bound<'py, Operation>,
@@ -157,7 +157,7 @@ fn span_of<'py>(
     Ok(span?.into_ptr())
 }
 
-/// The arguments of a record.
+/// The checked arguments of a recording call.
 struct Sample<'py> {
     seconds: Seconds,
     outcome: Outcome,
@@ -165,7 +165,7 @@ struct Sample<'py> {
 }
 
 impl<'py> Sample<'py> {
-    /// Checks duration, success and metadata; `name` is asked for an error's sake only.
+    /// Checks duration, success and metadata. `name` is called only to build an error message.
     #[inline]
     fn checked<'a>(
         duration: &Bound<'py, PyAny>,
@@ -225,9 +225,9 @@ static TRACK_OPERATION: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywor
     c"track_operation",
     track_operation,
     c"track_operation($self, /, operation, metadata=None)\n--\n\n\
-      Return a new span of an operation, to use in ``with`` or ``async with``, or as a decorator.\n\n\
+      Return a new span of an operation, for use with ``with`` or ``async with``, or as a decorator.\n\n\
       Args:\n    operation: The operation's name, a non-empty string.\n    \
-      metadata: A mapping kept with the sample; it is copied when the block ends, and never\n        modified.\n\n\
+      metadata: A mapping to keep with the sample. It is copied when the block ends, and never\n        modified.\n\n\
       Raises:\n    TypeError: If an argument has the wrong type.\n    ValueError: If the name is empty.",
 ));
 
@@ -239,7 +239,7 @@ static RECORD_METRIC: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords
       Args:\n    operation: The operation's name, a non-empty string.\n    \
       duration: Duration in seconds, finite and at least 0; it is stored without rounding.\n    \
       success: Whether the execution succeeded.\n    \
-      metadata: A mapping kept with the sample; it is copied.\n\n\
+      metadata: A mapping to keep with the sample; it is copied.\n\n\
       Raises:\n    TypeError: If an argument has the wrong type.\n    \
       ValueError: If the duration is negative, infinite or NaN, or the name is empty.",
 ));
@@ -248,17 +248,18 @@ static TRACK: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
     c"track",
     track,
     c"track($self, /, metadata=None)\n--\n\n\
-      Return a new span of this operation, like ``monitor.track_operation`` but without the look-up.",
+      Return a new span, like ``monitor.track_operation`` but without looking up the operation's name.",
 ));
 
 static RECORD: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(
     c"record",
     record,
     c"record($self, /, duration, success=True, metadata=None)\n--\n\n\
-      Record a duration, like ``monitor.record_metric`` but without the look-up.",
+      Record a duration in seconds, like ``monitor.record_metric`` but without looking up the\n\
+      operation's name.",
 ));
 
-/// Adds the functions to their classes; called once, when the module is loaded.
+/// Adds the methods to their classes. Must be called once, when the module is loaded.
 pub fn initialise(py: Python<'_>) -> PyResult<()> {
     let monitor = py.get_type::<Monitor>();
     let operation = py.get_type::<Operation>();
@@ -274,8 +275,8 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
 }
 
 fn add(class: &Bound<'_, PyType>, method: &'static Table<ffi::PyMethodDef>) -> PyResult<()> {
-    // SAFETY: the definition is static and, as a Table, only read; a descriptor checks that `self` is
-    // an instance of the class before it calls the function.
+    // SAFETY: the definition is static and, as a Table, is only read; a descriptor checks that `self` is an instance of
+    // the class before it calls the function.
     let descriptor = unsafe {
         let definition = (&raw const method.0).cast_mut();
         let made = ffi::PyDescr_NewMethod(class.as_type_ptr(), definition);

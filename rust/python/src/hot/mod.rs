@@ -1,6 +1,6 @@
-//! The few types and functions whose call overhead matters, written against the C API.
+//! The few types and functions whose call overhead matters, written directly against the C API.
 //!
-//! All unsafe code of the binding is in this folder. The rest of the crate calls it through safe functions.
+//! This folder contains all unsafe code of the crate. The rest of the crate calls it through safe functions.
 
 mod coroutine;
 mod coroutine_type;
@@ -22,7 +22,8 @@ mod tables;
 
 use pyo3::{prelude::*, types::PyModule};
 
-/// Makes the types and adds what Python sees of them; called once, when the module is loaded.
+/// Creates the types, and adds the public ones and the recording methods to the module and its classes. Must be called
+/// once, when the module is loaded.
 pub fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     step::initialise(py)?;

@@ -1,7 +1,7 @@
-//! The operations of a monitor, by name.
+//! The operations of a monitor, keyed by name.
 //!
-//! Names at call sites are almost always literals, which the interpreter interns: the same object
-//! each time. Comparing its address with that of the operation's name is cheaper than any dict.
+//! Names at call sites are almost always literals, which the interpreter interns, so every call passes the same string
+//! object. Comparing its address with the address of the operation's name is cheaper than any dict look-up.
 
 use std::{
     ptr,
@@ -16,14 +16,15 @@ use pyo3::{
 
 use crate::operation::Operation;
 
-/// Enough that the few dozen names of a hot path rarely share a place; 2 KiB for each monitor.
+/// The number of places in the cache of recent operations: enough that the few dozen names on a hot path rarely share a
+/// place. The cache takes 2 KiB per monitor.
 const PLACES: usize = 256;
 
-/// The operations of one monitor. They are added, and never removed.
+/// The operations of one monitor. Operations can be added but not removed.
 pub struct Operations {
     by_name: Py<PyDict>,
-    // Some of the operations, each at a place that its name's address leads to. They are borrowed: the
-    // dict, which is not handed out, keeps them.
+    // A cache of operations, each at the place that is computed from its name's address. The references are borrowed:
+    // the dict, which no other code can access, keeps the operations alive.
     recent: [AtomicPtr<ffi::PyObject>; PLACES],
 }
 
@@ -38,29 +39,29 @@ impl Operations {
     #[inline]
     fn place(&self, name: *mut ffi::PyObject) -> &AtomicPtr<ffi::PyObject> {
         let address = name as usize;
-        // Objects are aligned to 16 bytes; neighbours of one size class differ above that.
+        // Objects are aligned to 16 bytes, so the lowest four bits of the address are always 0.
         &self.recent[((address >> 4) ^ (address >> 12)) % PLACES]
     }
 
-    /// An operation whose name is this very object, if it was asked for lately.
+    /// Returns the operation whose name is the very object `name`, if that operation is in the cache.
     #[inline]
     pub fn recent<'a, 'py>(
         &'a self,
         name: &Bound<'py, PyAny>,
     ) -> Option<Borrowed<'a, 'py, Operation>> {
         let py = name.py();
-        // Acquire: pairs with the Release in `remember`, so that what the operation points to is seen.
+        // Acquire: pairs with the Release in `remember`, so that the operation's contents are visible.
         let found = self.place(name.as_ptr()).load(Ordering::Acquire);
         if found.is_null() {
             return None;
         }
-        // SAFETY: what is remembered is an Operation that the dict keeps alive as long as self lives.
+        // SAFETY: a cached pointer is to an Operation that the dict keeps alive for as long as self lives.
         let found = unsafe { Borrowed::from_ptr(py, found).cast_unchecked::<Operation>() };
-        // The operation owns its name, so that no other object can have that address meanwhile.
+        // The operation owns its name, so no other object can have the same address.
         (found.get().name(py).as_ptr() == name.as_ptr()).then_some(found)
     }
 
-    /// The operation called `name`, if there is one.
+    /// Returns the operation called `name`, if there is one.
     #[inline]
     pub fn get<'py>(&self, name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, Operation>>> {
         let found = self.by_name.bind(name.py()).get_item(name)?;
@@ -71,7 +72,8 @@ impl Operations {
         Ok(found)
     }
 
-    /// Adds `operation`, unless another thread has already added one of that name; returns whichever is stored.
+    /// Adds `operation`, unless another thread has already added an operation with the same name. Returns the operation
+    /// that is stored.
     pub fn add<'py>(&self, operation: Bound<'py, Operation>) -> PyResult<Bound<'py, Operation>> {
         let py = operation.py();
         let name = operation.get().name(py).clone();
@@ -82,7 +84,7 @@ impl Operations {
         Ok(agreed)
     }
 
-    // Of operations in the dict alone.
+    // Puts an operation into the cache; it must be in the dict.
     fn remember(&self, operation: &Bound<'_, Operation>) {
         let name = operation.get().name(operation.py()).as_ptr();
         // Release: see `recent`.
@@ -90,7 +92,7 @@ impl Operations {
             .store(operation.as_ptr(), Ordering::Release);
     }
 
-    /// All operations, in the order in which they were added.
+    /// Returns all operations, in the order in which they were added.
     pub fn all<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, Operation>>> {
         let operations = self.by_name.bind(py).values();
         operations
@@ -99,7 +101,7 @@ impl Operations {
             .collect()
     }
 
-    /// Shows what is owned to the garbage collector.
+    /// Visits the owned objects for the garbage collector.
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.by_name)
     }

@@ -1,9 +1,8 @@
-//! From C to Rust and back: arguments become safe references, and answers become what CPython expects.
+//! Converts between C and Rust: raw arguments to safe references, and Rust results to the values that CPython expects.
 //!
-//! PyO3's wrappers convert arguments and results, count attachments and look types up; on a path of a
-//! hundred nanoseconds that is a third of the whole. The functions of this folder are therefore written
-//! against the C API. Each decodes its arguments with what is here, and runs the rest, which is safe code,
-//! inside [`guarded`] or one of its relatives.
+//! PyO3's wrappers convert arguments and results, count attachments and look up types, which takes a third of a call
+//! that lasts a hundred nanoseconds. The functions in this folder are therefore written against the C API. Each one
+//! decodes its arguments with the helpers in this module, and runs its safe code inside [`guarded`] or a variant of it.
 
 use std::{
     ffi::c_int,
@@ -21,15 +20,15 @@ use pyo3::{
     types::{PyString, PyTuple},
 };
 
-/// Runs `body` as the body of a C function: an error or a panic becomes the Python error and NULL.
+/// Runs `body` as the body of a C function. If it fails or panics, sets the Python error and returns NULL.
 ///
-/// A body that calls Python and gets NULL returns NULL: the Python error is set already.
+/// A body that gets NULL from a C function can return it, because the Python error is already set.
 #[inline]
 pub fn guarded(
     py: Python<'_>,
     body: impl FnOnce() -> PyResult<*mut ffi::PyObject>,
 ) -> *mut ffi::PyObject {
-    // The error is raised inside, so that only a pointer has to come out through memory.
+    // The error is raised inside the closure, so that the closure returns only a pointer.
     let body = || body().unwrap_or_else(|error| raise(py, error));
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| raise(py, bug()))
 }
@@ -45,13 +44,13 @@ fn bug() -> PyErr {
     PyRuntimeError::new_err("a bug in nanospan; please report it")
 }
 
-/// As [`guarded`], for slots that cannot raise: `tp_dealloc` and `tp_finalize`. What goes wrong is handed to
-/// `sys.unraisablehook`, and an exception that is being raised meanwhile stays the current one.
+/// Variant of [`guarded`] for slots that cannot raise: `tp_dealloc` and `tp_finalize`. An error or a panic is passed to
+/// `sys.unraisablehook`. An exception that is already being raised stays set.
 #[inline]
 pub fn guarded_quietly(py: Python<'_>, body: impl FnOnce() -> PyResult<()>) {
     let body = || body().unwrap_or_else(|error| report(py, error));
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
-        // Taking an exception that another panic left resumes that panic; then the hook is not called.
+        // PyO3 resumes a panic when it takes the exception of an earlier panic. In that case the hook is not called.
         let _ = catch_unwind(AssertUnwindSafe(|| report(py, bug())));
     }
 }
@@ -65,14 +64,14 @@ fn report(py: Python<'_>, error: PyErr) {
     }
 }
 
-/// As [`guarded`], for `tp_traverse`, which must neither raise nor touch a count of references. What a
-/// panic left out counts as reachable, so that nothing is freed too early.
+/// Variant of [`guarded`] for `tp_traverse`, which must neither raise nor change a reference count. After a panic, the
+/// objects not yet visited count as reachable, so that nothing is freed too early.
 #[inline]
 pub fn guarded_visit(body: impl FnOnce() -> c_int) -> c_int {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(0)
 }
 
-/// As [`guarded`], for `tp_clear`: an error or a panic becomes the Python error and -1.
+/// Variant of [`guarded`] for `tp_clear`: if `body` panics, sets the Python error and returns -1.
 #[inline]
 pub fn guarded_clear(py: Python<'_>, body: impl FnOnce()) -> c_int {
     match catch_unwind(AssertUnwindSafe(body)) {
@@ -84,19 +83,19 @@ pub fn guarded_clear(py: Python<'_>, body: impl FnOnce()) -> c_int {
     }
 }
 
-/// What a step of an iterator or a coroutine came to.
+/// The result of one step of an iterator or a coroutine.
 pub enum Progress<'py> {
     Yielded(Bound<'py, PyAny>),
     Returned(Bound<'py, PyAny>),
-    /// The Python error is set.
+    /// The step raised an exception; the Python error is set.
     Raised,
 }
 
-/// As [`guarded`], for `am_send`: an error or a panic becomes the Python error and `PYGEN_ERROR`.
+/// Variant of [`guarded`] for `am_send`: if `body` fails or panics, sets the Python error and returns `PYGEN_ERROR`.
 ///
 /// # Safety
 ///
-/// `result` is a place for the result.
+/// `result` must be valid for writing a pointer.
 #[inline]
 pub unsafe fn guarded_send<'py>(
     py: Python<'py>,
@@ -113,24 +112,24 @@ pub unsafe fn guarded_send<'py>(
         status = what;
         Ok(value)
     });
-    // SAFETY: the caller's.
+    // SAFETY: promised by the caller.
     unsafe { *result = value };
     status
 }
 
-/// NULL, as the answer of a function that leaves the current Python error as it is, for an absent value.
+/// Converts a value to a pointer for CPython, and `None` to NULL. Does not change the current Python error.
 #[inline]
 pub fn or_null(value: Option<Bound<'_, PyAny>>) -> *mut ffi::PyObject {
     value.map_or(ptr::null_mut(), Bound::into_ptr)
 }
 
-/// A new reference to `None`.
+/// Returns a new reference to Python's `None`.
 #[inline]
 pub fn none(py: Python<'_>) -> *mut ffi::PyObject {
     py.None().into_ptr()
 }
 
-/// The object that CPython calls a function for, an instance of a type of this folder.
+/// The object that CPython passes to a slot or method as `self`: an instance of a type defined in this folder.
 pub struct Receiver<'py, T> {
     py: Python<'py>,
     object: *mut ffi::PyObject,
@@ -138,16 +137,16 @@ pub struct Receiver<'py, T> {
 }
 
 impl<'py, T> Receiver<'py, T> {
-    /// The receiver behind `object`.
+    /// Wraps the raw pointer `object`.
     ///
     /// # Safety
     ///
-    /// The thread is attached, and stays so during `'py`; `object` outlives `'py`, and is laid out as a
-    /// `T`, which is `repr(C)` and begins with an `ffi::PyObject`.
+    /// The thread must stay attached during `'py`. `object` must outlive `'py` and have the layout of `T`, which must
+    /// be `repr(C)` and begin with an `ffi::PyObject`.
     #[inline]
     pub unsafe fn of(object: *mut ffi::PyObject) -> Self {
         Self {
-            // SAFETY: the caller's.
+            // SAFETY: promised by the caller.
             py: unsafe { Python::assume_attached() },
             object,
             layout: PhantomData,
@@ -159,14 +158,14 @@ impl<'py, T> Receiver<'py, T> {
         self.py
     }
 
-    /// The object as such.
+    /// Returns the object as a borrowed Python reference.
     #[inline]
     pub fn object(&self) -> Borrowed<'py, 'py, PyAny> {
-        // SAFETY: `of` was promised a valid object that outlives 'py.
+        // SAFETY: the caller of `of` promised a valid object that outlives 'py.
         unsafe { Borrowed::from_ptr(self.py, self.object) }
     }
 
-    /// A new reference to the object, as an answer.
+    /// Returns a new reference to the object, as a C function's result.
     #[inline]
     pub fn itself(&self) -> *mut ffi::PyObject {
         self.object().to_owned().into_ptr()
@@ -178,38 +177,38 @@ impl<T> Deref for Receiver<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: `of` was promised a T.
+        // SAFETY: the caller of `of` promised an object with the layout of T.
         unsafe { &*self.object.cast() }
     }
 }
 
-/// A slot that answers with the object itself: `__iter__`, `__await__`.
+/// Implements a slot that returns the object itself, such as `__iter__` or `__await__`.
 pub unsafe extern "C" fn itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: CPython calls this, attached, with a valid object.
+    // SAFETY: CPython calls this function with the thread attached and a valid object.
     let object = unsafe { Receiver::<ffi::PyObject>::of(object) };
     guarded(object.py(), || Ok(object.itself()))
 }
 
-/// A reference to what `pointer` points to, for the time that the caller keeps it alive.
+/// Converts a raw pointer to a borrowed Python reference.
 ///
 /// # Safety
 ///
-/// `pointer` is a valid object that outlives `'a`.
+/// `pointer` must point to a valid object that outlives `'a`.
 #[inline]
 pub unsafe fn borrowed<'a, 'py>(
     py: Python<'py>,
     pointer: &'a *mut ffi::PyObject,
 ) -> &'a Bound<'py, PyAny> {
-    // SAFETY: a Bound is laid out as the pointer (it is what PyO3 documents `ref_from_ptr` with); the
-    // caller vouches for the object, and nothing decreases its count through a reference.
+    // SAFETY: a Bound has the same layout as the pointer, as PyO3's documentation of `ref_from_ptr` states. The caller
+    // promises a valid object, and a shared reference to a Bound never decreases the reference count.
     unsafe { Bound::ref_from_ptr(py, pointer) }
 }
 
-/// Positional arguments.
+/// Converts a C array of arguments to a slice.
 ///
 /// # Safety
 ///
-/// `args` holds `count` valid objects that outlive `'a`; it may be null if there are none.
+/// `args` must point to `count` valid objects that outlive `'a`; it may be null if `count` is 0.
 #[inline]
 pub unsafe fn positional<'a, 'py>(
     _: Python<'py>,
@@ -219,11 +218,11 @@ pub unsafe fn positional<'a, 'py>(
     if count == 0 {
         return &[];
     }
-    // SAFETY: as in `borrowed`, for each of them.
+    // SAFETY: as in `borrowed`, for each argument.
     unsafe { std::slice::from_raw_parts(args.cast(), count) }
 }
 
-/// The arguments of a function that takes them by position and by name.
+/// The arguments of a call, both positional and keyword arguments.
 #[derive(Clone, Copy)]
 pub struct Arguments<'a, 'py> {
     positional: &'a [Bound<'py, PyAny>],
@@ -231,17 +230,18 @@ pub struct Arguments<'a, 'py> {
     names: Option<Borrowed<'a, 'py, PyTuple>>,
 }
 
-/// Arguments that must be there, and others that may be.
+/// The values of `R` required and `O` optional parameters.
 pub type Parsed<'a, 'py, const R: usize, const O: usize> = (
     [&'a Bound<'py, PyAny>; R],
     [Option<&'a Bound<'py, PyAny>>; O],
 );
 
 impl<'a, 'py> Arguments<'a, 'py> {
+    /// Wraps the raw arguments of a call.
+    ///
     /// # Safety
     ///
-    /// The arguments are those that CPython passed to a METH_FASTCALL | METH_KEYWORDS function, and outlive
-    /// `'a`.
+    /// The pointers must come from CPython's call of a METH_FASTCALL | METH_KEYWORDS function and outlive `'a`.
     #[inline]
     pub unsafe fn of(
         py: Python<'py>,
@@ -250,7 +250,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
         keywords: *mut ffi::PyObject,
     ) -> Self {
         let count = count.cast_unsigned();
-        // SAFETY: behind the positional arguments stands one for each name in the tuple.
+        // SAFETY: in the array, the positional arguments are followed by one argument for each name in the tuple.
         unsafe {
             let names = Borrowed::from_ptr_or_opt(py, keywords)
                 .map(|names| names.cast_unchecked::<PyTuple>());
@@ -266,24 +266,25 @@ impl<'a, 'py> Arguments<'a, 'py> {
         }
     }
 
-    /// The arguments by position, if there are no others.
+    /// Returns the positional arguments, or `None` if there are keyword arguments, too.
     #[inline]
     pub fn all_positional(&self) -> Option<&'a [Bound<'py, PyAny>]> {
         self.names.is_none().then_some(self.positional)
     }
 
-    /// Those by position alone.
+    /// Returns the positional arguments.
     pub fn positional(&self) -> &'a [Bound<'py, PyAny>] {
         self.positional
     }
 
-    /// Those by name.
+    /// Iterates over the names and values of the keyword arguments.
     pub fn named(&self) -> impl Iterator<Item = (Bound<'py, PyAny>, &'a Bound<'py, PyAny>)> {
         let names = self.names.into_iter().flat_map(|names| names.to_owned());
         names.zip(self.named)
     }
 
-    /// The arguments called `required` and `optional`, in this order.
+    /// Matches the arguments with the parameter names `required` and then `optional`, as a call of the Python function
+    /// `function` would.
     #[inline]
     pub fn parse<const R: usize, const O: usize>(
         &self,
@@ -329,7 +330,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     }
 }
 
-/// The arguments of a vectorcall, to be passed on as they came, without a tuple being made.
+/// The arguments of a vectorcall, to be forwarded unchanged without creating a tuple.
 #[derive(Clone, Copy)]
 pub struct PassedOn<'a> {
     args: *const *mut ffi::PyObject,
@@ -339,9 +340,11 @@ pub struct PassedOn<'a> {
 }
 
 impl PassedOn<'_> {
+    /// Wraps the raw arguments of a vectorcall.
+    ///
     /// # Safety
     ///
-    /// The arguments are those of a vectorcall, and outlive `'a`.
+    /// The pointers must be the arguments of a vectorcall and outlive `'a`.
     #[inline]
     pub unsafe fn of(
         args: *const *mut ffi::PyObject,
@@ -356,8 +359,10 @@ impl PassedOn<'_> {
         }
     }
 
-    /// Calls `function`: a Python function directly, which spares `PyObject_Vectorcall`'s look-up and its check
-    /// of the result. The wrapper's caller checks that result. `None` says that the Python error is set.
+    /// Calls `function` with the arguments. Returns `None` if the Python error is set.
+    ///
+    /// A Python function is called directly, which skips the look-up and the result check in `PyObject_Vectorcall`. The
+    /// result is still checked, by the interpreter when the wrapper returns it.
     #[inline(always)]
     pub fn call<'py>(&self, function: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
         let Self {
@@ -367,8 +372,8 @@ impl PassedOn<'_> {
             ..
         } = *self;
         let (py, function) = (function.py(), function.as_ptr());
-        // SAFETY: `of` was promised valid arguments, and the caller keeps the function; what is exactly a
-        // function is laid out as one. The result is a new reference or NULL.
+        // SAFETY: the caller of `of` promised valid arguments, and the caller of this method keeps the function alive.
+        // An object that passes PyFunction_Check has the layout of a function. The result is a new reference or NULL.
         unsafe {
             if ffi::PyFunction_Check(function) != 0
                 && let Some(vectorcall) = (*function.cast::<ffi::PyFunctionObject>()).vectorcall
@@ -382,13 +387,14 @@ impl PassedOn<'_> {
     }
 }
 
-/// The attribute `name` of `object` itself, else of what it wraps; `None` says that the Python error is set.
+/// Looks up the attribute `name` on `object` and, if it is missing there, on the object that it wraps. Returns `None`
+/// if the Python error is set.
 pub fn attribute<'py>(
     object: &Bound<'py, PyAny>,
     name: &Bound<'py, PyAny>,
     wrapped: &Bound<'py, PyAny>,
 ) -> Option<Bound<'py, PyAny>> {
-    // SAFETY: object and name are valid; the result is a new reference or NULL, with the error set.
+    // SAFETY: all three objects are valid; the result is a new reference, or NULL with the error set.
     unsafe {
         let own = ffi::PyObject_GenericGetAttr(object.as_ptr(), name.as_ptr());
         if !own.is_null() || ffi::PyErr_ExceptionMatches(ffi::PyExc_AttributeError) == 0 {

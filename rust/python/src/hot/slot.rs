@@ -1,4 +1,4 @@
-//! A reference that can be taken once.
+//! A field whose Python reference can be taken out only once.
 
 use std::{
     marker::PhantomData,
@@ -8,20 +8,20 @@ use std::{
 
 use pyo3::{ffi, prelude::*};
 
-/// An owned reference in a raw struct, or nothing, that is taken by whichever caller comes first.
+/// An optional owned reference in a C struct. If several callers take it at the same time, only the first one gets it.
 pub struct Slot<T>(AtomicPtr<ffi::PyObject>, PhantomData<Py<T>>);
 
 impl<T> Slot<T> {
-    /// Takes `object` over.
+    /// Creates a slot that owns `object`.
     #[inline]
     pub fn new(object: Option<Bound<'_, T>>) -> Self {
         let pointer = object.map_or(ptr::null_mut(), Bound::into_ptr);
         Self(AtomicPtr::new(pointer), PhantomData)
     }
 
-    /// Another reference to what is in the slot, which stays there.
+    /// Returns a new reference to the object in the slot, without emptying the slot.
     pub fn peek<'py>(&self, py: Python<'py>) -> Option<Bound<'py, T>> {
-        // Taken for the moment, so that no other thread can give it up before it is counted.
+        // The reference is taken out temporarily, so that no other thread can release it before the count is increased.
         let taken = self.take(py)?;
         let before = Self(
             AtomicPtr::new(self.0.swap(taken.clone().into_ptr(), Ordering::Relaxed)),
@@ -31,12 +31,12 @@ impl<T> Slot<T> {
         Some(taken)
     }
 
-    /// Empties the slot.
+    /// Empties the slot and returns the reference that it owned.
     #[inline]
     pub fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, T>> {
-        // Relaxed, here and below: the caller owns or borrows the surrounding object already, and the
-        // reference was put in before that object was published. This only decides which caller owns
-        // the reference. The GIL decides it, too, without a locked instruction.
+        // Relaxed, here and below: the caller already owns or borrows the surrounding object, and the reference was
+        // stored before that object was published. The swap only decides which caller gets the reference. With a GIL, a
+        // load and a store suffice for that, without a locked instruction.
         let present = self.0.load(Ordering::Relaxed);
         if present.is_null() {
             return None;
@@ -48,7 +48,7 @@ impl<T> Slot<T> {
         #[cfg(not(Py_GIL_DISABLED))]
         self.0.store(ptr::null_mut(), Ordering::Relaxed);
         let taken = NonNull::new(taken)?;
-        // SAFETY: the slot owned this reference to a T, and emptying it made it the caller's alone.
+        // SAFETY: the slot owned this reference to a T; now that the slot is empty, only the caller owns it.
         Some(unsafe { Bound::from_owned_ptr(py, taken.as_ptr()).cast_into_unchecked() })
     }
 }

@@ -1,21 +1,25 @@
-//! An execution under way.
+//! Spans, which time one execution of an operation each.
 //!
-//! What a tracked block costs, in nanoseconds:
+//! The cost of a tracked block in nanoseconds:
 //!
 //! | | ns |
 //! | --- | --- |
-//! | an empty block, its context manager a C type that does nothing | 90 |
+//! | an empty block whose context manager is a C type that does nothing | 90 |
 //! | a tracked block | 110 |
 //! | a tracked block while the monitor is disabled | 85 |
-//! | of these, alone: the call of `track_operation`, from the name to a new span | 30 |
-//! | two readings of the time-stamp counter | 29 |
-//! | the record: ticket, slot, bucket, sum (with locked instructions, as without a GIL) | 8 (12) |
+//! | part: the call of `track_operation`, from the name to a new span | 30 |
+//! | part: two readings of the time-stamp counter | 29 |
+//! | part: recording the ticket, slot, bucket and sum (without a GIL, with locked instructions) | 8 (12) |
 //!
-//! The parts overlap with one another and with the interpreter's work. That work is what is saved on:
-//! entering and leaving are [`step`](super::step)s, without which the block would cost 25 more. Blocks are the fastest of
-//! 400 bursts of 2,000, the loop around them taken off; counter and record are criterion's
-//! (`benches/rust`), on the machine that the README's table names. `async with` adds two awaits of something
-//! that is already done: the span itself on the way in, [`done`](super::done) on the way out; neither allocates.
+//! The parts overlap with one another and with the interpreter's work. Entering and leaving a block use special methods
+//! (see [`step`](super::step)) that reduce the interpreter's work; without them, the block would cost 25 ns more.
+//!
+//! The figures for blocks are from the fastest of 400 bursts of 2,000 blocks, minus the loop around them. The figures
+//! for the counter and for recording are from criterion (`benches/rust`). The machine is the one named in the README's
+//! table.
+//!
+//! `async with` adds two awaits of awaitables that have already completed: the span itself on entry and
+//! [`done`](super::done) on exit. Neither await allocates.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -28,27 +32,28 @@ use crate::{operation::Operation, outcome};
 pub static TYPE: RawType = RawType::new();
 static FREE: FreeList = FreeList::new();
 
-/// A span. Its atomics keep misuse from several threads at once harmless; a span belongs to one
-/// thread or task at a time, and handing it on is the user's to synchronise. All accesses are therefore Relaxed.
-// Not tracked by the garbage collector, for speed: a span whose own metadata leads back to it is freed
-// when its sample leaves the window or is cleared, and one that was never finished is not.
+/// One execution of an operation. A span belongs to one thread or task at a time; code that passes it to another thread
+/// must synchronise that itself. Its fields are atomic only to keep concurrent misuse memory-safe, so all accesses are
+/// Relaxed.
+// For speed, spans are not tracked by the garbage collector. A span that its own metadata refer to is freed when its
+// sample leaves the window or is cleared; if such a span never ends, it is never freed.
 #[repr(C)]
 pub struct Span {
     head: ffi::PyObject,
     operation: Py<Operation>,
-    // The caller's dict, never written to.
+    // The caller's dict, which is never modified.
     given: Slot<PyDict>,
-    // Ticks at the start; from the end on, the duration in nanoseconds.
+    // The start in clock ticks; after the span has ended, its duration in nanoseconds.
     time: AtomicU64,
     state: AtomicU8,
-    // Whether `details` may hold anything, so that most spans need not look.
+    // Whether `details` may contain anything; for most spans this saves accessing it.
     has_details: AtomicBool,
     details: Exclusive<Details>,
 }
 
 #[derive(Default)]
 struct Details {
-    // What set() and fail() added.
+    // The metadata added by set() and fail().
     added: Option<Py<PyDict>>,
     failed: bool,
 }
@@ -56,18 +61,18 @@ struct Details {
 pub const NEW: u8 = 0;
 const ENTERED: u8 = 1;
 pub const ENDED: u8 = 2;
-/// Entered while the monitor was disabled: not timed, and not recorded.
+/// The state of a span that was entered while the monitor was disabled: it is neither timed nor recorded.
 const IDLE: u8 = 3;
 
-/// A new span of `operation`. `given` is the caller's metadata.
+/// Creates a span of `operation` with the caller's metadata, `given`.
 #[inline]
 pub fn new<'py>(
     operation: &Bound<'py, Operation>,
     given: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = operation.py();
-    // SAFETY: the object is fresh or from the free list, in any case without owner; all fields are written
-    // before anything else sees it.
+    // SAFETY: the object is new or from the free list, so nothing else owns it; all fields are written before anything
+    // else can see it.
     unsafe {
         let mut object = FREE.pop();
         if object.is_null() {
@@ -88,13 +93,14 @@ pub fn new<'py>(
     }
 }
 
-/// Frees a span, once its last reference is gone.
+/// Frees a span whose last reference is gone, or keeps its memory for reuse.
 ///
 /// # Safety
 ///
-/// The thread is attached; `object` is a span without references, of which [`Span::clear`] was called.
+/// The thread must be attached. `object` must be a span without references, and [`Span::clear`] must have been called
+/// on it.
 pub unsafe fn free(py: Python<'_>, object: *mut ffi::PyObject) {
-    // SAFETY: the caller's. The operation is given up once, and nothing reads the fields afterwards.
+    // SAFETY: promised by the caller. The operation is released once, and nothing reads the fields afterwards.
     unsafe {
         let operation = (&raw const (*object.cast::<Span>()).operation).read();
         drop(operation.into_bound(py));
@@ -108,12 +114,13 @@ impl Span {
         self.operation.bind(py)
     }
 
-    /// The caller's metadata, unless the span has ended.
+    /// Returns the metadata passed by the caller, or `None` if there are none or the span has ended.
     pub fn given<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyDict>> {
         self.given.peek(py)
     }
 
-    /// Gives up all but the operation, and the execution if it is under way.
+    /// Releases everything that the span owns except its operation. An execution that has not ended is abandoned
+    /// without being recorded.
     #[inline]
     pub fn clear(&self, py: Python<'_>) {
         drop(self.given.take(py));
@@ -130,6 +137,7 @@ impl Span {
         self.state.load(Ordering::Relaxed)
     }
 
+    /// Starts the span; fails if it was entered before.
     #[inline]
     pub fn enter(&self, py: Python<'_>) -> PyResult<()> {
         if self.state() != NEW {
@@ -145,7 +153,8 @@ impl Span {
         Ok(())
     }
 
-    /// Ends the span and records it; `exception` is the type and the value that left the block.
+    /// Ends the span and records it. `exception` holds the type and value of the exception that left the block, or None
+    /// twice.
     #[inline]
     pub fn leave(&self, py: Python<'_>, exception: [&Bound<'_, PyAny>; 2]) -> PyResult<()> {
         if self.state() == IDLE {
@@ -155,12 +164,15 @@ impl Span {
         self.leave_timed(py, exception)
     }
 
-    // Apart, so that leaving an idle span saves none of the registers that recording needs.
+    // A separate function, so that leaving an idle span does not save the registers that recording needs.
     #[inline(never)]
     fn leave_timed(&self, py: Python<'_>, exception: [&Bound<'_, PyAny>; 2]) -> PyResult<()> {
         let operation = self.operation(py).get();
         if self.state() != ENTERED {
-            return Err(self.misuse(py, "is not under way"));
+            return Err(self.misuse(
+                py,
+                "is not running; enter it before leaving it, and leave it only once",
+            ));
         }
         let end = operation.end();
         self.state.store(ENDED, Ordering::Relaxed);
@@ -219,7 +231,7 @@ impl Span {
         items: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         if self.state() == ENDED {
-            return Err(self.misuse(py, "has ended; set() and fail() work inside the block"));
+            return Err(self.misuse(py, "has ended; call set() and fail() before the block ends"));
         }
         self.has_details.store(true, Ordering::Relaxed);
         let added = self.details.with(py, |details| {

@@ -1,4 +1,4 @@
-//! A span's type as the C API wants it: what CPython calls, and the tables that say so.
+//! The Python type of spans: the C functions that CPython calls, and the tables that list them.
 
 use std::{ffi::c_void, ptr};
 
@@ -23,8 +23,8 @@ use super::{
 };
 use crate::{bindings, operation_ref::OperationRef, outcome};
 
-// Every function below is called by CPython, attached, with a span as first argument and what its
-// slot or flags promise as the others: that is what the SAFETY arguments refer to.
+// The SAFETY comments refer to this: CPython calls every function below with the thread attached, with a span as the
+// first argument, and with the other arguments that the function's slot or flags require.
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: see above.
@@ -50,7 +50,7 @@ unsafe extern "C" fn enter(
     guarded(span.py(), || {
         if count != 0 {
             return Err(PyTypeError::new_err(format!(
-                "entering a span takes no arguments, got {count}"
+                "entering a span takes no arguments, got {count}; use `with` or `async with`"
             )));
         }
         span.enter(span.py())?;
@@ -58,13 +58,13 @@ unsafe extern "C" fn enter(
     })
 }
 
-/// The type and the value of the exception that left the block, from `__exit__`'s arguments.
+/// Returns the type and value of the exception that left the block, from the arguments of `__exit__`.
 #[inline]
 fn exception<'a, 'py>(args: &'a [Bound<'py, PyAny>]) -> PyResult<[&'a Bound<'py, PyAny>; 2]> {
     match args {
         [class, value, _] => Ok([class, value]),
         _ => Err(PyTypeError::new_err(format!(
-            "leaving a span takes the exception's type, value and traceback, got {} arguments",
+            "leaving a span takes three arguments (exception type, value and traceback), got {}",
             args.len()
         ))),
     }
@@ -97,11 +97,11 @@ unsafe extern "C" fn aexit(
     })
 }
 
-/// The span and the arguments of a METH_FASTCALL function.
+/// Converts the raw arguments of a METH_FASTCALL method to the span and a slice of arguments.
 ///
 /// # Safety
 ///
-/// They are what CPython passed to one, and outlive `'a`.
+/// The pointers must come from CPython's call of such a method and outlive `'a`.
 #[inline]
 unsafe fn leaving<'a>(
     object: *mut ffi::PyObject,
@@ -116,13 +116,13 @@ unsafe fn leaving<'a>(
     }
 }
 
-/// `__await__`: an entered span is what `__aenter__` returned, and is its own iterator.
+/// Implements `__await__`. `__aenter__` returns the entered span itself, so the span is awaitable and its own iterator.
 unsafe extern "C" fn awaited(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: see above.
     let span = unsafe { Receiver::<Span>::of(object) };
     guarded(span.py(), || {
         if span.state() == NEW {
-            let text = "a span must be entered with `with` or `async with`; it cannot be awaited";
+            let text = "a new span cannot be awaited; enter it with `with` or `async with`";
             return Err(PyTypeError::new_err(text));
         }
         Ok(span.itself())
@@ -143,7 +143,7 @@ unsafe extern "C" fn send(
     _: *mut ffi::PyObject,
     result: *mut *mut ffi::PyObject,
 ) -> ffi::PySendResult {
-    // SAFETY: see above; CPython passes a place for the result.
+    // SAFETY: see above; CPython passes a valid pointer for the result.
     unsafe {
         let span = Receiver::<Span>::of(object);
         guarded_send(span.py(), result, || {
@@ -164,7 +164,7 @@ unsafe extern "C" fn set(
     guarded(py, || {
         if !arguments.positional().is_empty() {
             return Err(PyTypeError::new_err(
-                "set() takes keyword arguments only: span.set(rows=3)",
+                "set() takes only keyword arguments, as in span.set(rows=3)",
             ));
         }
         let items = PyDict::new(py);
@@ -200,11 +200,11 @@ unsafe extern "C" fn fail(
     })
 }
 
-/// The span and the arguments of a METH_FASTCALL | METH_KEYWORDS function.
+/// Converts the raw arguments of a METH_FASTCALL | METH_KEYWORDS method to the span and the arguments.
 ///
 /// # Safety
 ///
-/// They are what CPython passed to one, and outlive `'a`.
+/// The pointers must come from CPython's call of such a method and outlive `'a`.
 #[inline]
 unsafe fn called<'a>(
     object: *mut ffi::PyObject,
@@ -220,13 +220,13 @@ unsafe fn called<'a>(
     }
 }
 
-/// `span(function)`: each call of the decorated function is a new span of the same operation.
+/// Implements `span(function)`: decorates a function so that each call of it is a new span of the same operation.
 unsafe extern "C" fn decorate(
     object: *mut ffi::PyObject,
     args: *mut ffi::PyObject,
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: see above; the arguments are a tuple, and keywords a dict or null.
+    // SAFETY: see above; `args` is a tuple, and `keywords` is a dict or null.
     let (span, args) = unsafe {
         let span = Receiver::<Span>::of(object);
         let args = borrowed(span.py(), &args).cast_unchecked::<PyTuple>();
@@ -235,7 +235,8 @@ unsafe extern "C" fn decorate(
     let py = span.py();
     guarded(py, || {
         if !keywords.is_null() || args.len() != 1 {
-            let text = "a span decorates one function: @monitor.track_operation(name)";
+            let text =
+                "a span must be called with one function; use it as @monitor.track_operation(name)";
             return Err(PyTypeError::new_err(text));
         }
         let operation_ref = OperationRef::fixed(span.operation(py), span.given(py));
@@ -306,7 +307,8 @@ static METHODS: Table<[ffi::PyMethodDef; 3]> = Table([
         c"fail",
         fail,
         c"fail($self, /, error=None)\n--\n\n\
-          Mark this execution as failed without raising an exception; call it before the block ends.",
+          Mark this execution as failed without raising an exception; call it before the block ends.\n\n\
+          Args:\n    error: The reason for the failure; if not None, its text is kept as the ``error`` metadata.",
     ),
     ffi::PyMethodDef::zeroed(),
 ]);
@@ -315,19 +317,19 @@ static PROPERTIES: Table<[ffi::PyGetSetDef; 3]> = Table([
     tables::property(
         c"elapsed",
         elapsed,
-        c"Seconds since the block was entered, or its duration once it has ended; 0.0 if it was not\n\
-          entered, or was entered while the monitor was disabled.",
+        c"Seconds since the block was entered or, once it has ended, its duration in seconds. It is 0.0 if the\n\
+          block was not entered, or was entered while the monitor was disabled.",
     ),
     tables::property(c"operation", name, c"The operation's name."),
     tables::LAST_PROPERTY,
 ]);
 
-/// Makes the type; called once, when the module is loaded.
+/// Creates the type. Must be called once, when the module is loaded.
 pub fn initialise(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let doc = c"One execution of an operation, as returned by ``track_operation``.\n\n\
-        Use it once, with ``with`` or ``async with``, or as a decorator, which makes a new span for each call\n\
-        of the decorated function. A span belongs to one task or thread at a time.";
-    // SAFETY: each function has its slot's signature; sizes, names and tables are as asked for.
+        Use a span once, in ``with`` or ``async with``. As a decorator, it creates a new span for each call of\n\
+        the decorated function. A span belongs to one task or thread at a time.";
+    // SAFETY: each function has its slot's signature; sizes, names and tables are as `make` requires.
     let class = unsafe {
         TYPE.make(
             py,

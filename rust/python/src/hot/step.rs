@@ -1,8 +1,9 @@
-//! The steps of a `with` block: methods whose binding allocates nothing.
+//! "Steps": the methods that enter and leave a `with` block, made so that binding them allocates no memory.
 //!
-//! For every block the interpreter binds the methods that enter and leave it. Binding a built-in method makes an
-//! object that the garbage collector tracks, twice a block: a third of what an empty block costs. A
-//! step wraps such a method, binds into an object from a free list, and passes a call on directly.
+//! For every block, the interpreter binds the method that enters it and the method that leaves it. Binding a built-in
+//! method creates an object that the garbage collector tracks; the two objects account for a third of an empty block's
+//! cost. A step wraps such a method, is bound by means of an object from a free list, and calls the method's C function
+//! directly.
 
 use std::ffi::{CStr, c_char, c_void};
 
@@ -22,7 +23,7 @@ use super::{
 static STEP: RawType = RawType::new();
 static BOUND: RawType = RawType::new();
 
-/// One step of one class, with the objects that it was bound into.
+/// The definition of a step of a class, with a free list of bound steps.
 pub struct Definition {
     method: Table<ffi::PyMethodDef>,
     function: ffi::PyCFunctionFast,
@@ -30,7 +31,7 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// The definition of a method taking positional arguments as a C array.
+    /// Defines a method that takes its positional arguments as a C array.
     pub const fn new(
         name: &'static CStr,
         function: ffi::PyCFunctionFast,
@@ -44,14 +45,14 @@ impl Definition {
     }
 }
 
-/// The descriptor in the class. It is never freed.
+/// The method descriptor in the class's dict. It is never freed.
 #[repr(C)]
 struct Step {
     head: ffi::PyObject,
     vectorcall: ffi::vectorcallfunc,
     definition: &'static Definition,
     class: *mut ffi::PyTypeObject,
-    // The built-in method, which knows its name, documentation and signature.
+    // The built-in method, which provides the name, documentation and signature.
     method: Py<PyAny>,
 }
 
@@ -64,11 +65,11 @@ struct BoundStep {
     instance: Py<PyAny>,
 }
 
-/// Adds the method to `class`, which is not published yet, and is never freed.
+/// Adds the method to `class`, which must not be visible to other threads yet and must never be freed.
 pub fn install(class: &Bound<'_, PyType>, definition: &'static Definition) -> PyResult<()> {
     let py = class.py();
-    // SAFETY: all fields are written before anything else sees the object, which is never freed. The class is unknown to other
-    // threads, so that its dict is ours.
+    // SAFETY: all fields are written before anything else can see the object, which is never freed. No other thread can
+    // access the class or its dict yet.
     unsafe {
         let class = class.as_type_ptr();
         let method = ffi::PyDescr_NewMethod(class, (&raw const definition.method.0).cast_mut());
@@ -90,22 +91,22 @@ pub fn install(class: &Bound<'_, PyType>, definition: &'static Definition) -> Py
     Ok(())
 }
 
-// Every function below is called by CPython, attached, with a Step or a BoundStep as first argument and what its
-// slot promises as the others: that is what the SAFETY arguments refer to.
+// The SAFETY comments refer to this: CPython calls every function below with the thread attached, with a Step or a
+// BoundStep as the first argument, and with the other arguments that the function's slot requires.
 
 #[cold]
 fn refused(text: &'static str) -> PyErr {
     PyTypeError::new_err(text)
 }
 
-/// Raises TypeError if keyword arguments were given.
+/// Returns a TypeError if there are keyword arguments.
 ///
 /// # Safety
 ///
-/// `keywords` is what CPython passed to a vectorcall.
+/// `keywords` must be the keyword names that CPython passed to a vectorcall.
 #[inline]
 unsafe fn no(keywords: *mut ffi::PyObject) -> PyResult<()> {
-    // SAFETY: CPython passes a tuple or null.
+    // SAFETY: CPython passes a tuple of names or null.
     if keywords.is_null() || unsafe { ffi::PyTuple_GET_SIZE(keywords) } == 0 {
         Ok(())
     } else {
@@ -113,7 +114,7 @@ unsafe fn no(keywords: *mut ffi::PyObject) -> PyResult<()> {
     }
 }
 
-/// `step(instance, ...)`.
+/// Implements `step(instance, ...)`, the call of an unbound step.
 unsafe extern "C" fn call(
     object: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
@@ -122,12 +123,12 @@ unsafe extern "C" fn call(
 ) -> *mut ffi::PyObject {
     // SAFETY: see above.
     let step = unsafe { Receiver::<Step>::of(object) };
-    // SAFETY: see above; the first argument is checked to be an instance.
+    // SAFETY: see above; the code checks that the first argument is an instance of the class.
     guarded(step.py(), || unsafe {
         let count = ffi::PyVectorcall_NARGS(count);
         if count == 0 || ffi::PyObject_TypeCheck(*args, step.class) == 0 {
             return Err(refused(
-                "this method needs an instance of its class as first argument",
+                "the first argument of this method must be an instance of its class",
             ));
         }
         no(keywords)?;
@@ -139,7 +140,7 @@ unsafe extern "C" fn call(
     })
 }
 
-/// `__get__`.
+/// Implements `__get__`, which binds a step to an instance.
 unsafe extern "C" fn bind(
     object: *mut ffi::PyObject,
     instance: *mut ffi::PyObject,
@@ -162,11 +163,13 @@ unsafe extern "C" fn bind(
 
 #[inline]
 fn bound(step: &'static Step, instance: &Bound<'_, PyAny>) -> PyResult<*mut ffi::PyObject> {
-    // SAFETY: the object is fresh, or from the free list and was bound to this step before; all other fields
-    // are written before anything else sees it.
+    // SAFETY: the object is either new, or from the step's own free list and already has its `vectorcall` and `step`
+    // fields. All other fields are written before anything else can see it.
     unsafe {
         if ffi::PyObject_TypeCheck(instance.as_ptr(), step.class) == 0 {
-            return Err(refused("this method belongs to instances of another class"));
+            return Err(refused(
+                "this method must be bound to an instance of its class",
+            ));
         }
         let mut object = step.definition.free.pop();
         if object.is_null() {
@@ -205,8 +208,8 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: see above.
     let bound = unsafe { Receiver::<BoundStep>::of(object) };
     let py = bound.py();
-    // SAFETY: the last reference is gone, so that the instance is given up once. The object is pushed first:
-    // what giving the instance up runs may bind again.
+    // SAFETY: the last reference is gone, so the instance is released once. The object is pushed first, because
+    // releasing the instance may run code that binds the step again.
     guarded_quietly(py, || unsafe {
         let instance = (&raw const bound.instance).read();
         bound.step.definition.free.push(object);
@@ -215,12 +218,12 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     });
 }
 
-/// An attribute of the method that is wrapped; the closure is its name.
+/// Returns an attribute of the wrapped method. `name`, the property's closure, is the attribute's name.
 unsafe extern "C" fn of_method(
     object: *mut ffi::PyObject,
     name: *mut c_void,
 ) -> *mut ffi::PyObject {
-    // SAFETY: see above; the closures below are static strings of ASCII.
+    // SAFETY: see above; the closures below are static C strings.
     let (py, method, name) = unsafe {
         let step = match ffi::Py_TYPE(object) == BOUND.get() {
             true => (*object.cast::<BoundStep>()).step,
@@ -283,10 +286,10 @@ static BOUND_OFFSETS: Table<[ffi::PyMemberDef; 2]> = Table([
     tables::LAST_MEMBER,
 ]);
 
-/// Makes the types; called once, when the module is loaded, before a step is installed.
+/// Creates the types. Must be called once, when the module is loaded, before a step is installed.
 pub fn initialise(py: Python<'_>) -> PyResult<()> {
-    // SAFETY: each function has its slot's signature; sizes, names and tables are as asked for. A step is a
-    // method descriptor: calling it with the instance in front is calling it bound.
+    // SAFETY: each function has its slot's signature; sizes, names and tables are as `make` requires. A step is a
+    // method descriptor: calling it with an instance as the first argument is the same as calling the bound step.
     unsafe {
         STEP.make(
             py,

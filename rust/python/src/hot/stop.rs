@@ -1,4 +1,4 @@
-//! Raising `StopIteration`, which is how `__next__` and `send` return a result.
+//! Raises `StopIteration`, which is how an iterator's `__next__` and a coroutine's `send` return a result.
 
 use std::ptr;
 #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
@@ -8,8 +8,8 @@ use pyo3::{ffi, prelude::*};
 
 /// Raises `StopIteration(value)`.
 pub fn iteration(value: &Bound<'_, PyAny>) {
-    // SAFETY: the value is valid, and proves attachment. An instance is made explicitly: a bare tuple would
-    // be taken for arguments.
+    // SAFETY: the value is valid and proves that the thread is attached. The instance is created explicitly, because
+    // PyErr_SetObject would unpack a tuple into several arguments.
     unsafe {
         let made = ffi::PyObject_CallFunctionObjArgs(
             ffi::PyExc_StopIteration,
@@ -23,15 +23,15 @@ pub fn iteration(value: &Bound<'_, PyAny>) {
     }
 }
 
-/// As [`iteration`], for a value that [`forget`] will be called with.
+/// Raises `StopIteration(value)` at low cost; the caller must pass `value` to [`forget`] afterwards.
 ///
-/// From 3.12 on, `await` asks `__next__`, and making an exception would cost more than all the rest
-/// of an `async with`. One instance is kept and raised again while nothing else refers to it.
+/// From Python 3.12 on, `await` calls `__next__`, and creating an exception would cost more than the rest of an `async
+/// with` block. One exception is therefore kept, and raised again if nothing else refers to it.
 pub fn iteration_shortly(value: &Bound<'_, PyAny>) {
     #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
-    // SAFETY: the GIL serialises access to the kept instance, which is an exact StopIteration, so has
-    // the layout of PyStopIterationObject. A count of 1 means that only this module refers to it: nothing
-    // else can see its value change. One that a Python frame has left its traceback in is not used again.
+    // SAFETY: the GIL serialises access to the kept instance, which is exactly a StopIteration and therefore has the
+    // layout of PyStopIterationObject. A reference count of 1 means that only this module refers to it, so nothing else
+    // can see its value change. An instance to which a Python frame has added a traceback is not reused.
     unsafe {
         let mut kept = KEPT.load(Ordering::Relaxed);
         if kept.is_null() {
@@ -57,11 +57,11 @@ pub fn iteration_shortly(value: &Bound<'_, PyAny>) {
 #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
 static KEPT: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 
-/// Makes the kept exception forget `value`, which must not live longer for having been returned.
+/// Removes `value` from the exception that [`iteration_shortly`] keeps, which would otherwise keep `value` alive.
 #[inline]
 pub fn forget(value: &Bound<'_, PyAny>) {
     #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
-    // SAFETY: as in `iteration_shortly`. The reference given up is not the last one: the caller has another.
+    // SAFETY: as in `iteration_shortly`. The released reference is not the last one, because the caller has another.
     unsafe {
         let kept = KEPT.load(Ordering::Relaxed);
         if !kept.is_null() && ffi::Py_REFCNT(kept) == 1 {

@@ -1,4 +1,4 @@
-//! Types made against the C API, and the tables that say what they are made of.
+//! Creates Python types with the C API, and the tables of slots, methods, properties and members that define them.
 
 use std::{
     ffi::{CStr, c_void},
@@ -8,7 +8,7 @@ use std::{
 
 use pyo3::{ffi, prelude::*, types::PyType};
 
-/// A type made once, when the module is loaded.
+/// A Python type that is created once, when the module is loaded.
 pub struct RawType(AtomicPtr<ffi::PyTypeObject>);
 
 impl RawType {
@@ -18,16 +18,16 @@ impl RawType {
 
     #[inline]
     pub fn get(&self) -> *mut ffi::PyTypeObject {
-        // Relaxed: set while the module is imported, which happens before any use of what it exports.
+        // Relaxed: the pointer is set while the module is being imported, before any of its exports can be used.
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Makes the type from `slots` and keeps it for ever.
+    /// Creates the type from `slots`. The type is never freed.
     ///
     /// # Safety
     ///
-    /// Each slot's function has the signature the slot asks for, `size` is that of a `repr(C)` struct
-    /// beginning with `ffi::PyObject`, and `name` and method tables are static.
+    /// Each slot's function must have the signature that the slot requires. `size` must be the size of a `repr(C)`
+    /// struct that begins with an `ffi::PyObject`. The tables that the slots refer to must be static.
     pub unsafe fn make<'py>(
         &self,
         py: Python<'py>,
@@ -51,12 +51,12 @@ impl RawType {
                 | flags) as u32,
             slots: slots.as_mut_ptr(),
         };
-        // SAFETY: the caller vouches for the contents; PyType_FromSpec copies spec and slots.
+        // SAFETY: the caller promises valid contents; PyType_FromSpec copies the spec and the slots.
         let made = unsafe {
             Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec))?
                 .cast_into_unchecked::<PyType>()
         };
-        // SAFETY: no other thread knows the type yet.
+        // SAFETY: no other thread can access the type yet.
         unsafe { make_immortal(made.as_ptr()) };
         self.0
             .store(made.clone().into_ptr().cast(), Ordering::Relaxed);
@@ -64,16 +64,16 @@ impl RawType {
     }
 }
 
-/// Exempts an object that is never freed from counting references, where the count would be a cache
-/// line that all threads write to.
+/// Turns off reference counting for an object that is never freed. Without a GIL, the count would be a cache line that
+/// all threads write to; with a GIL, this function does nothing.
 ///
 /// # Safety
 ///
-/// The thread is attached, `object` is valid, and no other thread knows it.
+/// The thread must be attached. `object` must be valid, and no other thread may be able to access it.
 pub unsafe fn make_immortal(object: *mut ffi::PyObject) {
     #[cfg(Py_GIL_DISABLED)]
-    // SAFETY: this is how CPython marks its own immortal objects (_Py_SetImmortal): the largest local
-    // count, no owner. No other thread reads or writes the fields meanwhile.
+    // SAFETY: CPython marks its own immortal objects in the same way (_Py_SetImmortal): the maximum local count and no
+    // owning thread. No other thread reads or writes the fields at the same time.
     unsafe {
         (*object).ob_tid = 0;
         (*object).ob_ref_local.store(u32::MAX, Ordering::Relaxed);
@@ -83,7 +83,7 @@ pub unsafe fn make_immortal(object: *mut ffi::PyObject) {
     let _ = object;
 }
 
-/// A slot that holds a function or a table.
+/// Returns the entry for one slot, which holds a function or a table.
 pub const fn slot(number: std::ffi::c_int, pointer: *const c_void) -> ffi::PyType_Slot {
     ffi::PyType_Slot {
         slot: number,
@@ -91,13 +91,13 @@ pub const fn slot(number: std::ffi::c_int, pointer: *const c_void) -> ffi::PyTyp
     }
 }
 
-/// The end of a slot table.
+/// Marks the end of a slot table.
 pub const END: ffi::PyType_Slot = ffi::PyType_Slot {
     slot: 0,
     pfunc: ptr::null_mut(),
 };
 
-/// A method taking positional arguments as a C array.
+/// Defines a method that takes its positional arguments as a C array.
 pub const fn fast(
     name: &'static CStr,
     function: ffi::PyCFunctionFast,
@@ -113,7 +113,7 @@ pub const fn fast(
     }
 }
 
-/// A method taking positional and keyword arguments as a C array.
+/// Defines a method that takes its positional and keyword arguments as a C array.
 pub const fn fast_with_keywords(
     name: &'static CStr,
     function: ffi::PyCFunctionFastWithKeywords,
@@ -129,7 +129,7 @@ pub const fn fast_with_keywords(
     }
 }
 
-/// A method without arguments, or with exactly one if `flags` says METH_O.
+/// Defines a method that takes no arguments (`flags` is METH_NOARGS) or exactly one (METH_O).
 pub const fn plain(
     name: &'static CStr,
     function: ffi::PyCFunction,
@@ -146,7 +146,7 @@ pub const fn plain(
     }
 }
 
-/// A read-only property.
+/// Defines a read-only property.
 pub const fn property(
     name: &'static CStr,
     get: ffi::getter,
@@ -161,7 +161,7 @@ pub const fn property(
     }
 }
 
-/// The end of a table of properties.
+/// Marks the end of a table of properties.
 pub const LAST_PROPERTY: ffi::PyGetSetDef = ffi::PyGetSetDef {
     name: ptr::null(),
     get: None,
@@ -170,7 +170,7 @@ pub const LAST_PROPERTY: ffi::PyGetSetDef = ffi::PyGetSetDef {
     closure: ptr::null_mut(),
 };
 
-/// Where in the struct CPython finds something.
+/// Defines a special member, such as `__dictoffset__`, that tells CPython the offset of a field in the C struct.
 pub const fn offset(name: &'static CStr, at: usize) -> ffi::PyMemberDef {
     ffi::PyMemberDef {
         name: name.as_ptr(),
@@ -181,7 +181,7 @@ pub const fn offset(name: &'static CStr, at: usize) -> ffi::PyMemberDef {
     }
 }
 
-/// The end of a table of offsets.
+/// Marks the end of a table of offsets.
 pub const LAST_MEMBER: ffi::PyMemberDef = ffi::PyMemberDef {
     name: ptr::null(),
     type_code: 0,
@@ -190,7 +190,7 @@ pub const LAST_MEMBER: ffi::PyMemberDef = ffi::PyMemberDef {
     doc: ptr::null(),
 };
 
-/// A table that C code reads, and that is never written to.
+/// A table that is read by C code and never modified.
 #[repr(transparent)]
 pub struct Table<T>(pub T);
 
