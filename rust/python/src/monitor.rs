@@ -1,4 +1,4 @@
-//! The monitor's recording side; `nanospan.PerformanceMonitor` derives from it.
+//! `Monitor`, the native base class of `nanospan.PerformanceMonitor`, which records operations.
 
 use std::sync::Arc;
 
@@ -21,20 +21,20 @@ use crate::{
     sync::OnceLock,
 };
 
-/// Base class that records operations; use ``nanospan.PerformanceMonitor``.
+/// Native base class of ``nanospan.PerformanceMonitor``; use that class instead.
 #[pyclass(frozen, subclass, module = "nanospan._core")]
 pub struct Monitor {
-    // Set by __init__ and not by __new__, so that subclasses may take what arguments they like.
+    // Set by __init__ rather than __new__, so that subclasses can define their own constructor arguments.
     inner: OnceLock<Inner>,
 }
 
 struct Inner {
     shared: Arc<Shared>,
-    // Names past the bound never enter.
+    // Does not contain names beyond `max_operations`.
     operations: Operations,
 }
 
-/// Duration in seconds, Unix time of the end, success, metadata.
+/// A sample returned to Python: duration in seconds, Unix time of its end, success, metadata.
 type ExportedSample<'py> = (f64, f64, bool, Bound<'py, PyDict>);
 
 impl Monitor {
@@ -51,7 +51,8 @@ impl Monitor {
 }
 
 impl Monitor {
-    /// The operation whose name is this very object, if it was asked for lately.
+    /// Returns the operation whose name is the very object `name`, if that operation is in the cache of recent
+    /// operations.
     #[inline]
     pub fn recent<'a, 'py>(
         &'a self,
@@ -60,7 +61,8 @@ impl Monitor {
         self.inner.get()?.operations.recent(name)
     }
 
-    /// The operation called `name`, created on first use; the overflow operation past the bound.
+    /// Returns the operation called `name`, creating it on first use. Once there are `max_operations` operations,
+    /// returns the overflow operation for any new name.
     pub fn operation_of<'py>(&self, name: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Operation>> {
         self.inner()?.operation(name)
     }
@@ -85,7 +87,7 @@ impl Inner {
         match self.shared.registry().operation(&names::key(name)?) {
             Lookup::Own(core) => {
                 let name = names::exact(name)?.cast_into::<PyString>()?;
-                // Another thread may have been first; its operation is then that of all threads.
+                // If another thread has added the operation first, `add` returns that thread's operation.
                 self.operations.add(self.new_operation(core, name)?)
             }
             Lookup::Refused { first, .. } => {
@@ -111,7 +113,7 @@ impl Inner {
         )
     }
 
-    /// The operation that takes the samples of names past the bound; it is there from the start.
+    /// Returns the operation that receives the samples of names beyond `max_operations`. It exists from the start.
     fn overflow<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
         let name = names::from_key(py, OVERFLOW)?.cast_into::<PyString>()?;
         if let Some(overflow) = self.operations.get(&name)? {
@@ -150,9 +152,11 @@ impl Monitor {
             operations: Operations::new(py),
         };
         inner.overflow(py)?;
-        self.inner
-            .set(inner)
-            .map_err(|_| PyRuntimeError::new_err("a monitor must be initialised once only"))
+        self.inner.set(inner).map_err(|_| {
+            PyRuntimeError::new_err(
+                "a monitor must be initialised only once; do not call __init__ again",
+            )
+        })
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -171,7 +175,14 @@ impl Monitor {
 
     /// Return a handle to an operation, creating the operation on first use.
     ///
-    /// Recording through the handle skips the look-up of the name.
+    /// Recording with the handle is faster than with the monitor, because the name is not looked up each time.
+    ///
+    /// Args:
+    ///     operation: The operation's name, a non-empty string.
+    ///
+    /// Raises:
+    ///     TypeError: If ``operation`` is not a str.
+    ///     ValueError: If ``operation`` is empty.
     fn operation<'py>(&self, operation: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Operation>> {
         self.operation_of(operation)
     }
@@ -206,21 +217,23 @@ impl Monitor {
         Ok(self.inner()?.shared.registry().max_operations())
     }
 
-    /// Number of look-ups of names beyond ``max_operations``, each of which returned ``__overflow__``.
+    /// How many times a name beyond ``max_operations`` was looked up; each such look-up returned the operation
+    /// ``__overflow__``.
     #[getter]
     fn refused_names(&self) -> PyResult<u64> {
         Ok(self.inner()?.shared.registry().refused())
     }
 
-    /// Set the duration above which an operation's samples are violations.
+    /// Set or remove the duration above which an operation's samples are violations.
     ///
     /// Args:
-    ///     operation: The operation's name; it need not have been recorded yet.
-    ///     seconds: The threshold in seconds; samples strictly longer than it are violations. None removes it.
+    ///     operation: The operation's name. The operation need not have any samples yet.
+    ///     seconds: The threshold in seconds: samples strictly longer than this are violations. None removes the
+    ///         threshold.
     ///
     /// Raises:
-    ///     TypeError: If an argument has the wrong type.
-    ///     ValueError: If ``seconds`` is negative, infinite or NaN.
+    ///     TypeError: If ``operation`` is not a str, or ``seconds`` is neither a number nor None.
+    ///     ValueError: If ``operation`` is empty, or ``seconds`` is negative, infinite or NaN.
     fn set_threshold(
         &self,
         operation: &Bound<'_, PyAny>,
@@ -240,7 +253,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// All thresholds in seconds, keyed by operation name: a read-only copy.
+    /// Read-only copy of all thresholds in seconds, keyed by operation name.
     #[getter]
     fn thresholds<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
         let thresholds = PyDict::new(py);
@@ -250,7 +263,7 @@ impl Monitor {
         Ok(PyMappingProxy::new(py, thresholds.as_mapping()))
     }
 
-    /// Delete the samples of one operation, or of all operations by default; thresholds are kept.
+    /// Delete the samples of ``operation``, or of all operations if it is None. Thresholds are kept.
     #[pyo3(signature = (operation=None))]
     fn clear_metrics(&self, py: Python<'_>, operation: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let inner = self.inner()?;
@@ -264,7 +277,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Return the names of the operations whose window has samples, in the order first seen.
+    /// Return the names of the operations whose window has samples, in the order in which they were first used.
     fn _names<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyString>>> {
         let mut all = self.inner()?.operations.all(py)?;
         all.retain(|operation| operation.get().core().block().samples().len() > 0);
@@ -274,17 +287,17 @@ impl Monitor {
             .collect())
     }
 
-    /// Return a copy of every operation that has samples or is running, made with the GIL released.
+    /// Return a snapshot of every operation that has samples or is running.
     ///
-    /// Operations are copied one at a time while recording continues: each copy is consistent, except for samples that
-    /// are being recorded at that moment.
+    /// Operations are copied one at a time, with the GIL released, while recording continues. Each copy is consistent
+    /// except for samples that are being recorded at that moment.
     fn snapshot(&self, py: Python<'_>) -> PyResult<MonitorSnapshot> {
-        // Locks are taken with the GIL, so that no thread forks the process while one is held.
+        // The locks are taken while holding the GIL, so that no other thread can fork the process while a lock is held.
         let begun = self.inner()?.shared.registry().begin_snapshot();
         Ok(MonitorSnapshot::new(py.detach(|| begun.finish())))
     }
 
-    /// Return the statistics of the operation's window, or None if it has no samples.
+    /// Return the statistics of the samples in the operation's window, or None if it has no samples.
     ///
     /// A sample that another thread is recording at the same time may be missing.
     fn get_stats<'py>(&self, operation: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -294,10 +307,11 @@ impl Monitor {
         }
     }
 
-    /// Return the durations of the window's samples that ended after ``moment``, and when the last of them ended.
+    /// Return the durations of the samples in the window that ended after ``moment``, and the time of the latest end.
     ///
-    /// Durations are in seconds, oldest first. Moments are monotonic clock ticks, unaffected by changes to the system
-    /// clock; pass 0 to get the whole window.
+    /// Durations are in seconds, oldest sample first. Both times are in monotonic clock ticks, which changes to the
+    /// system clock do not affect; pass 0 to get the whole window. If there are no such samples, the second value is
+    /// ``moment``.
     fn _durations_since(
         &self,
         operation: &Bound<'_, PyAny>,
@@ -309,8 +323,9 @@ impl Monitor {
         Ok(operation.get().durations_since(moment))
     }
 
-    /// Return each sample of the window, oldest first, as (duration in seconds, Unix time of its end, success,
-    /// metadata).
+    /// Return the samples in the operation's window, oldest first.
+    ///
+    /// Each sample is a tuple of duration in seconds, Unix time of its end, success, and a copy of its metadata.
     fn _samples<'py>(
         &self,
         py: Python<'py>,

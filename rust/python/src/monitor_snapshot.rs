@@ -1,4 +1,4 @@
-//! All operations of a monitor at rest, as Python sees them.
+//! The Python classes for snapshots of a monitor and its operations.
 
 use nanospan_record::{MonitorSnapshot as Core, OperationSnapshot as CoreOperation, Seconds};
 use pyo3::{
@@ -15,11 +15,11 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Snapshot of all operations of a monitor that had samples or were running.
+/// Snapshot of every operation of a monitor that had samples or was running.
 ///
-/// It is an immutable value that outlives its monitor and can be serialised with ``to_bytes()`` or pickled. Operations
-/// were copied one at a time while recording continued: each copy is consistent, except for samples that were being
-/// recorded at that moment, but not all copies are from the same instant.
+/// It is an immutable value that outlives its monitor and can be serialised with ``to_bytes()`` or pickled. The
+/// operations were copied one after another while recording continued, so their copies are from slightly different
+/// moments. Each copy is consistent except for samples that were being recorded at that moment.
 #[pyclass(frozen, eq, module = "nanospan")]
 pub struct MonitorSnapshot(DropWithoutGil<Core>);
 
@@ -29,7 +29,7 @@ impl MonitorSnapshot {
         Self(DropWithoutGil::new(snapshot, is_large))
     }
 
-    /// The snapshot as the Rust encoders take it.
+    /// Returns the underlying snapshot, for the Rust encoders.
     pub fn core(&self) -> &Core {
         &self.0
     }
@@ -49,7 +49,8 @@ impl MonitorSnapshot {
         self.0.time
     }
 
-    /// The operations keyed by name, in the order first seen; a new dict each time.
+    /// The operations' snapshots keyed by name, in the order in which the names were first used. Each access creates a
+    /// new dict.
     #[getter]
     fn operations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let operations = PyDict::new(py);
@@ -63,11 +64,10 @@ impl MonitorSnapshot {
         Ok(operations)
     }
 
-    /// Return what was recorded since ``earlier``, a snapshot of the same monitor.
+    /// Return a snapshot of what was recorded since ``earlier``, a snapshot of the same monitor.
     ///
-    /// Each operation's ``created`` becomes the time of ``earlier``, unless the operation was created or cleared after
-    /// that: it then counts from its creation or clearing. An operation without samples since ``earlier`` is left out
-    /// unless it is running.
+    /// In the result, an operation's ``created`` is the time of ``earlier``, or the time when the operation was created
+    /// or cleared if that was later. Operations without samples since ``earlier`` are left out unless they are running.
     fn since(&self, py: Python<'_>, earlier: &Self) -> Self {
         Self::new(py.detach(|| self.0.since(&earlier.0)))
     }
@@ -95,16 +95,18 @@ impl MonitorSnapshot {
     /// Restore a snapshot from the bytes that ``to_bytes`` returned.
     ///
     /// Raises:
-    ///     ValueError: If ``data`` is corrupt, or is not a serialised snapshot.
+    ///     ValueError: If ``data`` is corrupt or not a serialised monitor snapshot.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        // Bytes never change, and the caller keeps them.
+        // Reading `data` without the GIL is safe: bytes are immutable, and the caller keeps them alive.
         let snapshot = py.detach(|| Core::from_bytes(data));
         let snapshot = snapshot.map_err(|e| error::to_python("snapshot", &e))?;
         for operation in &snapshot.operations {
             names::from_key(py, &operation.name).map_err(|_| {
                 let name = String::from_utf8_lossy(&operation.name);
-                PyValueError::new_err(format!("snapshot: a name must be UTF-8, got {name:?}"))
+                PyValueError::new_err(format!(
+                    "snapshot: an operation's name must be UTF-8, got {name:?}"
+                ))
             })?;
         }
         Ok(Self::new(snapshot))
@@ -131,7 +133,7 @@ impl MonitorSnapshot {
     }
 }
 
-/// One operation's durations and counts since ``created``, separated by outcome.
+/// Snapshot of one operation: its durations since ``created``, separated by outcome, and its counts.
 #[pyclass(frozen, eq, module = "nanospan")]
 #[derive(PartialEq)]
 pub struct OperationSnapshot(CoreOperation);
@@ -164,50 +166,52 @@ impl OperationSnapshot {
         names::from_key(py, &self.0.name)
     }
 
-    /// Durations of the executions that succeeded.
+    /// Histogram of the durations of executions that succeeded.
     #[getter]
     fn ok(&self) -> Snapshot {
         Snapshot::new(self.0.ok.clone())
     }
 
-    /// Durations of the executions that failed.
+    /// Histogram of the durations of executions that failed.
     #[getter]
     fn error(&self) -> Snapshot {
         Snapshot::new(self.0.error.clone())
     }
 
-    /// Durations of the executions that were cancelled.
+    /// Histogram of the durations of executions that were cancelled.
     #[getter]
     fn cancelled(&self) -> Snapshot {
         Snapshot::new(self.0.cancelled.clone())
     }
 
-    /// Durations of all executions, whatever their outcome.
+    /// Histogram of the durations of all executions, regardless of outcome.
     #[getter]
     fn all(&self) -> PyResult<Snapshot> {
         Self::merged(&self.0)
     }
 
-    /// Number of samples longer than the threshold in force when they were recorded.
+    /// Number of samples that exceeded the threshold that applied when they were recorded.
     #[getter]
     fn violation_count(&self) -> u64 {
         self.0.violations
     }
 
-    /// The threshold in seconds, or None if there is none.
+    /// The operation's threshold in seconds, or None if it has no threshold.
     #[getter]
     fn threshold(&self) -> Option<f64> {
         self.0.threshold.map(Seconds::get)
     }
 
-    /// Number of executions that were running in the process that took the snapshot.
+    /// Number of executions that were running when the snapshot was taken, in the process that took it.
     #[getter]
     fn in_flight(&self) -> u64 {
         self.0.in_flight
     }
 
-    /// When counting began, in Unix seconds: the operation's first use, its last clearing or, in a difference of two
-    /// snapshots, the time of the earlier one.
+    /// When counting began, in Unix seconds.
+    ///
+    /// This is when the operation was first used or last cleared. In the result of ``MonitorSnapshot.since``, it is the
+    /// time of the earlier snapshot if that is later.
     #[getter]
     fn created(&self) -> f64 {
         self.0.created

@@ -1,4 +1,4 @@
-//! An operation as the monitor and its spans hold it.
+//! `Operation`, the Python handle to one operation, which monitors and spans record into.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
     sync::Switch,
 };
 
-/// What all operations of a monitor share.
+/// State shared by all operations of a monitor.
 pub struct Shared {
     registry: Registry,
     enabled: Switch,
@@ -33,7 +33,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// `events`, if given, is told of violations and refused names; see `nanospan.recorder`.
+    /// Creates the state with recording enabled. The methods of `events`, if it is not `None`, are called for
+    /// violations and for names beyond `max_operations`; see `nanospan.recorder`.
     pub fn new(registry: Registry, events: Option<Py<PyAny>>) -> Self {
         Self {
             registry,
@@ -49,7 +50,7 @@ impl Shared {
 
     #[inline]
     pub fn enabled(&self) -> bool {
-        // Relaxed: a switch that publishes nothing; "from now on" has no sharper meaning than that.
+        // Relaxed: the switch publishes no other data, and other threads may see a change slightly later.
         self.enabled.load_relaxed()
     }
 
@@ -77,7 +78,8 @@ impl Shared {
 
 /// Handle to one operation of a monitor, as returned by ``monitor.operation(name)``.
 ///
-/// Recording through it skips the look-up of the name. All methods may be called from any thread.
+/// Recording with the handle is faster than with the monitor, because the name is not looked up each time. All methods
+/// may be called from any thread.
 #[pyclass(frozen, weakref, module = "nanospan")]
 pub struct Operation {
     core: Arc<nanospan_record::Operation>,
@@ -109,39 +111,39 @@ impl Operation {
         self.name.bind(py)
     }
 
-    /// A copy of the caller's metadata that [`record`](Self::record) may keep.
+    /// Returns a copy of the caller's metadata, which can be passed to [`record`](Self::record).
     #[inline]
     pub fn copy<'py>(&self, given: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
         self.metadata.copy(given)
     }
 
-    /// Whether samples are recorded at present.
+    /// Returns whether recording is enabled.
     #[inline]
     pub fn enabled(&self) -> bool {
         self.shared.enabled()
     }
 
-    /// An execution begins, at the ticks returned; [`end`](Self::end) or [`abandon`](Self::abandon) must
-    /// follow.
+    /// Counts a new execution as running and returns its start time in ticks. [`end`](Self::end) or
+    /// [`abandon`](Self::abandon) must be called afterwards.
     #[inline(always)]
     pub fn begin(&self) -> u64 {
         self.core.begin(WRITERS)
     }
 
-    /// An execution that began has ended, at the ticks returned.
+    /// Counts an execution as no longer running and returns its end time in ticks.
     #[inline(always)]
     pub fn end(&self) -> u64 {
         self.core.end(WRITERS)
     }
 
-    /// An execution that began is given up, without a record.
+    /// Counts an execution as no longer running; it will not be recorded.
     pub fn abandon(&self) {
         self.core.abandon(WRITERS);
     }
 
-    /// Records a successful execution without metadata that ended at `end`, unless the monitor is
+    /// Records a successful execution without metadata that ended at `end`, in ticks. Does nothing if the monitor is
     /// disabled.
-    // Inlined at each of its few callers, who know what kind of duration they have.
+    // Inlined, because each of the few callers knows at compile time which variant of `Measured` it passes.
     #[inline(always)]
     pub fn record_plain(&self, py: Python<'_>, end: u64, duration: Measured) -> PyResult<()> {
         if !self.enabled() {
@@ -156,8 +158,8 @@ impl Operation {
         Ok(())
     }
 
-    /// As [`record_plain`](Self::record_plain), for any outcome. `metadata`, if there is any, becomes
-    /// ours.
+    /// Records an execution with any outcome that ended at `end`, in ticks. Does nothing if the monitor is disabled.
+    /// `metadata` are kept without copying, so the caller must not modify them afterwards.
     pub fn record(
         &self,
         py: Python<'_>,
@@ -207,7 +209,8 @@ impl Operation {
         events_failed(py, reported.map(drop))
     }
 
-    /// Statistics of the window, taken without the GIL where that is worth a switch.
+    /// Returns the statistics of the window, or `None` if it is empty. Releases the GIL if the window is large enough
+    /// for this to pay off.
     pub fn summary(&self, py: Python<'_>) -> Option<Summary> {
         if self.core.block().samples().len() >= SAMPLES_WORTH_DETACHING {
             py.detach(|| self.core.summary())
@@ -216,15 +219,15 @@ impl Operation {
         }
     }
 
-    /// The window with a copy of each sample's metadata.
+    /// Returns the samples in the window, each with a copy of its metadata.
     pub fn samples<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Sample, Bound<'py, PyDict>)>> {
         let Window { samples, .. } = self.core.window();
-        // All references are taken before the first dict is made, which may let other threads run.
+        // All references are taken before the first dict is created, because creating a dict may let other threads run.
         let kept: Vec<(Sample, Option<Py<PyDict>>)> = samples
             .into_iter()
             .filter_map(|(ticket, sample)| match sample.has_metadata {
                 false => Some((sample, None)),
-                // Metadata that has given way belongs to a sample that has left the window since.
+                // If the metadata have been displaced, their sample has left the window in the meantime: skip it.
                 true => Some((sample, Some(self.metadata.get(py, ticket)?))),
             })
             .collect();
@@ -236,7 +239,8 @@ impl Operation {
             .collect()
     }
 
-    /// The window as columns. Metadata are not copied; there are none at all if no row has any.
+    /// Returns the samples in the window as columns. The metadata are not copied; their column is empty if no sample
+    /// has metadata.
     fn columns(&self, py: Python<'_>) -> Samples {
         let Window { samples, .. } = py.detach(|| self.core.window());
         let mut metadata = Vec::new();
@@ -244,7 +248,7 @@ impl Operation {
         for (ticket, sample) in samples {
             if sample.has_metadata {
                 let Some(of_sample) = self.metadata.get(py, ticket) else {
-                    continue; // as in `samples`
+                    continue; // skipped, as in `samples`
                 };
                 metadata.resize_with(kept.len(), || None);
                 metadata.push(Some(of_sample));
@@ -258,7 +262,8 @@ impl Operation {
         Samples::timed(py.detach(|| Columns::of(&kept, anchor)), metadata)
     }
 
-    /// The durations of the window's samples that ended after `moment`, and when the latest of them did.
+    /// Returns the durations in seconds of the samples in the window that ended after `moment`, and the time of the
+    /// latest end. Times are in clock ticks.
     pub fn durations_since(&self, moment: u64) -> (Vec<f64>, u64) {
         let Window { samples, .. } = self.core.window();
         let new = samples.iter().filter(|(_, sample)| sample.end > moment);
@@ -267,15 +272,16 @@ impl Operation {
         (durations, latest.unwrap_or(moment))
     }
 
-    /// Forgets every sample.
+    /// Deletes all samples and their metadata.
     pub fn clear(&self, py: Python<'_>) {
         self.core.clear();
         self.metadata.clear(py);
     }
 }
 
-/// Lets Ctrl-C through, and nothing else: whatever is wrong with callbacks or logging, it is not the
-/// monitored program's fault, and must not replace the program's exception.
+/// Passes an error in an event callback to `sys.unraisablehook`, except KeyboardInterrupt, which it returns.
+///
+/// Errors in callbacks or logging must not disturb the monitored program or replace its own exception.
 pub fn events_failed(py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
     match result {
         Err(error) if !error.is_instance_of::<PyKeyboardInterrupt>(py) => {
@@ -286,14 +292,15 @@ pub fn events_failed(py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
     }
 }
 
-/// With a GIL, no two threads record at the same moment.
+/// How recording threads are synchronised: with a GIL, two threads never record at the same time.
 const WRITERS: Writers = if cfg!(Py_GIL_DISABLED) {
     Writers::Concurrent
 } else {
     Writers::Serialised
 };
 
-/// From this many samples on, condensing a window takes longer than handing the GIL around.
+/// Minimum number of samples in a window for which computing statistics takes longer than releasing and re-acquiring
+/// the GIL.
 const SAMPLES_WORTH_DETACHING: usize = 10_000;
 
 #[pymethods]
@@ -304,7 +311,9 @@ impl Operation {
         self.name(py).clone()
     }
 
-    /// Return the statistics of the window, or None if it has no samples; see ``PerformanceMonitor.get_stats``.
+    /// Return the statistics of the samples in the operation's window, or None if it has no samples.
+    ///
+    /// It is equivalent to ``PerformanceMonitor.get_stats``.
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(summary) = self.summary(py) else {
             return Ok(None);
@@ -319,7 +328,7 @@ impl Operation {
             .unix_seconds(summary.last_end);
         let float = |value| PyFloat::new(py, value).into_any();
         let count = |value: u64| -> PyResult<_> { Ok(value.into_pyobject(py)?.into_any()) };
-        // One tuple of 16, which is more than PyO3 converts by itself.
+        // PyO3 does not convert tuples of this length, so the arguments are converted one by one.
         let arguments = [
             self.name(py).clone().into_any(),
             count(summary.count as u64)?,
@@ -343,10 +352,14 @@ impl Operation {
         class.call1(arguments).map(Some)
     }
 
-    /// Record an execution that was cancelled after ``duration`` seconds; it is neither a success nor an error.
+    /// Record an execution that was cancelled, which counts as neither a success nor an error.
+    ///
+    /// Args:
+    ///     duration: Duration until the cancellation in seconds, finite and at least 0.
+    ///     metadata: A mapping to keep with the sample; it is copied.
     ///
     /// Raises:
-    ///     TypeError: If an argument has the wrong type.
+    ///     TypeError: If ``duration`` is not a number, or ``metadata`` is neither a mapping nor None.
     ///     ValueError: If ``duration`` is negative, infinite or NaN.
     #[pyo3(signature = (duration, metadata=None))]
     fn record_cancelled<'py>(
@@ -370,15 +383,17 @@ impl Operation {
         )
     }
 
-    /// Return a histogram of everything recorded since the start or the last clear.
+    /// Return a histogram of the durations of all outcomes, recorded since the operation was created or last cleared.
     ///
     /// A sample that another thread is recording at the same time may be missing.
     fn snapshot(&self) -> Snapshot {
-        // Not detached: copying takes microseconds, like handing the GIL around.
+        // The GIL is kept: copying takes microseconds, about as long as releasing and re-acquiring the GIL.
         Snapshot::new(self.core.histogram())
     }
 
-    /// Return the window as columns; their metadata are not copies, and must not be changed.
+    /// Return the samples in the operation's window as columns.
+    ///
+    /// The samples' metadata are not copied and must not be modified.
     fn _columns(&self, py: Python<'_>) -> Samples {
         self.columns(py)
     }

@@ -1,4 +1,5 @@
-//! Where decorated functions record: an operation, or a name in the process-wide monitor.
+//! `OperationRef`, which tells a decorated function where to record: a fixed operation, or a name to look up in the
+//! process-wide monitor.
 
 use nanospan_record::{Measured, Outcome};
 use pyo3::{
@@ -20,7 +21,8 @@ use crate::{
 
 /// The process-wide monitor, kept here so that decorated calls find it without running Python.
 static PROCESS_MONITOR: Exclusive<Option<Py<Monitor>>> = Exclusive::new(None);
-/// How many times it was set, so that what was found through it is known to be current.
+/// How many times the process-wide monitor was replaced. An operation that was looked up in an earlier generation is
+/// outdated.
 static GENERATION: Generation = Generation::new();
 
 /// Return the process-wide monitor, or None if it has not been created yet.
@@ -29,12 +31,12 @@ pub fn process_monitor(py: Python<'_>) -> Option<Py<Monitor>> {
     PROCESS_MONITOR.with(py, |monitor| Some(monitor.as_ref()?.clone_ref(py)))
 }
 
-/// Make ``monitor`` the process-wide monitor; None leaves the process without one.
+/// Set the process-wide monitor, or remove it if ``monitor`` is None.
 #[pyfunction]
 pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {
     let before = PROCESS_MONITOR.with(py, |current| {
-        // Release, with the Acquires in `known` and `look_up`: a thread that sees the number sees the
-        // monitor, or waits for it.
+        // Release: pairs with the Acquires in `known` and `look_up`. A thread that reads the new number also sees the
+        // new monitor, or waits until it is set.
         GENERATION.advance_release();
         std::mem::replace(current, monitor)
     });
@@ -42,11 +44,21 @@ pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {
 }
 
 /// Reference to the operation that a decorated function's executions are recorded into.
+///
+/// A reference created with a name looks the operation up in the process-wide monitor when the function is called.
+///
+/// Args:
+///     operation: The operation's name, a non-empty string.
+///     metadata: A mapping to keep with every sample.
+///
+/// Raises:
+///     TypeError: If ``operation`` is not a str, or ``metadata`` is neither a mapping nor None.
+///     ValueError: If ``operation`` is empty.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct OperationRef {
-    // A name to look up in the process-wide monitor; without one, `found` is set from the start.
+    // The name to look up in the process-wide monitor. If it is None, `found` is set from the start.
     name: Option<Py<PyString>>,
-    // The operation, and the generation of the process-wide monitor that it belongs to.
+    // The operation found, and the generation of the process-wide monitor in which it was looked up.
     found: OnceLock<(u64, Py<Operation>)>,
     metadata: Option<Py<PyDict>>,
 }
@@ -66,7 +78,7 @@ impl OperationRef {
         })
     }
 
-    /// Return a new span, for executions that are timed from Python code.
+    /// Return a new span of the operation, to time an execution from Python code.
     fn span<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let given = self.metadata.as_ref().map(|given| given.bind(py));
         span::new(&self.operation(py)?, given)
@@ -82,7 +94,7 @@ impl OperationRef {
 }
 
 impl OperationRef {
-    /// One that always leads to `operation`.
+    /// Creates a reference that always refers to `operation`.
     pub fn fixed(operation: &Bound<'_, Operation>, metadata: Option<Bound<'_, PyDict>>) -> Self {
         Self {
             name: None,
@@ -91,7 +103,7 @@ impl OperationRef {
         }
     }
 
-    /// The operation to record into now.
+    /// Returns the operation to record into, looking it up if necessary.
     #[inline]
     pub fn operation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
         match self.known(py) {
@@ -100,8 +112,8 @@ impl OperationRef {
         }
     }
 
-    /// As [`operation`](Self::operation), without another reference to an operation that is kept here; any other is
-    /// kept by `found`.
+    /// Like [`operation`](Self::operation), but borrows the operation from `self` if it is stored there, which saves
+    /// counting a reference. Otherwise the operation is stored in `found`.
     #[inline]
     pub fn current<'a, 'py>(
         &'a self,
@@ -114,7 +126,8 @@ impl OperationRef {
         }
     }
 
-    /// The operation to record into now, if it needs no look-up; it lives as long as `self`.
+    /// Returns the stored operation, or `None` if there is no stored operation or it is outdated. The operation lives
+    /// as long as `self`.
     #[inline]
     fn known<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Operation>> {
         let (generation, operation) = self.found.get()?;
@@ -133,18 +146,19 @@ impl OperationRef {
         };
         let (mut generation, mut monitor) = ask()?;
         if generation != GENERATION.load_acquire() {
-            // The first to ask makes the monitor, and would look it up for ever.
+            // This call created the monitor, which started a new generation. With the old number, the operation would
+            // be outdated immediately and be looked up on every call.
             (generation, monitor) = ask()?;
         }
         let name = self.name.as_ref();
         let name = name.map_or_else(|| PyString::new(py, ""), |name| name.bind(py).clone());
         let operation = monitor.get().operation_of(&name)?;
-        // Asked before the monitor was found: a monitor set meanwhile makes this entry outdated.
+        // The generation was read before the monitor, so replacing the monitor in between makes this entry outdated.
         let _ = self.found.set((generation, operation.clone().unbind()));
         Ok(operation)
     }
 
-    /// Ends and records an execution that began at `start` and succeeded.
+    /// Ends and records an execution that succeeded. `start` is when it began, in ticks.
     #[inline(always)]
     pub fn record_success(
         &self,
@@ -160,7 +174,7 @@ impl OperationRef {
         operation.record_plain(py, end, duration)
     }
 
-    /// Ends and records an execution that began at `start` and was cancelled.
+    /// Ends and records an execution that was cancelled. `start` is when it began, in ticks.
     #[cold]
     pub fn record_cancelled(
         &self,
@@ -172,8 +186,8 @@ impl OperationRef {
         self.write(py, operation, [start, end], Outcome::Cancelled, None)
     }
 
-    /// Ends and records an execution that the current Python exception left, which stays the current one
-    /// unless recording raises in its stead.
+    /// Ends and records an execution that was ended by the current Python exception. `start` is when it began, in
+    /// ticks. The exception stays set unless recording fails, which returns the new error instead.
     #[cold]
     pub fn record_raised(&self, py: Python<'_>, operation: &Operation, start: u64) -> PyResult<()> {
         let end = operation.end();

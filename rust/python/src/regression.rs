@@ -1,4 +1,4 @@
-//! Comparisons as Python calls them; see `nanospan.regression`.
+//! The Python functions that compare samples and detect changes; see `nanospan.regression`.
 
 use nanospan_stats::{
     self as maths, ALPHA, FALSE_DISCOVERY_RATE, HistorySettings, MIN_EFFECT, OnlineSettings,
@@ -12,7 +12,7 @@ use pyo3::{
 
 use crate::{arguments::type_name, bindings, hot::exclusive::Exclusive, values::Values};
 
-/// Compare two sets of an operation's durations, each in the order measured.
+/// Compare an earlier and a later set of an operation's durations, each in the order in which they were measured.
 ///
 /// The GIL is released during the comparison, and the same values always give the same result.
 ///
@@ -20,7 +20,7 @@ use crate::{arguments::type_name, bindings, hot::exclusive::Exclusive, values::V
 ///     baseline: The earlier durations, in seconds or any other unit. A buffer of doubles (``array.array("d")``, a
 ///         NumPy array) is read in place; any other sequence of numbers is converted.
 ///     current: The later durations, in the same unit.
-///     alpha: The probability of reporting a change when nothing changed, between 0 and 1.
+///     alpha: The accepted probability of reporting a change when nothing changed, between 0 and 1.
 ///     min_effect: The smallest change of the typical value to treat as significant, as a fraction of that value.
 ///     tail_min_effect: The smallest change of a tail quantile to treat as significant, as a fraction of that
 ///         quantile.
@@ -29,7 +29,7 @@ use crate::{arguments::type_name, bindings, hot::exclusive::Exclusive, values::V
 ///     The comparison, including its verdict.
 ///
 /// Raises:
-///     TypeError: If an argument is not a sequence of numbers.
+///     TypeError: If ``baseline`` or ``current`` is not a sequence of numbers.
 ///     ValueError: If a value is NaN or infinite, or a setting is out of range.
 #[pyfunction]
 #[pyo3(signature = (baseline, current, *, alpha=ALPHA, min_effect=MIN_EFFECT, tail_min_effect=TAIL_MIN_EFFECT),
@@ -85,7 +85,7 @@ fn effect(name: &str, value: f64) -> PyResult<f64> {
     }
 }
 
-/// The name of a verdict in Python.
+/// Returns the name that Python code uses for a verdict.
 pub const fn verdict_name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Regressed => "regressed",
@@ -113,21 +113,22 @@ fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bo
     ))
 }
 
-/// Compare many operations at once, limiting the expected share of false positives among reported changes.
+/// Compare many operations at once, limiting the expected share of false positives among the reported changes.
 ///
-/// The method is that of Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal
-/// Statistical Society B 57, 1995. The GIL is released during the comparison.
+/// The share is limited by the method of Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the
+/// Royal Statistical Society B 57, 1995. The GIL is released during the comparison.
 ///
 /// Args:
-///     samples: A mapping of each operation to its pair of baseline and current values, as accepted by ``compare``.
+///     samples: A mapping from each operation to a pair of its baseline and current values, in any form that
+///         ``compare`` accepts.
 ///     fdr: The maximum expected share of false positives among the operations reported as regressed or improved,
 ///         between 0 and 1.
-///     min_effect: As for ``compare``.
-///     tail_min_effect: As for ``compare``.
+///     min_effect: The smallest change of the typical value to treat as significant, as a fraction of that value.
+///     tail_min_effect: The smallest change of a tail quantile to treat as significant, as a fraction of that quantile.
 ///
 /// Returns:
-///     The comparisons keyed by operation, in the order of ``samples``. The confidence level of each shift's interval
-///     is 1 - ``fdr``.
+///     The comparisons keyed by operation, in the order of ``samples``. The confidence interval of each shift has the
+///     level 1 - ``fdr``.
 ///
 /// Raises:
 ///     TypeError: If an operation's value is not a pair of sequences of numbers.
@@ -154,7 +155,7 @@ pub fn compare_many<'py>(
         let (baseline, current): (Bound<'py, PyAny>, Bound<'py, PyAny>) =
             pair.extract().map_err(|_| {
                 PyTypeError::new_err(format!(
-                    "{operation} must have a pair of baseline and current values, got {}",
+                    "the value of operation {operation} must be a pair of baseline and current values, got {}",
                     type_name(&pair)
                 ))
             })?;
@@ -180,15 +181,15 @@ pub fn compare_many<'py>(
     Ok(results)
 }
 
-/// Find where the level of a series changed, such as a benchmark over commits or durations over time.
+/// Find the points where the level of a series changed, such as a benchmark's results over a series of commits.
 ///
 /// The GIL is released during the search, and the same values always give the same result.
 ///
 /// Args:
 ///     values: The values in chronological order, in any form that ``compare`` accepts.
-///     penalty: How much better two levels must fit than one, as the number of values that must differ entirely.
-///     min_size: The minimum number of values in a level, at least 1.
-///     z: The minimum standardised difference between neighbouring levels.
+///     penalty: The cost of each additional change point; a higher penalty reports fewer changes.
+///     min_size: The minimum number of values between two change points, at least 1.
+///     z: The minimum standardised difference (z-score) between neighbouring levels.
 ///
 /// Returns:
 ///     The change points in chronological order.
@@ -226,17 +227,17 @@ pub fn change_points<'py>(
         .collect()
 }
 
-/// Detects changes of level in a stream of values.
+/// Detects changes in the level of a stream of values.
 ///
-/// It uses a fixed amount of memory, and learns the new level after an alarm. Concurrent calls from several threads
-/// are processed one after another.
+/// It first learns the level from ``warmup`` values, then raises an alarm when the level changes and learns the new
+/// level. Its memory use is fixed. Concurrent calls from several threads are processed one after another.
 ///
 /// Args:
-///     warmup: The number of values that the level is learned from; at least eight batches.
-///     batch: The number of values averaged into each mean that is judged.
-///     k: The deviation that is always tolerated, in standard deviations of a batch's mean; the standard error of the
-///         learned level is tolerated in addition.
-///     h: The accumulated deviation beyond ``k`` that raises an alarm, in the same unit.
+///     warmup: The number of values to learn the level from, at least 8 * ``batch``.
+///     batch: The number of consecutive values to average; the averages are compared with the learned level.
+///     k: The deviation from the learned level that is always tolerated, in standard deviations of a batch's mean. The
+///         standard error of the learned level is tolerated in addition.
+///     h: The accumulated deviation beyond the tolerated one that raises an alarm, in the same unit as ``k``.
 ///
 /// Raises:
 ///     ValueError: If a setting is out of range.
@@ -269,7 +270,7 @@ impl OnlineDetector {
     /// Process the next value; return an Alarm if the level changed, else None.
     ///
     /// Raises:
-    ///     ValueError: If the value is NaN or infinite; such a value is not counted.
+    ///     ValueError: If ``value`` is NaN or infinite; the detector then ignores it.
     fn update<'py>(&self, py: Python<'py>, value: f64) -> PyResult<Option<Bound<'py, PyAny>>> {
         if !value.is_finite() {
             return Err(PyValueError::new_err(format!(

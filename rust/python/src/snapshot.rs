@@ -1,4 +1,4 @@
-//! A histogram at rest, as Python sees it: durations are seconds.
+//! `Snapshot`, the Python class for a histogram's contents. Durations are in seconds.
 
 use nanospan_record::{Seconds, histogram};
 use pyo3::{
@@ -9,12 +9,11 @@ use pyo3::{
 
 use crate::{bindings, error};
 
-/// Histogram of the durations that an operation recorded since the start or the last clear.
+/// Histogram of an operation's durations, recorded since the operation was created or last cleared.
 ///
-/// It is an immutable value that outlives its monitor, travels between processes and hosts as ``to_bytes()`` or by
-/// pickle, and can be merged with any other snapshot. Quantiles are within 0.55 % of the true ones; count, sum,
-/// minimum and maximum are exact. The buckets are those of an OpenTelemetry exponential histogram of seconds at scale
-/// 6.
+/// It is an immutable value that outlives its monitor. It can be sent to other processes and hosts with ``to_bytes()``
+/// or pickle, and merged with any other snapshot. Quantiles are within 0.55 % of the true values; count, sum, minimum
+/// and maximum are exact. The buckets are those of an OpenTelemetry exponential histogram of seconds at scale 6.
 #[pyclass(frozen, eq, module = "nanospan")]
 #[derive(PartialEq)]
 pub struct Snapshot(histogram::Snapshot);
@@ -24,12 +23,12 @@ impl Snapshot {
         Self(histogram)
     }
 
-    /// The histogram as the Rust encoders take it.
+    /// Returns the underlying histogram, for the Rust encoders.
     pub fn core(&self) -> &histogram::Snapshot {
         &self.0
     }
 
-    /// A histogram as a plain dict, for JSON; durations are seconds.
+    /// Converts a histogram to a JSON-compatible dict. Durations are in seconds.
     pub fn dict<'py>(
         histogram: &histogram::Snapshot,
         py: Python<'py>,
@@ -66,7 +65,7 @@ fn seconds(ns: u64) -> f64 {
 
 #[pymethods]
 impl Snapshot {
-    /// Number of durations.
+    /// Number of durations in the histogram.
     #[getter]
     fn count(&self) -> u64 {
         self.0.count()
@@ -91,7 +90,7 @@ impl Snapshot {
         self.0.max_ns().map(seconds)
     }
 
-    /// Resolution of the buckets: each doubling of the duration spans 2**scale buckets.
+    /// Resolution of the buckets: 2**scale buckets cover each doubling of the duration.
     #[getter]
     fn scale(&self) -> i32 {
         self.0.scale()
@@ -103,17 +102,20 @@ impl Snapshot {
         self.0.zeros()
     }
 
-    /// Return the non-empty buckets in ascending order, as pairs of an index i and the number of durations v in the
-    /// bucket.
+    /// Return the non-empty buckets in ascending order, as pairs of the bucket's index and the number of durations in
+    /// it.
     ///
-    /// Bucket i spans b**i < v <= b**(i + 1) seconds, where b = 2**(2**-scale). Durations of 0 are in no bucket.
+    /// The bucket with index i holds the durations v with b**i < v <= b**(i + 1) seconds, where b = 2**(2**-scale).
+    /// Durations of 0 are not in any bucket.
     fn buckets(&self) -> Vec<(i32, u64)> {
         self.0.buckets().collect()
     }
 
-    /// Return the number of durations in buckets that end at or below ``seconds``, for classic, cumulative buckets.
+    /// Return approximately how many durations are at most ``seconds``, as needed for cumulative buckets.
     ///
-    /// Durations in the same bucket as ``seconds`` are not counted; they are less than 1.1 % below it.
+    /// It counts the durations in buckets that end at or below ``seconds``. Smaller durations in the bucket that
+    /// contains ``seconds`` are not counted; at scale 6 they are less than 1.1 % below it. If ``seconds`` is at least
+    /// the maximum, all durations are counted.
     ///
     /// Raises:
     ///     ValueError: If ``seconds`` is negative, infinite or NaN.
@@ -124,13 +126,13 @@ impl Snapshot {
         }
     }
 
-    /// Return what was recorded since ``earlier``, a snapshot of the same operation.
+    /// Return a histogram of what was recorded since ``earlier``, a snapshot of the same operation.
     ///
-    /// Count and sum are exact. A minimum or maximum that was recorded before ``earlier`` is replaced by an estimate
-    /// that is consistent with the buckets and the sum.
+    /// Count and sum are exact. If the minimum or maximum was recorded before ``earlier``, an estimate that is
+    /// consistent with the buckets and the sum replaces it.
     ///
     /// Raises:
-    ///     ValueError: If ``earlier`` holds durations that this snapshot does not.
+    ///     ValueError: If ``earlier`` contains durations that this snapshot does not contain.
     fn since(&self, earlier: &Self) -> PyResult<Self> {
         match self.0.since(&earlier.0) {
             Ok(since) => Ok(Self(since)),
@@ -140,7 +142,7 @@ impl Snapshot {
 
     /// Return the duration in seconds at rank ceil(q * count), or None if there are no durations.
     ///
-    /// It is within 0.55 % of the true duration at scale 6.
+    /// At scale 6, the result is within 0.55 % of the true value.
     ///
     /// Raises:
     ///     ValueError: If ``q`` is not between 0 and 1.
@@ -151,10 +153,10 @@ impl Snapshot {
         }
     }
 
-    /// Return a snapshot of the durations of both snapshots, at the coarser of their scales.
+    /// Return a histogram of the durations in both snapshots, at the coarser of the two scales.
     ///
     /// Raises:
-    ///     ValueError: If there are too many durations in total to count.
+    ///     ValueError: If the snapshots contain more than 2**64 - 1 durations in total.
     fn merge(&self, other: &Self) -> PyResult<Self> {
         let mut merged = self.0.clone();
         match merged.merge(&other.0) {
@@ -164,11 +166,13 @@ impl Snapshot {
     }
 
     /// Return the same durations at the finest scale at which at most ``buckets`` buckets are non-empty.
+    ///
+    /// The result is never finer than this snapshot. At the coarsest scale there may still be two non-empty buckets.
     fn with_at_most(&self, buckets: usize) -> Self {
         Self(self.0.with_at_most(buckets))
     }
 
-    /// Return the same durations at a coarser scale, or unchanged if ``scale`` is not coarser.
+    /// Return the same durations at the coarser scale ``scale``, or unchanged if ``scale`` is not coarser.
     fn at_scale(&self, scale: i32) -> Self {
         Self(self.0.at_scale(scale))
     }
@@ -181,7 +185,7 @@ impl Snapshot {
     /// Restore a snapshot from the bytes that ``to_bytes`` returned.
     ///
     /// Raises:
-    ///     ValueError: If ``data`` is corrupt, or is not a serialised snapshot.
+    ///     ValueError: If ``data`` is corrupt or not a serialised histogram snapshot.
     #[staticmethod]
     fn from_bytes(data: &[u8]) -> PyResult<Self> {
         match histogram::Snapshot::from_bytes(data) {
@@ -201,7 +205,7 @@ impl Snapshot {
         ))
     }
 
-    /// Return a picture of the distribution as HTML, for notebooks.
+    /// Return an HTML chart of the distribution, for display in notebooks.
     fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let bindings = bindings::get(slf.py())?;
         bindings.snapshot_html.bind(slf.py()).call1((slf,))
