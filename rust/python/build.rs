@@ -1,4 +1,4 @@
-//! Makes the interpreter's version and its lack of a GIL known as `cfg(Py_3_12)`, `cfg(Py_GIL_DISABLED)`.
+//! Sets `cfg(Py_3_12)` and similar flags for the interpreter's version, and `cfg(Py_GIL_DISABLED)` if it has no GIL.
 
 fn main() {
     pyo3_build_config::use_pyo3_cfgs();

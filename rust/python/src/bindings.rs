@@ -38,7 +38,10 @@ static BOUND: Exclusive<Option<Arc<Bindings>>> = Exclusive::new(None);
 #[pyfunction]
 #[pyo3(signature = (*, process_recorder, decorate, performance_stats, comparison, quantile_change, change_point,
     alarm, snapshot_html))]
-#[expect(clippy::too_many_arguments, reason = "the fields of Bindings")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one argument for each field of Bindings"
+)]
 pub fn bind(
     py: Python<'_>,
     process_recorder: Py<PyAny>,

@@ -57,7 +57,7 @@ impl Snapshot {
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "seconds as float, like every duration in Python"
+    reason = "a duration in Python is a float in seconds"
 )]
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
@@ -73,7 +73,10 @@ impl Snapshot {
 
     /// Sum of the durations, in seconds.
     #[getter]
-    #[expect(clippy::cast_precision_loss, reason = "as above")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a duration in Python is a float in seconds"
+    )]
     fn sum(&self) -> f64 {
         self.0.sum_ns() as f64 / 1e9
     }

@@ -362,7 +362,10 @@ impl Lanes {
     ///     origin: The start of the timeline, in nanoseconds of Unix time.
     ///     thread: The thread number of the first lane; the other lanes are numbered consecutively from there.
     ///     fallback: Called with metadata that the native encoder cannot handle, such as dates; returns JSON as bytes.
-    #[expect(clippy::too_many_arguments, reason = "the fields of EventRow")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one argument for each field of EventRow"
+    )]
     fn event_rows<'py>(
         &self,
         start: usize,

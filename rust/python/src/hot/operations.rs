@@ -39,7 +39,8 @@ impl Operations {
     #[inline]
     fn place(&self, name: *mut ffi::PyObject) -> &AtomicPtr<ffi::PyObject> {
         let address = name as usize;
-        // Objects are aligned to 16 bytes, so the lowest four bits of the address are always 0.
+        // Objects are aligned to 16 bytes, so the lowest four bits of the address are always 0. The higher bits are
+        // mixed in so that neighbouring objects of the same size get different places.
         &self.recent[((address >> 4) ^ (address >> 12)) % PLACES]
     }
 
