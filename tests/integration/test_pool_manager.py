@@ -92,7 +92,7 @@ async def test_cancelled_opening_leaves_a_usable_manager(
 
 
 async def test_access_is_tracked(manager: GlobalConnectionManager, database: str) -> None:
-    """Calls record `connection_pool_access`, and the type look-up records `pgvector_registration`."""
+    """Calls record `connection_pool_access`; the type look-up records `pgvector_registration`."""
     monitor = get_performance_monitor()
     for operation in ("connection_pool_access", "pgvector_registration"):
         monitor.clear_metrics(operation)
