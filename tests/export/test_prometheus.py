@@ -137,7 +137,7 @@ def test_the_process_wide_monitor_is_the_default():
         ({"buckets": [1.0, 0.5]}, "got 0.5"),
         ({"buckets": [float("nan")]}, "got NaN"),
         ({"buckets": [float("inf")]}, "got inf"),
-        ({"max_native_buckets": 4}, "at least 5 buckets, got 4"),
+        ({"max_native_buckets": 4}, "max_native_buckets must be at least 5, got 4"),
     ],
 )
 def test_invalid_buckets_are_rejected(arguments, message):

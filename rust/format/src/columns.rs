@@ -1,20 +1,20 @@
-//! A window's samples as columns, the form needed for files and images, and those columns as rows of text.
+//! Converts a window's samples to columns, for writing files and drawing images, and columns to rows of text.
 //!
-//! The caller determines what a row looks like (quoting, field names): rows are assembled from pieces that it supplies,
-//! so that one writer serves every line-oriented format.
+//! The caller determines what a row looks like (quoting, field names) by supplying the text between the values, so that
+//! one writer serves every line-oriented format.
 
 use std::{cmp::Reverse, collections::BinaryHeap, io::Write};
 
 use nanospan_record::{Outcome, Sample, clock::Anchor, seconds::nanos};
 
-/// Samples as columns of equal length.
+/// Samples stored as columns: entry `i` of every column belongs to sample `i`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Columns {
     /// When each sample ended, in nanoseconds of Unix time.
     pub ends: Vec<u64>,
     /// How long each sample took, in seconds.
     pub durations: Vec<f64>,
-    /// The number of each sample's [`Outcome`].
+    /// Each sample's [`Outcome`], as its number.
     pub outcomes: Vec<u8>,
 }
 
@@ -30,21 +30,22 @@ impl Columns {
     }
 }
 
-/// The position of each sample on a timeline in which samples of the same lane never overlap.
+/// The position of each sample on a timeline. Samples that overlap in time are drawn in different lanes (rows).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lanes {
-    /// When each sample began, in nanoseconds of Unix time; 0 if its duration implies a start before 1970.
+    /// When each sample began, in nanoseconds of Unix time; 0 if the sample's duration implies a start before 1970.
     pub starts: Vec<u64>,
     /// The lane of each sample, counted from 0.
     pub lanes: Vec<u32>,
 }
 
-/// Largest overlap, in nanoseconds, that is attributed to the rounding of two clock readings, each by less than 1 ns.
+/// Largest overlap of two samples, in nanoseconds, that is attributed to rounding. An overlap depends on two clock
+/// readings, each rounded by less than 1 ns.
 const ROUNDING_NS: u64 = 2;
 
 impl Lanes {
-    /// Assigns each sample, in order of start time, to the lowest free lane. This takes as many lanes as the largest
-    /// number of samples that overlap, which is the minimum possible.
+    /// Assigns each sample to a lane: in order of start time, each one gets the lowest free lane. This uses as few
+    /// lanes as possible, namely the largest number of samples under way at the same time.
     #[must_use]
     pub fn of(ends: &[u64], durations: &[f64]) -> Self {
         let mut starts: Vec<u64> = ends
@@ -84,21 +85,23 @@ impl Lanes {
     }
 }
 
-/// Optional text for each sample, inserted verbatim; may be empty if no sample has any.
+/// Optional text for each sample, inserted verbatim into the output; the slice may be empty if no sample has text.
 pub type Attached<T> = [Option<T>];
 
-/// The pieces of text around the fields of a table row.
+/// The fixed text around the fields of a table row.
 #[derive(Debug, Clone, Copy)]
 pub struct TableRow<'a> {
-    /// The pieces before the timestamp, the duration, the outcome and the attached text, and the one that ends the row.
+    /// The text before the timestamp, before the duration, before the outcome, before the attached text, and at the end
+    /// of the row.
     pub pieces: [&'a [u8]; 5],
-    /// Placeholder for the attached text of a sample that has none.
+    /// The placeholder written if a sample has no attached text.
     pub nothing: &'a [u8],
 }
 
 impl TableRow<'_> {
-    /// Writes a row for each sample: its end in Unix seconds with nine decimals, its duration in seconds in the fewest
-    /// digits that read back as the same number, its outcome (`ok`, `error` or `cancelled`), and its attached text.
+    /// Writes a row for each sample: the end time in Unix seconds with nine decimals, the duration in seconds with the
+    /// fewest digits that read back as the same number, the outcome (`ok`, `error` or `cancelled`), and the attached
+    /// text.
     #[must_use]
     pub fn write(self, columns: &Columns, attached: &Attached<impl AsRef<[u8]>>) -> Vec<u8> {
         let [
@@ -130,22 +133,22 @@ impl TableRow<'_> {
     }
 }
 
-/// The pieces of a timeline row: a complete event in the Chrome trace-event format.
+/// The fixed parts of a timeline's rows, each of which is a complete event in the Chrome trace-event format.
 #[derive(Debug, Clone, Copy)]
 pub struct EventRow<'a> {
-    /// The start of an event for each outcome, within the threshold and over it, up to and including the last fixed
-    /// argument.
+    /// The beginning of an event, up to and including its last fixed argument: for each outcome, one text for samples
+    /// within the threshold and one for samples over it.
     pub heads: [[&'a [u8]; 2]; 3],
     /// The threshold in seconds; infinity if there is none.
     pub threshold: f64,
     /// The start of the timeline, in nanoseconds of Unix time.
     pub origin: u64,
-    /// The thread number of lane 0; the other lanes have the following numbers.
+    /// The thread number of lane 0; lane `i` has the number `thread + i`.
     pub thread: u32,
 }
 
 impl EventRow<'_> {
-    /// Writes an event for each sample, with exact times in microseconds since the origin.
+    /// Writes an event for each sample. Times are exact, in microseconds since `origin`.
     ///
     /// `lanes` must have a start and a lane for each sample in `columns`.
     #[must_use]
@@ -179,8 +182,10 @@ impl EventRow<'_> {
     }
 }
 
-/// Appends `value / unit`, exactly, with `decimals` decimal places. It produces digit after digit itself, because most
-/// of the output is written here and the standard formatting machinery takes three times as long.
+/// Appends `value / unit`, exactly, with `decimals` decimal places.
+///
+/// Most of the output is written here, so this function formats the digits itself: the standard formatting machinery
+/// takes three times as long.
 fn fixed_point(out: &mut Vec<u8>, value: u64, unit: u64, decimals: usize) {
     let mut digits = [b'0'; 40];
     let mut at = digits.len();
@@ -251,12 +256,12 @@ mod tests {
                 prop_assert!(starts[row] - spans[row].0 <= ROUNDING_NS);
                 for other in 0..row {
                     let apart = ends[row] <= starts[other] || ends[other] <= starts[row];
-                    // A sample that rounding moved into another one has no length left.
+                    // If rounding would make a sample start inside another one, it is shortened to zero length.
                     let instant = starts[row] == ends[row] || starts[other] == ends[other];
                     prop_assert!(apart || instant || lanes[row] != lanes[other]);
                 }
             }
-            // There are no more lanes than samples under way at the same time.
+            // There are at most as many lanes as samples under way at the same time.
             let most = starts.iter().map(|&at| {
                 (0..ends.len()).filter(|&i| starts[i] <= at && at <= ends[i]).count()
             });

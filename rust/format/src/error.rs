@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-/// The reason options were rejected. Its message names the rejected value and the valid ones.
+/// The reason why encoder options were rejected. The message states the rejected value and which values are valid.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A classic bucket's bound, in seconds, that is not positive and finite, or not larger than the preceding bound.
+    /// The bound of a classic bucket, in seconds, is not positive and finite, or is not larger than the preceding
+    /// bound.
     Bound(f64),
-    /// Fewer native buckets than the coarsest schema needs.
+    /// The limit on native buckets is lower than the number of buckets that the coarsest schema needs.
     NativeBuckets {
         /// The rejected limit.
         given: usize,
@@ -22,12 +23,12 @@ impl fmt::Display for Error {
         match self {
             Self::Bound(given) => write!(
                 f,
-                "bounds must be finite numbers of seconds > 0, each larger than the one before, got {given}"
+                "each bucket bound must be finite, > 0 and larger than the bound before it, got {given}"
             ),
             Self::NativeBuckets { given, least } => {
                 write!(
                     f,
-                    "a native histogram must have at least {least} buckets, got {given}"
+                    "max_native_buckets must be at least {least}, got {given}"
                 )
             }
         }

@@ -1,7 +1,7 @@
-//! Encoders and rasterisers for recorded data: Prometheus' exposition formats, rows of text, and pixels.
+//! Encodes recorded data in Prometheus' exposition formats, as rows of text, and as pixels.
 //!
-//! They read copies ([`MonitorSnapshot`](nanospan_record::MonitorSnapshot), [`Columns`]) and depend neither on Python
-//! nor on how samples are recorded.
+//! The encoders read copies of the data ([`MonitorSnapshot`](nanospan_record::MonitorSnapshot), [`Columns`]). They do
+//! not depend on Python or on how samples are recorded.
 
 #![deny(unsafe_code)]
 

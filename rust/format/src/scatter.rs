@@ -1,4 +1,5 @@
-//! Plots samples as marks on a grid of pixels, with time to the right and the logarithm of the duration upwards.
+//! Plots samples as marks on a grid of pixels. The horizontal axis is the end time; the vertical axis is the duration,
+//! on a logarithmic scale.
 
 use nanospan_record::OUTCOMES;
 
@@ -27,10 +28,10 @@ impl Extent {
     }
 }
 
-/// A grid of pixels, and the times and durations at its edges.
+/// The size of a grid of pixels, and the times and durations at the edges of the grid.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grid {
-    /// The distance in pixels from the left to the right edge, and from the lower to the upper edge.
+    /// The largest pixel coordinates, as (right, up): pixels are numbered from 0 to these values, inclusive.
     pub size: [usize; 2],
     /// The end times at the left and right edges, in nanoseconds of Unix time.
     pub ends: [u64; 2],
@@ -39,8 +40,8 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Returns the distinct pixels, as (right, up), that samples of each outcome occupy, sorted from left to right and
-    /// then upwards. A sample beyond an edge is placed on the edge.
+    /// Returns, for each outcome, the distinct pixels that samples with that outcome occupy, as (right, up), sorted
+    /// from left to right and then upwards. A sample beyond an edge is placed on the edge.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,
@@ -57,7 +58,7 @@ impl Grid {
         let mut marked = OUTCOMES.map(|_| vec![false; (wide + 1) * (tall + 1)]);
         let samples = columns.ends.iter().zip(&columns.durations);
         for ((end, seconds), outcome) in samples.zip(&columns.outcomes) {
-            // If the time axis covers only one moment, it is in the middle.
+            // If the time axis covers only one moment, its samples are placed in the middle.
             let right = match first == last {
                 true => wide as f64 / 2.0,
                 false => end.saturating_sub(first) as f64 * per_ns,

@@ -1,4 +1,5 @@
-//! Classic histograms: cumulative counts at fixed bounds, derived from exponential buckets.
+//! Derives the buckets of classic Prometheus histograms, which are cumulative counts at fixed bounds, from exponential
+//! buckets.
 
 use nanospan_record::{
     histogram::{
@@ -12,20 +13,20 @@ use crate::error::Error;
 
 /// Upper bounds of classic buckets, in seconds.
 ///
-/// A bound counts only the values in exponential buckets that end at or below it. It never counts a larger value, but a
-/// value less than one bucket (1.1 % at scale 6) below it may be counted only at the next bound. Unlike an estimate of
-/// how many of a bucket's values lie below the bound, such a count never falls while values are added; readers would
-/// take a fall for a restart. A bound that is a power of two, in seconds, is the end of a bucket at every scale from 0
-/// on, so its count is exact.
+/// The count at a bound includes the exponential buckets that end at or below the bound. It never includes a value
+/// above the bound, but a value slightly below the bound (by less than one bucket, 1.1 % at scale 6) may be counted
+/// only at the next bound. Estimating which part of a bucket lies below the bound would not work: such a count could
+/// fall while values are added, which Prometheus would take for a restart. If a bound is a power of two, in seconds, an
+/// exponential bucket ends there at every scale from 0 on, so the count at that bound is exact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bounds {
     seconds: Vec<f64>,
-    // For each bound, the first bucket at SCALE that holds larger values.
+    // For each bound, the index of the first bucket at SCALE that can hold values above the bound.
     over: Vec<i32>,
 }
 
 impl Bounds {
-    /// Creates bounds at `seconds`.
+    /// Creates bounds at the given numbers of seconds, which must be in ascending order.
     ///
     /// # Errors
     ///
@@ -51,8 +52,8 @@ impl Bounds {
         &self.seconds
     }
 
-    /// Iterates over the number of values counted at each bound. The number at `+Inf`, the histogram's count, is not
-    /// included.
+    /// Iterates over the cumulative counts of `histogram`, one per bound. The count at `+Inf`, which is the total
+    /// count, is not included.
     pub fn cumulative(&self, histogram: &Snapshot) -> impl Iterator<Item = u64> {
         let shift = SCALE - histogram.scale();
         let mut buckets = histogram.buckets().peekable();

@@ -1,4 +1,4 @@
-//! Metric families, and the interface that each format's writer implements.
+//! Metric families, and the trait that the writer for each exposition format implements.
 
 use std::borrow::Cow;
 
@@ -7,31 +7,31 @@ use nanospan_record::histogram::Snapshot;
 /// The type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A number that only grows. Its series' names end in `_total`.
+    /// A number that only grows. The names of its series end in `_total`.
     Counter,
     /// A number that can go up and down.
     Gauge,
-    /// The number 1, with labels that carry the information. Its series' names end in `_info`.
+    /// The constant 1, with labels that carry information. The names of its series end in `_info`.
     Info,
     /// A distribution of durations.
     Histogram,
 }
 
-/// The description of a family, which its series share.
+/// A metric family's name, help text, unit and type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// The name, without the suffix that the kind adds; it consists of ASCII letters, digits and `_`.
+    /// The family's name, without the suffix that depends on the kind; it consists of ASCII letters, digits and `_`.
     pub name: Cow<'static, str>,
-    /// One sentence of help, which may contain any characters.
+    /// The help text: one sentence, which may contain any characters.
     pub help: Cow<'static, str>,
-    /// The unit that the name ends with; empty if it has no unit.
+    /// The unit, which is also the last word of the name; empty if the values have no unit.
     pub unit: Cow<'static, str>,
     /// The type of the family.
     pub kind: Kind,
 }
 
 impl Head {
-    /// Creates a head whose texts are known at compile time.
+    /// Creates a head from texts that are known at compile time.
     pub(super) const fn fixed(
         name: &'static str,
         help: &'static str,
@@ -46,7 +46,8 @@ impl Head {
         }
     }
 
-    /// Returns the suffix of the series' names. A histogram's writer adds its suffixes itself.
+    /// Returns the suffix that the kind adds to the names of the series. It is empty for histograms, because writers
+    /// add suffixes such as `_bucket` themselves.
     pub(super) fn suffix(&self) -> &'static str {
         match self.kind {
             Kind::Counter => "_total",
@@ -56,19 +57,20 @@ impl Head {
     }
 }
 
-/// A metric family with its values.
+/// A metric family: its description and its series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Family {
     /// The family's description.
     pub head: Head,
-    /// The family's series. Their values are histograms if the kind is [`Kind::Histogram`], and numbers otherwise.
+    /// The family's series. Every value is a histogram if the kind is [`Kind::Histogram`], and a number otherwise.
     pub series: Vec<Series>,
 }
 
-/// One value of a family, with its labels.
+/// One value of a metric family, and the labels that identify it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Label names, which have the same form as [`Head::name`], and label values, which may be any text.
+    /// Pairs of a label's name, which has the same form as [`Head::name`], and the label's value, which may be any
+    /// text.
     pub labels: Vec<(String, String)>,
     /// The series' value.
     pub value: Value,
@@ -83,16 +85,18 @@ pub enum Value {
     Histogram(Snapshot),
 }
 
-/// Label names and values.
+/// Pairs of a label's name and value.
 pub(super) type Labels<'a> = [(&'a str, &'a str)];
 
-/// Writes families one after another. `created` is the Unix time, in seconds, when a counter or histogram began
-/// counting.
+/// Writes metric families in one exposition format, one family after another.
+///
+/// In all methods, `created` is the Unix time, in seconds, at which a counter or histogram began counting.
 pub(super) trait Writer {
-    /// Begins a family: the values written until the next call belong to it. A family without values is left out.
+    /// Begins a family. All values written until the next call of `begin` belong to it; a family without values is left
+    /// out.
     fn begin(&mut self, head: &Head);
-    /// Writes the value of a counter, gauge or info to the family.
+    /// Adds the value of a counter, gauge or info to the current family.
     fn number(&mut self, labels: &Labels<'_>, value: f64, created: Option<f64>);
-    /// Writes a histogram to the family.
+    /// Adds a histogram to the current family.
     fn histogram(&mut self, labels: &Labels<'_>, histogram: &Snapshot, created: Option<f64>);
 }

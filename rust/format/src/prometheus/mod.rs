@@ -1,12 +1,12 @@
 //! Encodes a monitor in Prometheus' exposition formats: text 0.0.4, OpenMetrics 1.0 and protobuf with native
 //! histograms.
 //!
-//! [`encode`] walks the [families](family) once and hands each series to the format's writer. The text formats do not
-//! support native histograms and carry *classic* ones: cumulative counts at [bounds](Bounds). Protobuf carries both,
-//! and the server takes the kind that it is configured for.
+//! [`encode`] walks the [families](family) once and passes each series to the writer for the format. The text formats
+//! do not support native histograms, so they contain *classic* ones: cumulative counts at [bounds](Bounds). Protobuf
+//! contains both, and the Prometheus server stores the kind that it is configured for.
 //!
-//! Definitions: "Exposition formats" and "Native Histograms" in Prometheus' documentation, the OpenMetrics 1.0
-//! specification, and `io/prometheus/client/metrics.proto` of prometheus/client_model.
+//! The formats are defined in "Exposition formats" and "Native Histograms" in Prometheus' documentation, the
+//! OpenMetrics 1.0 specification, and `io/prometheus/client/metrics.proto` of prometheus/client_model.
 
 mod classic;
 mod family;
@@ -39,8 +39,8 @@ pub enum Format {
 
 /// Encodes `sources` and `families` as one exposition in `format`.
 ///
-/// The order of families, and of the series in each, is kept; a family without series is left out. The caller must
-/// ensure that no two series with the same name have the same labels.
+/// Families, and the series in each family, are written in the order given; a family without series is left out. The
+/// caller must ensure that no two series with the same name have the same labels.
 #[must_use]
 pub fn encode(
     sources: &[Source<'_>],
@@ -62,7 +62,7 @@ pub fn encode(
     }
 }
 
-/// Returns the samples of a text exposition of `sources` and `families`, grouped by family.
+/// Returns the samples (lines) that a text exposition of `sources` and `families` would contain, grouped by family.
 #[must_use]
 pub fn samples(
     sources: &[Source<'_>],

@@ -1,4 +1,4 @@
-//! The metric families of a monitor's operations.
+//! Writes the metric families that describe a monitor's operations.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -34,17 +34,17 @@ const IN_FLIGHT: Head = Head::fixed(
     Kind::Gauge,
 );
 
-/// A monitor's snapshot, with labels that distinguish it from other sources in the same exposition.
+/// A monitor's snapshot to expose, with labels that distinguish it from other sources in the same exposition.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// The monitor's snapshot.
     pub snapshot: &'a MonitorSnapshot,
-    /// Labels added to all of its series; none may be called `operation`, `outcome` or `le`.
+    /// Labels added to every series of the snapshot. They must not be called `operation`, `outcome` or `le`.
     pub labels: &'a [(String, String)],
 }
 
-/// Converts an operation's name to a label value. Bytes that are not UTF-8 (from Python's lone surrogates) are escaped,
-/// as in `\xed\xa0\x80`, so that different names remain different.
+/// Converts an operation's name to a label value. Bytes that are not valid UTF-8 (from lone surrogates in a Python
+/// string) are escaped, as in `\xed\xa0\x80`, so that different names remain different.
 fn label_value(name: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = str::from_utf8(name) {
         return Cow::Borrowed(text);
@@ -69,7 +69,8 @@ fn operations<'a>(
     })
 }
 
-/// A family of numbers: its head, and a function that returns an operation's value, if it has one.
+/// A family of counters or gauges: its head, and a function that returns an operation's value, or `None` if the
+/// operation has no series in this family.
 type Numbers = (Head, fn(&OperationSnapshot) -> Option<f64>);
 
 const NUMBERS: [Numbers; 3] = [
@@ -87,9 +88,9 @@ pub(super) fn write(sources: &[Source<'_>], writer: &mut impl Writer) {
     for (labels, operation) in operations(sources) {
         with_labels(labels, operation, |labels| {
             for (outcome, histogram) in OUTCOMES.into_iter().zip(operation.parts()) {
-                // A rate ignores the value with which a series begins: if the series of errors appeared only with the
-                // first error, that error would never be seen. Empty cancellations are left out because they are rarely
-                // watched, and a classic histogram is many series.
+                // Prometheus' `rate` ignores the first value of a series: if the series for errors appeared only with
+                // the first error, that error would never be seen. An empty histogram of cancelled samples is still
+                // left out, because few users watch it and a classic histogram is many series.
                 if outcome == Outcome::Cancelled && histogram.count() == 0 {
                     continue;
                 }

@@ -1,18 +1,19 @@
-//! Options for exposing histograms.
+//! Options for how histograms are exposed.
 
 use nanospan_record::histogram::Snapshot;
 
 use super::classic::Bounds;
 use crate::error::Error;
 
-/// Options for exposing histograms.
+/// How histograms are exposed: the bounds of classic buckets, and the limit on native buckets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     bounds: Bounds,
     max_native_buckets: usize, // at least LEAST_NATIVE_BUCKETS
 }
 
-/// The lowest limit on native buckets: at Prometheus' coarsest schema, -4, the recordable range spans five buckets.
+/// The smallest valid limit on the number of native buckets. Even at Prometheus' coarsest schema, -4, the durations
+/// that can be recorded span five buckets.
 pub const LEAST_NATIVE_BUCKETS: usize = 5;
 
 impl Options {
@@ -21,8 +22,8 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Error::Bound`] if the bounds are not positive, finite and ascending, [`Error::NativeBuckets`] if the
-    /// limit is below [`LEAST_NATIVE_BUCKETS`].
+    /// [`Error::Bound`] if the bounds are not positive, finite and ascending; [`Error::NativeBuckets`] if
+    /// `max_native_buckets` is below [`LEAST_NATIVE_BUCKETS`].
     pub fn new(bounds: &[f64], max_native_buckets: usize) -> Result<Self, Error> {
         if max_native_buckets < LEAST_NATIVE_BUCKETS {
             return Err(Error::NativeBuckets {

@@ -1,4 +1,4 @@
-//! Length-delimited `io.prometheus.client.MetricFamily` messages, with native histograms.
+//! Writes length-delimited protobuf messages of type `io.prometheus.client.MetricFamily`, with native histograms.
 
 use nanospan_record::histogram::Snapshot;
 use prost::{
@@ -11,22 +11,22 @@ use super::{
     options::Options,
 };
 
-/// Upper bound, in seconds, of the zero bucket, which counts durations of exactly 0 ns. The official clients use the
-/// same value, so that histograms of several programs add up without widening the zero bucket; every other recorded
-/// bucket lies above it.
+/// Upper bound, in seconds, of the zero bucket, which counts durations of exactly 0 ns. All other recorded buckets lie
+/// above this bound. The official clients use the same value, so Prometheus can add histograms from different programs
+/// without widening the zero bucket.
 const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39; // 2^-128
 
 /// The coarsest schema that Prometheus supports.
 const MIN_SCHEMA: i32 = -4;
 
-/// The fields of `MetricFamily` before its metrics, which are appended one by one.
+/// The fields of `MetricFamily` that precede its metrics. The metrics are encoded separately and appended one by one.
 #[derive(Clone, PartialEq, Message)]
 struct FamilyHead {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(string, tag = "2")]
     help: String,
-    // 0, which prost leaves out, is COUNTER and the default.
+    // prost leaves out the value 0, which means COUNTER; readers take a missing field for that default.
     #[prost(int32, tag = "3")]
     kind: i32,
     #[prost(string, tag = "5")]
@@ -55,7 +55,8 @@ struct Metric {
     histogram: Option<Histogram>,
 }
 
-/// `Gauge` and `Counter`, which share all the fields that a gauge has.
+/// The message type for both `Gauge` and `Counter`: `value` has the same number in both, and only counters set
+/// `created_timestamp`.
 #[derive(Clone, PartialEq, Message)]
 struct Number {
     #[prost(double, optional, tag = "1")]
@@ -218,14 +219,14 @@ fn message_of(histogram: &Snapshot, options: &Options, created: Option<f64>) -> 
         ..Histogram::default()
     };
     let native = options.native(histogram);
-    // A histogram may already have a scale for which there is no schema; then only the classic one is sent.
+    // A histogram may already be coarser than any schema; in that case only the classic buckets are sent.
     if native.scale() >= MIN_SCHEMA {
         message.schema = native.scale();
         message.zero_threshold = ZERO_THRESHOLD;
         message.zero_count = native.zeros();
         let (mut next, mut before) = (0, 0);
         for (index, count) in native.buckets() {
-            // Prometheus numbers buckets by their upper ends, so its index is one higher.
+            // Prometheus numbers buckets by their upper bounds, so its index is one higher than ours.
             let index = index + 1;
             match message.positive_span.last_mut() {
                 Some(span) if index == next => span.length += 1,
@@ -234,7 +235,7 @@ fn message_of(histogram: &Snapshot, options: &Options, created: Option<f64>) -> 
                     length: 1,
                 }),
             }
-            // Counts of 2^63 or more cannot occur in a lifetime; the difference wraps, as the reader's arithmetic does.
+            // Counts of 2^63 or more cannot be reached in practice. The difference wraps, as it does in the reader.
             let count = count.cast_signed();
             message.positive_delta.push(count.wrapping_sub(before));
             (next, before) = (index + 1, count);
@@ -246,7 +247,7 @@ fn message_of(histogram: &Snapshot, options: &Options, created: Option<f64>) -> 
 fn timestamp(unix: f64) -> Timestamp {
     let seconds = unix.floor();
     Timestamp {
-        // `as` saturates if a clock is that wrong.
+        // `as` saturates if the clock is so wrong that the time does not fit.
         seconds: seconds as i64,
         nanos: ((unix - seconds) * 1e9) as i32,
     }
@@ -258,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    /// Decodes the counts, each paired with Prometheus' number for its bucket.
+    /// Decodes the native buckets of a histogram as pairs of Prometheus' bucket index and the bucket's count.
     fn buckets(histogram: &Histogram) -> Vec<(i32, u64)> {
         let (mut index, mut count) = (0, 0_i64);
         let mut deltas = histogram.positive_delta.iter();

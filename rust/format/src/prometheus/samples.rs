@@ -1,4 +1,4 @@
-//! Samples as plain values, for programs that encode an exposition themselves.
+//! The lines of a text exposition as plain values, for callers that encode the exposition themselves.
 
 use nanospan_record::histogram::Snapshot;
 
@@ -11,9 +11,9 @@ use super::{
 /// One line of a text exposition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// The suffix that is added to the family's name to form the sample's name.
+    /// The suffix, such as `_bucket`, that follows the family's name in the sample's name; may be empty.
     pub suffix: &'static str,
-    /// Label names and values, including `le`.
+    /// Pairs of a label's name and value; for a histogram bucket, they include `le`.
     pub labels: Vec<(String, String)>,
     /// The sample's value.
     pub value: f64,

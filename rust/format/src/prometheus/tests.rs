@@ -1,5 +1,8 @@
-//! Properties: counts of classic buckets never include a value above their bound, lag by at most one bucket, never fall
-//! while values are added, and end with the total count. Formats: escaping, names and omissions.
+//! Tests of the exposition formats.
+//!
+//! Properties of classic buckets: a count never includes a value above its bound, never falls while values are added,
+//! and misses only values less than one exponential bucket below its bound. The other tests cover escaping, names and
+//! what is left out.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -11,7 +14,7 @@ use nanospan_record::{
 use super::{Bounds, Family, Format, Head, Kind, Options, Series, Source, Value, encode, samples};
 use crate::Error;
 
-/// Returns the histogram of `values`.
+/// Returns a histogram of `values`, in nanoseconds.
 fn recorded(values: &[u64]) -> Snapshot {
     let operation = Operation::new(b"op", 1, Clock::get()).unwrap();
     for &ns in values {
@@ -238,7 +241,7 @@ proptest! {
         let snapshot = recorded(&values).at_scale(scale);
         for (bound, count) in bounds.iter().zip(Bounds::new(&bounds).unwrap().cumulative(&snapshot)) {
             let up_to = |seconds: f64| values.iter().filter(|&&v| v as f64 / 1e9 <= seconds).count() as u64;
-            // The margin is for the floating-point bound; the index itself is exact.
+            // The margin allows for rounding of the floating-point bound; the bucket index is exact.
             prop_assert!(count <= up_to(bound * (1.0 + 1e-12)));
             prop_assert!(count >= up_to(bound / base * (1.0 - 1e-12)));
         }

@@ -1,4 +1,4 @@
-//! The text formats: Prometheus text 0.0.4 and OpenMetrics 1.0.
+//! Writes the text formats: Prometheus text 0.0.4 and OpenMetrics 1.0.
 
 use std::fmt::Write as _;
 
@@ -13,13 +13,13 @@ pub(super) struct Text<'a> {
     out: String,
     options: &'a Options,
     open_metrics: bool,
-    // The text after `le="` for each bound, up to the end of the label set; the last bound is infinity.
+    // For each bound, the text that follows `le="`, up to the space before the value. The last bound is infinity.
     ends: Vec<String>,
     // The family's comment lines, kept until its first series is written.
     comments: String,
     name: String,
     suffix: &'static str,
-    // Scratch buffers: a series' labels, and the beginning of a histogram's bucket lines.
+    // Reused buffers: the labels of the current series, and the beginning of a histogram's bucket lines.
     labels: String,
     prefix: String,
 }
@@ -48,12 +48,12 @@ impl<'a> Text<'a> {
         let suffix = if self.open_metrics { "" } else { self.suffix };
         // Writing to a string cannot fail, here and below.
         let _ = write!(self.comments, "# {keyword} {}{suffix} ", self.name);
-        // OpenMetrics also escapes quotes in help texts; 0.0.4 has no escape for them there.
+        // OpenMetrics also escapes double quotes in help texts; text 0.0.4 does not.
         escape(text, self.open_metrics, &mut self.comments);
         self.comments.push('\n');
     }
 
-    /// Writes the family's comments if they are pending, and formats the labels of the next series.
+    /// Begins a series: writes the family's comment lines if this is its first series, and formats the series' labels.
     fn begin_series(&mut self, labels: &Labels<'_>) {
         self.out.push_str(&self.comments);
         self.comments.clear();
@@ -69,7 +69,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Writes a line of the current series.
+    /// Writes one line of the current series: its name with `suffix`, its labels and `value`.
     fn line(&mut self, suffix: &str, value: f64) {
         self.out.push_str(&self.name);
         self.out.push_str(suffix);
@@ -132,7 +132,7 @@ impl Writer for Text<'_> {
             "{}_bucket{{{}{comma}le=\"",
             self.name, self.labels
         );
-        // Most of an exposition is written here.
+        // Most of an exposition is written by this loop, so it copies prepared text instead of formatting labels.
         let counts = self.options.bounds().cumulative(histogram);
         let mut digits = itoa::Buffer::new();
         for (end, count) in self.ends.iter().zip(counts.chain([histogram.count()])) {
@@ -147,12 +147,14 @@ impl Writer for Text<'_> {
     }
 }
 
-/// Formats a bound as Prometheus and its official clients do, so that a series keeps its labels whichever format it was
-/// scraped in: like Go's `%g`, with an exponent of at least two digits below 1e-4 and from 1e6 on. OpenMetrics
-/// ("Canonical Numbers") writes whole bounds with a decimal point.
+/// Formats a bucket bound as Prometheus and its official clients do, so that Prometheus stores a series under the
+/// same labels whichever format it scrapes.
+///
+/// The result is that of Go's `%g`: below 1e-4 and from 1e6 on, it has an exponent of at least two digits. In
+/// OpenMetrics ("Canonical Numbers"), whole bounds without an exponent have a decimal point.
 pub(super) fn canonical(bound: f64, open_metrics: bool) -> String {
     if (1e-4..1e6).contains(&bound) {
-        // Debug adds the decimal point; both give the shortest text that reads back as the same number.
+        // `{:?}` adds the decimal point; both forms are the shortest text that reads back as the same number.
         return match open_metrics {
             true => format!("{bound:?}"),
             false => format!("{bound}"),
