@@ -1,4 +1,4 @@
-"""Callbacks for threshold violations."""
+"""Tests for callbacks on threshold violations."""
 
 import logging
 import time
@@ -9,7 +9,7 @@ from nanospan import PerformanceMetric
 
 
 def test_a_violation_is_reported_before_the_record_returns(monitor):
-    """Callbacks run on the recording thread and get the event's name and the metric."""
+    """Before record_metric() returns, callbacks have been called with the event and the metric."""
     seen = []
     monitor.add_alert_callback(lambda event, metric: seen.append((event, metric)))
     monitor.set_threshold("op", 0.1)
@@ -23,7 +23,7 @@ def test_a_violation_is_reported_before_the_record_returns(monitor):
 
 
 def test_a_span_reports_before_its_block_is_left(monitor):
-    """A span's callback has returned before the statement after the block runs."""
+    """Callbacks for a span are called before the statement after its block runs."""
     seen = []
     monitor.add_alert_callback(lambda _event, metric: seen.append(metric.operation))
     monitor.set_threshold("op", 0)
@@ -33,7 +33,7 @@ def test_a_span_reports_before_its_block_is_left(monitor):
 
 
 def test_the_sample_is_readable_from_the_callback(monitor):
-    """A callback may query the monitor, because no lock is held while the callback runs."""
+    """A callback can query the monitor and sees the sample that violated the threshold."""
     seen = []
     monitor.add_alert_callback(lambda *_: seen.append(monitor.get_stats("op").count))
     monitor.set_threshold("op", 0.1)
@@ -43,7 +43,7 @@ def test_the_sample_is_readable_from_the_callback(monitor):
 
 @pytest.mark.parametrize("error", [ValueError("broken"), SystemExit(3)])
 def test_a_broken_callback_is_logged_and_the_others_run(monitor, caplog, error):
-    """An exception from a callback is logged and does not propagate."""
+    """If a callback raises, the exception is logged and the other callbacks still run."""
 
     def broken(_event, _metric):
         raise error
@@ -75,7 +75,7 @@ def test_callbacks_cannot_modify_each_others_metric(monitor):
 
 
 def test_a_removed_callback_is_not_called(monitor):
-    """remove_alert_callback undoes one registration and ignores unknown callbacks."""
+    """remove_alert_callback() removes one registration and ignores unknown callbacks."""
     seen = []
 
     def callback(*arguments):
@@ -106,7 +106,7 @@ def test_a_callback_may_remove_itself(monitor):
 
 
 def test_ctrl_c_in_a_callback_is_not_swallowed(monitor):
-    """A KeyboardInterrupt during a callback propagates."""
+    """A KeyboardInterrupt raised in a callback propagates to the recording code."""
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -119,7 +119,7 @@ def test_ctrl_c_in_a_callback_is_not_swallowed(monitor):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_broken_logging_does_not_reach_the_program(monitor):
-    """If logging a failed callback fails, the block's exception still propagates."""
+    """If logging a callback's exception fails, the block's own exception still propagates."""
 
     def broken(_):
         raise RuntimeError
@@ -139,6 +139,6 @@ def test_broken_logging_does_not_reach_the_program(monitor):
 
 
 def test_only_callables_are_accepted(monitor):
-    """A callback that is not callable is rejected when it is added."""
+    """Adding a callback that is not callable raises a TypeError."""
     with pytest.raises(TypeError, match="callback must be callable, got int"):
         monitor.add_alert_callback(5)

@@ -1,4 +1,4 @@
-"""The compiled core's binding to Python, and its handling of panics."""
+"""Tests for how the compiled core is bound to the Python package and handles panics."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from nanospan.regression import Verdict
 
 
 def run(code):
-    """Run ``code`` in a fresh interpreter, and return its output."""
+    """Run ``code`` in a fresh interpreter; return its output."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -30,7 +30,7 @@ spec.loader.exec_module(core)
 
 
 def test_nothing_is_imported_from_python_before_it_is_bound():
-    """The unbound core imports no nanospan module; its errors ask to import nanospan."""
+    """Without the package, the core imports no nanospan module, and its errors say to import it."""
     code = """
     import sys
     monitor = core.Monitor(10, 10, None)
@@ -51,7 +51,7 @@ def test_nothing_is_imported_from_python_before_it_is_bound():
 
 
 def test_binding_again_replaces_the_classes():
-    """After a second bind(), as when modules are reloaded, the new classes are used."""
+    """After a second bind(), as on reloading the package, the core uses the new classes."""
     code = """
     def give(name):
         kinds = ["process_recorder", "decorate", "performance_stats", "comparison", "alarm"]
@@ -70,7 +70,7 @@ def test_binding_again_replaces_the_classes():
 
 
 def test_drawing_and_comparing_are_imported_only_when_needed():
-    """Drawing and comparing import their modules on first use, not on ``import nanospan``."""
+    """The modules for charts and comparisons are imported on first use, not with nanospan."""
     code = """
     import sys, nanospan
     from nanospan import _core
@@ -85,7 +85,7 @@ def test_drawing_and_comparing_are_imported_only_when_needed():
 
 
 def test_without_events_violations_and_overflows_are_only_counted():
-    """A monitor without an event handler still counts violations and refused names."""
+    """A core monitor without an event handler still counts violations and refused names."""
     monitor = _core.Monitor(1, 1, None)
     monitor.set_threshold("op", 0.1)
     monitor.record_metric("op", 0.2)
@@ -95,7 +95,7 @@ def test_without_events_violations_and_overflows_are_only_counted():
 
 
 def test_values_that_both_sides_name_are_written_once():
-    """Names and bytes that Python's types repeat are equal to those defined in Rust."""
+    """Constants that both the Python code and the Rust core define are equal."""
     assert get_args(Verdict) == _core.VERDICTS
     assert _core.OUTCOMES == ("ok", "error", "cancelled")
     snapshot = PerformanceMonitor().snapshot().to_bytes()
@@ -165,7 +165,7 @@ sys.unraisablehook = report
     ],
 )
 def test_a_panic_becomes_an_exception(slot):
-    """A panic in a slot of a native object raises a RuntimeError in the caller."""
+    """If a method of a native object panics, the caller gets a RuntimeError."""
     code = f"""
 try:
     {slot}

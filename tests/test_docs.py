@@ -1,4 +1,4 @@
-"""The documentation is correct: its Python blocks run, and its links and commands exist."""
+"""Tests that the documentation's Python blocks run, and that its links and commands exist."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ BLOCKS = [
 
 @pytest.mark.parametrize("code", BLOCKS)
 def test_python_blocks_run_as_they_stand(code, tmp_path):
-    """Each Python block in a page is a program that runs without errors or warnings."""
+    """Each Python block in the documentation is a program that runs without errors or warnings."""
     finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -41,21 +41,21 @@ def test_the_first_example_is_short():
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_to_files(document):
-    """Every relative link in a page leads to an existing file."""
+    """Every relative link in the documentation leads to an existing file."""
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_paths_in_the_pages_exist(document):
-    """Every path in backticks that starts with one of the project's folders exists."""
+    """Every path in backticks that starts with a project folder exists."""
     folders = "benches|docs|examples|python|rust|tests|tools"
     for path in re.findall(rf"`((?:{folders})/[\w./-]+)", document.read_text()):
         assert (ROOT / path).exists(), path
 
 
 def test_every_make_command_in_the_pages_exists():
-    """Every `make X` in a page is a target of the Makefile."""
+    """Every `make X` in the documentation names a target in the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in DOCUMENTS:
         named = set(re.findall(r"`make ([a-z-]+)", document.read_text()))

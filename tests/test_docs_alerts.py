@@ -1,4 +1,4 @@
-"""The code, files and commands in docs/alerts.md do what the page shows."""
+"""Tests that the code, files and commands in docs/alerts.md do what the page shows."""
 
 import itertools
 import json
@@ -43,13 +43,13 @@ SHOWN = [
 
 @pytest.mark.parametrize(("code", "shown"), SHOWN)
 def test_programs_print_what_is_shown(code, shown, tmp_path):
-    """A Python block that is followed by a text block prints exactly that text."""
+    """Each Python block that is followed by a text block prints exactly that text."""
     done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
     assert (done.returncode, done.stdout) == (0, shown)
 
 
 def test_commands_print_what_is_shown(tmp_path):
-    """With the page's files, each command prints the output and returns the status shown."""
+    """Each command on the page prints the output and returns the exit status shown."""
     for kind, block in BLOCKS:
         if kind == "toml":
             name = re.match(r"# (\w+\.toml)\n", block)[1]
@@ -75,7 +75,7 @@ def test_every_file_except_wrong_toml_is_valid(tmp_path):
 
 
 def test_the_payload_shown_has_the_format_of_a_webhook():
-    """The payload on the page has an alert's keys in order, and values of the same types."""
+    """The page's webhook payload has the keys and value types of a real alert, in order."""
     [payload] = [json.loads(block) for kind, block in BLOCKS if kind == "json"]
     alert = make_alert().to_dict()
     assert list(payload) == list(alert)

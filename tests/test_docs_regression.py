@@ -1,4 +1,4 @@
-"""The code and commands in docs/regression.md do what the page shows."""
+"""Tests that the code and commands in docs/regression.md do what the page shows."""
 
 import itertools
 import json
@@ -31,13 +31,13 @@ def _shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _session(block: str) -> list[tuple[str, str]]:
-    """Return the commands of a console block, each with the output that follows it."""
+    """Return the commands in a console block, each with the output shown after it."""
     parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
     return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _assert_shown(printed: str, shown: str) -> None:
-    """Assert that texts are equal, allowing figures to differ by 10 %, as math libraries do."""
+    """Assert that texts are equal, except that numbers may differ by 10 % between platforms."""
     assert NUMBER.sub("0", printed).split() == NUMBER.sub("0", shown).split(), printed
     for here, there in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
         if "e-" not in there:
@@ -45,7 +45,7 @@ def _assert_shown(printed: str, shown: str) -> None:
 
 
 def test_the_page_can_be_followed_from_top_to_bottom(tmp_path):
-    """Every Python block runs, and every console command has the output and status shown."""
+    """In page order, every Python block runs and every command has the output and status shown."""
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     commands = 0
     for kind, block in BLOCKS:
@@ -64,12 +64,12 @@ def test_the_page_can_be_followed_from_top_to_bottom(tmp_path):
 
 
 def test_the_gate_for_pull_requests_rejects_a_slower_branch(tmp_path):
-    """In a repository with a slower branch, the gate's commands print the table and return 1."""
+    """On a branch that is slower than main, the page's gate reports a regression and returns 1."""
     [gate] = [block for kind, block in BLOCKS if kind == "sh" and "worktree" in block]
     repository = tmp_path / "repository"
     repository.mkdir()
-    # Times alternate, so that the machine's load does not make neighbours alike. The branch sleeps
-    # longer than starting Python takes, however busy the machine is.
+    # Run times alternate, so that the machine's load does not make consecutive runs alike. The
+    # slower branch sleeps longer than Python takes to start, even on a busy machine.
     bench = (
         "import os, pathlib, time; note = pathlib.Path(__file__).with_name('note')\n"
         "time.sleep({seconds} + 0.05 * note.exists())\n"
@@ -84,16 +84,16 @@ def test_the_gate_for_pull_requests_rejects_a_slower_branch(tmp_path):
             _shell("git update-ref refs/remotes/origin/main HEAD", repository)
     done = _shell(gate.replace("--runs 30", "--runs 15"), repository)
     assert done.returncode == 1, done.stderr
-    lines = done.stdout[done.stdout.index("|") :].splitlines()  # after Git's own output
+    lines = done.stdout[done.stdout.index("|") :].splitlines()  # skips Git's own output
     assert lines[2].startswith("| A | `python ../base/bench.py` |")
     assert lines[3].startswith("| B | `python bench.py` |")
-    # From five times on, the factor is printed instead of the percentage.
+    # If a time has grown at least fivefold, the factor is printed instead of the percentage.
     [shift] = re.findall(r"B against A: \*\*regressed\*\*, (.+?) \(", lines[5])
     assert re.fullmatch(r"\+[1-9]\d*\.\d %|x [5-9]\.\d\d|x \d\d\d?\.?\d?", shift), shift
 
 
 def test_ab_prints_what_is_shown(tmp_path):
-    """``nanospan ab`` prints the same lines, although its figures differ from run to run."""
+    """``nanospan ab`` prints the lines shown on the page, apart from the measured values."""
     [ab] = [block for kind, block in BLOCKS if kind == "text"]
     [(command, shown)] = _session(ab)
     done = _shell(command, tmp_path)
@@ -103,7 +103,7 @@ def test_ab_prints_what_is_shown(tmp_path):
 
 
 def test_the_benches_write_files_like_those_shown(tmp_path):
-    """The benches write files that ``nanospan compare`` reads, with the benchmarks on the page."""
+    """``nanospan compare`` can compare a new benchmark file with the example file on the page."""
     bench = f"pytest {ROOT / 'benches' / 'test_overhead.py'} -q -k nanospan --benchmark-enable"
     options = f"--rootdir {ROOT} --benchmark-json=now.json -p no:cacheprovider"
     done = _shell(f"{bench} {options}", tmp_path)

@@ -1,4 +1,4 @@
-"""The monitor's interface, method by method."""
+"""Tests for the monitor's public methods."""
 
 import dataclasses
 import math
@@ -19,30 +19,30 @@ def durations(monitor, operation):
 class TestRecordMetric:
     @pytest.mark.parametrize("duration", [0.1, 0.0, 5e-324, 1e-9, 123456.789, 1.7e308, 3])
     def test_durations_come_back_bit_for_bit(self, monitor, duration):
-        """A recorded duration is exported bit for bit as it was given."""
+        """A recorded duration is exported without rounding, bit for bit."""
         monitor.record_metric("op", duration)
         assert durations(monitor, "op") == [duration]
 
     def test_success_and_metadata_are_kept(self, monitor):
-        """A sample keeps its success and metadata."""
+        """An exported sample has the success flag and the metadata that were recorded."""
         monitor.record_metric("op", 0.1, success=False, metadata={"k": 1})
         [sample] = monitor.export_metrics("op")["op"]
         assert (sample["success"], sample["metadata"]) == (False, {"k": 1})
 
     def test_arguments_may_be_positional(self, monitor):
-        """All four arguments may be positional, in the same order as in MemFuse's monitor."""
+        """record_metric() accepts positional arguments in the same order as MemFuse's monitor."""
         monitor.record_metric("op", 0.1, False, {"k": 1})
         assert monitor.get_stats("op").success_rate == 0.0
 
     def test_metadata_is_copied(self, monitor):
-        """Later changes to the caller's dict do not affect the sample."""
+        """Changing the caller's metadata dict after recording does not change the sample."""
         metadata = {"k": 1}
         monitor.record_metric("op", 0.1, metadata=metadata)
         metadata["k"] = 2
         assert monitor.export_metrics("op")["op"][0]["metadata"] == {"k": 1}
 
     def test_any_mapping_can_be_metadata(self, monitor):
-        """A mapping other than a dict is accepted."""
+        """Metadata may be any mapping, not only a dict."""
         from types import MappingProxyType
 
         monitor.record_metric("op", 0.1, metadata=MappingProxyType({"k": 1}))
@@ -50,13 +50,13 @@ class TestRecordMetric:
 
     @pytest.mark.parametrize("bad", [-0.001, -math.inf, math.inf, math.nan])
     def test_invalid_durations_are_rejected(self, monitor, bad):
-        """A negative, infinite or NaN duration raises a ValueError naming operation and value."""
+        """A negative, infinite or NaN duration raises a ValueError that names the operation."""
         with pytest.raises(ValueError, match=r"'op'.*>= 0, got -?(inf|NaN|0\.001)"):
             monitor.record_metric("op", bad)
         assert monitor.get_stats("op") is None
 
     def test_success_may_be_0_or_1(self, monitor):
-        """Truth values of other types, such as NumPy's, are accepted."""
+        """``success`` may also be 0, 1 or a NumPy bool."""
         for success in (1, 0, np.True_, np.False_):
             monitor.record_metric("op", 0.1, success)
         exported = monitor.export_metrics("op")["op"]
@@ -64,7 +64,7 @@ class TestRecordMetric:
 
     @pytest.mark.parametrize("duration", [10**400, -(10**400)])
     def test_integers_beyond_floats_are_rejected(self, monitor, duration):
-        """An int beyond the range of a float raises a ValueError naming the operation."""
+        """An int that is too large for a float raises a ValueError that names the operation."""
         with pytest.raises(ValueError, match="'op'"):
             monitor.record_metric("op", duration)
         with pytest.raises(ValueError, match="'op'"):
@@ -91,7 +91,7 @@ class TestRecordMetric:
         assert monitor.get_all_stats() == {}
 
     def test_an_empty_name_is_rejected(self, monitor):
-        """A name must be a non-empty string."""
+        """Recording under an empty name raises a ValueError."""
         with pytest.raises(ValueError, match="non-empty"):
             monitor.record_metric("", 0.1)
 
@@ -105,7 +105,7 @@ class TestRecordMetric:
         assert monitor.thresholds[name] == 0.5
 
     def test_a_string_subclass_names_the_same_operation(self, monitor):
-        """A str subclass instance names the same operation as a plain str with its text."""
+        """A name may be a str subclass, and is equivalent to the plain str with the same text."""
 
         class Name(str):
             __slots__ = ()
@@ -151,7 +151,7 @@ class TestGetStats:
         assert before - 0.1 <= stats.last_updated <= time.time() + 0.1
 
     def test_percentiles_are_numpys_linear_ones(self, monitor):
-        """Percentiles equal NumPy's default to within one unit in the last place."""
+        """Percentiles equal NumPy's default percentiles to within one unit in the last place."""
         values = np.random.default_rng(7).lognormal(-7, 1, 997)
         for value in values:
             monitor.record_metric("op", value)
@@ -161,7 +161,7 @@ class TestGetStats:
         np.testing.assert_array_max_ulp(np.array(ours), theirs, maxulp=1)
 
     def test_the_mean_is_exact_where_a_plain_sum_is_not(self, monitor):
-        """The mean is exact: small durations are not lost to rounding beside large ones."""
+        """The mean is exact even if a plain sum would lose small durations to rounding."""
         values = [1e9, 1e-9] * 500
         for value in values:
             monitor.record_metric("op", value)
@@ -179,7 +179,7 @@ class TestGetStats:
         assert (stats.min_duration, stats.max_duration) == (15.0, 24.0)
 
     def test_a_large_window_has_the_same_statistics(self):
-        """Windows large enough that statistics release the GIL give the same figures."""
+        """Statistics are also correct for windows so large that computing them releases the GIL."""
         monitor = PerformanceMonitor(max_metrics_per_operation=20_000)
         for i in range(20_000):
             monitor.record_metric("op", float(i))
@@ -187,14 +187,14 @@ class TestGetStats:
         assert (stats.count, stats.p50_duration, stats.avg_duration) == (20_000, 9999.5, 9999.5)
 
     def test_all_statistics_equal_the_single_ones(self, monitor):
-        """get_all_stats() equals get_stats() of every operation that has samples."""
+        """get_all_stats() has the result of get_stats() for each operation that has samples."""
         for name in ("b", "a", "c"):
             monitor.record_metric(name, 0.1)
         monitor.clear_metrics("c")
         assert monitor.get_all_stats() == {n: monitor.get_stats(n) for n in ("b", "a")}
 
     def test_results_are_dataclasses(self, monitor):
-        """Results work with asdict, and can be constructed with MemFuse's fields alone."""
+        """Results are dataclasses, and the fields that MemFuse's classes lack have defaults."""
         monitor.record_metric("op", 0.1)
         assert dataclasses.asdict(monitor.get_stats("op"))["operation"] == "op"
         old = PerformanceStats("op", 1, 0.1, 0.1, 0.1, 0.1, 0.1, 1.0, 0.0)
@@ -226,7 +226,7 @@ class TestClearAndExport:
         assert monitor.export_metrics() == {}
 
     def test_export_is_oldest_first_with_five_keys(self, monitor):
-        """Each exported sample is a dict with exactly five entries."""
+        """Exported samples are dicts with five keys, ordered from oldest to newest."""
         for i in range(3):
             monitor.record_metric("op", i / 10, i != 1, {"i": i})
         exported = monitor.export_metrics()
@@ -239,18 +239,18 @@ class TestClearAndExport:
         ]
 
     def test_an_unknown_operation_exports_nothing(self, monitor):
-        """Exporting an unknown operation gives an empty dict."""
+        """Exporting an unknown operation returns an empty dict."""
         monitor.record_metric("op", 0.1)
         assert monitor.export_metrics("unknown") == {}
 
     def test_exported_dicts_are_copies(self, monitor):
-        """Changes to exported dicts do not affect the samples."""
+        """Changing exported metadata does not change the recorded sample."""
         monitor.record_metric("op", 0.1, metadata={"k": 1})
         monitor.export_metrics()["op"][0]["metadata"]["k"] = 2
         assert monitor.export_metrics()["op"][0]["metadata"] == {"k": 1}
 
     def test_metadata_stays_with_its_sample_in_the_window(self):
-        """After the window has wrapped around, each sample still has its metadata."""
+        """After the window has wrapped around, each sample still has its own metadata."""
         monitor = PerformanceMonitor(max_metrics_per_operation=7)
         for i in range(50):
             monitor.record_metric("op", float(i), metadata={"i": i} if i % 3 else None)
@@ -261,7 +261,7 @@ class TestClearAndExport:
 
 class TestSwitch:
     def test_nothing_is_recorded_while_disabled(self, monitor):
-        """While disabled, neither samples nor violations are recorded."""
+        """A disabled monitor records neither samples nor violations."""
         seen = []
         monitor.add_alert_callback(lambda *arguments: seen.append(arguments))
         monitor.set_threshold("op", 0)
@@ -274,7 +274,7 @@ class TestSwitch:
         assert (monitor.get_stats("op"), seen) == (None, [])
 
     def test_a_span_counts_if_enabled_from_start_to_end(self, monitor):
-        """A span that begins or ends while disabled is not recorded; the next one is."""
+        """A span is recorded only if the monitor is enabled when its block begins and ends."""
         monitor.disable()
         with monitor.track_operation("op"):
             monitor.enable()
@@ -290,13 +290,13 @@ class TestSwitch:
 class TestBounds:
     @pytest.mark.parametrize("window", [0, 2**24 + 1, -1, 10**30])
     def test_windows_out_of_range_are_rejected(self, window):
-        """A window holds at least one sample and at most 2**24."""
+        """A window size below 1 or above 2**24 raises a ValueError."""
         with pytest.raises(ValueError, match=str(window)):
             PerformanceMonitor(window)
 
     @pytest.mark.parametrize("arguments", [("5",), (5.0,), (None,)])
     def test_bounds_are_integers(self, arguments):
-        """A bound that is not an int raises a TypeError naming the bound."""
+        """A window size that is not an int raises a TypeError that names the parameter."""
         with pytest.raises(TypeError, match="max_metrics_per_operation must be an int"):
             PerformanceMonitor(*arguments)
 
@@ -307,12 +307,12 @@ class TestBounds:
             assert getattr(PerformanceMonitor, attribute).__doc__
 
     def test_a_limit_of_zero_operations_is_rejected(self):
-        """max_operations must be at least 1."""
+        """A max_operations of 0 raises a ValueError."""
         with pytest.raises(ValueError, match="max_operations must be at least 1, got 0"):
             PerformanceMonitor(max_operations=0)
 
     def test_names_past_the_bound_share_one_operation(self, caplog):
-        """Names beyond max_operations are counted in ``__overflow__``, with one warning."""
+        """New names beyond max_operations are recorded as ``__overflow__``, with one warning."""
         monitor = PerformanceMonitor(max_operations=3)
         for i in range(10):
             monitor.record_metric(f"op{i}", 0.1, metadata={"i": i})
@@ -327,7 +327,7 @@ class TestBounds:
 
 class TestSubclassing:
     def test_subclasses_may_have_other_arguments(self):
-        """A subclass's constructor may take different arguments."""
+        """A subclass of the monitor may have a constructor with different parameters."""
 
         class Mine(PerformanceMonitor):
             def __init__(self, label):
@@ -338,7 +338,7 @@ class TestSubclassing:
         assert (mine.label, mine.max_metrics_per_operation) == ("x", 5)
 
     def test_a_forgotten_super_call_is_reported(self):
-        """A subclass that does not call super().__init__() gets an error naming that omission."""
+        """Using a subclass that does not call super().__init__() raises an error that says so."""
 
         class Mine(PerformanceMonitor):
             def __init__(self):
@@ -356,6 +356,6 @@ def test_the_version_has_one_source():
 
 
 def test_the_repr_of_a_monitor(monitor):
-    """The repr has the class, the number of operations and whether it is enabled."""
+    """A monitor's repr shows the class, the number of operations, and whether it is enabled."""
     monitor.record_metric("op", 0.1)
     assert repr(monitor) == "<PerformanceMonitor of 1 operations, enabled>"

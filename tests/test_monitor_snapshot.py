@@ -1,4 +1,4 @@
-"""Snapshots of all operations of a monitor."""
+"""Tests for snapshots of all operations in a monitor."""
 
 import asyncio
 import copy
@@ -19,7 +19,7 @@ def in_flight(monitor, operation="op"):
 
 
 def test_outcomes_are_separate(monitor):
-    """Each outcome has its own histogram, and together they count all samples."""
+    """A snapshot has one histogram per outcome, and ``all`` combines the three histograms."""
     monitor.record_metric("op", 0.5)
     monitor.record_metric("op", 2.0, success=False)
     with pytest.raises(KeyboardInterrupt), monitor.track_operation("op"):
@@ -36,7 +36,7 @@ def test_outcomes_are_separate(monitor):
 
 
 def test_a_snapshot_has_thresholds_and_violations(monitor):
-    """A snapshot has the threshold and the number of violations."""
+    """A snapshot contains each operation's threshold and number of violations."""
     monitor.set_threshold("op", 1.0)
     monitor.record_metric("op", 1.0)
     monitor.record_metric("op", 1.1)
@@ -47,7 +47,7 @@ def test_a_snapshot_has_thresholds_and_violations(monitor):
 
 
 def test_operations_keep_the_order_in_which_they_were_first_seen(monitor):
-    """Operations are in the order of their first use, and unused ones are left out."""
+    """A snapshot lists operations in the order of their first sample, and omits unused ones."""
     monitor.operation("unused")
     for name in ("z", "a", "m"):
         monitor.record_metric(name, 0.1)
@@ -56,7 +56,7 @@ def test_operations_keep_the_order_in_which_they_were_first_seen(monitor):
 
 
 def test_spans_under_way_are_counted(monitor):
-    """An execution is in flight from entering its block until leaving it, however it is left."""
+    """A span is in flight while its block runs, also if the block raises or is abandoned."""
     with monitor.track_operation("op"), monitor.operation("op").track():
         assert in_flight(monitor) == 2
         with pytest.raises(ZeroDivisionError), monitor.track_operation("op"):
@@ -72,7 +72,7 @@ def test_spans_under_way_are_counted(monitor):
 
 
 def test_decorated_functions_under_way_are_counted(monitor):
-    """Functions, coroutines and generators are in flight until they end, however they end."""
+    """Decorated functions, coroutines and generators are in flight until they end or are freed."""
 
     @monitor.track_operation("op")
     def function():
@@ -111,7 +111,7 @@ def test_decorated_functions_under_way_are_counted(monitor):
 
 
 def test_disabling_in_between_leaves_nothing_in_flight(monitor):
-    """A block during which the monitor is disabled is not in flight after it has ended."""
+    """Enabling or disabling the monitor within a block leaves nothing in flight afterwards."""
     with monitor.track_operation("op"):
         monitor.disable()
         with monitor.track_operation("op"):
@@ -121,7 +121,7 @@ def test_disabling_in_between_leaves_nothing_in_flight(monitor):
 
 
 def test_a_difference_holds_the_samples_in_between(monitor):
-    """since() counts samples after the earlier snapshot, and leaves idle operations out."""
+    """since() has only samples recorded after the earlier snapshot, and omits idle operations."""
     monitor.record_metric("quiet", 0.1)
     monitor.record_metric("op", 0.1)
     monitor.record_metric("cleared", 0.1)
@@ -137,7 +137,7 @@ def test_a_difference_holds_the_samples_in_between(monitor):
 
 
 def test_histograms_have_differences(monitor):
-    """Snapshot.since() subtracts, and rejects a snapshot that is not earlier."""
+    """Snapshot.since() subtracts an earlier snapshot, and raises if the other is not earlier."""
     op = monitor.operation("op")
     op.record(0.1)
     earlier = op.snapshot()
@@ -149,7 +149,7 @@ def test_histograms_have_differences(monitor):
 
 
 def test_buckets_contain_their_durations(monitor):
-    """Every duration is in the bucket with its bounds, and zeros are in none."""
+    """Each duration is counted in the bucket that contains it; zeros are counted separately."""
     op = monitor.operation("op")
     for duration in (0.0, 1e-9, 0.001, 0.001, 3.0):
         op.record(duration)
@@ -166,7 +166,7 @@ def test_buckets_contain_their_durations(monitor):
 
 
 def test_a_snapshot_survives_bytes_and_pickle(monitor):
-    """Bytes, pickle and copy give an equal snapshot, even with odd names."""
+    """Serialising, pickling or copying a snapshot preserves it, even with unusual names."""
     for name in ("op", "süß", "lone \ud800 surrogate", 'a "b"\n'):
         monitor.record_metric(name, 0.1, success=False)
     snapshot = monitor.snapshot()
@@ -178,13 +178,13 @@ def test_a_snapshot_survives_bytes_and_pickle(monitor):
 
 @pytest.mark.parametrize("data", [b"", b"NSM", b"NSH\x01", b"\xff" * 100])
 def test_foreign_bytes_are_rejected(data):
-    """Bytes that do not hold a snapshot raise a ValueError."""
+    """from_bytes() raises a ValueError for bytes that are not a serialised snapshot."""
     with pytest.raises(ValueError, match="not a monitor snapshot"):
         MonitorSnapshot.from_bytes(data)
 
 
 def test_every_damaged_byte_is_detected(monitor):
-    """Serialised snapshots with any byte changed, or truncated at any point, are rejected."""
+    """A serialised snapshot is rejected if any byte is changed or it is cut off anywhere."""
     monitor.record_metric("op", 0.1)
     data = monitor.snapshot().to_bytes()
     for i in range(len(data)):
@@ -196,7 +196,7 @@ def test_every_damaged_byte_is_detected(monitor):
 
 
 def test_a_snapshot_can_be_json(monitor):
-    """to_dict() returns values that JSON can represent."""
+    """to_dict() returns a dict that can be serialised as JSON."""
     monitor.record_metric("op", 0.25)
     found = json.loads(json.dumps(monitor.snapshot().to_dict()))
     assert found["operations"]["op"]["ok"]["count"] == 1
@@ -205,7 +205,7 @@ def test_a_snapshot_can_be_json(monitor):
 
 
 def test_differences_lose_nothing_while_threads_record():
-    """Differences taken while threads record add up to all samples."""
+    """Differences between consecutive snapshots count every sample, even while threads record."""
     monitor, threads, each = PerformanceMonitor(), 3, 5_000
     writers = [
         threading.Thread(target=lambda: [monitor.record_metric("op", 1e-6) for _ in range(each)])

@@ -1,4 +1,4 @@
-"""Decorated functions and coroutines behave as objects like the undecorated ones."""
+"""Tests that decorated functions and coroutines behave like the originals as objects."""
 
 import asyncio
 import collections.abc
@@ -20,7 +20,7 @@ from nanospan import get_performance_monitor, track_performance
 
 @pytest.fixture(autouse=True)
 def stats():
-    """Yield a function that returns the statistics for ``op``, which these tests use."""
+    """Yield a function that gets the statistics of ``op``, the operation used in this file."""
     monitor = get_performance_monitor()
     monitor.clear_metrics()
     yield lambda: monitor.get_stats("op")
@@ -30,13 +30,13 @@ def stats():
 
 @track_performance("op")
 def plain(a, b=2):
-    """Adds."""
+    """Add two numbers."""
     return a + b
 
 
 @track_performance("op")
 async def coroutine_function(a, b=2):
-    """Adds, later."""
+    """Add two numbers after a pause."""
     await asyncio.sleep(0)
     return a + b
 
@@ -44,21 +44,21 @@ async def coroutine_function(a, b=2):
 class TestFunctions:
     @pytest.mark.parametrize("function", [plain, coroutine_function])
     def test_it_is_pickled_and_copied_by_name(self, function):
-        """Pickling and copying give the same object, as for any function."""
+        """Unpickling or copying a decorated function returns the same object."""
         assert pickle.loads(pickle.dumps(function)) is function
         assert copy.copy(function) is function
         assert copy.deepcopy(function) is function
 
     def test_help_shows_signature_and_docstring(self):
-        """help() shows the signature and docstring of the decorated function."""
+        """help() on a wrapper shows the signature and docstring of the original function."""
         shown = io.StringIO()
         with contextlib.redirect_stdout(shown):
             pydoc.help(plain)
         assert "plain(a, b=2)" in shown.getvalue()
-        assert "Adds." in shown.getvalue()
+        assert "Add two numbers." in shown.getvalue()
 
     def test_inspect_sees_the_original(self):
-        """The inspect module finds a wrapper's kind, signature, source and wrapped function."""
+        """The inspect module reports the original function's kind, signature and source."""
         assert inspect.iscoroutinefunction(coroutine_function)
         assert not inspect.iscoroutinefunction(plain)
         assert str(inspect.signature(plain)) == "(a, b=2)"
@@ -68,7 +68,7 @@ class TestFunctions:
         assert plain.__defaults__ == (2,)
 
     def test_attributes_may_be_set(self):
-        """Attributes set on the wrapper are not set on the wrapped function."""
+        """Attributes can be set on a wrapper, without setting them on the original function."""
 
         @track_performance("op")
         def function():
@@ -82,7 +82,7 @@ class TestFunctions:
             function.nothing  # noqa: B018
 
     def test_wrappers_can_be_stacked(self, stats):
-        """A wrapper of a wrapper records twice, and other decorators can be added."""
+        """A function decorated twice records two samples per call, and works with lru_cache."""
 
         @functools.lru_cache
         @track_performance("op")
@@ -94,7 +94,7 @@ class TestFunctions:
         assert stats().count == 2
 
     def test_a_bound_method_is_a_method(self):
-        """A wrapper that is bound to an instance is a method with __self__ and __func__."""
+        """Accessing a decorated method through an instance gives a bound method."""
 
         class Service:
             @track_performance("op")
@@ -107,7 +107,7 @@ class TestFunctions:
         assert service.method(5) == Service.method(service, 5) == 5
 
     def test_exceptions_keep_their_traceback(self):
-        """The traceback has the original's frames and none of the wrapper's."""
+        """An exception from a decorated function has the original traceback and no context."""
 
         @track_performance("op")
         def fails():
@@ -119,12 +119,12 @@ class TestFunctions:
         assert caught.value.__context__ is None
 
     def test_wrong_arguments_raise_the_error_of_the_original(self):
-        """A call with wrong arguments fails with the original's message."""
+        """A call with wrong arguments raises the original function's TypeError."""
         with pytest.raises(TypeError, match=r"plain\(\) missing 1 required positional argument"):
             plain()
 
     def test_infinite_recursion_is_a_recursion_error(self):
-        """Infinite recursion through the wrapper is a RecursionError, not a crash."""
+        """Infinite recursion through a wrapper raises a RecursionError instead of crashing."""
 
         @track_performance("op")
         def down():
@@ -134,7 +134,7 @@ class TestFunctions:
             down()
 
     def test_arguments_and_results_are_not_kept(self):
-        """The wrapper keeps neither arguments nor results alive."""
+        """A wrapper keeps neither its arguments nor its results alive."""
 
         class Big:
             pass
@@ -152,7 +152,7 @@ class TestFunctions:
         assert alive() is None
 
     def test_a_wrapper_in_a_cycle_is_collected(self):
-        """A decorated closure that refers to itself is collected like any other."""
+        """The garbage collector frees a decorated closure that refers to itself."""
 
         def make():
             @track_performance("op", {"k": []})
@@ -167,7 +167,7 @@ class TestFunctions:
         assert gone() is None
 
     def test_ctrl_c_in_an_alert_callback_keeps_the_sample(self, stats):
-        """A KeyboardInterrupt from an alert callback propagates, and the sample is recorded."""
+        """A KeyboardInterrupt in an alert callback propagates, and the sample is recorded."""
         monitor = get_performance_monitor()
 
         def interrupted(*_):
@@ -185,7 +185,7 @@ class TestFunctions:
 
 class TestCoroutines:
     async def test_asyncio_accepts_the_coroutine(self):
-        """Tasks, gather, wait_for and isawaitable accept the coroutine."""
+        """Tasks, gather() and wait_for() accept a tracked coroutine."""
         assert asyncio.iscoroutine(made := coroutine_function(1))
         assert isinstance(made, collections.abc.Coroutine)
         assert inspect.isawaitable(made)
@@ -195,11 +195,11 @@ class TestCoroutines:
         assert await asyncio.wait_for(coroutine_function(1), 5) == 3
 
     def test_asyncio_run_accepts_the_coroutine(self):
-        """asyncio.run accepts a tracked coroutine as the main coroutine."""
+        """asyncio.run() accepts a tracked coroutine."""
         assert asyncio.run(coroutine_function(2, b=3)) == 5
 
     async def test_results_of_every_kind_are_returned(self):
-        """Results that StopIteration treats specially (tuples, exceptions) are unchanged."""
+        """Results that StopIteration treats specially, such as tuples, are returned unchanged."""
 
         @track_performance("op")
         async def identity(x):
@@ -210,7 +210,7 @@ class TestCoroutines:
             assert await identity(result) is result
 
     async def test_results_are_not_kept(self):
-        """The wrapper of a coroutine function does not keep a result alive."""
+        """A decorated coroutine function does not keep its results alive."""
 
         class Big:
             pass
@@ -230,7 +230,7 @@ class TestCoroutines:
         assert sys.getrefcount(span) == 2
 
     def test_every_step_reaches_the_coroutine(self, stats):
-        """Tracked coroutines pass on the values of send, throw and return unchanged."""
+        """A tracked coroutine passes on what is sent, thrown and returned."""
 
         class Step:
             def __await__(self):
@@ -258,7 +258,7 @@ class TestCoroutines:
         assert stats().count == 1
 
     def test_closing_is_a_cancellation(self, stats):
-        """close() runs a started coroutine's clean-up; an unstarted coroutine records nothing."""
+        """Closing a started coroutine records it as cancelled; an unstarted one is not recorded."""
         closed = []
 
         @track_performance("op")
@@ -277,7 +277,7 @@ class TestCoroutines:
         assert (closed, stats().cancelled_count) == ([True], 1)
 
     def test_dropped_coroutines_are_cancelled(self, stats):
-        """A started coroutine that loses its last reference is recorded as cancelled."""
+        """A started coroutine that is dropped before it ends is recorded as cancelled."""
 
         @track_performance("op")
         async def work():
@@ -290,7 +290,7 @@ class TestCoroutines:
         assert stats().cancelled_count == 3
 
     def test_a_coroutine_in_a_cycle_is_collected(self, stats):
-        """A suspended coroutine that refers to itself is collected and recorded as cancelled."""
+        """A suspended coroutine that refers to itself is freed and recorded as cancelled."""
         holder = []
 
         @track_performance("op")
@@ -308,13 +308,13 @@ class TestCoroutines:
 
     @pytest.mark.filterwarnings("default::RuntimeWarning")
     def test_a_coroutine_that_is_never_awaited_warns(self, stats):
-        """A missing await warns with the function's name, and records nothing."""
+        """A coroutine that is never awaited causes the usual warning and is not recorded."""
         with pytest.warns(RuntimeWarning, match="coroutine_function' was never awaited"):
             coroutine_function(1)
         assert stats() is None
 
     async def test_cancellation_is_exact(self, stats):
-        """Tasks that clean up on, or suppress, cancellation behave as without the wrapper."""
+        """A coroutine that suppresses its cancellation is recorded as a success."""
 
         @track_performance("op")
         async def stubborn():
@@ -330,7 +330,7 @@ class TestCoroutines:
         assert (stats().success_rate, stats().cancelled_count) == (1.0, 0)
 
     async def test_an_error_keeps_its_traceback(self, stats):
-        """An exception of the coroutine propagates with its traceback."""
+        """An exception raised in a tracked coroutine propagates with its original traceback."""
         error = ValueError("broken")
 
         @track_performance("op")
@@ -345,7 +345,7 @@ class TestCoroutines:
         assert stats().error_count == 1
 
     async def test_debuggers_see_the_coroutine(self):
-        """cr_code and the names are those of the wrapped coroutine."""
+        """A tracked coroutine has the original's code, name and repr, as debuggers expect."""
         made = coroutine_function(1)
         assert made.cr_code is coroutine_function.__wrapped__.__code__
         assert made.__qualname__ == "coroutine_function"
@@ -361,7 +361,7 @@ class Suspend:
 
 
 def test_memory_is_bounded_for_a_million_names():
-    """A million names give 10,000 operations and __overflow__, one warning, and under 200 MB."""
+    """A million names use under 200 MB, because only the first 10,000 become operations."""
     code = """
 import json, logging, os
 from nanospan import PerformanceMonitor

@@ -1,4 +1,4 @@
-"""Operation handles, which avoid the look-up by name."""
+"""Tests for operation handles, which avoid looking up the operation by name."""
 
 import gc
 import weakref
@@ -9,7 +9,7 @@ from nanospan import PerformanceMonitor
 
 
 def test_a_handle_records_into_its_operation(monitor):
-    """Spans and records of the handle are recorded under the operation's name."""
+    """Samples recorded through a handle are stored under the operation's name."""
     operation = monitor.operation("op")
     with operation.track():
         pass
@@ -24,7 +24,7 @@ def test_a_handle_records_into_its_operation(monitor):
 
 
 async def test_spans_of_a_handle_are_like_others(monitor):
-    """Spans of a handle also work with ``async with`` and as decorators."""
+    """A handle's spans also work with ``async with`` and as decorators."""
     operation = monitor.operation("op")
     async with operation.track():
         pass
@@ -38,20 +38,20 @@ async def test_spans_of_a_handle_are_like_others(monitor):
 
 
 def test_a_name_has_one_handle(monitor):
-    """The same name always gives the same handle, even if it was recorded before."""
+    """operation() always returns the same handle for the same name."""
     monitor.record_metric("op", 0.1)
     assert monitor.operation("op") is monitor.operation("op")
     assert monitor.operation("op").stats().count == 1
 
 
 def test_without_samples_there_are_no_statistics(monitor):
-    """A handle of an operation without samples has no statistics, and is not listed."""
+    """Creating a handle without recording a sample adds no statistics."""
     assert monitor.operation("op").stats() is None
     assert monitor.get_all_stats() == {}
 
 
 def test_settings_of_the_monitor_apply_to_handles(monitor):
-    """Disabling, thresholds and clearing on the monitor apply to its handles."""
+    """Disabling or clearing a monitor, and its thresholds, also affect its handles."""
     seen = []
     monitor.add_alert_callback(lambda _event, metric: seen.append(metric.duration))
     operation = monitor.operation("op")
@@ -66,7 +66,7 @@ def test_settings_of_the_monitor_apply_to_handles(monitor):
 
 
 def test_a_handle_outlives_its_monitor():
-    """A handle still records after its monitor has been freed."""
+    """A handle can still record after its monitor has been freed."""
     monitor = PerformanceMonitor()
     operation = monitor.operation("op")
     gone = weakref.ref(monitor)
@@ -82,20 +82,20 @@ def test_a_handle_outlives_its_monitor():
     [((), TypeError), ((-1.0,), ValueError), (("x",), TypeError), ((1.0, 2, 3, 4), TypeError)],
 )
 def test_invalid_arguments_are_rejected(monitor, arguments, error):
-    """A handle checks its arguments like record_metric()."""
+    """A handle's record() raises an error for invalid arguments, as record_metric() does."""
     with pytest.raises(error):
         monitor.operation("op").record(*arguments)
 
 
 @pytest.mark.parametrize(("name", "error"), [("", ValueError), (5, TypeError)])
 def test_invalid_names_are_rejected(monitor, name, error):
-    """A handle's name must be a non-empty string."""
+    """operation() raises an error if the name is not a non-empty string."""
     with pytest.raises(error):
         monitor.operation(name)
 
 
 def test_past_the_bound_the_handle_is_the_overflow_operation():
-    """Beyond max_operations, new names get the handle of the ``__overflow__`` operation."""
+    """For new names beyond max_operations, operation() returns the ``__overflow__`` handle."""
     monitor = PerformanceMonitor(max_operations=1)
     monitor.operation("a")
     assert monitor.operation("b").name == "__overflow__"
@@ -103,7 +103,7 @@ def test_past_the_bound_the_handle_is_the_overflow_operation():
 
 
 def test_a_cancelled_execution_measured_elsewhere(monitor):
-    """record_cancelled() keeps a duration bit for bit and counts it as cancelled, not an error."""
+    """record_cancelled() records a given duration as a cancelled execution, not as an error."""
     metadata = {"k": 1}
     monitor.operation("op").record_cancelled(0.1, metadata)
     monitor.operation("op").record_cancelled(0.2)

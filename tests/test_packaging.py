@@ -1,4 +1,4 @@
-"""The built wheel as users install it, inspected and run outside this checkout."""
+"""Tests that build the wheel, inspect it, and run it outside this checkout."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel that pip builds from this checkout."""
+    """Return the path of the wheel that pip builds from this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT],
@@ -24,7 +24,7 @@ def wheel(tmp_path_factory) -> Path:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
-    """The wheel holds core, stub, marker, demo text and licences, but neither tests nor sources."""
+    """The wheel contains the package and its licences, but no tests and no Rust sources."""
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "nanospan/__init__.py",
@@ -43,7 +43,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
 
 
 def test_the_wheel_works_by_itself(wheel, tmp_path):
-    """In an environment without any other package, the monitor records and `nanospan` runs."""
+    """The monitor and the `nanospan` command work in an environment without other packages."""
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"

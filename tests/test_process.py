@@ -1,4 +1,4 @@
-"""The monitor and its process: threads, fork, signals, finalisers, memory, import."""
+"""Tests for the monitor with threads, forks, signals, finalisers, memory and imports."""
 
 import gc
 import json
@@ -15,7 +15,7 @@ from nanospan import PerformanceMonitor, get_performance_monitor
 
 
 def run(code, **options):
-    """Run ``code`` in a fresh interpreter, and return the JSON that it prints."""
+    """Run ``code`` in a fresh interpreter; return the JSON value that it prints."""
     finished = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, **options
     )
@@ -23,7 +23,7 @@ def run(code, **options):
 
 
 def test_all_threads_get_one_process_monitor():
-    """Threads that ask for the process-wide monitor at the same time get the same one."""
+    """Threads that request the process-wide monitor at the same time get the same monitor."""
     code = """
 import json, threading
 from nanospan import get_performance_monitor
@@ -40,7 +40,7 @@ print(json.dumps([len(found), len(set(found))]))
 
 
 def test_importing_nanospan_imports_nothing_optional():
-    """``import nanospan`` imports neither drivers nor extras nor asyncio."""
+    """``import nanospan`` imports neither optional dependencies nor asyncio."""
     code = """
 import json, sys
 import nanospan
@@ -51,9 +51,9 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
     assert not loaded & (third_party | {"asyncio"})
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is not available")
 def test_a_forked_child_records_independently(monitor):
-    """After a fork, parent and child both record, and neither sees the other's samples."""
+    """After a fork, parent and child can record, and neither sees the other's new samples."""
     monitor.record_metric("op", 0.1)
     reader, writer = os.pipe()
     child = os.fork()
@@ -76,9 +76,9 @@ def test_a_forked_child_records_independently(monitor):
     assert monitor.get_stats("child") is None
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is not available")
 def test_a_fork_during_snapshots_leaves_no_lock_behind():
-    """A child can record new operations even if another thread took a snapshot during the fork."""
+    """A forked child can record even if a parent thread was taking a snapshot during the fork."""
     code = """
 import json, os, signal, threading, warnings
 from nanospan import PerformanceMonitor
@@ -108,7 +108,7 @@ print(json.dumps(ended))
 
 
 def test_signal_handlers_and_finalisers_may_record(monitor):
-    """Signal handlers, __del__ and gc.callbacks may record during a record; nothing is lost."""
+    """Signal handlers, finalisers and GC callbacks that interrupt a record can record samples."""
     recorded = {"signal": 0, "del": 0, "gc": 0, "main": 0}
 
     def record(where):
@@ -128,8 +128,8 @@ def test_signal_handlers_and_finalisers_may_record(monitor):
     try:
         while recorded["signal"] < 20 or recorded["gc"] < 20:
             cycle = Finalised()
-            cycle.itself = cycle  # for the garbage collector to find
-            # The replaced metadata is finalised while the sample that replaces it is recorded.
+            cycle.itself = cycle  # a cycle that only the garbage collector frees
+            # Old metadata is finalised while a newer sample overwrites it.
             monitor.record_metric("op", 0.001, metadata={"held": cycle})
             recorded["main"] += 1
             del cycle
@@ -154,7 +154,7 @@ def test_a_monitor_is_freed_with_its_last_reference():
 
 
 def test_cycles_through_callbacks_and_metadata_are_collected():
-    """The garbage collector frees a monitor that its own callbacks and metadata refer to."""
+    """The garbage collector frees a monitor that its callbacks and metadata refer to."""
 
     def entangled():
         monitor = PerformanceMonitor()
@@ -168,7 +168,7 @@ def test_cycles_through_callbacks_and_metadata_are_collected():
 
 
 def test_a_span_outlives_its_monitor():
-    """A span whose monitor has been freed can be left without an error."""
+    """A span still works after its monitor has been freed."""
     span = PerformanceMonitor().track_operation("op", {"k": 1})
     gc.collect()
     with span:
@@ -198,12 +198,12 @@ print(json.dumps((resident() - before) / len(names)))
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("samples", "kib"), [(1, 12), (1000, 56)])
 def test_an_operations_memory_is_committed_as_it_is_used(samples, kib):
-    """One sample costs at most 12 KiB of resident memory, a full window at most 56 KiB."""
+    """An operation uses at most 12 KiB of memory with one sample, and 56 KiB with a full window."""
     assert run(MEMORY % samples) <= kib * 1024
 
 
 def test_recording_in_a_thread_while_the_interpreter_exits():
-    """Daemon threads that are still recording do not disturb the interpreter's exit."""
+    """The interpreter exits normally while daemon threads are still recording."""
     code = """
 import threading, time
 from nanospan import get_performance_monitor
@@ -222,7 +222,7 @@ print(1)
 
 
 def test_threads_that_create_an_operation_share_it(monitor):
-    """Threads that use a new name at the same time record into one operation."""
+    """Threads that use a new name at the same time record into the same operation."""
     barrier = threading.Barrier(8)
 
     def work():

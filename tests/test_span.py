@@ -1,4 +1,4 @@
-"""Spans: ``with``, ``async with``, and exceptions in the block."""
+"""Tests for spans: ``with``, ``async with``, outcomes, metadata and threads."""
 
 import asyncio
 import contextlib
@@ -28,14 +28,14 @@ class TestWith:
         assert 0.0099 <= only_sample(monitor)["duration"] <= outside * 1.001
 
     def test_as_gives_the_span(self, monitor):
-        """``as`` binds the span."""
+        """``with ... as`` binds the span itself."""
         context = monitor.track_operation("op")
         with context as span:
             assert span is context
         assert span.operation == "op"
 
     def test_elapsed_grows_until_the_end(self, monitor):
-        """``elapsed`` is 0 before the block, grows in it, and then equals the sample's duration."""
+        """``elapsed`` is 0 before the block, grows within it, and ends as the sample's duration."""
         span = monitor.track_operation("op")
         assert span.elapsed == 0.0
         with span:
@@ -45,13 +45,13 @@ class TestWith:
         assert span.elapsed == only_sample(monitor)["duration"]
 
     def test_blocks_can_be_nested(self, monitor):
-        """Nested spans of one operation are separate samples."""
+        """Nested spans of the same operation are recorded as separate samples."""
         with monitor.track_operation("op"), monitor.track_operation("op"):
             pass
         assert monitor.get_stats("op").count == 2
 
     def test_a_span_can_be_entered_once(self, monitor):
-        """Entering a span twice raises a RuntimeError naming the operation, and adds no sample."""
+        """Entering a span twice raises a RuntimeError and adds no sample."""
         span = monitor.track_operation("op")
         with span, pytest.raises(RuntimeError, match="'op' was already entered"):
             span.__enter__()
@@ -60,7 +60,7 @@ class TestWith:
         assert monitor.get_stats("op").count == 1
 
     def test_leaving_without_entering_is_an_error(self, monitor):
-        """Calling __exit__ on a span that is not running raises a RuntimeError."""
+        """Calling __exit__ on a span that was not entered raises a RuntimeError."""
         with pytest.raises(RuntimeError, match="is not running"):
             monitor.track_operation("op").__exit__(None, None, None)
         assert monitor.get_stats("op") is None
@@ -76,13 +76,13 @@ class TestWith:
 
 
 class TestSteps:
-    """``__enter__`` and similar methods behave like methods when inspected or called directly."""
+    """Tests that ``__enter__`` and similar native methods behave like Python methods."""
 
     NAMES = ("__enter__", "__exit__", "__aenter__", "__aexit__")
 
     @pytest.mark.parametrize("name", NAMES)
     def test_they_have_the_attributes_of_methods(self, monitor, name):
-        """Name, qualified name and signature are those of a method of the class."""
+        """The native methods have the name, qualified name and signature of Python methods."""
         method = getattr(Span, name)
         bound = getattr(monitor.track_operation("op"), name)
         for described in (method, bound):
@@ -93,7 +93,7 @@ class TestSteps:
         assert name in pydoc.plain(pydoc.render_doc(Span))
 
     def test_they_work_unbound_and_bound(self, monitor):
-        """Both the class's function, which ExitStack calls, and a bound method record the block."""
+        """A span's methods work when called on the instance, on the class, or by ExitStack."""
         span = monitor.track_operation("op")
         assert Span.__enter__(span) is span
         leave = span.__exit__
@@ -105,7 +105,7 @@ class TestSteps:
         assert monitor.get_stats("op").count == 2
 
     def test_wrong_calls_are_rejected(self, monitor):
-        """A wrong or missing instance and wrong arguments raise a TypeError."""
+        """Calling a span's method with a wrong instance or wrong arguments raises a TypeError."""
         span = monitor.track_operation("op")
         for wrong in (
             Span.__enter__,
@@ -121,7 +121,7 @@ class TestSteps:
         assert monitor.get_stats("op") is None
 
     def test_any_number_can_be_bound_at_once(self, monitor):
-        """Any number of bound methods can exist at once, and each belongs to its own span."""
+        """Many bound methods can exist at once, and each acts on its own span."""
         spans = [monitor.track_operation(f"op{i}") for i in range(200)]
         entered = [span.__enter__ for span in spans]
         left = [span.__exit__ for span in spans]
@@ -133,7 +133,7 @@ class TestSteps:
 
 class TestOutcomes:
     def test_an_exception_is_recorded_and_propagates(self, monitor):
-        """The same exception leaves the block with its traceback unchanged."""
+        """An exception in the block is recorded and propagates with its original traceback."""
         error = ValueError("broken")
 
         def fails():
@@ -163,7 +163,7 @@ class TestOutcomes:
         assert (cancelled["success"], cancelled["metadata"]) == (False, {"outcome": "cancelled"})
 
     def test_an_exception_without_text_does_not_break_the_record(self, monitor):
-        """An exception whose str() fails is recorded and propagates."""
+        """An exception whose str() fails is still recorded as an error and propagates."""
 
         class Mute(Exception):  # noqa: N818
             def __str__(self):
@@ -174,21 +174,21 @@ class TestOutcomes:
         assert "Mute" in only_sample(monitor)["metadata"]["error"]
 
     def test_fail_marks_a_block_without_an_exception(self, monitor):
-        """fail() records an error with the given text."""
+        """fail() marks the sample as an error with the given text, without raising."""
         with monitor.track_operation("op") as span:
             span.fail("no rows")
         sample = only_sample(monitor)
         assert (sample["success"], sample["metadata"]) == (False, {"error": "no rows"})
 
     def test_fail_needs_no_text(self, monitor):
-        """fail() without a text marks the sample as an error."""
+        """fail() without arguments marks the sample as an error without a text."""
         with monitor.track_operation("op") as span:
             span.fail()
         assert only_sample(monitor)["success"] is False
         assert only_sample(monitor)["metadata"] == {}
 
     def test_fail_accepts_an_exception(self, monitor):
-        """fail(exception) records the exception's text."""
+        """fail() accepts an exception and records the exception's text."""
         with monitor.track_operation("op") as span:
             span.fail(ValueError("bad"))
         assert only_sample(monitor)["metadata"] == {"error": "bad"}
@@ -196,7 +196,7 @@ class TestOutcomes:
 
 class TestMetadata:
     def test_the_callers_dict_is_never_modified(self, monitor):
-        """Neither errors nor set() nor fail() modify the dict that was passed."""
+        """The caller's metadata dict is not modified by set(), fail() or an exception."""
         metadata = {"k": 1}
 
         def work():
@@ -211,7 +211,7 @@ class TestMetadata:
         assert only_sample(monitor)["metadata"] == {"k": 1, "rows": 3, "error": "broken"}
 
     def test_entries_added_in_the_block_are_kept(self, monitor):
-        """Entries that the block adds to the caller's dict are kept, as it is copied at the end."""
+        """Entries that the block adds to the caller's metadata dict are part of the sample."""
         metadata = {"k": 1}
         with monitor.track_operation("op", metadata):
             metadata["rows"] = 3
@@ -227,7 +227,7 @@ class TestMetadata:
         assert only_sample(monitor)["metadata"] == {"a": 2, "b": 3}
 
     def test_set_before_the_block(self, monitor):
-        """set() works from the moment the span exists."""
+        """set() also works before the span is entered."""
         span = monitor.track_operation("op")
         span.set(k=1)
         with span:
@@ -236,7 +236,7 @@ class TestMetadata:
 
     @pytest.mark.parametrize("call", [lambda s: s.set(k=1), lambda s: s.fail()])
     def test_changes_after_the_block_are_errors(self, monitor, call):
-        """set() and fail() raise after the block, as they can no longer change the sample."""
+        """set() and fail() raise a RuntimeError if the block has already ended."""
         with monitor.track_operation("op") as span:
             pass
         with pytest.raises(RuntimeError, match="'op' has ended"):
@@ -261,7 +261,7 @@ class TestMetadata:
 
 class TestAsyncWith:
     async def test_the_block_is_timed_and_as_gives_the_span(self, monitor):
-        """``async with`` works like ``with``."""
+        """``async with`` times the block and binds the span, as ``with`` does."""
         context = monitor.track_operation("op", {"k": 1})
         async with context as span:
             assert span is context
@@ -270,7 +270,7 @@ class TestAsyncWith:
         assert only_sample(monitor)["metadata"] == {"k": 1}
 
     async def test_entering_and_leaving_never_yield(self, monitor):
-        """No other task runs between the ``async with`` statement and its block."""
+        """Entering and leaving an ``async with`` block do not yield to the event loop."""
         ran = []
         asyncio.get_running_loop().call_soon(ran.append, 1)
         async with monitor.track_operation("op"):
@@ -278,7 +278,7 @@ class TestAsyncWith:
         assert ran == []
 
     async def test_concurrent_tasks_are_separate(self, monitor):
-        """A hundred overlapping tasks that track one operation give a hundred correct durations."""
+        """Overlapping tasks that track the same operation record separate, correct durations."""
 
         async def task(i):
             async with monitor.track_operation("op", {"i": i}) as span:
@@ -295,7 +295,7 @@ class TestAsyncWith:
             assert sample["duration"] == elapsed[i] >= 0.001 * (i % 10 + 1) * 0.99
 
     async def test_a_cancelled_task_is_recorded_as_cancelled(self, monitor):
-        """Cancellation propagates, and the sample is recorded as cancelled."""
+        """If a task is cancelled within a block, the block's sample is recorded as cancelled."""
 
         async def forever():
             async with monitor.track_operation("op"):
@@ -309,7 +309,7 @@ class TestAsyncWith:
         assert monitor.get_stats("op").cancelled_count == 1
 
     async def test_a_timeout_is_a_cancellation_inside_and_an_error_outside(self, monitor):
-        """wait_for() cancels the inner block, and raises a TimeoutError in the outer one."""
+        """On a wait_for() timeout, the inner block is cancelled and the outer block fails."""
 
         async def inner():
             async with monitor.track_operation("inner"):
@@ -322,7 +322,7 @@ class TestAsyncWith:
         assert monitor.get_stats("outer").error_count == 1
 
     async def test_a_second_entry_is_an_error(self, monitor):
-        """A span can be entered only once, by ``with`` or ``async with``."""
+        """Re-entering a span raises a RuntimeError, for ``with`` and ``async with``."""
         span = monitor.track_operation("op")
         async with span:
             pass
@@ -333,7 +333,7 @@ class TestAsyncWith:
             pass
 
     async def test_spans_work_without_a_loop(self, monitor):
-        """The awaitables of a span need no event loop and end at their first step."""
+        """A span's ``__aenter__`` needs no event loop and finishes without suspending."""
         coroutine = monitor.track_operation("op").__aenter__()
         with pytest.raises(StopIteration):
             next(coroutine.__await__())
@@ -341,7 +341,7 @@ class TestAsyncWith:
 
 class TestThreads:
     def test_threads_lose_nothing(self, monitor):
-        """Every sample of eight threads on two operations is counted."""
+        """If eight threads record into the same operations, every sample is counted."""
         each = 2_000
 
         def work(i):
@@ -361,7 +361,7 @@ class TestThreads:
             assert len(samples) == monitor.max_metrics_per_operation
 
     def test_statistics_during_recording_are_consistent(self, monitor):
-        """Statistics taken while threads record have only recorded values."""
+        """Statistics computed while threads record contain only values that were recorded."""
         stop = threading.Event()
 
         def work():
@@ -385,7 +385,7 @@ class TestThreads:
 
 
 def test_the_repr_of_a_span(monitor):
-    """The repr has the operation and the state."""
+    """A span's repr shows its operation and state."""
     span = monitor.track_operation("op")
     assert repr(span).startswith("<Span of 'op', new")
     with span:

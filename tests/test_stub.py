@@ -1,11 +1,11 @@
-"""The stub of the compiled core is checked against the binary."""
+"""Tests that the compiled core's type stub matches the binary."""
 
 import subprocess
 import sys
 
 
 def test_the_stub_describes_the_binary():
-    """Stubtest finds no difference between _core.pyi and the built module."""
+    """Stubtest from mypy finds no difference between _core.pyi and the built module."""
     finished = subprocess.run(
         [sys.executable, "-m", "mypy.stubtest", "nanospan._core"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Thresholds and violations, and regressions of the mean."""
+"""Tests for thresholds, their violations, and detect_regressions()."""
 
 import logging
 import math
@@ -10,7 +10,7 @@ from nanospan import PerformanceStats
 
 class TestThresholds:
     def test_the_defaults(self, monitor):
-        """The operations of MemFuse's monitor have thresholds from the start."""
+        """A new monitor has default thresholds for the operations that MemFuse's monitor knows."""
         assert monitor.thresholds == {
             "connection_pool_access": 0.010,
             "m0_operation": 0.100,
@@ -21,7 +21,7 @@ class TestThresholds:
         }
 
     def test_only_samples_strictly_over_it_violate(self, monitor):
-        """A sample equal to the threshold does not violate it; the next larger float does."""
+        """A duration violates its threshold only if it is larger, even by one float step."""
         monitor.set_threshold("op", 0.1)
         monitor.record_metric("op", 0.1)
         assert monitor.get_stats("op").violation_count == 0
@@ -29,14 +29,14 @@ class TestThresholds:
         assert monitor.get_stats("op").violation_count == 1
 
     def test_none_removes_a_threshold(self, monitor):
-        """An operation whose threshold was removed has no violations."""
+        """Setting a threshold to None removes it, so that no duration is a violation."""
         monitor.set_threshold("buffer_flush", None)
         monitor.record_metric("buffer_flush", 100.0)
         assert monitor.get_stats("buffer_flush").violation_count == 0
         assert "buffer_flush" not in monitor.thresholds
 
     def test_the_mapping_of_thresholds_is_read_only(self, monitor):
-        """Writing to the returned mapping is an error, as it would have no effect."""
+        """The ``thresholds`` mapping is read-only."""
         with pytest.raises(TypeError):
             monitor.thresholds["op"] = 0.1
 
@@ -56,7 +56,7 @@ class TestThresholds:
 
 class TestDetectRegressions:
     def test_the_line_and_its_warning(self, monitor, caplog):
-        """A mean over 1.2 times its baseline's gives a line, which is also logged as a warning."""
+        """detect_regressions() returns and logs one line for a mean that regressed."""
         monitor.record_metric("op", 0.1)
         baseline = monitor.get_all_stats()
         monitor.clear_metrics()
@@ -67,13 +67,13 @@ class TestDetectRegressions:
 
     @pytest.mark.parametrize(("mean", "reported"), [(1.0, 0), (1.2, 0), (1.21, 1), (0.5, 0)])
     def test_only_means_over_the_factor_are_reported(self, monitor, mean, reported):
-        """Only a mean of more than 1.2 times the baseline's is a regression."""
+        """A mean has regressed only if it is more than 1.2 times the baseline's mean."""
         baseline = {"op": PerformanceStats("op", 1, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)}
         monitor.record_metric("op", mean)
         assert len(monitor.detect_regressions(baseline)) == reported
 
     def test_operations_that_cannot_be_compared_are_skipped(self, monitor):
-        """Operations without samples or with a baseline of zero are not reported."""
+        """Operations without samples, or with a baseline mean of zero, are not reported."""
         monitor.record_metric("zero", 1.0)
         baseline = {
             name: PerformanceStats(name, 1, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)

@@ -1,4 +1,4 @@
-"""track_performance records one sample per execution, for every kind of callable."""
+"""Tests that track_performance records one sample per execution of any callable."""
 
 import asyncio
 import functools
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("process_monitor")
 
 
 def test_a_function_is_timed_and_keeps_its_result(stats):
-    """The decorated function returns the original's result."""
+    """A decorated function is timed and returns the original function's result."""
 
     @track_performance("op")
     def add(a, b=2, *more, c, **rest):
@@ -29,7 +29,7 @@ def test_a_function_is_timed_and_keeps_its_result(stats):
 
 
 def test_metadata_is_kept_with_every_sample(process_monitor):
-    """Each sample has the decorator's metadata, which is never modified."""
+    """Each sample has the decorator's metadata, and the caller's dict is not modified."""
     metadata = {"k": 1}
 
     @track_performance("op", metadata)
@@ -45,7 +45,7 @@ def test_metadata_is_kept_with_every_sample(process_monitor):
 
 
 async def test_a_coroutine_function_is_timed_to_its_end(stats):
-    """The duration includes awaiting, and the wrapper is a coroutine function itself."""
+    """A coroutine function's duration includes the time it spends awaiting."""
 
     @track_performance("op")
     async def work(x):
@@ -58,7 +58,7 @@ async def test_a_coroutine_function_is_timed_to_its_end(stats):
 
 
 async def test_overlapping_calls_are_separate(process_monitor):
-    """Each call of a decorated coroutine function is a separate span."""
+    """Overlapping calls of a decorated coroutine function are timed separately."""
 
     @track_performance("op")
     async def work(seconds):
@@ -71,7 +71,7 @@ async def test_overlapping_calls_are_separate(process_monitor):
 
 
 async def test_a_cancelled_coroutine_is_cancelled(stats):
-    """Cancellation reaches the coroutine, and its sample is recorded as cancelled."""
+    """Cancelling a tracked coroutine cancels the original, and is recorded as cancelled."""
     seen = []
 
     @track_performance("op")
@@ -93,7 +93,7 @@ async def test_a_cancelled_coroutine_is_cancelled(stats):
 
 class TestClasses:
     def test_methods_of_every_kind(self, stats):
-        """Methods, class methods and static methods work in either order of decorators."""
+        """Methods, class methods and static methods can be tracked, in either decorator order."""
 
         class Service:
             @track_performance("op")
@@ -122,7 +122,7 @@ class TestClasses:
         assert stats().count == 5
 
     async def test_callable_objects_of_every_kind(self, stats):
-        """A callable object is tracked like its ``__call__``."""
+        """Callable objects can be tracked, and are awaited if ``__call__`` is asynchronous."""
 
         class Plain:
             def __call__(self, x):
@@ -143,7 +143,7 @@ class TestClasses:
 
 
 async def test_marked_coroutine_functions_are_timed_to_their_end(stats):
-    """Generator-based coroutines and mocks of coroutine functions are also awaited."""
+    """Generator-based coroutines and async mocks are timed like coroutine functions."""
 
     @track_performance("op")
     @types.coroutine
@@ -163,13 +163,13 @@ async def test_marked_coroutine_functions_are_timed_to_their_end(stats):
 
 
 def test_decorating_alone_records_and_registers_nothing(process_monitor):
-    """A decorated function that is never called does not create an operation."""
+    """Decorating a function creates no operation until the function is called."""
     track_performance("never called")(lambda: None)
     assert "never called" not in process_monitor.get_all_stats()
 
 
 def test_names_signature_and_docstring_are_kept():
-    """The wrapper has the attributes that functools.wraps copies, and the signature."""
+    """A wrapper has the original's name, module, docstring and signature."""
 
     def original(a: int, *, b: str = "x") -> str:
         """The docstring."""
@@ -184,7 +184,7 @@ def test_names_signature_and_docstring_are_kept():
 
 
 def test_the_process_wide_monitor_is_looked_up_once(monkeypatch):
-    """Calls after the one that creates the process-wide monitor do not look it up again."""
+    """A decorated function looks up the process-wide monitor only on its first call."""
     asked = []
     look = _core.process_monitor
 
@@ -208,7 +208,7 @@ def test_the_process_wide_monitor_is_looked_up_once(monkeypatch):
 
 
 def test_the_monitor_is_looked_up_when_called(process_monitor):
-    """Once the process-wide monitor is replaced, decorated functions record into the new one."""
+    """Decorated functions record into the current process-wide monitor, even after it changes."""
 
     @track_performance("op")
     def work():
@@ -232,7 +232,7 @@ def test_the_monitor_is_looked_up_when_called(process_monitor):
     ("arguments", "error"), [((5,), TypeError), (("",), ValueError), (("op", 5), TypeError)]
 )
 def test_invalid_arguments_are_rejected_when_decorating(arguments, error):
-    """Invalid arguments raise an error when decorating, not at the first call."""
+    """track_performance() rejects invalid arguments immediately, not at the first call."""
     with pytest.raises(error):
         track_performance(*arguments)
 
@@ -244,7 +244,7 @@ def test_only_callables_can_be_tracked():
 
 
 def test_a_span_is_a_decorator(monitor):
-    """monitor.track_operation decorates for that monitor, and each call is a new span."""
+    """A span used as a decorator records one sample per call into its monitor."""
 
     @monitor.track_operation("op", {"k": 1})
     def work(x):
@@ -261,7 +261,7 @@ def test_a_span_is_a_decorator(monitor):
 
 
 def test_recursion_records_a_sample_per_call(stats):
-    """A function that calls itself is recorded once per call."""
+    """A recursive function records one sample for each call."""
 
     @track_performance("op")
     def countdown(n):

@@ -1,4 +1,4 @@
-"""track_performance on generators and async generators."""
+"""Tests for track_performance on generators and async generators."""
 
 import asyncio
 import inspect
@@ -11,7 +11,7 @@ from nanospan import track_performance
 
 class TestGenerators:
     def test_it_is_timed_from_its_first_step_to_its_end(self, stats):
-        """Creating a generator records nothing; running it records one sample."""
+        """A generator is recorded once it ends, and timed from its first step."""
 
         @track_performance("op")
         def numbers():
@@ -27,7 +27,7 @@ class TestGenerators:
         assert (stats().count, stats().min_duration >= 0.0059) == (1, True)
 
     def test_send_throw_and_return_reach_it(self, stats):
-        """The wrapper is transparent to the generator protocol."""
+        """A tracked generator passes on what is sent, thrown and returned."""
 
         @track_performance("op")
         def echo():
@@ -48,7 +48,7 @@ class TestGenerators:
         assert stats().success_rate == 1.0
 
     def test_closing_early_is_a_cancellation(self, stats):
-        """A generator that is closed before its end is recorded as cancelled."""
+        """A generator that is closed before it ends is recorded as cancelled."""
 
         @track_performance("op")
         def numbers():
@@ -61,7 +61,7 @@ class TestGenerators:
         assert (stats().cancelled_count, stats().error_count) == (1, 0)
 
     def test_an_error_inside_is_an_error(self, stats):
-        """An exception of the generator is recorded and propagates."""
+        """An exception raised in a generator is recorded as an error and propagates."""
 
         @track_performance("op")
         def fails():
@@ -75,7 +75,7 @@ class TestGenerators:
 
 class TestAsyncGenerators:
     async def test_it_is_timed_from_its_first_step_to_its_end(self, stats):
-        """Iterating an async generator records one sample."""
+        """An async generator is recorded as one sample, timed from its first step to its end."""
 
         @track_performance("op")
         async def numbers():
@@ -88,7 +88,7 @@ class TestAsyncGenerators:
         assert (stats().count, stats().min_duration >= 0.0059) == (1, True)
 
     async def test_send_and_throw_reach_it(self, stats):
-        """The wrapper is transparent to the async generator protocol."""
+        """A tracked async generator passes on what is sent and thrown."""
 
         @track_performance("op")
         async def echo():
@@ -107,7 +107,7 @@ class TestAsyncGenerators:
         assert stats().success_rate == 1.0
 
     async def test_closing_early_closes_it_and_is_a_cancellation(self, stats):
-        """aclose() runs the generator's clean-up, and the sample is recorded as cancelled."""
+        """Closing an async generator early runs its clean-up and is recorded as cancelled."""
         closed = []
 
         @track_performance("op")
@@ -124,7 +124,7 @@ class TestAsyncGenerators:
         assert (closed, stats().cancelled_count) == ([True], 1)
 
     async def test_an_error_inside_is_an_error(self, stats):
-        """An exception of the async generator is recorded and propagates."""
+        """An exception raised in an async generator is recorded as an error and propagates."""
 
         @track_performance("op")
         async def fails():

@@ -179,7 +179,7 @@ def test_spans_with_metadata():
 
 
 def test_names_first_seen_at_once():
-    """Threads that use a new name at the same time record into one operation."""
+    """Threads that use a new name at the same time record into the same operation."""
     for _ in range(20):
         monitor = PerformanceMonitor(10)
 

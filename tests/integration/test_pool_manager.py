@@ -279,7 +279,7 @@ async def test_two_loops_at_once(manager: GlobalConnectionManager, bare_database
     await assert_sound(manager, again, bare_database)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is not available")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 async def test_fork(manager: GlobalConnectionManager, bare_database: str) -> None:
     """A forked child opens new pools and does not touch its parent's sessions."""

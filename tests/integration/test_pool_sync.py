@@ -273,7 +273,7 @@ async def test_statistics_are_common(
     assert [one["kind"] for one in manager.get_pool_statistics().values()] == ["sync"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is not available")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fork(sync_manager: SyncConnectionManager, database: str) -> None:
     """A forked child opens a new pool, and can safely leave a lease that its parent took."""

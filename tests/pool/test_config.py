@@ -1,4 +1,4 @@
-"""Pool settings: defaults, configuration sections, environment, and invalid values."""
+"""Tests for pool settings: defaults, configuration sections, environment, invalid values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_layers() -> None:
 
 
 def test_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Environment variables override every section, and their text is parsed as numbers."""
+    """Environment variables override every section, and their text is parsed as a number."""
     for variable, text in zip(VARIABLES, ("2", "3", "4.5", "6"), strict=True):
         monkeypatch.setenv(variable, text)
     config = ConnectionPoolConfig.from_memfuse_config(
@@ -54,7 +54,7 @@ def test_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_key_reaches_its_field() -> None:
-    """Each documented key sets its own field."""
+    """Each documented configuration key sets the corresponding setting."""
     section = {
         "pool_size": 2,
         "max_overflow": 1,
@@ -101,7 +101,7 @@ def test_every_key_reaches_its_field() -> None:
     ],
 )
 def test_wrong_values(key: str, value: object) -> None:
-    """The error for a value that has the wrong type or is out of range names its key."""
+    """If a value has the wrong type or is out of range, the error names its configuration key."""
     with pytest.raises(ValueError, match=rf"database\.postgres\.{key} must be"):
         ConnectionPoolConfig.from_memfuse_config({"database": {"postgres": {key: value}}})
 
@@ -109,7 +109,7 @@ def test_wrong_values(key: str, value: object) -> None:
 @pytest.mark.parametrize("variable", VARIABLES)
 @pytest.mark.parametrize("text", ["many", "-1", "nan", "1,5"])
 def test_wrong_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: str) -> None:
-    """The error for an invalid environment variable names it."""
+    """If an environment variable has an invalid value, the error names the variable."""
     monkeypatch.setenv(variable, text)
     with pytest.raises(ValueError, match=variable):
         ConnectionPoolConfig.from_memfuse_config({})
@@ -125,7 +125,7 @@ def test_wrong_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: s
     ],
 )
 def test_wrong_sections(config: Any, name: str) -> None:
-    """The error for a section that is not a mapping gives its path."""
+    """If a section is not a mapping, the error names the section by its full path."""
     with pytest.raises(ValueError, match=f"^{name} must be a mapping"):
         ConnectionPoolConfig.from_memfuse_config(config)
 
@@ -149,7 +149,7 @@ def test_empty_sections() -> None:
     ],
 )
 def test_misspelled_keys(key: str, meant: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A key that resembles a setting is ignored, with a warning that names both."""
+    """A misspelled key is ignored, and a warning suggests the key that was probably meant."""
     with caplog.at_level(logging.WARNING):
         config = ConnectionPoolConfig.from_memfuse_config({"postgres": {key: 7}})
     assert config == ConnectionPoolConfig()
@@ -159,7 +159,7 @@ def test_misspelled_keys(key: str, meant: str, caplog: pytest.LogCaptureFixture)
 
 
 def test_other_keys(caplog: pytest.LogCaptureFixture) -> None:
-    """Unrelated keys, such as the database's address, are silently ignored."""
+    """Keys unrelated to the pool, such as the database's address, are silently ignored."""
     section = {"host": "h", "port": 5432, "database": "d", "user": "u", "password": "p", 3: 4}
     ConnectionPoolConfig.from_memfuse_config({"postgres": section})
     assert not caplog.records
@@ -183,6 +183,6 @@ def test_wrong_construction(settings: dict[str, Any]) -> None:
 
 
 def test_leak_report_can_be_switched_off() -> None:
-    """`leak_after` may be None, both in a section and in the constructor."""
+    """Setting `leak_after` to None turns leak reports off."""
     config = ConnectionPoolConfig.from_memfuse_config({"postgres": {"leak_after": None}})
     assert config.leak_after is None

@@ -1,7 +1,7 @@
-"""Connection strings: masking, comparing, and rejecting invalid ones.
+"""Tests for masking, comparing and validating connection strings.
 
-Properties: a valid connection string's masked form, `repr` and key contain no secret, nor does the
-error for an invalid one; the key does not depend on the spelling.
+Properties: neither the masked form, `repr` and key of a valid connection string nor the error for
+an invalid connection string contains a secret. The key does not depend on the spelling.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ passwords = st.text(
     ],
 )
 def test_masking(conninfo: str, masked: str) -> None:
-    """Masking replaces the secrets and keeps the rest as written."""
+    """Masking replaces the secrets in a connection string and keeps the rest as written."""
     assert mask_conninfo(conninfo) == masked
 
 
 @given(passwords)
 def test_no_password_in_masked_urls(password: str) -> None:
-    """No representation of a URL contains a quoted password."""
+    """No representation of a URL shows its password if special characters are percent-encoded."""
     quoted = quote(password, safe="")
     for url in (f"postgresql://user:{quoted}@host/db", f"postgresql://host/db?password={quoted}"):
         target = Target.parse(url)
@@ -66,7 +66,7 @@ def test_no_password_in_masked_urls(password: str) -> None:
 
 @given(passwords)
 def test_no_password_in_masked_pairs(password: str) -> None:
-    """No representation of key=value pairs contains a quoted password."""
+    """No representation of key=value pairs shows a quoted password."""
     quoted = password.replace("\\", "\\\\").replace("'", "\\'")
     target = Target.parse(f"host=h password='{quoted}' sslpassword='{quoted}'")
     assert target.params["password"] == password
@@ -76,7 +76,7 @@ def test_no_password_in_masked_pairs(password: str) -> None:
 
 @given(passwords, st.sampled_from(["postgresql://user:{}@host/db", "host=h password={}", "{}"]))
 def test_no_password_in_any_outcome(password: str, template: str) -> None:
-    """Neither the masked form nor the error contains an unquoted password."""
+    """A password inserted without quoting appears neither in the masked form nor in the error."""
     conninfo = template.format(password)
     assert MARK not in mask_conninfo(conninfo)
     if mask_conninfo(conninfo) == UNREADABLE:
@@ -89,7 +89,7 @@ def test_no_password_in_any_outcome(password: str, template: str) -> None:
 
 @pytest.mark.parametrize("password", ["p@ss", "a/b@c", "x@", "/p", "a/?application_name=b"])
 def test_misread_passwords(password: str) -> None:
-    """A password whose reserved characters make libpq mistake it for a host is rejected."""
+    """A URL is rejected if libpq would read part of its unquoted password as a host."""
     with pytest.raises(ConninfoError) as caught:
         Target.parse(f"postgresql://user:{password}@host/db")
     assert password not in str(caught.value).replace("'/'", "").replace("'@'", "")
@@ -97,7 +97,7 @@ def test_misread_passwords(password: str) -> None:
 
 @pytest.mark.parametrize("address", ["host", "host:5432", ""])
 def test_misread_queries(address: str) -> None:
-    """A query whose "@" makes libpq mistake it for credentials is rejected."""
+    """A URL is rejected if libpq would read its query as credentials because of an "@"."""
     with pytest.raises(ConninfoError) as caught:
         Target.parse(f"postgresql://{address}?user=u&password=x@{MARK}")
     assert MARK not in str(caught.value)
@@ -105,7 +105,7 @@ def test_misread_queries(address: str) -> None:
 
 
 def test_same_parameters_same_key() -> None:
-    """The key depends on the parameters' values, not on their order or spelling."""
+    """A target's key depends on its parameters, not on how the connection string spells them."""
     spellings = [
         "postgresql://u:p@h:5433/d?application_name=a&sslmode=disable",
         "postgres://u:p@h:5433/d?sslmode=disable&application_name=a",
@@ -117,7 +117,7 @@ def test_same_parameters_same_key() -> None:
 
 
 def test_database_identity() -> None:
-    """A database is identified by cluster, name and role, not by password or options."""
+    """A database's identity consists of server, name and role, without password and options."""
     base = Target.parse("host=h dbname=d user=u").database
     assert Target.parse("host=h dbname=d user=u password=p application_name=a").database == base
     assert Target.parse("host=h user=d dbname=d").database != base
@@ -125,14 +125,14 @@ def test_database_identity() -> None:
 
 
 def test_redaction() -> None:
-    """Secrets are masked in messages, unless they occur in a visible parameter."""
+    """Secrets are masked in messages, except a secret that equals a visible parameter."""
     target = Target.parse("host=h user=me password=s3cr3t sslpassword=me")
     assert target.redact("password s3cr3t of me") == "password *** of me"
 
 
 @pytest.mark.parametrize("conninfo", [None, 5, b"postgresql://h"])
 def test_wrong_type(conninfo: object) -> None:
-    """A connection string must be a `str`; the error does not show the value."""
+    """A connection string that is not a `str` raises a TypeError."""
     with pytest.raises(TypeError, match="a connection string must be a str"):
         Target.parse(conninfo)  # type: ignore[arg-type]
 

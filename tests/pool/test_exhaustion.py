@@ -1,4 +1,4 @@
-"""The error for an exhausted pool, built from given values without a server."""
+"""Tests for the error that an exhausted pool raises, without a server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lines(error: PoolExhausted) -> list[str]:
 
 
 def test_held_connections() -> None:
-    """The message gives the pool, its sizes, the holders and a suggested fix."""
+    """The error's message has the pool's name and sizes, the lease holders and a suggested fix."""
     error = exhausted_error(ENDPOINT, COUNTS, HOLDERS, 0.5, None)
     assert type(error) is PoolExhausted
     assert lines(error) == [
@@ -44,19 +44,19 @@ def test_held_connections() -> None:
 
 
 def test_the_error_survives_pickling() -> None:
-    """Pickling the error, as for another process, preserves its message."""
+    """The error keeps its message when it is pickled, for example to reach another process."""
     error = exhausted_error(ENDPOINT, COUNTS, HOLDERS, 0.5, None)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_captured_stacks_need_no_hint() -> None:
-    """The message suggests `capture_stacks` only if it is off."""
+    """The error's message suggests `capture_stacks` only if that setting is off."""
     endpoint = replace(ENDPOINT, config=replace(CONFIG, capture_stacks=True))
     assert "capture_stacks" not in str(exhausted_error(endpoint, COUNTS, HOLDERS, 0.5, None))
 
 
 def test_overload() -> None:
-    """The error for a lease rejected because of `max_waiting` says so."""
+    """If a lease is rejected because of `max_waiting`, the error's message names that setting."""
     error = exhausted_error(ENDPOINT, COUNTS, HOLDERS, None, None)
     assert type(error) is PoolOverloaded
     assert lines(error)[0] == (
@@ -65,7 +65,7 @@ def test_overload() -> None:
 
 
 def test_many_holders() -> None:
-    """The message lists the five longest leases and counts the others."""
+    """The error's message lists the five longest leases and says how many more there are."""
     holders = tuple(LeaseHolder(f"holder-{n}", "a task", 9.0 - n) for n in range(7))
     error = exhausted_error(ENDPOINT, COUNTS._replace(max_size=7), holders, 0.5, None)
     assert [line for line in lines(error) if "held for" in line][-1].startswith("  held for 5.00 s")
@@ -76,7 +76,7 @@ def test_many_holders() -> None:
 
 @pytest.mark.parametrize(("leased", "blamed"), [(0, True), (1, True), (2, False)])
 def test_failed_connects(leased: int, blamed: bool) -> None:
-    """A failure to connect is given as the cause only if fewer than `max_size` are leased."""
+    """The error blames a failed connection attempt only if fewer than `max_size` are leased."""
     failure = ConnectFailure(1.25, "connection refused")
     text = lines(exhausted_error(ENDPOINT, COUNTS, HOLDERS[:leased], 0.5, failure))
     reason = "  the last attempt to connect failed 1.2 s ago: connection refused"

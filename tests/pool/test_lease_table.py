@@ -1,4 +1,4 @@
-"""The table of leases, without a server."""
+"""Tests for the table of a pool's current leases, without a server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def table_with(**since: float) -> LeaseTable:
 
 
 def test_leases_begin_and_end() -> None:
-    """A lease stays in the table until it ends; an unknown connection has no lease."""
+    """A lease is in the table until it ends, and ending an unknown lease is harmless."""
     table = LeaseTable()
     connection = object()
     holder = Holder("mine")
@@ -31,7 +31,7 @@ def test_leases_begin_and_end() -> None:
 
 
 def test_views_are_sorted_by_age() -> None:
-    """Leases are listed longest first, each with its duration at the given time."""
+    """Views of leases are sorted by age, oldest first, and contain the age at the given time."""
     views = table_with(second=2.0, first=1.0, third=3.0).views(10.0)
     assert [(view.label, view.seconds) for view in views] == [
         ("first", 9.0),
@@ -58,7 +58,7 @@ def test_clear() -> None:
 
 
 async def test_owners() -> None:
-    """A lease's owner is shown as a task or a thread."""
+    """A lease's owner is shown as a task or thread, by name."""
     holder = Holder()
     assert holder.view(0.0).owner == "an unknown task"
     holder.owner = threading.current_thread()
@@ -71,7 +71,7 @@ async def test_owners() -> None:
 
 
 def test_stacks() -> None:
-    """A captured stack ends with the given frame and is limited in depth."""
+    """A lease's captured stack ends with the given frame and has at most STACK_DEPTH frames."""
 
     def nested(depth: int) -> Holder:
         if depth:

@@ -1,4 +1,4 @@
-"""Every pool decision, made from given settings, state and times, without a server."""
+"""Tests for every decision of PoolPolicy, without a server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COUNTS = PoolCounts(min_size=2, max_size=5, total=3, opening=0, idle=1, waiting=
 
 @dataclass
 class Idle:
-    """A fake idle connection with the properties that decisions depend on."""
+    """A fake idle connection with the attributes that PoolPolicy reads."""
 
     generation: int = 1
     alive_at: float = NOW - 1
@@ -50,7 +50,7 @@ class Idle:
 
 
 def types(asked_at: float = NOW - 1) -> DatabaseTypes:
-    """Return a database's types, published as generation 1."""
+    """Return a database's types, which were last looked up at ``asked_at``."""
     known = DatabaseTypes("a database")
     known.publish(ROWS, asked_at)
     return known
@@ -76,18 +76,18 @@ def test_a_connection_that_worked_just_now_is_fit() -> None:
     ids=["unread input", "alive as the doubt came", "alive before the doubt", "idle for long"],
 )
 def test_a_doubtful_connection_is_unsure(idle: Idle, doubted_at: float) -> None:
-    """A connection that may be lost is checked with the server before it is leased."""
+    """A connection that may be lost must be checked before it is leased."""
     assert fitness(idle, types(), doubted_at) is Fitness.UNSURE
 
 
 def test_signs_of_life_end_doubts() -> None:
-    """A connection is fit if it has worked since being doubted, and within the check interval."""
+    """A connection is fit if it worked after the last doubt and within `health_check_interval`."""
     assert fitness(Idle(alive_at=NOW - 1), types(), NOW - 1.5) is Fitness.FIT
     assert fitness(Idle(alive_at=NOW - 300), types()) is Fitness.FIT
 
 
 def test_stale_types_make_a_connection_unsure() -> None:
-    """If types are older than `type_cache_ttl`, or distrusted, a lease checks with the server."""
+    """A connection must be checked if its types are distrusted or older than `type_cache_ttl`."""
     assert fitness(Idle(), types(NOW - 600)) is Fitness.FIT
     assert fitness(Idle(), types(NOW - 601)) is Fitness.UNSURE
     distrusted = types()
@@ -97,7 +97,7 @@ def test_stale_types_make_a_connection_unsure() -> None:
 
 @pytest.mark.parametrize("idle", [Idle(), Idle(unread_input=True), Idle(expired=True)])
 def test_a_connection_with_other_types_is_unfit(idle: Idle) -> None:
-    """A connection with outdated types is replaced without a check, never leased or kept."""
+    """A connection with outdated types is replaced without being checked."""
     changed = types()
     changed.publish(OTHER_ROWS, NOW)
     unknown = DatabaseTypes("a database")
@@ -118,7 +118,7 @@ def test_a_connection_with_other_types_is_unfit(idle: Idle) -> None:
     ids=["just used", "idle for long", "unread input", "expired", "expired with unread input"],
 )
 def test_sweeps(idle: Idle, expected: Fitness) -> None:
-    """A sweep replaces expired connections and checks possibly lost ones, not merely idle ones."""
+    """A sweep replaces expired connections and checks connections that have unread input."""
     assert PoolPolicy(CONFIG).sweep_fitness(idle, types(NOW - 10_000), NOW) is expected
 
 
@@ -126,7 +126,7 @@ def test_sweeps(idle: Idle, expected: Fitness) -> None:
     ("leak_after", "interval"), [(None, 1.0), (60.0, 1.0), (0.4, 0.4), (0.001, 0.05)]
 )
 def test_sweep_interval(leak_after: float | None, interval: float) -> None:
-    """The sweep interval follows `leak_after`, within 0.05 s to 1 s."""
+    """The sweep interval equals `leak_after`, but is at least 0.05 s and at most 1 s."""
     assert PoolPolicy(replace(CONFIG, leak_after=leak_after)).sweep_interval == interval
 
 
@@ -134,13 +134,13 @@ def test_sweep_interval(leak_after: float | None, interval: float) -> None:
     ("remaining", "seconds"), [(4.0, 2.0), (100.0, 10.0), (0.001, 0.01), (-1.0, 0.01)]
 )
 def test_patience(remaining: float, seconds: float) -> None:
-    """A check may take half of the remaining time, within 0.01 s to `connection_timeout`."""
+    """A check's time limit is half the remaining time, from 0.01 s to `connection_timeout`."""
     assert PoolPolicy(CONFIG).patience(remaining) == seconds
 
 
 @pytest.mark.parametrize(("waited", "replaced"), [(0.1, False), (2.0, True), (2.5, True)])
 def test_silence(waited: float, replaced: bool) -> None:
-    """If a health check reaches its time limit, all idle connections are replaced."""
+    """If a check takes as long as its time limit, all idle connections are replaced."""
     assert PoolPolicy(CONFIG).replaces_all_idle(waited, 2.0) is replaced
 
 
@@ -158,13 +158,13 @@ def test_silence(waited: float, replaced: bool) -> None:
     ],
 )
 def test_growth(changes: dict[str, int], growth: int) -> None:
-    """The pool opens a connection per waiting lease, up to `max_size`, less those being opened."""
+    """A pool opens one connection per waiting lease, minus those being opened, up to `max_size`."""
     assert PoolPolicy(CONFIG).growth(COUNTS._replace(**changes)) == growth
 
 
 @pytest.mark.parametrize(("total", "missing"), [(0, 2), (1, 1), (2, 0), (5, 0)])
 def test_missing(total: int, missing: int) -> None:
-    """The pool opens as many connections as are missing to reach `min_size`."""
+    """A pool opens as many connections as it needs to reach `min_size`."""
     assert PoolPolicy(CONFIG).missing(COUNTS._replace(total=total)) == missing
 
 
@@ -172,13 +172,13 @@ def test_missing(total: int, missing: int) -> None:
     ("total", "idle", "surplus"), [(3, 1, 0), (5, 5, 0), (7, 5, 2), (7, 1, 1), (7, 0, 0)]
 )
 def test_surplus(total: int, idle: int, surplus: int) -> None:
-    """Idle connections in excess of `max_size` are surplus, to be closed at once."""
+    """If a pool has more than `max_size` connections, surplus idle connections are closed."""
     counts = COUNTS._replace(total=total, idle=idle)
     assert PoolPolicy(CONFIG).surplus(counts) == surplus
 
 
 def test_a_connection_over_the_maximum_is_surplus() -> None:
-    """A leased connection in excess of `max_size` is closed when it is returned."""
+    """A returned connection is closed if its pool has more than `max_size` connections."""
     assert not PoolPolicy(CONFIG).is_surplus(5, 5)
     assert PoolPolicy(CONFIG).is_surplus(6, 5)
 
@@ -204,13 +204,13 @@ def test_replacing(total: int, waiting: int, null_pool: bool, replaces: bool) ->
     ("total", "waiting", "retries"), [(2, 0, True), (3, 0, False), (3, 1, True), (1, 0, True)]
 )
 def test_retrying(total: int, waiting: int, retries: bool) -> None:
-    """Connecting is retried as long as `min_size` is not reached or leases are waiting."""
+    """Connecting is retried if the pool needs the connection for `min_size` or a waiting lease."""
     counts = COUNTS._replace(total=total, waiting=waiting)
     assert PoolPolicy(CONFIG).retries(counts) is retries
 
 
 def test_delays_double_up_to_a_limit_and_differ() -> None:
-    """Each delay is random, at least half of a maximum that doubles from 0.1 s to 3 s."""
+    """Retry delays are random, between half and all of a limit that doubles from 0.1 s to 3 s."""
     spans = [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0]
     seen = set()
     for _ in range(20):
@@ -224,7 +224,7 @@ def test_delays_double_up_to_a_limit_and_differ() -> None:
 
 
 def test_connect_parameters() -> None:
-    """The settings become libpq parameters, with times rounded up to whole seconds."""
+    """Settings are passed to libpq as parameters, with timeouts rounded up to whole seconds."""
     config = replace(
         CONFIG,
         connection_timeout=6.5,
@@ -242,7 +242,7 @@ def test_connect_parameters() -> None:
 
 
 def test_parameters_of_the_connection_string_take_precedence() -> None:
-    """Parameters set in the connection string are left out of the connect arguments."""
+    """A parameter that is set in the connection string overrides the pool's setting."""
     given = {"connect_timeout": "3", "keepalives": "0", "host": "h"}
     assert connect_parameters(CONFIG, given).keys() == {
         "keepalives_idle",
@@ -252,7 +252,7 @@ def test_parameters_of_the_connection_string_take_precedence() -> None:
 
 
 def test_null_pools_prepare_no_statements() -> None:
-    """Null pools disable prepared statements, which a pooler's next session may not have."""
+    """Null pools disable prepared statements, because a pooler may switch the server session."""
     parameters = connect_parameters(replace(CONFIG, null_pool=True), given=())
     assert parameters["prepare_threshold"] is None
     assert "prepare_threshold" not in connect_parameters(CONFIG, given=())
@@ -271,5 +271,5 @@ def test_null_pools_prepare_no_statements() -> None:
     ],
 )
 def test_missing_types(error: Any, last_message: str, expected: bool) -> None:
-    """A server error about a missing type is recognised, whether or not it was caught."""
+    """A server error about a missing type is recognised even if the caller caught it."""
     assert is_missing_type(error, last_message) is expected

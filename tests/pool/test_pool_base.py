@@ -1,4 +1,4 @@
-"""The state that both kinds of pool share, tested on an unopened pool without a server."""
+"""Tests for the state that both kinds of pool share, on an unopened pool without a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG = ConnectionPoolConfig(min_size=2, max_size=5)
 
 
 def unopened_pool(distrusted: list[str] | None = None) -> SyncVectorPool:
-    """Return a pool that appends to ``distrusted`` when it is no longer trusted."""
+    """Return a pool that appends to ``distrusted`` each time the pool becomes distrusted."""
     found = [] if distrusted is None else distrusted
     target = Target.parse("postgresql://u:S3cr3t@h/d")
     endpoint = Endpoint(target, CONFIG, DatabaseTypes("d"))
@@ -34,7 +34,7 @@ def unopened_pool(distrusted: list[str] | None = None) -> SyncVectorPool:
     ],
 )
 def test_failed_leases(error: Any, kind: type, expected: list[str]) -> None:
-    """A lease that times out ends trust in the pool; one rejected by `max_waiting` does not."""
+    """A pool becomes distrusted if a lease times out, but not if `max_waiting` rejects a lease."""
     distrusted: list[str] = []
     pool = unopened_pool(distrusted)
     assert type(pool._lease_error(error, monotonic())) is kind
@@ -43,7 +43,7 @@ def test_failed_leases(error: Any, kind: type, expected: list[str]) -> None:
 
 
 def test_only_a_recent_failure_to_connect_is_reported() -> None:
-    """Until connecting succeeds again, the error says why it failed, without the password."""
+    """Until a connection attempt succeeds, errors give the last failure without the password."""
     pool = unopened_pool()
     with pytest.raises(OSError, match="refused"), pool._watch_connect():
         raise OSError("refused for\nS3cr3t")
@@ -55,7 +55,7 @@ def test_only_a_recent_failure_to_connect_is_reported() -> None:
 
 
 def test_a_forked_child_forgets_the_leases() -> None:
-    """After `disown` the pool is closed, and a returned connection is ignored."""
+    """A pool that a forked child has disowned is closed and ignores returned connections."""
     pool = unopened_pool()
     pool.leases.begin("connection", Holder("mine"), 1.0)
     pool.disown()

@@ -1,7 +1,7 @@
-"""The internals of psycopg and psycopg_pool that the pools override or use.
+"""Tests that the internals of psycopg and psycopg_pool used by the pools still exist.
 
-If a new version renames one of them or changes its parameters, these tests fail rather than
-production. When they do, find out what changed, and adapt the pools before the expectations.
+If a new version renames an internal or changes its parameters, these tests fail before production
+does. Then find out what changed, and adapt the pools before the expectations.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import nanospan.pool
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Signatures in the asynchronous classes; the synchronous ones must be the same without "async".
+# Signatures in the asynchronous classes; synchronous classes must have the same without "async".
 POOL = {
     "_add_connection": "async (self, attempt, growing=False)",
     "_add_to_pool": "async (self, conn)",
@@ -79,7 +79,7 @@ STATISTICS = {
     "_REQUESTS_WAIT_MS": "requests_wait_ms",
     "_USAGE_MS": "usage_ms",
 }
-# Keyed by attribute name: the types in an open asynchronous and an open synchronous pool.
+# Attribute types in an open asynchronous and an open synchronous pool, keyed by attribute name.
 ATTRIBUTES: dict[str, tuple[type, type]] = {
     "_closed": (bool, bool),
     "_drained_at": (float, float),
@@ -118,7 +118,7 @@ def is_private(name: str) -> bool:
 
 
 def private_names(sources: Iterable[Path]) -> set[str]:
-    """Return the private names that the sources define or use as attributes."""
+    """Return all private names that the source files define or access as attributes."""
     names = set()
     for source in sources:
         for node in ast.walk(ast.parse(source.read_text())):
@@ -137,7 +137,7 @@ def sources_of(package: ModuleType) -> list[Path]:
 
 
 def signature(path: str) -> str:
-    """Return a method's parameters without types, prefixed with "async" for a coroutine."""
+    """Return a method's signature without types, prefixed with "async" for a coroutine function."""
     module, cls, name = path.rsplit(".", 2)
     member = getattr(getattr(importlib.import_module(module), cls), name)
     if not callable(member):
@@ -165,7 +165,7 @@ def used_private_names() -> set[str]:
 
 
 def test_overridden_methods() -> None:
-    """Methods that the pools override, and private ones they call, have the expected signatures."""
+    """Methods that the pools override, and private methods they call, have expected signatures."""
     found: dict[str, dict[str, str]] = {}
     for ours in our_classes():
         mixins = [cls for cls in ours.__mro__ if cls.__module__.startswith("nanospan.")]
@@ -187,20 +187,20 @@ def test_overridden_methods() -> None:
 
 
 def test_names_of_statistics() -> None:
-    """psycopg_pool's counters that the pools update have the names shown in the statistics."""
+    """psycopg_pool's counters that the pools update have the expected names in the statistics."""
     assert {name: getattr(AsyncConnectionPool, name) for name in STATISTICS} == STATISTICS
     assert {name: getattr(ConnectionPool, name) for name in STATISTICS} == STATISTICS
 
 
 def test_called_internals() -> None:
-    """Internal classes and methods that the pools call take the expected arguments."""
+    """Undocumented classes and methods that the pools call have the expected signatures."""
     assert {path: signature(path) for path in CALLED} == CALLED
 
 
 def test_all_private_names_are_expected() -> None:
-    """Every private name used both by the pools and by psycopg_pool is in one of the lists above.
+    """Every private name that both the pools and psycopg_pool use is in one of the lists above.
 
-    A name that clashes with one of psycopg_pool's by coincidence must be changed.
+    If the pools use such a name only by coincidence, rename it in the pools.
     """
     methods = {name for each in METHODS.values() for name in each if is_private(name)}
     expected = methods | STATISTICS.keys() | ATTRIBUTES.keys() | CONNECTION_ATTRIBUTES
@@ -211,7 +211,7 @@ def test_all_private_names_are_expected() -> None:
 
 
 async def test_attributes_of_an_asynchronous_pool() -> None:
-    """An open asynchronous pool has the attributes that ours use; the test needs no server."""
+    """psycopg_pool's open asynchronous pool has the private attributes that nanospan uses."""
     pool = AsyncConnectionPool[Any]("", min_size=0, max_size=1, open=False)
     await pool.open()
     found = {name: getattr(pool, name) for name in ATTRIBUTES}
@@ -220,7 +220,7 @@ async def test_attributes_of_an_asynchronous_pool() -> None:
 
 
 def test_attributes_of_a_synchronous_pool() -> None:
-    """An open synchronous pool has the attributes that ours use, and its lock is reentrant."""
+    """psycopg_pool's open synchronous pool has the private attributes that nanospan uses."""
     pool = ConnectionPool[Any]("", min_size=0, max_size=1, open=True)
     found = {name: getattr(pool, name) for name in ATTRIBUTES}
     pool.close()
@@ -228,7 +228,7 @@ def test_attributes_of_a_synchronous_pool() -> None:
 
 
 def test_attributes_of_connections() -> None:
-    """psycopg_pool stores a connection's creation and expiry times under the names ours read."""
+    """psycopg_pool stores connections' creation and expiry times in the expected attributes."""
     connection: Any = SimpleNamespace()
     pool = ConnectionPool[Any]("", min_size=0, max_size=1, open=False, max_lifetime=100.0)
     pool._set_connection_expiry_date(connection)

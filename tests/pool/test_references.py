@@ -1,4 +1,4 @@
-"""Weak references to the users of a pool."""
+"""Tests for the weak references that count a pool's users."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Store:
 
 
 def test_counts_living_objects() -> None:
-    """Each live object is counted exactly once, even if it equals another."""
+    """Each live object is counted exactly once, even if it equals another object."""
     references = References()
     first, second = Store(), Store()
     for store in (first, second, first):
@@ -31,6 +31,6 @@ def test_counts_living_objects() -> None:
 
 @pytest.mark.parametrize("store", [1, "text", (1,), object()])
 def test_objects_without_weak_references_are_rejected(store: object) -> None:
-    """The error for an object that cannot be weakly referenced names its type."""
+    """If an object cannot be weakly referenced, the error names the object's type."""
     with pytest.raises(TypeError, match=type(store).__name__):
         References().add(store)

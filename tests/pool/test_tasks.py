@@ -1,4 +1,4 @@
-"""Coalescing concurrent requests into one task, and strict time limits for tasks."""
+"""Tests for coalescing concurrent requests into one task, and for strict time limits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from nanospan.pool.tasks import SingleFlight, within
 
 
 class Work:
-    """A callable that counts its runs, each of which waits for a gate to open."""
+    """A callable that counts its calls; each call waits until ``gate`` is set."""
 
     def __init__(self) -> None:
         self.runs = 0
         self.gate = asyncio.Event()
 
     async def __call__(self) -> int:
-        """Wait for the gate, and return the number of runs so far."""
+        """Count this call, wait for ``gate``, and return the number of calls so far."""
         self.runs += 1
         await self.gate.wait()
         return self.runs
@@ -36,7 +36,7 @@ async def test_concurrent_callers_share() -> None:
 
 @pytest.mark.parametrize("cancelled", [0, 1])
 async def test_cancelling_one_caller(cancelled: int) -> None:
-    """If one caller is cancelled, even the first, the others still get the result."""
+    """If one caller is cancelled, even the first, the other callers still get the result."""
     flights: SingleFlight[str, int] = SingleFlight()
     work = Work()
     calls = [asyncio.create_task(flights.do("key", work)) for _ in range(2)]
@@ -50,7 +50,7 @@ async def test_cancelling_one_caller(cancelled: int) -> None:
 
 
 async def test_errors_reach_everyone() -> None:
-    """An error in the work is raised in every caller, and the next caller tries again."""
+    """If the work raises an error, every caller gets the error, and the next caller retries."""
     flights: SingleFlight[str, int] = SingleFlight()
 
     async def fail() -> int:
@@ -67,7 +67,7 @@ async def test_errors_reach_everyone() -> None:
 
 
 async def test_settled_waits_for_the_chosen() -> None:
-    """`settled` waits for the selected tasks only."""
+    """`settled` waits only for tasks whose key satisfies the predicate."""
     flights: SingleFlight[str, int] = SingleFlight()
     work, other = Work(), Work()
     calls = [asyncio.create_task(flights.do(k, w)) for k, w in (("a", work), ("b", other))]
@@ -83,7 +83,7 @@ async def test_settled_waits_for_the_chosen() -> None:
 
 
 async def test_deadline_holds_against_stubborn_work() -> None:
-    """`within` ends in time even if the cancelled work continues."""
+    """`within` times out promptly even if the work ignores its cancellation."""
     released = asyncio.Event()
 
     async def stubborn() -> None:
@@ -96,13 +96,13 @@ async def test_deadline_holds_against_stubborn_work() -> None:
     started = loop.time()
     with pytest.raises(asyncio.TimeoutError):
         await within(0.05, stubborn())
-    assert loop.time() - started < 30  # half of what the work would take
+    assert loop.time() - started < 30  # half the time that the work would take
     released.set()
     await asyncio.sleep(0.01)
 
 
 async def test_deadline_passes_results_and_errors() -> None:
-    """`within` returns the result of the work, or raises its exception."""
+    """`within` returns the work's result or raises the work's exception."""
 
     async def divide(divisor: int) -> float:
         return 1 / divisor

@@ -1,4 +1,4 @@
-"""Publishing and caching a database's types, without a server."""
+"""Tests for publishing and caching a database's types, without a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHER_ROWS = (("vector", 80_000, 80_001, "vector", ","),)
 
 
 def test_generations() -> None:
-    """Only a different answer creates a new generation, and only the latest is current."""
+    """Publishing different types starts a new generation, and only the latest is current."""
     types = DatabaseTypes("d")
     assert not types.is_current(0)
     first = types.publish(ROWS, 1.0)
@@ -30,7 +30,7 @@ def test_generations() -> None:
 
 
 def test_published_types_are_registered() -> None:
-    """Published adapters contain the types' identifiers, and a copy can be checked for them."""
+    """Published types are known to a copy of their adapters, until other types are published."""
     types = DatabaseTypes("d")
     first = types.publish(ROWS, 1.0)
     copy = AdaptersMap(first.adapters)
@@ -42,7 +42,7 @@ def test_published_types_are_registered() -> None:
 
 
 def test_staleness() -> None:
-    """Types are stale before the first look-up, after the time-to-live, and once distrusted."""
+    """Types are stale before the first look-up, after `type_cache_ttl`, and once distrusted."""
     types = DatabaseTypes("d")
     assert types.stale(300.0, 0.0)
     types.publish(ROWS, 10.0)
@@ -55,7 +55,7 @@ def test_staleness() -> None:
 
 
 def test_a_missing_extension_is_looked_for_every_second() -> None:
-    """A missing extension is checked again after a second, or after a shorter time-to-live."""
+    """A missing extension is looked for again after 1 s, or after a shorter `type_cache_ttl`."""
     types = DatabaseTypes("d")
     types.publish((), 10.0)
     assert not types.stale(300.0, 11.0)
@@ -64,7 +64,7 @@ def test_a_missing_extension_is_looked_for_every_second() -> None:
 
 
 def test_one_look_up_at_a_time() -> None:
-    """Callers join the look-up in progress and get its answer, or None if it is given up."""
+    """Callers that join a look-up in progress get its result, or None if it is given up."""
     types = DatabaseTypes("d")
     assert types.join_lookup() is None
     joined = types.join_lookup()
@@ -79,7 +79,7 @@ def test_one_look_up_at_a_time() -> None:
 
 
 def test_a_missing_extension_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """A missing extension is logged once, and again only after it has been present."""
+    """A missing extension is logged once, and again only if it has been present in between."""
     types = DatabaseTypes("the database")
     with caplog.at_level(logging.WARNING):
         types.publish((), 1.0)
@@ -93,7 +93,7 @@ def test_a_missing_extension_is_logged_once(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_cache() -> None:
-    """The cache keeps one entry per key, and clearing it forgets all databases."""
+    """The cache keeps one entry per key, and clearing the cache drops all entries."""
     cache = TypeCache()
     types = cache.of("key", "d")
     assert cache.of("key", "another name") is types

@@ -1,4 +1,4 @@
-"""Typical use of the public interface, checked by mypy and never run."""
+"""Typical uses of the public interface, which mypy checks but which are never run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Typical use of exports and integrations, checked by mypy and never run."""
+"""Typical uses of exports and integrations, which mypy checks but which are never run."""
 
 from __future__ import annotations
 
