@@ -185,7 +185,7 @@ async def test_overload(manager: GlobalConnectionManager, database: str) -> None
             await pool.getconn(timeout=0.05)
         waiting = asyncio.create_task(backend(pool))
         assert await settles(lambda: pool.waiting_leases == 1)
-        with pytest.raises(PoolOverloaded, match=r"1 leases wait already(.|\n)*'busy'") as caught:
+        with pytest.raises(PoolOverloaded, match=r"1 leases are already(.|\n)*'busy'") as caught:
             await pool.getconn()
         assert isinstance(caught.value, TooManyRequests)
     assert await waiting > 0

@@ -34,7 +34,7 @@ def test_held_connections() -> None:
     assert type(error) is PoolExhausted
     assert lines(error) == [
         "no connection from pool postgresql://u:***@h/d within 0.50 s",
-        "  2 of at most 2 connections are leased (min_size 1), 3 other leases wait",
+        "  2 of at most 2 connections are leased (min_size 1), 3 other leases are waiting",
         "  held for 0.75 s by 'import', task 'Task-1', at main.py:12 in load",
         "  held for 0.50 s by thread 'MainThread'",
         f"{REMEDY}; capture_stacks=True shows where they were taken",
@@ -60,7 +60,7 @@ def test_overload() -> None:
     error = exhausted_error(ENDPOINT, COUNTS, HOLDERS, None, None)
     assert type(error) is PoolOverloaded
     assert lines(error)[0] == (
-        "pool postgresql://u:***@h/d is exhausted: 3 leases wait already (max_waiting)"
+        "pool postgresql://u:***@h/d is exhausted: 3 leases are already waiting (max_waiting)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Process-wide PostgreSQL connection pools with pgvector's types on every connection.
+"""Process-wide PostgreSQL connection pools whose connections support pgvector's types.
 
 ```python
 from nanospan.pool import get_global_connection_manager

@@ -1,4 +1,4 @@
-"""Pool settings, and how they are read from an application's configuration."""
+"""The pool settings, including code to read them from an application's configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_MAX_OVERFLOW = 15
 
 @dataclass(frozen=True)
 class ConnectionPoolConfig:
-    """Settings of a pool. All times are in seconds.
+    """Settings of a connection pool. All times are in seconds.
 
     Parameters in the connection string (``connect_timeout``, ``keepalives_*``) take precedence over
     these settings because they are more specific.
@@ -30,21 +30,22 @@ class ConnectionPoolConfig:
         max_size: Maximum number of open connections.
         timeout: Maximum time a lease waits for a connection.
         recycle: Maximum age of a connection; older ones are replaced.
-        connection_timeout: Time limit for opening a pool, for its health check, and for each
-            attempt to connect (which psycopg rounds to whole seconds, at least 2).
+        connection_timeout: Time limit for opening the pool, for each health check, and for each
+            attempt to connect (where psycopg rounds it to whole seconds, at least 2).
         keepalives_idle: Idle time before the first TCP keepalive probe.
         keepalives_interval: Time between keepalive probes.
         keepalives_count: Number of lost probes after which a connection is considered dead.
         health_check_interval: How long a successful health check remains valid.
-        type_cache_ttl: How long pgvector's type identifiers are cached.
-        leak_after: Age at which a lease is logged as a leak; ``None`` disables the report.
-        max_waiting: Maximum number of waiting leases; any further lease fails immediately. 0
-            means no limit.
+        type_cache_ttl: How long the looked-up identifiers of pgvector's types remain valid.
+        leak_after: How long a connection may be leased before the lease is logged as a leak;
+            ``None`` disables the warning.
+        max_waiting: Maximum number of leases that may wait for a connection at the same time; any
+            further lease fails immediately. 0 means no limit.
         max_idle: How long connections in excess of ``min_size`` stay unused before one is closed.
-        capture_stacks: Whether each lease records where it was taken, for statistics, errors
-            and the log. Costs a few microseconds per lease.
-        null_pool: Whether to open a new connection for each lease and keep none open, which
-            suits a server behind a pooler such as PgBouncer; ``min_size`` then has no effect.
+        capture_stacks: Whether to record the call stack that takes each lease and show it in
+            statistics, errors and the log. Costs a few microseconds per lease.
+        null_pool: Whether to open a new connection for each lease and keep no idle connections,
+            which suits a server behind a pooler such as PgBouncer; ``min_size`` then has no effect.
     """
 
     min_size: int = DEFAULT_POOL_SIZE
@@ -64,7 +65,7 @@ class ConnectionPoolConfig:
     null_pool: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError, naming the field, if a setting is invalid."""
+        """Validate the settings; raise ValueError, naming the field, if one is invalid."""
         for item in fields(self):
             _check_value(item.name, _RULES[item.name], getattr(self, item.name))
         if self.max_size < self.min_size and not self.null_pool:
@@ -78,15 +79,15 @@ class ConnectionPoolConfig:
         The sources are merged in this order, later ones overriding earlier ones: the sections
         ``postgres``, ``database.postgres`` and ``store.database.postgres``, then the environment
         variables ``POSTGRES_POOL_SIZE``, ``POSTGRES_MAX_OVERFLOW``, ``POSTGRES_POOL_TIMEOUT`` and
-        ``POSTGRES_CONNECTION_TIMEOUT``. ``pool_size`` is the minimum size; the maximum is
-        ``pool_size`` plus ``max_overflow``. Other keys are ignored, with a warning for any that
-        looks like a misspelled setting.
+        ``POSTGRES_CONNECTION_TIMEOUT``. The key ``pool_size`` sets ``min_size``, and ``max_size``
+        is ``pool_size`` plus ``max_overflow``. Unknown keys are ignored; if one looks like a
+        misspelled setting, a warning is logged.
 
         Args:
             config: The application's configuration, as nested mappings.
 
         Returns:
-            The settings, with defaults for those that no source sets.
+            The settings; any setting missing from all sources has its default value.
 
         Raises:
             ValueError: If a section is not a mapping, or a value has the wrong type or is out of
@@ -152,7 +153,7 @@ _VARIABLES = {
     "POSTGRES_POOL_TIMEOUT": "pool_timeout",
     "POSTGRES_CONNECTION_TIMEOUT": "connection_timeout",
 }
-# Likely mistakes for which get_close_matches would suggest the wrong setting, or none.
+# Likely wrong keys for which get_close_matches would suggest the wrong setting or nothing at all.
 _MEANT = {
     "min_size": "pool_size",
     "max_size": "max_overflow",

@@ -1,4 +1,4 @@
-"""The connection classes of the pools, which track each connection's health."""
+"""Connection classes used by the pools, with methods to check and close a connection quickly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Pooled:
     """Mixin that adds the pools' bookkeeping to a psycopg connection.
 
     Attributes:
-        generation: Generation of the pgvector types registered on the connection; 0 if none are.
+        generation: Generation number of the pgvector types registered on the connection; 0 if no
+            types are registered.
         alive_at: Monotonic time, in seconds, at which the connection was last known to work.
     """
 
@@ -54,15 +55,15 @@ class Pooled:
         self.pgconn.finish()
 
     def watch(self) -> None:
-        """Prepare ``has_unread_input``; call once, after connecting."""
+        """Start polling the socket for ``has_unread_input``; call once, after connecting."""
         self._poller = select.poll()
         self._poller.register(self.pgconn.socket, select.POLLIN)
 
     def has_unread_input(self) -> bool:
         """Return True if the connection is closed, in a transaction, or has unsolicited input.
 
-        Makes one system call and no round trip. What a server sends unsolicited is usually its
-        reason for ending the connection.
+        Makes one system call and no round trip. Unsolicited input is usually the server's message
+        that it is ending the connection.
         """
         return (
             self._poller is None
@@ -80,10 +81,10 @@ class SyncVectorConnection(Pooled, Connection[Any]):
 
 
 def hang_up(connection: Pooled) -> None:
-    """Shut down a connection's socket, so that any wait for the server's answer fails at once.
+    """Shut down a connection's socket, so that code waiting for the server fails at once.
 
-    When a query is cancelled, psycopg asks the server to stop it and waits for confirmation, which
-    a server that has stopped responding never sends. The connection's owner still has to close it.
+    When a query is cancelled, psycopg asks the server to stop the query and waits for confirmation,
+    which an unresponsive server never sends. The connection's owner must still close it.
     """
     with suppress(Exception):
         copy = os.dup(connection.pgconn.socket)
@@ -92,7 +93,10 @@ def hang_up(connection: Pooled) -> None:
 
 
 class Hangup:
-    """Hangs up on a connection, from another thread, if the block exceeds ``seconds``."""
+    """Context manager that shuts down a connection's socket if the block exceeds ``seconds``.
+
+    A timer thread calls ``hang_up``, so this works while the block is waiting for the server.
+    """
 
     def __init__(self, connection: Pooled, seconds: float) -> None:
         self._connection = connection

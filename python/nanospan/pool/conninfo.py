@@ -17,8 +17,8 @@ __all__ = ["HIDDEN", "UNREADABLE", "Target", "mask_conninfo"]
 HIDDEN = "***"
 UNREADABLE = "<unreadable connection string>"
 
-# libpq marks the options that a password prompt should hide with "*". It does not mark those in
-# the first set, although a SCRAM key is a credential and the files contain credentials or keys.
+# libpq marks options whose values should be hidden with "*". It does not mark the options in the
+# first set, although SCRAM keys are credentials and the two files contain passwords or keys.
 _SECRET = frozenset(
     {"passfile", "scram_client_key", "scram_server_key", "sslkeylogfile"}
     | {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
@@ -26,7 +26,7 @@ _SECRET = frozenset(
 _KEYWORDS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
 _SCHEMES = ("postgresql://", "postgres://")
 
-# The random key prevents guessing passwords from digests outside this process.
+# With a random key, passwords cannot be guessed from the digests outside this process.
 _DIGEST_KEY = os.urandom(16)
 
 
@@ -38,7 +38,7 @@ class Target:
 
     Attributes:
         conninfo: The connection string as given, including its secrets.
-        params: Its parameters keyed by libpq's names, including secrets.
+        params: The string's parameters keyed by libpq's names, including secrets.
         masked: The connection string without its secrets.
     """
 
@@ -58,8 +58,8 @@ class Target:
 
         Raises:
             TypeError: If ``conninfo`` is not a ``str``.
-            ConninfoError: If libpq cannot parse it, or if a URL's password contains reserved
-                characters that make libpq mistake part of it for a host name.
+            ConninfoError: If libpq cannot parse ``conninfo``, or if a URL's password contains
+                reserved characters that make libpq mistake part of the password for a host name.
         """
         if not isinstance(conninfo, str):
             msg = f"a connection string must be a str, got {type(conninfo).__name__}"  # type: ignore[unreachable]
@@ -68,24 +68,27 @@ class Target:
 
     @cached_property
     def key(self) -> str:
-        """A digest of all parameters, equal for all spellings of the same parameters.
+        """A digest of all parameters, the same however a string spells or orders them.
 
-        libpq's defaults and environment variables are filled in first, so writing a default
-        explicitly, such as ``port=5432``, does not change the digest.
+        Missing parameters are first filled in from libpq's environment variables and defaults, so
+        writing a default explicitly, such as ``port=5432``, does not change the digest.
         """
         canonical = "\0".join(f"{name}={value}" for name, value in sorted(self._effective.items()))
         return hashlib.blake2b(canonical.encode(), key=_DIGEST_KEY, digest_size=16).hexdigest()
 
     @cached_property
     def database(self) -> tuple[str, ...]:
-        """The cluster, database and role, completed from libpq's defaults and environment."""
+        """The values of the parameters that identify the server, database and role.
+
+        Missing values are filled in from libpq's environment variables and defaults.
+        """
         values = self._effective
         names = ("service", "host", "hostaddr", "port", "dbname", "user")
         return tuple(values.get(name, "") for name in names)
 
     @cached_property
     def _effective(self) -> dict[str, str]:
-        """The parameters, completed from libpq's defaults and environment."""
+        """The parameters, with libpq's environment variables and defaults filled in."""
         values = {
             option.keyword.decode(): option.val.decode()
             for option in pq.Conninfo.get_defaults()
@@ -98,8 +101,8 @@ class Target:
     def redact(self, text: str) -> str:
         """Replace this target's secrets in ``text`` with ``***``.
 
-        A secret that also occurs in a visible parameter is left alone: masking every occurrence
-        would show which part of the visible parameter equals the secret.
+        A secret whose value also occurs in a non-secret parameter is not replaced: masking it
+        there would show which part of that parameter equals the secret.
         """
         visible = [value for name, value in self.params.items() if name not in _SECRET]
         for name in _SECRET & self.params.keys():
@@ -110,7 +113,7 @@ class Target:
 
 
 def mask_conninfo(conninfo: str) -> str:
-    """Return a connection string with passwords, keys, and paths to files of secrets masked.
+    """Return a connection string with passwords, keys and the paths of secret files masked.
 
     Args:
         conninfo: A URL or ``key=value`` pairs.
@@ -136,23 +139,27 @@ def _parse(conninfo: str) -> Target:
     if params is None:
         # Raised outside the handler to keep libpq's message out of the exception's context.
         msg = (
-            "libpq cannot parse the connection string (not shown, it may hold a password); in a "
-            "URL percent-encode reserved characters, in key=value pairs quote values with spaces"
+            "libpq cannot parse the connection string (not shown because it may contain a "
+            "password); percent-encode reserved characters in a URL, or quote values that contain "
+            "spaces in key=value pairs"
         )
         raise ConninfoError(msg)
-    # libpq ends the credentials at the first "@" or "/": it would treat the rest of the password
-    # as a host, port or database name, look it up and show it in messages.
+    # libpq ends the credentials at the first "@" or "/". It would treat the rest of the password
+    # as a host, port or database name, look that name up and show it in error messages.
     if is_url and _is_misread(conninfo, params):
         msg = (
             "the URL has an unescaped '@' or '/' in its password, or a port that is not a number "
-            "(not shown, it may be part of the password); write '@' as %40 and '/' as %2F"
+            "(not shown because it may be part of the password); write '@' as %40 and '/' as %2F"
         )
         raise ConninfoError(msg)
     return Target(conninfo, params, _mask_url(conninfo) if is_url else _mask_pairs(params))
 
 
 def _is_misread(url: str, params: dict[str, str]) -> bool:
-    """Return True if libpq mistook part of the password for an address, or the query for it."""
+    """Return True if libpq split a URL in the wrong place.
+
+    It then takes part of the password for an address, or the query for credentials.
+    """
     _, credentials, address, _ = _split_url(url)
     query = credentials.partition("?")[2].split("&")
     swallowed = any(unquote(pair.partition("=")[0]) in _KEYWORDS for pair in query if "=" in pair)
@@ -164,7 +171,7 @@ def _is_port(port: str) -> bool:
 
 
 def _split_url(url: str) -> tuple[str, str, str, str]:
-    """Split a URL as libpq does: scheme, credentials with "@", address, and query with "?"."""
+    """Split a URL as libpq does into scheme, credentials with "@", address, and query with "?"."""
     scheme, rest = url.split("://", 1)
     credentials, at, remainder = rest.partition("@")
     if not at or "/" in credentials:

@@ -1,4 +1,4 @@
-"""pgvector's types for connections and pools that nanospan does not manage."""
+"""pgvector support for connections and pools that nanospan does not manage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULTS = ConnectionPoolConfig()
 
 
 def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) -> AdaptersMap:
-    """Return psycopg's default adapters plus those for a database's pgvector types.
+    """Return psycopg's default adapters plus adapters for a database's pgvector types.
 
     ```python
     psycopg.connect(url, context=vector_context(url))
@@ -29,17 +29,17 @@ def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) ->
     ```
 
     The first call in a process connects to the database to look up the types, as does the first
-    call after ``type_cache_ttl`` expires; other calls take about a microsecond. A pool that is
-    given a function, as in the second line, calls it for each new connection and so picks up
-    changes.
+    call after ``type_cache_ttl`` expires; other calls take about a microsecond. If a pool's
+    ``kwargs`` is a function, as in the second example, the pool calls the function for each new
+    connection and so picks up changes to the types.
 
     Args:
         conninfo: A PostgreSQL URL or ``key=value`` pairs.
-        config: Settings; only those for connecting and ``type_cache_ttl`` are used.
+        config: Settings; only the connection settings and ``type_cache_ttl`` are used.
 
     Returns:
-        A copy, which the caller may modify. If the database lacks the extension, it contains only
-        psycopg's default adapters.
+        A new ``AdaptersMap``, which the caller may modify. If the database lacks the pgvector
+        extension, the map contains only psycopg's default adapters.
 
     Raises:
         PoolOpenError: If the server refuses the connection, or does not answer within
@@ -55,7 +55,7 @@ def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) ->
 async def vector_context_async(
     conninfo: str, config: ConnectionPoolConfig | None = None
 ) -> AdaptersMap:
-    """Return the adapters as ``vector_context`` does, without blocking the event loop.
+    """Return the same adapters as ``vector_context``, without blocking the event loop.
 
     ```python
     async def arguments():

@@ -1,4 +1,4 @@
-"""A database together with its connection settings and its known pgvector types."""
+"""The ``Endpoint`` class: a database, the settings for it, and its known pgvector types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Endpoint"]
 
 @dataclass(frozen=True, eq=False)
 class Endpoint:
-    """A database, as used by its pools, health checks and type look-ups. Thread-safe.
+    """A database with the settings for connecting to it and its pgvector types. Thread-safe.
 
     Attributes:
         target: The parsed connection string.
@@ -31,14 +31,14 @@ class Endpoint:
     types: DatabaseTypes
 
     def connect_parameters(self) -> dict[str, Any]:
-        """Return arguments for ``connect``, without those that the connection string sets."""
+        """Return arguments for psycopg's ``connect``, omitting any set in the connection string."""
         return connect_parameters(self.config, self.target.params)
 
     def connect_arguments(self) -> dict[str, Any]:
-        """Return ``connect_parameters`` plus the currently known types as ``context``."""
+        """Return ``connect_parameters`` plus a ``context`` with the known pgvector types."""
         current = self.types.current
         return {**self.connect_parameters(), "context": current.adapters if current else None}
 
     def types_are_stale(self) -> bool:
-        """Return True if the types should be looked up again on the server."""
+        """Return True if the pgvector types should be looked up again on the server."""
         return self.types.stale(self.config.type_cache_ttl, monotonic())

@@ -17,8 +17,8 @@ class PoolOpenError(psycopg.OperationalError):
     """A pool could not be opened, or an open pool can no longer reach its server.
 
     The message contains the masked connection string and the error from the server or network.
-    The error carries neither the password nor the original exception: psycopg's exceptions refer
-    to the connection they come from, which holds the password.
+    The error contains neither the password nor the original psycopg exception, because psycopg's
+    exceptions refer to their connection, which holds the password.
     """
 
 
@@ -30,7 +30,7 @@ class ConninfoError(psycopg.ProgrammingError, ValueError):
 
 
 class PoolExhausted(PoolTimeout):
-    """No connection could be leased in time; the message lists the holders and suggests a fix.
+    """No connection could be leased in time; the message lists lease holders and suggests a fix.
 
     Attributes:
         pool: The pool's masked connection string.
@@ -50,4 +50,4 @@ class PoolExhausted(PoolTimeout):
 
 
 class PoolOverloaded(PoolExhausted, TooManyRequests):
-    """The pool is exhausted and already has ``max_waiting`` waiting leases; raised immediately."""
+    """A lease failed immediately because ``max_waiting`` leases are already waiting."""

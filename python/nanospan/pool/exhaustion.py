@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["ConnectFailure", "exhausted_error"]
 
 HOLDERS_NAMED = 5
-"""Maximum number of leases that the error lists."""
+"""Maximum number of leases listed in the error."""
 
 
 class ConnectFailure(NamedTuple):
@@ -39,9 +39,10 @@ def exhausted_error(
         endpoint: The pool's database and settings.
         counts: The pool's current sizes, which may differ from the settings, and the number of
             waiting leases.
-        holders: All current leases, longest first.
-        waited: Seconds the failed lease waited; ``None`` if ``max_waiting`` did not let it wait.
-        failure: Details of the last attempt to connect, if it failed.
+        holders: All current leases, the longest-held first.
+        waited: Seconds the failed lease waited; ``None`` if it failed at once because
+            ``max_waiting`` leases were already waiting.
+        failure: Details of the last attempt to connect; ``None`` if it succeeded.
     """
     pool, config = endpoint.target.masked, endpoint.config
     min_size, max_size = counts.min_size, counts.max_size
@@ -49,13 +50,13 @@ def exhausted_error(
     named = holders[:HOLDERS_NAMED]
     if waited is None:
         kind: type[PoolExhausted] = PoolOverloaded
-        lines = [f"pool {pool} is exhausted: {waiting} leases wait already (max_waiting)"]
+        lines = [f"pool {pool} is exhausted: {waiting} leases are already waiting (max_waiting)"]
     else:
         kind = PoolExhausted
         lines = [f"no connection from pool {pool} within {waited:.2f} s"]
     lines.append(
         f"  {leased} of at most {max_size} connections are leased "
-        f"(min_size {min_size}), {waiting} other leases wait"
+        f"(min_size {min_size}), {waiting} other leases are waiting"
     )
     lines += [f"  held for {holder}" for holder in named]
     if leased > len(named):

@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["ask", "ask_async"]
 
 CANCEL_GRACE = 0.5
-"""Seconds to let a check end after hanging up, before its task is cancelled."""
+"""Seconds a check gets to end after its connection is shut down, before it is cancelled."""
 
 
 async def ask_async(
     endpoint: Endpoint, connection: VectorConnection, seconds: float, *, look_up_types: bool = False
 ) -> None:
-    """Check that an idle connection works, and look up the types if they are stale.
+    """Check that an idle connection works, and look up stale pgvector types on it.
 
-    Takes one round trip. A cancellation takes effect at once.
+    Takes one round trip. Cancelling the check takes effect at once.
 
     Args:
-        endpoint: The database.
-        connection: A connection outside a transaction; it remains outside one, or is closed.
-        seconds: Time limit.
+        endpoint: The database that the connection belongs to.
+        connection: A connection that is not in a transaction. The check does not leave it in one,
+            but may leave it closed.
+        seconds: Time limit for the check.
         look_up_types: Whether to look up the types even if they are not stale.
 
     Raises:

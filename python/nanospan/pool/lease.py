@@ -1,4 +1,4 @@
-"""Context managers that lease a connection for one block, asynchronous and synchronous."""
+"""Asynchronous and synchronous context managers that lease a connection for one block."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Lease", "SyncLease"]
 
-ONE_USE = "a lease is for one block and was used already; ask the pool for another"
+ONE_USE = "a lease can be used for one block only, and this one was used; request a new one"
 
 
 class LeasingPool(Protocol):
-    """The pool interface that both kinds of lease use."""
+    """The part of a pool's interface that both ``Lease`` and ``SyncLease`` use."""
 
     disowned: bool
 
@@ -30,7 +30,7 @@ class LeasingPool(Protocol):
 
 
 class AsyncLeasingPool(LeasingPool, Protocol):
-    """The pool interface that ``Lease`` uses."""
+    """The part of an asynchronous pool's interface that ``Lease`` uses."""
 
     async def lease(self, holder: Holder, timeout: float | None) -> VectorConnection: ...
 
@@ -38,7 +38,7 @@ class AsyncLeasingPool(LeasingPool, Protocol):
 
 
 class SyncLeasingPool(LeasingPool, Protocol):
-    """The pool interface that ``SyncLease`` uses."""
+    """The part of a synchronous pool's interface that ``SyncLease`` uses."""
 
     def lease(self, holder: Holder, timeout: float | None) -> SyncVectorConnection: ...
 
@@ -50,7 +50,7 @@ C = TypeVar("C", bound=Pooled)
 
 
 class _BlockLease(Holder, Generic[P, C]):
-    """Base of both kinds of lease; subclasses take and return the connection."""
+    """Base class of ``Lease`` and ``SyncLease``, which take and return the connection."""
 
     __slots__ = ("_connection", "_pool", "_span", "_timeout")
 
@@ -79,7 +79,7 @@ class _BlockLease(Holder, Generic[P, C]):
         return connection
 
     def _needs_end(self, error: BaseException | None) -> bool:
-        """Return True if a transaction is still open; report a failed block to the pool."""
+        """Return True if a transaction is still open; if the block failed, tell the pool."""
         status = self._connection.pgconn.transaction_status
         if error is not None or status == INERROR:
             self._pool.lease_failed(self._connection, error)
@@ -87,12 +87,15 @@ class _BlockLease(Holder, Generic[P, C]):
 
 
 class Lease(_BlockLease[AsyncLeasingPool, VectorConnection]):
-    """A lease for one block, returned by ``VectorPool.connection``. Can be used only once."""
+    """Leases a connection for one ``async with`` block; returned by ``VectorPool.connection``.
+
+    It can be used only once.
+    """
 
     __slots__ = ()
 
     async def __aenter__(self) -> VectorConnection:
-        """Take a connection; see ``VectorPool.getconn``."""
+        """Take a connection from the pool; see ``VectorPool.getconn``."""
         if self.since:
             raise RuntimeError(ONE_USE)
         return self._begin(await self._pool.lease(self, self._timeout))
@@ -115,12 +118,15 @@ class Lease(_BlockLease[AsyncLeasingPool, VectorConnection]):
 
 
 class SyncLease(_BlockLease[SyncLeasingPool, SyncVectorConnection]):
-    """A lease for one block, returned by ``SyncVectorPool.connection``. Can be used only once."""
+    """Leases a connection for one ``with`` block; returned by ``SyncVectorPool.connection``.
+
+    It can be used only once.
+    """
 
     __slots__ = ()
 
     def __enter__(self) -> SyncVectorConnection:
-        """Take a connection; see ``SyncVectorPool.getconn``."""
+        """Take a connection from the pool; see ``SyncVectorPool.getconn``."""
         if self.since:
             raise RuntimeError(ONE_USE)
         return self._begin(self._pool.lease(self, self._timeout))

@@ -1,4 +1,4 @@
-"""A pool's current leases: the holder, duration and origin of each."""
+"""A table of a pool's current leases: who holds each one, since when, and where it was taken."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LeaseHolder:
 
 
 class Holder:
-    """A lease as stored in the table; it is formatted only when it is reported.
+    """A lease as stored in a ``LeaseTable``; ``view`` converts it for reporting.
 
     Attributes:
         label: The label the caller gave the lease, if any.
@@ -60,12 +60,12 @@ class Holder:
         self._stack: traceback.StackSummary | None = None
 
     def capture_stack(self, frame: FrameType | None) -> None:
-        """Record the stack from ``frame`` outwards, without reading source files."""
+        """Record the call stack of ``frame`` without reading source files."""
         frames = ((f, f.f_lineno) for f in _outside(frame))
         self._stack = traceback.StackSummary.extract(frames, limit=STACK_DEPTH, lookup_lines=False)
 
     def view(self, now: float) -> LeaseHolder:
-        """Return the lease as a ``LeaseHolder`` for reporting."""
+        """Return the lease as a ``LeaseHolder``, with its duration up to ``now``."""
         stack = [f"{f.filename}:{f.lineno} in {f.name}" for f in self._stack or ()]
         return LeaseHolder(self.label, self._owner_name(), now - self.since, tuple(stack[::-1]))
 
@@ -78,7 +78,7 @@ class Holder:
 
 
 class LeaseTable:
-    """The current leases of one pool. Any thread may read it while leases begin and end."""
+    """A table of one pool's current leases. Thread-safe to read while leases begin and end."""
 
     __slots__ = ("_holders",)
 
@@ -95,20 +95,23 @@ class LeaseTable:
         self._holders[connection] = holder
 
     def end(self, connection: object) -> Holder | None:
-        """Remove and return the lease of ``connection``; return None if it is not leased."""
+        """Remove and return the connection's lease; return None if the connection is not leased."""
         return self._holders.pop(connection, None)
 
     def clear(self) -> None:
-        """Remove every lease."""
+        """Remove all leases from the table."""
         self._holders.clear()
 
     def views(self, now: float) -> tuple[LeaseHolder, ...]:
-        """Return the current leases, longest first."""
+        """Return the current leases, the longest-held first."""
         views = [holder.view(now) for holder in list(self._holders.values())]
         return tuple(sorted(views, key=lambda view: -view.seconds))
 
     def overdue(self, leak_after: float, now: float) -> list[LeaseHolder]:
-        """Return leases held for more than ``leak_after`` seconds that were not returned before."""
+        """Return the leases that have been held for more than ``leak_after`` seconds.
+
+        Each lease is included only once: later calls omit it.
+        """
         late = []
         for holder in list(self._holders.values()):
             if not holder.reported and now - holder.since > leak_after:
@@ -118,7 +121,7 @@ class LeaseTable:
 
 
 def _outside(frame: FrameType | None) -> list[FrameType]:
-    """Return the frames from ``frame`` outwards, without those of the pools and contextlib."""
+    """Return ``frame`` and its callers, omitting frames in this package and ``contextlib``."""
     package = __name__.rpartition(".")[0]
     frames: list[FrameType] = []
     while frame is not None and len(frames) < STACK_DEPTH:

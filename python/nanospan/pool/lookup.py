@@ -37,18 +37,19 @@ ORDER BY t.typname
 async def look_up_async(
     types: DatabaseTypes, connection: AsyncConnection[Any], seconds: float
 ) -> VectorTypes:
-    """Look up the types on the server, or wait for a look-up already in progress.
+    """Look up a database's pgvector types, or wait for a look-up that is already in progress.
 
-    Takes one round trip, outside a transaction: BEGIN and ROLLBACK would add two more. Timed as
-    ``pgvector_registration``.
+    The query takes one round trip. It runs outside a transaction, as BEGIN and ROLLBACK would add
+    two more. It is timed as the operation ``pgvector_registration``.
 
     Args:
-        types: The database's types, where the answer is published.
+        types: The database's types; the result is published there.
         connection: An idle connection to the database.
-        seconds: Maximum time to wait for a look-up in progress. The caller must limit the query.
+        seconds: Maximum time to wait for another caller's look-up. If this call makes the query
+            itself, the caller must limit its duration.
 
     Returns:
-        The currently published types.
+        The database's current types.
 
     Raises:
         psycopg.Error: If the query fails.
@@ -70,7 +71,7 @@ async def look_up_async(
 
 
 def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -> VectorTypes:
-    """Look up the types on a synchronous connection; see ``look_up_async``."""
+    """Look up pgvector's types on a synchronous connection; see ``look_up_async``."""
     while (other := types.join_lookup()) is not None:
         if (found := other.result(seconds)) is not None:
             return found
@@ -85,7 +86,11 @@ def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -
 
 @contextmanager
 def _lookup_ended(types: DatabaseTypes) -> Iterator[float]:
-    """Time the look-up in the block, and give it up if the block fails; yield its start time."""
+    """Time the look-up that the block makes; if the block fails, give up the look-up.
+
+    Yields:
+        The monotonic time, in seconds, at which the look-up began.
+    """
     try:
         with process_recorder().track_operation("pgvector_registration"):
             yield monotonic()
