@@ -41,16 +41,16 @@ CLOSE_TIMEOUT = 10.0
 LOOP_CHECK_INTERVAL = 0.1
 """Seconds between checks of whether the other thread's event loop is still running."""
 REGISTRATION_THRESHOLD = 0.050
-"""Default threshold, in seconds, above which a look-up of pgvector's types is a violation."""
+"""Default threshold, in seconds, for the duration of a look-up of pgvector's types."""
 
 
 class GlobalConnectionManager(PoolManager[VectorPool]):
-    """Shares one asynchronous pool per event loop and database URL across the process.
+    """Process-wide manager that shares one asynchronous pool per event loop and database URL.
 
     A singleton: constructing it again returns the same object and changes nothing. URLs that spell
     the same parameters differently share a pool. The methods may be called from any thread and
-    event loop; a pool must be used in the loop that requested it. A forked child starts without
-    pools.
+    event loop; a pool must be used in the loop that requested it. A forked child process starts
+    without pools.
     """
 
     kind = "async"
@@ -78,14 +78,14 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
     ) -> VectorPool:
         """Return the running event loop's shared pool for a database.
 
-        The first call opens the pool. Each call is tracked as ``connection_pool_access``.
+        The first call opens the pool. Each call is timed as ``connection_pool_access``.
 
         Args:
             db_url: A PostgreSQL URL or ``key=value`` pairs.
             config: Settings for a newly opened pool. A pool that is already open keeps its own
                 settings; a warning is logged if they differ.
-            store_ref: An object that uses the pool. As long as it is alive, ``close_pool`` leaves
-                the pool open.
+            store_ref: An object that uses the pool. While this object is alive, ``close_pool``
+                closes the pool only with ``force``.
 
         Returns:
             An open ``psycopg_pool.AsyncConnectionPool``. Do not close it: it is shared.
@@ -119,20 +119,21 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         """Lease a connection from a shared pool: ``async with manager.lease(url) as connection:``.
 
         Opens the pool on first use. The transaction is committed at the end of the block, or rolled
-        back if the block raises an exception. The time until the block begins is tracked as
-        ``connection_pool_access``, the block as ``connection_lease``.
+        back if the block raises an exception. The wait for the connection is timed as
+        ``connection_pool_access``, and the block as ``connection_lease``.
 
         Args:
             db_url: A PostgreSQL URL or ``key=value`` pairs.
             label: Name of the lease in statistics, errors and the log.
-            config: Settings, as for ``get_connection_pool``.
-            timeout: Seconds to wait for a connection from an open pool, including its health check;
-                ``None`` for the pool's ``timeout``. Opening a pool takes up to
-                ``connection_timeout``.
+            config: Settings for a newly opened pool; see ``get_connection_pool``.
+            timeout: Seconds to wait for a connection from an open pool, including the pool's health
+                check; ``None`` for the pool's ``timeout``. Opening a pool may take up to
+                ``connection_timeout`` instead.
 
         Returns:
             A context manager that can be used once. Entering it raises ``PoolExhausted`` if no
-            connection becomes available in time, or any exception of ``get_connection_pool``.
+            connection becomes available in time, and can raise the exceptions that
+            ``get_connection_pool`` raises.
         """
         return _SharedLease(self, db_url, config, timeout, label)
 
@@ -148,10 +149,11 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         Args:
             urls: Connection strings.
             config: Settings for pools that are not open yet.
-            strict: Whether to raise the first error after all warm-ups have finished.
+            strict: Whether to raise the first error once all warm-ups have finished.
 
         Returns:
-            One report per URL, in the same order. Errors are included and also logged.
+            One report per URL, in the order of ``urls``. Errors are logged and included in the
+            reports.
 
         Raises:
             TypeError: If ``urls`` is a single string.
@@ -164,17 +166,18 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         return conclude(list(await asyncio.gather(*warming)), strict=strict)
 
     async def is_pool_healthy(self, pool: VectorPool, url: str) -> bool:
-        """Return True if a pool of the running event loop works.
+        """Return True if one of the running event loop's pools is open and can reach its server.
 
-        Checks with the server unless the last successful check is more recent than
-        ``health_check_interval``.
+        Checks with the server unless a check has succeeded within the last
+        ``health_check_interval`` seconds.
 
         Args:
             pool: The pool, as returned by ``get_connection_pool``.
             url: The pool's connection string.
 
         Returns:
-            ``False`` if the pool is closed, does not belong to ``url``, or cannot reach its server.
+            ``False`` if the pool is closed, is not the running event loop's pool for ``url``, or
+            cannot reach its server.
         """
         key = (Target.parse(url).key, get_running_loop())
         shared = self._find(*key)
@@ -190,35 +193,41 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         return True
 
     async def close_pool(self, url: str, force: bool = False) -> bool:
-        """Close a URL's pools in all event loops, except those that a live ``store_ref`` uses.
+        """Close the asynchronous pools for ``url`` in all event loops, except pools in use.
+
+        A pool is in use while an object that was passed to ``get_connection_pool`` as
+        ``store_ref`` is alive.
 
         Args:
             url: A connection string.
-            force: Whether to close pools even if they are in use.
+            force: Whether to also close pools that are in use.
 
         Returns:
-            True if no pool for the URL remains open.
+            True if no asynchronous pool for ``url`` remains open.
         """
         return await self._close(Target.parse(url).key, force=force)
 
     async def close_all_pools(self, force: bool = False) -> bool:
-        """Close every pool that is not used by a live ``store_ref``.
+        """Close every asynchronous pool, except pools in use.
+
+        A pool is in use while an object that was passed to ``get_connection_pool`` as
+        ``store_ref`` is alive.
 
         Args:
-            force: Whether to close pools even if they are in use.
+            force: Whether to also close pools that are in use.
 
         Returns:
-            True if no pool remains open.
+            True if no asynchronous pool remains open.
         """
         return await self._close(None, force=force)
 
     async def reset_all_pools(self) -> None:
-        """Close every pool, in use or not, and forget the pgvector types of all databases."""
+        """Close all asynchronous pools, even pools in use, and forget all pgvector types."""
         await self.close_all_pools(force=True)
         REGISTRY.types.clear()
 
     async def resize_pool(self, url: str, min_size: int, max_size: int) -> bool:
-        """Change the sizes of the running event loop's pool; see ``VectorPool.resize``.
+        """Resize the running event loop's pool for ``url``; see ``VectorPool.resize``.
 
         Args:
             url: The pool's connection string.
@@ -240,10 +249,10 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
     async def _open_or_check(
         self, db_url: str, config: ConnectionPoolConfig | None, seconds: float | None = None
     ) -> SharedPool[VectorPool]:
-        """Return the shared pool, after opening or checking it if necessary.
+        """Return the shared pool for a database; if necessary, open it or check its health first.
 
         Raises:
-            PoolExhausted: If the check of an open pool takes longer than ``seconds``.
+            PoolExhausted: If checking an open pool takes longer than ``seconds``.
         """
         check_config(config)
         REGISTRY.drop_dead_loops()
@@ -304,7 +313,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
 
 
 class _SharedLease(Lease):
-    """A lease that looks up its pool when its block is entered."""
+    """A lease that finds or opens the shared pool when the block is entered."""
 
     __slots__ = ("_config", "_manager", "_url")
 
@@ -337,7 +346,7 @@ class _SharedLease(Lease):
                         self._url, self._config, self._timeout
                     )
                 except PoolOpenError:
-                    # An open pool reconnects in the background, perhaps before the lease times out.
+                    # An open pool reconnects in the background, maybe before the lease times out.
                     shared = manager._find(Target.parse(self._url).key, loop)  # noqa: SLF001
                     if shared is None:
                         raise
@@ -365,7 +374,7 @@ async def _close_in_its_loop(pool: VectorPool, loop: asyncio.AbstractEventLoop |
             closing.result()
             return
         if loop.is_running():
-            logger.warning("pool %s is not closed: its event loop is blocked", pool.name)
+            logger.warning("pool %s could not be closed: its event loop is blocked", pool.name)
             return
     pool.abandon()  # its loop is not running
 
@@ -378,11 +387,14 @@ def get_global_connection_manager() -> GlobalConnectionManager:
 async def warmup_global_connection_pools(
     urls: Iterable[str], config: ConnectionPoolConfig | None = None, *, strict: bool = False
 ) -> list[WarmupReport]:
-    """Open pools in advance; see ``GlobalConnectionManager.warmup_common_pools``."""
+    """Open pools before first use; see ``GlobalConnectionManager.warmup_common_pools``."""
     manager = get_global_connection_manager()
     return await manager.warmup_common_pools(urls, config, strict=strict)
 
 
 async def reset_global_connection_pools() -> None:
-    """Close all pools and forget all types; see ``GlobalConnectionManager.reset_all_pools``."""
+    """Close all asynchronous pools and forget all databases' pgvector types.
+
+    See ``GlobalConnectionManager.reset_all_pools``.
+    """
     await get_global_connection_manager().reset_all_pools()

@@ -23,14 +23,18 @@ P = TypeVar("P", bound="PolicyPool[Any]")
 
 
 class PoolManager(Generic[P]):
-    """A singleton that shares pools of one kind."""
+    """Base class of the pool managers, which are singletons that share pools in the process.
+
+    Attributes:
+        kind: The kind of pools the manager shares: ``async`` or ``sync``.
+    """
 
     kind: ClassVar[str]
     _instances: ClassVar[dict[str, PoolManager[Any]]] = {}
     _creation: ClassVar[threading.Lock] = threading.Lock()
 
     def __new__(cls) -> Self:
-        """Return the singleton of this kind, creating it on the first call."""
+        """Return the only instance of this class, creating it on the first call."""
         with PoolManager._creation:
             if (instance := PoolManager._instances.get(cls.kind)) is None:
                 instance = super().__new__(cls)
@@ -48,7 +52,7 @@ class PoolManager(Generic[P]):
         self._warm = cast("dict[asyncio.AbstractEventLoop | None, dict[str, SharedPool[P]]]", warm)
 
     def _forget_openings(self) -> None:
-        """Forget which pools are being opened or checked."""
+        """Reset the record of pools that are being opened or checked."""
         raise NotImplementedError
 
     def _reset_in_child(self) -> None:
@@ -59,11 +63,11 @@ class PoolManager(Generic[P]):
     def get_pool_statistics(self) -> dict[str, dict[str, Any]]:
         """Return the settings, state, counters and distributions of every pool in the process.
 
-        Pools with equal masked URLs, such as those of two event loops or with two passwords, are
-        distinguished by a number: ``postgresql://...``, ``postgresql://... (2)``.
+        Pools with equal masked URLs, such as pools of two event loops or with different passwords,
+        are distinguished by a number: ``postgresql://...``, ``postgresql://... (2)``.
 
         Returns:
-            A dictionary per pool, asynchronous or synchronous, keyed by masked URL. Each contains
+            One dictionary per asynchronous or synchronous pool, keyed by masked URL. Each contains
             the settings ``min_size, max_size, timeout, recycle``; the state ``kind, size,
             available, leased, waiting, pool_closed, active_references``; psycopg_pool's counters;
             ``errors``, the number of failed leases; ``wait``, ``hold`` and ``connect``, each
@@ -75,6 +79,6 @@ class PoolManager(Generic[P]):
     def _find(
         self, target_key: str, loop: asyncio.AbstractEventLoop | None
     ) -> SharedPool[P] | None:
-        """Return the open pool for a database and event loop, or None."""
+        """Return the open pool for a database and event loop, or None if there is no such pool."""
         shared = cast("SharedPool[P] | None", REGISTRY.pools.get((target_key, loop)))
         return None if shared is None or shared.pool.closed else shared

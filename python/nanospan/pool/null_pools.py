@@ -19,13 +19,14 @@ __all__ = ["SyncVectorNullPool", "VectorNullPool"]
 class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
     """A ``VectorPool`` that opens a new connection for each lease.
 
-    The types are shared, so a new connection does not look them up again while they are fresh.
+    All connections share the database's pgvector types, so a new connection looks up the types only
+    if they are stale.
     """
 
     async def _getconn_unchecked(self, timeout: float) -> VectorConnection:
-        """Open a connection, or wait for one at ``max_size``.
+        """Open a connection, or wait for one if ``max_size`` connections are already open.
 
-        Unlike in psycopg_pool, leases connect concurrently.
+        Unlike in psycopg_pool, several leases can open connections concurrently.
         """
         if self._nconns >= self._max_size or timeout <= 0:
             return await super()._getconn_unchecked(timeout)
@@ -33,7 +34,7 @@ class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
         try:
             return await within(timeout, self._connect())
         except BaseException as exc:
-            self._request_replacement()  # other leases may wait for this one by now
+            self._request_replacement()  # other leases may be waiting for it by now
             if isinstance(exc, (asyncio.TimeoutError, psycopg.errors.ConnectionTimeout)):
                 self._stats[self._REQUESTS_ERRORS] += 1
                 raise PoolTimeout from None
@@ -57,16 +58,16 @@ class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
 
 
 class _MayConnect(Exception):  # noqa: N818 - not an error
-    """Signals that a null pool's lease may open a connection, which is already counted."""
+    """Tells a null pool's lease to open a connection, which the pool has already counted."""
 
 
 class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection]):
     """A ``SyncVectorPool`` that opens a new connection for each lease."""
 
     def _getconn_unchecked(self, timeout: float) -> SyncVectorConnection:
-        """Open a connection, or wait for one at ``max_size``.
+        """Open a connection, or wait for one if ``max_size`` connections are already open.
 
-        Unlike in psycopg_pool, the lock is not held while connecting.
+        Unlike in psycopg_pool, the pool's lock is not held while connecting.
         """
         try:
             return super()._getconn_unchecked(timeout)
@@ -75,7 +76,7 @@ class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection
         try:
             return self._connect(timeout)
         except BaseException as exc:
-            self._request_replacement()  # other leases may wait for this one by now
+            self._request_replacement()  # other leases may be waiting for it by now
             if isinstance(exc, psycopg.errors.ConnectionTimeout):
                 self._stats[self._REQUESTS_ERRORS] += 1
                 raise PoolTimeout from None

@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["open_error", "reach_server", "reach_server_async"]
 
-# A psycopg_pool pool would retry a wrong password forever, and its callers would only see timeouts.
+# Reported at once: a psycopg_pool pool would retry forever, even with a wrong password, and its
+# callers would only see timeouts.
 _FAILURES = (psycopg.Error, OSError, asyncio.TimeoutError, TimeoutError)
 
 
 async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
     """Connect once to check that the server is reachable and accepts the credentials.
 
-    Looks up the types on that connection if they are stale.
+    If the database's pgvector types are stale, looks them up on that connection.
 
     Args:
         endpoint: The database to connect to, with its settings.
-        seconds: Time limit; if the target has several hosts, for all attempts together.
+        seconds: Time limit, which covers all attempts together if the target has several hosts.
 
     Raises:
         PoolOpenError: If the server refuses the connection or does not answer in time.
@@ -59,7 +60,7 @@ async def _reach_async(endpoint: Endpoint, seconds: float) -> None:
 def reach_server(endpoint: Endpoint, seconds: float) -> None:
     """Connect once without an event loop; see ``reach_server_async``.
 
-    psycopg limits a synchronous attempt to a whole number of seconds, at least 2.
+    psycopg rounds the time limit of a synchronous attempt to whole seconds, at least 2.
     """
     deadline = monotonic() + seconds
     try:
@@ -77,10 +78,10 @@ def reach_server(endpoint: Endpoint, seconds: float) -> None:
 
 
 def open_error(endpoint: Endpoint, cause: BaseException) -> PoolOpenError:
-    """Return the error to raise in place of ``cause``, outside its ``except`` block.
+    """Return the error to raise in place of ``cause``.
 
-    Raised inside that block, the error would refer to the original exception, and through it to
-    the connection, which holds the password.
+    Raise it after the ``except`` block that caught ``cause``. Raised inside that block, it would
+    refer to ``cause``, which refers to the connection, which holds the password.
     """
     target = endpoint.target
     if isinstance(cause, (asyncio.TimeoutError, TimeoutError, psycopg.errors.ConnectionTimeout)):

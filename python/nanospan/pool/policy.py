@@ -1,7 +1,7 @@
 """Pool decisions, made only from the settings, the pool's state and the current time.
 
-Nothing here waits, reads a clock, takes a lock or talks to a server: the pools pass in the facts
-and carry out the decisions.
+Nothing here waits, reads a clock, takes a lock or talks to a server: the pools pass in all the
+information and carry out the decisions.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = [
 ]
 
 SWEEP_INTERVAL = 1.0
-"""Seconds between sweeps of the idle connections; a sweep makes one system call per connection."""
+"""Seconds between sweeps of a pool's idle connections. A sweep makes one system call for each."""
 SHORTEST_SWEEP_INTERVAL = 0.05
-"""Minimum seconds between sweeps, even if ``leak_after`` is shorter."""
+"""Minimum seconds between sweeps of a pool, even if ``leak_after`` is shorter."""
 MISSING_TYPE = "cache lookup failed for type"
-"""PostgreSQL's error message (XX000) for a parameter whose type no longer exists."""
+"""Text of PostgreSQL's error (XX000) for a parameter whose type no longer exists."""
 LEAST_PATIENCE = 0.01
-"""Minimum seconds an idle connection has to answer, however little time the caller has left."""
+"""Minimum seconds to wait for a health check, however little time the caller has left."""
 
 
 class Fitness(enum.Enum):
@@ -54,7 +54,7 @@ class IdleConnection(Protocol):
 
     @property
     def generation(self) -> int:
-        """Generation of the pgvector types registered on the connection."""
+        """Generation number of the pgvector types registered on the connection."""
 
     @property
     def alive_at(self) -> float:
@@ -81,7 +81,7 @@ class PoolCounts(NamedTuple):
 
 
 class PoolPolicy:
-    """Makes the decisions of one pool. Immutable and thread-safe."""
+    """Decides when a pool checks, opens and closes connections. Immutable and thread-safe."""
 
     def __init__(self, config: ConnectionPoolConfig) -> None:
         """Create a policy that applies the settings in ``config``."""
@@ -89,20 +89,20 @@ class PoolPolicy:
 
     @property
     def sweep_interval(self) -> float:
-        """Seconds between sweeps, short enough to report leaks promptly."""
+        """Seconds between sweeps of the pool, short enough to report leaked leases promptly."""
         leak_after = self.config.leak_after or SWEEP_INTERVAL
         return min(SWEEP_INTERVAL, max(leak_after, SHORTEST_SWEEP_INTERVAL))
 
     def fitness(
         self, connection: IdleConnection, types: DatabaseTypes, doubted_at: float, now: float
     ) -> Fitness:
-        """Decide whether an idle connection can be leased. Does not consider its lifetime.
+        """Decide whether an idle connection can be leased, without considering its age.
 
         Args:
             connection: The idle connection.
             types: The pgvector types of its database.
-            doubted_at: Monotonic time, in seconds; a connection not known to work since then must
-                be checked.
+            doubted_at: Monotonic time, in seconds; a connection that has not been known to work
+                since then must be checked.
             now: Current monotonic time, in seconds.
         """
         config = self.config
@@ -123,14 +123,15 @@ class PoolPolicy:
     ) -> Fitness:
         """Decide whether an idle connection can stay in the pool.
 
-        A connection that has merely been idle for a long time is FIT: leasing it checks it.
+        A connection that has merely been idle for a long time is FIT, because it will be checked
+        before it is leased.
         """
         if connection.is_expired(now) or not types.is_current(connection.generation):
             return Fitness.UNFIT
         return Fitness.UNSURE if connection.has_unread_input() else Fitness.FIT
 
     def patience(self, remaining: float) -> float:
-        """Return how many seconds to wait for an idle connection to answer.
+        """Return how many seconds to wait for an idle connection to answer a health check.
 
         Normally at most half of the lease's ``remaining`` seconds, which leaves the other half for
         getting another connection.
@@ -156,7 +157,7 @@ class PoolPolicy:
         return max(counts.min_size - counts.total, 0)
 
     def is_surplus(self, total: int, max_size: int) -> bool:
-        """Return True if a returned connection must be closed because there are too many."""
+        """Return True if a returned connection must be closed because ``max_size`` is exceeded."""
         return total > max_size
 
     def surplus(self, counts: PoolCounts) -> int:
@@ -170,12 +171,16 @@ class PoolPolicy:
         return not self.is_surplus(counts.total, counts.max_size)
 
     def retries(self, counts: PoolCounts) -> bool:
-        """Return True if a failed connection, which ``counts`` still includes, is still needed."""
+        """Return True if a connection that failed to open is still needed.
+
+        Args:
+            counts: The pool's counts, in which the connection is still included.
+        """
         return counts.total <= counts.min_size or counts.waiting > 0
 
 
 class Reconnection(AttemptWithBackoff):
-    """Backoff delays between attempts to connect to an unreachable server. Never gives up.
+    """Backoff between attempts to connect to an unreachable server; the attempts never stop.
 
     The maximum delay doubles from ``FIRST`` to ``LONGEST`` seconds. Each delay is a random value
     between half the maximum and the maximum, so that clients do not all reconnect at once when
@@ -190,18 +195,18 @@ class Reconnection(AttemptWithBackoff):
         self._ceiling = self.FIRST / 2
 
     def update_delay(self, now: float) -> None:  # noqa: ARG002 - psycopg_pool's signature
-        """Set ``delay``, in seconds, after a failed attempt."""
+        """Set ``delay`` to the number of seconds to wait after a failed attempt."""
         self._ceiling = min(self._ceiling * 2, self.LONGEST)
         self.delay = self._ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load only
 
 
 def connect_parameters(config: ConnectionPoolConfig, given: Container[str]) -> dict[str, Any]:
-    """Return the arguments for ``connect`` that follow from the settings.
+    """Return the arguments for psycopg's ``connect`` that implement a pool's settings.
 
     Args:
         config: The pool's settings.
-        given: Names of the parameters in the connection string; these are left out of the result,
-            as the connection string takes precedence.
+        given: Names of the parameters in the connection string; the result omits these parameters,
+            because the connection string takes precedence.
     """
     wanted: dict[str, Any] = {
         "connect_timeout": math.ceil(config.connection_timeout),

@@ -51,15 +51,15 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         policy: Makes the pool's decisions.
         leases: The current leases and their holders.
         statistics: Durations of waiting, leases and connecting, and the number of failed leases.
-        disowned: Whether the pool belongs to the parent process that this process was forked from.
+        disowned: Whether this process is a forked child and the connections belong to its parent.
     """
 
     kind: ClassVar[str]
 
     _pool: deque[C]
-    _waiting: deque[Any]  # waiting clients, whose type differs between the two pools
+    _waiting: deque[Any]  # waiting clients, of different types in the two kinds of pool
     _guard: AbstractContextManager[object]
-    """Reentrant lock, or a stand-in for one, held while the counts change."""
+    """Held while the counts change: a reentrant lock, or in asynchronous pools a no-op."""
 
     def _set_up(self, endpoint: Endpoint, distrust: Callable[[], None]) -> None:
         """Initialize the attributes that do not depend on psycopg_pool.
@@ -128,7 +128,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         return exhausted_error(self.endpoint, self._counts(), holders, waited, failure)
 
     def lease_failed(self, connection: Pooled, error: BaseException | None) -> None:
-        """Mark the types as stale if a statement failed because a type no longer exists."""
+        """Mark the pgvector types as stale if a statement failed because a type was dropped."""
         if is_missing_type(error, connection.pgconn.get_error_message()):
             self._types.distrust(monotonic())
 
@@ -141,7 +141,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         self.leases.clear()
 
     def abandon(self) -> None:
-        """Close a pool whose event loop no longer runs, and its idle connections."""
+        """Close the pool and its idle connections after its event loop has stopped running."""
         self._closed = True
         while self._pool:
             self._pool.popleft().drop()
@@ -150,7 +150,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
     # Leases
 
     def _request_lease(self, holder: Holder) -> float:
-        """Count the lease requested by ``holder``; return the monotonic time in seconds."""
+        """Count a lease request and return the current monotonic time in seconds."""
         if self.config.capture_stacks:
             holder.capture_stack(inspect.currentframe())
         self._stats[self._REQUESTS_NUM] += 1
@@ -197,7 +197,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
     # Idle connections
 
     def _pop_idle(self, now: float) -> C | None:
-        """Take the connection that has been idle longest; replace any that have expired."""
+        """Remove and return the longest-idle connection, if any; replace expired connections."""
         idle = self._pool
         while idle:
             connection = idle.popleft()
@@ -208,7 +208,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         return None
 
     def _take_outdated(self) -> list[tuple[C, Fitness]]:
-        """Remove and return the idle connections that are not FIT to stay in the pool."""
+        """Remove idle connections that are not FIT to stay; return each with its fitness."""
         now = monotonic()
         with self._guard:
             judged = [
@@ -226,7 +226,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             return
         for holder in self.leases.overdue(leak_after, monotonic()):
             logger.warning(
-                "a connection of pool %s has been held for more than %g s: %s%s",
+                "a connection from pool %s has been held for more than %g s: %s%s",
                 self.name,
                 leak_after,
                 holder,
@@ -235,11 +235,11 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     @contextmanager
     def _health_check(self, connection: C, seconds: float) -> Iterator[None]:
-        """Run the block, which checks the connection; close and replace it if the check fails.
+        """Run the block, which checks ``connection``; if it fails, replace the connection.
 
         Args:
             connection: A connection that was taken out of the pool, outside a transaction.
-            seconds: Time limit of the block.
+            seconds: Time limit that the block enforces.
         """
         works = False
         began = monotonic()
@@ -248,8 +248,8 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
                 yield
             connection.alive_at = began
             works = self._types.is_current(connection.generation)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the connection does not work
-            logger.info("a connection of pool %s does not answer: %s", self.name, exc)
+        except Exception as exc:  # noqa: BLE001 - whatever failed, the connection does not work
+            logger.info("a connection in pool %s failed its health check: %s", self.name, exc)
             self._stats[self._CONNECTIONS_LOST] += 1
             self._doubt_idle()
             if self.policy.replaces_all_idle(monotonic() - began, seconds):
@@ -261,7 +261,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
     # Opening and closing connections
 
     def _request_connection(self) -> None:
-        """Have a worker open a connection, which is already counted."""
+        """Queue a task that opens a connection; the caller has already counted the connection."""
         raise NotImplementedError
 
     @contextmanager
@@ -274,19 +274,19 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             redacted = self.endpoint.target.redact(str(exc))
             text = " ".join(redacted.split()) or type(exc).__name__
             if self._last_failure is None:
-                logger.warning("pool %s cannot connect, and keeps trying: %s", self.name, text)
+                logger.warning("pool %s cannot connect and will keep trying: %s", self.name, text)
             self._last_failure = (monotonic(), text)
             raise
         if self._last_failure is not None:
-            logger.info("pool %s connects again", self.name)
+            logger.info("pool %s has connected again", self.name)
             self._last_failure = None
         self.statistics.connect.record(monotonic() - began)
 
     @contextmanager
     def _prepare(self, connection: C) -> Iterator[None]:
-        """Register the types, which the block looks up, on a new connection.
+        """Run the block, which looks up stale pgvector types, then register them on ``connection``.
 
-        Closes the connection if the block fails.
+        If the block fails, close the new connection.
         """
         try:
             yield
@@ -341,7 +341,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
                 self._request_connection()
 
     def _top_up(self) -> None:
-        """Open connections until there are ``min_size``."""
+        """Open connections until the pool has ``min_size``, counting those already being opened."""
         with self._guard:
             missing = self.policy.missing(self._counts())
             self._nconns += missing
@@ -349,7 +349,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
                 self._request_connection()
 
     def _change_sizes(self, min_size: int, max_size: int | None) -> None:
-        """Validate and set the sizes, then close or open connections to match."""
+        """Validate and set the size limits, then close or open connections to match them."""
         with self._guard:
             self._min_size, self._max_size = self._check_size(min_size, max_size)
             for _ in range(self.policy.surplus(self._counts())):
@@ -358,7 +358,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             self._maybe_grow_pool()
 
     def _check_size(self, min_size: int, max_size: int | None) -> tuple[int, int]:
-        """Return the validated sizes; raise ValueError if they are invalid."""
+        """Return the pool's size limits, or raise ValueError if they are invalid."""
         for name, size in (("min_size", min_size), ("max_size", max_size)):
             if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
                 raise ValueError(f"{name} must be an integer, got {size!r}")

@@ -15,7 +15,7 @@ QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 class PoolStatistics:
-    """A pool's distributions of wait, hold and connect times, and its failed leases. Thread-safe.
+    """Distributions of a pool's wait, hold and connect times, and a failure count. Thread-safe.
 
     Attributes:
         wait: How long leases waited for a connection, in seconds.

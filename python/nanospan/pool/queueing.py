@@ -1,4 +1,4 @@
-"""The queue entry of a lease that waits for a connection."""
+"""Queue entries for leases that are waiting for a connection from an asynchronous pool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ __all__ = ["WaitingLease"]
 
 
 class WaitingLease:
-    """A lease's entry in the queue; uses a future instead of psycopg_pool's condition and lock.
+    """A queue entry for a lease that is waiting for a connection from an asynchronous pool.
+
+    Uses a future, where psycopg_pool's own queue entry uses a condition and a lock.
 
     Attributes:
         conn: The connection handed to the lease; ``None`` until then.
@@ -29,16 +31,16 @@ class WaitingLease:
         self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def wait(self, timeout: float) -> VectorConnection:
-        """Wait for ``give`` and return its connection, or for ``fail`` and raise its error.
+        """Wait for ``give`` or ``fail`` to be called; return the connection or raise the error.
 
         Raises:
-            PoolTimeout: If neither is called within ``timeout`` seconds.
+            PoolTimeout: If neither ``give`` nor ``fail`` is called within ``timeout`` seconds.
         """
         timer = asyncio.get_running_loop().call_later(timeout, self.fail, PoolTimeout())
         try:
             await self._future
         except asyncio.CancelledError as exc:
-            self.error = exc  # makes `give` reject a connection from now on
+            self.error = exc  # makes `give` return False from now on
             raise
         finally:
             timer.cancel()
@@ -47,7 +49,7 @@ class WaitingLease:
         return cast("VectorConnection", self.conn)
 
     def give(self, connection: VectorConnection) -> bool:
-        """Hand the waiting lease a connection; return False if its wait has already ended."""
+        """Hand ``connection`` to the waiting lease; return False if the wait has already ended."""
         if self.conn is not None or self.error is not None:
             return False
         self.conn = connection

@@ -11,7 +11,7 @@ class References:
     """Weak references to the objects that use a pool, compared by identity.
 
     Unlike in a ``WeakSet``, objects need not be hashable, so any dataclass can use a pool. Adding
-    an object again costs one dictionary look-up. Thread-safe.
+    an object that is already included costs only one dictionary look-up. Thread-safe.
     """
 
     __slots__ = ("__weakref__", "_by_id")

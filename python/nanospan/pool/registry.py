@@ -1,4 +1,4 @@
-"""The registry of this process's pools, asynchronous and synchronous, and their shared types."""
+"""The process-wide registry of pools and of the pgvector types known for each database."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class PoolRegistry:
     Attributes:
         pools: Every pool, keyed by database and event loop.
         warm: The pools considered healthy, keyed by event loop and then by the exact connection
-            string a caller passed, so that requesting a warm pool needs no parsing, key or clock.
+            string a caller passed, so that a warm pool is found without parsing that string or
+            reading the clock.
         types: The pgvector types of each database.
     """
 
@@ -47,7 +48,7 @@ class PoolRegistry:
         os.register_at_fork(after_in_child=self._reset_in_child)
 
     def _reset_in_child(self) -> None:
-        # Closing the parent's connections properly would end its sessions on the server.
+        # Closing the connections properly would end the parent's sessions on the server.
         for shared in self.pools.values():
             shared.pool.disown()
         self.pools.clear()
@@ -55,13 +56,16 @@ class PoolRegistry:
         self.types = TypeCache()  # a look-up may have been in progress in the parent
 
     def endpoint(self, target: Target, config: ConnectionPoolConfig) -> Endpoint:
-        """Return an endpoint; endpoints of the same database share one set of vector types."""
+        """Return an endpoint; all endpoints of a database share one set of pgvector types."""
         return Endpoint(target, config, self.types.of(target.database, target.masked))
 
     def prepare(
         self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
     ) -> SharedPool[Any]:
-        """Prepare to open a pool; it inherits the users of any closed pool that it replaces."""
+        """Return a ``SharedPool`` for a pool that the caller is about to open.
+
+        If the new pool replaces a closed one, it takes over the users of the closed pool.
+        """
         endpoint = self.endpoint(target, config or ConnectionPoolConfig())
         shared: SharedPool[Any] = SharedPool(endpoint, partial(self._remove_from_warm, key[1]))
         if (closed := self.pools.get(key)) is not None:  # closed by one of its users
@@ -71,7 +75,7 @@ class PoolRegistry:
     def _remove_from_warm(
         self, loop: asyncio.AbstractEventLoop | None, shared: SharedPool[Any]
     ) -> None:
-        """Remove a pool from ``warm``."""
+        """Remove a pool from ``warm`` under every connection string."""
         named = self.warm.get(loop, {})
         for alias, other in list(named.items()):
             if other is shared:
@@ -80,7 +84,7 @@ class PoolRegistry:
             self.warm.pop(loop, None)
 
     def forget(self, key: PoolKey) -> None:
-        """Remove a pool from ``pools`` and, under all its connection strings, from ``warm``."""
+        """Remove a pool from ``pools``, and from ``warm`` under every connection string."""
         if (shared := self.pools.pop(key, None)) is not None:
             self._remove_from_warm(key[1], shared)
 
@@ -110,7 +114,9 @@ class PoolRegistry:
             users = len(shared.references)
             if users and not force:
                 logger.warning(
-                    "pool %s stays open: %d objects use it", shared.endpoint.target.masked, users
+                    "pool %s stays open because it is in use by %d object(s)",
+                    shared.endpoint.target.masked,
+                    users,
                 )
                 yield None
             else:

@@ -19,7 +19,7 @@ PREFIX = "db.client.connection."
 
 
 def measure(pools: Mapping[str, PolicyPool[Any]]) -> Iterator[Measurement]:
-    """Yield the measurements of all ``pools``, which are keyed by the pool names to report.
+    """Yield measurements of ``pools``, whose keys become the reported pool names.
 
     See https://opentelemetry.io/docs/specs/semconv/database/database-metrics/
     """
@@ -36,20 +36,20 @@ def _measure_one(labels: dict[str, str], pool: PolicyPool[Any]) -> Iterator[Meas
         return Measurement(PREFIX + name, "up_down_counter", value, unit, description, attributes)
 
     connections = "{connection}"
-    count = "Connections that are in the state described by the attribute"
+    count = "Number of connections in the state given by the attribute"
     yield level("count", pool.idle_connections, connections, count, state="idle")
     yield level("count", len(pool.leases), connections, count, state="used")
-    yield level("idle.max", max_size, connections, "Most idle connections allowed")
-    yield level("idle.min", min_size, connections, "Fewest idle connections allowed")
-    yield level("max", max_size, connections, "Most open connections allowed")
+    yield level("idle.max", max_size, connections, "Maximum number of idle connections allowed")
+    yield level("idle.min", min_size, connections, "Minimum number of idle connections allowed")
+    yield level("max", max_size, connections, "Maximum number of open connections allowed")
     waiting = pool.waiting_leases
-    yield level("pending_requests", waiting, "{request}", "Requests that wait for a connection")
+    yield level("pending_requests", waiting, "{request}", "Requests waiting for a connection")
     yield Measurement(
         PREFIX + "timeouts",
         "counter",
         statistics.timeouts,
         "{timeout}",
-        "Requests that failed because no connection came in time",
+        "Requests that failed because no connection became available in time",
         labels,
     )
     for name, operation, description in (

@@ -1,4 +1,4 @@
-"""A pool together with its users and its health status, as stored by a manager."""
+"""The ``SharedPool`` class: a manager's record of a pool, its users and its health."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class SharedPool(Generic[P]):
     Attributes:
         pool: The pool, set by the manager before it shares this object.
         endpoint: The database the pool connects to.
-        config: The pool's settings, or the equal object last passed to ``compare``.
+        config: The pool's settings; replaced by any equal object passed to ``compare``.
         references: The objects that use the pool.
         healthy_until: Monotonic time, in seconds, until which no health check is needed; 0 once
-            the pool is closed. If the event loop is blocked, the pool may be handed out once more
-            before its timer calls ``distrust``; this is safe, as leases check their connections.
+            the pool is closed. If the event loop is blocked, the pool may be handed out after that
+            time, before a timer calls ``distrust``; leases still check their connections.
     """
 
     pool: P
@@ -98,12 +98,12 @@ class SharedPool(Generic[P]):
         elif not self._warned_of_config:
             self._warned_of_config = True
             logger.warning(
-                "pool %s is open with other settings than asked for, and keeps them",
+                "pool %s is already open with other settings; the requested settings are ignored",
                 self.endpoint.target.masked,
             )
 
     def statistics(self) -> dict[str, Any]:
-        """Return the pool's settings, state, psycopg_pool's counters, distributions and leases."""
+        """Return the pool's statistics in the format of ``PoolManager.get_pool_statistics``."""
         pool = self.pool
         counts = {**dict.fromkeys(_COUNTERS, 0), **pool.get_stats()}
         return {

@@ -36,12 +36,12 @@ EXIT_TIMEOUT = 1.0
 
 
 class SyncConnectionManager(PoolManager[SyncVectorPool]):
-    """Shares one synchronous pool per database URL across the process.
+    """Process-wide manager that shares one synchronous pool per database URL.
 
-    The counterpart of ``GlobalConnectionManager`` for programs without an event loop. A singleton;
-    shares the databases' types and the statistics with the asynchronous manager. Its methods may
-    be called from any thread, but not in an event loop, which they would block. The pools are
-    closed when the interpreter exits.
+    A singleton: the counterpart of ``GlobalConnectionManager`` for programs without an event loop.
+    Both managers share the known pgvector types and the statistics. The methods may be called from
+    any thread, but not in an event loop, which they would block. The pools are closed when the
+    interpreter exits.
     """
 
     kind = "sync"
@@ -94,14 +94,17 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         *,
         strict: bool = False,
     ) -> list[WarmupReport]:
-        """Open pools in advance; see ``GlobalConnectionManager.warmup_common_pools``."""
+        """Open pools before first use; see ``GlobalConnectionManager.warmup_common_pools``."""
         every = check_urls(urls)
         with ThreadPoolExecutor(max(len(every), 1), "nanospan-warmup") as threads:
             reports = list(threads.map(lambda url: self._warm_up(url, config), every))
         return conclude(reports, strict=strict)
 
     def is_pool_healthy(self, pool: SyncVectorPool, url: str) -> bool:
-        """Return True if a pool works; see ``GlobalConnectionManager.is_pool_healthy``."""
+        """Return True if a pool is open and can reach its server.
+
+        See ``GlobalConnectionManager.is_pool_healthy``.
+        """
         shared = self._find(Target.parse(url).key, None)
         if shared is None or shared.pool is not pool:
             return False
@@ -111,7 +114,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         return False
 
     def resize_pool(self, url: str, min_size: int, max_size: int) -> bool:
-        """Change the sizes of a pool; see ``GlobalConnectionManager.resize_pool``."""
+        """Resize the pool for ``url``; see ``GlobalConnectionManager.resize_pool``."""
         shared = self._find(Target.parse(url).key, None)
         if shared is None:
             return False
@@ -119,22 +122,28 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         return True
 
     def close_pool(self, url: str, force: bool = False) -> bool:
-        """Close a URL's synchronous pool, unless a live ``store_ref`` uses it.
+        """Close the synchronous pool for ``url``, unless the pool is in use.
+
+        A pool is in use while an object that was passed to ``get_connection_pool`` as
+        ``store_ref`` is alive.
 
         Args:
             url: A connection string.
             force: Whether to close the pool even if it is in use.
 
         Returns:
-            True if no synchronous pool for the URL remains open.
+            True if no synchronous pool for ``url`` remains open.
         """
         return self._close(Target.parse(url).key, force=force)
 
     def close_all_pools(self, force: bool = False) -> bool:
-        """Close every synchronous pool that is not used by a live ``store_ref``.
+        """Close every synchronous pool, except pools in use.
+
+        A pool is in use while an object that was passed to ``get_connection_pool`` as
+        ``store_ref`` is alive.
 
         Args:
-            force: Whether to close pools even if they are in use.
+            force: Whether to also close pools that are in use.
 
         Returns:
             True if no synchronous pool remains open.
@@ -142,7 +151,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         return self._close(None, force=force)
 
     def reset_all_pools(self) -> None:
-        """Close every synchronous pool, in use or not, and forget all databases' pgvector types."""
+        """Close all synchronous pools, even pools in use, and forget all pgvector types."""
         self.close_all_pools(force=True)
         REGISTRY.types.clear()
 
@@ -166,7 +175,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         key = (target.key, None)
         shared: SharedPool[SyncVectorPool] | None = None
         while shared is None or shared.pool.closed:  # another thread may have closed it meanwhile
-            # One thread at a time opens or checks a pool; the others then find it healthy.
+            # One thread at a time opens or checks a pool; waiting threads then find it healthy.
             with self._locks.setdefault(target.key, threading.Lock()):
                 shared = self._find(*key)
                 if shared is None:
@@ -214,7 +223,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
 
 
 class _SharedLease(SyncLease):
-    """A lease that looks up its pool when its block is entered."""
+    """A lease that finds or opens the shared pool when the block is entered."""
 
     __slots__ = ("_config", "_manager", "_url")
 

@@ -29,7 +29,7 @@ __all__ = ["SyncVectorPool"]
 
 
 class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVectorConnection]):
-    """``psycopg_pool.ConnectionPool`` with shared types, self-healing and tracked leases.
+    """A ``psycopg_pool.ConnectionPool`` with pgvector types, self-healing and tracked leases.
 
     The synchronous counterpart of ``VectorPool``. Thread-safe.
 
@@ -52,7 +52,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         )
         self._guard = self._lock
 
-    def connection(  # type: ignore[override]  # psycopg_pool's is a generator's
+    def connection(  # type: ignore[override]  # psycopg_pool's method is a generator
         self, timeout: float | None = None, label: str | None = None
     ) -> AbstractContextManager[SyncVectorConnection]:
         """Lease a connection for a block: ``with pool.connection() as connection:``."""
@@ -120,7 +120,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         reach_server(self.endpoint, began + seconds - monotonic())
 
     def sweep(self) -> None:
-        """Report leaks, replace lost or expired idle connections, and open missing ones."""
+        """Log leaked leases, replace lost or expired idle connections, and open missing ones."""
         self._report_leaks()
         for connection, fitness in self._take_outdated():
             if self._recovers(connection, fitness, self.config.connection_timeout):
@@ -128,7 +128,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         self._top_up()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close the pool: new and waiting leases fail, leased connections close on return.
+        """Close the pool. New and waiting leases fail; leased connections are closed when returned.
 
         Args:
             timeout: Seconds to wait for the pool's threads to end.
@@ -146,14 +146,14 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         self.run_task(AddConnection(self))
 
     def _remove_failed_waiters(self) -> None:
-        """Remove failed leases from the queue, where psycopg_pool would still count them."""
+        """Remove failed leases from the queue; psycopg_pool would leave and count them there."""
         with self._lock:
             waiting = [client for client in self._waiting if client.error is None]
             self._waiting.clear()
             self._waiting.extend(waiting)
 
     def _get_ready_connection(self, timeout: float | None) -> SyncVectorConnection | None:
-        """Return the connection that has been idle longest; replace any that have expired."""
+        """Return the longest-idle connection, if any; replace expired connections."""
         while True:
             connection = super()._get_ready_connection(timeout)
             if (
@@ -199,7 +199,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
             self._grown.notify_all()
 
     def _reset_connection(self, conn: SyncVectorConnection) -> None:
-        """Roll back with a time limit, so that an unresponsive server cannot block the thread."""
+        """Roll back with a time limit, because an unresponsive server would block the thread."""
         if conn.pgconn.transaction_status != IDLE:
             with Hangup(conn, self.config.connection_timeout):
                 super()._reset_connection(conn)
@@ -225,7 +225,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
 
 
 class _Sweep(MaintenanceTask):
-    """Sweeps a pool periodically; scheduled in the same way as psycopg_pool's ``ShrinkPool``."""
+    """Task that sweeps a pool periodically, scheduled like psycopg_pool's ``ShrinkPool``."""
 
     def _run(self, pool: ConnectionPool[Any]) -> None:
         swept = cast("SyncVectorPool", pool)

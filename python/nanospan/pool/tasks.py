@@ -45,7 +45,7 @@ class SingleFlight(Generic[K, T]):
         return await asyncio.shield(task)
 
     async def settled(self, chosen: Callable[[K], bool]) -> None:
-        """Wait until the selected tasks have ended, whether or not they succeeded.
+        """Wait until the selected tasks have ended, successfully or with an error.
 
         Args:
             chosen: Returns True for the keys to wait for; must not select tasks of another event
@@ -57,7 +57,7 @@ class SingleFlight(Generic[K, T]):
     def _remove(self, key: K, task: asyncio.Task[T]) -> None:
         if self._tasks.get(key) is task:
             del self._tasks[key]
-        _retrieve_exception(task)  # All callers may have been cancelled by now.
+        _retrieve_exception(task)  # all callers may have been cancelled by now
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
@@ -82,8 +82,8 @@ async def end_on_cancel(work: Coroutine[Any, Any, None]) -> None:
     """Run ``work`` so that a single cancellation reliably ends it.
 
     psycopg_pool's worker mistakes a cancellation during a task for a failure of that task, and
-    before Python 3.12 its scheduler may lose a cancellation in ``asyncio.wait_for``. Both would
-    then continue, and ``asyncio.run`` would wait forever if a pool was left open.
+    before Python 3.12 its scheduler may lose a cancellation in ``asyncio.wait_for``. Either would
+    then keep running, and ``asyncio.run`` would wait forever if a pool was left open.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -96,6 +96,6 @@ async def end_on_cancel(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _retrieve_exception(task: asyncio.Task[Any]) -> None:
-    """Keep asyncio from logging an exception that no caller will retrieve."""
+    """Retrieve a task's exception, so that asyncio does not log it as never retrieved."""
     if not task.cancelled():
         task.exception()

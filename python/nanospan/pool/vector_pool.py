@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 __all__ = ["VectorPool"]
 
 WORKERS = 8
-"""Number of worker tasks per pool, and so of connections opened concurrently."""
+"""Number of worker tasks per pool, which limits how many connections open concurrently."""
 CLOSE_GRACE = 5.0
-"""Seconds that a closing pool waits for its cancelled tasks to end."""
+"""Default number of seconds that a closing pool waits for its cancelled tasks to end."""
 
 
 class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnection]):
-    """``psycopg_pool.AsyncConnectionPool`` with shared types, self-healing and tracked leases.
+    """An ``AsyncConnectionPool`` with shared pgvector types, self-healing and tracked leases.
 
     A pool belongs to the event loop it is opened in; its statistics may be read from any thread.
     Where ``psycopg_pool`` holds a lock, most methods here change the state without awaiting, which
@@ -68,7 +68,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
             **self._arguments(),
         )
 
-    def connection(  # type: ignore[override]  # psycopg_pool's is a generator's
+    def connection(  # type: ignore[override]  # psycopg_pool's method is a generator
         self, timeout: float | None = None, label: str | None = None
     ) -> AbstractAsyncContextManager[VectorConnection]:
         """Lease a connection for a block: ``async with pool.connection() as connection:``.
@@ -81,7 +81,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
             label: Name of the lease in statistics, errors and the log.
 
         Returns:
-            A context manager that can be used once. Entering it may raise any exception of
+            A context manager that can be used once. Entering it can raise the same exceptions as
             ``getconn``.
         """
         return Lease(timeout, label, self)
@@ -142,7 +142,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         if self._closed:
             conn.drop()
         elif status != IDLE:
-            # A worker does the rollback: it may take long, and this call may be cancelled.
+            # A worker does it, because a rollback may take long and this call may be cancelled.
             self.run_task(ReturnConnection(self, conn, from_getconn=False))
         elif conn.is_expired(now, self._drained_at):
             self._replace(conn)
@@ -152,7 +152,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
     async def wait(self, timeout: float = 30.0) -> None:
         """Wait until ``min_size`` connections are open, idle or leased.
 
-        Unlike in psycopg_pool, the pool stays open if that takes too long.
+        Unlike in psycopg_pool, the pool stays open if the wait times out.
 
         Args:
             timeout: Maximum seconds to wait.
@@ -172,14 +172,14 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
                 raise self.exhausted(timeout) from None
 
     async def resize(self, min_size: int, max_size: int | None = None) -> None:
-        """Change the sizes of the open pool.
+        """Change the minimum and maximum size of the open pool.
 
         Missing connections are opened in the background. Idle connections over ``max_size`` are
-        closed at once, leased ones when they are returned.
+        closed at once; leased connections are closed when they are returned.
 
         Args:
             min_size: Number of connections to keep open.
-            max_size: Maximum number of open connections; ``None`` for ``min_size``.
+            max_size: Maximum number of open connections; ``None`` for the value of ``min_size``.
 
         Raises:
             ValueError: If the sizes are not integers, or out of range.
@@ -187,7 +187,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         self._change_sizes(min_size, max_size)
 
     async def check_health(self, seconds: float) -> None:
-        """Check with the server that the pool works and that its types are current.
+        """Check that the pool can reach its server and that its pgvector types are current.
 
         Uses an idle connection; if the check fails or no connection is idle, opens a new connection
         instead. If all connections are leased, does nothing: their users will notice a failure.
@@ -209,7 +209,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         await reach_server_async(self.endpoint, began + seconds - monotonic())
 
     async def sweep(self) -> None:
-        """Report leaks, replace lost or expired idle connections, and open missing ones."""
+        """Log leaked leases, replace lost or expired idle connections, and open missing ones."""
         self._report_leaks()
         for connection, fitness in self._take_outdated():
             if await self._recovers(connection, fitness, self.config.connection_timeout):
@@ -217,7 +217,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         self._top_up()
 
     async def close(self, timeout: float = CLOSE_GRACE) -> None:
-        """Close the pool: new and waiting leases fail, leased connections close on return.
+        """Close the pool. New and waiting leases fail; leased connections are closed when returned.
 
         Args:
             timeout: Maximum seconds to wait for the pool's tasks to end.
@@ -333,7 +333,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         self._pool.append(connection)
 
     async def _reset_connection(self, conn: VectorConnection) -> None:
-        """Roll back with a time limit, so that an unresponsive server cannot block the worker."""
+        """Roll back with a time limit, because an unresponsive server would block the worker."""
         limit = self.config.connection_timeout
         timer = asyncio.get_running_loop().call_later(limit, hang_up, conn)
         try:
@@ -351,8 +351,8 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
     ) -> bool:
         """Check an UNSURE connection with the server; return True if it can be leased.
 
-        A connection that fails the check, or is UNFIT, is closed and replaced, as it is if this
-        call is cancelled.
+        If the connection is UNFIT or fails the check, or the check is cancelled, the connection is
+        closed and replaced.
         """
         if fitness is Fitness.UNFIT:
             self._replace(connection)
@@ -363,7 +363,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
 
 
 class _Sweep(MaintenanceTask):
-    """Sweeps a pool periodically; scheduled in the same way as psycopg_pool's ``ShrinkPool``."""
+    """Task that sweeps a pool periodically, scheduled like psycopg_pool's ``ShrinkPool``."""
 
     async def _run(self, pool: AsyncConnectionPool[Any]) -> None:
         swept = cast("VectorPool", pool)

@@ -42,21 +42,21 @@ _REGISTER: dict[str, Callable[[BaseConnection[Any], TypeInfo], None]] = {
 Row: TypeAlias = "tuple[str, int, int, str, str]"
 
 ABSENCE_TTL = 1.0
-"""Seconds before a database without the extension is checked for it again."""
+"""Seconds before nanospan checks again whether a missing pgvector extension was created."""
 
 
 @dataclass(frozen=True)
 class VectorTypes:
-    """The result of a type look-up, for use as ``connect(..., context=types.adapters)``.
+    """The pgvector types found by a look-up; use as ``connect(..., context=types.adapters)``.
 
-    Published objects are shared by the connections of all threads and never change; when the types
-    change on the server, a new object with the next generation is published.
+    Published objects never change, so connections in all threads share them. When the types change
+    on the server, a new object with the next generation number is published.
 
     Attributes:
-        generation: Number of this result, counted per database from 1.
+        generation: Sequence number of this object; each database's numbers start at 1.
         rows: Name, identifier, array identifier, SQL name and delimiter of each type; empty if
-            the database lacks the extension.
-        adapters: psycopg's default adapters plus those for the types.
+            the database lacks the pgvector extension.
+        adapters: psycopg's default adapters plus adapters for these types.
     """
 
     generation: int
@@ -65,7 +65,7 @@ class VectorTypes:
 
     @classmethod
     def build(cls, generation: int, rows: tuple[Row, ...]) -> VectorTypes:
-        """Create the object, registering the types in ``rows`` in a new adapters map."""
+        """Create a ``VectorTypes``, registering the types in ``rows`` in a new adapters map."""
         types = cls(generation, rows, AdaptersMap(psycopg.adapters))
         types.register(types.adapters)
         if numpy := sys.modules.get("numpy"):
@@ -76,7 +76,7 @@ class VectorTypes:
         return types
 
     def register(self, adapters: AdaptersMap) -> None:
-        """Register the types in ``adapters``, which must not be shared."""
+        """Register the types in ``adapters``, which no other connection may share."""
         if not self.rows:
             return
         context = cast("BaseConnection[Any]", _Adaptable(adapters))
@@ -87,7 +87,7 @@ class VectorTypes:
         register_bit_info(context, psycopg.adapters.types["bit"])
 
     def known_to(self, adapters: AdaptersMap) -> bool:
-        """Return True if ``adapters`` contains all these types with the same identifiers."""
+        """Return True if ``adapters`` already has all these types with the same identifiers."""
         return all(
             (info := adapters.types.get(oid)) is not None and info.name == name
             for name, oid, *_ in self.rows
@@ -101,13 +101,13 @@ class _Adaptable:
 
 
 class DatabaseTypes:
-    """The published ``VectorTypes`` of one database, as seen by one role.
+    """The latest ``VectorTypes`` of one database, as seen by one role.
 
     Does no I/O: the functions in ``lookup`` query the server and publish the result here. Safe to
-    use from several threads and event loops, as ``current`` is replaced and never modified.
+    use from several threads and event loops, because ``current`` is replaced, never modified.
 
     Attributes:
-        name: The database's name for the log, without secrets.
+        name: The name by which log messages refer to the database, without secrets.
         current: The types published last; ``None`` before the first look-up.
     """
 
@@ -121,7 +121,7 @@ class DatabaseTypes:
         self._warned = False
 
     def is_current(self, generation: int) -> bool:
-        """Return True if ``generation`` is that of the types published last."""
+        """Return True if ``generation`` is the generation number of the latest types."""
         current = self.current
         return current is not None and generation == current.generation
 
@@ -146,20 +146,20 @@ class DatabaseTypes:
         """Join the look-up in progress, or start one.
 
         Returns:
-            A future for the look-up in progress; its result is ``None`` if the look-up fails. If
-            no look-up is in progress, ``None``: the caller must then query the server, and end the
-            look-up with ``publish`` or ``give_up_lookup``.
+            A future for the look-up in progress; the future's result is ``None`` if the look-up
+            fails. If no look-up was in progress, ``None``: the caller must then query the server
+            and end the look-up with ``publish`` or ``give_up_lookup``.
         """
         with self._lock:
             if self._lookup is not None:
                 return self._lookup
             self._lookup = Future()
-            # Keeps a waiting task that is cancelled from cancelling the future for the others.
+            # Otherwise, cancelling one waiting task would cancel the future for all of them.
             self._lookup.set_running_or_notify_cancel()
             return None
 
     def publish(self, rows: tuple[Row, ...], asked_at: float) -> VectorTypes:
-        """End a look-up, publishing the server's answer if it differs from the last one.
+        """End a look-up, publishing the server's answer if it differs from the previous answer.
 
         Args:
             rows: The server's answer, in the format of ``VectorTypes.rows``.
@@ -178,7 +178,7 @@ class DatabaseTypes:
             self._warned = not rows
             lookup, self._lookup = self._lookup, None
         if before is not None and before is not current:
-            logger.info("types of pgvector changed in %s; renewing connections", self.name)
+            logger.info("pgvector's types changed in %s; replacing connections", self.name)
         if warn:
             logger.warning(
                 'no extension "vector" in %s: vectors are read as text until it is created',
@@ -189,7 +189,7 @@ class DatabaseTypes:
         return current
 
     def give_up_lookup(self) -> None:
-        """End a look-up without an answer, so that a caller that joined it queries the server."""
+        """End a failed look-up, so that a caller waiting for it queries the server instead."""
         with self._lock:
             lookup, self._lookup = self._lookup, None
         if lookup is not None:
@@ -206,11 +206,11 @@ class TypeCache:
         """Return a database's types, creating an entry on the first call.
 
         Args:
-            key: Identifies the cluster, database and role.
-            name: The database's name for the log, without secrets.
+            key: Identifies the server, database and role.
+            name: The name by which log messages refer to the database, without secrets.
         """
         return self._databases.setdefault(key, DatabaseTypes(name))
 
     def clear(self) -> None:
-        """Forget the types of every database, so that the next use looks them up again."""
+        """Forget the types of every database, so that they are looked up again on the next use."""
         self._databases.clear()

@@ -23,7 +23,7 @@ logger = logging.getLogger("nanospan.pool")
 
 @dataclass(frozen=True)
 class WarmupReport:
-    """The result of warming up the pool of one URL.
+    """The result of warming up the pool for one URL.
 
     Attributes:
         url: The masked URL.
@@ -39,7 +39,7 @@ class WarmupReport:
 
 
 class Warmup:
-    """Times a block that warms up one pool, and captures its error for the report.
+    """Context manager that times the warm-up of one pool and captures any error for the report.
 
     Attributes:
         connections: Number of connections open after the warm-up; set by the block.
