@@ -55,7 +55,7 @@ class Pooled:
         self.pgconn.finish()
 
     def watch(self) -> None:
-        """Start polling the socket for ``has_unread_input``; call once, after connecting."""
+        """Create the poll object that ``has_unread_input`` uses; call once, after connecting."""
         self._poller = select.poll()
         self._poller.register(self.pgconn.socket, select.POLLIN)
 
@@ -93,7 +93,7 @@ def hang_up(connection: Pooled) -> None:
 
 
 class Hangup:
-    """Context manager that shuts down a connection's socket if the block exceeds ``seconds``.
+    """Context manager that shuts down a connection's socket if its block exceeds ``seconds``.
 
     A timer thread calls ``hang_up``, so this works while the block is waiting for the server.
     """

@@ -68,7 +68,7 @@ class Target:
 
     @cached_property
     def key(self) -> str:
-        """A digest of all parameters, the same however a string spells or orders them.
+        """A digest of all parameters; it does not depend on how the string spells or orders them.
 
         Missing parameters are first filled in from libpq's environment variables and defaults, so
         writing a default explicitly, such as ``port=5432``, does not change the digest.
@@ -158,7 +158,7 @@ def _parse(conninfo: str) -> Target:
 def _is_misread(url: str, params: dict[str, str]) -> bool:
     """Return True if libpq split a URL in the wrong place.
 
-    It then takes part of the password for an address, or the query for credentials.
+    libpq then mistakes part of the password for an address, or the query for credentials.
     """
     _, credentials, address, _ = _split_url(url)
     query = credentials.partition("?")[2].split("&")

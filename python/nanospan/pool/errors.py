@@ -50,4 +50,4 @@ class PoolExhausted(PoolTimeout):
 
 
 class PoolOverloaded(PoolExhausted, TooManyRequests):
-    """A lease failed immediately because ``max_waiting`` leases are already waiting."""
+    """A lease failed immediately because ``max_waiting`` leases were already waiting."""

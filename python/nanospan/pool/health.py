@@ -23,14 +23,14 @@ CANCEL_GRACE = 0.5
 async def ask_async(
     endpoint: Endpoint, connection: VectorConnection, seconds: float, *, look_up_types: bool = False
 ) -> None:
-    """Check that an idle connection works, and look up stale pgvector types on it.
+    """Check that an idle connection works; if the pgvector types are stale, look them up on it.
 
     Takes one round trip. Cancelling the check takes effect at once.
 
     Args:
         endpoint: The database that the connection belongs to.
-        connection: A connection that is not in a transaction. The check does not leave it in one,
-            but may leave it closed.
+        connection: A connection that is not in a transaction. The check does not start one,
+            but may close the connection.
         seconds: Time limit for the check.
         look_up_types: Whether to look up the types even if they are not stale.
 

@@ -45,8 +45,8 @@ async def look_up_async(
     Args:
         types: The database's types; the result is published there.
         connection: An idle connection to the database.
-        seconds: Maximum time to wait for another caller's look-up. If this call makes the query
-            itself, the caller must limit its duration.
+        seconds: Maximum time to wait for another caller's look-up. If this call sends the query
+            itself, the caller must limit the query's duration.
 
     Returns:
         The database's current types.

@@ -128,7 +128,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
             config: Settings for a newly opened pool; see ``get_connection_pool``.
             timeout: Seconds to wait for a connection from an open pool, including the pool's health
                 check; ``None`` for the pool's ``timeout``. Opening a pool may take up to
-                ``connection_timeout`` instead.
+                ``connection_timeout``, even if ``timeout`` is shorter.
 
         Returns:
             A context manager that can be used once. Entering it raises ``PoolExhausted`` if no
@@ -166,10 +166,10 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         return conclude(list(await asyncio.gather(*warming)), strict=strict)
 
     async def is_pool_healthy(self, pool: VectorPool, url: str) -> bool:
-        """Return True if one of the running event loop's pools is open and can reach its server.
+        """Return True if ``pool`` is open and can reach its server.
 
-        Checks with the server unless a check has succeeded within the last
-        ``health_check_interval`` seconds.
+        Call this in the event loop that the pool belongs to. The server is asked only if no check
+        has succeeded within the last ``health_check_interval`` seconds.
 
         Args:
             pool: The pool, as returned by ``get_connection_pool``.

@@ -58,7 +58,7 @@ async def _reach_async(endpoint: Endpoint, seconds: float) -> None:
 
 
 def reach_server(endpoint: Endpoint, seconds: float) -> None:
-    """Connect once without an event loop; see ``reach_server_async``.
+    """Connect to the server once, synchronously; see ``reach_server_async``.
 
     psycopg rounds the time limit of a synchronous attempt to whole seconds, at least 2.
     """

@@ -89,7 +89,7 @@ class PoolPolicy:
 
     @property
     def sweep_interval(self) -> float:
-        """Seconds between sweeps of the pool, short enough to report leaked leases promptly."""
+        """Seconds between calls of the pool's ``sweep``; short if ``leak_after`` is short."""
         leak_after = self.config.leak_after or SWEEP_INTERVAL
         return min(SWEEP_INTERVAL, max(leak_after, SHORTEST_SWEEP_INTERVAL))
 
@@ -180,7 +180,7 @@ class PoolPolicy:
 
 
 class Reconnection(AttemptWithBackoff):
-    """Backoff between attempts to connect to an unreachable server; the attempts never stop.
+    """Backoff delays for connecting to an unreachable server; the attempts never stop.
 
     The maximum delay doubles from ``FIRST`` to ``LONGEST`` seconds. Each delay is a random value
     between half the maximum and the maximum, so that clients do not all reconnect at once when
@@ -197,7 +197,7 @@ class Reconnection(AttemptWithBackoff):
     def update_delay(self, now: float) -> None:  # noqa: ARG002 - psycopg_pool's signature
         """Set ``delay`` to the number of seconds to wait after a failed attempt."""
         self._ceiling = min(self._ceiling * 2, self.LONGEST)
-        self.delay = self._ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load only
+        self.delay = self._ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads load
 
 
 def connect_parameters(config: ConnectionPoolConfig, given: Container[str]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         config: The pool's settings.
         policy: Makes the pool's decisions.
         leases: The current leases and their holders.
-        statistics: Durations of waiting, leases and connecting, and the number of failed leases.
+        statistics: Distributions of wait, hold and connect times, and the number of failed leases.
         disowned: Whether this process is a forked child and the connections belong to its parent.
     """
 
@@ -62,7 +62,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
     """Held while the counts change: a reentrant lock, or in asynchronous pools a no-op."""
 
     def _set_up(self, endpoint: Endpoint, distrust: Callable[[], None]) -> None:
-        """Initialize the attributes that do not depend on psycopg_pool.
+        """Set the attributes that psycopg_pool's constructor does not set.
 
         Args:
             endpoint: The database the pool connects to.
@@ -133,7 +133,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             self._types.distrust(monotonic())
 
     def disown(self) -> None:
-        """Forget all connections in a forked child process, as they belong to its parent."""
+        """Forget all connections in a forked child process, because they belong to the parent."""
         self.disowned = True
         self._closed = True
         self._pool.clear()
@@ -235,7 +235,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     @contextmanager
     def _health_check(self, connection: C, seconds: float) -> Iterator[None]:
-        """Run the block, which checks ``connection``; if it fails, replace the connection.
+        """Run the block, which checks ``connection``; close and replace the connection if it fails.
 
         Args:
             connection: A connection that was taken out of the pool, outside a transaction.
@@ -278,7 +278,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             self._last_failure = (monotonic(), text)
             raise
         if self._last_failure is not None:
-            logger.info("pool %s has connected again", self.name)
+            logger.info("pool %s has reconnected", self.name)
             self._last_failure = None
         self.statistics.connect.record(monotonic() - began)
 
@@ -341,7 +341,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
                 self._request_connection()
 
     def _top_up(self) -> None:
-        """Open connections until the pool has ``min_size``, counting those already being opened."""
+        """Open connections until the pool has ``min_size``, including those being opened."""
         with self._guard:
             missing = self.policy.missing(self._counts())
             self._nconns += missing

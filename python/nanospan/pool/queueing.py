@@ -31,7 +31,7 @@ class WaitingLease:
         self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def wait(self, timeout: float) -> VectorConnection:
-        """Wait for ``give`` or ``fail`` to be called; return the connection or raise the error.
+        """Return the connection passed to ``give``, or raise the error passed to ``fail``.
 
         Raises:
             PoolTimeout: If neither ``give`` nor ``fail`` is called within ``timeout`` seconds.

@@ -61,8 +61,8 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
     ) -> SyncVectorPool:
         """Return the shared pool for a database, opening it on the first call.
 
-        Takes the arguments of ``GlobalConnectionManager.get_connection_pool`` and raises the same
-        exceptions.
+        Takes the same arguments and raises the same exceptions as
+        ``GlobalConnectionManager.get_connection_pool``.
 
         Returns:
             An open ``psycopg_pool.ConnectionPool``. Do not close it: it is shared.

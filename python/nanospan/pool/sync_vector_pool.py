@@ -103,11 +103,11 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
                     raise self.exhausted(timeout)
 
     def resize(self, min_size: int, max_size: int | None = None) -> None:
-        """Change the sizes of the open pool; see ``VectorPool.resize``."""
+        """Change the minimum and maximum size of the open pool; see ``VectorPool.resize``."""
         self._change_sizes(min_size, max_size)
 
     def check_health(self, seconds: float) -> None:
-        """Check that the pool works and its types are current; see ``VectorPool.check_health``."""
+        """Check the server and look up the types; see ``VectorPool.check_health``."""
         began = monotonic()
         with self._lock:
             connection = self._pop_idle(began)
@@ -146,7 +146,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         self.run_task(AddConnection(self))
 
     def _remove_failed_waiters(self) -> None:
-        """Remove failed leases from the queue; psycopg_pool would leave and count them there."""
+        """Remove failed leases from the queue, because psycopg_pool would still count them."""
         with self._lock:
             waiting = [client for client in self._waiting if client.error is None]
             self._waiting.clear()
@@ -214,7 +214,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
     ) -> bool:
         """Check an UNSURE connection with the server; return True if it can be leased.
 
-        A connection that fails the check, or is UNFIT, is closed and replaced.
+        If the connection is UNFIT or fails the check, it is closed and replaced.
         """
         if fitness is Fitness.UNFIT:
             self._replace(connection)
@@ -225,7 +225,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
 
 
 class _Sweep(MaintenanceTask):
-    """Task that sweeps a pool periodically, scheduled like psycopg_pool's ``ShrinkPool``."""
+    """Task that calls a pool's ``sweep`` periodically, like psycopg_pool's ``ShrinkPool``."""
 
     def _run(self, pool: ConnectionPool[Any]) -> None:
         swept = cast("SyncVectorPool", pool)

@@ -363,7 +363,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
 
 
 class _Sweep(MaintenanceTask):
-    """Task that sweeps a pool periodically, scheduled like psycopg_pool's ``ShrinkPool``."""
+    """Task that calls a pool's ``sweep`` periodically, like psycopg_pool's ``ShrinkPool``."""
 
     async def _run(self, pool: AsyncConnectionPool[Any]) -> None:
         swept = cast("VectorPool", pool)

@@ -108,7 +108,7 @@ class DatabaseTypes:
 
     Attributes:
         name: The name by which log messages refer to the database, without secrets.
-        current: The types published last; ``None`` before the first look-up.
+        current: The most recently published types; ``None`` before the first look-up.
     """
 
     def __init__(self, name: str) -> None:
@@ -128,8 +128,8 @@ class DatabaseTypes:
     def stale(self, ttl: float, now: float) -> bool:
         """Return True if the types should be looked up again on the server.
 
-        This is the case before the first look-up, after ``distrust``, and when the last answer is
-        more than ``ttl`` seconds old, or more than one second if the extension was missing.
+        The types are stale before the first look-up, after ``distrust``, and when the last answer
+        is more than ``ttl`` seconds old, or more than one second if the extension was missing.
         """
         current = self.current
         checked_at = self._checked_at

@@ -27,7 +27,8 @@ class WarmupReport:
 
     Attributes:
         url: The masked URL.
-        connections: Number of connections open after the warm-up, idle or leased; 0 if it failed.
+        connections: Number of connections open after the warm-up, idle or leased;
+            0 if the warm-up failed.
         seconds: Duration of the warm-up, in seconds.
         error: The exception that made the warm-up fail; ``None`` if it succeeded.
     """
