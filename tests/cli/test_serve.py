@@ -145,7 +145,7 @@ def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
         assert 'operation="backup"' in exposition.render().decode()
     damaged, gone = caplog.messages
     assert damaged.startswith(f"{path}: snapshot: not a monitor snapshot")
-    assert gone == f"{path} is gone; its metrics end"
+    assert gone == f"{path} was deleted; its metrics are no longer served"
 
 
 @pytest.mark.parametrize(

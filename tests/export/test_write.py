@@ -181,7 +181,7 @@ def test_invalid_arguments_are_rejected(recorded, tmp_path):
         write(recorded, tmp_path / "a", "xml")
     with pytest.raises(ValueError, match="'all'"):
         write(recorded, tmp_path / "a.csv", content="all")
-    with pytest.raises(ValueError, match=r"a\.txt.*give the format"):
+    with pytest.raises(ValueError, match=r"a\.txt.*set format"):
         write(recorded, tmp_path / "a.txt")
     with pytest.raises(ValueError, match="format must be given for an open file"):
         write(recorded, io.BytesIO())

@@ -1,4 +1,4 @@
-"""Compute tick positions and labels for logarithmic axes and time axes."""
+"""Logarithmic axes and time axes for charts, with tick positions and labels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ TIME_STEPS = (
     *(1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200),
     *(86_400.0 * each for each in (1, 2, 7, 14, 30, 90, 365)),
 )
-"""Round tick intervals to choose from, in seconds, ascending."""
+"""The intervals allowed between ticks on a time axis, in seconds, in ascending order."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogAxis:
-    """A logarithmic axis for durations, in seconds.
+    """A logarithmic chart axis for durations.
 
     Attributes:
-        low: The lower end, above 0.
-        high: The upper end, above ``low``.
+        low: The duration at the axis's lower end, in seconds; above 0.
+        high: The duration at the axis's upper end, in seconds; above ``low``.
     """
 
     low: float
@@ -30,18 +30,27 @@ class LogAxis:
 
     @classmethod
     def around(cls, low: float, high: float) -> LogAxis:
-        """Return an axis that contains both durations with a margin and spans at least 1:4."""
+        """Return an axis that shows the durations from ``low`` to ``high``, in seconds.
+
+        The axis has a margin at each end, and its upper end is at least 4 times its lower end.
+        """
         low, high = max(low, 1e-9), max(high, 1e-9)
         margin = max(1.15, math.sqrt(4 * low / high) if high / low < 4 else 0)  # noqa: PLR2004
         return cls(low / margin, high * margin)
 
     def share(self, seconds: float) -> float:
-        """Return a duration's position on the axis: 0 is the lower end, 1 the upper; clamped."""
+        """Return a duration's position on the axis, from 0 (lower end) to 1 (upper end).
+
+        Durations outside the axis are clamped to the nearer end.
+        """
         span = math.log(self.high / self.low)
         return min(max(math.log(max(seconds, 1e-12) / self.low) / span, 0.0), 1.0)
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
-        """Return up to ``most`` ticks with labels: powers of ten, or those times 2, 3 or 5."""
+        """Return up to ``most`` ticks as pairs of duration in seconds and label.
+
+        Ticks are at powers of ten, and at 2, 3 or 5 times a power of ten if there is room.
+        """
         for digits, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 3), ((1,), 6)):
             first, last = (math.floor(math.log10(end)) for end in (self.low, self.high))
             found = [
@@ -58,17 +67,22 @@ class LogAxis:
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """A linear axis for Unix time, in seconds, with labels in UTC."""
+    """A linear chart axis for points in time, with labels in UTC.
+
+    Attributes:
+        low: The earliest time on the axis, in Unix seconds.
+        high: The latest time on the axis, in Unix seconds.
+    """
 
     low: float
     high: float
 
     def share(self, time: float) -> float:
-        """Return a time's position on the axis: 0 is the lower end, 1 the upper."""
+        """Return the position of a Unix time on the axis: 0 is the lower end, 1 the upper end."""
         return (time - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
-        """Return up to ``most`` ticks with labels, at round intervals."""
+        """Return up to ``most`` evenly spaced ticks as pairs of Unix time and label."""
         span = self.high - self.low
         if span < TIME_STEPS[0]:
             return [(self.low, _clock(self.low, 1.0))]

@@ -1,4 +1,4 @@
-"""Turn a histogram's buckets into the bars of a chart."""
+"""Convert a histogram's buckets to bars for a chart."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from nanospan._core import Snapshot
 
 MOST_BARS = 64
-"""Maximum number of bar positions that fit on a chart."""
+"""Maximum number of bars, including empty ones, that fit next to each other on a chart."""
 
 FINEST_SCALE = 4
-"""Finest histogram scale to draw: 16 bars per doubling of the duration.
+"""Scale of the finest histogram to draw: it has 16 bars per doubling of the duration.
 
 Finer bars would show random variation rather than the shape of the distribution.
 """
@@ -20,7 +20,13 @@ Finer bars would show random variation rather than the shape of the distribution
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: how many durations are above ``low`` and at most ``high``, both in seconds."""
+    """One bar of a chart that shows the distribution of durations.
+
+    Attributes:
+        low: The bar's lower bound in seconds, exclusive.
+        high: The bar's upper bound in seconds, inclusive.
+        count: The number of durations between the bounds.
+    """
 
     low: float
     high: float
@@ -30,7 +36,7 @@ class Bar:
 def bars_of(histogram: Snapshot) -> list[Bar]:
     """Return a histogram's bars in ascending order, at the finest scale that fits on a chart.
 
-    Empty buckets get no bar. Durations of exactly 0 are drawn as 1 ns, the shortest positive one.
+    Empty buckets get no bar. Durations of exactly 0 are drawn as 1 ns.
     """
     scale = min(histogram.scale, FINEST_SCALE)
     buckets = histogram.at_scale(scale).buckets()

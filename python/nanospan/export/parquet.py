@@ -19,15 +19,20 @@ if TYPE_CHECKING:
     from nanospan.values.recordings import Recording
 
 ROW_GROUP_ROWS = 262_144
-"""Rows per row group, the unit that readers skip or process in parallel."""
+"""Minimum number of rows in a row group, except the last; readers process groups in parallel."""
 
-INSTALL = "Parquet needs pyarrow: pip install 'nanospan[arrow]'"
+INSTALL = "Parquet needs pyarrow; install it with: pip install 'nanospan[arrow]'"
 
 
 def write_parquet(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-    """Write a recording as Parquet: a row for each sample, or else for each operation.
+    """Write a recording as Parquet.
 
-    Operation names are strings, timestamps are in UTC, and metadata is JSON.
+    Operation names are strings, timestamps are in UTC, and metadata is JSON text.
+
+    Args:
+        recording: The recording to write.
+        file: The file to write to.
+        samples: Whether to write one row per sample rather than one row per operation.
 
     Raises:
         ModuleNotFoundError: If pyarrow is not installed.
@@ -97,7 +102,7 @@ def _summary_batches(arrow: ModuleType, recording: Recording) -> Iterator[pa.Rec
 
 
 def _native(arrow: ModuleType, column: bytes | None, kind: Any, rows: int) -> pa.Array:
-    """Wrap a column's bytes, already in Arrow's format, as an array; all nulls if None."""
+    """Wrap a column's bytes, already in Arrow's format, as an array; nulls if it is None."""
     if column is None:
         return arrow.nulls(rows, kind)
     return arrow.Array.from_buffers(kind, rows, [None, arrow.py_buffer(column)])

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nanospan")
 
 Exporter: TypeAlias = "Callable[[MonitorSnapshot, Sequence[Measurement]], object]"
-"""Exports a snapshot and a list of measurements; raises an exception if the export failed."""
+"""A function that exports a snapshot and measurements, or raises an exception on failure."""
 
 JITTER = 0.1
-"""Fraction of the interval by which each wait varies at random.
+"""Maximum random change of each wait between exports, as a fraction of the interval.
 
-It keeps a fleet of processes from exporting all at once.
+The random change keeps many processes from exporting at the same time.
 """
 
 MAX_CAUSES = 16
-"""Maximum number of distinct failure causes to log; other failures are only counted."""
+"""Maximum number of distinct failure causes to log; failures beyond that are only counted."""
 
 
 def export_periodically(
@@ -48,22 +48,22 @@ def export_periodically(
     """Start calling ``export(monitor.snapshot(), monitor.measurements())`` periodically.
 
     A single daemon thread schedules all exporters in the process; each export runs on a separate
-    thread. An export that exceeds ``timeout`` is logged and left to finish, and its exporter is
-    skipped until then. Other exporters are not delayed.
+    thread. If an export exceeds ``timeout``, a warning is logged, and its exporter is not called
+    again until that export finishes. Other exporters are not delayed.
 
-    The last export runs when the interpreter exits, or on :meth:`PeriodicExport.close`. It does not
-    run in a process that is killed or that ends with ``os._exit``, as ``multiprocessing`` processes
-    do.
+    The last export runs when the interpreter exits, or on :meth:`PeriodicExport.close`. If the
+    process is killed or calls ``os._exit``, as ``multiprocessing`` processes do, the last export
+    does not run.
 
-    After ``os.fork``, the child process exports too, but only samples recorded since the fork: the
-    parent exports the earlier ones.
+    After ``os.fork``, the child process exports too, but only samples recorded since the fork; the
+    parent exports the earlier samples.
 
     Args:
         export: Called with a :class:`nanospan.MonitorSnapshot` and a list of
-            :class:`nanospan.Measurement`, on a background thread, one call at a time. If it has a
-            ``close()`` method, that is called after the last export.
-        monitor: The monitor to export; the process-wide one if None. It is kept alive until the
-            export is closed.
+            :class:`nanospan.Measurement`, on a background thread, one call at a time. If ``export``
+            has a ``close()`` method, the method is called after the last export.
+        monitor: The monitor to export; the process-wide one if None. The export keeps the
+            monitor alive until it is closed.
         interval: Time between exports, in seconds; each wait varies by up to 10 %.
         timeout: Time after which an export that is still running counts as failed, in seconds.
         exit_timeout: Maximum time that the interpreter's exit waits for the last export, in
@@ -93,11 +93,11 @@ def _check_seconds(name: str, seconds: object) -> None:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, got {type(seconds).__name__}")
     if not (seconds > 0 and isfinite(seconds)):
-        raise ValueError(f"{name} must be positive and finite, got {seconds!r} s")
+        raise ValueError(f"{name} must be a positive, finite number of seconds, got {seconds!r}")
 
 
 class _Run:
-    """One run of an exporter, in progress or finished."""
+    """One call of an exporter, in progress or finished."""
 
     def __init__(self, overdue_at: float, *, is_last: bool) -> None:
         self.is_last = is_last
@@ -115,7 +115,7 @@ class PeriodicExport:
     All methods are thread-safe.
 
     Attributes:
-        name: The exporter's name in logs.
+        name: The exporter's name in log messages.
         interval: Time between exports, in seconds.
         export_count: Number of exports that succeeded.
         error_count: Number of exports that failed or took longer than ``timeout``.
@@ -154,8 +154,8 @@ class PeriodicExport:
     def flush(self, timeout: float | None = None) -> bool:
         """Export now, and wait until the export is done.
 
-        If an export is already running, wait for it and then start another, because the running
-        one may lack the latest samples.
+        If an export is already running, it may lack the latest samples, so wait for it to finish
+        and then start another.
 
         Args:
             timeout: Maximum time to wait, in seconds; by default, the ``timeout`` given to
@@ -174,7 +174,7 @@ class PeriodicExport:
         """Export one last time, and stop. Further calls do nothing and return True.
 
         Args:
-            timeout: As for :meth:`flush`.
+            timeout: Maximum time to wait, in seconds; see :meth:`flush`.
 
         Returns:
             True if the last export succeeded in time.
@@ -215,7 +215,7 @@ class PeriodicExport:
         return run.wait(deadline) and run.succeeded
 
     def begin(self, *, is_last: bool = False) -> _Run | None:
-        """Start an export and return its run, or return None if one is already running."""
+        """Start an export and return its run; return None if another export is still running."""
         with self._lock:
             if self._run and not self._run.done.is_set():
                 return None
@@ -241,7 +241,7 @@ class PeriodicExport:
             if self._inherited is not None:
                 snapshot = snapshot.since(self._inherited)
             self._export(snapshot, measurements)
-        except BaseException as error:  # noqa: BLE001 - even SystemExit would be lost in this thread
+        except BaseException as error:  # noqa: BLE001 - a thread would lose even SystemExit
             self._failed(error)
         else:
             run.succeeded = True
@@ -265,15 +265,18 @@ class PeriodicExport:
     def _failed(self, error: BaseException) -> None:
         if self._count_failure(f"{type(error).__name__}: {error}", _cause(error)):
             logger.warning(
-                "export by %s failed: %s; repeated failures are counted, but not logged until it "
-                "succeeds again",
+                "export by %s failed: %s; further failures with this cause are counted, but not "
+                "logged until an export succeeds",
                 self.name,
                 self.last_error,
                 exc_info=error,
             )
 
     def _count_failure(self, text: str, cause: object) -> bool:
-        """Count a failure; return True if it is to be logged, as the first with its cause."""
+        """Count a failure; return True if it must be logged.
+
+        Only the first failure with a given cause since the last success is logged.
+        """
         with self._lock:
             self.error_count += 1
             self._failures += 1
@@ -289,14 +292,17 @@ class PeriodicExport:
     # The methods below are called by the schedule.
 
     def step(self, now: float) -> float:
-        """Start an export or report an overrun if due at ``now``; return when to call again."""
+        """Start an export if due, and report a running export that has exceeded its timeout.
+
+        Return the time at which to call this method again.
+        """
         run = self._run
         if run and not run.done.is_set() and now >= run.overdue_at:
             run.overdue_at = inf
             text = f"still running after {self._timeout:g} s"
             if self._count_failure(text, "timeout"):
                 logger.warning(
-                    "export by %s is %s; it is left to finish, and not called again until then",
+                    "export by %s is %s; the exporter will not be called again until it finishes",
                     self.name,
                     text,
                 )
@@ -312,35 +318,35 @@ class PeriodicExport:
         return self.begin(is_last=True) is not None
 
     def finish(self, start: float, *, begun: bool) -> None:
-        """Wait for the last export, until ``exit_timeout`` seconds after ``start``.
+        """Wait for the last export until ``exit_timeout`` seconds after ``start``.
 
         Args:
             start: The ``time.monotonic`` reading when the interpreter began to exit.
-            begun: Whether :meth:`begin_last` started the last export; otherwise, start it here.
+            begun: Whether :meth:`begin_last` started the last export; if not, start it here.
         """
         deadline = start + self._exit_timeout
         if begun and self._run is not None:
             self._run.wait(deadline)
-        else:  # the export still running may lack the latest samples
+        else:  # the running export may lack the latest samples
             self._flush_until(deadline, is_last=True)
         if self._run and not self._run.done.is_set():
             logger.warning(
-                "export by %s was not done %g s after the interpreter began to exit; the latest "
-                "samples may be lost",
+                "export by %s did not finish within %g s of interpreter exit; the latest samples "
+                "may be lost",
                 self.name,
                 self._exit_timeout,
             )
 
     def reset_in_child(self) -> None:
-        """Reset the state in a forked child, without the parent's threads and samples."""
+        """Reset the state in a forked child, which must not export the parent's samples again."""
         self._start_afresh()
         self._inherited = self._monitor.snapshot()
 
 
 def _cause(error: BaseException) -> object:
-    """Return a key for the cause of an error: the exception's class and the line that raised it.
+    """Return a key that identifies an error's cause: its class and the line that raised it.
 
-    The message is left out, because it may contain ports or times that differ every time.
+    The error's message is left out, because it may contain ports or times that change every time.
     """
     places = [
         (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 MOST_NAMES = 10
 """Maximum number of operations listed in an error message."""
 
-INSTALL = "plotting needs matplotlib: pip install 'nanospan[plot]'"
+INSTALL = "plotting needs matplotlib; install it with: pip install 'nanospan[plot]'"
 
 QUANTILES = ((0.5, "p50", "-"), (0.95, "p95", "--"), (0.99, "p99", ":"))
 
 BLUE, ORANGE, AMBER, GREY = "#3a87bd", "#d55e00", "#e69f00", "#8c8c8c"
-"""The report's colours, from Okabe and Ito's palette, which suits colour-blind readers too."""
+"""The HTML report's colours, from Okabe and Ito's palette for colour-blind readers."""
 
 MARKERS: dict[str, dict[str, Any]] = {
     "ok": {"marker": ".", "color": BLUE, "alpha": 0.6, "linewidths": 0},
@@ -45,17 +45,18 @@ def plot(source: Recordable, operation: str) -> Figure:
     monitor.plot("query").savefig("query.png")
     ```
 
-    The figure is not registered with pyplot, so it need not be closed and works on any thread and
-    without a display. A notebook shows it when it is the last expression in a cell.
+    The figure is not registered with pyplot, so it need not be closed, and it works on any thread
+    and without a display. A notebook shows the figure if it is the last expression in a cell.
 
     Args:
         source: A monitor, a monitor's snapshot (which has no individual samples) or a recording.
         operation: The operation's name.
 
     Returns:
-        A figure with two plots. The left one shows the distribution of all durations since start
-        on a logarithmic axis, with quantiles and the threshold. The right one shows the samples in
-        the window at their end times (UTC), marked by outcome.
+        A figure with two plots. The left plot shows the distribution of all durations since the
+        monitor started, on a logarithmic axis, with quantiles and the threshold. The right plot
+        shows each sample in the operation's window at its end time (UTC), with a marker for its
+        outcome.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
@@ -146,7 +147,7 @@ def _scatter(axes: Axes, samples: Samples) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415
 
     ends = np.frombuffer(samples.ends or b"", np.uint64).astype("datetime64[ns]")
-    # A logarithmic axis cannot show 0, so such durations are drawn as 1 ns, the shortest possible.
+    # A logarithmic axis cannot show 0, so durations of 0 are drawn as 1 ns.
     durations = np.maximum(np.frombuffer(samples.durations, np.float64), 1e-9)
     outcomes = np.frombuffer(samples.outcomes or b"", np.uint8)
     for number, outcome in enumerate(OUTCOMES):
@@ -170,7 +171,7 @@ def _threshold(draw_line: Callable[..., Line2D], threshold: float | None) -> Non
 
 
 def _durations(axis: Axis) -> None:
-    """Put duration labels on a logarithmic axis in seconds whose limits are already set."""
+    """Label a logarithmic axis with durations such as ``10 ms``; its limits must be set already."""
     from matplotlib.ticker import NullLocator  # noqa: PLC0415
 
     axis.set_minor_locator(NullLocator())

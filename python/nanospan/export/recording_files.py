@@ -23,17 +23,17 @@ KINDS = (
 )
 
 BASELINE_HEAD = re.compile(rf'\s*{{\s*"format"\s*:\s*"{FORMAT}"'.encode())
-"""Matches the start of a baseline; a line of exported samples has no ``format`` key."""
+"""Matches the start of a baseline file; lines of exported samples have no ``format`` key."""
 
 LONGEST_HEAD = 256
-"""Number of leading bytes needed to recognise a file's kind."""
+"""Number of bytes at the start of a file that suffice to recognise its kind."""
 
 LATEST = 2**63 - 1
-"""Latest possible end time of a sample, in Unix nanoseconds (in the year 2262)."""
+"""Latest end time that a sample can have, in Unix nanoseconds; it is in the year 2262."""
 
 
 class RecordingFileError(ValueError):
-    """A file is not a valid recording; the message names the file and the location of the error."""
+    """A file is not a valid recording; the message names the file and where it is invalid."""
 
 
 def read_recording(path: Path) -> Recording:
@@ -65,7 +65,7 @@ def _read_snapshot(path: Path, file: IO[bytes]) -> Recording:
 def _read_baseline(path: Path) -> Recording:
     try:
         baseline = Baseline.load(path)
-    except ValueError as damaged:  # its message names the file and the location
+    except ValueError as damaged:  # the message names the file and where it is invalid
         raise RecordingFileError(str(damaged)) from None
     return Recording(
         baseline.time,
@@ -81,7 +81,10 @@ def _read_baseline(path: Path) -> Recording:
 
 
 class _Exact(float):
-    """A float that keeps its digits, as a plain float cannot hold Unix time to the nanosecond."""
+    """A float that keeps the text it was parsed from, as ``digits``.
+
+    A plain float is not precise enough for Unix time in nanoseconds.
+    """
 
     def __init__(self, digits: str) -> None:
         self.digits = digits
@@ -89,7 +92,7 @@ class _Exact(float):
 
 @dataclass(slots=True)
 class _Columns:
-    """Columns of one operation's samples read so far."""
+    """The samples of one operation read so far, as columns."""
 
     ends: array[int] = field(default_factory=lambda: array("Q"))
     durations: array[float] = field(default_factory=lambda: array("d"))
@@ -97,14 +100,14 @@ class _Columns:
     metadata: list[dict[str, Any] | None] = field(default_factory=list)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append one sample to the columns.
+        """Append a sample, given as a parsed line of JSON, to the columns.
 
         Raises:
             ValueError: If a field is missing or invalid.
         """
         duration = _number(row, "duration")
         if duration is None:
-            raise ValueError("'duration' is missing")
+            raise ValueError("'duration' must be a number of seconds, but is missing")
         end, outcome = _number(row, "timestamp"), row.get("outcome")
         if outcome is not None and outcome not in OUTCOMES:
             raise ValueError(f"'outcome' must be one of {', '.join(OUTCOMES)}, got {outcome!r}")
@@ -113,15 +116,16 @@ class _Columns:
             raise ValueError(f"'metadata' must be an object, got {metadata!r}")  # noqa: TRY004
         self.metadata.append(metadata or None)
         self.durations.append(duration)
-        # A sample lacking either adds to neither column; recorded() notices the different lengths.
+        # A sample that lacks its end time or outcome is added to neither column. recorded() detects
+        # such samples by the columns' different lengths.
         if end is not None and outcome is not None:
             self.ends.append(_nanoseconds(end))
             self.outcomes.append(OUTCOMES.index(outcome))
 
     def recorded(self, operation: str) -> RecordedOperation:
-        """Build the recorded operation from its samples.
+        """Return the samples as a recorded operation with the name ``operation``.
 
-        Times and outcomes are kept only if every sample has both, because timelines need them all.
+        End times and outcomes are dropped unless every sample has both, as timelines require.
         """
         timed = len(self.ends) == len(self.durations)
         samples = Samples(
@@ -152,7 +156,7 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
             row = decode(line.decode("utf-8"))
             operation = row.get("operation") if isinstance(row, dict) else None
             if not isinstance(operation, str) or not operation:
-                raise ValueError("must be an object with the name of an 'operation'")  # noqa: TRY301
+                raise ValueError("must be an object with a string 'operation'")  # noqa: TRY301
             operations.setdefault(operation, _Columns()).add(row)
         except (ValueError, RecursionError) as wrong:
             raise RecordingFileError(f"{path}, line {number}: {wrong}; expected {KINDS}") from None
@@ -164,7 +168,11 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
 
 
 def _number(row: dict[str, Any], key: str) -> float | int | None:
-    """Return a field's value, or None if it is absent; raise if not a non-negative number."""
+    """Return the number in a field, or None if the field is absent.
+
+    Raises:
+        ValueError: If the field is not a number from 0 to ``LATEST``.
+    """
     value = row.get(key)
     if value is None:
         return None
@@ -176,7 +184,7 @@ def _number(row: dict[str, Any], key: str) -> float | int | None:
 
 
 def _nanoseconds(time: float) -> int:
-    """Convert Unix time from seconds to whole nanoseconds, exactly if its digits are known."""
+    """Convert Unix time from seconds to whole nanoseconds; an ``_Exact`` is converted exactly."""
     if isinstance(time, _Exact) and "e" not in time.digits.lower():
         whole, _, fraction = time.digits.partition(".")
         nanoseconds = int(whole) * 10**9 + int(fraction[:9].ljust(9, "0") or 0)

@@ -1,5 +1,5 @@
 "use strict";
-// Sorts the table and filters operations by name. Without it, the page still shows everything.
+// Makes the table sortable and adds a filter by name. The page is complete without this script.
 const table = document.querySelector("table");
 const body = table.tBodies[0];
 const rows = [...body.rows];

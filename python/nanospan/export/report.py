@@ -1,4 +1,4 @@
-"""Write a report: a single HTML page showing everything that a monitor has recorded."""
+"""Write an HTML report on the operations that a monitor has recorded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Compared(Protocol):
 
     @property
     def shift(self) -> float:
-        """The typical duration divided by the baseline's (1.0 = unchanged)."""
+        """The typical duration divided by the baseline's typical duration (1.0 = unchanged)."""
 
 
 MARKS = {"regressed": "\N{BLACK UP-POINTING TRIANGLE} ", "improved": "\N{CHECK MARK} "}
@@ -55,7 +55,7 @@ COMPARED_NOTE = (
 )
 
 ABSENT = "\N{EN DASH}"
-"""Placeholder for a missing value."""
+"""The text shown in place of a missing value."""
 
 FIGURES = (
     "samples",
@@ -80,17 +80,18 @@ def write_report(
     """Write a report on a recording: a single, self-contained HTML page.
 
     The page has a table of all operations and, for each operation, the distribution of its
-    durations, its samples over time, its threshold and the verdict. Operations over their threshold
-    come first, then those with the largest total duration. This function is thread-safe, and
-    recording continues while it runs.
+    durations, its recent samples over time, its threshold and the verdict. Operations are sorted by
+    total duration, the largest first, but operations over their threshold come before all others.
+    This function is thread-safe, and recording continues while it runs.
 
     Args:
         source: A monitor, a monitor's snapshot (which has no samples for the timelines) or a
             recording.
-        target: A path, whose file is replaced only once the page is complete, or a binary file.
+        target: A path or an open binary file. The file at a path is replaced only when the page is
+            complete.
         title: The page's heading.
-        comparisons: The result of ``monitor.compare(baseline)``, keyed by operation. If given, the
-            page shows it, and operations that regressed come first.
+        comparisons: The results of ``monitor.compare(baseline)``, keyed by operation. If given, the
+            page shows them, and operations that regressed come first.
 
     Raises:
         OSError: If the file cannot be written; an existing file is left unchanged.
@@ -105,7 +106,7 @@ def write_report(
 
 
 def verdict_of(summary: Summary) -> Verdict:
-    """Compare an operation's 95th percentile with its threshold.
+    """Return the result of comparing an operation's 95th percentile with its threshold.
 
     Returns:
         ``within``, ``over``, or ``none`` if there is no threshold or no sample.
@@ -131,7 +132,7 @@ def _page(
     summaries = [summary for _, summary in judged]
     style = _asset("report.css") + STYLE
     script = _asset("report.js")
-    # If a name did inject markup, the browser would still run only this script and load nothing.
+    # Even if an operation's name injected markup, the browser would run only this script.
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""Encode metadata as valid JSON, whatever values the caller attached."""
+"""Encode arbitrary metadata as valid JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MAX_DEPTH = 32
-"""Maximum nesting depth to encode; containers nested deeper become text."""
+"""Maximum nesting depth of encoded containers; deeper containers are replaced by their repr."""
 
 
 def to_json(value: object) -> bytes:
@@ -17,7 +17,7 @@ def to_json(value: object) -> bytes:
 
     Number types from other libraries become JSON numbers, and other objects without a JSON
     equivalent are replaced by their ``repr``. NaN and infinities become ``"nan"``, ``"inf"`` and
-    ``"-inf"``. A lone surrogate, which UTF-8 cannot encode, is replaced by its escape, for example
+    ``"-inf"``. A lone surrogate, which UTF-8 cannot encode, becomes an escape sequence, for example
     a backslash followed by ``udc80``.
     """
     try:
@@ -27,7 +27,7 @@ def to_json(value: object) -> bytes:
 
 
 def clean(text: str) -> str:
-    """Return ``text`` with each lone surrogate replaced by its escape sequence."""
+    """Return ``text`` with each lone surrogate replaced by an escape sequence, for UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -36,7 +36,7 @@ def _encode(value: object) -> bytes:
 
 
 def _convert(value: object) -> object:
-    """Convert an object without a JSON equivalent to a number, or else to its ``repr``."""
+    """Convert an object that JSON cannot represent to a number if it is one, or to its ``repr``."""
     try:
         if isinstance(value, numbers.Integral):
             return int(value)
@@ -55,12 +55,12 @@ _ENCODER = json.JSONEncoder(
 def _text(value: object) -> str:
     try:
         return clean(repr(value))
-    except Exception:  # noqa: BLE001 - any __repr__ may raise, even that of a huge int
+    except Exception:  # noqa: BLE001 - any __repr__ may raise, even a huge int's
         return f"<{type(value).__name__} without text>"
 
 
 def _plain(value: Any, depth: int) -> object:
-    """Convert a value to plain types that the encoder is certain to accept."""
+    """Convert a value to plain types that the JSON encoder always accepts."""
     if isinstance(value, (Mapping, list, tuple)) and depth > 0:
         try:
             if isinstance(value, Mapping):
@@ -79,7 +79,7 @@ def _plain(value: Any, depth: int) -> object:
 def _whole(value: int) -> object:
     try:
         int.__repr__(value)
-    except ValueError:  # more digits than the interpreter is willing to convert to decimal
+    except ValueError:  # the interpreter limits the number of digits in a decimal
         return hex(value)
     return int.__int__(value)
 

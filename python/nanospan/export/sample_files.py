@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["baseline", "pytest-benchmark", "numbers"]
 
 UNNAMED = "values"
-"""Operation name to use for a file with a single, unnamed list of numbers."""
+"""The operation name for the numbers in a file with a single, unnamed list."""
 
 KINDS = (
     "a nanospan baseline, pytest-benchmark's JSON, a JSON list of numbers, a JSON object of such "
@@ -33,11 +33,12 @@ class SampleFile:
     """The contents of a file with samples.
 
     Attributes:
-        path: The file.
-        kind: The kind of file. The unit of ``numbers`` is unknown.
+        path: The file's path.
+        kind: The file's kind.
         operations: Each operation's values in chronological order, keyed by operation; there is at
-            least one operation. In seconds, unless ``kind`` is ``numbers``.
-        time: When the samples were taken, as Unix time in seconds, or None if unknown.
+            least one operation. Values are in seconds, or in an unknown unit if ``kind`` is
+            ``numbers``.
+        time: The time at which the samples were taken, in Unix seconds, or None if unknown.
         host: The machine on which the samples were taken, or None if unknown.
     """
 
@@ -55,7 +56,7 @@ class History:
     Attributes:
         values: The values, in chronological order.
         in_seconds: Whether the values are durations in seconds; otherwise their unit is unknown.
-        files: The file that each value comes from; empty if they all come from a single file.
+        files: The file that each value comes from; empty if all values come from a single file.
     """
 
     values: array[float]
@@ -67,12 +68,12 @@ def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History
     """Read the history of each operation from files.
 
     With a single file, an operation's history is the list of its values. With several files, such
-    as baselines or saved pytest-benchmark runs, each file contributes one value, the operation's
-    median in that file; benchmark files with summaries only are accepted. Files are sorted by time,
-    or kept in the given order if the time of any is unknown.
+    as baselines or saved pytest-benchmark runs, each file contributes one value: the operation's
+    median in that file. Benchmark files that contain only summaries are accepted. Files are sorted
+    by time, or kept in the given order if any file's time is unknown.
 
     Args:
-        paths: The files, at least one.
+        paths: The paths of one or more files.
 
     Returns:
         The histories keyed by operation, in the order in which operations first appear. A file
@@ -80,7 +81,8 @@ def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History
 
     Raises:
         OSError: If a file cannot be read.
-        DataFileError: As for :func:`read_samples`, except that numbers may be negative.
+        DataFileError: Under the conditions described in :func:`read_samples`, except that negative
+            numbers are allowed in lists.
     """
     if len(paths) == 1:
         file = read_samples(paths[0], non_negative=False)
@@ -113,15 +115,15 @@ def read_samples(
     JSON object of lists has one operation per key.
 
     Args:
-        path: The file.
-        non_negative: Whether to reject negative numbers, which cannot be durations.
-        summaries: Whether to accept a benchmark's median if its rounds were not saved.
+        path: The file's path.
+        non_negative: Whether to reject negative numbers in lists, as they cannot be durations.
+        summaries: Whether to use a benchmark's median if its individual rounds were not saved.
 
     Raises:
         OSError: If the file cannot be read.
-        DataFileError: If the file is damaged, of an unknown kind, or has no values. This is a
-            ``ValueError`` whose message names the file, the location in it, and what is expected
-            there.
+        DataFileError: If the file is damaged, of an unknown kind, or has no values. The error is a
+            ``ValueError``; its message names the file, the location of the error, and what is
+            expected there.
     """
     path = Path(path)
     text = read_text(path)
@@ -146,7 +148,7 @@ def _read_benchmarks(root: Node, summaries: bool) -> SampleFile:
     for benchmark in root["benchmarks"].elements():
         name = benchmark["fullname"].text()
         if name in operations:
-            benchmark["fullname"].fail("a name that no other benchmark of the file has")
+            benchmark["fullname"].fail("a name that no other benchmark in the file has")
         stats = benchmark["stats"]
         if stats.has("data"):
             operations[name] = stats["data"].numbers(non_negative=True)
@@ -156,7 +158,7 @@ def _read_benchmarks(root: Node, summaries: bool) -> SampleFile:
             raise DataFileError(
                 root.path,
                 stats.place,
-                "expected the rounds' data, found only their summary; "
+                "expected the durations of individual rounds, found only a summary; "
                 "run pytest with --benchmark-json=FILE, or with --benchmark-save-data",
             )
     if not operations:
@@ -203,5 +205,5 @@ def _read_column(path: Path, text: str, non_negative: bool) -> array[float]:
             raise DataFileError(path, f"line {number}", f"expected {wanted}, found {cell[:40]}")
         values.append(value)
     if not values:
-        raise DataFileError(path, "", f"expected {KINDS}; found no number")
+        raise DataFileError(path, "", f"expected {KINDS}; found no numbers")
     return values

@@ -1,4 +1,4 @@
-"""Run the thread that starts each periodic export when it is due."""
+"""Start periodic exports when they are due, on a single background thread."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Protocol
 
 
 class Scheduled(Protocol):
-    """The interface of a scheduled export. Times are ``time.monotonic`` readings, in seconds."""
+    """The interface of a scheduled export. Times are ``time.monotonic()`` values, in seconds."""
 
     def step(self, now: float) -> float:
-        """Do whatever is due at ``now``; return the time at which to call this method again."""
+        """Do the work due at ``now``; return the time at which to call this method again."""
 
     def begin_last(self) -> bool:
-        """Start the last export, at interpreter exit; return False if one is still running."""
+        """Start the last export, at interpreter exit; return False if another is still running."""
 
     def finish(self, start: float, *, begun: bool) -> None:
-        """Wait for the last export, until its exit timeout has passed since ``start``.
+        """Wait for the last export until its exit timeout, which begins at ``start``, expires.
 
         Args:
             start: The time at which the interpreter began to exit.
@@ -31,15 +31,18 @@ class Scheduled(Protocol):
 
 
 def seconds_until(deadline: float) -> float:
-    """Return the seconds until a ``time.monotonic`` deadline, at most the longest lock timeout."""
+    """Return the seconds until a ``time.monotonic()`` deadline, for use as a lock timeout.
+
+    The result is at least 0 and at most ``threading.TIMEOUT_MAX``.
+    """
     return min(max(0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
 
 
 class Schedule:
     """Starts each export when it is due, and one last time when the interpreter exits.
 
-    Its thread runs while there are exports, and is restarted in forked children. All methods are
-    thread-safe.
+    The schedule's thread runs while there are exports, and is restarted in forked children. All
+    methods are thread-safe.
     """
 
     def __init__(self) -> None:
@@ -58,7 +61,7 @@ class Schedule:
                 self._has_hooks = True
                 atexit.register(self._at_exit)
                 os.register_at_fork(after_in_child=self._reset_in_child)
-            self._start()  # first, because starting a thread may fail
+            self._start()  # starting a thread may fail, so do it before adding the export
             self._exports = (*self._exports, export)
             self._changed.notify()
 
@@ -94,8 +97,8 @@ class Schedule:
             exports, self._exports = self._exports, ()
             self._changed.notify()
         start = time.monotonic()
-        # Start all last exports before waiting for any. If an export is still running, finish()
-        # waits for it and then starts the last one.
+        # Start every last export before waiting for any of them. If an earlier export is still
+        # running, finish() waits for it and then starts the last export.
         begun = [(export, export.begin_last()) for export in exports]
         for export, is_begun in begun:
             export.finish(start, begun=is_begun)
@@ -109,4 +112,4 @@ class Schedule:
 
 
 schedule = Schedule()
-"""The process-wide schedule."""
+"""The schedule that all periodic exports in the process share."""

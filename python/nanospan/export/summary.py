@@ -23,10 +23,11 @@ class Summary:
         violation_count: The number of samples that exceeded the threshold.
         threshold: The current threshold, or None if there is none.
         sum: The sum of all durations.
-        mean: The arithmetic mean. This and the attributes below are None if there are no samples.
-        min: The shortest duration.
-        p50: The median; ``p90``, ``p95``, ``p99`` and ``p999`` (99.9 %) are further percentiles.
-        max: The longest duration.
+        mean: The arithmetic mean of the durations, or None if there are no samples.
+        min: The shortest duration, or None if there are no samples.
+        p50: The median duration, or None if there are no samples. ``p90``, ``p95``, ``p99`` and
+            ``p999`` (99.9 %) are the other percentiles.
+        max: The longest duration, or None if there are no samples.
     """
 
     operation: str

@@ -1,8 +1,8 @@
 """Draw charts as inline SVG: the distribution of durations, and samples over time.
 
-Charts inherit the page's text colour, so they suit both light and dark pages. The colours are from
-Okabe and Ito's palette ("Color Universal Design", 2008), which colour-blind readers can tell apart
-as well; outcomes also differ in shape.
+Text and axes have the page's text colour, so charts suit both light and dark pages. The other
+colours are from Okabe and Ito's palette ("Color Universal Design", 2008), which colour-blind
+readers can tell apart too. Outcomes also differ in shape.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 520, 190
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 34, 26
-"""Margins around the plot area, in pixels: room for axis labels and, above it, line labels."""
+"""Margins around the plot area, in pixels, with room for the labels of axes and lines."""
 
 INSET = 5
-"""Distance in pixels between the first or last sample and the nearer end of the time axis."""
+"""Distance between the first or last sample and the nearer end of the time axis, in pixels."""
 
 CHARACTER = 6.5
-"""Width of a label's character in pixels, in the widest of the common fonts."""
+"""Estimated width of one character in a label, in pixels; common fonts are no wider."""
 
 QUANTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 MARKS = {
-    # Zero-length strokes with round ends are dots.
+    # A zero-length stroke with round ends is drawn as a dot.
     "ok": "h0",
     "error": "m-3-3l6 6m0-6l-6 6",
     "cancelled": "m-3.5 0l3.5-3.5l3.5 3.5l-3.5 3.5z",
 }
-"""SVG path of each outcome's shape, relative to its centre."""
+"""SVG paths of the shapes that mark samples, relative to the centre, keyed by outcome."""
 
 STYLE = (
     ".ns{font:11px system-ui,sans-serif;font-variant-numeric:tabular-nums;overflow:visible}"
@@ -56,15 +56,15 @@ STYLE = (
     ".ns .error{stroke:#d55e00;stroke-width:1.6;fill:none}"
     ".ns .cancelled{stroke:#8c8c8c;stroke-width:1.4;fill:none}"
 )
-"""The CSS for all charts, which a page must include once."""
+"""The CSS for charts; each page with charts must include it once."""
 
 
 def distribution(histogram: Snapshot, threshold: float | None = None, name: str = "") -> str:
     """Draw the distribution of durations on a logarithmic axis.
 
     Args:
-        histogram: The durations.
-        threshold: The threshold in seconds; bars above it have a different colour.
+        histogram: The histogram of durations.
+        threshold: The operation's threshold in seconds; bars above it have a different colour.
         name: The operation's name, for screen readers.
 
     Returns:
@@ -122,7 +122,7 @@ def _bars(
     pixels_per_sample: float,
     threshold: float | None,
 ) -> Iterator[str]:
-    """Yield an SVG path for the bars within the threshold, and one for those over it, if any."""
+    """Yield an SVG path for the bars within the threshold, and another for the bars over it."""
     paths: dict[str, list[str]] = {"bar": [], "over": []}
     for bar in bars:
         left, right = x(bar.low), x(bar.high)
@@ -138,13 +138,15 @@ def _bars(
 
 
 def timeline(samples: Samples | None, threshold: float | None = None, name: str = "") -> str:
-    """Draw each sample at its end time and duration, with a shape for its outcome.
+    """Draw samples over time: a mark for each sample, at its end time and duration.
 
-    Samples with the same outcome that share a pixel are drawn once.
+    A mark's shape shows the sample's outcome. Samples with the same outcome at the same pixel share
+    a mark.
 
     Args:
-        samples: The samples. If there are none, or their times are unknown, draw a note instead.
-        threshold: The threshold in seconds.
+        samples: The samples to draw. If there are no samples, or their times are unknown, the chart
+            contains only a note.
+        threshold: The operation's threshold in seconds, drawn as a line.
         name: The operation's name, for screen readers.
 
     Returns:
@@ -194,7 +196,7 @@ def _quantiles(histogram: Snapshot) -> list[tuple[float, str]]:
 
 
 def _count_ticks(highest: int) -> list[tuple[float, str]]:
-    """Return a few ticks with labels at round counts up to ``highest``."""
+    """Return a few ticks at round counts up to ``highest``, as pairs of count and label."""
     step = 10 ** math.floor(math.log10(highest))
     step = next((each for each in (step, step // 2, step // 5) if each and highest / each >= 2), 1)  # noqa: PLR2004
     step *= max(1, math.ceil(highest / step / 4))
@@ -202,7 +204,7 @@ def _count_ticks(highest: int) -> list[tuple[float, str]]:
 
 
 def _time_ticks(axis: TimeAxis, wide: float) -> list[tuple[float, str]]:
-    """Return as many ticks as fit in ``wide`` pixels; finer time steps have longer labels."""
+    """Return up to five ticks whose labels fit next to each other in ``wide`` pixels."""
     for most in (5, 4, 3, 2):
         ticks = axis.ticks(most)
         longest = max((len(text) for _, text in ticks), default=0)
@@ -231,11 +233,11 @@ def _bottom_axis(ticks: Sequence[tuple[float, str]]) -> str:
 
 
 def _top_marks(marks: list[tuple[float, str, str]]) -> list[str]:
-    """Return labelled vertical lines; labels above the plot are moved apart if they overlap."""
+    """Return SVG for labelled vertical lines; overlapping labels are moved apart."""
     marks.sort()
     widths = [len(text) * CHARACTER + 8 for _, text, _ in marks]
     middles = [at for at, _, _ in marks]
-    # Push each label to the right of its neighbour, then push back those beyond the right edge.
+    # Move labels right until none overlap, then move labels beyond the right edge back left.
     edge = 0.0
     for i, width in enumerate(widths):
         middles[i] = max(middles[i], edge + width / 2)
@@ -252,7 +254,7 @@ def _top_marks(marks: list[tuple[float, str, str]]) -> list[str]:
 
 
 def _legend(counts: list[int], threshold: float | None) -> str:
-    """Return a legend of the outcomes that occur, with their counts, and of the threshold."""
+    """Return SVG for a legend that explains the threshold and the outcomes, with their counts."""
     parts = []
     at = float(LEFT)
     for outcome, count in zip(OUTCOMES, counts, strict=True):
@@ -286,5 +288,5 @@ def _svg(title: str, spoken: str, parts: list[str]) -> str:
 
 
 def _n(number: float) -> str:
-    """Format a coordinate to a tenth of a pixel, which is finer than the eye can see."""
+    """Format a coordinate to a tenth of a pixel; readers cannot see finer differences."""
     return f"{number:.1f}".removesuffix(".0")

@@ -20,7 +20,7 @@ SPECIAL = frozenset('",\r\n')
 """Characters that require a CSV field to be quoted."""
 
 CHUNK_ROWS = 65_536
-"""Number of samples to encode at a time, which takes a few megabytes."""
+"""Number of samples to encode at a time; the encoded text takes a few megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class _Row:
     """The row format for one operation's samples.
 
     Attributes:
-        pieces: The text before each of timestamp, duration, outcome and metadata, and the text
-            after the metadata.
+        pieces: The text before the timestamp, the duration, the outcome and the metadata, and the
+            text after the metadata: five pieces.
         untimed: The text before and after the duration if timestamp and outcome are unknown.
-        nothing: The text to write for a sample without metadata.
+        nothing: The text to write in place of missing metadata.
         quoted: Whether to quote metadata as a CSV field.
     """
 
@@ -42,7 +42,7 @@ class _Row:
 
 
 def write_jsonl(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-    """Write JSON lines: an object for each sample, or else for each operation."""
+    """Write JSON lines: one object per sample if ``samples`` is True, or one per operation."""
     for recorded in recording.operations:
         if not samples:
             file.write(to_json(asdict(summarise(recorded))) + b"\n")
@@ -58,7 +58,7 @@ def write_jsonl(recording: Recording, file: IO[bytes], *, samples: bool) -> None
 
 
 def write_csv(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-    """Write CSV with a header: a row for each sample, or else for each operation.
+    """Write CSV: a header, then one row per sample if ``samples`` is True, or one per operation.
 
     The format follows RFC 4180, except that lines end in a line feed.
     """

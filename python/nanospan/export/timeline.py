@@ -25,18 +25,21 @@ if TYPE_CHECKING:
     from nanospan.values.recordings import RecordedOperation, Recording
 
 LEASE_OPERATION = "connection_lease"
-"""The operation name under which the pool manager records connection leases."""
+"""The operation under which the pool manager records how long connections are leased."""
 
 OPERATIONS, POOLS = 1, 2
 GROUPS = {OPERATIONS: b"operations", POOLS: b"connection pools"}
-"""Names of the track groups, keyed by group number; the format calls groups processes."""
+"""Names of the groups of tracks, keyed by number; the trace format calls groups processes."""
 
 COLOURS = {"ok": "good", "error": "terrible", "cancelled": "grey"}
-"""The format's reserved colour names, keyed by outcome; a successful violation is "bad"."""
+"""The trace format's names for colours, keyed by outcome.
+
+A successful sample over the threshold has the colour ``bad`` instead.
+"""
 
 
 class NoTimesError(ValueError):
-    """The source has no samples with timestampstamps, so there is nothing to draw on a timeline."""
+    """The source has no samples with timestamps, so there is nothing to draw on a timeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,12 @@ class _Track:
     """A timeline track with the samples of one operation or one pool.
 
     Attributes:
-        name: The track's name.
-        group: The number of the track's group, a key of ``GROUPS``.
+        name: The track's name: the operation's or the pool's.
+        group: The number of the track's group; a key in ``GROUPS``.
         recorded: The recorded operation that the samples belong to.
-        lanes: The samples, arranged in lanes so that none overlap within a lane.
-        start: The start of the earliest sample, in Unix nanoseconds.
+        lanes: The samples, arranged in lanes (rows of the track) so that samples in a lane do not
+            overlap.
+        start: The start time of the earliest sample, in Unix nanoseconds.
     """
 
     name: str
@@ -59,12 +63,12 @@ class _Track:
 
 
 def write_trace(recording: Recording, file: IO[bytes]) -> None:
-    """Write a recording's samples as a timeline.
+    """Write a recording's samples as a timeline in Chrome trace-event JSON.
 
-    Each operation has a track, with enough lanes that samples do not overlap. Leases of pooled
-    connections form a separate group, with a track for each pool. A sample's label shows whether it
-    failed, was cancelled or exceeded the threshold; its arguments include outcome and metadata.
-    Times are in microseconds since the start of the first sample.
+    Each operation has a track, which is divided into lanes so that samples do not overlap. Leases
+    of pooled connections are in a separate group, with a track for each pool. A sample's label
+    shows whether the sample failed, was cancelled or exceeded the threshold; its arguments include
+    the outcome and metadata. Times are in microseconds since the start of the first sample.
 
     Raises:
         NoTimesError: If there are no samples, or their times are unknown.
@@ -73,7 +77,7 @@ def write_trace(recording: Recording, file: IO[bytes]) -> None:
     if not tracks:
         raise NoTimesError(
             "source must have samples with timestamps for a timeline; use a monitor or a file of "
-            "samples, as snapshots and baselines have none"
+            "samples rather than a snapshot or a baseline"
         )
     origin = min(track.start for track in tracks)
     start = datetime.fromtimestamp(origin / 1e9, timezone.utc).isoformat()
@@ -106,7 +110,7 @@ def _tracks(recorded: RecordedOperation) -> Iterator[_Track]:
 
 
 def _by_pool(samples: Samples) -> dict[str, Samples]:
-    """Group leases by the pool named in their metadata."""
+    """Return samples of connection leases, keyed by the pool named in their metadata."""
     rows: dict[str, list[int]] = {}
     for row, metadata in enumerate(samples.metadata or [None] * len(samples)):
         rows.setdefault(str((metadata or {}).get("pool", LEASE_OPERATION)), []).append(row)
@@ -114,7 +118,7 @@ def _by_pool(samples: Samples) -> dict[str, Samples]:
 
 
 def _labels(track: _Track, thread: int) -> Iterator[bytes]:
-    """Yield metadata events that name a track's lanes and order them from top to bottom."""
+    """Yield the metadata events that give a track's lanes their names and order."""
     name = to_json(track.name).removesuffix(b'"')
     for lane in range(track.lanes.count):
         suffix = b"" if lane == 0 else b" (%d)" % (lane + 1)
@@ -137,7 +141,13 @@ def _write_samples(track: _Track, file: IO[bytes], origin: int, thread: int) -> 
 
 
 def _head(track: _Track, outcome: str, *, over: bool) -> bytes:
-    """Return the start of an event's JSON, up to the parts that differ between samples."""
+    """Return the start of an event's JSON, up to the fields that differ between samples.
+
+    Args:
+        track: The track that the samples belong to.
+        outcome: The samples' outcome.
+        over: Whether the samples exceeded the threshold.
+    """
     name, category = track.name, "lease" if track.group == POOLS else "operation"
     threshold = track.recorded.threshold
     marks = [outcome] if outcome != "ok" else []

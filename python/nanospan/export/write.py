@@ -1,4 +1,4 @@
-"""Write recordings to files as JSON lines, CSV, Parquet or timelines."""
+"""Write recordings to files: JSON lines, CSV, Parquet or Chrome trace-event JSON."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
     ".json": "trace",
 }
-"""File formats, keyed by file name suffix."""
+"""Default file formats, keyed by file name suffix."""
 
 
 class WriteTable(Protocol):
     """A function that writes a recording in a row-based format."""
 
     def __call__(self, recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-        """Write a row for each sample if ``samples`` is True, or else for each operation."""
+        """Write one row per sample if ``samples`` is True, or one row per operation."""
 
 
 TABLES: dict[str, WriteTable] = {
@@ -50,7 +50,7 @@ def write(
     format: Format | None = None,  # noqa: A002 - the plain word for it
     content: Content = "samples",
 ) -> None:
-    """Write a recording to a file.
+    """Write a monitor's data, or another recording, to a file.
 
     ```python
     write(monitor, "samples.parquet")
@@ -64,16 +64,16 @@ def write(
 
     Args:
         source: A monitor, a monitor's snapshot (which has summaries only) or a recording.
-        target: A path or a binary file. A file given by path is replaced only once everything is on
-            disk, so that readers never see a half-written file.
+        target: A path or an open binary file. The file at a path is replaced only when the new
+            content is on disk, so that readers never see a half-written file.
         format: ``jsonl`` (an object per line), ``csv``, ``parquet`` (needs the extra ``arrow``) or
-            ``trace`` (Chrome trace-event JSON, for Perfetto). By default, it is chosen by the
-            path's suffix: ``.jsonl``, ``.ndjson``, ``.csv``, ``.parquet``, or ``.json`` for
+            ``trace`` (Chrome trace-event JSON, for Perfetto). By default, the path's
+            suffix determines it: ``.jsonl``, ``.ndjson``, ``.csv``, ``.parquet``, or ``.json`` for
             ``trace``.
-        content: ``samples`` writes a row for each sample in the windows, with its end as Unix time
-            in seconds, duration in seconds, outcome and metadata. ``summaries`` writes a row for
-            each operation, with the counts, extremes and quantiles of all samples since start.
-            Timelines support ``samples`` only.
+        content: ``samples`` writes a row for each sample in the operations' windows, with its end
+            time in Unix seconds, duration in seconds, outcome and metadata. ``summaries`` writes a
+            row for each operation, with the counts, extremes and quantiles of all samples since
+            the monitor started. Timelines support only ``samples``.
 
     Raises:
         OSError: If the file cannot be written; an existing file is left unchanged.
@@ -111,6 +111,6 @@ def _format_of(target: str | os.PathLike[str] | IO[bytes]) -> Format:
     if suffix not in SUFFIXES:
         raise ValueError(
             f"the name of target must end in one of {', '.join(SUFFIXES)}, got "
-            f"{os.fspath(target)!r}; rename it or give the format"
+            f"{os.fspath(target)!r}; rename it or set format"
         )
     return SUFFIXES[suffix]

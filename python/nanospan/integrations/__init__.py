@@ -1,1 +1,1 @@
-"""Integrations with other frameworks, each in an independent module."""
+"""Integrations with web frameworks; each module can be used independently."""

@@ -1,4 +1,4 @@
-"""Record the requests to an ASGI application under one operation per method and route."""
+"""ASGI middleware that records HTTP requests as one operation per method and route."""
 
 from __future__ import annotations
 
@@ -24,40 +24,42 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 METHODS = frozenset(
     ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"]
 )
-"""HTTP methods that appear in names; clients may invent others, which share ``_OTHER``."""
+"""HTTP methods that appear in operation names; all other methods appear as ``_OTHER``."""
 
 UNMATCHED = "(unmatched)"
-"""The template used for requests that match no route."""
+"""The text used in place of a route template for requests that match no route."""
 
 MAX_HANDLES = 4096
-"""The maximum number of cached operations; beyond it, the cache is cleared."""
+"""Maximum number of cached operations; when the cache is full, it is cleared."""
 
 
 class NanospanMiddleware:
-    """Records every HTTP request under its method and route template: ``GET /users/{id}``.
+    """ASGI middleware that records each HTTP request as an operation like ``GET /users/{id}``.
 
-    Works with Starlette, FastAPI and other frameworks that put the matched route into
-    ``scope["route"]``, including mounted applications, and requires none of them::
+    It works with Starlette, FastAPI and other frameworks that put the matched route into
+    ``scope["route"]``, including mounted applications, and requires none of these packages::
 
         app.add_middleware(NanospanMiddleware)           # Starlette, FastAPI
         app = NanospanMiddleware(app)                    # any ASGI application
 
-    A request lasts until the last byte of the response body has been sent, even when streaming;
-    background tasks are not included. Its outcome is ``error`` if the application raised an
-    exception or returned an error status, ``cancelled`` if the client left early or the task was
-    cancelled, and otherwise ``ok``. The sample's metadata contains ``status_class`` (``2xx``), and
-    after an exception ``error`` with its text.
+    A request's duration ends when the last byte of the response body has been sent, even if the
+    response is streamed; background tasks are not included. The outcome is ``error`` if the
+    application raised an exception or returned an error status, ``cancelled`` if the client
+    disconnected early or the task was cancelled, and otherwise ``ok``. The sample's metadata
+    contains ``status_class``, such as ``2xx``, and after an exception also ``error``, the
+    exception's text.
 
-    Requests that match no route are recorded as ``GET (unmatched)``, and unknown methods as
-    ``_OTHER ...``, so that clients cannot create new operations. WebSocket connections and lifespan
-    events are passed on unchanged and not recorded.
+    Requests that match no route are recorded as ``GET (unmatched)``, and requests with an unknown
+    method as ``_OTHER ...``, so that clients cannot create arbitrary operations. WebSocket
+    connections and lifespan events are passed on unchanged and are not recorded.
 
     Args:
-        app: The application to call.
+        app: The ASGI application to wrap.
         monitor: The monitor that records requests; the process-wide one if None.
-        error_status: The lowest status code that counts as an error; 400 includes client errors.
-        exclude: Paths to leave unrecorded, along with all paths below them, such as
-            ``["/health", "/metrics"]``.
+        error_status: The lowest HTTP status that counts as an error; set 400 to include client
+            errors.
+        exclude: Paths whose requests are not recorded, such as ``["/health", "/metrics"]``; paths
+            below them are excluded too.
 
     Raises:
         TypeError: If ``app`` is not callable, or ``exclude`` is a single string.
@@ -85,12 +87,13 @@ class NanospanMiddleware:
         self.error_status = error_status
         self._exclude = frozenset(path.rstrip("/") for path in exclude)
         self._exclude_below = tuple(path.rstrip("/") + "/" for path in exclude)
-        # Keyed by method, the ids of the route and its inclusion, and the path of the mount. The
-        # values keep both objects alive, so that their ids are not reused.
+        # The cached operations, keyed by method, the ids of the route and of the context of its
+        # inclusion, and the mount's path. The values keep the route and the context alive, so that
+        # their ids are not reused.
         self._handles: dict[tuple[object, ...], tuple[Operation, object]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the application, and record the call if it is an HTTP request."""
+        """Call the application, and record the call if it handles an HTTP request."""
         if scope["type"] != "http" or self._is_excluded(scope):
             await self.app(scope, receive, send)
             return
@@ -100,21 +103,21 @@ class NanospanMiddleware:
         except BaseException as error:
             request.end(error)
             raise
-        # Does nothing if the response is complete, as the request has been recorded then.
+        # This does nothing if the response is complete, because send() has recorded the request.
         request.end(_INCOMPLETE)
 
     def _is_excluded(self, scope: Scope) -> bool:
         if not self._exclude:
             return False
         path: str = scope["path"]
-        # Servers disagree on whether the path includes a proxy's prefix.
+        # With some servers, the path includes the prefix that a proxy adds.
         root = scope.get("root_path", "").rstrip("/")
         if root and path.startswith(root + "/"):
             path = path.removeprefix(root)
         return path in self._exclude or path.startswith(self._exclude_below)
 
     def operation(self, scope: Scope) -> Operation:
-        """Return the operation under which to record a request that has been routed."""
+        """Return the operation for a request; the application must have routed the request."""
         method = scope["method"]
         if method not in METHODS:
             method = "_OTHER"
@@ -129,24 +132,24 @@ class NanospanMiddleware:
         try:
             template = template_of(scope) or UNMATCHED
         except Exception:
-            # Routes are third-party objects; an exception from one must not fail the request.
-            logger.exception("cannot read the template of route %r", route)
+            # An exception from a route, which is a third-party object, must not fail the request.
+            logger.exception("cannot read the template of route %r; it counts as unmatched", route)
             template = UNMATCHED
         operation = self._monitor.operation(f"{method} {template}")
-        if len(self._handles) >= MAX_HANDLES:  # possible if the path of a mount has parameters
+        if len(self._handles) >= MAX_HANDLES:  # a mount's path may contain parameter values
             self._handles.clear()
         self._handles[key] = operation, (route, inclusion)
         return operation
 
 
-# Recorded for an application that returns early, in which case the server sends a 500.
-_INCOMPLETE = RuntimeError("the application returned before its response had ended")
+# The error to record if the application returns early; the server then sends a 500.
+_INCOMPLETE = RuntimeError("the application returned before its response was complete")
 
 _STATUS_CLASSES = {hundreds: {"status_class": f"{hundreds}xx"} for hundreds in range(1, 6)}
 
 
 class _Request:
-    """A request in progress, which observes the messages between server and application."""
+    """A request in progress; observes the messages between the server and the application."""
 
     __slots__ = (
         "_client_left",
@@ -193,8 +196,8 @@ class _Request:
             self._client_left = True
             raise
         if is_last:
-            # Servers also report the end of a response as a disconnect, which a concurrent
-            # receive() may have seen before the server returned from send().
+            # Servers report a disconnect after every complete response, too. A concurrent receive()
+            # may have seen that disconnect before send() returned, so it is ignored.
             self._client_left = had_left
             self.end()
 
@@ -220,5 +223,5 @@ class _Request:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - an exception without text must not become another
+    except Exception:  # noqa: BLE001 - an exception's __str__ may raise anything
         return type(error).__name__

@@ -1,4 +1,4 @@
-"""Find the route template of an ASGI request from its scope."""
+"""Find the route template, such as ``/users/{id}``, of an ASGI request."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 REST = "/{path}"
-"""The suffix of a Starlette mount's template that matches the path below the mount."""
+"""The end of a Starlette mount's template, which matches the path below the mount."""
 
 
 def template_of(scope: Mapping[str, Any]) -> str | None:
-    """Return the template of the route that a request matched, prefixed by those of its mounts.
+    """Return the template of the route that a request matched, including any mounts' templates.
 
-    Starlette and FastAPI put the innermost matched route into ``scope["route"]`` (old versions
-    only its ``endpoint``), and the outermost router into ``scope["router"]``. In a mounted
-    application, ``scope["root_path"]`` is the path of the mount, which may contain the values of
-    parameters. Those must not become part of a name, so the path is matched again to find the
-    template of the mount.
+    Starlette and FastAPI put the innermost matched route into ``scope["route"]`` and the outermost
+    router into ``scope["router"]``. Old versions put the route's endpoint into
+    ``scope["endpoint"]`` instead of the route itself. In a mounted application,
+    ``scope["root_path"]`` is the mount's path, which may contain parameter values. Such values must
+    not become part of an operation's name, so the path is matched once more to find the mount's
+    template.
 
     Args:
-        scope: The request's scope, after the application has answered.
+        scope: The request's ASGI scope, after the application has routed the request.
 
     Returns:
         A template such as ``/teams/{team}/users/{id}``, or None if no route matched.
@@ -41,7 +42,10 @@ def template_of(scope: Mapping[str, Any]) -> str | None:
 
 
 def inclusion_of(scope: Mapping[str, Any]) -> Any:
-    """Return FastAPI's context, which has the prefix, of a route in an included router, or None."""
+    """Return FastAPI's context for a route in an included router, or None for other routes.
+
+    The context has the route's full path, including the prefix of the included router.
+    """
     noted = scope.get("fastapi")
     if noted is None:
         return None
@@ -50,7 +54,7 @@ def inclusion_of(scope: Mapping[str, Any]) -> Any:
 
 def _path_format(scope: Mapping[str, Any], route: Any) -> str:
     inclusion = inclusion_of(scope)
-    # The context may belong to a route of an outer application instead.
+    # The context may belong to an outer application's route instead.
     if getattr(inclusion, "original_route", None) is route:
         route = inclusion
     path_format: str = route.path_format
@@ -62,7 +66,7 @@ def _is_mount(route: object) -> bool:
 
 
 def _route_to(endpoint: object, routes: Iterable[Any]) -> Any:
-    """Return the route, at any depth, whose endpoint or mounted application is ``endpoint``."""
+    """Return the route or mount for ``endpoint``, searching nested routes too, or None."""
     for route in routes:
         if getattr(route, "endpoint", None) is endpoint or (
             _is_mount(route) and route.app is endpoint
@@ -75,10 +79,10 @@ def _route_to(endpoint: object, routes: Iterable[Any]) -> Any:
 
 
 def _mount_template(routes: Iterable[Any], path: str) -> str | None:
-    """Return the joined templates of the mounts that together match the whole ``path``, or None."""
+    """Return the joined templates of the nested mounts that match the whole ``path``, or None."""
     for route in filter(_is_mount, routes):
         regex = getattr(route, "path_regex", None)
-        if regex is None:  # a Host, which matches no part of the path
+        if regex is None:  # a Starlette Host, which does not match a part of the path
             template: str | None = _mount_template(route.routes, path)
             if template is not None:
                 return template

@@ -1,4 +1,6 @@
-"""Export to OpenTelemetry, as exponential histograms with the same buckets as recorded.
+"""Export a monitor's data to OpenTelemetry, as exponential histograms.
+
+The exported histograms have the same buckets as the recorded ones.
 
 :func:`start_otlp_export` exports a monitor's data to a collector, configured by the ``OTEL_*``
 environment variables. :class:`WithNanospan` adds a monitor's data to the metrics that an
@@ -10,7 +12,7 @@ try:
     from nanospan.export.otlp.pipeline import WithNanospan
 except ModuleNotFoundError as missing:
     raise ImportError(
-        f"{missing}; export by OTLP needs more packages: pip install 'nanospan[otlp]'"
+        f"{missing}; OTLP export needs more packages: pip install 'nanospan[otlp]'"
     ) from missing
 
 __all__ = ["OtlpExportError", "OtlpExporter", "WithNanospan", "start_otlp_export"]

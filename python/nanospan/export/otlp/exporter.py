@@ -35,13 +35,13 @@ MAX_BUCKETS = 160
 """OpenTelemetry's default maximum number of buckets in an exponential histogram."""
 
 PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc"}
-"""Suffixes of the official exporters' package names, keyed by protocol name."""
+"""The last part of each official exporter's package name, keyed by protocol name."""
 
 Connect: TypeAlias = "Callable[[], MetricExporter]"
 
 
 class OtlpExportError(Exception):
-    """The official exporter failed to deliver data; the ``opentelemetry`` logger has the cause."""
+    """The official exporter failed to deliver data; the ``opentelemetry`` logger logs the cause."""
 
 
 def start_otlp_export(
@@ -62,9 +62,10 @@ def start_otlp_export(
 
     Args:
         monitor: The monitor to export; the process-wide one if None.
-        connect: Returns the official exporter to send through; see :class:`OtlpExporter`.
-        resource: The resource that the data describes; see :class:`OtlpExporter`.
-        max_buckets: Maximum number of buckets in a histogram; see :class:`OtlpExporter`.
+        connect: A function that returns the official exporter to send through; see
+            :class:`OtlpExporter`.
+        resource: The OpenTelemetry resource that produced the data; see :class:`OtlpExporter`.
+        max_buckets: Maximum number of non-empty buckets in a histogram; see :class:`OtlpExporter`.
 
     Returns:
         A handle on the running export, with counters, ``flush()`` and ``close()``.
@@ -75,7 +76,7 @@ def start_otlp_export(
     """
     disabled_by = _disabling_variable()
     if disabled_by:
-        logger.info("export by OTLP is off, because the environment has %s", disabled_by)
+        logger.info("OTLP export is off because the environment sets %s", disabled_by)
     return export_periodically(
         _export_nothing
         if disabled_by
@@ -87,21 +88,22 @@ def start_otlp_export(
 
 
 class OtlpExporter:
-    """Sends snapshots by OTLP; an exporter to pass to ``export_periodically``.
+    """Sends snapshots to an OpenTelemetry collector; pass it to ``export_periodically``.
 
     With ``delta`` temporality, each export covers the time since the last successful export, so
-    nothing is lost when an export fails. After a fork, the child process opens a separate
+    no data is lost when an export fails. After a fork, the child process opens a separate
     connection and has a different ``service.instance.id``.
 
     The exporter is not thread-safe: it must not be called by two threads at the same time.
 
     Args:
-        connect: Returns the official exporter to send through; called once in each process. By
-            default, the exporter is created as the ``OTEL_EXPORTER_OTLP_*`` variables specify.
-        resource: The resource that the data describes; by default, created from
+        connect: A function that returns the official exporter to send through; called once in each
+            process. By default, the ``OTEL_EXPORTER_OTLP_*`` environment variables determine the
+            exporter.
+        resource: The OpenTelemetry resource that produced the data; by default, created from
             ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
-        max_buckets: Maximum number of non-empty buckets in a histogram. A histogram with more is
-            converted to the finest scale at which it fits.
+        max_buckets: Maximum number of non-empty buckets in a histogram. A histogram with more
+            buckets is converted to the finest scale at which it fits.
 
     Raises:
         ImportError: If the exporter package for the protocol is missing.
@@ -115,7 +117,7 @@ class OtlpExporter:
         resource: Resource | None = None,
         max_buckets: int = MAX_BUCKETS,
     ) -> None:
-        if max_buckets < 2:  # noqa: PLR2004 - the coarsest scale has two
+        if max_buckets < 2:  # noqa: PLR2004 - at the coarsest scale, a histogram has two
             raise ValueError(f"max_buckets must be at least 2, got {max_buckets}")
         self._connect = connect or exporter_from_environment
         self._given_resource = resource
@@ -126,7 +128,7 @@ class OtlpExporter:
         self._exporter = self._connect()
         self._resource = self._given_resource or _resource_from_environment()
         self._builder = MetricsBuilder(temporality_of(self._exporter), self._max_buckets)
-        self._process = os.getpid()  # set last, so that a child whose connect() fails tries again
+        self._process = os.getpid()  # last: if connect() fails in a child, it is retried
 
     def __call__(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> None:
         """Send a snapshot and measurements to the collector.
@@ -135,7 +137,7 @@ class OtlpExporter:
             OtlpExportError: If the official exporter failed to deliver the data.
         """
         if self._process != os.getpid():
-            # Two processes must share neither a connection nor the record of what has arrived.
+            # A child must not share its parent's connection, or its record of the data delivered.
             self._open()
         scope = self._builder.build(snapshot, measurements)
         if not scope.metrics:
@@ -148,7 +150,7 @@ class OtlpExporter:
         finally:
             context.detach(token)
         if result is not MetricExportResult.SUCCESS:
-            raise OtlpExportError("the data was not delivered; see the logger 'opentelemetry'")
+            raise OtlpExportError("the data was not delivered; see the 'opentelemetry' logger")
         self._builder.mark_arrived()
 
     def close(self) -> None:
@@ -179,7 +181,7 @@ def exporter_from_environment() -> MetricExporter:
         )
     except ModuleNotFoundError as missing:
         raise ImportError(
-            f"{missing}; the protocol {protocol} needs one more package: "
+            f"{missing}; the protocol {protocol} needs one more package; install it with: "
             f"pip install opentelemetry-exporter-otlp-proto-{name}"
         ) from missing
     return cast("MetricExporter", module.OTLPMetricExporter())
@@ -200,7 +202,7 @@ def _disabling_variable() -> str | None:
 
 
 def _export_nothing(_snapshot: MonitorSnapshot, _measurements: Sequence[Measurement]) -> None:
-    """Do nothing; stands in for the exporter when exports are disabled."""
+    """Do nothing; used in place of an exporter when the environment disables exports."""
 
 
 def _resource_from_environment() -> Resource:
@@ -220,7 +222,7 @@ def _milliseconds(variable: str, default: float) -> float:
         milliseconds = 0
     if milliseconds > 0 and isfinite(milliseconds):
         return milliseconds
-    # For an invalid value, OpenTelemetry's specification calls for a warning and the default.
+    # OpenTelemetry's specification requires a warning and the default for an invalid value.
     logger.warning(
         "%s must be a positive number of milliseconds, got %r; using %g", variable, given, default
     )

@@ -1,6 +1,6 @@
 """Convert snapshots and measurements to OpenTelemetry's data model.
 
-Operations are sent as these instruments, all of which have the attribute ``operation``:
+Operations are exported as these metrics, all of which have the attribute ``operation``:
 
 - ``nanospan.operation.duration`` (``s``): an exponential histogram for each ``outcome``: ``ok``,
   ``error`` or ``cancelled``;
@@ -43,7 +43,7 @@ DELTA = AggregationTemporality.DELTA
 CUMULATIVE = AggregationTemporality.CUMULATIVE
 
 SAME_START = 100_000_000
-"""Maximum difference between two readings of the same start time, in nanoseconds.
+"""Maximum difference at which two readings of a start time count as equal, in nanoseconds.
 
 The readings differ when the wall clock is adjusted.
 """
@@ -53,13 +53,14 @@ UNKNOWN = 0
 
 
 class MetricsBuilder:
-    """Builds metrics from snapshots: totals, or differences since the last successful export.
+    """Builds OpenTelemetry metrics from snapshots.
 
-    A builder is not thread-safe.
+    The metrics contain totals (cumulative temporality) or the differences since the last successful
+    export (delta temporality). A builder is not thread-safe.
 
     Args:
-        temporality: The receiver's preferred temporality, keyed by instrument class; cumulative for
-            classes that are missing.
+        temporality: The receiver's preferred temporality, keyed by instrument class; classes that
+            are missing are cumulative.
         max_buckets: Maximum number of non-empty buckets in a histogram.
     """
 
@@ -67,7 +68,7 @@ class MetricsBuilder:
         self, temporality: Mapping[type, AggregationTemporality], max_buckets: int
     ) -> None:
         self._histograms = temporality.get(Histogram, CUMULATIVE)
-        # Like OpenTelemetry's observable counters, our counters are read at export time.
+        # Our counters are read at export time, as OpenTelemetry's observable counters are.
         self._counters = temporality.get(ObservableCounter, CUMULATIVE)
         self._max_buckets = max_buckets
         self._starts: dict[str, int] = {}
@@ -83,7 +84,7 @@ class MetricsBuilder:
         return ScopeMetrics(InstrumentationScope("nanospan", __version__), metrics, schema_url="")
 
     def mark_arrived(self) -> None:
-        """Record that the metrics built last have arrived; later differences start from them."""
+        """Record that the most recently built metrics arrived; the next differences start there."""
         self._arrived = self._built
 
     def _operations(self, snapshot: MonitorSnapshot) -> Iterator[Metric]:
@@ -147,14 +148,14 @@ class MetricsBuilder:
         ]
 
     def _is_sent(self, outcome: str, histogram: Snapshot) -> bool:
-        # A rate ignores a series' first value, so it would miss the first error if the series began
-        # with that. Differences start from zero, and cancellations are rarely monitored.
+        # A rate ignores a series' first value. Sending zeros lets a rate include the first error.
+        # Differences need no zeros, and cancellations are rarely monitored.
         return histogram.count > 0 or (self._histograms is CUMULATIVE and outcome != "cancelled")
 
     def _start(self, operation: OperationSnapshot, temporality: AggregationTemporality) -> int:
-        """Return the start time of an operation's counts, in Unix nanoseconds.
+        """Return the time at which an operation's counts begin, in Unix nanoseconds.
 
-        For cumulative data, it stays the same when the wall clock is adjusted.
+        For cumulative data, an adjustment of the wall clock does not change this time.
         """
         start = nanoseconds(operation.created)
         if temporality is DELTA:
@@ -220,9 +221,10 @@ class MetricsBuilder:
     def _before(
         self, measurement: Measurement, temporality: AggregationTemporality
     ) -> tuple[float | Snapshot | None, int]:
-        """Return a measurement's last value that arrived, and its time in Unix nanoseconds.
+        """Return a measurement's value in the last successful export, and that export's time.
 
-        For cumulative data, or if nothing has arrived, return None and ``UNKNOWN``.
+        The time is in Unix nanoseconds. For cumulative data, or if no export has succeeded yet,
+        return None and ``UNKNOWN``.
         """
         if temporality is CUMULATIVE or self._arrived is None:
             return None, UNKNOWN
@@ -231,7 +233,7 @@ class MetricsBuilder:
 
 
 class _State:
-    """The contents of one export, from which later differences are computed."""
+    """The data of one export; a later export subtracts it to compute differences."""
 
     def __init__(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> None:
         self.snapshot = snapshot
@@ -243,6 +245,6 @@ def _key(measurement: Measurement) -> object:
 
 
 def _violations(operation: OperationSnapshot) -> int | None:
-    # Without a threshold there can be violations only from a threshold set earlier.
+    # An operation without a threshold may still have violations of an earlier threshold.
     is_possible = operation.threshold is not None or operation.violation_count > 0
     return operation.violation_count if is_possible else None

@@ -20,10 +20,10 @@ logger = logging.getLogger("nanospan")
 
 
 class WithNanospan(MetricExporter):
-    """Wraps an exporter and adds a monitor's metrics to each export.
+    """An OpenTelemetry exporter that adds a monitor's metrics to each export of another exporter.
 
-    Use it in an application with a ``MeterProvider``, to send the monitor's metrics through the
-    same exporter, at the same times and with the same resource::
+    In an application with a ``MeterProvider``, it sends the monitor's metrics together with the
+    application's, with the same resource::
 
         reader = PeriodicExportingMetricReader(WithNanospan(OTLPMetricExporter()))
         provider = MeterProvider(metric_readers=[reader])
@@ -31,7 +31,7 @@ class WithNanospan(MetricExporter):
     The reader exports nothing until the application has used one of its instruments.
 
     Args:
-        exporter: The exporter to send through.
+        exporter: The exporter to wrap, which sends the metrics.
         monitor: The monitor whose metrics to add; the process-wide one if None.
         max_buckets: Maximum number of non-empty buckets in a histogram; see
             :class:`~nanospan.export.otlp.OtlpExporter`.
@@ -57,14 +57,14 @@ class WithNanospan(MetricExporter):
     ) -> MetricExportResult:
         """Export the application's and the monitor's metrics together.
 
-        If the monitor's metrics cannot be built, the failure is logged and the rest is sent. Must
-        be called by one thread at a time.
+        If the monitor's metrics cannot be built, the failure is logged and only the application's
+        metrics are sent. This method must be called by one thread at a time.
         """
         is_added = True
         try:
             metrics_data = self._added_to(metrics_data)
         except Exception:
-            logger.exception("the monitor's metrics are missing from an export")
+            logger.exception("building the monitor's metrics failed; this export lacks them")
             is_added = False
         result = self._exporter.export(metrics_data, timeout_millis=timeout_millis, **kwargs)
         if is_added and result is MetricExportResult.SUCCESS:

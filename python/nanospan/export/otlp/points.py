@@ -1,4 +1,4 @@
-"""Convert individual values to OpenTelemetry's data model."""
+"""Convert histograms, numbers and text to OpenTelemetry's data model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def histogram_point(
     *,
     knows_extremes: bool,
 ) -> ExponentialHistogramDataPoint:
-    """Convert a histogram to a data point; OpenTelemetry's bucket bounds are the same as ours.
+    """Convert a histogram to an OpenTelemetry data point, which has the same bucket bounds.
 
     Args:
         histogram: The histogram of durations.
         attributes: The data point's attributes.
         times: The start and end of the period covered, in Unix nanoseconds.
-        max_buckets: Maximum number of non-empty buckets. A histogram with more is converted to the
-            finest scale at which it fits.
-        knows_extremes: Whether the minimum and maximum are exact; if not, they are left out.
+        max_buckets: Maximum number of non-empty buckets. A histogram with more buckets is
+            converted to the finest scale at which it fits.
+        knows_extremes: Whether the histogram's minimum and maximum are exact; if not, they are
+            left out.
     """
     coarse = histogram.with_at_most(max_buckets)
     buckets = coarse.buckets()
@@ -58,7 +59,7 @@ def nanoseconds(seconds: float) -> int:
 
 
 def sendable(value: float) -> float:
-    """Convert an integer that does not fit in 64 bits, which OTLP cannot represent, to a float."""
+    """Convert a number to one that OTLP can represent: a 64-bit integer or a float."""
     return value if isinstance(value, int) and -(2**63) <= value < 2**63 else float(value)
 
 
@@ -76,5 +77,5 @@ def text(value: object) -> str:
 
 
 def texts(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Return attributes with all keys and values converted by :func:`text`."""
+    """Return the attributes with every key and value converted by :func:`text`."""
     return {text(key): text(value) for key, value in attributes.items()}

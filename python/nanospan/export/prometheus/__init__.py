@@ -1,4 +1,4 @@
-"""Expose a monitor to Prometheus, through an encoder in Rust that runs without the GIL.
+"""Expose a monitor's data to Prometheus, using a Rust encoder that runs without the GIL.
 
 ```python
 from nanospan.export.prometheus import start_http_server

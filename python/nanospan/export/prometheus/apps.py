@@ -1,4 +1,4 @@
-"""ASGI and WSGI applications that answer scrapes."""
+"""ASGI and WSGI applications that serve a monitor's metrics to Prometheus."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 def metrics_app(
     source: Recorder | Exposition | None = None, *, path: str = METRICS_PATH
 ) -> MetricsApp:
-    """Return an ASGI application that answers scrapes.
+    """Return an ASGI application that serves a monitor's metrics to Prometheus.
 
-    Each scrape's snapshot is taken and encoded in a separate thread, without the GIL and, on Linux,
-    at a lower priority than the event loop's. The event loop only sends the result in pieces of
-    64 KiB. Mount the application in another, or serve it alone:
+    For each scrape, a separate thread takes a snapshot and encodes it, without the GIL and, on
+    Linux, at a lower priority than the event loop's thread. The event loop only sends the result in
+    pieces of 64 KiB. Mount the application in another one, or serve it alone:
 
     ```python
     app.mount("/metrics", metrics_app())  # Starlette, FastAPI
@@ -40,22 +40,26 @@ def metrics_app(
 
     Args:
         source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
-        path: The path of the metrics if the application is not mounted; other paths get a 404.
+        path: The path that serves the metrics if the application is not mounted; requests for
+            other paths get a 404.
 
     Returns:
-        An application for asyncio servers. It also answers the lifespan protocol, although it has
-        nothing to start or stop.
+        An application for asyncio servers. It answers the messages of the lifespan protocol,
+        although it has nothing to start or stop.
     """
     return MetricsApp(exposition_of(source), path)
 
 
 NICENESS = 10
-"""Niceness added to a scrape's thread: competing with one busy thread, it gets 10 % of a core."""
+"""Niceness added to the thread that serves a scrape.
+
+With this niceness, the thread gets 10 % of a core that it shares with one busy thread.
+"""
 
 
 def _lower_priority() -> None:
-    """Lower this thread's priority, so that other threads preempt it rather than wait for it."""
-    if sys.platform == "linux":  # elsewhere, this would apply to the whole process
+    """Lower this thread's priority, so that other threads need not wait for it."""
+    if sys.platform == "linux":  # on other systems, os.nice applies to the whole process
         with contextlib.suppress(OSError):  # a sandbox may forbid it
             os.nice(NICENESS)
 
@@ -63,7 +67,7 @@ def _lower_priority() -> None:
 class MetricsApp:
     """The ASGI application that :func:`metrics_app` returns."""
 
-    # A class rather than a function, because Starlette's Route treats functions as request
+    # This is a class rather than a function, because Starlette's Route treats functions as request
     # handlers.
 
     def __init__(self, exposition: Exposition, path: str) -> None:
@@ -84,10 +88,10 @@ class MetricsApp:
             ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == key)
             for key in (b"accept", b"accept-encoding")
         )
-        # Frameworks differ in whether the path still includes the mount's prefix.
+        # In some frameworks, the path of a mounted application still includes the mount's prefix.
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         request = Request(scope["method"], path, accept, accept_encoding)
-        # Each scrape gets a new thread, because a lower priority would persist in a shared one.
+        # Each scrape gets a new thread, because a shared thread would keep the lower priority.
         executor = ThreadPoolExecutor(1, "nanospan-scrape", _lower_priority)
         try:
             response = await asyncio.get_running_loop().run_in_executor(
@@ -107,18 +111,21 @@ async def _send(response: Response, send: Send) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     for piece in response.body:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await asyncio.sleep(0)  # a server that accepts each piece at once never yields to the loop
+        await asyncio.sleep(0)  # let other tasks run even if send() never waits
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def metrics_wsgi_app(
     source: Recorder | Exposition | None = None, *, path: str = METRICS_PATH
 ) -> WSGIApplication:
-    """Return a WSGI application that answers scrapes, encoding metrics without the GIL.
+    """Return a WSGI application that serves a monitor's metrics to Prometheus.
+
+    The metrics are encoded without the GIL.
 
     Args:
         source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
-        path: The path of the metrics if the application is not mounted; other paths get a 404.
+        path: The path that serves the metrics if the application is not mounted; requests for
+            other paths get a 404.
     """
     exposition = exposition_of(source)
 
@@ -137,7 +144,7 @@ def metrics_wsgi_app(
 
 
 def exposition_of(source: Recorder | Exposition | None) -> Exposition:
-    """Return ``source`` unchanged if it is an exposition; wrap a monitor in a new exposition."""
+    """Return ``source`` if it is an exposition; otherwise wrap the monitor in a new one."""
     return source if isinstance(source, Exposition) else Exposition(source)
 
 

@@ -1,4 +1,4 @@
-"""A collector for programs that already use a ``prometheus_client`` registry."""
+"""A metrics collector for programs that already use a ``prometheus_client`` registry."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class NanospanCollector(Collector):
     REGISTRY.register(NanospanCollector())
     ```
 
-    Requires the extra ``prometheus``. Unlike :func:`metrics_app` and :func:`start_http_server`,
-    ``prometheus_client`` supports neither native histograms nor encoding without the GIL.
+    It requires the extra ``prometheus``. Unlike :func:`metrics_app` and :func:`start_http_server`,
+    ``prometheus_client`` does not support native histograms, and it holds the GIL while encoding.
 
     Args:
         source: A monitor or an :class:`Exposition`; by default, the process-wide monitor.
@@ -37,7 +37,7 @@ class NanospanCollector(Collector):
         self._exposition = exposition_of(source)
 
     def describe(self) -> Iterator[Metric]:
-        """Yield the metric families without samples; a registry checks them for duplicate names."""
+        """Yield the metric families without samples, so that a registry can check their names."""
         for metric in self.collect():
             metric.samples = []
             yield metric

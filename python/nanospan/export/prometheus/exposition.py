@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nanospan")
 
 Format: TypeAlias = Literal["text", "openmetrics", "protobuf"]
-"""Exposition format: text 0.0.4, OpenMetrics 1.0, or protobuf with native histograms."""
+"""A Prometheus format: text 0.0.4, OpenMetrics 1.0, or protobuf with native histograms."""
 
 Labels: TypeAlias = "Sequence[tuple[str, str]]"
 Series: TypeAlias = "tuple[Labels, float | Snapshot]"
 Family: TypeAlias = "tuple[str, str, str, str, list[Series]]"
-"""A family's name without suffix, help text, unit, kind and series.
+"""A metric family: its name without suffix, help text, unit, kind and series.
 
 The kind is ``counter``, ``gauge``, ``info`` or ``histogram``.
 """
@@ -37,42 +37,42 @@ DEFAULT_BUCKETS = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )
 # fmt: on
-"""Default upper bounds of classic buckets, in seconds: from a microsecond to a minute."""
+"""Default upper bounds of a classic histogram's buckets, from 1 µs to 1 min, in seconds."""
 
 MAX_WARNINGS = 100
-"""Maximum number of distinct warnings per exposition, so a broken source cannot fill the log."""
+"""Maximum number of distinct warnings that an exposition logs, to keep the log readable."""
 
 MAX_NATIVE_BUCKETS = 160
 """Default maximum number of buckets in a native histogram, as in the official clients.
 
-It limits a native histogram to a few kilobytes.
+A native histogram with this many buckets takes a few kilobytes.
 """
 
 GZIP_LEVEL = 1
-"""The fastest gzip level.
+"""The gzip level for responses: the fastest.
 
-An exposition is so repetitive that higher levels save little and take several times as long (see
-``benches/scrape.py``), and it is sent only once.
+Metrics are repetitive, so higher levels save little and take several times as long; see
+``benches/scrape.py``.
 """
 
 
 class Exposition:
-    """Encodes a monitor's operations and measurements for a scrape.
+    """Encodes a monitor's operations and measurements in the formats that Prometheus reads.
 
-    All methods are thread-safe. The snapshot is taken and encoded without the GIL, so other threads
-    keep running; a coroutine should call the methods through :func:`asyncio.to_thread`, so that the
-    event loop is not blocked.
+    All methods are thread-safe. They take and encode a snapshot without the GIL, so other threads
+    keep running. In a coroutine, call them through :func:`asyncio.to_thread`, so that they do not
+    block the event loop.
 
     Args:
         monitor: The monitor to expose; by default, the process-wide one, looked up at each scrape.
-        buckets: Upper bounds of classic buckets in seconds, ascending; an empty list leaves only
-            ``+Inf``. A bucket's count may miss durations less than 1.1 % below its bound; see
-            ``docs/prometheus.md``.
-        max_native_buckets: Maximum number of buckets in a native histogram, at least 5. If there
-            are more, adjacent buckets are merged, halving the resolution until the histogram fits.
+        buckets: Upper bounds of a classic histogram's buckets in seconds, in ascending order; an
+            empty list leaves only ``+Inf``. A bucket's count may miss durations less than 1.1 %
+            below the bucket's bound; see ``docs/prometheus.md``.
+        max_native_buckets: Maximum number of buckets in a native histogram, at least 5. If a
+            histogram has more, its adjacent buckets are merged in pairs until it fits.
 
     Raises:
-        ValueError: If the bounds are not positive, finite and strictly ascending, or
+        ValueError: If ``buckets`` are not positive, finite and strictly ascending, or
             ``max_native_buckets`` is below 5.
     """
 
@@ -86,32 +86,33 @@ class Exposition:
         self._monitor = monitor
         self.buckets = tuple(buckets)
         self.encoder = _core.PrometheusEncoder(self.buckets, max_native_buckets)
-        # Warnings about measurements that have been logged; each is logged only once.
+        # The warnings about measurements that have already been logged.
         self._warnings: set[str] = set()
 
     def snapshots(self) -> list[tuple[MonitorSnapshot, Labels]]:
-        """Return the snapshots to expose, each with labels that distinguish it from the others."""
+        """Return the snapshots to expose, each with the labels that distinguish its series."""
         return [(self._current_monitor().snapshot(), ())]
 
     def measurements(self) -> list[Measurement]:
-        """Return the measurements to expose alongside the operations."""
+        """Return the measurements to expose in addition to the operations."""
         return self._current_monitor().measurements()
 
     def _current_monitor(self) -> Recorder:
         return process_recorder() if self._monitor is None else self._monitor
 
     def families(self) -> list[Family]:
-        """Return the metric families of the measurements and of the build information.
+        """Return the metric families of the measurements, and one with build information.
 
-        A measurement that conflicts with an earlier one (a different kind, or duplicate labels) is
-        left out with a single warning, because Prometheus would reject the whole scrape.
+        A measurement is left out, with a single warning, if it would make Prometheus reject the
+        whole scrape: if its name belongs to a nanospan metric, or if an earlier measurement with
+        the same name has a different kind or the same labels.
         """
         families: dict[str, Family] = {}
         seen: set[tuple[str, Labels]] = set()
         for measurement in self.measurements():
             name, unit = family_name(measurement.name, measurement.unit, measurement.kind)
             kind = "gauge" if measurement.kind == "up_down_counter" else measurement.kind
-            # promtool requires a help text; OpenTelemetry's documentation explains the name.
+            # promtool requires a help text. The original name helps readers find documentation.
             description = readable(measurement.description or measurement.name)
             family = families.setdefault(name, (name, description, unit, kind, []))
             labels = label_pairs(measurement.attributes)
@@ -121,8 +122,8 @@ class Exposition:
                 )
             elif family[3] != kind:
                 self._warn_once(
-                    f"measurement {measurement.name!r} must be of the kind {family[3]} like the "
-                    f"others of {name}, got {measurement.kind}"
+                    f"measurement {measurement.name!r} must have the kind {family[3]}, as earlier "
+                    f"measurements named {name} do, got {measurement.kind}"
                 )
             elif (name, labels) in seen:
                 self._warn_once(f"measurement {measurement.name!r} was reported twice: {labels!r}")
@@ -134,10 +135,12 @@ class Exposition:
     def _warn_once(self, message: str) -> None:
         if message not in self._warnings and len(self._warnings) < MAX_WARNINGS:
             self._warnings.add(message)
-            logger.warning("Prometheus export: %s; it is left out", message)
+            logger.warning("Prometheus export: %s; the measurement is left out", message)
 
     def encode(self, format: Format = "text") -> _core.Chunks:  # noqa: A002 - the plain word for it
-        """Return an iterator over the encoded exposition; its ``len()`` is the size in bytes.
+        """Encode the current metrics; return their bytes in pieces.
+
+        The ``len()`` of the returned iterator is the total size in bytes.
 
         Raises:
             ValueError: If ``format`` is unknown.
@@ -145,7 +148,7 @@ class Exposition:
         return self.encoder.encode(format, self.snapshots(), self.families())
 
     def render(self, format: Format = "text") -> bytes:  # noqa: A002 - the plain word for it
-        """Return the encoded exposition as bytes, to write to a file or send to a push gateway.
+        """Encode the current metrics as bytes, for example for a file or a push gateway.
 
         Raises:
             ValueError: If ``format`` is unknown.
@@ -154,7 +157,7 @@ class Exposition:
 
 
 def compressed(chunks: Iterable[bytes]) -> list[bytes]:
-    """Compress ``chunks`` to one gzip member, in pieces; the GIL is released for each piece."""
+    """Compress chunks with gzip, releasing the GIL for each; return the result in pieces."""
     gzip = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     pieces = [gzip.compress(chunk) for chunk in chunks]
     pieces.append(gzip.flush())

@@ -1,9 +1,9 @@
-"""Convert OpenTelemetry's names, units and attributes to Prometheus's.
+"""Convert OpenTelemetry names, units and attributes to Prometheus names and labels.
 
-The rules are those of the OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility",
-with names escaped to ASCII letters, digits and underscores, which every server can read. The
-specification allows a gauge's name to end in ``_count``, but promtool and OpenMetrics reject that,
-so ``_current`` is appended to such a name.
+The conversion follows the OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility".
+Names are escaped to ASCII letters, digits and underscores, which every server can read. The
+specification allows a gauge's name to end in ``_count``, but promtool and OpenMetrics reject such a
+name, so ``_current`` is appended to it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The UCUM symbols that programs commonly use for their measurements.
+# UCUM unit symbols that are common in measurements, and their names.
 _UNITS = {
     "d": "days",
     "h": "hours",
@@ -42,17 +42,18 @@ _PER = {"s": "second", "min": "minute", "h": "hour", "d": "day"}
 
 @functools.lru_cache(maxsize=1024)
 def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
-    """Return a metric family's name and the unit at the end of the name.
+    """Return the Prometheus name for a metric, and the unit that the name ends in.
 
     Args:
         name: A dotted name such as ``db.client.connection.wait_time``.
         unit: A unit in UCUM notation. Annotations, which are in braces, are dropped.
-        kind: The kind of :class:`nanospan.Measurement`.
+        kind: The measurement's kind; see :class:`nanospan.Measurement`.
 
     Returns:
-        The name, without the suffix ``_total`` of a counter's series, and the unit's full name or
-        ``""``, for example ``("db_client_connection_wait_time_seconds", "seconds")``. If a gauge's
-        name ends in a reserved suffix such as ``_count``, ``_current`` is appended.
+        The metric family's name and the unit's full name, for example
+        ``("db_client_connection_wait_time_seconds", "seconds")``; the unit may be ``""``. A
+        counter's name lacks ``_total``, which belongs to its series. If a gauge's name ends in a
+        reserved suffix such as ``_count``, ``_current`` is appended.
     """
     words = _snake(name)
     if kind == "counter":
@@ -66,7 +67,7 @@ def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
 
 
 def label_pairs(attributes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Convert attributes to pairs of label name and value, sorted by name.
+    """Convert attributes to Prometheus labels: pairs of name and value, sorted by name.
 
     If several attribute names map to the same label, their values are joined with ``;``, as the
     specification requires.

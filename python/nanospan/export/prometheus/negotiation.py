@@ -1,8 +1,9 @@
-"""Choose the format and content coding that a scraper asks for.
+"""Choose a response's format and content coding from the request's headers.
 
-Section 12.5 of RFC 9110 defines ``Accept`` and ``Accept-Encoding``. Prometheus adds parameters:
-``version`` for the text formats, ``proto`` and ``encoding`` for protobuf, and ``escaping`` for
-non-ASCII names. All our names are ASCII, so every escaping scheme leaves them unchanged.
+Section 12.5 of RFC 9110 defines ``Accept`` and ``Accept-Encoding``. Prometheus adds parameters to
+media types: ``version`` for the text formats, ``proto`` and ``encoding`` for protobuf, and
+``escaping`` for non-ASCII names. All our names are ASCII, so every escaping scheme leaves them
+unchanged.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ _WILDCARDS: dict[str, tuple[Format, ...]] = {
 def choose_format(accept: str) -> Format:
     """Return the format preferred by an ``Accept`` header.
 
-    Among formats of equal quality, the first one listed wins, as in the official clients. If the
-    header accepts none of the formats, return ``text``, which is at least human-readable.
+    If several formats have the highest quality (``q=``), return the one listed first, as the
+    official clients do. If the header accepts no known format, return ``text``, which is at least
+    human-readable.
     """
     ranges = [
         (quality, _formats(name, parameters)) for name, parameters, quality in _ranges(accept)
     ]
     refused = {formats[0] for quality, formats in ranges if quality == 0 and len(formats) == 1}
-    # The sort is stable: formats of equal quality keep their order.
+    # The sort is stable, so formats of equal quality keep their order.
     for quality, formats in sorted(ranges, key=lambda each: -each[0]):
         acceptable = [each for each in formats if each not in refused]
         if quality > 0 and acceptable:
@@ -58,10 +60,10 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 
 def _formats(name: str, parameters: dict[str, str]) -> tuple[Format, ...]:
-    """Return the formats that a media range matches, best first; only wildcards match several."""
+    """Return the formats that a media range matches, best first; a wildcard may match several."""
     version = parameters.get("version", "")
     if name == "text/plain" and version in {"", "0.0.4", "1.0.0"}:
-        # 1.0.0 only allows more names, so a reader of 1.0.0 can read 0.0.4 as well.
+        # Version 1.0.0 only allows more names, so its readers can read 0.0.4 as well.
         return ("text",)
     if name == "application/openmetrics-text" and version in {"", "1.0.0"}:
         return ("openmetrics",)
@@ -75,7 +77,7 @@ def _formats(name: str, parameters: dict[str, str]) -> tuple[Format, ...]:
 
 
 def _ranges(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Yield each element's name, parameters and quality, skipping malformed elements."""
+    """Yield the name, parameters and quality of each valid element of an ``Accept*`` header."""
     for element in header.split(","):
         name, *rest = (part.strip() for part in element.split(";"))
         parameters = {}

@@ -1,4 +1,4 @@
-"""Answer a scrape, independently of the server interface (ASGI, WSGI or ``http.server``)."""
+"""Build the HTTP response to a scrape, for use by ASGI, WSGI and ``http.server``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Request:
 
     Attributes:
         method: The HTTP method; a ``HEAD`` request gets headers without a body.
-        path: The path, relative to where the framework mounted the application.
-        accept: The ``Accept`` header, or ``""``.
-        accept_encoding: The ``Accept-Encoding`` header, or ``""``.
+        path: The request's path, relative to the path at which the application is mounted.
+        accept: The value of the ``Accept`` header, or ``""`` if it is missing.
+        accept_encoding: The value of the ``Accept-Encoding`` header, or ``""`` if it is missing.
     """
 
     method: str
@@ -35,13 +35,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """The response to a request.
+    """An HTTP response to a request for metrics.
 
     Attributes:
         status: The status code and reason phrase, such as ``200 OK``.
         headers: Pairs of header name and value.
-        body: The body in pieces, which can be iterated over only once.
-        close: Frees the memory of the encoded exposition, which may take milliseconds.
+        body: The pieces of the body; they can be iterated over only once.
+        close: A function that frees the memory of the encoded metrics, which may take milliseconds.
     """
 
     status: str
@@ -51,19 +51,19 @@ class Response:
 
 
 def respond(exposition: Exposition, path: str, request: Request) -> Response:
-    """Build the response to a request.
+    """Build the response to a request for metrics.
 
     Encoding the metrics may take milliseconds, mostly without the GIL.
 
     Args:
-        exposition: The exposition to encode.
+        exposition: Encodes the metrics.
         path: The path at which the metrics are served.
         request: The request to answer.
     """
     if request.path not in {"", "/", path}:
         return _plain(request, "404 Not Found", f"Metrics are at {path}.\n")
     if request.method not in {"GET", "HEAD"}:
-        text = "Metrics are read with GET.\n"
+        text = "Use GET to read metrics.\n"
         return _plain(request, "405 Method Not Allowed", text, ("Allow", "GET, HEAD"))
     chosen = choose_format(request.accept)
     body: Iterable[bytes]

@@ -20,21 +20,21 @@ logger = logging.getLogger("nanospan")
 
 
 class SavedExposition(Exposition):
-    """Encodes saved snapshots for a scrape, reading files again when they change.
+    """Encodes saved snapshots for Prometheus, rereading each file when it changes.
 
-    The files hold the output of ``monitor.snapshot().to_bytes()``. Each file's series have the
-    label ``snapshot``, set to the file's name without its suffix;
+    The files contain the output of ``monitor.snapshot().to_bytes()``. Each file's series have the
+    label ``snapshot``, set to the file's name without its suffix. The gauge
     ``nanospan_snapshot_timestamp_seconds`` is the time at which the snapshot was taken. If a file
-    becomes unreadable, the error is logged and the last valid snapshot is served; if a file is
-    deleted, its series end.
+    becomes unreadable, the error is logged and the file's last valid snapshot is served. If a file
+    is deleted, its metrics are no longer served.
 
     Args:
         paths: The snapshot files.
 
     Raises:
         OSError: If a file cannot be read.
-        ValueError: If a file is not a valid snapshot, or two files have the same name apart from
-            folder and suffix.
+        ValueError: If a file is not a valid snapshot, or two files have the same name when folder
+            and suffix are ignored.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -57,7 +57,7 @@ class SavedExposition(Exposition):
         ]
 
     def measurements(self) -> list[Measurement]:
-        """Return a gauge for each snapshot: the time at which it was taken."""
+        """Return a gauge for each snapshot, with the time at which the snapshot was taken."""
         return [
             Measurement(
                 "nanospan.snapshot.timestamp",
@@ -81,19 +81,19 @@ class _File:
         self._warning = ""
 
     def current(self) -> MonitorSnapshot | None:
-        """Return the snapshot, rereading the file if it has changed; None if it was deleted."""
+        """Return the last valid snapshot, rereading a changed file; None if the file is deleted."""
         warning = ""
         try:
             state = _state(self.path)
             if state != self._state:
-                # Set before reading, so that a damaged file is not read again until it changes.
+                # Set this before reading, so that a damaged file is not reread until it changes.
                 self._state = state
                 self._snapshot = _read(self.path)
             else:
                 warning = self._warning
         except FileNotFoundError:
             self._state = self._snapshot = None
-            warning = f"{self.path} is gone; its metrics end"
+            warning = f"{self.path} was deleted; its metrics are no longer served"
         except (OSError, ValueError) as exc:
             warning = f"{exc}; serving the file's previous content"
         if warning and warning != self._warning:

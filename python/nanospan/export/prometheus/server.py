@@ -1,4 +1,4 @@
-"""Serve metrics over HTTP, for programs that do not already run an HTTP server."""
+"""A small HTTP server for metrics, for programs that do not already run an HTTP server."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ logger = logging.getLogger("nanospan")
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9464
-"""The port that OpenTelemetry's Prometheus exporters listen on."""
+"""The default port of OpenTelemetry's Prometheus exporters."""
 
 REQUEST_TIMEOUT = 10.0
-"""Maximum time for a client to send its whole request or receive a piece of the response, in s."""
+"""Maximum time to receive a whole request or to send one piece of a response, in seconds."""
 
 MAX_CONNECTIONS = 64
-"""Maximum number of clients served at once, one thread each; further connections are closed."""
+"""Maximum number of connections, each with its own thread; further connections are closed."""
 
 
 def start_http_server(
@@ -43,19 +43,19 @@ def start_http_server(
     host: str = DEFAULT_HOST,
     source: Recorder | Exposition | None = None,
 ) -> MetricsServer:
-    """Serve ``/metrics`` from a daemon thread.
+    """Start an HTTP server for ``/metrics`` on a daemon thread.
 
-    A child process that is forked later does not serve: it records separately, and may start
+    A process forked later does not serve its parent's port. It has its own metrics, and may start
     another server on a different port.
 
     Args:
-        port: The port to listen on; 0 picks a free one, available as the result's ``port``.
-        host: The address to listen on. With an address other than loopback, anyone who can reach it
-            can read the names and durations of all operations.
+        port: The port to listen on; 0 picks a free port, available as the result's ``port``.
+        host: The address to listen on. Unless it is a loopback address, other machines may be able
+            to read the names and durations of all operations.
         source: A monitor or an :class:`Exposition`; by default, the process-wide monitor.
 
     Raises:
-        OSError: If the server cannot listen on that address and port; the message names both.
+        OSError: If the server cannot listen on ``host`` and ``port``; the message names both.
         ValueError: If ``port`` is not from 0 to 65535.
     """
     if not 0 <= port <= 65535:  # noqa: PLR2004 - ports have 16 bits
@@ -64,9 +64,10 @@ def start_http_server(
 
 
 class MetricsServer:
-    """An HTTP server that answers scrapes until :meth:`close`; also a context manager.
+    """A running HTTP server for metrics, as returned by :func:`start_http_server`.
 
-    All methods are thread-safe.
+    It serves until :meth:`close` is called, or until the end of its ``with`` block. All methods are
+    thread-safe.
 
     Attributes:
         host: The address that the server listens on.
@@ -91,7 +92,7 @@ class MetricsServer:
         _running.add(self)
 
     def close(self) -> None:
-        """Stop listening, and wait for the server's thread to end. Further calls do nothing."""
+        """Stop the server, and wait for its thread to end. Further calls do nothing."""
         with self._lock:
             thread, self._thread = self._thread, None
             if thread is not None:
@@ -100,7 +101,7 @@ class MetricsServer:
                 self._server.server_close()
 
     def _reset_in_child(self) -> None:
-        """Close a forked child's copy of the socket: only the parent has the serving thread."""
+        """Close a forked child's copy of the socket, because only the parent serves requests."""
         self._lock = threading.Lock()
         self._thread = None
         self._server.server_close()
@@ -134,7 +135,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Server(ThreadingMixIn, TCPServer):
-    # Not http.server's HTTPServer, which looks up the host's name before it starts to serve.
+    # http.server's HTTPServer is not used, because it looks up the host's name when it starts.
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 32
@@ -155,7 +156,7 @@ class _Server(ThreadingMixIn, TCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
-            # An unlimited number of threads would harm the program more than a failed scrape.
+            # A failed scrape harms the program less than an unlimited number of threads would.
             self.shutdown_request(request)
             return
         try:
@@ -165,21 +166,21 @@ class _Server(ThreadingMixIn, TCPServer):
             raise
 
     def begin_reading(self, connection: socket.socket) -> None:
-        """Start the time limit for receiving a connection's request."""
+        """Start the time limit within which a connection's whole request must arrive."""
         self._reading[connection] = time.monotonic() + REQUEST_TIMEOUT
 
     def end_reading(self, connection: socket.socket) -> None:
-        """End the time limit, because the request is complete or the connection is closed."""
+        """End a connection's time limit; its request is complete, or the connection is closed."""
         self._reading.pop(connection, None)
 
     def service_actions(self) -> None:
-        """Close connections that send too slowly; called by the serving thread every 0.1 s."""
+        """Close connections whose request is overdue; called by the serving thread every 0.1 s."""
         # The socket's timeout does not suffice, because every byte restarts it.
         now = time.monotonic()
         for connection, deadline in list(self._reading.items()):
             if now >= deadline:
                 self.end_reading(connection)
-                with contextlib.suppress(OSError):  # it may have been closed in the meantime
+                with contextlib.suppress(OSError):  # the connection may be closed already
                     connection.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -195,19 +196,19 @@ class _Server(ThreadingMixIn, TCPServer):
             self.log_failure(client_address[0], error)
 
     def log_failure(self, client: str, error: BaseException) -> None:
-        """Log the error that made a client's scrape fail."""
-        logger.error("scrape by %s failed", client, exc_info=error)
+        """Log the error that caused a client's request for metrics to fail."""
+        logger.error("metrics request from %s failed", client, exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):
-    # HTTP/1.0 closes the connection after each scrape, so no thread waits for another request.
+    # This handler speaks HTTP/1.0, so each connection, and its thread, ends after one request.
     server: _Server
     timeout = REQUEST_TIMEOUT
     server_version = "nanospan"
     sys_version = ""
 
     def handle(self) -> None:
-        """Read and answer one request, within the time limit."""
+        """Read and answer one request; the request must arrive within the time limit."""
         self.server.begin_reading(self.connection)
         try:
             super().handle()
@@ -225,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
             response = respond(self.server.exposition, METRICS_PATH, request)
         except Exception as exc:  # noqa: BLE001 - a failed scrape must not end the server
             self.server.log_failure(self.client_address[0], exc)
-            self.send_error(500, "the exposition failed; see the program's log")
+            self.send_error(500, "encoding the metrics failed; see the program's log")
             return
         self.send_response(int(response.status[:3]))
         for name, value in response.headers:
@@ -237,4 +238,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - overridden
-        """Log nothing: standard error is the program's."""
+        """Log nothing, to keep requests out of the program's standard error."""
