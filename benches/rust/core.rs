@@ -1,4 +1,5 @@
-//! Benchmarks of the core alone: record, index, snapshot, merge, quantile, summary.
+//! Benchmarks of the recording core without Python: recording, bucket indexing, snapshots, merging, quantiles,
+//! summaries.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use std::{hint::black_box, time::Duration};
@@ -9,7 +10,7 @@ use nanospan_record::{
     Clock, Measured, Outcome, Seconds, Summary, Writers, histogram::config::index_of,
 };
 
-/// The number of different values in a benchmark: too many for the branch predictor to memorise.
+/// The number of different durations in a benchmark: too many for the processor's branch predictor to memorise.
 const VALUES: usize = 4_096;
 
 fn latencies() -> Vec<u64> {

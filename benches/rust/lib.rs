@@ -1,14 +1,14 @@
-//! Durations like those of real services, for the benchmarks in this directory.
+//! Test data for the benchmarks in this directory: durations distributed like those of real services.
 
 use nanospan_record::{Clock, Measured, Operation, Outcome, Writers};
 
-/// A small, fast generator that gives the same values in every run: splitmix64 (Steele et al., "Fast Splittable
-/// Pseudorandom Number Generators", 2014).
+/// A small, fast random number generator that gives the same values in every run. The algorithm is splitmix64 (Steele
+/// et al., "Fast Splittable Pseudorandom Number Generators", 2014); the field is the generator's state.
 #[derive(Debug, Clone)]
 pub struct Random(pub u64);
 
 impl Random {
-    /// Returns the next 64 bits.
+    /// Returns 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -16,13 +16,14 @@ impl Random {
         z ^ z >> 31
     }
 
-    /// Returns a uniformly distributed number in [0, 1).
+    /// Returns a uniformly distributed random number in [0, 1).
     #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 * (-53_f64).exp2()
     }
 
-    /// Returns a latency of at least 1 ms, in nanoseconds, from a heavy-tailed Pareto distribution with shape 1.2.
+    /// Returns a random latency of at least 1 ms, in nanoseconds, from a heavy-tailed Pareto distribution (shape
+    /// 1.2).
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -33,7 +34,8 @@ impl Random {
     }
 }
 
-/// Returns an operation whose window is full of 1,000 latencies, each converted by `measured`.
+/// Returns an operation whose window is full: it holds 1,000 random latencies, generated from `seed`. The function
+/// `measured` converts each latency from nanoseconds.
 ///
 /// # Panics
 ///

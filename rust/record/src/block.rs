@@ -1,8 +1,8 @@
-//! One operation's entire state, stored as one block of atomic words: a header, the ring, and one histogram per
-//! outcome.
+//! The memory block that holds an operation's counts and samples: atomic words that form a header, the ring of recent
+//! samples, and one histogram per outcome.
 //!
-//! The block contains no pointers, so it can be mapped at any address. Zeroed memory is a valid empty block, so
-//! creating one writes nothing; fields whose initial value is not zero (minima and thresholds) are stored inverted.
+//! A block contains no pointers, so it can be mapped at any address. Zeroed memory is a valid empty block, so creating
+//! a block writes nothing; fields whose initial value is not zero (minima and thresholds) are stored inverted.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ use crate::{
     sync::{Word, Writers},
 };
 
-// Header words. The first cache line is what every successful record touches.
+// Header words. In the header, recording a successful sample touches only the first cache line.
 const HEAD: usize = 0; // tickets claimed since creation
 const OK: usize = 1; // four words of sums
 const LIMIT_INVERTED: usize = 5; // !(the longest duration in ns within the threshold)
@@ -40,7 +40,7 @@ const MAX: usize = 2; // nanoseconds
 const MIN_INVERTED: usize = 3; // !nanoseconds
 const SUM_WORDS: usize = 4;
 
-/// Returns the offset in the header of the sums for `outcome`.
+/// Returns the position in the header at which the sums for `outcome` begin.
 #[inline(always)]
 const fn sums_of(outcome: Outcome) -> usize {
     match outcome {
@@ -50,7 +50,7 @@ const fn sums_of(outcome: Outcome) -> usize {
     }
 }
 
-/// Counts since start or the last clear, kept outside the histograms.
+/// An operation's counts since it was created or last cleared. They are kept separately from the histograms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
     /// Number of samples.
@@ -63,7 +63,8 @@ pub struct Totals {
     pub violations: u64,
 }
 
-/// The state of one operation. All methods may be called from any number of threads concurrently.
+/// The counts and samples of one operation, stored in one block of memory. All methods may be called from any number of
+/// threads concurrently.
 #[derive(Debug)]
 pub struct Block {
     memory: Memory,
@@ -92,7 +93,7 @@ impl Block {
         })
     }
 
-    /// Returns the number of words that a block with a window of `window` samples occupies.
+    /// Returns the size, in 64-bit words, of a block with a window of `window` samples.
     #[must_use]
     pub const fn words(window: usize) -> usize {
         HEADER_WORDS + SLOT_WORDS * Ring::capacity_for(window) + OUTCOMES.len() * Recorder::WORDS
@@ -104,7 +105,7 @@ impl Block {
         self.window
     }
 
-    /// Splits the block into its header and the words after it, which hold the ring and the histograms.
+    /// Splits the block into the header and the remaining words, which hold the ring and the histograms.
     #[inline(always)]
     fn parts(&self) -> (&[Word; HEADER_WORDS], &[Word]) {
         self.memory
@@ -118,7 +119,7 @@ impl Block {
         &self.parts().0[word]
     }
 
-    /// Reads a header word. Relaxed: each field is read independently of the others.
+    /// Reads the header word at position `word`. Relaxed ordering suffices because each field is read independently.
     #[inline]
     fn load_relaxed(&self, word: usize) -> u64 {
         self.header(word).load_relaxed()
@@ -134,21 +135,24 @@ impl Block {
         Recorder::new(&self.parts().1[self.recorder_at(outcome)..])
     }
 
-    /// Returns the offset, counted from the end of the header, of the histogram for `outcome`.
+    /// Returns the offset of the histogram for `outcome`, in words from the end of the header.
     #[inline(always)]
     fn recorder_at(&self, outcome: Outcome) -> usize {
         (SLOT_WORDS << self.capacity_log2) + outcome as usize * Recorder::WORDS
     }
 
-    /// Claims the next ticket, which also counts the sample. The caller must then call [`record`](Self::record).
+    /// Claims the next ticket (sample number) and counts the sample. The caller must then call
+    /// [`record`](Self::record).
     #[inline(always)]
     pub fn claim(&self, writers: Writers) -> u64 {
-        // Relaxed: tickets only need to be unique; a slot alone shows whether its sample is complete (see `ring`).
+        // Relaxed: tickets only need to be unique. Readers can tell from a slot's words whether its sample is complete
+        // (see `ring`).
         writers.add_relaxed(self.header(HEAD), 1)
     }
 
-    /// Records `sample` under a claimed ticket. Returns true if its duration exceeded the threshold.
-    // Always inlined, so that branches on the sample's unit or outcome disappear where the caller knows them.
+    /// Records `sample` under a ticket from [`claim`](Self::claim). Returns true if the sample's duration exceeded the
+    /// threshold.
+    // Always inlined, so that branches on the sample's unit or outcome disappear where the caller passes a constant.
     #[inline(always)]
     pub fn record(&self, ticket: u64, sample: Sample, writers: Writers) -> bool {
         // Split only once: the compiler cannot prove that a store leaves the slice's pointer unchanged.
@@ -169,7 +173,7 @@ impl Block {
             Outcome::Error => _ = add(ERRORS, 1),
             Outcome::Cancelled => _ = add(CANCELLATIONS, 1),
         }
-        // Seconds given by the caller may exceed the threshold by less than a nanosecond, so they are compared as
+        // A duration passed in seconds may exceed the threshold by less than a nanosecond, so it is compared in
         // seconds.
         let over = match sample.duration {
             Measured::Nanos(ns) => ns > !header[LIMIT_INVERTED].load_relaxed(),
@@ -191,7 +195,7 @@ impl Block {
         }
     }
 
-    /// Sets the threshold; `None` removes it.
+    /// Sets the threshold, or removes it if `threshold` is `None`.
     pub fn set_threshold(&self, threshold: Option<Seconds>) {
         let (limit, bits) = threshold.map_or((0, 0), |threshold| {
             // `+ 0.0` turns -0.0, which is a valid threshold, into plain zero.
@@ -203,10 +207,10 @@ impl Block {
         self.header(THRESHOLD_INVERTED).store_relaxed(bits);
     }
 
-    /// Iterates over the window's tickets and samples, oldest first; a sample that is being written or was overtaken by
-    /// a later lap is `None`.
+    /// Iterates over the window as pairs of ticket and sample, oldest first. The sample is `None` if it is still being
+    /// written or has been overwritten by a later one.
     ///
-    /// Samples that finish during the iteration are not included, and may overwrite the oldest.
+    /// Samples recorded during the iteration are not included, and may overwrite the oldest samples.
     pub fn samples(&self) -> impl ExactSizeIterator<Item = (u64, Option<Sample>)> {
         let Range { start, end } = self.tickets();
         let ring = self.ring();
@@ -217,8 +221,7 @@ impl Block {
         })
     }
 
-    /// Computes the statistics of [`samples`](Self::samples), skipping those that are `None`; returns `None` if no
-    /// sample remains.
+    /// Computes the statistics of the window's readable samples; returns `None` if there are none.
     #[must_use]
     pub fn summary(&self) -> Option<Summary> {
         let tickets = self.tickets();
@@ -227,14 +230,14 @@ impl Block {
         tally.finish()
     }
 
-    /// Returns the range of the window's tickets.
+    /// Returns the tickets of the samples in the window.
     fn tickets(&self) -> Range<u64> {
         let (cleared, head) = (self.load_relaxed(CLEARED), self.load_relaxed(HEAD));
         head - head.saturating_sub(cleared).min(self.window)..head
     }
 
-    /// Returns the counts since start or the last clear. A record in flight may be included in some counts and not yet
-    /// in others.
+    /// Returns the counts since the operation was created or last cleared. A sample that is being recorded may be
+    /// included in some counts and not yet in others.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let cleared = self.load_relaxed(CLEARED);
@@ -246,7 +249,8 @@ impl Block {
         }
     }
 
-    /// Copies the histogram of the samples with `outcome`. The copy may miss parts of a record in flight.
+    /// Copies the histogram of the samples with `outcome`. A sample that is being recorded may be included only in
+    /// part.
     #[must_use]
     pub fn histogram(&self, outcome: Outcome) -> histogram::Snapshot {
         let sums = sums_of(outcome);
@@ -260,7 +264,7 @@ impl Block {
         if min > max {
             return histogram::Snapshot::default();
         }
-        // Only the octaves from the minimum to the maximum: no other bucket can be in use.
+        // Copy only the octaves from the minimum to the maximum: all other buckets are empty.
         let first = octave_start(min);
         let last = octave_start(max) + BUCKETS_PER_OCTAVE;
         histogram::Snapshot::new(
@@ -273,7 +277,7 @@ impl Block {
         )
     }
 
-    /// Discards all samples but keeps the threshold. A record in flight may be discarded in part.
+    /// Discards all samples but keeps the threshold. A sample that is being recorded may be discarded only in part.
     pub fn clear(&self) {
         self.header(CLEARED).store_relaxed(self.load_relaxed(HEAD));
         for word in [ERRORS, CANCELLATIONS, VIOLATIONS] {
@@ -288,13 +292,13 @@ impl Block {
     }
 }
 
-/// Returns a bucket index that is not above the index of any value in the octave of `ns`.
+/// Returns a bucket index at or below the index of every value in the octave (power-of-two range) that contains `ns`.
 fn octave_start(ns: u64) -> i32 {
     MIN_INDEX + ns.checked_ilog2().unwrap_or(0).cast_signed() * BUCKETS_PER_OCTAVE
 }
 
-/// Returns the longest duration, in nanoseconds, that does not exceed `seconds` when converted to seconds, which is how
-/// a reader of the sample would compare it.
+/// Returns the longest duration, in nanoseconds, that does not exceed `seconds` when converted to seconds. A reader of
+/// the sample would compare the converted duration too.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

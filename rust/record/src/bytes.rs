@@ -1,4 +1,4 @@
-//! The frame and the number encoding that all serialised snapshots use.
+//! The frame format and the number encoding that all serialised snapshots share.
 //!
 //! A frame consists of a three-byte magic, a version byte, the content, and the little-endian CRC-32 (IEEE) of
 //! everything before it. Numbers are varints (LEB128): seven bits per byte, least significant first, in as few bytes as
@@ -16,7 +16,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Starts a frame with room for `capacity` bytes; [`seal`] completes it.
+    /// Returns the beginning of a frame, with room for `capacity` bytes. [`seal`] completes the frame.
     pub fn begin(&self, capacity: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(capacity);
         out.extend(self.magic.as_bytes());
@@ -24,7 +24,7 @@ impl Kind {
         out
     }
 
-    /// Checks that `bytes` are an intact frame of this kind, and returns its content.
+    /// Checks that `bytes` are an intact frame of this kind, and returns the frame's content for reading.
     pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<Input<'a>, Damage> {
         let (content, checksum) = bytes
             .split_last_chunk::<CHECKSUM_BYTES>()
@@ -44,14 +44,14 @@ impl Kind {
     }
 }
 
-/// Appends the checksum to a frame.
+/// Completes a frame by appending its checksum.
 pub fn seal(mut frame: Vec<u8>) -> Vec<u8> {
     let checksum = crc32fast::hash(&frame);
     frame.extend(checksum.to_le_bytes());
     frame
 }
 
-/// Appends `number` as a varint.
+/// Appends `number` to `out` as a varint.
 pub fn put(out: &mut Vec<u8>, mut number: u128) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
@@ -60,13 +60,13 @@ pub fn put(out: &mut Vec<u8>, mut number: u128) {
     out.push(number as u8);
 }
 
-/// Appends `bytes`, prefixed with their length.
+/// Appends `bytes` to `out`, prefixed with their length as a varint.
 pub fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     put(out, bytes.len() as u128);
     out.extend(bytes);
 }
 
-/// The part of the input that has not been read yet.
+/// A reader of a frame's content. It holds the bytes that have not been read yet.
 #[derive(Debug)]
 pub struct Input<'a>(&'a [u8]);
 

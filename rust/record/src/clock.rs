@@ -1,15 +1,15 @@
-//! Time: a monotonic counter for durations, and its conversion to wall-clock time for timestamps.
+//! Clocks: a monotonic counter that measures durations, and the conversion of its readings to wall-clock timestamps.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::sync::{Mutex, OnceLock};
 
-/// The process's calibrated clock.
+/// The process-wide monotonic clock that measures durations.
 ///
-/// `quanta` reads the time-stamp counter where it is invariant and the operating system's monotonic clock elsewhere. It
-/// is calibrated once per process, when the first clock is created, which takes milliseconds, and at most 0.2 s. The
-/// counter is read without a serialising fence: the processor may move the read by tens of instructions, which takes
-/// far less time than any measured block.
+/// The `quanta` crate reads the processor's time-stamp counter if it is invariant, and the operating system's monotonic
+/// clock otherwise. The counter is calibrated once per process, when the first `Clock` is created; this takes
+/// milliseconds, at most 0.2 s. The counter is read without a serialising fence, so the processor may reorder the read
+/// by tens of instructions, which take far less time than any code worth measuring.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock(&'static quanta::Clock);
 
@@ -25,15 +25,15 @@ impl Clock {
         }))
     }
 
-    /// Returns the counter's current value in ticks, the counter's own unit. Never fails or blocks.
+    /// Reads the counter; the result is in ticks, the counter's own unit. Never fails or blocks.
     #[inline]
     #[must_use]
     pub fn ticks(&self) -> u64 {
         self.0.raw()
     }
 
-    /// Returns the nanoseconds from `start` to `end`, two results of [`ticks`](Self::ticks); 0 if `end` is the earlier
-    /// one.
+    /// Returns the time from `start` to `end` in nanoseconds, or 0 if `end` is before `start`. Both are results of
+    /// [`ticks`](Self::ticks).
     #[inline]
     #[must_use]
     pub fn nanos_between(&self, start: u64, end: u64) -> u64 {
@@ -41,20 +41,22 @@ impl Clock {
     }
 }
 
-/// How far the wall clock may drift from the anchor before a new anchor is taken.
+/// Maximum difference between the wall clock and the time that an [`Anchor`] predicts; beyond it, a new anchor is
+/// taken.
 ///
-/// Up to this limit, all exports give a sample the same timestamp. Beyond it, the wall clock was set or calibration
-/// error has accumulated, and a correct timestamp matters more than an unchanged one.
+/// While an anchor is kept, every export gives a sample the same timestamp. A larger difference means that the wall
+/// clock was set or that calibration error has accumulated; then a correct timestamp matters more than an unchanged
+/// one.
 const DRIFT_ALLOWED: Duration = Duration::from_millis(1);
 
-/// Converts ticks to Unix time by means of an [`Anchor`], renewed when the clocks drift apart.
+/// Converts ticks to Unix time. It keeps an [`Anchor`] and renews it when the two clocks drift apart.
 #[derive(Debug)]
 pub struct WallClock {
     clock: Clock,
     anchor: Mutex<Anchor>,
 }
 
-/// Readings of both clocks taken at the same moment.
+/// Readings of the tick counter and the wall clock taken at the same moment, used to convert ticks to Unix time.
 #[derive(Debug, Clone, Copy)]
 pub struct Anchor {
     ticks: u64,
@@ -63,14 +65,15 @@ pub struct Anchor {
 }
 
 impl WallClock {
-    /// Creates a wall clock whose first anchor is the current moment.
+    /// Creates a converter whose first anchor is taken now.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let anchor = Mutex::new(Anchor::now(clock));
         Self { clock, anchor }
     }
 
-    /// Returns the anchor for converting a batch of ticks, renewing it first if the clocks have drifted apart.
+    /// Returns the anchor with which to convert a batch of ticks; renews the anchor first if the clocks have drifted
+    /// apart.
     pub fn anchor(&self) -> Anchor {
         let now = Anchor::now(self.clock);
         let mut anchor = self.anchor.lock();
@@ -95,7 +98,7 @@ impl Anchor {
         }
     }
 
-    /// Returns the Unix time of `ticks`, in nanoseconds.
+    /// Converts `ticks` to Unix time in nanoseconds.
     #[must_use]
     pub fn unix_ns(&self, ticks: u64) -> u64 {
         if ticks >= self.ticks {
@@ -107,7 +110,7 @@ impl Anchor {
         }
     }
 
-    /// Returns the Unix time of `ticks`, in seconds.
+    /// Converts `ticks` to Unix time in seconds.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,
@@ -131,7 +134,7 @@ mod tests {
         let ns = clock.nanos_between(start, clock.ticks());
         let outer = before.elapsed().as_nanos() as u64;
         assert!(ns >= 19_900_000, "{ns}");
-        // 0.1 % allows for calibration error; the sleep itself may take any time.
+        // 0.1 % allows for calibration error. The sleep may take longer than requested, so it is timed independently.
         assert!(ns <= outer + outer / 1000, "{ns} > {outer}");
     }
 

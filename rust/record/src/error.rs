@@ -1,35 +1,36 @@
-//! Reasons for rejecting a call. Recording cannot fail; only limits, thresholds and other arguments can be invalid.
+//! The errors of this crate. Recording cannot fail; an error means that an argument, such as a limit, a threshold or an
+//! encoded snapshot, is invalid, or that memory ran out.
 //!
 //! Errors hold plain data and do not depend on the code that reports them.
 
 use std::fmt;
 
-/// The reason a call was rejected. Its message names the rejected value and the valid ones.
+/// The reason why a call failed. For an invalid argument, the message states the value and which values are valid.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Error {
     /// The window's length is out of range.
     Window {
-        /// The length given, in samples.
+        /// The rejected length, in samples.
         given: usize,
-        /// The longest window.
+        /// The maximum length, in samples.
         most: usize,
     },
-    /// `max_operations` leaves no room for a single operation.
+    /// `max_operations` is 0; it must be at least 1.
     MaxOperations(usize),
     /// A duration or threshold in seconds is negative, infinite or not a number.
     Seconds(f64),
     /// A quantile is outside 0 to 1, or not a number.
     Quantile(f64),
-    /// The bytes are not a histogram snapshot.
+    /// The bytes do not encode a histogram snapshot.
     Snapshot(Damage),
-    /// The bytes are not a snapshot of a monitor.
+    /// The bytes do not encode a monitor snapshot.
     MonitorSnapshot(Damage),
-    /// The snapshot that should be the earlier one holds values that the later one lacks.
+    /// The snapshot passed as the earlier one holds values that the later one lacks.
     NotEarlier,
-    /// Two histograms together hold more than `u64::MAX` values.
+    /// Two histograms cannot be merged, because together they hold more than `u64::MAX` values.
     TooManyValues,
-    /// The operating system refused the memory for an operation's block; the field is the block's size in bytes.
+    /// The operating system could not provide the memory for an operation. The field is the requested size in bytes.
     OutOfMemory(usize),
 }
 
@@ -49,11 +50,11 @@ impl fmt::Display for Error {
             Self::Snapshot(damage) => write!(f, "not a histogram snapshot: {damage}"),
             Self::MonitorSnapshot(damage) => write!(f, "not a monitor snapshot: {damage}"),
             Self::NotEarlier => f.write_str(
-                "the earlier snapshot holds values that the later one lacks; it is of another \
-                 histogram, or the histogram was cleared in between",
+                "the earlier snapshot holds values that the later one lacks; the snapshots are of \
+                 different histograms, or the histogram was cleared between them",
             ),
             Self::TooManyValues => {
-                f.write_str("the histograms hold more than 2^64 - 1 values together")
+                f.write_str("the histograms together hold more than 2^64 - 1 values")
             }
             Self::OutOfMemory(bytes) => write!(
                 f,
@@ -66,45 +67,45 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The defect found in bytes that should encode a snapshot.
+/// The reason why bytes cannot be decoded as a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {
-    /// The bytes end too early.
+    /// The bytes end before the snapshot is complete.
     Truncated,
-    /// The bytes do not start with the expected magic, which is the field.
+    /// The bytes do not start with the expected magic bytes, which the field contains.
     Magic(&'static str),
     /// The bytes have a format version that this release cannot read.
     Version {
-        /// The version found.
+        /// The version found in the bytes.
         given: u8,
-        /// The version that can be read.
+        /// The version that this release can read.
         readable: u8,
     },
-    /// The checksum does not match: the bytes were changed after they were written.
+    /// The checksum does not match the bytes, so they were altered after they were written.
     Checksum,
-    /// Bytes are left over after the snapshot.
+    /// Extra bytes follow the snapshot.
     Trailing,
-    /// A number is too large for its field, or longer than it needs to be.
+    /// A number is too large for its field, or is not encoded in as few bytes as possible.
     Number,
-    /// The scale is not one that this release records or coarsens to.
+    /// The histogram's scale is outside the range that this release supports.
     Scale {
-        /// The scale found.
+        /// The scale found in the bytes.
         given: i8,
-        /// The coarsest and the finest valid scale.
+        /// The coarsest and the finest supported scale.
         range: (i32, i32),
     },
-    /// A bucket is empty, out of range, or too narrow to hold a whole number of nanoseconds.
+    /// A bucket has a count of 0, an index out of range, or bounds with no whole number of nanoseconds between them.
     Bucket,
-    /// The counts add up to more than `u64::MAX`.
+    /// The bucket counts add up to more than `u64::MAX`.
     Count,
-    /// The minimum or maximum is outside the first or last bucket.
+    /// The minimum is not in the first bucket, the maximum is not in the last, or the minimum exceeds the maximum.
     Extremes,
-    /// Values in the given buckets cannot add up to the given sum.
+    /// Values in the encoded buckets cannot add up to the encoded sum.
     Sum,
     /// A time or threshold is negative, infinite or not a number.
     Seconds,
-    /// A name is empty, or occurs twice.
+    /// An operation's name is empty or occurs twice.
     Name,
     /// The byte that marks an optional field as absent or present is neither 0 nor 1.
     Mark,
@@ -113,14 +114,16 @@ pub enum Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated => f.write_str("the bytes end too early"),
-            Self::Magic(magic) => write!(f, "it does not start with {magic:?}"),
+            Self::Truncated => f.write_str("the bytes end before the snapshot is complete"),
+            Self::Magic(magic) => write!(f, "the bytes must start with {magic:?}"),
             Self::Version { given, readable } => {
-                write!(f, "the version must be {readable}, got {given}")
+                write!(f, "the format version must be {readable}, got {given}")
             }
-            Self::Checksum => f.write_str("the checksum differs: the bytes were changed"),
-            Self::Trailing => f.write_str("bytes are left over"),
-            Self::Number => f.write_str("a number is too large, or longer than it needs to be"),
+            Self::Checksum => f.write_str("the checksum does not match; the bytes are damaged"),
+            Self::Trailing => f.write_str("extra bytes follow the snapshot"),
+            Self::Number => {
+                f.write_str("a number is too large for its field or has redundant bytes")
+            }
             Self::Scale {
                 given,
                 range: (coarsest, finest),
@@ -129,14 +132,16 @@ impl fmt::Display for Damage {
                 "the scale must be between {coarsest} and {finest}, got {given}"
             ),
             Self::Bucket => f.write_str("a bucket is empty or out of range"),
-            Self::Count => f.write_str("the counts add up to more than 64 bits"),
+            Self::Count => f.write_str("the counts add up to more than 2^64 - 1"),
             Self::Extremes => {
-                f.write_str("the minimum or maximum is outside the first or last bucket")
+                f.write_str("the minimum and maximum do not match the first and last bucket")
             }
-            Self::Sum => f.write_str("the sum is impossible for these buckets"),
-            Self::Seconds => f.write_str("a time or threshold is not a finite number >= 0"),
-            Self::Name => f.write_str("a name is empty, or occurs twice"),
-            Self::Mark => f.write_str("the mark of an optional field is neither 0 nor 1"),
+            Self::Sum => f.write_str("no values in these buckets can add up to the sum"),
+            Self::Seconds => f.write_str("a time or threshold must be a finite number >= 0"),
+            Self::Name => f.write_str("an operation's name is empty or occurs twice"),
+            Self::Mark => {
+                f.write_str("the byte that marks an optional field as present must be 0 or 1")
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Zeroed words whose pages take no memory until they are written.
+//! Memory for operations: zeroed words whose pages take no physical memory until they are written.
 //!
-//! The block of an operation with a window of 1,000 samples takes 128 KiB of address space, but an operation that was
-//! seen once touches only two of its pages. An anonymous mapping is committed page by page; `calloc` would do the same
-//! only above glibc's dynamic mmap threshold, and below it would zero (and so commit) recycled heap memory.
+//! An operation with a window of 1,000 samples needs 128 KiB of address space, but recording a single sample touches only
+//! two pages. An anonymous mapping is committed page by page. `calloc` would do the same only for
+//! sizes above glibc's dynamic mmap threshold; below it, `calloc` would zero, and so commit, recycled heap memory.
 #![allow(
     unsafe_code,
     reason = "views mapped bytes as atomic words, once, below"
@@ -10,7 +10,7 @@
 
 use crate::{error::Error, sync::Word};
 
-/// A fixed number of words, initially zero and shared by reference.
+/// An array of 64-bit atomic words with a fixed length, initially zero.
 #[derive(Debug)]
 pub struct Memory {
     #[cfg(not(loom))]
@@ -21,7 +21,7 @@ pub struct Memory {
 
 #[cfg(not(loom))]
 impl Memory {
-    /// Maps `words` zeroed words.
+    /// Maps memory for `words` zeroed words.
     ///
     /// # Errors
     ///
@@ -30,14 +30,14 @@ impl Memory {
         let bytes = words * size_of::<u64>();
         let map = memmap2::MmapMut::map_anon(bytes).map_err(|_| Error::OutOfMemory(bytes))?;
         let map = memmap2::MmapRaw::from(map);
-        // Neighbouring mappings merge, and a transparent huge page over them would commit 2 MiB for one sample. Kernels
-        // built without huge pages reject the advice and do not need it; Miri does not support it.
+        // The kernel merges neighbouring mappings, and a transparent huge page would commit 2 MiB for one sample.
+        // Kernels built without huge pages reject the advice and do not need it; Miri does not support it.
         #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise(memmap2::Advice::NoHugePage);
         Ok(Self { map })
     }
 
-    /// Returns the words, which are initially zero.
+    /// Returns all words.
     #[inline]
     pub fn words(&self) -> &[Word] {
         // SAFETY: the mapping is page-aligned (so aligned for Word, which has the layout of u64), lives as long as
@@ -55,7 +55,7 @@ impl Memory {
 
 #[cfg(loom)]
 impl Memory {
-    /// Allocates `words` zeroed words that loom tracks.
+    /// Allocates `words` zeroed words whose accesses loom tracks.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Memory {
         })
     }
 
-    /// Returns the words, which are initially zero.
+    /// Returns all words.
     pub fn words(&self) -> &[Word] {
         &self.words
     }

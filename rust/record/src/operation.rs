@@ -1,4 +1,4 @@
-//! An operation: its name, its block, and its count of executions under way.
+//! Operations: each has a name, the data recorded under that name, and a count of executions under way.
 
 use crate::{
     block::{Block, Totals},
@@ -10,7 +10,7 @@ use crate::{
     sync::{Word, Writers},
 };
 
-/// A named operation, shared by reference. Every method may be called from any thread and never blocks.
+/// A named operation and everything recorded for it. Every method may be called from any thread and never blocks.
 // Aligned so that no two operations share a cache line, because every execution writes to `in_flight`.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -18,7 +18,7 @@ pub struct Operation {
     name: Box<[u8]>,
     block: Block,
     clock: Clock,
-    // Kept outside the block, because in a process that was killed nothing is under way any more.
+    // Kept outside the block, because no execution is under way any more once the process has ended.
     in_flight: Word,
     // When counting began, in ticks.
     counts_from: Word,
@@ -27,25 +27,25 @@ pub struct Operation {
 /// The result of recording a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded {
-    /// Whether the sample exceeded the threshold.
+    /// Whether the sample's duration exceeded the operation's threshold.
     pub violation: bool,
 }
 
-/// An exact copy of an operation's most recent samples.
+/// A copy of an operation's most recent samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
-    /// Tickets and their samples, oldest first.
+    /// The samples with their tickets (sample numbers), oldest first.
     pub samples: Vec<(u64, Sample)>,
-    /// Number of samples that belong to the window but were being written, or were overtaken, during the copy.
+    /// Number of samples left out because they were being written or overwritten while the window was copied.
     pub skipped: usize,
 }
 
 impl Operation {
-    /// Creates an operation with a window of `window` samples. The name is treated as opaque bytes.
+    /// Creates an operation that keeps the last `window` samples. The name is treated as opaque bytes.
     ///
     /// # Errors
     ///
-    /// The same as for [`Block::new`].
+    /// The same errors as [`Block::new`].
     pub fn new(name: &[u8], window: usize, clock: Clock) -> Result<Self, Error> {
         Ok(Self {
             name: name.into(),
@@ -56,13 +56,13 @@ impl Operation {
         })
     }
 
-    /// Returns the name as it was given.
+    /// Returns the operation's name.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         &self.name
     }
 
-    /// Returns the block that holds the operation's state.
+    /// Returns the memory block that holds the operation's counts and samples.
     #[must_use]
     pub fn block(&self) -> &Block {
         &self.block
@@ -75,10 +75,10 @@ impl Operation {
         self.clock
     }
 
-    /// Records a duration that ended at `end` ticks.
+    /// Records a finished execution: its end time in [`Clock`] ticks, its duration and its outcome.
     ///
     /// `attach` is called with the sample's ticket before the sample becomes readable, so that a reader that finds the
-    /// sample also finds its metadata. It returns true if the sample has metadata.
+    /// sample also finds its metadata. `attach` must return true if the sample has metadata.
     #[inline(always)]
     pub fn record(
         &self,
@@ -100,7 +100,7 @@ impl Operation {
         }
     }
 
-    /// Copies the window.
+    /// Copies the most recent samples.
     #[must_use]
     pub fn window(&self) -> Window {
         let samples = self.block.samples();
@@ -112,25 +112,25 @@ impl Operation {
         Window { samples, skipped }
     }
 
-    /// Computes the window's statistics without copying its samples; `None` if the window is empty.
+    /// Computes the statistics of the most recent samples without copying them; returns `None` if there are no samples.
     #[must_use]
     pub fn summary(&self) -> Option<Summary> {
         self.block.summary()
     }
 
-    /// Returns the counts since start or the last clear.
+    /// Returns the counts since the operation was created or last cleared.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.block.totals()
     }
 
-    /// Copies the histogram of the samples with `outcome` since start or the last clear.
+    /// Copies the histogram of all samples with `outcome` since the operation was created or last cleared.
     #[must_use]
     pub fn histogram_of(&self, outcome: Outcome) -> histogram::Snapshot {
         self.block.histogram(outcome)
     }
 
-    /// Returns the histogram of all samples since start or the last clear, whatever their outcome.
+    /// Returns a histogram of all samples, with any outcome, since the operation was created or last cleared.
     #[must_use]
     pub fn histogram(&self) -> histogram::Snapshot {
         let [mut all, rest @ ..] = OUTCOMES.map(|outcome| self.block.histogram(outcome));
@@ -140,8 +140,8 @@ impl Operation {
         all
     }
 
-    /// Counts a new execution as under way and returns its start time in ticks. [`end`](Self::end) or
-    /// [`abandon`](Self::abandon) must follow.
+    /// Counts a new execution as under way and returns its start time in ticks. The caller must call [`end`](Self::end)
+    /// or [`abandon`](Self::abandon) later.
     #[inline(always)]
     pub fn begin(&self, writers: Writers) -> u64 {
         // The clock is read first because on some processors reading it waits for preceding stores to complete.
@@ -150,7 +150,7 @@ impl Operation {
         now
     }
 
-    /// Counts an execution as no longer under way and returns its end time in ticks, for [`record`](Self::record).
+    /// Stops counting an execution as under way and returns its end time in ticks, to pass to [`record`](Self::record).
     #[inline(always)]
     pub fn end(&self, writers: Writers) -> u64 {
         let now = self.clock.ticks();
@@ -158,7 +158,7 @@ impl Operation {
         now
     }
 
-    /// Counts an execution as no longer under way although its end will never be known.
+    /// Stops counting an execution as under way, without recording a sample.
     #[inline(always)]
     pub fn abandon(&self, writers: Writers) {
         writers.add_relaxed(&self.in_flight, u64::MAX);
@@ -172,13 +172,13 @@ impl Operation {
         u64::try_from(count.cast_signed()).unwrap_or(0)
     }
 
-    /// Returns when counting began (at creation or the last [`clear`](Self::clear)), in [`Clock`] ticks.
+    /// Returns the time of creation or of the last [`clear`](Self::clear), in [`Clock`] ticks.
     #[must_use]
     pub fn counts_from(&self) -> u64 {
         self.counts_from.load_relaxed()
     }
 
-    /// Discards all samples; the threshold and the count of executions under way remain.
+    /// Discards all samples. Keeps the threshold and the count of executions under way.
     pub fn clear(&self) {
         self.block.clear();
         self.counts_from.store_relaxed(self.clock.ticks());

@@ -1,4 +1,4 @@
-//! The operations of a monitor, found by name and limited in number.
+//! The registry of a monitor's operations, which finds them by name and limits their number.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     sync::{RwLock, Word, Writers},
 };
 
-/// Name of the operation that takes the samples of all names for which there was no room.
+/// Name of the overflow operation, which receives the samples of all names for which there was no room.
 pub const OVERFLOW: &[u8] = b"__overflow__";
 
 /// All operations of one monitor.
@@ -33,18 +33,18 @@ pub struct Registry {
 struct Names {
     operations: HashMap<Box<[u8]>, Arc<Operation>>,
     in_order: Vec<Arc<Operation>>,
-    // Thresholds outlive clearing and may be set before an operation is first seen.
+    // Thresholds survive clearing, and may be set before their operation exists.
     thresholds: HashMap<Box<[u8]>, Seconds>,
 }
 
 /// The result of looking up a name.
 #[derive(Debug)]
 pub enum Lookup {
-    /// The name's own operation.
+    /// The operation with the requested name.
     Own(Arc<Operation>),
-    /// There was no room for another operation, so the name's samples go to the overflow operation.
+    /// There was no room for another operation, so samples with this name go to the overflow operation.
     Refused {
-        /// The overflow operation, which takes the name's samples instead.
+        /// The overflow operation, in which to record the samples instead.
         overflow: Arc<Operation>,
         /// Whether this is the registry's first refusal.
         first: bool,
@@ -52,11 +52,11 @@ pub enum Lookup {
 }
 
 impl Registry {
-    /// Creates a registry of at most `max_operations` names, with a window of `window` samples each.
+    /// Creates a registry for at most `max_operations` names. Each operation keeps its last `window` samples.
     ///
     /// # Errors
     ///
-    /// [`Error::Window`] or [`Error::MaxOperations`] if `window` or `max_operations` is out of range,
+    /// [`Error::Window`] if `window` is out of range; [`Error::MaxOperations`] if `max_operations` is 0;
     /// [`Error::OutOfMemory`] if there is no memory for the overflow operation.
     pub fn new(window: usize, max_operations: usize) -> Result<Self, Error> {
         if max_operations == 0 {
@@ -74,13 +74,13 @@ impl Registry {
         })
     }
 
-    /// Returns the length of each operation's window, in samples.
+    /// Returns the number of most recent samples that each operation keeps.
     #[must_use]
     pub fn window(&self) -> usize {
         self.window
     }
 
-    /// Returns the maximum number of names, not counting the overflow operation.
+    /// Returns the maximum number of operations, not counting the overflow operation.
     #[must_use]
     pub fn max_operations(&self) -> usize {
         self.max_operations
@@ -98,14 +98,14 @@ impl Registry {
         &self.wall
     }
 
-    /// Returns how many look-ups were redirected to the overflow operation for lack of room.
+    /// Returns the number of look-ups that returned the overflow operation because there was no room.
     #[must_use]
     pub fn refused(&self) -> u64 {
         // Relaxed: an independent counter.
         self.refused.load_relaxed()
     }
 
-    /// Returns the operation called `name`, if [`operation`](Self::operation) has created it.
+    /// Returns the operation called `name`, or `None` if it has not been created by [`operation`](Self::operation).
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<Arc<Operation>> {
         if name == OVERFLOW {
@@ -114,10 +114,10 @@ impl Registry {
         self.names.read().operations.get(name).map(Arc::clone)
     }
 
-    /// Returns the operation called `name`, creating it on first use while there is room.
+    /// Returns the operation called `name`, creating it if it does not exist and there is room.
     ///
-    /// If the system has no memory for the operation, its name is refused as if there were no room: a monitored program
-    /// must not fail because of its monitor.
+    /// If the system has no memory for a new operation, the result is the same as if there were no room, because a
+    /// monitored program must not fail because of its monitor.
     #[must_use]
     pub fn operation(&self, name: &[u8]) -> Lookup {
         if let Some(operation) = self.get(name) {
@@ -146,7 +146,7 @@ impl Registry {
         }
     }
 
-    /// Returns all operations in the order in which they were first seen, with the overflow operation last.
+    /// Returns all operations in the order of their creation, followed by the overflow operation.
     #[must_use]
     pub fn operations(&self) -> Vec<Arc<Operation>> {
         let names = self.names.read();
@@ -154,18 +154,20 @@ impl Registry {
         own.chain([Arc::clone(&self.overflow)]).collect()
     }
 
-    /// Copies every operation that has samples or executions under way.
+    /// Takes a snapshot: copies every operation that has samples or executions under way.
     ///
-    /// The operations are copied one after another while recording continues. Each copy is consistent except for
-    /// records in flight; different operations are copied at slightly different times.
+    /// The operations are copied one after another while recording continues, so at slightly different times. A sample
+    /// that is being recorded may be included only in part.
     #[must_use]
     pub fn snapshot(&self) -> MonitorSnapshot {
         self.begin_snapshot().finish()
     }
 
-    /// Does the part of [`snapshot`](Self::snapshot) that takes locks; [`BegunSnapshot::finish`] does the rest.
+    /// Begins a snapshot: does the part of [`snapshot`](Self::snapshot) that takes locks. [`BegunSnapshot::finish`]
+    /// does the rest without locks.
     ///
-    /// If another thread forks between the two parts, the child does not inherit a lock that is never released.
+    /// Because no lock is held during the second, longer part, a process forked meanwhile by another thread does not
+    /// inherit a lock that is never released.
     #[must_use]
     pub fn begin_snapshot(&self) -> BegunSnapshot {
         BegunSnapshot {
@@ -175,7 +177,8 @@ impl Registry {
         }
     }
 
-    /// Sets or removes the threshold of the operation called `name`, whether or not it exists yet.
+    /// Sets the threshold of the operation called `name`, or removes it if `threshold` is `None`. If the operation does
+    /// not exist yet, the threshold applies once it does.
     pub fn set_threshold(&self, name: &[u8], threshold: Option<Seconds>) {
         let mut names = self.names.write();
         match threshold {
@@ -189,7 +192,7 @@ impl Registry {
         }
     }
 
-    /// Returns all thresholds with their operations' names, in arbitrary order.
+    /// Returns all thresholds as pairs of an operation's name and its threshold, in arbitrary order.
     #[must_use]
     pub fn thresholds(&self) -> Vec<(Box<[u8]>, Seconds)> {
         let names = self.names.read();
@@ -210,7 +213,7 @@ pub struct BegunSnapshot {
 }
 
 impl BegunSnapshot {
-    /// Copies the operations without taking any lock.
+    /// Copies the listed operations, without taking any lock, and returns the complete snapshot.
     #[must_use]
     pub fn finish(self) -> MonitorSnapshot {
         let operations = self

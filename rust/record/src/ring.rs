@@ -1,8 +1,8 @@
-//! The window: a non-blocking ring of the most recent samples, with any number of writers.
+//! A non-blocking ring buffer of the most recent samples (the window), with any number of writers.
 //!
-//! A sample's *ticket* (its number since start) determines its slot, `ticket % capacity`, and its *lap*, `ticket /
-//! capacity + 1`. A slot is four words, and **every word carries the low 31 bits of the lap** next to 33 bits of
-//! payload:
+//! Samples are numbered in the order in which they are recorded. A sample's number, its *ticket*, determines its slot,
+//! `ticket % capacity`, and its *lap* around the ring, `ticket / capacity + 1`. A slot is four words, and **every word
+//! carries the low 31 bits of the lap** next to 33 bits of payload:
 //!
 //! ```text
 //! word 0   end: bits 0-32                              | lap
@@ -11,14 +11,13 @@
 //! word 3   duration: bits 33-63, is_seconds, metadata  | lap
 //! ```
 //!
-//! A writer stores the four words; a reader accepts a slot only if all four carry the lap it expects. So no locking,
-//! waiting or ordering is needed: a word is never torn because it is atomic, and a mixture of two writers' words is
-//! never accepted, wherever a writer was interrupted or killed. Two samples could be confused only if a writer stopped
-//! between two stores while 2^31 laps of the ring went by: 2.2 * 10^12 samples for the default window, or days of
-//! recording at full speed.
+//! A writer stores the four words; a reader accepts a slot only if all four carry the expected lap. No locking, waiting
+//! or memory ordering is needed: each word is atomic, and a slot with words from two writers is never accepted, even if
+//! a writer was interrupted or killed between two stores. Two samples could be mixed up only if a writer paused between
+//! two stores for 2^31 laps: 2.2 * 10^12 samples with the default window, which takes days of recording at full speed.
 //!
-//! The price is that a writer that stalls for a whole lap and is overtaken spoils one slot, which readers skip, and
-//! count as skipped, until the slot is written on the next lap. The samples are still counted in the totals and the
+//! The price: if a writer pauses for a whole lap, it spoils the slot of a newer sample. Readers skip that slot, and
+//! count it as skipped, until it is written on the next lap. Both samples are still counted in the totals and the
 //! histogram.
 
 use std::ops::Range;
@@ -29,19 +28,20 @@ use crate::{
     sync::Word,
 };
 
-/// The longest window, in samples; its ring takes 512 MiB of address space.
+/// The maximum length of a window, in samples. A ring of this size takes 512 MiB of address space.
 pub const MAX_WINDOW: usize = 1 << 24;
 
-/// Number of words in a slot: half a cache line, so that a slot never straddles two lines.
+/// The number of 64-bit words in a slot: half a cache line, so that no slot straddles two lines.
 pub const SLOT_WORDS: usize = 4;
 
 const LAP_BITS: u32 = 31;
 const LAP_MASK: u64 = (1 << LAP_BITS) - 1;
-/// Payload bits in a word.
+/// The number of payload bits in a word; the other bits hold the lap.
 const LOW_BITS: u32 = 64 - LAP_BITS;
 const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
 
-/// A view of the words in an operation's block that form the ring. The capacity is a power of two.
+/// A ring buffer of samples: a view of the words in an operation's memory block that hold the slots. The number of
+/// slots is a power of two.
 #[derive(Debug, Clone, Copy)]
 pub struct Ring<'a> {
     slots: &'a [[Word; SLOT_WORDS]],
@@ -49,17 +49,17 @@ pub struct Ring<'a> {
 }
 
 impl<'a> Ring<'a> {
-    /// Returns the number of slots that a window of `window` samples needs.
+    /// Returns the number of slots in a ring for `window` samples: `window`, rounded up to a power of two.
     #[must_use]
     pub const fn capacity_for(window: usize) -> usize {
         window.next_power_of_two()
     }
 
-    /// Creates a ring of 2^`capacity_log2` slots at the start of `words`.
+    /// Creates a ring of 2^`capacity_log2` slots in the first elements of `words`.
     ///
     /// # Panics
     ///
-    /// Reading and writing panic if `words` is too short.
+    /// If `words` is too short, reading and writing panic; in debug builds, `new` does.
     #[inline]
     #[must_use]
     pub fn new(words: &'a [Word], capacity_log2: u32) -> Self {
@@ -78,7 +78,8 @@ impl<'a> Ring<'a> {
         (&self.slots[(ticket & (capacity - 1)) as usize], lap)
     }
 
-    /// Writes `sample` under `ticket`, which the caller must have claimed.
+    /// Writes `sample` to the slot for `ticket`. The caller must have claimed the ticket, so that no other writer uses
+    /// it.
     #[inline(always)]
     pub fn write(&self, ticket: u64, sample: Sample) {
         let (slot, lap) = self.slot_and_lap(ticket);
@@ -96,7 +97,8 @@ impl<'a> Ring<'a> {
         slot[3].store_relaxed(word((duration >> LOW_BITS) << 2 | flags));
     }
 
-    /// Returns the sample recorded under `ticket`; `None` while it is being written and after it has been overwritten.
+    /// Returns the sample recorded under `ticket`, or `None` if it has not been completely written or has been
+    /// overwritten.
     #[inline]
     #[must_use]
     pub fn read(&self, ticket: u64) -> Option<Sample> {
@@ -104,9 +106,9 @@ impl<'a> Ring<'a> {
         read_slot(slot, lap)
     }
 
-    /// Calls `visit`, in order, with every sample in `tickets` that [`read`](Self::read) would return.
+    /// Calls `visit` with every readable sample whose ticket is in `tickets`, in order of ticket.
     ///
-    /// `tickets` must not outnumber the ring's slots.
+    /// The range must not contain more tickets than the ring has slots.
     #[inline]
     pub fn for_each(&self, tickets: Range<u64>, mut visit: impl FnMut(Sample)) {
         let capacity = 1 << self.capacity_log2;
@@ -126,10 +128,10 @@ impl<'a> Ring<'a> {
     }
 }
 
-/// Returns the sample in a slot if all of its words carry `lap`.
+/// Returns the sample in `slot` if every word in the slot carries `lap`, and `None` otherwise.
 #[inline]
 fn read_slot(slot: &[Word; SLOT_WORDS], lap: u64) -> Option<Sample> {
-    // Relaxed: as in `Ring::write`.
+    // Relaxed: the lap in every word is checked, so the order of the loads does not matter.
     let words: [u64; SLOT_WORDS] = std::array::from_fn(|i| slot[i].load_relaxed());
     let differing = words.iter().fold(0, |all, word| all | (word ^ lap));
     if differing & LAP_MASK != 0 {

@@ -1,4 +1,4 @@
-//! One finished execution: when it ended, how long it took, and its outcome.
+//! Samples. A sample describes one finished execution: when it ended, how long it took, and its outcome.
 
 use crate::seconds::Seconds;
 
@@ -18,7 +18,7 @@ pub enum Outcome {
 pub const OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Error, Outcome::Cancelled];
 
 impl Outcome {
-    /// Returns the outcome's name, as used in every text that nanospan writes.
+    /// Returns the outcome's name as it appears in all output: `ok`, `error` or `cancelled`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -28,7 +28,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the outcome whose number is in the two lowest bits; all other bits are ignored.
+    /// Decodes an outcome from its number in the two lowest bits of `bits`; ignores all other bits.
     #[must_use]
     pub fn from_bits(bits: u64) -> Self {
         match bits & 3 {
@@ -39,17 +39,17 @@ impl Outcome {
     }
 }
 
-/// A duration in the unit in which it was measured, so that it can be read back exactly.
+/// A duration, kept in the unit in which it was measured so that no precision is lost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Measured {
     /// Nanoseconds measured with nanospan's clock.
     Nanos(u64),
-    /// Seconds measured by the caller.
+    /// Seconds, for a duration that the caller measured.
     Seconds(Seconds),
 }
 
 impl Measured {
-    /// Returns the duration in seconds; if the caller gave seconds, the caller's value bit for bit.
+    /// Returns the duration in seconds. A duration that was passed in seconds is returned bit for bit.
     #[inline]
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "exact below 104 days")]
@@ -60,7 +60,7 @@ impl Measured {
         }
     }
 
-    /// Returns the duration in whole nanoseconds, rounded; `u64::MAX` for 584 years or more.
+    /// Returns the duration rounded to whole nanoseconds; `u64::MAX` if it is 584 years or longer.
     #[inline]
     #[must_use]
     pub fn nanos(self) -> u64 {
@@ -71,7 +71,7 @@ impl Measured {
     }
 }
 
-/// One finished execution of an operation.
+/// The record of one finished execution of an operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     /// When the execution ended, in [`Clock`](crate::Clock) ticks.

@@ -1,13 +1,13 @@
-//! Durations and thresholds in seconds, validated once, on creation.
+//! A type for durations and thresholds in seconds, which are validated when they are created.
 
 use crate::error::Error;
 
-/// A duration or a threshold in seconds: finite and >= 0.
+/// A duration or threshold in seconds; guaranteed to be finite and >= 0.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Seconds(f64);
 
 impl Seconds {
-    /// Checks that `value` is a valid duration or threshold, and keeps it bit for bit, even if it is -0.0.
+    /// Validates `value` and wraps it. The value is kept bit for bit, even if it is -0.0.
     ///
     /// # Errors
     ///
@@ -21,7 +21,7 @@ impl Seconds {
         }
     }
 
-    /// Restores a value from the bits of the number that [`get`](Self::get) returned.
+    /// Restores a value from the bit pattern of the `f64` that [`get`](Self::get) returned.
     #[inline]
     pub(crate) fn from_bits(bits: u64) -> Self {
         let seconds = Self(f64::from_bits(bits));
@@ -36,7 +36,7 @@ impl Seconds {
         self.0
     }
 
-    /// Returns the value in whole nanoseconds, rounded; `u64::MAX` for 584 years or more.
+    /// Returns the value rounded to whole nanoseconds; `u64::MAX` if it is 584 years or longer.
     #[inline]
     #[must_use]
     pub fn nanos(self) -> u64 {
@@ -44,7 +44,8 @@ impl Seconds {
     }
 }
 
-/// Converts an unchecked number of seconds as [`Seconds::nanos`] does; 0 if it is negative or NaN.
+/// Rounds an unvalidated number of seconds to whole nanoseconds, like [`Seconds::nanos`]; returns 0 if `seconds` is
+/// negative or NaN.
 #[inline]
 #[must_use]
 #[expect(

@@ -1,11 +1,11 @@
-//! Exact statistics of a window.
+//! Exact statistics of a window, which holds an operation's most recent samples.
 
 use crate::sample::{Outcome, Sample};
 
-/// The statistics of a window of samples. Durations are in seconds.
+/// Exact statistics of an operation's most recent samples (its window). Durations are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
-    /// Number of samples in the window.
+    /// Number of samples.
     pub count: usize,
     /// Number of samples whose outcome is [`Outcome::Error`].
     pub errors: usize,
@@ -13,26 +13,27 @@ pub struct Summary {
     pub cancelled: usize,
     /// Arithmetic mean of the durations.
     pub mean: f64,
-    /// Population standard deviation of the durations (divided by `count`); 0 for one sample.
+    /// Population standard deviation of the durations (with divisor `count`); 0 for one sample.
     pub stddev: f64,
     /// Shortest duration.
     pub min: f64,
     /// Longest duration.
     pub max: f64,
-    /// Median. This and the other percentiles are of Hyndman and Fan's type 7.
+    /// Median duration. All percentiles are interpolated by Hyndman and Fan's type 7.
     pub p50: f64,
-    /// 95th percentile.
+    /// 95th percentile of the durations.
     pub p95: f64,
-    /// 99th percentile.
+    /// 99th percentile of the durations.
     pub p99: f64,
-    /// 99.9th percentile.
+    /// 99.9th percentile of the durations.
     pub p999: f64,
-    /// When the last of the samples ended, in [`Clock`](crate::Clock) ticks.
+    /// The latest end time of any sample, in [`Clock`](crate::Clock) ticks.
     pub last_end: u64,
 }
 
 impl Summary {
-    /// Computes the statistics of `samples`, whose durations must be finite and >= 0; `None` if there are no samples.
+    /// Computes the statistics of `samples`, whose durations must be finite and >= 0. Returns `None` if there are no
+    /// samples.
     #[must_use]
     pub fn of(samples: impl IntoIterator<Item = Sample>) -> Option<Self> {
         let samples = samples.into_iter();
@@ -41,7 +42,8 @@ impl Summary {
         tally.finish()
     }
 
-    /// Returns the fraction of the samples that succeeded, not counting cancelled ones; 1 if all were cancelled.
+    /// Returns the fraction of samples that succeeded, from 0 to 1. Cancelled samples are ignored; the result is 1 if
+    /// all samples were cancelled.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^24")]
     pub fn success_rate(&self) -> f64 {
@@ -52,7 +54,7 @@ impl Summary {
     }
 }
 
-/// The data gathered in one pass over the samples.
+/// Accumulates samples one by one, and then computes their [`Summary`].
 #[derive(Debug)]
 pub(crate) struct Tally {
     // Bit patterns of the durations in seconds. For floats >= 0, they sort like the floats themselves.
@@ -125,11 +127,14 @@ impl Tally {
     }
 }
 
-/// If no value exceeds this, neither the sum of 2^24 values nor the sum of their squares overflows.
+/// Limit up to which values are safe to square: if no value exceeds it, neither the sum of 2^24 values nor the sum of
+/// their squares overflows.
 const SAFE_TO_SQUARE: f64 = 1e100;
 
-/// A running sum and its accumulated rounding errors. The error of each addition is exact, by Knuth's TwoSum ("The Art
-/// of Computer Programming", volume 2, section 4.2.2), which unlike Neumaier's variant needs no branch.
+/// A compensated sum: a running sum and the total of its rounding errors.
+///
+/// The rounding error of each addition is computed exactly, by Knuth's TwoSum ("The Art of Computer Programming",
+/// volume 2, section 4.2.2), which needs no branch, unlike Neumaier's variant.
 #[derive(Debug, Clone, Copy, Default)]
 struct Compensated {
     sum: f64,
@@ -150,9 +155,9 @@ impl Compensated {
     }
 }
 
-/// Returns the sum of the values encoded in `keys`, times `scale`.
+/// Returns `scale` times the sum of the values whose bit patterns are in `keys`.
 fn sum(keys: &[u64], scale: f64) -> f64 {
-    // Two independent sums, so that an addition to one need not wait for the other.
+    // Two independent sums, so that the processor can add to both at the same time.
     let mut lanes = [Compensated::default(); 2];
     let (pairs, rest) = keys.as_chunks::<2>();
     for pair in pairs {
@@ -168,16 +173,18 @@ fn sum(keys: &[u64], scale: f64) -> f64 {
     all.total()
 }
 
-/// Returns the population standard deviation of the values encoded in `keys`, times `scale`; `mean` is their mean at
-/// that scale. This second pass over the deviations avoids the cancellation in a difference of squares.
+/// Returns `scale` times the population standard deviation of the values whose bit patterns are in `keys`. `mean` is
+/// `scale` times the mean of these values.
+///
+/// Summing the squared deviations in a second pass avoids the loss of precision in a difference of squares.
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^24")]
 fn stddev(keys: &[u64], mean: f64, scale: f64) -> f64 {
     let square = |key: u64| {
         let deviation = f64::from_bits(key) * scale - mean;
         deviation * deviation
     };
-    // Squares cannot cancel, so short plain sums lose no visible precision. Four are kept at a time, so that additions
-    // need not wait for each other; only the total of these sums is compensated.
+    // Squares are never negative and so cannot cancel: short plain sums lose no visible precision. Four sums are kept,
+    // so that the processor can add to them at the same time. Only their total is compensated.
     let mut all = Compensated::default();
     for block in keys.chunks(64) {
         let (fours, rest) = block.as_chunks::<4>();
@@ -192,19 +199,19 @@ fn stddev(keys: &[u64], mean: f64, scale: f64) -> f64 {
     (all.total() / keys.len() as f64).sqrt()
 }
 
-/// Number of parts into which [`percentiles`] divides the keys. For 1,000 samples, 256 and 1,024 parts were slower in
-/// the benchmark "window of 1,000" of `benches/rust`.
+/// Number of parts into which [`percentiles`] divides the values. With 256 or 1,024 parts, the benchmark "window of
+/// 1,000" in `benches/rust` is slower.
 const PARTS: usize = 512;
 
 /// Computes the percentiles at `quantiles` by linear interpolation between closest ranks: Hyndman and Fan's type 7
 /// ("Sample Quantiles in Statistical Packages", 1996), which is also NumPy's default.
 ///
-/// `keys` are the bit patterns of at least one float >= 0; `min` and `max` are the smallest and largest of them. One
-/// pass of a radix sort divides the keys by magnitude, and only the few parts that contain a requested rank are sorted,
-/// which is three times as fast as selection by comparison.
+/// `keys` contains the bit patterns of the values, at least one, all >= 0; `min` and `max` are the smallest and largest
+/// key. One pass of a radix sort divides the keys into parts by magnitude. Then only the few parts that contain a
+/// requested rank are sorted. This is three times as fast as selection by comparison.
 fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64; N]) -> [f64; N] {
-    // The part only has to be monotone in the key. Adding a microsecond keeps a zero, whose exponent is far from any
-    // other, from squeezing all other samples into a few parts.
+    // Parts only have to preserve the order of the keys. The bit pattern of 0 is far from that of any usual duration,
+    // so a single 0 would squeeze all other samples into a few parts; adding a microsecond prevents that.
     let position = |key: u64| (f64::from_bits(key) + 1e-6).to_bits();
     let lowest = position(min);
     let bits = u64::BITS - (position(max) - lowest).leading_zeros();
@@ -245,7 +252,8 @@ fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64
     })
 }
 
-/// Returns the lower of the two ranks that quantile `q` falls between, and its fractional distance to the upper one.
+/// Returns the rank at or just below quantile `q` in a list whose last rank is `last`, and the fraction of the way from
+/// that rank to the next at which the quantile lies.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -258,8 +266,8 @@ fn rank(last: usize, q: f64) -> (usize, f64) {
     (low as usize, position - low)
 }
 
-/// Interpolates from `a` to `b`, computing from the nearer end so that both ends are exact and the result is monotone
-/// in `fraction`.
+/// Interpolates linearly from `a` (`fraction` 0) to `b` (`fraction` 1). The result is computed from the nearer end, so
+/// that it is exact at both ends and monotone in `fraction`.
 fn interpolate(a: f64, b: f64, fraction: f64) -> f64 {
     if fraction < 0.5 {
         a + (b - a) * fraction

@@ -1,7 +1,8 @@
-//! The crate's only access to atomics and locks: the standard library's, with loom's atomics under `--cfg loom`.
+//! Wrappers for atomics and locks. Under `--cfg loom`, the atomics are loom's; otherwise all types are the standard
+//! library's.
 //!
-//! The types here wrap them instead of re-exporting them, so that clippy's `disallowed-types` can forbid them in every
-//! other file. All accesses to a [`Word`] are Relaxed, and say so in their names; ORDERINGS.md explains why that
+//! The rest of the crate uses only these wrappers; clippy's `disallowed-types` forbids the wrapped types in every other
+//! file. All accesses to a [`Word`] use Relaxed ordering, and their names say so; ORDERINGS.md explains why that
 //! suffices.
 #![expect(
     clippy::disallowed_types,
@@ -18,37 +19,39 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 // Locks guard only cold paths (names, the wall clock), which no loom model exercises.
 pub use std::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
-/// 64 bits that any number of threads may read and write concurrently, with the layout of a `u64`.
+/// A 64-bit atomic integer, which any number of threads may read and write concurrently. It has the layout of a `u64`.
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct Word(AtomicU64);
 
 impl Word {
-    /// Creates a word that holds `value`.
+    /// Creates a word with the initial value `value`.
     pub fn new(value: u64) -> Self {
         Self(AtomicU64::new(value))
     }
 
-    /// Reads the word.
+    /// Returns the word's value.
     #[inline(always)]
     pub fn load_relaxed(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Replaces the word.
+    /// Sets the word to `value`.
     #[inline(always)]
     pub fn store_relaxed(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 }
 
-/// Which other threads may change the same words while a sample is being recorded.
+/// Whether other threads may change the same words while a sample is being recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writers {
-    /// Any thread may. Additions are locked instructions, each of which costs as much as ten plain ones.
+    /// Other threads may change the words. Every addition is a locked instruction, which costs as much as ten plain
+    /// ones.
     Concurrent,
-    /// No other thread may: the caller holds a lock, such as the interpreter's, under which all of the operation's
-    /// samples are recorded. Without such a lock, counts would be lost, but nothing worse would happen.
+    /// No other thread changes the words, because every thread that records a sample of the operation holds the same
+    /// lock, such as Python's global interpreter lock. Without such a lock, counts would be lost, but memory would stay
+    /// safe.
     Serialised,
 }
 
@@ -66,7 +69,7 @@ impl Writers {
         }
     }
 
-    /// Raises `word` to `value` if `value` is larger.
+    /// Sets `word` to `value` if `value` is larger than the word's value.
     #[inline(always)]
     pub fn raise_relaxed(self, word: &Word, value: u64) {
         // Reading first avoids a locked instruction in the common case, in which there is no new extreme.
@@ -79,8 +82,8 @@ impl Writers {
     }
 }
 
-/// A mutex that is not poisoned by a panic in another thread: every critical section in this crate keeps its data valid
-/// at each step.
+/// A mutex that remains usable after a thread has panicked while holding it. That is safe because every critical
+/// section in this crate keeps the protected data valid at each step.
 #[derive(Debug)]
 pub struct Mutex<T>(sync::Mutex<T>);
 
@@ -90,29 +93,29 @@ impl<T> Mutex<T> {
         Self(sync::Mutex::new(value))
     }
 
-    /// Acquires the lock, waiting until it is free.
+    /// Acquires the mutex, blocking until it is free.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A lock for many readers or one writer. Like [`Mutex`], it is never poisoned.
+/// A lock that allows either any number of readers or one writer. Like [`Mutex`], it remains usable after a panic.
 #[derive(Debug, Default)]
 pub struct RwLock<T>(sync::RwLock<T>);
 
 impl<T> RwLock<T> {
-    /// Acquires the lock for reading, waiting until no thread holds it for writing.
+    /// Acquires the lock for reading, blocking while another thread holds it for writing.
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Acquires the lock for writing, waiting until no other thread holds it.
+    /// Acquires the lock for writing, blocking while any other thread holds it.
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A value that is set once, by the first thread that needs it.
+/// A cell that can be set only once, by the first thread that does so.
 #[derive(Debug, Default)]
 pub struct OnceLock<T>(sync::OnceLock<T>);
 
@@ -123,22 +126,22 @@ impl<T> OnceLock<T> {
         Self(sync::OnceLock::new())
     }
 
-    /// Returns the value if it has been set.
+    /// Returns the value, or `None` if it has not been set.
     #[inline]
     pub fn get(&self) -> Option<&T> {
         self.0.get()
     }
 
-    /// Sets the value.
+    /// Sets the cell to `value`.
     ///
     /// # Errors
     ///
-    /// Returns `value` if a value has already been set.
+    /// Returns `value` as the error if the cell has already been set.
     pub fn set(&self, value: T) -> Result<(), T> {
         self.0.set(value)
     }
 
-    /// Returns the value, setting it to the result of `compute` if it has not been set.
+    /// Returns the value. If the cell has not been set, sets it to the result of `compute` first.
     pub fn get_or_init(&self, compute: impl FnOnce() -> T) -> &T {
         self.0.get_or_init(compute)
     }

@@ -1,4 +1,5 @@
-//! Stress tests with many threads on one operation. `NANOSPAN_STRESS_RECORDS` sets the number of samples each records.
+//! Stress tests in which several threads record samples of one operation. The environment variable
+//! `NANOSPAN_STRESS_RECORDS` sets the number of samples that each thread records.
 #![cfg(not(loom))]
 #![expect(
     clippy::disallowed_types,
@@ -19,7 +20,7 @@ use nanospan_record::{Clock, Measured, Operation, Outcome, Sample, Seconds, Writ
 const WRITERS: u64 = 4;
 
 fn records() -> u64 {
-    // Under Miri, only just enough to fill the longest window.
+    // Under Miri, which is slow, the threads record only just enough samples to fill the longest window.
     let fast = if cfg!(miri) {
         300
     } else if cfg!(debug_assertions) {
@@ -30,7 +31,8 @@ fn records() -> u64 {
     std::env::var("NANOSPAN_STRESS_RECORDS").map_or(fast, |n| n.parse().expect("a number"))
 }
 
-/// Returns the `i`th duration of writer `writer`. Durations have all magnitudes, including 0, and are often small.
+/// Returns the `i`th duration that thread `writer` records, in nanoseconds. Durations vary over all magnitudes, include
+/// 0 and are often small.
 fn duration(writer: u64, i: u64) -> u64 {
     let mixed = (i + 1)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -50,7 +52,8 @@ fn in_seconds(ns: u64) -> Measured {
     Measured::Seconds(Seconds::new(ns as f64).expect("a finite number"))
 }
 
-/// Records samples from all writers concurrently; each sample's end is the complement of its duration.
+/// Records `records` samples from each of the writer threads concurrently. Each sample's end time is the bitwise
+/// complement of its duration in nanoseconds.
 fn record_all(operation: &Operation, records: u64, seconds: bool) {
     let start = Barrier::new(WRITERS as usize);
     thread::scope(|scope| {
@@ -77,7 +80,7 @@ fn all_durations(records: u64) -> impl Iterator<Item = u64> {
     (0..WRITERS).flat_map(move |writer| (0..records).map(move |i| duration(writer, i)))
 }
 
-/// Returns true if all words of the sample come from the same writer.
+/// Returns true if the sample's end time and duration belong together, so that all its words come from one writer.
 fn is_whole(sample: &Sample) -> bool {
     match sample.duration {
         Measured::Nanos(ns) => sample.end == !ns,
@@ -123,7 +126,7 @@ fn totals_histogram_and_ring_agree_exactly_once_the_writers_stop() {
         assert_eq!(histogram.min_ns(), all_durations(records).map(nanos).min());
         assert_eq!(histogram.max_ns(), all_durations(records).map(nanos).max());
 
-        // A writer that was suspended between claiming and writing may have spoiled a slot.
+        // A writer that was suspended between claiming a ticket and writing the sample may have spoiled a slot.
         let copy = operation.window();
         assert_eq!(copy.samples.len() + copy.skipped, window);
         assert!(copy.samples.iter().all(|(_, sample)| is_whole(sample)));
@@ -189,7 +192,7 @@ fn readers_beside_writers_never_see_a_torn_sample() {
                     }
                 }
             });
-            // Repeated if the reader got no turn, or found no complete slot.
+            // Record more samples until the reader has seen at least one complete sample.
             while seen.load(Ordering::Relaxed) == 0 && !reader.is_finished() {
                 record_all(&operation, records / 4, false);
             }

@@ -1,4 +1,4 @@
-//! Binary encoding of a histogram snapshot, for storage or transmission.
+//! The binary encoding of a histogram snapshot, for storage or transmission.
 //!
 //! ```text
 //! magic       3 bytes   "NSH"
@@ -13,9 +13,9 @@
 //! checksum    4 bytes   CRC-32 (IEEE) of everything before it, little-endian
 //! ```
 //!
-//! The frame and the varints are defined in `bytes`, so a snapshot has exactly one encoding. Decoding does not trust
-//! its input: it accepts only histograms that could have been recorded, and never allocates more counts than there can
-//! be buckets.
+//! The module `bytes` defines the frame (magic, version and checksum) and the varints, and gives each number a single
+//! encoding, so each snapshot has a single encoding too. The decoder does not trust its input: it accepts only
+//! histograms that could have been recorded, and never allocates more counts than there are possible buckets.
 
 use super::{
     config::{MAX_INDEX, MIN_INDEX, MIN_SCALE, SCALE},
@@ -32,7 +32,7 @@ const KIND: Kind = Kind {
 };
 
 impl Snapshot {
-    /// Encodes the snapshot; [`from_bytes`](Self::from_bytes) decodes it into an equal one.
+    /// Encodes the snapshot as bytes, which [`from_bytes`](Self::from_bytes) decodes to an equal snapshot.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = KIND.begin(64 + 4 * self.counts.len());
@@ -58,8 +58,8 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::Snapshot`] if the bytes are not a snapshot, were damaged, or describe a histogram that could never have
-    /// been recorded.
+    /// [`Error::Snapshot`] if the bytes do not encode a snapshot, are damaged, or describe a histogram that could never
+    /// have been recorded.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         Self::decode(bytes).map_err(Error::Snapshot)
     }
@@ -89,7 +89,7 @@ fn snapshot(input: &mut Input<'_>) -> Result<Snapshot, Damage> {
     let buckets = input.number()?;
 
     let least = least_index(scale);
-    // How many buckets there can be at this scale; at most BUCKETS.
+    // The number of possible buckets at this scale, which is at most BUCKETS.
     let room = u64::from((MAX_INDEX >> (SCALE - scale)).abs_diff(least)) + 1;
     let (mut first, mut counts, mut next) = (0, Vec::new(), 0);
     for _ in 0..buckets {

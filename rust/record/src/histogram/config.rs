@@ -1,47 +1,48 @@
-//! Bucket arithmetic: the bucket of a value, and the bounds of a bucket.
+//! Bucket arithmetic: which bucket holds a value, and where a bucket begins and ends.
 //!
 //! The buckets are those of OpenTelemetry's base-2 exponential histogram of *seconds* at scale 6 (and of
 //! Prometheus' native histograms at schema 6, which calls bucket `i` `i + 1`): with base = 2^(1/64), bucket
 //! `i` holds every value of `v` seconds with `base^i < v <= base^(i + 1)`. Definition: OpenTelemetry
 //! specification, "Metrics Data Model", section "ExponentialHistogram".
 //!
-//! Values are whole nanoseconds, so bucket `i` begins above 10^9 * base^i ns. Since 10^9 is not a power of the base,
-//! buckets that began at powers of the base in nanoseconds would match no bucket in seconds, the unit in which
-//! durations are exported; these buckets begin at powers of the base in seconds, so every export is exact.
+//! Recorded values are whole nanoseconds, so bucket `i` holds values above 10^9 * base^i ns. Bucket bounds are powers
+//! of the base in seconds, the unit in which durations are exported, so every export is exact. Powers of the base in
+//! nanoseconds would not match any bucket bound in seconds, because 10^9 is not a power of the base.
 //!
-//! Indexing needs no logarithm. A value's leading zeros give its octave. Its next seven bits select one of 128
-//! stretches of the octave. Each is narrower than any bucket, so at most one bucket boundary falls into it, and a
-//! single exact comparison determines the bucket.
+//! Finding a value's bucket needs no logarithm. The number of leading zero bits gives the value's octave (power-of-two
+//! range). The seven bits after the leading one select one of 128 equal stretches of the octave. A stretch is narrower
+//! than any bucket, so it contains at most one bucket boundary, and a single exact comparison determines the bucket.
 
-/// The scale of every recorded histogram: 2^6 buckets per octave.
+/// The scale at which histograms are recorded: 2^6 buckets per octave (a doubling of the value).
 pub const SCALE: i32 = 6;
 
-/// The coarsest scale that a histogram can be reduced to, which is also OpenTelemetry's. One bucket holds everything up
-/// to a second, the other everything above it.
+/// The coarsest scale that a histogram can be reduced to, which is also the coarsest in OpenTelemetry. At this scale,
+/// one bucket holds all durations up to one second, and another all longer ones.
 pub const MIN_SCALE: i32 = -10;
 
-/// Buckets in an octave (a doubling) at [`SCALE`].
+/// Number of buckets per octave (a doubling of the value) at [`SCALE`].
 pub const BUCKETS_PER_OCTAVE: i32 = 1 << SCALE;
 
-/// Nanoseconds in a second.
+/// The number of nanoseconds in a second.
 const SECOND: f64 = 1e9;
 
-/// The bucket of 1 ns. 64 * log2(10^9) = 1913.43, so that 1 ns lies between base^-1914 and base^-1913 seconds.
+/// The index of the bucket that holds 1 ns: 64 * log2(10^9) = 1913.43, so 1 ns lies between base^-1914 and base^-1913
+/// seconds.
 pub const MIN_INDEX: i32 = -1914;
 
-/// The bucket of `u64::MAX` ns (584 years).
+/// The index of the bucket that holds `u64::MAX` ns (584 years).
 pub const MAX_INDEX: i32 = MIN_INDEX + 64 * BUCKETS_PER_OCTAVE;
 
-/// Number of buckets that cover every whole number of nanoseconds from 1 to `u64::MAX`.
+/// The number of buckets needed to cover every whole number of nanoseconds from 1 to `u64::MAX`.
 pub const BUCKETS: usize = (MAX_INDEX - MIN_INDEX + 1) as usize;
 
-/// The largest error, relative to the true value, of a bucket's [`representative`]:
+/// The largest relative error made by replacing a value with the [`representative`] of its bucket:
 /// (base - 1) / (base + 1).
 pub const RELATIVE_ERROR: f64 = 0.005_416_139;
 
-/// The bucket boundaries within an octave of nanoseconds, for values shifted so that their leading bit is bit 63:
-/// `BOUNDARIES[k]` = floor(2^63 * 10^9 * 2^((k - 1913) / 64)). For whole `m`, `m > floor(x)` and `m > x` are
-/// equivalent, so comparing with the floor is exact.
+/// The bucket boundaries within one octave, for values in nanoseconds shifted so that their leading bit is bit 63:
+/// `BOUNDARIES[k]` = floor(2^63 * 10^9 * 2^((k - 1913) / 64)). For a whole number `m`, `m > floor(x)` is equivalent to
+/// `m > x`, so comparing with the rounded-down boundary is exact.
 const BOUNDARIES: [u64; 64] = [
     0x80992abb83a534a2,
     0x81ffa7a9549ca6e3,
@@ -109,7 +110,8 @@ const BOUNDARIES: [u64; 64] = [
     0xfe6d14c2b5114024,
 ];
 
-/// `STRETCHES[s]`: how many boundaries lie strictly below the start of the `s`-th 128th of the octave.
+/// The number of bucket boundaries below each stretch, where the octave is divided into 128 equal stretches:
+/// `STRETCHES[s]` counts the boundaries strictly below the start of stretch `s`.
 const STRETCHES: [u8; 128] = {
     let mut table = [0; 128];
     let mut s = 0;
@@ -125,7 +127,7 @@ const STRETCHES: [u8; 128] = {
     table
 };
 
-/// Returns the index at [`SCALE`] of the bucket that holds `value`, in nanoseconds, which must not be 0.
+/// Returns the index, at [`SCALE`], of the bucket that holds `value`. The value is in nanoseconds and must not be 0.
 #[inline]
 #[must_use]
 pub fn index_of(value: u64) -> i32 {
@@ -141,21 +143,21 @@ pub fn index_of(value: u64) -> i32 {
     MIN_INDEX + octave * BUCKETS_PER_OCTAVE + boundaries_below
 }
 
-/// Returns the exclusive lower bound of bucket `index` at `scale` in seconds, base^index. The inclusive upper bound is
-/// the next bucket's lower bound.
+/// Returns the lower bound of bucket `index` at `scale`, in seconds: base^index. The bound itself belongs to the bucket
+/// below; a bucket's upper bound is the lower bound of the next bucket.
 #[must_use]
 pub fn lower_bound_seconds(index: i32, scale: i32) -> f64 {
     (f64::from(index) * (-f64::from(scale)).exp2()).exp2()
 }
 
-/// Returns the bound given by [`lower_bound_seconds`], in nanoseconds.
+/// Returns the lower bound of bucket `index` at `scale`, in nanoseconds; see [`lower_bound_seconds`].
 #[must_use]
 pub fn lower_bound(index: i32, scale: i32) -> f64 {
     lower_bound_seconds(index, scale) * SECOND
 }
 
-/// Returns the value in nanoseconds that represents bucket `index` at `scale`: the one with the same relative error to
-/// both ends of the bucket, 2ab / (a + b).
+/// Returns the value, in nanoseconds, that represents bucket `index` at `scale`. It is 2ab / (a + b) for a bucket from
+/// `a` to `b`, which has the same relative error with respect to both ends of the bucket.
 #[must_use]
 pub fn representative(index: i32, scale: i32) -> f64 {
     let (low, high) = (lower_bound(index, scale), lower_bound(index + 1, scale));
@@ -163,10 +165,10 @@ pub fn representative(index: i32, scale: i32) -> f64 {
     2.0 * low / (1.0 + low / high)
 }
 
-/// Returns the largest whole number of nanoseconds in the buckets up to `index` at [`SCALE`]: floor(10^9 * base^(index
-/// + 1)).
+/// Returns the largest value, in whole nanoseconds, that falls into bucket `index` at [`SCALE`] or a lower bucket:
+/// floor(10^9 * base^(index + 1)).
 ///
-/// The result is 0 below [`MIN_INDEX`] and `u64::MAX` from [`MAX_INDEX`] on.
+/// The result is 0 if `index` is below [`MIN_INDEX`], and `u64::MAX` if it is [`MAX_INDEX`] or more.
 #[must_use]
 pub fn largest_up_to(index: i32) -> u64 {
     if index < MIN_INDEX {

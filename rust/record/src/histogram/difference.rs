@@ -1,14 +1,15 @@
-//! The difference between two snapshots of a histogram.
+//! Subtracts an earlier snapshot of a histogram from a later one.
 
 use super::snapshot::Snapshot;
 use crate::error::Error;
 
 impl Snapshot {
-    /// Returns the values recorded since `earlier`, a snapshot of the same histogram, at the coarser of the two scales.
+    /// Returns a histogram of the values recorded since `earlier`, a snapshot of the same histogram. It has the coarser
+    /// of the two scales.
     ///
-    /// Counts and sum are exact, as is a minimum or maximum that was reached since. A minimum or maximum that is older
-    /// than `earlier` is replaced by the most extreme value that the buckets and the sum allow, which lies in the
-    /// correct bucket.
+    /// Counts and sum are exact. The minimum is exact if it was recorded after `earlier`. Otherwise the true minimum is
+    /// unknown, and the result has the smallest value that the buckets and the sum allow, which lies in the correct
+    /// bucket. The same applies to the maximum and the largest value.
     ///
     /// # Errors
     ///
@@ -31,9 +32,9 @@ impl Snapshot {
         Ok(since)
     }
 
-    /// Sets an unknown maximum or minimum to the most extreme value with which the values in the buckets can still add
-    /// up to the sum. The maximum is found by making all other values as small as possible; the minimum, computed
-    /// second, by making all other values as large as possible.
+    /// Sets the maximum, if it is unknown, to the largest value that the buckets and the sum allow, which assumes that
+    /// all other values are as small as possible. Then does the same for the minimum, assuming that all other values
+    /// are as large as possible.
     fn widen(&mut self, min_known: bool, max_known: bool) {
         let last = self.first + self.counts.len().saturating_sub(1) as i32; // at most BUCKETS
         let lowest = if min_known { self.min } else { 0 };

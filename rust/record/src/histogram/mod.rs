@@ -1,4 +1,4 @@
-//! Mergeable exponential histograms: [`Recorder`] counts values, [`Snapshot`] answers queries.
+//! Mergeable exponential histograms. A [`Recorder`] counts values; a [`Snapshot`] is a copy that answers queries.
 
 mod codec;
 pub mod config;

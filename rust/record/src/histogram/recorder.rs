@@ -1,23 +1,24 @@
-//! Lock-free counting of values in histogram buckets.
+//! Counts values in histogram buckets without locks.
 
 use super::config::{BUCKETS, MIN_INDEX, index_of};
 use crate::sync::{Word, Writers};
 
-/// A view of the words in an operation's block that hold one histogram: the count of zeros, then one count per bucket.
+/// A histogram to record values in: a view of the words in an operation's memory block that hold the count of zeros and
+/// one count per bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct Recorder<'a> {
     words: &'a [Word],
 }
 
 impl<'a> Recorder<'a> {
-    /// Number of words that a histogram occupies.
+    /// The number of 64-bit words that a histogram occupies.
     pub const WORDS: usize = 1 + BUCKETS;
 
-    /// Creates a recorder over the first [`WORDS`](Self::WORDS) of `words`.
+    /// Creates a recorder that uses the first [`WORDS`](Self::WORDS) elements of `words`.
     ///
     /// # Panics
     ///
-    /// If `words` is shorter than that.
+    /// If `words` has fewer elements.
     #[must_use]
     pub fn new(words: &'a [Word]) -> Self {
         Self {
@@ -25,7 +26,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Counts one value, in nanoseconds.
+    /// Counts `value`, in nanoseconds, in its bucket.
     #[inline(always)]
     pub fn count(&self, value: u64, writers: Writers) {
         let word = if value == 0 {
@@ -38,7 +39,7 @@ impl<'a> Recorder<'a> {
         writers.add_relaxed(&self.words[word], 1);
     }
 
-    /// Returns how many zeros were counted.
+    /// Returns the number of counted values that were 0.
     #[must_use]
     pub fn zeros(&self) -> u64 {
         self.words[0].load_relaxed()
@@ -55,7 +56,7 @@ impl<'a> Recorder<'a> {
             .collect()
     }
 
-    /// Resets all counts. A value counted concurrently may or may not be discarded.
+    /// Resets all counts to 0. A value that another thread counts at the same time may be kept or discarded.
     pub fn clear(&self) {
         for word in self.words {
             // Reading first avoids committing pages that were never written.

@@ -1,4 +1,4 @@
-//! A copy of a histogram, with its quantiles, merging and coarsening.
+//! Copies of histograms, which can be queried for quantiles, merged and coarsened.
 
 use std::ops::RangeInclusive;
 
@@ -6,15 +6,15 @@ use super::config::{MIN_SCALE, SCALE, largest_up_to, representative};
 use crate::error::Error;
 
 /// A copy of a histogram. Values are in nanoseconds; bucket bounds are defined in [seconds](super::config). A snapshot
-/// is a plain value that can be merged with any other, whichever process or host it came from.
+/// can be merged with any other, including snapshots from other processes and hosts.
 ///
-/// It is internally consistent: the minimum and maximum lie in the first and last bucket, and values in the buckets can
-/// add up to the sum.
+/// A snapshot is always internally consistent: the minimum lies in the first bucket, the maximum in the last, and there
+/// are values in the buckets that add up to the sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub(super) scale: i32, // in [MIN_SCALE, SCALE]
     pub(super) zeros: u64,
-    pub(super) first: i32,       // the index of counts[0]; 0 if there are none
+    pub(super) first: i32, // the index of counts[0]; 0 if `counts` is empty
     pub(super) counts: Vec<u64>, // no zero at either end
     pub(super) sum: u128,
     pub(super) min: u64,
@@ -37,11 +37,11 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
-    /// Creates a snapshot at [`SCALE`], where `counts[0]` belongs to bucket `first`; `sum`, `min` and `max` are in
-    /// nanoseconds.
+    /// Creates a snapshot at [`SCALE`]. `counts[i]` is the count of bucket `first + i`, and `zeros` the number of
+    /// values that are 0; `sum`, `min` and `max` are in nanoseconds.
     ///
-    /// Numbers read while values were being recorded may contradict each other. The buckets are trusted; the minimum,
-    /// maximum and sum are adjusted to the nearest values that the buckets allow.
+    /// Arguments that were read while values were being recorded may contradict each other. The bucket counts are
+    /// trusted, and `min`, `max` and `sum` are adjusted to the nearest values that the buckets allow.
     #[must_use]
     pub fn new(zeros: u64, first: i32, counts: Vec<u64>, sum: u128, min: u64, max: u64) -> Self {
         let mut snapshot = Self {
@@ -77,19 +77,19 @@ impl Snapshot {
         self.sum = self.sum.clamp(*sums.start(), *sums.end());
     }
 
-    /// Returns the whole numbers of nanoseconds that fall into bucket `index`.
+    /// Returns the range of values, in whole nanoseconds, that fall into bucket `index`.
     pub(super) fn values_of(&self, index: i32) -> RangeInclusive<u64> {
         let shift = SCALE - self.scale;
         largest_up_to((index << shift) - 1) + 1..=largest_up_to(((index + 1) << shift) - 1)
     }
 
-    /// Returns true if every non-empty bucket is wide enough to contain a whole number of nanoseconds.
+    /// Returns true if every non-empty bucket contains at least one whole number of nanoseconds.
     pub(super) fn is_possible(&self) -> bool {
         self.buckets()
             .all(|(index, _)| !self.values_of(index).is_empty())
     }
 
-    /// Returns the ranges in which the minimum and the maximum must lie.
+    /// Returns the range in which the minimum must lie and the range in which the maximum must lie.
     pub(super) fn possible_extremes(&self) -> (RangeInclusive<u64>, RangeInclusive<u64>) {
         let Some(offset) = self.counts.len().checked_sub(1) else {
             return (0..=0, 0..=0);
@@ -102,13 +102,13 @@ impl Snapshot {
         (smallest, self.values_of(self.first + offset as i32))
     }
 
-    /// Returns the range of possible sums, given that the values lie in the non-empty buckets, are between the minimum
-    /// and the maximum, and include both. It is empty if there is one value but the minimum and maximum differ.
+    /// Returns the range of sums that are possible with the snapshot's buckets, minimum and maximum. The range is empty
+    /// if there is only one value but the minimum and maximum differ.
     pub(super) fn possible_sums(&self) -> RangeInclusive<u128> {
         let wide = u128::from;
         let (mut least, mut most) = (0, 0);
-        // By how much `least` is too small because the maximum must occur, and `most` too large because the minimum
-        // must.
+        // One value must be the maximum, so `least` is too small by `short`; one must be the minimum, so `most` is too
+        // large by `over`.
         let (mut short, mut over) = (0, None);
         for (index, n) in self.buckets() {
             let values = self.values_of(index);
@@ -169,7 +169,7 @@ impl Snapshot {
         (self.count() > 0).then_some(self.max)
     }
 
-    /// Returns the scale: an octave has 2^scale buckets.
+    /// Returns the scale: there are 2^scale buckets per octave (a doubling of the value).
     #[must_use]
     pub fn scale(&self) -> i32 {
         self.scale
@@ -188,9 +188,10 @@ impl Snapshot {
             .filter(|&(_, count)| count > 0)
     }
 
-    /// Returns the value in nanoseconds at rank ceil(q * count), within
-    /// [`RELATIVE_ERROR`](super::config::RELATIVE_ERROR) of the true value at scale 6; `None` if the histogram is
+    /// Estimates the `q`-quantile in nanoseconds: the value at rank ceil(q * count). Returns `None` if the histogram is
     /// empty.
+    ///
+    /// At scale 6, the relative error is at most [`RELATIVE_ERROR`](super::config::RELATIVE_ERROR).
     ///
     /// # Errors
     ///
@@ -229,8 +230,8 @@ impl Snapshot {
     ///
     /// [`Error::TooManyValues`] if the result would hold more than `u64::MAX` values; `self` is then unchanged.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
-        // No other addition can overflow: every count is part of this total, and `sum` adds up that many 64-bit values
-        // in 128 bits.
+        // If the total count does not overflow, no other addition does: the total includes every bucket's count, and
+        // the 128-bit `sum` can hold that many 64-bit values.
         if self.count().checked_add(other.count()).is_none() {
             return Err(Error::TooManyValues);
         }
@@ -259,8 +260,9 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Returns how many values lie in buckets that end at or below `ns`, or the total count if `ns` is at least the
-    /// maximum. Below the maximum, smaller values that share the bucket of `ns` are not counted.
+    /// Returns the number of values in buckets that end at or below `ns` nanoseconds, or the total count if `ns` is at
+    /// least the maximum. The bucket that contains `ns` is not counted unless it ends there, even though it may hold
+    /// smaller values.
     #[must_use]
     pub fn count_up_to(&self, ns: u64) -> u64 {
         if ns >= self.max {
@@ -272,9 +274,9 @@ impl Snapshot {
         self.zeros + below.map(|(_, count)| count).sum::<u64>()
     }
 
-    /// Returns the same values in at most `most` non-empty buckets (not counting zeros), at the finest scale that
-    /// allows it; unchanged if there are few enough already. At [`MIN_SCALE`] there are at most two, the smallest limit
-    /// that can always be met.
+    /// Returns a copy with at most `most` non-empty buckets (not counting zeros), at the finest scale that meets this
+    /// limit. The copy is unchanged if the limit is already met. A limit below 2 may not be met, because even at
+    /// [`MIN_SCALE`] two buckets can remain.
     #[must_use]
     pub fn with_at_most(&self, most: usize) -> Self {
         let buckets_at = |scale: i32| {
@@ -292,8 +294,8 @@ impl Snapshot {
         self.at_scale(scale)
     }
 
-    /// Returns the same values at a coarser scale, by merging neighbouring buckets; unchanged if `scale` is not
-    /// coarser. A scale below [`MIN_SCALE`] is treated as `MIN_SCALE`.
+    /// Returns a copy at a coarser scale, in which neighbouring buckets are merged. The copy is unchanged if `scale` is
+    /// not coarser. A scale below [`MIN_SCALE`] is treated as `MIN_SCALE`.
     ///
     /// Bucket `i` becomes part of bucket `i >> 1` at the next coarser scale, as in OpenTelemetry's perfect subsetting.
     #[must_use]

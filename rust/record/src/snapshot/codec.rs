@@ -1,4 +1,4 @@
-//! Binary encoding of a monitor's snapshot.
+//! The binary encoding of a monitor snapshot, for storage or transmission.
 //!
 //! ```text
 //! magic        3 bytes   "NSM"
@@ -14,7 +14,8 @@
 //! checksum     4 bytes   CRC-32 (IEEE) of everything before it, little-endian
 //! ```
 //!
-//! The frame and the varints are defined in `bytes`, the encoding of the histograms in `histogram::codec`.
+//! The module `bytes` defines the frame (magic, version and checksum) and the varints; `histogram::codec` defines the
+//! encoding of the histograms.
 
 use std::collections::HashSet;
 
@@ -26,7 +27,7 @@ use crate::{
     seconds::Seconds,
 };
 
-/// The magic at the start of an encoded monitor snapshot.
+/// The magic bytes at the start of an encoded monitor snapshot.
 pub const MAGIC: &str = "NSM";
 
 const KIND: Kind = Kind {
@@ -35,7 +36,7 @@ const KIND: Kind = Kind {
 };
 
 impl MonitorSnapshot {
-    /// Encodes the snapshot; [`from_bytes`](Self::from_bytes) decodes it into an equal one.
+    /// Encodes the snapshot as bytes, which [`from_bytes`](Self::from_bytes) decodes to an equal snapshot.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = KIND.begin(64);
@@ -62,7 +63,7 @@ impl MonitorSnapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::MonitorSnapshot`] if the bytes are not a monitor snapshot, or were damaged.
+    /// [`Error::MonitorSnapshot`] if the bytes do not encode a monitor snapshot or are damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         decode(bytes).map_err(Error::MonitorSnapshot)
     }

@@ -1,4 +1,4 @@
-//! Copies of all of a monitor's operations, for export, comparison or storage.
+//! Monitor snapshots: copies of a monitor's operations, for export, comparison or storage.
 
 pub mod codec;
 
@@ -9,38 +9,39 @@ use crate::{
     seconds::Seconds,
 };
 
-/// A copy of those of a monitor's operations that have samples or executions under way.
+/// A copy of a monitor's operations. Operations without samples and without executions under way are left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MonitorSnapshot {
     /// When the snapshot was taken, in Unix seconds.
     pub time: f64,
-    /// The operations in the order in which they were first seen.
+    /// The operations in the order of their creation.
     pub operations: Vec<OperationSnapshot>,
 }
 
-/// A copy of everything that one operation has counted since `created`.
+/// A copy of one operation's histograms and counts, which cover the time since `created`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperationSnapshot {
     /// The operation's name: UTF-8, with lone surrogates encoded as if they were characters.
     pub name: Box<[u8]>,
-    /// Durations of samples that succeeded.
+    /// Histogram of the durations of successful executions.
     pub ok: Snapshot,
-    /// Durations of samples that failed.
+    /// Histogram of the durations of failed executions.
     pub error: Snapshot,
-    /// Durations of samples that were cancelled.
+    /// Histogram of the durations of cancelled executions.
     pub cancelled: Snapshot,
     /// Number of samples that exceeded the threshold in force when they were recorded.
     pub violations: u64,
-    /// The threshold when the snapshot was taken, if one was set.
+    /// The operation's threshold when the snapshot was taken; `None` if it had no threshold.
     pub threshold: Option<Seconds>,
     /// Number of executions under way.
     pub in_flight: u64,
-    /// When counting began, in Unix seconds.
+    /// When counting began (at creation or the last clear), in Unix seconds.
     pub created: f64,
 }
 
 impl OperationSnapshot {
-    /// Copies the state of `operation`. A record in flight may be included in part.
+    /// Takes a snapshot of `operation`; `anchor` converts its times to Unix time. A sample that is being recorded may
+    /// be included only in part.
     #[must_use]
     pub fn of(operation: &Operation, anchor: Anchor) -> Self {
         let [ok, error, cancelled] = OUTCOMES.map(|outcome| operation.histogram_of(outcome));
@@ -56,13 +57,13 @@ impl OperationSnapshot {
         }
     }
 
-    /// Returns the histogram for each outcome, in the order of [`OUTCOMES`].
+    /// Returns the histograms of the three outcomes, in the order of [`OUTCOMES`].
     #[must_use]
     pub fn parts(&self) -> [&Snapshot; 3] {
         [&self.ok, &self.error, &self.cancelled]
     }
 
-    /// Returns the histogram of all samples, whatever their outcome.
+    /// Returns a histogram of all samples, with any outcome.
     ///
     /// # Errors
     ///
@@ -80,7 +81,8 @@ impl OperationSnapshot {
         self.in_flight > 0 || self.parts().iter().any(|part| part.count() > 0)
     }
 
-    /// Returns what was recorded since `earlier`, a snapshot of the same operation taken at `taken` (Unix seconds).
+    /// Returns the part of the snapshot that was recorded since `earlier`, a snapshot of the same operation that was
+    /// taken at `taken` (Unix seconds).
     fn since(&self, earlier: &Self, taken: f64) -> Result<Self, Error> {
         Ok(Self {
             ok: self.ok.since(&earlier.ok)?,
@@ -96,16 +98,17 @@ impl OperationSnapshot {
     }
 }
 
-/// Largest difference, in seconds, between two readings of the same `created`. They can differ because the anchor
-/// between ticks and wall-clock time may have been renewed in between.
+/// Largest difference, in seconds, at which the `created` times in two snapshots are taken to be the same moment. They
+/// can differ slightly, because the conversion from ticks to wall-clock time may have been recalibrated between the
+/// snapshots.
 const SAME_CREATED: f64 = 0.1;
 
 impl MonitorSnapshot {
-    /// Returns what was recorded since `earlier`, a snapshot of the same monitor. The `created` of each operation in
-    /// the result is the time of `earlier`.
+    /// Returns the part of the snapshot that was recorded since `earlier`, an earlier snapshot of the same monitor. In
+    /// the result, the `created` time of each operation is the time of `earlier`.
     ///
-    /// An operation that was created or cleared in between counts from that moment instead. An operation without new
-    /// samples is left out unless executions are under way.
+    /// An operation that was created or cleared after `earlier` is included in full and keeps its own `created` time.
+    /// An operation without new samples is left out unless executions are under way.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let before: HashMap<&[u8], &OperationSnapshot> = earlier
@@ -116,14 +119,14 @@ impl MonitorSnapshot {
         let since = |now: &OperationSnapshot| {
             before
                 .get(&*now.name)
-                // An operation that began counting before `earlier` was taken has not been cleared since. This works
-                // however far the wall clock was set back, and if it was set forward by less than the operation had
-                // been counting when `earlier` was taken.
+                // An operation that began counting before `earlier` was taken has not been cleared since. This holds
+                // even if the wall clock was set back by any amount, or forward by less than the time that the
+                // operation had been counting when `earlier` was taken.
                 .filter(|before| {
                     now.created < earlier.time
                         || (now.created - before.created).abs() < SAME_CREATED
                 })
-                // If it was cleared after all, the subtraction fails, and everything that it holds was recorded since.
+                // If the operation was cleared after all, the subtraction fails, and all of its samples are new.
                 .and_then(|before| now.since(before, earlier.time).ok())
                 .unwrap_or_else(|| now.clone())
         };

@@ -1,5 +1,7 @@
-//! Tests of an operation's entire state, and properties: the two ways of checking a duration against the threshold
-//! agree; the totals and the histogram agree.
+//! Tests of `Block`, the memory block with an operation's counts and samples.
+//!
+//! Properties: comparing a duration with the threshold gives the same result in nanoseconds as in seconds; the totals
+//! and the histogram agree; serialised and concurrent recording leave the same state.
 
 use proptest::prelude::*;
 

@@ -1,5 +1,7 @@
-//! Properties: every bucket begins and ends exactly where OpenTelemetry's definition puts it, checked at every index in
-//! integer arithmetic; a bucket's representative is within the stated error of every value in the bucket.
+//! Tests of the bucket arithmetic.
+//!
+//! Every bucket begins and ends exactly where OpenTelemetry's definition says, which is checked in integer arithmetic
+//! at every index. A bucket's representative is within the stated error of every value in the bucket.
 
 use num_bigint::BigUint;
 use proptest::prelude::*;
@@ -13,8 +15,8 @@ fn power_of_two(exponent: u32) -> BigUint {
     BigUint::from(1_u8) << exponent
 }
 
-/// Returns true if value <= 10^9 * base^(index + 1), where base = 2^(1/64). Both sides are raised to the 64th power and
-/// scaled to whole numbers.
+/// Returns true if `value` is at or below the upper bound of bucket `index`: value <= 10^9 * base^(index + 1), where
+/// base = 2^(1/64). Both sides are raised to the 64th power and scaled to whole numbers.
 fn at_or_below_end(value: u64, index: i32) -> bool {
     let (value, second) = (BigUint::from(value), BigUint::from(1_000_000_000_u64));
     let end = index + 1;
@@ -22,7 +24,7 @@ fn at_or_below_end(value: u64, index: i32) -> bool {
     value.pow(64) * power_of_two(less) <= second.pow(64) * power_of_two(more)
 }
 
-/// Returns true if 10^9 * base^index < value <= 10^9 * base^(index + 1).
+/// Returns true if `value` belongs in bucket `index`: 10^9 * base^index < value <= 10^9 * base^(index + 1).
 fn belongs(value: u64, index: i32) -> bool {
     let above_start = index == MIN_INDEX || !at_or_below_end(value, index - 1);
     above_start && at_or_below_end(value, index)
@@ -59,7 +61,7 @@ fn every_value_beside_a_boundary_is_indexed_by_the_definition() {
 #[test]
 fn floating_point_bounds_are_the_exact_ones_rounded() {
     for index in MIN_INDEX..MAX_INDEX {
-        // Exact to the 63 bits of a boundary, whose fraction is cut off below 2^53.
+        // The expected bound is a whole number of nanoseconds, rounded down, so small bounds may differ by up to 1 ns.
         let (bound, exact) = (lower_bound(index + 1, SCALE), largest_up_to(index) as f64);
         assert!(
             (bound - exact).abs() <= 1.0_f64.max(exact * 1e-15),

@@ -1,7 +1,9 @@
-//! Properties: a snapshot decodes to an equal one at any scale and has one encoding; all other bytes are refused with
-//! the reason, never with a panic; and an accepted snapshot can be used without a panic.
+//! Tests of the encoding of histogram snapshots.
 //!
-//! `NANOSPAN_FUZZ_CASES` sets the number of hostile inputs to try.
+//! At any scale, an encoded snapshot decodes to an equal snapshot, and each snapshot has a single encoding. All other
+//! bytes are rejected with an error that gives the reason. Neither decoding nor using a decoded snapshot panics.
+//!
+//! The environment variable `NANOSPAN_FUZZ_CASES` sets the number of hostile inputs to try.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -11,12 +13,12 @@ use crate::{
     histogram::{Snapshot, config::MAX_INDEX},
 };
 
-/// Appends the correct checksum to `content`, so that decoding gets past the checksum test.
+/// Returns `content` followed by its correct checksum, so that the decoder gets past the checksum test.
 fn sealed(content: &[u8]) -> Vec<u8> {
     [content, &crc32fast::hash(content).to_le_bytes()].concat()
 }
 
-/// Encodes a snapshot from the fields that follow the version.
+/// Returns an encoded snapshot with the given bytes between its version and its checksum.
 fn fields(fields: &[u8]) -> Vec<u8> {
     sealed(&[b"NSH\x01", fields].concat())
 }
@@ -102,7 +104,7 @@ fn each_kind_of_damage_has_its_own_name() {
         Damage::Sum
     );
     assert_eq!(damage(&fields(&[6, 0, 1, 0, 1, 1, 1, 2])), Damage::Sum);
-    // A claimed number of buckets that exceeds the input is not trusted.
+    // The encoded number of buckets is not trusted: it may be far larger than the input.
     let many = [[6, 0].as_slice(), &[0xff; 9], &[1]].concat();
     assert_eq!(damage(&fields(&many)), Damage::Truncated);
 }
@@ -112,7 +114,7 @@ fn the_text_of_an_error_says_what_is_wrong() {
     let text = |bytes: &[u8]| Snapshot::from_bytes(bytes).unwrap_err().to_string();
     assert_eq!(
         text(b""),
-        "not a histogram snapshot: the bytes end too early"
+        "not a histogram snapshot: the bytes end before the snapshot is complete"
     );
     assert_eq!(
         text(&fields(&[7, 0, 0])),
@@ -151,7 +153,8 @@ proptest! {
     }
 }
 
-/// Returns true if the bytes are accepted, after checking that the decoded snapshot can be used without a panic.
+/// Tries to decode `bytes`, and if this succeeds, checks that the snapshot can be encoded, merged (with `beside`) and
+/// queried without a panic. Returns true if it was decoded.
 fn try_all(bytes: &[u8], beside: &Snapshot) -> bool {
     let Ok(snapshot) = Snapshot::from_bytes(bytes) else {
         return false;
@@ -170,7 +173,8 @@ fn try_all(bytes: &[u8], beside: &Snapshot) -> bool {
     true
 }
 
-/// The splitmix64 generator; proptest's strategies would take longer than the code under test.
+/// A random number generator (splitmix64). It is used because proptest's strategies would take longer than the code
+/// under test.
 struct Random(u64);
 
 impl Random {
@@ -185,13 +189,14 @@ impl Random {
         (self.bits() % bound as u64) as usize
     }
 
-    /// Returns a random number of any magnitude.
+    /// Returns a random number of up to 64 bits, whose length in bits is random too.
     fn number(&mut self) -> u64 {
         let shift = self.below(64);
         self.bits() >> shift
     }
 
-    /// Returns snapshot fields that are valid individually but not necessarily in combination.
+    /// Returns an encoded snapshot without a checksum. Its fields are well formed but need not be consistent with each
+    /// other.
     fn fields(&mut self) -> Vec<u8> {
         let mut out = vec![b'N', b'S', b'H', 1, (6 - self.below(18) as i32) as u8];
         let mut put = |mut number: u128| {
@@ -270,6 +275,6 @@ fn hostile_bytes_are_refused_or_harmless() {
         };
         accepted += u64::from(try_all(&bytes, &seeds[pick]));
     }
-    // Enough inputs reach the code after the checks.
+    // At least one input in 1,000 must be accepted, so that using decoded snapshots is tested too.
     assert!(accepted > cases / 1_000, "{accepted} of {cases}");
 }

@@ -1,6 +1,9 @@
-//! Properties: a quantile is within the stated error of the exact one for every distribution; merging is associative
-//! and commutative and equals recording everything in one histogram; coarsening equals recording at the coarser scale;
-//! inconsistent numbers read in flight are reconciled.
+//! Tests of histogram snapshots.
+//!
+//! Properties: for every distribution, quantiles are within the stated error of the exact quantiles; merging is
+//! associative and commutative, and gives the same result as recording all values in one histogram; coarsening gives
+//! the same result as recording at the coarser scale. Numbers that are inconsistent, because they were read while
+//! values were being recorded, are reconciled.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +23,7 @@ const HOUR: f64 = 3.6e12;
 const SECOND: u64 = 1_000_000_000;
 
 fn durations() -> impl Strategy<Value = Vec<u64>> {
-    // Every order of magnitude from 0 ns to an hour is as likely as any other.
+    // All orders of magnitude up to about an hour are equally likely.
     vec(
         (0_u64..4_000_000_000_000, 0_u32..42).prop_map(|(v, s)| v >> s),
         0..300,
@@ -31,13 +34,13 @@ fn whole(ns: f64) -> u64 {
     ns.clamp(1.0, HOUR) as u64
 }
 
-/// Standard normal numbers by the Box-Muller method.
+/// Generates standard normal random numbers by the Box-Muller method.
 fn normal() -> impl Strategy<Value = f64> {
     (f64::MIN_POSITIVE..1.0, 0.0..std::f64::consts::TAU)
         .prop_map(|(u, angle)| (-2.0 * u.ln()).sqrt() * angle.cos())
 }
 
-/// Durations from 1 ns to an hour, in differently shaped distributions.
+/// Generates durations from 1 ns to an hour with uniform, lognormal, Pareto, bimodal or constant distributions.
 fn shaped() -> impl Strategy<Value = Vec<u64>> {
     let size = 1..1_000_usize;
     let median = (0.0..HOUR.ln()).prop_map(f64::exp);
@@ -89,8 +92,8 @@ fn merged(mut a: Snapshot, b: &Snapshot) -> Snapshot {
     a
 }
 
-/// Returns the bucket of `value` at `scale` by definition: the smallest i with value <= 10^9 * base^(i + 1), computed
-/// in integers, independently of the code under test.
+/// Returns the index of the bucket that holds `value` at `scale`, by definition: the smallest i with value <= 10^9 *
+/// base^(i + 1). It is computed with integers, independently of the code under test.
 fn defined_index(value: u64, scale: i32) -> i32 {
     // The smallest n with value^p <= (10^9)^p * 2^n, where base = 2^(1/p) from scale 0 on, and p = 1 below it.
     let power = 1 << scale.max(0);
@@ -160,7 +163,7 @@ fn more_values_than_can_be_counted_are_refused_and_change_nothing() {
 
 #[test]
 fn inconsistent_numbers_read_in_flight_are_reconciled() {
-    // A new minimum whose bucket has not been counted yet, a sum that lags behind, and a sum that ran ahead.
+    // In turn: a new minimum whose bucket has not been counted yet, a sum that is too small, and one that is too large.
     let minimum = Snapshot::new(0, index_of(2), vec![3], 6, 1, 2);
     assert_eq!((minimum.min_ns(), minimum.sum_ns()), (Some(2), 6));
     let lagging = Snapshot::new(1, index_of(2), vec![2], 2, 0, 2);

@@ -1,4 +1,4 @@
-//! Properties of whole modules and, under `--cfg loom`, models of the lock-free ones.
+//! Tests of whole modules and, under `--cfg loom`, loom models of the lock-free modules.
 
 #[cfg(not(loom))]
 mod block;
@@ -30,7 +30,7 @@ fn seconds(value: f64) -> Seconds {
     Seconds::new(value).expect("seconds in range")
 }
 
-/// Returns a snapshot of the histogram of `values`.
+/// Returns a snapshot of a histogram that holds `values`, in nanoseconds.
 #[cfg(not(loom))]
 fn recorded(values: &[u64]) -> Snapshot {
     let memory = crate::memory::Memory::zeroed(Recorder::WORDS).expect("one histogram fits");

@@ -1,11 +1,12 @@
-//! loom models of the ring and of a block's record path. They explore small programs in every interleaving, with every
-//! value that relaxed loads may return.
+//! loom models of the ring and of recording a sample in a block. They run small programs in every interleaving, with
+//! every value that a relaxed load may return.
 //!
-//! Each sample can be verified: its duration is the complement of its end, and its end identifies its ticket. So a
-//! reader that accepted words of two writers, or a sample under another sample's ticket, would notice the mismatch.
+//! Every sample in the models of the ring can be verified: its duration is the bitwise complement of its end time, and
+//! its end time identifies its ticket. A reader that accepted words from two writers, or a sample under the wrong
+//! ticket, would be noticed.
 //!
-//! The histogram needs no separate model. Its one operation on the record path is a `fetch_add` on a single word whose
-//! result is not used; the block's model checks that no such addition is lost, on the head, the sum and one bucket.
+//! The histogram needs no separate model. Recording a value performs a single `fetch_add` on one word and does not use
+//! the result. The block's model checks that no such addition is lost, for the ticket counter, the sum and one bucket.
 
 use loom::{model::Builder, sync::Arc, thread};
 
@@ -17,7 +18,7 @@ use crate::{
     sync::{Word, Writers},
 };
 
-/// Returns a sample with bits set in every part of the payload, and with a different payload for each ticket.
+/// Returns a sample that is different for each ticket and has bits set in every part of its encoded form.
 fn sample(ticket: u64) -> Sample {
     let end = (ticket + 1) << 33 | (ticket + 1);
     Sample {
@@ -28,7 +29,7 @@ fn sample(ticket: u64) -> Sample {
     }
 }
 
-/// A ring and the counter that issues its tickets.
+/// A ring and its ticket counter, shared by the threads of a model.
 struct Shared {
     memory: Memory,
     head: Word,
@@ -53,7 +54,7 @@ impl Shared {
         self.ring().write(ticket, sample(ticket));
     }
 
-    /// Checks that every readable sample is exactly the one that belongs to its ticket.
+    /// Checks that every sample that can be read is the one written under its ticket, for all tickets below `tickets`.
     fn check(&self, tickets: u64) {
         for ticket in 0..tickets {
             if let Some(read) = self.ring().read(ticket) {
@@ -63,8 +64,9 @@ impl Shared {
     }
 }
 
-/// Explores every interleaving of `model` with at most `preemptions` forced context switches. Bugs need few (Musuvathi
-/// and Qadeer, "Iterative Context Bounding", 2007), and exploring more takes minutes.
+/// Runs `model` in every interleaving with at most `preemptions` preemptive context switches. Most concurrency bugs
+/// need only a few of these (Musuvathi and Qadeer, "Iterative Context Bounding", 2007), and exploring more takes
+/// minutes.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -131,14 +133,14 @@ fn concurrent_records_are_all_counted() {
             let block = Arc::clone(&block);
             move || record(&block, u64::MAX)
         });
-        // All values are in one octave, so that the snapshot reads few words. There are three, because the sum of two
-        // follows from the minimum and maximum.
+        // All values are in one octave, so that the snapshot reads few words. Three values are recorded, because the
+        // sum of only two would follow from the minimum and maximum, and a lost addition would go unnoticed.
         record(&block, 1 << 63);
         record(&block, 3 << 62);
         writer.join().unwrap();
         let totals = block.totals();
         assert_eq!((totals.count, totals.errors), (3, 3));
-        // The low half of the sum wraps whatever the order of the records.
+        // The low half of the sum overflows in every order of recording.
         let histogram = block.histogram(Outcome::Error);
         let sum = u128::from(u64::MAX) + (1 << 63) + (3 << 62);
         assert_eq!(histogram.sum_ns(), sum);

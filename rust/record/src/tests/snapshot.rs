@@ -1,5 +1,7 @@
-//! Properties: the difference of two snapshots is what was recorded between them; a monitor's snapshot decodes from its
-//! bytes to an equal one; and all other bytes are refused without a panic.
+//! Tests of snapshot differences and of monitor snapshots.
+//!
+//! The difference between two snapshots contains exactly what was recorded between them. An encoded monitor snapshot
+//! decodes to an equal snapshot, and all other bytes are rejected without a panic.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -33,7 +35,7 @@ fn record(operation: &Operation, ns: u64, outcome: Outcome) {
     );
 }
 
-/// An operation's name, count for each outcome, violations, and executions under way.
+/// An operation's name, its number of samples for each outcome, its violations, and its executions under way.
 type Counts<'a> = (&'a [u8], [u64; 3], u64, u64);
 
 fn counts(snapshot: &MonitorSnapshot) -> Vec<Counts<'_>> {
@@ -150,7 +152,7 @@ fn each_kind_of_damage_has_its_own_name() {
     assert_eq!(of(&bytes[..bytes.len() - 1]), Damage::Checksum);
     assert_eq!(
         Error::MonitorSnapshot(Damage::Checksum).to_string(),
-        "not a monitor snapshot: the checksum differs: the bytes were changed"
+        "not a monitor snapshot: the checksum does not match; the bytes are damaged"
     );
 }
 

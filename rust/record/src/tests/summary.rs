@@ -1,5 +1,7 @@
-//! Properties: percentiles equal those of the sorted values to the last bit; mean and standard deviation equal those of
-//! exact arithmetic except in their last bits; a block's summary equals that of its samples.
+//! Tests of window statistics.
+//!
+//! Properties: percentiles equal NumPy's to the last bit; mean and standard deviation agree with exact arithmetic
+//! except in their last bits; an operation's summary equals the summary computed from a copy of its window.
 
 use num_bigint::BigUint;
 use proptest::{collection::vec, prelude::*};
@@ -34,7 +36,7 @@ fn measured() -> impl Strategy<Value = Measured> {
     ]
 }
 
-/// Computes a quantile by NumPy's `linear` method, as its `_quantile` and `_lerp` do.
+/// Computes a quantile like NumPy's `linear` method; follows NumPy's internal functions `_quantile` and `_lerp`.
 fn numpy_linear(sorted: &[f64], q: f64) -> f64 {
     let virtual_index = (sorted.len() - 1) as f64 * q;
     let previous = virtual_index.floor();
@@ -75,7 +77,7 @@ proptest! {
         let (n, sum) = (values.len() as u64, values.iter().map(|&v| u128::from(v)).sum::<u128>());
         let mean = sum as f64 / (n as f64 * 1e9);
         prop_assert!((got.mean - mean).abs() <= 4.0 * f64::EPSILON * mean);
-        // n * sum of squares - square of the sum, in integers of any length.
+        // n * (sum of squares) - (square of the sum), in arbitrary-precision integers.
         let squares: BigUint = values.iter().map(|&v| BigUint::from(v) * v).sum();
         let scatter = squares * n - BigUint::from(sum) * sum;
         let scatter: f64 = scatter.to_string().parse().unwrap();
