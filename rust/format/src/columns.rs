@@ -139,7 +139,7 @@ pub struct EventRow<'a> {
     /// The beginning of an event, up to and including its last fixed argument: for each outcome, one text for samples
     /// within the threshold and one for samples over it.
     pub heads: [[&'a [u8]; 2]; 3],
-    /// The threshold in seconds; infinity if there is none.
+    /// The operation's threshold in seconds; infinity if the operation has no threshold.
     pub threshold: f64,
     /// The start of the timeline, in nanoseconds of Unix time.
     pub origin: u64,
@@ -206,7 +206,8 @@ fn fixed_point(out: &mut Vec<u8>, value: u64, unit: u64, decimals: usize) {
 }
 
 fn text(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
-    out.write_fmt(arguments).expect("memory takes any text");
+    out.write_fmt(arguments)
+        .expect("writing to a Vec cannot fail");
 }
 
 #[cfg(test)]

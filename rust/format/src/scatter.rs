@@ -5,7 +5,7 @@ use nanospan_record::OUTCOMES;
 
 use crate::columns::Columns;
 
-/// The ranges of end times and durations in a window.
+/// The ranges of the end times and durations of a window's samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Extent {
     /// When the first and the last sample ended, in nanoseconds of Unix time.
@@ -15,7 +15,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Returns the extent of `columns`; `None` if there are no samples.
+    /// Returns the ranges of end times and durations in `columns`, or `None` if there are no samples.
     #[must_use]
     pub fn of(columns: &Columns) -> Option<Self> {
         let (first, last) = (columns.ends.iter().min()?, columns.ends.iter().max()?);
@@ -47,7 +47,7 @@ impl Grid {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "pixels"
+        reason = "pixel coordinates are rounded"
     )]
     pub fn pixels(self, columns: &Columns) -> [Vec<(usize, usize)>; OUTCOMES.len()] {
         let [wide, tall] = self.size;

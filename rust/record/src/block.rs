@@ -73,7 +73,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// Creates an empty block with a window of `window` samples.
+    /// Creates an empty block that keeps the last `window` samples.
     ///
     /// # Errors
     ///
@@ -93,13 +93,13 @@ impl Block {
         })
     }
 
-    /// Returns the size, in 64-bit words, of a block with a window of `window` samples.
+    /// Returns the size, in 64-bit words, of a block that keeps the last `window` samples.
     #[must_use]
     pub const fn words(window: usize) -> usize {
         HEADER_WORDS + SLOT_WORDS * Ring::capacity_for(window) + OUTCOMES.len() * Recorder::WORDS
     }
 
-    /// Returns the length of the window, in samples.
+    /// Returns the number of most recent samples that the block keeps (its window).
     #[must_use]
     pub fn window(&self) -> u64 {
         self.window
@@ -185,7 +185,7 @@ impl Block {
         over
     }
 
-    /// Returns the threshold, if one is set.
+    /// Returns the operation's threshold, or `None` if no threshold is set.
     #[inline]
     #[must_use]
     pub fn threshold(&self) -> Option<Seconds> {

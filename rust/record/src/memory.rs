@@ -1,11 +1,11 @@
 //! Memory for operations: zeroed words whose pages take no physical memory until they are written.
 //!
-//! An operation with a window of 1,000 samples needs 128 KiB of address space, but recording a single sample touches only
-//! two pages. An anonymous mapping is committed page by page. `calloc` would do the same only for
-//! sizes above glibc's dynamic mmap threshold; below it, `calloc` would zero, and so commit, recycled heap memory.
+//! An operation with a window of 1,000 samples needs 128 KiB of address space, but recording a single sample touches
+//! only two pages. An anonymous mapping is committed page by page. `calloc` would do the same only for sizes above
+//! glibc's dynamic mmap threshold; below it, `calloc` would zero, and so commit, recycled heap memory.
 #![allow(
     unsafe_code,
-    reason = "views mapped bytes as atomic words, once, below"
+    reason = "one unsafe block views mapped bytes as atomic words"
 )]
 
 use crate::{error::Error, sync::Word};
@@ -37,7 +37,7 @@ impl Memory {
         Ok(Self { map })
     }
 
-    /// Returns all words.
+    /// Returns the words as a slice.
     #[inline]
     pub fn words(&self) -> &[Word] {
         // SAFETY: the mapping is page-aligned (so aligned for Word, which has the layout of u64), lives as long as
@@ -66,7 +66,7 @@ impl Memory {
         })
     }
 
-    /// Returns all words.
+    /// Returns the words as a slice.
     pub fn words(&self) -> &[Word] {
         &self.words
     }

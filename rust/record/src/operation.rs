@@ -135,7 +135,7 @@ impl Operation {
     pub fn histogram(&self) -> histogram::Snapshot {
         let [mut all, rest @ ..] = OUTCOMES.map(|outcome| self.block.histogram(outcome));
         for part in rest {
-            all.merge(&part).expect("samples are numbered with 64 bits");
+            all.merge(&part).expect("the total count fits in 64 bits");
         }
         all
     }

@@ -46,7 +46,7 @@ pub enum Lookup {
     Refused {
         /// The overflow operation, in which to record the samples instead.
         overflow: Arc<Operation>,
-        /// Whether this is the registry's first refusal.
+        /// Whether this is the first look-up for which the registry had no room.
         first: bool,
     },
 }

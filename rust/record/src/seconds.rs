@@ -25,7 +25,11 @@ impl Seconds {
     #[inline]
     pub(crate) fn from_bits(bits: u64) -> Self {
         let seconds = Self(f64::from_bits(bits));
-        debug_assert_eq!(Self::new(seconds.0), Ok(seconds), "not bits of Seconds");
+        debug_assert_eq!(
+            Self::new(seconds.0),
+            Ok(seconds),
+            "the bits are not those of a valid Seconds"
+        );
         seconds
     }
 

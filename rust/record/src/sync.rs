@@ -6,7 +6,7 @@
 //! suffices.
 #![expect(
     clippy::disallowed_types,
-    reason = "this is the one place that names them"
+    reason = "only this module may use these types"
 )]
 
 #[cfg(not(loom))]

@@ -72,11 +72,11 @@ pub struct Series {
     /// Pairs of a label's name, which has the same form as [`Head::name`], and the label's value, which may be any
     /// text.
     pub labels: Vec<(String, String)>,
-    /// The series' value.
+    /// The value of the series: a number or a histogram.
     pub value: Value,
 }
 
-/// A series' value.
+/// The value of a series.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A number, which may be infinite or NaN.

@@ -26,14 +26,15 @@ pub use samples::Sample;
 
 use self::{family::Writer, protobuf::Protobuf, samples::Samples, text::Text};
 
-/// An exposition format.
+/// An exposition format supported by Prometheus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `text/plain; version=0.0.4`.
+    /// Prometheus text 0.0.4, with content type `text/plain; version=0.0.4`.
     Text,
-    /// `application/openmetrics-text; version=1.0.0`.
+    /// OpenMetrics 1.0 text, with content type `application/openmetrics-text; version=1.0.0`.
     OpenMetrics,
-    /// `application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited`.
+    /// Length-delimited protobuf messages, with content type `application/vnd.google.protobuf;
+    /// proto=io.prometheus.client.MetricFamily; encoding=delimited`.
     Protobuf,
 }
 

@@ -1,7 +1,7 @@
 //! Bucket arithmetic: which bucket holds a value, and where a bucket begins and ends.
 //!
 //! The buckets are those of OpenTelemetry's base-2 exponential histogram of *seconds* at scale 6 (and of
-//! Prometheus' native histograms at schema 6, which calls bucket `i` `i + 1`): with base = 2^(1/64), bucket
+//! Prometheus' native histograms at schema 6, where bucket `i` has the index `i + 1`): with base = 2^(1/64), bucket
 //! `i` holds every value of `v` seconds with `base^i < v <= base^(i + 1)`. Definition: OpenTelemetry
 //! specification, "Metrics Data Model", section "ExponentialHistogram".
 //!

@@ -8,8 +8,8 @@ impl Snapshot {
     /// of the two scales.
     ///
     /// Counts and sum are exact. The minimum is exact if it was recorded after `earlier`. Otherwise the true minimum is
-    /// unknown, and the result has the smallest value that the buckets and the sum allow, which lies in the correct
-    /// bucket. The same applies to the maximum and the largest value.
+    /// unknown, and the smallest value that the buckets and the sum allow is used instead; it lies in the correct
+    /// bucket. The maximum is treated in the same way.
     ///
     /// # Errors
     ///

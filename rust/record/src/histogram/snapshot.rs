@@ -223,8 +223,8 @@ impl Snapshot {
             .map(|index| representative(index, self.scale).clamp(self.min as f64, self.max as f64)))
     }
 
-    /// Adds the values of `other`; the result has the coarser of the two scales. Merging is associative and
-    /// commutative.
+    /// Adds the values of `other` to this histogram, which then has the coarser of the two scales. Merging is
+    /// associative and commutative.
     ///
     /// # Errors
     ///

@@ -78,18 +78,18 @@ fn each_kind_of_damage_has_its_own_name() {
     assert_eq!(
         damage(&fields(&[6, 0, 1, 0, 0, 1, 1, 1])),
         Damage::Bucket,
-        "an empty one"
+        "an empty bucket"
     );
     assert_eq!(
         damage(&fields(&[6, 0, 1, 0x81, 0x20, 1])),
         Damage::Bucket,
-        "out of range"
+        "a bucket out of range"
     );
     // The bucket lies between 1 and 2 and contains no whole number.
     assert_eq!(
         damage(&fields(&[6, 0, 1, 1, 1, 1, 1, 1])),
         Damage::Bucket,
-        "no value"
+        "a bucket without a whole number"
     );
     let full = [[6].as_slice(), &[0xff; 9], &[1, 1, 0, 1]].concat();
     assert_eq!(damage(&fields(&full)), Damage::Count);
@@ -97,7 +97,7 @@ fn each_kind_of_damage_has_its_own_name() {
     assert_eq!(
         damage(&fields(&[6, 1, 1, 0, 1, 1, 1, 1])),
         Damage::Extremes,
-        "zero is least"
+        "the minimum must be 0"
     );
     assert_eq!(
         damage(&fields(&[6, 1, 2, 0, 1, 63, 2, 0, 2, 6])),
@@ -159,7 +159,7 @@ fn try_all(bytes: &[u8], beside: &Snapshot) -> bool {
     let Ok(snapshot) = Snapshot::from_bytes(bytes) else {
         return false;
     };
-    assert_eq!(snapshot.to_bytes(), bytes, "one encoding");
+    assert_eq!(snapshot.to_bytes(), bytes, "a second encoding");
     let mut both = snapshot.clone();
     if both.merge(beside).is_ok() {
         assert_eq!(both.count(), snapshot.count() + beside.count());
