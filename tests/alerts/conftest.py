@@ -1,4 +1,4 @@
-"""An engine whose clock and evaluations are controlled by the test."""
+"""Fixtures for the alert tests: an engine whose clock and evaluations the test controls."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from nanospan.alerts.observations import MonitorObservations
 
 
 class _ShiftedClock(MonitorObservations):
-    """Observations whose Unix times are shifted, as after the system clock was set."""
+    """Observations with shifted Unix times, as after a change of the system clock."""
 
     step = 0.0
 

@@ -1,4 +1,4 @@
-"""Files of alert rules: their contents, and how errors in them are reported."""
+"""Tests for files of alert rules: their contents, and how errors in them are reported."""
 
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def problems(path, **options):
 
 
 def test_a_file_defines_rules_sinks_and_silences(write, monkeypatch, tmp_path):
-    """A file can express every setting that Python code can."""
+    """An alerts file supports every setting that the Python API supports."""
     monkeypatch.setenv("TEST_HOOK_URL", "https://hooks.example/secret-path")
     monkeypatch.setenv("TEST_HOOK_TOKEN", "secret-token")
     (tmp_path / "baseline.json").touch()
@@ -127,13 +127,13 @@ def test_a_file_defines_rules_sinks_and_silences(write, monkeypatch, tmp_path):
 
 
 def test_checking_needs_neither_variables_nor_baselines(write):
-    """A file can be checked on a machine without the variables and baselines it refers to."""
+    """Checking a file needs neither the variables nor the baseline files that it refers to."""
     loaded = load(write(WHOLE), check=False)
     assert loaded.sinks[2].unset_variables == ["TEST_HOOK_URL", "TEST_HOOK_TOKEN"]
 
 
 def test_missing_variables_and_baselines_are_errors(write):
-    """A variable that is not set and a baseline file that does not exist are reported by line."""
+    """Unset variables and missing baseline files are reported with their line numbers."""
     assert problems(write(WHOLE)) == [
         (18, "rule[1].baseline", "baseline = 'baseline.json': there is no such file"),
         (
@@ -180,7 +180,7 @@ RULE = '[[rule]]\nname = "r"\noperation = "op"\nstatistic = "p95"\n'
     ],
 )
 def test_errors_name_line_key_and_value(write, text, line, key, message):
-    """Every kind of error is reported with its line, key and value."""
+    """Every kind of error in a file is reported with its line, key and value."""
     [(found_line, found_key, found_message), *_] = problems(write(text))
     assert found_key == key
     assert message in found_message
@@ -188,7 +188,7 @@ def test_errors_name_line_key_and_value(write, text, line, key, message):
 
 
 def test_all_errors_are_reported_at_once(write):
-    """A file with three mistakes is rejected with all three errors."""
+    """A file with three mistakes is rejected with three errors, not only the first."""
     text = RULE + "above = -1\n[[sink]]\ntype = 'odd'\n[[silence]]\nuntil = 'soon'\n"
     assert [line for line, _, _ in problems(write(text))] == [5, 7, 9]
 
@@ -206,7 +206,7 @@ def test_all_errors_are_reported_at_once(write):
     ],
 )
 def test_errors_show_no_secret(write, sink):
-    """An error contains neither a URL nor a header's value, even if the key is misspelt."""
+    """Error messages contain no URLs or header values, even if a key is misspelt."""
     path = write(f"[[sink]]\ntype = 'webhook'\n{sink}\n")
     told = problems(path)
     assert told
@@ -214,7 +214,7 @@ def test_errors_show_no_secret(write, sink):
 
 
 def test_a_sink_with_single_brackets_shows_no_secret(write):
-    """The most likely typo does not reveal a URL."""
+    """If ``[[sink]]`` is mistyped as ``[sink]``, the error does not reveal the sink's URL."""
     [(line, key, message)] = problems(write("[sink]\ntype = 'webhook'\nurl = 'https://h/s3cret'\n"))
     assert (line, key) == (1, "sink")
     assert message == "sink = ...: must be tables, each headed [[sink]]"
@@ -226,7 +226,7 @@ def test_a_byte_order_mark_is_ignored(write):
 
 
 def test_binary_and_oversized_files_are_rejected(write):
-    """Invalid UTF-8 is reported with its line, and a file of megabytes is not read to its end."""
+    """Invalid UTF-8 is reported with its line; files over the size limit are rejected."""
     [(line, _, message)] = problems(write(b"a = 1\nb = '\xff'\n"))
     assert (line, message) == (2, "must be UTF-8: invalid start byte")
     with pytest.raises(AlertsFileError, match="must be at most 1048576 bytes"):
@@ -248,7 +248,7 @@ c = [
 
 
 def test_keys_are_found_in_difficult_documents():
-    """Multi-line strings, arrays, comments and quoted keys do not confuse the search."""
+    """Errors have the right line despite multi-line strings, arrays, comments and quoted keys."""
     text = HARD + "[t . 'u.v']\nk = 1\n[[t.w]]\n[[t.w]]\nm = '[x]'\n[t.w.n]\no = 1\n"
     tomllib.loads(text)
     assert locate(text) == {
@@ -272,7 +272,7 @@ VALUES = st.sampled_from(
 
 @given(st.lists(st.tuples(st.booleans(), VALUES, st.sampled_from(["", "\n", "# x = [\n"]))))
 def test_every_key_is_found_on_its_line(statements):
-    """In any document, the reported line begins with the key."""
+    """In any TOML document, the line reported for a key is the line that begins with it."""
     text = ""
     for number, (is_table, value, blank) in enumerate(statements):
         text += f"[[t]]\n{blank}" if is_table else f"k{number} = {value}\n{blank}"
@@ -287,7 +287,7 @@ def test_every_key_is_found_on_its_line(statements):
 
 
 def test_paths_in_a_file_are_relative_to_it(write, monkeypatch, tmp_path):
-    """The working directory of the program does not matter."""
+    """Paths in an alerts file are relative to the file, not to the working directory."""
     (tmp_path / "b.json").touch()
     path = write(
         "[[rule]]\nname = 'r'\nkind = 'regression'\noperation = '*'\nbaseline = 'b.json'\n"

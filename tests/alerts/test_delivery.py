@@ -1,4 +1,4 @@
-"""Delivery: independent sinks, with bounded queues and bounded waiting."""
+"""Tests for alert delivery: sinks are independent, and queues and waiting times are bounded."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from nanospan.alerts.delivery import SinkWorker
 
 
 class Gated(Sink):
-    """Accepts alerts only while its gate is open."""
+    """A sink that blocks until its gate is opened, then accepts alerts."""
 
     def __init__(self, **filters):
         super().__init__(**filters)
@@ -32,7 +32,7 @@ class Gated(Sink):
 
 @pytest.fixture
 def worker():
-    """A worker whose sink is blocked by its gate, with a queue of three alerts."""
+    """A worker with a queue of three alerts, whose sink blocks until its gate is opened."""
     worker = SinkWorker(Gated(), capacity=3)
     yield worker
     worker.sink.gate.set()
@@ -45,7 +45,7 @@ def finish(worker, seconds=PATIENCE):
 
 
 def test_alerts_are_delivered_in_order(worker):
-    """Queued alerts are delivered one after another and counted."""
+    """Queued alerts are delivered one at a time, in order, and counted."""
     worker.sink.gate.set()
     for number in range(3):
         worker.put(make_alert(rule=str(number)))
@@ -56,7 +56,7 @@ def test_alerts_are_delivered_in_order(worker):
 
 
 def test_a_full_queue_drops_the_oldest_alerts(worker, caplog):
-    """``put`` never blocks: dropped alerts are counted, and logged at 1, 2, 4, 8 ..."""
+    """A full queue drops its oldest alert; drops are counted, and logged at 1, 2, 4, 8 ..."""
     worker.put(make_alert(rule="first"))
     assert worker.sink.entered.wait(PATIENCE)
     for number in range(8):
@@ -71,7 +71,7 @@ def test_a_full_queue_drops_the_oldest_alerts(worker, caplog):
 
 
 def test_flush_returns_whether_all_alerts_were_delivered(worker):
-    """``flush`` returns False if its timeout expires."""
+    """``flush`` returns True once all alerts are delivered, and False if it times out first."""
     worker.put(make_alert())
     assert not worker.flush(0.05)
     worker.sink.gate.set()
@@ -79,7 +79,7 @@ def test_flush_returns_whether_all_alerts_were_delivered(worker):
 
 
 def test_ending_delivers_queued_alerts(worker):
-    """Ending empties the queue, closes the sink, and accepts no more alerts."""
+    """Ending a worker delivers its queued alerts, closes its sink and rejects new alerts."""
     for number in range(3):
         worker.put(make_alert(rule=str(number)))
     worker.sink.gate.set()
@@ -91,7 +91,7 @@ def test_ending_delivers_queued_alerts(worker):
 
 
 def test_ending_does_not_wait_for_a_sink_that_hangs(worker, caplog):
-    """At the deadline the undelivered alerts are lost, and the loss is logged."""
+    """If a sink hangs, ending its worker stops at the deadline and logs the undelivered alerts."""
     worker.put(make_alert())
     assert worker.sink.entered.wait(PATIENCE)
     worker.put(make_alert())
@@ -104,7 +104,7 @@ def test_ending_does_not_wait_for_a_sink_that_hangs(worker, caplog):
 
 @pytest.mark.parametrize("error", [ValueError("odd"), SystemExit("odd"), KeyboardInterrupt()])
 def test_an_exception_in_deliver_loses_only_that_alert(error, caplog):
-    """The alert is counted as lost, and the exception is logged with its traceback."""
+    """If ``deliver`` raises, that alert counts as lost, and the traceback is logged."""
 
     class Failing(Sink):
         def __init__(self):
@@ -129,7 +129,7 @@ def test_an_exception_in_deliver_loses_only_that_alert(error, caplog):
 
 
 def test_exceptions_in_other_methods_of_a_sink_stop_nothing(monitor):
-    """The engine, the sink's thread and other sinks go on, and failing refreshes are paced."""
+    """If a sink's other methods raise, threads and other sinks go on, and refreshes are paced."""
     received, taken, refreshed = [], [], []
 
     class Picky(Sink):
@@ -181,7 +181,7 @@ def test_exceptions_in_other_methods_of_a_sink_stop_nothing(monitor):
 
 
 def test_a_pause_ends_when_the_worker_ends():
-    """A sink that waits between attempts learns that no time is left for another."""
+    """If a worker ends while its sink waits to retry, the sink is told that no time is left."""
     paused = threading.Event()
     answers = []
 
@@ -201,7 +201,7 @@ def test_a_pause_ends_when_the_worker_ends():
 
 
 def test_a_slow_sink_does_not_delay_others(monitor):
-    """While one sink hangs, another gets every alert at once."""
+    """While one sink hangs, another sink receives every alert immediately."""
     gated, received = Gated(), []
     monitor.alerts.add_sink(gated)
     monitor.alerts.add_sink(lambda alert: received.append(alert.rule))
@@ -220,7 +220,7 @@ def test_a_slow_sink_does_not_delay_others(monitor):
 
 
 def test_without_a_sink_alerts_go_to_the_log(monitor, caplog):
-    """If no sink is added, alerts are logged."""
+    """If no sink has been added, alerts are logged."""
     with caplog.at_level(logging.INFO, "nanospan.alerts"):
         monitor.alerts._publish(make_alert(), True)
         assert monitor.alerts.flush(PATIENCE)

@@ -1,4 +1,4 @@
-"""The engine: states over time, silences, and its thread."""
+"""Tests for the alert engine: states over time, silences, and the evaluation thread."""
 
 import dataclasses
 import gc
@@ -24,7 +24,7 @@ SLOW = StatisticRule(
 
 
 def test_an_alert_has_times_value_and_labels(harness, monitor):
-    """Each published alert has the times, value, limit and labels that belong to its state."""
+    """Each published alert has the times, value, limit and labels for its state."""
     harness.set_rules(SLOW)
     monitor.record_metric("op", 1.0)
     harness.tick(times=3)
@@ -42,7 +42,7 @@ def test_an_alert_has_times_value_and_labels(harness, monitor):
 
 
 def test_each_change_is_announced_once(harness, monitor):
-    """However many samples exceed the limit, each change of state is announced once."""
+    """A change of state is announced once, however many samples exceed the limit."""
     harness.set_rules(SLOW)
     for _ in range(50):
         for _ in range(100):
@@ -52,7 +52,7 @@ def test_each_change_is_announced_once(harness, monitor):
 
 
 def test_a_silence_delays_announcements_until_its_end(harness, monitor):
-    """The alert is published as silenced, and announced once the silence has ended."""
+    """A silenced alert is published as such, and announced once the silence has ended."""
     harness.set_rules(SLOW)
     harness.engine.set_silences((Silence(until=harness.wall + 5, rule="sl*", operation="o?"),))
     for _ in range(4):
@@ -77,14 +77,14 @@ def test_a_silence_delays_announcements_until_its_end(harness, monitor):
     ],
 )
 def test_silences_match_rule_operation_and_labels(match, covers):
-    """A silence matches only if all its patterns match, and only until it ends."""
+    """A silence matches an alert only if all its patterns match and it has not expired."""
     silence = Silence(until=100.0, **match)
     assert silence.covers(SLOW, "op", 99.9) is covers
     assert not silence.covers(SLOW, "op", 100.0)
 
 
 def test_alerts_of_a_removed_rule_resolve(harness, monitor):
-    """Alerts of a rule that was removed or changed do not fire for ever."""
+    """The alerts of a removed or changed rule resolve instead of firing for ever."""
     harness.set_rules(SLOW)
     monitor.record_metric("op", 1.0)
     harness.tick(times=3)
@@ -94,7 +94,7 @@ def test_alerts_of_a_removed_rule_resolve(harness, monitor):
 
 
 def test_an_equal_rule_keeps_its_alerts(harness, monitor):
-    """Setting the same rules again changes nothing."""
+    """Setting equal rules again does not affect current alerts."""
     harness.set_rules(SLOW)
     monitor.record_metric("op", 1.0)
     harness.tick(times=3)
@@ -103,7 +103,7 @@ def test_an_equal_rule_keeps_its_alerts(harness, monitor):
 
 
 def test_alerts_that_are_over_use_no_memory(harness, monitor):
-    """No memory is kept for hundreds of operations that were slow only once."""
+    """The engine keeps no state for operations whose alerts have resolved."""
     harness.set_rules(StatisticRule(name="r", operation="*", statistic="max", above=0.5, window=1))
     for number in range(500):
         monitor.record_metric(f"op{number}", 1.0)
@@ -114,7 +114,7 @@ def test_alerts_that_are_over_use_no_memory(harness, monitor):
 
 
 def test_the_thread_survives_observations_that_raise(caplog):
-    """The thread logs a repeated exception once and keeps evaluating."""
+    """If taking a snapshot keeps raising, the thread logs it once and keeps evaluating."""
     calls = []
 
     class Observations:
@@ -147,7 +147,7 @@ def test_no_thread_without_rules(monitor):
 
 
 def test_a_thread_that_cannot_start_is_started_later(monitor, monkeypatch):
-    """If no thread can be started, adding a rule raises; adding another one starts the thread."""
+    """If the thread cannot start, adding a rule raises; adding another rule tries again."""
     alerts = monitor.alerts
 
     def refuse(_thread):
@@ -163,7 +163,7 @@ def test_a_thread_that_cannot_start_is_started_later(monitor, monkeypatch):
 
 
 def test_a_watched_monitor_is_freed():
-    """Rules do not keep a monitor alive; the threads of the engine and the sinks end with it."""
+    """A monitor with rules can be freed, which ends the threads of its engine and sinks."""
     before = set(threading.enumerate())
     monitor = PerformanceMonitor()
     received = threading.Event()
@@ -181,7 +181,7 @@ def test_a_watched_monitor_is_freed():
 
 
 def test_states_change_on_the_real_clock(monitor):
-    """With the real thread and clock, an alert goes through pending, firing and resolved."""
+    """With the real thread and clock, an alert becomes pending, then firing, then resolved."""
     alerts: Alerts = monitor.alerts
     received = []
     alerts.add_sink(received.append)

@@ -1,4 +1,4 @@
-"""The findings of statistic rules on a real monitor, with a fake clock."""
+"""Tests of what statistic rules find on a real monitor, with a fake clock."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ def record(monitor, *durations, operation="op", success=True):
     ],
 )
 def test_statistics_of_a_window(harness, monitor, statistic, value):
-    """Each statistic covers the samples in the window; durations are within 0.55 %."""
+    """Each statistic covers only the samples in the window; durations are within 0.56 %."""
     record(monitor, 99.0)  # recorded before the rule was added, so it is not in the window
     harness.set_rules(rule(statistic=statistic, above=0))
     record(monitor, *(number / 1000 for number in range(1, 101)))
@@ -59,7 +59,7 @@ def test_error_rate_ignores_cancelled_samples(harness, monitor):
 
 
 def test_in_flight_counts_open_spans(harness, monitor):
-    """Spans that are open during the evaluation count, whenever they began."""
+    """``in_flight`` counts all spans open at the evaluation, however old they are."""
     harness.set_rules(rule(statistic="in_flight", above=1))
     with monitor.track_operation("op"), monitor.track_operation("op"):
         harness.tick()
@@ -69,7 +69,7 @@ def test_in_flight_counts_open_spans(harness, monitor):
 
 
 def test_samples_leave_the_window(harness, monitor):
-    """Samples older than the window plus a twelfth no longer count."""
+    """Samples stop counting once they are older than 13/12 of the window."""
     harness.set_rules(rule(statistic="max", above=0.5))
     record(monitor, 1.0)
     harness.tick()
@@ -84,7 +84,7 @@ def test_samples_leave_the_window(harness, monitor):
 
 
 def test_a_window_keeps_few_snapshots(harness, monitor):
-    """However often it is evaluated, a window holds at most 14 snapshots."""
+    """A window keeps at most 14 snapshots, however many times it is evaluated."""
     harness.set_rules(rule(statistic="p95", above=1, window=60))
     for _ in range(2000):
         record(monitor, 0.1)
@@ -94,7 +94,7 @@ def test_a_window_keeps_few_snapshots(harness, monitor):
 
 
 def test_an_operation_seen_later_counts_from_its_first_sample(harness, monitor):
-    """All samples of a new operation are in the window, because nothing came before them."""
+    """For an operation first seen after the rule was added, all samples count."""
     harness.set_rules(rule(operation="*", statistic="max", above=0.5))
     harness.tick()
     record(monitor, 1.0, operation="new")
@@ -103,7 +103,7 @@ def test_an_operation_seen_later_counts_from_its_first_sample(harness, monitor):
 
 
 def test_a_cleared_operation_starts_over(harness, monitor):
-    """Clearing in the middle of a window forgets old samples and hides no new ones."""
+    """After clearing within a window, earlier samples no longer count and later ones do."""
     harness.set_rules(rule(statistic="max", above=0.5))
     record(monitor, 1.0, 1.0, 1.0)
     harness.tick()
@@ -117,7 +117,7 @@ def test_a_cleared_operation_starts_over(harness, monitor):
 
 
 def test_setting_the_clock_does_not_affect_windows(harness, monitor):
-    """Shifted Unix times are not mistaken for a cleared operation."""
+    """A change of the system clock is not mistaken for clearing an operation."""
     record(monitor, *[9.0] * 1000)  # recorded before the rule was added, so not in the window
     harness.set_rules(rule(statistic="rate", above=50), rule(name="max", statistic="max", above=5))
     for step in (0.002, -3600.0, 7200.0):
@@ -132,7 +132,7 @@ def test_setting_the_clock_does_not_affect_windows(harness, monitor):
     [({"statistic": "absent"}, 0), ({"statistic": "rate", "below": 2}, 10)],
 )
 def test_clearing_is_not_mistaken_for_a_lack_of_samples(harness, monitor, fields, after):
-    """A cleared operation is not absent, nor is its rate too low, until watched for a window."""
+    """Clearing an operation does not at once trigger ``absent`` or a lower limit on its rate."""
     harness.set_rules(rule(**fields))
     for _ in range(12):
         record(monitor, *[0.1] * 10)
@@ -144,7 +144,7 @@ def test_clearing_is_not_mistaken_for_a_lack_of_samples(harness, monitor, fields
 
 
 def test_absence_after_clearing_is_found_after_a_whole_window(harness, monitor):
-    """After an operation is cleared, its absence is still found, only later."""
+    """A cleared operation is reported absent only after another whole window without samples."""
     harness.set_rules(rule(statistic="absent"))
     record(monitor, 0.1)
     harness.tick(times=3)
@@ -156,7 +156,7 @@ def test_absence_after_clearing_is_found_after_a_whole_window(harness, monitor):
 
 
 def test_each_operation_of_a_pattern_has_its_own_alert(harness, monitor):
-    """A pattern watches every matching operation separately."""
+    """A rule with a pattern evaluates each matching operation separately."""
     harness.set_rules(rule(operation="m*", statistic="p50", above=0.5))
     record(monitor, 1.0, operation="m1")
     record(monitor, 0.1, operation="m2")
@@ -166,7 +166,7 @@ def test_each_operation_of_a_pattern_has_its_own_alert(harness, monitor):
 
 
 def test_too_few_samples_are_not_judged(harness, monitor):
-    """Below ``min_count`` no alert fires or resolves; without any samples it resolves."""
+    """Below ``min_count``, no alert fires or resolves; with no samples at all, it resolves."""
     harness.set_rules(rule(statistic="p99", above=0.5, min_count=3, window=3))
     record(monitor, 1.0, 1.0)
     harness.tick()
@@ -181,7 +181,7 @@ def test_too_few_samples_are_not_judged(harness, monitor):
 
 
 def test_absent_needs_a_whole_window_without_samples(harness, monitor):
-    """The alert fires after a whole window without a sample and resolves with the next sample."""
+    """``absent`` fires after a whole window without samples and resolves at the next sample."""
     harness.set_rules(rule(statistic="absent"))
     harness.tick(9.9)
     assert harness.active == {}
@@ -195,7 +195,7 @@ def test_absent_needs_a_whole_window_without_samples(harness, monitor):
 
 
 def test_absent_of_a_pattern(harness, monitor):
-    """A pattern that matches nothing is reported as absent; later, each operation that stops is."""
+    """``absent`` fires for a pattern that matches nothing, then for each operation that stops."""
     harness.set_rules(rule(operation="m*", statistic="absent"))
     harness.tick(10)
     assert harness.active == {("r", "m*"): "firing"}
@@ -207,7 +207,7 @@ def test_absent_of_a_pattern(harness, monitor):
 
 
 def test_a_rate_below_its_limit_fires(harness, monitor):
-    """A rule with a lower limit detects too little traffic."""
+    """A rule with ``below`` fires if an operation's rate is too low."""
     harness.set_rules(rule(statistic="rate", below=2, window=4))
     for _ in range(5):
         record(monitor, 0.1, 0.1, 0.1)
@@ -218,14 +218,14 @@ def test_a_rate_below_its_limit_fires(harness, monitor):
 
 
 def test_the_first_evaluation_finds_nothing(harness, monitor):
-    """Samples recorded before the rule was added do not count."""
+    """The first evaluation fires no alert; samples from before the rule was added do not count."""
     record(monitor, 9.0, 9.0)
     harness.set_rules(rule(statistic="max", above=0.5), rule(name="s", statistic="rate", below=9))
     assert harness.active == {}
 
 
 def test_an_exception_in_a_rule_is_logged_once_and_does_not_stop_others(harness, monitor, caplog):
-    """Other rules are still evaluated, and the repeated exception is logged only once."""
+    """If evaluating a rule keeps raising, that is logged once; other rules are evaluated."""
 
     class Broken(Rule):
         @property

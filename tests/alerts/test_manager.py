@@ -1,4 +1,4 @@
-"""``monitor.alerts``: adding, loading, silencing and closing."""
+"""Tests for ``monitor.alerts``: adding, loading, silencing and closing."""
 
 import datetime as dt
 
@@ -17,13 +17,13 @@ def rule(name="r", **fields):
 
 @pytest.fixture
 def alerts(monitor):
-    """A monitor's alerts, which are closed after the test."""
+    """The alerts of a monitor, closed after the test."""
     yield monitor.alerts
     monitor.alerts.close()
 
 
 def test_a_monitor_has_its_own_alerts(monitor):
-    """``monitor.alerts`` returns the same object until it is closed, and then a new one."""
+    """Each monitor has one ``alerts`` object; once it is closed, ``alerts`` is a new object."""
     alerts = monitor.alerts
     assert alerts is monitor.alerts
     assert alerts is not PerformanceMonitor().alerts
@@ -38,7 +38,7 @@ def test_a_monitor_has_its_own_alerts(monitor):
 
 
 def test_rule_names_are_unique(alerts):
-    """A second rule of the same name is rejected unless ``replace`` is true."""
+    """Adding a rule with an existing name raises unless ``replace`` is true."""
     alerts.add(rule())
     with pytest.raises(ValueError, match="there is already a rule named 'r'"):
         alerts.add(rule(above=0.2))
@@ -53,7 +53,7 @@ def test_rule_names_are_unique(alerts):
 
 
 def test_loading_a_file_again_replaces_what_it_added(alerts, tmp_path):
-    """The file's rules, sinks and silences are replaced; others are kept."""
+    """Loading a file again replaces the rules, sinks and silences it added, and no others."""
     path = tmp_path / "alerts.toml"
     alerts.add(rule("by hand"))
     kept = alerts.add_sink(LogSink())
@@ -79,7 +79,7 @@ until = 2100-01-01T00:00:00Z
 
 
 def test_a_file_with_errors_changes_nothing(alerts, tmp_path):
-    """A mistake or a duplicate rule name leaves rules and sinks as they were."""
+    """Loading a file with a mistake or a duplicate rule name changes no rules or sinks."""
     alerts.add(rule("taken"))
     path = tmp_path / "alerts.toml"
     for text in (
@@ -95,7 +95,7 @@ def test_a_file_with_errors_changes_nothing(alerts, tmp_path):
 
 
 def test_silences_end(alerts):
-    """A silence ends at its time or when it is removed, and needs exactly one end."""
+    """A silence needs ``until`` or ``seconds``, and ends at that time or when it is removed."""
     silence = alerts.silence(seconds=60, rule="r", comment="deploying")
     assert alerts.silences() == [silence]
     alerts.unsilence(silence)
@@ -115,7 +115,7 @@ def test_silences_end(alerts):
 
 
 def test_a_sink_can_be_added_and_removed_once(alerts):
-    """Adding a sink that is registered is an error, and so is removing one that is not."""
+    """Adding a registered sink raises, and so does removing an unregistered sink."""
     sink = alerts.add_sink(LogSink())
     with pytest.raises(ValueError, match="is already registered"):
         alerts.add_sink(sink)
@@ -127,7 +127,7 @@ def test_a_sink_can_be_added_and_removed_once(alerts):
 
 
 class StateSink(Sink):
-    """Collects alerts, including those that fire when it is added."""
+    """A sink that collects the alerts it receives, including those firing when it is added."""
 
     wants_current_alerts = True
 
@@ -140,7 +140,7 @@ class StateSink(Sink):
 
 
 def test_a_new_sink_gets_current_alerts_only_if_it_wants_them(alerts, monitor):
-    """A sink that wants them gets the firing alerts when added; others get later changes only."""
+    """A new sink receives already firing alerts only if it sets ``wants_current_alerts``."""
     alerts.add(rule("busy", statistic="in_flight", above=0, window=0.1))
     first, other, second = StateSink(), [], StateSink()
     alerts.add_sink(first)
@@ -159,7 +159,7 @@ def test_a_new_sink_gets_current_alerts_only_if_it_wants_them(alerts, monitor):
 
 
 def test_repr_shows_counts_of_rules_and_active_alerts(alerts):
-    """``repr`` shows these counts, and whether the alerts are closed."""
+    """``repr`` shows the number of rules, and the number of active alerts or "closed"."""
     assert repr(alerts) == "<Alerts of 0 rules, 0 active>"
     alerts.close()
     assert repr(alerts) == "<Alerts of 0 rules, closed>"

@@ -1,4 +1,4 @@
-"""Alerts in a process: import, environment variable, fork and exit."""
+"""Tests for alerts in a whole process: import, environment variable, fork and exit."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def wait(condition):
 
 
 def test_importing_nanospan_imports_no_alerts(tmp_path):
-    """Getting the process's monitor does not either; alerts import no third-party package."""
+    """``nanospan.alerts`` is imported on first use, and imports no third-party package."""
     code = """
 import sys
 import nanospan
@@ -59,7 +59,7 @@ assert not {"httpx", "tomllib", "psycopg", "rich"} & set(sys.modules)
 
 
 def test_nanospan_alerts_is_loaded_with_the_process_monitor(tmp_path):
-    """Setting the variable is enough: the program itself does not mention alerts."""
+    """The process-wide monitor loads the file named by ``NANOSPAN_ALERTS``."""
     (tmp_path / "alerts.toml").write_text(RULES)
     code = (
         WAIT
@@ -85,7 +85,7 @@ wait(told)
     ],
 )
 def test_an_unusable_file_is_logged(tmp_path, text, message):
-    """The program continues without alerts."""
+    """If the file in ``NANOSPAN_ALERTS`` is unusable, that is logged and no alerts are loaded."""
     if text is not None:
         (tmp_path / "alerts.toml").write_text(text)
     code = "import nanospan; print(nanospan.get_performance_monitor().alerts.rules())"
@@ -95,9 +95,9 @@ def test_an_unusable_file_is_logged(tmp_path, text, message):
     assert message in err
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_forked_child_has_alerts_of_its_own(tmp_path):
-    """The child has the same rules and sinks but fresh state, whatever the parent's threads did."""
+    """A forked child has the parent's rules and sinks, but none of its alerts or samples."""
     (tmp_path / "alerts.toml").write_text(RULES)
     code = (
         WAIT
@@ -130,9 +130,9 @@ assert [a.state for a in alerts.history()][:1] == ["firing"]
     assert len(set(fired)) == 6
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_fork_waits_for_the_creation_lock(tmp_path):
-    """The lock under which monitors and alerts are created is free in the child."""
+    """A forked child can create alerts even if a parent's thread held the creation lock."""
     code = """
 import os, signal, threading, nanospan.recorder
 monitor = nanospan.get_performance_monitor()
@@ -156,7 +156,7 @@ assert os.waitpid(child, 0)[1] == 0
 
 
 def test_queued_alerts_are_delivered_at_exit(tmp_path):
-    """An alert that fires just before the end is still delivered."""
+    """An alert that fires just before the interpreter exits is still delivered."""
     code = """
 import time, nanospan
 from nanospan.alerts import StatisticRule
@@ -175,7 +175,7 @@ with monitor.track_operation("op"):
 
 
 def test_exit_does_not_wait_for_a_sink_that_hangs(tmp_path):
-    """After two seconds the program ends and logs how many alerts are lost."""
+    """If a sink hangs at exit, the interpreter still exits and logs the number of lost alerts."""
     code = """
 import threading, nanospan
 from nanospan.alerts import StatisticRule

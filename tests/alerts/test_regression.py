@@ -1,4 +1,4 @@
-"""Rules based on nanospan.regression: regressions from a baseline, and changes of level."""
+"""Tests for rules based on ``nanospan.regression``: regressions and changes of level."""
 
 import random
 
@@ -15,7 +15,7 @@ def draw():
 
 @pytest.fixture
 def serve(monitor, draw):
-    """Return a function that records lognormal durations, multiplying a share ``slow`` of them."""
+    """Return a function that records lognormal durations, a share ``slow`` of them prolonged."""
 
     def serve(count, median, *, operation="op", slow=0.0, times=1.0):
         for _ in range(count):
@@ -27,7 +27,7 @@ def serve(monitor, draw):
 
 @pytest.fixture
 def baseline(monitor, serve):
-    """A baseline of a full window around 10 ms; the monitor is cleared afterwards."""
+    """A baseline of 1,000 samples around 10 ms; the monitor is cleared afterwards."""
     serve(1000, 0.010)
     taken = monitor.baseline()
     monitor.clear_metrics()
@@ -39,7 +39,7 @@ def rule(baseline, **fields):
 
 
 def test_a_regression_fires_and_resolves(harness, serve, baseline):
-    """The alert fires while the window is slower than the baseline, and then resolves."""
+    """The alert fires while the window is slower than the baseline, then resolves."""
     serve(1000, 0.010)
     harness.set_rules(rule(baseline))
     harness.tick(30)
@@ -56,7 +56,7 @@ def test_a_regression_fires_and_resolves(harness, serve, baseline):
 
 
 def test_the_value_of_a_regressed_tail_is_its_ratio(harness, serve, baseline):
-    """If only the tail regressed, the alert's value is the ratio of the tail."""
+    """If only the tail regressed, the alert's value is the tail's ratio to the baseline."""
     serve(1000, 0.010, slow=0.02, times=4)
     harness.set_rules(rule(baseline))
     [alert] = harness.engine.active()
@@ -64,7 +64,7 @@ def test_the_value_of_a_regressed_tail_is_its_ratio(harness, serve, baseline):
 
 
 def test_too_few_samples_change_nothing(harness, monitor, serve, baseline):
-    """Below ``min_count`` no alert fires or resolves."""
+    """With fewer than ``min_count`` samples, no alert fires or resolves."""
     harness.set_rules(rule(baseline, min_count=60))
     serve(59, 0.020)
     harness.tick(30)
@@ -79,7 +79,7 @@ def test_too_few_samples_change_nothing(harness, monitor, serve, baseline):
 
 
 def test_comparisons_are_as_frequent_as_the_rule_says(harness, serve, baseline):
-    """Between comparisons the latest verdict stands."""
+    """A rule compares once per ``every`` seconds and keeps its verdict in between."""
     serve(1000, 0.012)
     harness.set_rules(rule(baseline, every=60))
     serve(1000, 0.010)
@@ -90,7 +90,7 @@ def test_comparisons_are_as_frequent_as_the_rule_says(harness, serve, baseline):
 
 
 def test_a_baseline_is_read_from_its_file(harness, serve, baseline, tmp_path, caplog):
-    """The file is read again when it changes; one that cannot be read is logged once."""
+    """A changed baseline file is read again; an unreadable one is logged once."""
     path = tmp_path / "baseline.json"
     path.write_text("{}")
     serve(1000, 0.012)
@@ -105,7 +105,7 @@ def test_a_baseline_is_read_from_its_file(harness, serve, baseline, tmp_path, ca
 
 
 def test_a_change_is_reported_for_hold_seconds(harness, serve):
-    """The alert for a new level fires, and resolves once that level counts as normal."""
+    """An alert for a change of level fires, and resolves after ``hold_seconds``."""
     harness.set_rules(ChangeRule(name="c", operation="op", hold_seconds=60))
     for _ in range(20):
         serve(50, 0.010)
@@ -123,7 +123,7 @@ def test_a_change_is_reported_for_hold_seconds(harness, serve):
 
 @pytest.mark.parametrize(("direction", "expected"), [("up", 0), ("down", 1), ("any", 1)])
 def test_only_changes_in_the_rules_direction_fire(harness, serve, direction, expected):
-    """Getting faster fires only if the rule asks for it."""
+    """A drop in duration fires only if ``direction`` is ``down`` or ``any``."""
     harness.set_rules(ChangeRule(name="c", operation="op", direction=direction))
     for median in [0.010] * 20 + [0.005] * 10:
         serve(50, median)
@@ -132,7 +132,7 @@ def test_only_changes_in_the_rules_direction_fire(harness, serve, direction, exp
 
 
 def test_each_sample_is_fed_to_the_detector_once(harness, serve):
-    """Evaluating an unchanged window again adds no evidence."""
+    """Evaluating a rule repeatedly without new samples does not raise an alarm."""
     harness.set_rules(ChangeRule(name="c", operation="op"))
     serve(500, 0.010)
     harness.tick()
@@ -142,7 +142,7 @@ def test_each_sample_is_fed_to_the_detector_once(harness, serve):
 
 
 def test_new_samples_are_found_without_the_system_clock(monitor):
-    """A moment is a tick count, as setting the clock would change the Unix time of a sample."""
+    """``_durations_since`` returns the samples recorded since a moment, and the next moment."""
     assert monitor._durations_since("op", 0) == ([], 0)
     for duration in (0.1, 0.2):
         monitor.record_metric("op", duration)
@@ -156,7 +156,7 @@ def test_new_samples_are_found_without_the_system_clock(monitor):
 
 
 def test_rules_from_a_file_fire_in_the_real_thread(tmp_path, serve, baseline, monitor):
-    """A regression rule and a change rule go from TOML to firing alerts."""
+    """A regression rule and a change rule loaded from a file fire in the real thread."""
     baseline.save(tmp_path / "baseline.json")
     (tmp_path / "alerts.toml").write_text(
         "[[rule]]\nname = 'r'\nkind = 'regression'\noperation = 'op'\n"

@@ -1,4 +1,4 @@
-"""Rules: validation, limits and patterns."""
+"""Tests for alert rules: validation, limits and patterns."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from nanospan.alerts import ChangeRule, RegressionRule, RuleError, Silence, Stat
 
 
 def rule(**fields):
-    """Return a valid rule, changed by ``fields``."""
+    """Return a valid rule with the given fields replaced."""
     return StatisticRule(
         **{"name": "r", "operation": "op", "statistic": "p95", "above": 0.1, **fields}
     )
@@ -54,7 +54,7 @@ def rule(**fields):
     ],
 )
 def test_an_invalid_field_is_named_with_its_value(fields, field, message):
-    """The error is a ValueError that names the field and its value."""
+    """The ValueError for an invalid field contains the field's name and value."""
     with pytest.raises(RuleError) as raised:
         rule(**fields)
     assert isinstance(raised.value, ValueError)
@@ -86,14 +86,14 @@ def test_an_invalid_field_is_named_with_its_value(fields, field, message):
     ],
 )
 def test_other_kinds_reject_invalid_fields(make, field):
-    """Regression rules, change rules and silences name the invalid field, too."""
+    """Errors for regression rules, change rules and silences also name the invalid field."""
     with pytest.raises(RuleError) as raised:
         make()
     assert raised.value.field == field
 
 
 def test_rules_are_values():
-    """Rules with equal fields are equal and have equal hashes; they cannot be modified."""
+    """Rules with equal fields are equal and have equal hashes, and rules are immutable."""
     labels = {"team": "memory"}
     one = rule(labels=labels)
     labels["team"] = "other"
@@ -106,7 +106,7 @@ def test_rules_are_values():
 
 
 def test_limits_are_strict_and_hysteresis_delays_resolving():
-    """The limit itself is not breached; a firing alert resolves only below ``resolve_below``."""
+    """Only values past the limit breach it; alerts resolve only past the resolve limit."""
     over = rule(above=0.1, resolve_below=0.05)
     assert [over.breached_by(v) for v in (0.05, 0.1, 0.11)] == [False, False, True]
     assert [over.cleared_by(v) for v in (0.04, 0.05, 0.1)] == [True, False, False]
@@ -117,7 +117,7 @@ def test_limits_are_strict_and_hysteresis_delays_resolving():
 
 
 def test_patterns_match_as_fnmatch_does():
-    """Stars, question marks and sets match, and case matters."""
+    """Patterns support ``*``, ``?`` and ``[...]``, and are case-sensitive."""
     assert rule(operation="m?_*").matches("m1_operation")
     assert not rule(operation="m?_*").matches("M1_operation")
     assert rule(operation="op[12]").matches("op2")
@@ -134,5 +134,5 @@ def test_patterns_match_as_fnmatch_does():
     ],
 )
 def test_the_interval_suits_the_window(fields, interval):
-    """The interval is a twelfth of the window or a quarter of ``for_seconds``, from 0.1 to 15 s."""
+    """The interval is the lesser of window/12 and ``for_seconds``/4, clamped to 0.1-15 s."""
     assert rule(**fields).interval == interval

@@ -1,4 +1,4 @@
-"""Sinks, where they can be tested without a server."""
+"""Tests for alert sinks that need no server."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ def never(_seconds):
 
 
 def test_the_log_has_one_line_for_each_alert(caplog):
-    """A firing alert has its severity's level, others INFO; the record holds the alert."""
+    """A firing alert is logged at its severity's level, other alerts at INFO."""
     sink = LogSink()
     with caplog.at_level(logging.DEBUG, "nanospan.alerts"):
         sink.deliver(make_alert(severity="critical"), never)
@@ -40,7 +40,7 @@ def test_the_log_has_one_line_for_each_alert(caplog):
 
 
 def test_json_lines_are_appended_as_whole_lines(tmp_path):
-    """Each alert is one line of JSON; only the owner can read the file, which may be rotated."""
+    """Alerts are appended as JSON lines to a file with mode 600, which may be rotated."""
     path = tmp_path / "alerts.jsonl"
     sink = JsonLinesSink(path)
     sink.deliver(make_alert(), never)
@@ -55,7 +55,7 @@ def test_json_lines_are_appended_as_whole_lines(tmp_path):
 
 
 def test_sinks_select_alerts_by_state_and_severity():
-    """By default, sinks get firing and resolved alerts of any severity; both are configurable."""
+    """Sinks get firing and resolved alerts of any severity, unless configured otherwise."""
     sink = LogSink(min_severity="warning")
     assert sink.wants(make_alert())
     assert not sink.wants(make_alert(state="pending"))
@@ -68,7 +68,7 @@ def test_sinks_select_alerts_by_state_and_severity():
 
 
 def test_a_sink_must_implement_deliver():
-    """The method of the base class raises NotImplementedError."""
+    """``Sink.deliver`` raises NotImplementedError unless it is overridden."""
     with pytest.raises(NotImplementedError):
         Sink().deliver(make_alert(), never)
 
@@ -101,7 +101,7 @@ async def test_an_object_with_an_async_call_is_awaited():
 
 
 async def test_an_async_function_that_hangs_is_cancelled():
-    """After the timeout the function is cancelled, and delivery fails."""
+    """An async function that exceeds the timeout is cancelled, and delivery fails."""
     cancelled = asyncio.Event()
 
     async def hang(_alert):
@@ -128,7 +128,7 @@ async def test_an_exception_of_an_async_function_is_raised():
 
 
 def test_a_coroutine_that_is_never_awaited_is_an_error():
-    """A lambda around an async function would seem to deliver but do nothing."""
+    """Delivery fails if a plain function returns a coroutine, which would never be awaited."""
 
     async def tell(rule):
         raise AssertionError(rule)
@@ -138,7 +138,7 @@ def test_a_coroutine_that_is_never_awaited_is_an_error():
 
 
 def test_an_async_function_needs_a_loop():
-    """Without a running loop, an error says what to do; with a closed one, delivery fails."""
+    """An async function needs a running loop or ``loop``; with a closed loop, delivery fails."""
 
     async def tell(_alert):
         raise AssertionError
@@ -165,7 +165,7 @@ def test_an_async_function_needs_a_loop():
     ],
 )
 def test_urls_and_headers_are_not_shown(url, shown, monkeypatch):
-    """``repr`` and ``str`` show only the scheme, host and port."""
+    """A sink's ``repr`` and ``str`` show only the URL's scheme, host and port."""
     monkeypatch.setenv("TEST_URL", "https://from.example/s3cret")
     monkeypatch.setenv("TEST_TOKEN", "s3cret")
     for kind in (WebhookSink, AlertmanagerSink):
@@ -191,7 +191,7 @@ def test_urls_and_headers_are_not_shown(url, shown, monkeypatch):
     ],
 )
 def test_invalid_settings_are_rejected(settings):
-    """The error names the setting and shows no secret."""
+    """The error for an invalid setting of a webhook does not reveal secret values."""
     with pytest.raises(RuleError) as raised:
         WebhookSink(**settings)
     assert "s3cret" not in str(raised.value)
@@ -199,20 +199,20 @@ def test_invalid_settings_are_rejected(settings):
 
 
 def test_an_alertmanager_is_not_posted_to_more_than_once_a_second():
-    """A shorter ``repeat`` is rejected, because it would flood the Alertmanager."""
+    """A ``repeat`` below one second is rejected, as it would flood the Alertmanager."""
     with pytest.raises(RuleError, match="at least 1 second"):
         AlertmanagerSink("http://127.0.0.1:9", repeat=0.1)
 
 
 def test_a_missing_httpx_is_reported_when_the_sink_is_created(monkeypatch):
-    """The error contains the command that installs it."""
+    """If httpx is missing, creating a webhook sink raises and shows how to install it."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(ImportError, match=r"pip install 'nanospan\[alerts\]'"):
         WebhookSink("http://127.0.0.1:9")
 
 
 def test_a_webhook_gives_up_when_no_time_is_left():
-    """An unreachable address is tried once if there is no time for another attempt."""
+    """Delivery fails after one attempt if there is no time for another."""
     sink = WebhookSink("http://127.0.0.1:9/s3cret", timeout=5)
     began = time.monotonic()
     with pytest.raises(DeliveryError) as failed:

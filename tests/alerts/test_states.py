@@ -1,10 +1,10 @@
-"""The life cycle of an alert, step by step.
+"""Tests for the life cycle of an alert, step by step.
 
-Properties of every sequence of findings, settings and silences:
-- states follow the arrows: only a firing alert resolves, only a resolved one cools down;
-- it fires only after its condition held for ``for_seconds`` without a break and after its cooldown;
-- each firing is announced at most once, and a resolution if and only if its firing was announced;
-- nothing is announced during a silence, except the resolution of an announced alert.
+Properties checked for every sequence of findings, settings and silences:
+- States follow the arrows: only a firing alert resolves, and only a resolved alert cools down.
+- An alert fires only after its condition has held for ``for_seconds`` and its cooldown has ended.
+- Each firing is announced at most once, and a resolution only if its firing was announced.
+- Nothing is announced during a silence except the resolution of an announced alert.
 """
 
 import pytest
@@ -19,7 +19,7 @@ UNDER = Finding(breached=False, cleared=True, value=0.0)
 
 
 def run(findings, **settings):
-    """Return the transitions for one finding per second, as (second, state)."""
+    """Evaluate one finding per second; return the transitions as (second, state) pairs."""
     lifecycle, transitions = Lifecycle(), []
     for second, finding in enumerate(findings):
         lifecycle, transition = step(lifecycle, finding, float(second), **settings)
@@ -29,36 +29,36 @@ def run(findings, **settings):
 
 
 def test_a_breach_goes_pending_then_fires_then_resolves():
-    """The alert fires after ``for_seconds`` of breach, and resolves when the breach ends."""
+    """An alert is pending for ``for_seconds``, then fires, and resolves when the breach ends."""
     transitions = run([UNDER, OVER, OVER, OVER, OVER, UNDER], for_seconds=2)
     assert transitions == [(1, "pending"), (3, "firing"), (5, "resolved")]
 
 
 def test_without_for_seconds_it_fires_at_once():
-    """Without ``for_seconds``, the alert skips the pending state."""
+    """Without ``for_seconds``, an alert skips the pending state."""
     assert run([OVER, UNDER, OVER]) == [(0, "firing"), (1, "resolved"), (2, "firing")]
 
 
 def test_a_breach_that_is_too_short_never_fires():
-    """A pending alert becomes inactive when its condition ends, and the next breach starts over."""
+    """A pending alert becomes inactive when its breach ends; the next breach starts afresh."""
     transitions = run([OVER, UNDER, OVER, OVER, OVER], for_seconds=2)
     assert transitions == [(0, "pending"), (1, "inactive"), (2, "pending"), (4, "firing")]
 
 
 def test_hysteresis_keeps_an_alert_firing():
-    """Between limit and hysteresis a firing alert keeps firing, but a pending one ends."""
+    """Between the limits, a firing alert keeps firing, but a pending alert becomes inactive."""
     assert run([OVER, BETWEEN, BETWEEN, UNDER]) == [(0, "firing"), (3, "resolved")]
     assert run([OVER, BETWEEN], for_seconds=5) == [(0, "pending"), (1, "inactive")]
 
 
 def test_cooldown_delays_the_next_firing():
-    """The alert becomes pending at once, and fires when the cooldown has ended."""
+    """During the cooldown, a new breach is pending; it fires once the cooldown has ended."""
     transitions = run([OVER, UNDER, OVER, OVER, OVER, OVER], cooldown=3)
     assert transitions == [(0, "firing"), (1, "resolved"), (2, "pending"), (4, "firing")]
 
 
 def test_an_alert_that_outlasts_a_silence_is_announced_at_its_end():
-    """The alert is announced once, and so is its resolution, even during another silence."""
+    """An alert that outlasts a silence is announced once, and so is its resolution."""
     lifecycle, transition = step(Lifecycle(), OVER, 0.0, muted=True)
     assert (transition.state, transition.entered, transition.announce) == ("firing", True, False)
     lifecycle, transition = step(lifecycle, OVER, 1.0, muted=False)
@@ -70,14 +70,14 @@ def test_an_alert_that_outlasts_a_silence_is_announced_at_its_end():
 
 
 def test_an_alert_that_fires_only_during_a_silence_is_never_announced():
-    """A resolution is not announced if the firing was not."""
+    """If an alert's firing was not announced, its resolution is not announced either."""
     lifecycle, _ = step(Lifecycle(), OVER, 0.0, muted=True)
     _, transition = step(lifecycle, UNDER, 1.0, muted=False)
     assert (transition.state, transition.announce) == ("resolved", False)
 
 
 def test_a_lifecycle_is_idle_when_inactive_and_cooled_down():
-    """An inactive alert must be kept until its cooldown has ended."""
+    """An inactive alert is idle, and may be dropped, only once its cooldown has ended."""
     assert Lifecycle().is_idle(0.0)
     lifecycle, _ = step(Lifecycle(), OVER, 0.0, cooldown=5)
     lifecycle, _ = step(lifecycle, UNDER, 1.0, cooldown=5)
@@ -112,7 +112,7 @@ ARROWS = {
     cooldown=st.sampled_from([0.0, 3.0, 20.0]),
 )
 def test_properties(looks, for_seconds, cooldown):
-    """Every sequence has the properties listed at the top of this file."""
+    """Random sequences have the properties listed in the module's docstring."""
     lifecycle, now = Lifecycle(), 0.0
     breached_since = resolved_at = None
     announced = []

@@ -1,4 +1,4 @@
-"""Summary texts."""
+"""Tests for the templates of alert summaries."""
 
 import pytest
 from hypothesis import given
@@ -27,13 +27,13 @@ from nanospan.alerts.templates import Quantity, check_template, render
     ],
 )
 def test_numbers_are_shown_with_their_unit(value, unit, text):
-    """Durations get a suitable unit; a format yields the plain number."""
+    """Durations are shown with a suitable unit, or as plain numbers if a format is given."""
     assert f"{Quantity(value, unit)}" == text
     assert f"{Quantity(value, unit):.3f}" == f"{value:.3f}"
 
 
 def test_placeholders_are_filled_in():
-    """Rule, operation, statistic, value, limit, window and labels can be shown."""
+    """Summaries can show the rule, operation, statistic, value, limit, window and labels."""
     rule = StatisticRule(
         name="slow",
         operation="op*",
@@ -48,7 +48,7 @@ def test_placeholders_are_filled_in():
 
 
 def test_a_missing_value_is_shown_as_a_dash():
-    """A value of None is shown as a dash, whatever format the placeholder gives."""
+    """A value of None is shown as a dash, whatever format the placeholder specifies."""
     rule = StatisticRule(
         name="r", operation="op", statistic="absent", summary="{value:.3f} {limit} {window}"
     )
@@ -78,13 +78,13 @@ def test_a_missing_value_is_shown_as_a_dash():
     ],
 )
 def test_rules_without_a_summary_say_what_happened(fields, value, text):
-    """The default text contains operation, statistic, value and limit."""
+    """The default summary contains the operation, statistic, value and limit."""
     assert describe(StatisticRule(name="r", operation="op", **fields), "op", value) == text
 
 
 @given(st.text(alphabet="{}!:.[]0_abvalue<>^%f\n", max_size=30))
 def test_every_accepted_template_can_be_rendered(template):
-    """Accepted templates render with and without a value, and reveal no object's internals."""
+    """Every accepted template can be rendered, with or without a value, and exposes no object."""
     try:
         check_template(template, {"value", "a"})
     except ValueError:

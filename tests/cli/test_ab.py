@@ -1,4 +1,4 @@
-"""``nanospan ab`` on real commands."""
+"""Tests for ``nanospan ab`` on real commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NANOSPAN = [sys.executable, "-m", "nanospan", "ab"]
 
 @pytest.fixture
 def log(tmp_path: Path) -> Callable[[str], list[str]]:
-    """Return a function: a command that logs the name given, or without a name the logged names."""
+    """Return ``log``: ``log(name)`` is a command that logs the name; ``log()`` lists all names."""
     path = tmp_path / "log"
     path.touch()
 
@@ -42,14 +42,14 @@ def log(tmp_path: Path) -> Callable[[str], list[str]]:
 def _until(condition: Callable[[], object], what: str) -> None:
     end = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < end, f"waited in vain until {what}"
+        assert time.monotonic() < end, f"timed out waiting until {what}"
         time.sleep(0.01)
 
 
 def test_the_commands_take_turns_in_going_first(
     log: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The order is A B, B A, A B ..., warm-ups included."""
+    """The commands run in the order A B, B A, A B ..., including warm-ups."""
     assert main(["ab", "--runs", "3", "--warmup", "2", "--", *log("a"), "--", *log("b")]) == 0
     assert log() == list("abbaabbaab")
     assert "3 runs of each, in turn, after 2 warm-ups" in capsys.readouterr().out
@@ -66,7 +66,7 @@ def _sleeping(note: Path, seconds: float) -> list[str]:
 
 
 def test_times_that_cannot_be_saved_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """The verdict is shown before the error."""
+    """If the times cannot be saved, the verdict is still printed before the error."""
     assert main(["ab", "--runs", "2", "--save", "/dev/full", "--", "true", "--", "true"]) == 2
     output, error = capsys.readouterr()
     assert "B against A: insufficient" in output
@@ -74,7 +74,7 @@ def test_times_that_cannot_be_saved_are_printed(capsys: pytest.CaptureFixture[st
 
 
 def test_a_slower_command_regressed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The verdict and the status are about B, and the times are saved on request."""
+    """Verdict and exit status rate B against A; ``--save`` saves the times."""
     fast, slow = _sleeping(tmp_path / "fast", 0.01), _sleeping(tmp_path / "slow", 0.1)
     saved = tmp_path / "ab.json"
     assert main(["ab", "--runs", "12", "--save", str(saved), "--", *fast, "--", *slow]) == 1
@@ -92,7 +92,7 @@ def test_a_slower_command_regressed(capsys: pytest.CaptureFixture[str], tmp_path
 
 
 def test_json_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
-    """The JSON contains every measured time; the Markdown is a table."""
+    """The JSON output contains every measured time; the Markdown output is a table."""
     commands = ["--runs", "2", "--warmup", "0", "--", "true", "--", "sh", "-c", "true | true"]
     assert main(["ab", "--format", "json", *commands]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -107,7 +107,7 @@ def test_json_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_commands_have_no_input_and_no_output(capfd: pytest.CaptureFixture[str]) -> None:
-    """A command's output is discarded, however long, and its input is empty."""
+    """Each command gets empty input, and its output is discarded, however long."""
     noisy = ["sh", "-c", "cat; head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2"]
     assert main(["ab", "--runs", "2", "--timeout", "60", "--", *noisy, "--", *noisy]) == 0
     captured = capfd.readouterr()
@@ -125,7 +125,7 @@ def test_commands_have_no_input_and_no_output(capfd: pytest.CaptureFixture[str])
 def test_a_failing_command_is_reported_with_its_errors(
     script: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The message names the command, the run and the failure, and ends with the error output."""
+    """The error names the command, run and failure, and ends with the command's stderr output."""
     assert main(["ab", "--", "true", "--", "sh", "-c", script]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -136,7 +136,7 @@ def test_a_failing_command_is_reported_with_its_errors(
 
 
 def test_only_the_end_of_the_error_output_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a long error output, the last lines are shown."""
+    """Only the last lines of a failed command's long stderr output are shown."""
     script = "i=0; while [ $i -lt 5000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1"
     assert main(["ab", "--", "sh", "-c", script, "--", "true"]) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -145,7 +145,7 @@ def test_only_the_end_of_the_error_output_is_shown(capsys: pytest.CaptureFixture
 
 
 def test_a_failure_without_error_output_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    """The message says that the error output is empty."""
+    """If a failed command wrote nothing to stderr, the error says so."""
     assert main(["ab", "--", "false", "--", "true"]) == 2
     assert capsys.readouterr().err.endswith("Its standard error output is empty.\n")
 
@@ -153,7 +153,7 @@ def test_a_failure_without_error_output_says_so(capsys: pytest.CaptureFixture[st
 def test_a_command_that_takes_too_long_is_ended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command and its child processes are ended, even if they ignore SIGTERM."""
+    """A command that exceeds its timeout is killed with its children, even if they ignore TERM."""
     monkeypatch.setattr("nanospan.cli.child.GRACE", 0.1)
     pid = tmp_path / "pid"
     script = 'trap "" TERM; sh -c \'trap "" TERM; echo $$ > "$0"; sleep 600\' "$0" & wait'
@@ -166,7 +166,7 @@ def test_a_command_that_takes_too_long_is_ended(
 def test_a_process_that_a_command_leaves_running_is_not_waited_for(
     tmp_path: Path,
 ) -> None:
-    """A command has ended even if its child still holds the error output open."""
+    """A run ends with its command, even if a child process still holds stderr open."""
     pid = tmp_path / "pid"
     command = ["sh", "-c", 'sleep 600 & echo $! > "$0"', str(pid)]
     begin = time.monotonic()
@@ -195,7 +195,7 @@ def test_a_process_that_a_command_leaves_running_is_not_waited_for(
 def test_wrong_arguments_end_with_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wrong arguments are reported before any command runs."""
+    """Wrong arguments are reported, with exit status 2, before any command runs."""
     with pytest.raises(SystemExit) as exit_:
         main(["ab", *arguments])
     assert exit_.value.code == 2
@@ -207,7 +207,7 @@ def test_wrong_arguments_end_with_2(
 def test_a_program_that_cannot_be_started(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An executable file that is not a program is reported."""
+    """An executable file that cannot be started is reported."""
     broken = tmp_path / "broken"
     broken.write_bytes(b"\x7fELF, but only as far as that")
     broken.chmod(0o700)
@@ -224,7 +224,7 @@ def test_a_program_that_cannot_be_started(
 def test_ctrl_c_ends_the_command_and_all_it_started(
     tmp_path: Path, number: signal.Signals, status: int, word: str
 ) -> None:
-    """The command's process group is ended, nothing is saved, and no traceback is shown."""
+    """SIGINT or SIGTERM ends the command and its children, and no times are saved."""
     pids = tmp_path / "pids"
     script = 'echo $$ >> "$0"; sleep 600 & echo $! >> "$0"; wait'
     with subprocess.Popen(
@@ -245,7 +245,7 @@ def test_ctrl_c_ends_the_command_and_all_it_started(
 
 
 def test_hanging_up_ends_the_command(tmp_path: Path) -> None:
-    """When the terminal is closed, the running command is ended."""
+    """SIGHUP, sent when the terminal is closed, ends the running command."""
     pid = tmp_path / "pid"
     command = ["sh", "-c", 'echo $$ > "$0"; exec sleep 600', str(pid)]
     with subprocess.Popen([*NANOSPAN, "--", *command, "--", "true"]) as process:
@@ -257,7 +257,7 @@ def test_hanging_up_ends_the_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_an_ignored_signal_stays_ignored(tmp_path: Path, number: signal.Signals) -> None:
-    """SIGHUP under ``nohup``, and SIGINT in the background of a script, end nothing."""
+    """Signals that were ignored at the start, as SIGHUP is under ``nohup``, end nothing."""
     go = tmp_path / "go"
     command = ["sh", "-c", 'echo > "$0.runs"; until test -e "$0"; do sleep 0.01; done', str(go)]
     before = signal.signal(number, signal.SIG_IGN)
@@ -273,7 +273,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path, number: signal.Signals)
 
 
 def test_progress_is_shown_on_a_terminal() -> None:
-    """One line is updated in place, and removed at the end."""
+    """On a terminal, a progress line is updated in place and removed at the end."""
     reader, writer = pty.openpty()
     done = subprocess.run(
         [*NANOSPAN, "--runs", "2", "--", "sleep", "0.2", "--", "sleep", "0.2"],
@@ -293,7 +293,7 @@ def test_progress_is_shown_on_a_terminal() -> None:
 def test_progress_is_logged_only_if_it_takes_long(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the output is not a terminal, there is a line now and then, but none for short work."""
+    """Without a terminal, progress is logged occasionally, and not at all for short work."""
     arguments = ["ab", "--runs", "1", "--warmup", "0", "--", "true", "--", "true"]
     monkeypatch.setattr("nanospan.cli.status.Status.FIRST", 3600)
     main(arguments)
@@ -307,7 +307,7 @@ def test_progress_is_logged_only_if_it_takes_long(
 def test_a_long_first_run_shows_the_elapsed_time(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until the first run has ended, there is no estimate of the time left."""
+    """During the first run, progress shows the elapsed time instead of an estimate."""
     monkeypatch.setattr("nanospan.cli.status.Status.FIRST", 0)
     monkeypatch.setattr("nanospan.cli.child.WATCH_INTERVAL", 0.01)
     main(["ab", "--runs", "1", "--warmup", "0", "--", "sleep", "0.5", "--", "true"])
@@ -315,7 +315,7 @@ def test_a_long_first_run_shows_the_elapsed_time(
 
 
 def test_handlers_and_descriptors_are_restored() -> None:
-    """No signal handler or file descriptor is left behind."""
+    """The command restores signal handlers and leaves no file descriptor open."""
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
     main(["ab", "--runs", "1", "--", "true", "--", "true"])
     before = psutil.Process().num_fds()

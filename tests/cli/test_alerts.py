@@ -1,4 +1,4 @@
-"""``nanospan alerts check``."""
+"""Tests for ``nanospan alerts check``."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def check(path, capsys):
 
 
 def test_a_valid_file_is_summarised(tmp_path, capsys):
-    """The contents are counted; missing variables and baseline files are listed."""
+    """For a valid file, its contents are counted, and missing variables and baselines listed."""
     path = tmp_path / "alerts.toml"
     path.write_text(GOOD)
     assert check(path, capsys) == (
@@ -45,7 +45,7 @@ def test_a_valid_file_is_summarised(tmp_path, capsys):
 
 
 def test_an_invalid_file_ends_with_2(tmp_path, capsys):
-    """Each error is printed on one line with file, line, key and value, as compilers do."""
+    """Each error in a file is printed on one line, as compilers do, with its key and value."""
     path = tmp_path / "alerts.toml"
     path.write_text(GOOD.replace("0.1", '"fast"').replace("type = ", "typ = "))
     status, out, err = check(path, capsys)
@@ -58,7 +58,7 @@ def test_an_invalid_file_ends_with_2(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["absent.toml", "."])
 def test_a_file_that_cannot_be_read_ends_with_2(tmp_path, capsys, name):
-    """The reason is printed on one line."""
+    """If the file cannot be read, the reason is printed on one line."""
     status, out, err = check(tmp_path / name, capsys)
     assert (status, out) == (2, "")
     assert err.startswith("nanospan: ")
@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_read_ends_with_2(tmp_path, capsys, name):
 
 
 def test_help_explains_the_command(capsys):
-    """``nanospan alerts check --help`` mentions the exit status and the variable."""
+    """``nanospan alerts check --help`` mentions the exit status and ``NANOSPAN_ALERTS``."""
     with pytest.raises(SystemExit) as exit_:
         main(["alerts", "check", "--help"])
     assert exit_.value.code == 0

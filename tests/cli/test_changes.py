@@ -1,4 +1,4 @@
-"""``nanospan changes``."""
+"""Tests for ``nanospan changes``."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def _levels(*levels: float, count: int = 40) -> list[float]:
 
 @pytest.fixture
 def history(tmp_path: Path) -> str:
-    """A history with a step up and a step down."""
+    """Write a history with a step up and a step down; return its path."""
     path = tmp_path / "history.csv"
     path.write_text("throughput\n" + "\n".join(map(str, _levels(100, 150, 120))))
     return str(path)
 
 
 def test_changes_are_drawn_and_listed(history: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The output is a line of bars, a mark below each change, and a table of the changes."""
+    """The output has a line of bars, a mark below each change, and a table of changes."""
     assert main(["changes", history]) == 0
     heading, bars, marks, _, up, down = capsys.readouterr().out.splitlines()
     assert heading == "values: 120 values, 2 changes"
@@ -49,7 +49,7 @@ def test_changes_are_drawn_and_listed(history: str, capsys: pytest.CaptureFixtur
 def test_a_history_without_a_change_has_no_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its heading says that there is no change, and its bars are drawn."""
+    """For a history without a change, the output has bars and a heading but no table."""
     (tmp_path / "h.json").write_text(json.dumps({"a": _levels(1), "b": [2.0]}))
     assert main(["changes", str(tmp_path / "h.json")]) == 0
     first, _, empty, second, bars = capsys.readouterr().out.splitlines()
@@ -58,7 +58,7 @@ def test_a_history_without_a_change_has_no_table(
 
 
 def test_json_and_markdown(history: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both formats contain the same changes."""
+    """The JSON and Markdown outputs contain the same changes."""
     assert main(["changes", history, "--format", "json"]) == 0
     values = json.loads(capsys.readouterr().out)["operations"]["values"]
     assert values["values"] == 120
@@ -71,7 +71,7 @@ def test_json_and_markdown(history: str, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_saved_runs_are_one_moment_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A change is reported with its first file, whatever the order of the arguments."""
+    """Each saved run is one value, ordered by time; a change is reported with its first file."""
     medians = _levels(0.010, 0.014, count=12)
     for number, median in enumerate(medians):
         run = {
@@ -91,7 +91,7 @@ def test_saved_runs_are_one_moment_each(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_operations_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Only the chosen one is shown; for an unknown name, the error lists the operations."""
+    """``--operation`` selects what is shown; the error for an unknown name lists the operations."""
     Baseline.from_samples({"a": [1, 2], "b": [3, 4]}).save(tmp_path / "b.json")
     assert main(["changes", str(tmp_path / "b.json"), "--operation", "b"]) == 0
     assert capsys.readouterr().out.startswith("b: 2 values")
@@ -113,7 +113,7 @@ def test_a_picture_is_drawn(history: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["$x_{", "a\nb", "检索"])
 def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
-    """Titles are not interpreted as formulas."""
+    """``--plot`` accepts any operation name, and does not interpret it as a formula."""
     (tmp_path / "h.json").write_text(json.dumps({name: _levels(1, 2)}))
     arguments = [str(tmp_path / "h.json"), "--plot", str(tmp_path / "h.png")]
     done = subprocess.run(
@@ -126,7 +126,7 @@ def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
 def test_too_many_histories_for_one_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A picture that would be too large for many programs is not drawn."""
+    """``--plot`` rejects more than 50 operations, which would make the picture too large."""
     (tmp_path / "h.json").write_text(json.dumps({str(number): [1, 2] for number in range(51)}))
     assert main(["changes", str(tmp_path / "h.json"), "--plot", str(tmp_path / "h.png")]) == 2
     assert "choose some with --operation" in capsys.readouterr().err
@@ -136,7 +136,7 @@ def test_too_many_histories_for_one_picture(
 def test_a_missing_extra_is_one_line(
     history: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without matplotlib, ``--plot`` says how to install it; nothing else needs it."""
+    """Without matplotlib, only ``--plot`` fails, and the error says how to install it."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["changes", history]) == 0
     capsys.readouterr()
@@ -157,7 +157,7 @@ def test_a_missing_extra_is_one_line(
 def test_bad_input_ends_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
 ) -> None:
-    """The error is one line that names the file and the place in it."""
+    """The error for bad input is one line that names the file and the place in it."""
     (tmp_path / "wrong").write_text(content)
     assert main(["changes", str(tmp_path / "wrong")]) == 2
     captured = capsys.readouterr()
@@ -169,13 +169,13 @@ def test_bad_input_ends_with_2(
 def test_an_unwritable_picture_ends_with_2(
     history: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The error names the file."""
+    """If the picture cannot be written, the exit status is 2 and the error gives the reason."""
     assert main(["changes", history, "--plot", str(tmp_path / "absent" / "h.png")]) == 2
     assert "No such file or directory" in capsys.readouterr().err
 
 
 def test_sparklines() -> None:
-    """Values that share a column show their median, and the extremes have the extreme bars."""
+    """Values sharing a column show their median; the extremes have the lowest and highest bars."""
     assert sparkline([1, 2, 3, 4, 5, 6, 7, 8], [], 80) == ("▁▂▃▄▅▆▇█", "")
     assert sparkline([0, 0, 100, 1, 1, 1], [3], 2) == ("▁█", " ▲")
     assert sparkline([3.0, 3.0], [0], 80) == ("▁▁", "▲")

@@ -1,4 +1,4 @@
-"""The command line, where it can be tested without a server."""
+"""Tests for the command line that need no server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_package_can_be_run_as_a_module() -> None:
-    """``python -m nanospan`` does the same as ``nanospan``."""
+    """``python -m nanospan`` behaves like ``nanospan``."""
     done = _run("version")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"nanospan {nanospan.__version__}\n")
@@ -70,7 +70,7 @@ def test_the_package_can_be_run_as_a_module() -> None:
 def test_wrong_arguments_end_with_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong argument is reported before any work starts."""
+    """A wrong argument is reported, with exit status 2, before any work starts."""
     if "/etc/hostname" in arguments and not Path("/etc/hostname").exists():
         pytest.skip("no /etc/hostname on this system")
     with pytest.raises(SystemExit) as exit_:
@@ -81,9 +81,9 @@ def test_wrong_arguments_end_with_2(
     assert message in captured.err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write to any folder")
 def test_unwritable_json_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that cannot be written to is reported before any work starts."""
+    """If the folder for ``--json`` is not writable, that is reported before any work starts."""
     tmp_path.chmod(0o500)
     with pytest.raises(SystemExit) as exit_:
         main(["demo", "--json", str(tmp_path / "figures.json")])
@@ -94,7 +94,7 @@ def test_unwritable_json_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_missing_extra_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without the packages of the extra, the command says how to install them."""
+    """If an extra is not installed, the command says how to install it."""
     monkeypatch.setitem(sys.modules, "rich", None)
     assert main(["demo"]) == 1
     captured = capsys.readouterr()
@@ -113,7 +113,7 @@ def test_commands_import_no_extra_that_they_do_not_use() -> None:
 
 
 def test_unknown_command_ends_with_2() -> None:
-    """An unknown command is a wrong argument."""
+    """An unknown command ends with exit status 2, like any wrong argument."""
     done = _run("dance")
     assert done.returncode == 2
     assert "dance" in done.stderr

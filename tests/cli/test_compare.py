@@ -1,4 +1,4 @@
-"""``nanospan compare``."""
+"""Tests for ``nanospan compare``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _durations(median: float, count: int = 200, seed: int = 0) -> list[float]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[str, str]:
-    """Two baselines with every kind of difference."""
+    """Write two baselines with every kind of difference; return their paths."""
     before = {
         "same": _durations(0.010),
         "slower": _durations(0.0020),
@@ -77,7 +77,7 @@ def test_the_table_has_a_line_for_each_operation(
 def test_nothing_regressed_is_a_success(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Missing and faster operations do not fail, nor do changes below ``--min-effect``."""
+    """The status is 0 for missing or faster operations and changes below ``--min-effect``."""
     before, now = files
     assert main(["compare", before, before]) == 0
     assert main(["compare", before, now, "--min-effect", "0.5"]) == 0
@@ -85,7 +85,7 @@ def test_nothing_regressed_is_a_success(
 
 
 def test_json_is_complete(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    """The JSON contains every part of the comparison; infinite intervals are null."""
+    """The JSON output contains every part of the comparison, and no infinity or NaN."""
     assert main(["compare", *files, "--format", "json", "--fdr", "0.01"]) == 1
     document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert document["verdict"] == "regressed"
@@ -110,7 +110,7 @@ def test_json_is_complete(files: tuple[str, str], capsys: pytest.CaptureFixture[
 def test_markdown_is_a_table_for_pull_requests(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever characters a name contains, each line has as many cells as the heading."""
+    """Each line of the Markdown table has the same number of cells, whatever names contain."""
     samples = {"__init__": _durations(1), "a|b": _durations(1), "tick`tock": _durations(1)}
     Baseline.from_samples(samples).save(tmp_path / "b.json")
     files = [str(tmp_path / "b.json")] * 2
@@ -127,7 +127,7 @@ def test_markdown_is_a_table_for_pull_requests(
 
 
 def test_plain_numbers_have_no_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The unit of plain lists is unknown, but they can be compared with other kinds of files."""
+    """Plain lists of numbers are shown without a unit, and CSV and JSON lists can be compared."""
     (tmp_path / "a.csv").write_text("\n".join(map(str, _durations(150))))
     (tmp_path / "b.json").write_text(json.dumps(_durations(150, seed=1)))
     assert main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "b.json")]) == 0
@@ -140,7 +140,7 @@ def test_plain_numbers_have_no_unit(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_different_machines_are_pointed_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The output says that the machines may explain the differences."""
+    """For files from different machines, the output says that this may explain differences."""
     Baseline.from_samples({"a": _durations(1)}).save(tmp_path / "here.json")
     document = json.loads((tmp_path / "here.json").read_text())
     document["host"] = "runner-7"
@@ -171,7 +171,7 @@ def test_bad_input_ends_with_2(  # noqa: PLR0913, PLR0917 - fixtures and paramet
     content: str | None,
     message: str,
 ) -> None:
-    """The error is one line that names the file and the place in it; nothing is compared."""
+    """If a file is unusable, one line on stderr says why, and nothing is compared."""
     wrong = tmp_path / "wrong.json"
     if content is not None:
         wrong.write_text(content)
@@ -198,7 +198,7 @@ def test_bad_input_ends_with_2(  # noqa: PLR0913, PLR0917 - fixtures and paramet
 def test_wrong_options_end_with_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Options are checked before any file is read."""
+    """Wrong options are reported, with exit status 2, before any file is read."""
     with pytest.raises(SystemExit) as exit_:
         main(["compare", "absent", "absent", *arguments])
     assert exit_.value.code == 2
@@ -206,7 +206,7 @@ def test_wrong_options_end_with_2(
 
 
 def _on_a_terminal(arguments: list[str], **environment: str) -> str:
-    """Return the output of the command on a terminal."""
+    """Run ``nanospan`` with stdout on a pseudo-terminal; return its output."""
     reader, writer = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "nanospan", *arguments],
@@ -218,7 +218,7 @@ def _on_a_terminal(arguments: list[str], **environment: str) -> str:
         try:
             while part := os.read(reader, 65_536):
                 output += part
-        except OSError:  # a terminal reports its end in this way
+        except OSError:  # reading from a closed pseudo-terminal raises OSError
             pass
     os.close(reader)
     return output.decode()
@@ -227,7 +227,7 @@ def _on_a_terminal(arguments: list[str], **environment: str) -> str:
 def test_colours_are_for_terminals_only(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Regressions are red, unless NO_COLOR is set or the output is not a terminal."""
+    """Regressions are red unless ``NO_COLOR`` is set or the output is not a colour terminal."""
     arguments = ["compare", *files]
     coloured = _on_a_terminal(arguments, NO_COLOR="")
     [red] = [line for line in coloured.splitlines() if "\x1b[31m" in line]
@@ -264,7 +264,7 @@ def test_a_closed_pipe_is_not_an_error(files: tuple[str, str]) -> None:
 def test_output_that_cannot_be_written_is_not_a_verdict(
     files: tuple[str, str], redirection: str, status: int, message: str
 ) -> None:
-    """A full disk is not mistaken for a regression, and closed streams are ignored."""
+    """A full disk gives exit status 2, not the status for a regression; closed streams do not."""
     done = subprocess.run(
         [
             "sh",
@@ -287,7 +287,7 @@ def test_output_that_cannot_be_written_is_not_a_verdict(
 def test_huge_factors_are_shown_as_powers_of_ten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Three hundred digits would not fit into a table."""
+    """A huge factor is shown in scientific notation, to fit into the table."""
     for name, value in (("before", 1e-9), ("after", 1e200)):
         (tmp_path / name).write_text(json.dumps([value] * 100))
     assert main(["compare", str(tmp_path / "before"), str(tmp_path / "after")]) == 1
@@ -295,7 +295,7 @@ def test_huge_factors_are_shown_as_powers_of_ten(
 
 
 def test_the_output_may_have_any_encoding(files: tuple[str, str]) -> None:
-    """Characters that the encoding lacks are replaced."""
+    """Characters that the output's encoding lacks are replaced with question marks."""
     done = subprocess.run(
         [sys.executable, "-m", "nanospan", "compare", *files],
         capture_output=True,
@@ -307,7 +307,7 @@ def test_the_output_may_have_any_encoding(files: tuple[str, str]) -> None:
 
 
 def test_comparing_imports_no_extra(files: tuple[str, str]) -> None:
-    """The command works with the package alone, without any extra."""
+    """``nanospan compare`` imports none of the packages of nanospan's extras."""
     code = (
         f"import sys; from nanospan.cli import main; main(['compare', *{files!r}]); "
         "sys.exit(any(name in sys.modules for name in ('rich', 'matplotlib', 'psycopg')))"

@@ -58,7 +58,7 @@ def _save(path, *operations):
     monitor = PerformanceMonitor()
     for operation in operations:
         monitor.record_metric(operation, 0.1)
-    # The file is replaced in one step, as a program that expects readers would do.
+    # Replace the file atomically, so that a scrape never reads half a file.
     fresh = path.with_suffix(".new")
     fresh.write_bytes(monitor.snapshot().to_bytes())
     fresh.replace(path)

@@ -88,7 +88,7 @@ threading.Timer(0.2, go_on.set).start()
     assert reports[-1] == ["a", {"op": 1}]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_exports_its_own_samples():
     """A forked child exports only samples recorded since the fork; the parent is unaffected."""
@@ -121,7 +121,7 @@ assert os.waitpid(child, 0)[1] == 0
     assert not errors
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_forks_while_exports_are_under_way():
     """Children forked while the parent is exporting can record, export and exit."""
     reports, _, errors = run("""
