@@ -1,4 +1,4 @@
-"""The table of ratios that `make bench` ends with."""
+"""The table of ratios that ``make bench`` ends with."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""``nanospan export`` and ``nanospan report`` on files, as used in a shell."""
+"""Tests for ``nanospan export`` and ``nanospan report`` on files."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from nanospan.export.write import write
 
 @pytest.fixture
 def samples(monitor, tmp_path):
-    """A file of samples in JSON lines."""
+    """Write six samples to a JSON-lines file; return its path."""
     monitor.set_threshold("query", 0.5)
     for number in range(5):
         monitor.record_metric("query", number / 4, number > 0, {"number": number})
@@ -28,7 +28,7 @@ def samples(monitor, tmp_path):
 
 @pytest.fixture
 def snapshot(monitor, tmp_path):
-    """A saved snapshot."""
+    """Save a monitor's snapshot to a file; return its path."""
     monitor.record_metric("query", 0.25)
     monitor.record_metric("query", 0.5, success=False)
     (tmp_path / "one.snapshot").write_bytes(monitor.snapshot().to_bytes())
@@ -40,7 +40,7 @@ def export(*arguments):
 
 
 def test_samples_are_exported_to_every_table_format(samples, tmp_path):
-    """CSV and Parquet contain the rows of the JSON lines, which are copied unchanged."""
+    """CSV and Parquet exports have the rows of the JSON lines; JSON lines are merely copied."""
     for kind in ("csv", "parquet", "jsonl"):
         assert export(kind, "--from", samples, "-o", tmp_path / f"out.{kind}") == 0
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
@@ -54,7 +54,7 @@ def test_samples_are_exported_to_every_table_format(samples, tmp_path):
 
 
 def test_a_snapshot_is_exported_as_summaries(snapshot, capsys):
-    """A snapshot holds no samples, so each row is an operation."""
+    """The CSV export of a snapshot, which holds no samples, has one row per operation."""
     assert export("csv", "--from", snapshot) == 0
     [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert (row["operation"], row["count"], row["max"]) == ("query", "2", "0.5")
@@ -62,7 +62,7 @@ def test_a_snapshot_is_exported_as_summaries(snapshot, capsys):
 
 
 def test_samples_are_exported_as_a_trace(samples, tmp_path):
-    """The trace contains an event for each sample, and errors are marked."""
+    """A trace has one event per sample, and the names of failed samples end in "error"."""
     assert export("trace", "--from", samples, "-o", tmp_path / "trace.json") == 0
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     spans = [event for event in events if event["ph"] == "X"]
@@ -84,7 +84,7 @@ def test_samples_are_exported_as_a_trace(samples, tmp_path):
     ],
 )
 def test_an_invalid_recording_is_rejected(content, words, tmp_path, capsys):
-    """The message names the file, the line and the error; no output file is created."""
+    """The error for an invalid file names the file and what is wrong; no output file is created."""
     path, out = tmp_path / "in", tmp_path / "out.csv"
     path.write_bytes(content)
     assert export("csv", "--from", path, "-o", out) == 1
@@ -95,19 +95,19 @@ def test_an_invalid_recording_is_rejected(content, words, tmp_path, capsys):
 
 
 def test_a_trace_needs_times(snapshot, tmp_path, capsys):
-    """A snapshot has none, and the message says what to use instead."""
+    """Exporting a snapshot as a trace fails, and the error says that timestamps are needed."""
     assert export("trace", "--from", snapshot, "-o", tmp_path / "trace.json") == 1
     assert "source must have samples with timestamps for a timeline" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_reported(tmp_path, capsys):
-    """The message is that of the operating system, with the file's name."""
+    """The error for a missing file contains its name and the operating system's message."""
     assert export("csv", "--from", tmp_path / "absent") == 1
     assert "absent: No such file or directory" in capsys.readouterr().err
 
 
 def test_a_reader_that_closes_the_pipe(samples):
-    """The command ends without a traceback, with the exit status of SIGPIPE."""
+    """If the reader closes the pipe, the command exits with 141 and prints no traceback."""
     command = f"{sys.executable} -m nanospan export jsonl --from {samples}"
     reader, writer = os.pipe()
     os.close(reader)
@@ -119,7 +119,7 @@ def test_a_reader_that_closes_the_pipe(samples):
 
 
 def test_a_report_with_a_baseline(samples, tmp_path, capsys):
-    """The page shows a comparison; if there are no common operations, that is an error."""
+    """``--baseline`` adds a comparison to the report, or fails without common operations."""
     before = PerformanceMonitor()
     for _ in range(20):
         before.record_metric("query", 0.01)
@@ -139,7 +139,7 @@ def test_a_report_with_a_baseline(samples, tmp_path, capsys):
 
 
 def test_summaries_have_the_figures_of_the_snapshot(snapshot, capsys):
-    """Count, maximum and median are unchanged."""
+    """Exported summaries have the snapshot's count, maximum and median."""
     assert export("jsonl", "--from", snapshot) == 0
     row = json.loads(capsys.readouterr().out)
     taken = MonitorSnapshot.from_bytes(snapshot.read_bytes()).operations["query"].all

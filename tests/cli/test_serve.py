@@ -1,4 +1,4 @@
-"""``nanospan serve`` and ``nanospan grafana``."""
+"""Tests for ``nanospan serve`` and ``nanospan grafana``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ sys.stdin.readline()
 
 @contextlib.contextmanager
 def _serving(*arguments, **options):
-    """Run ``nanospan serve`` and yield the process and its URL."""
+    """Run ``nanospan serve`` until the block ends; yield the process and its URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "nanospan", "serve", "--port", "0", *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -65,7 +65,7 @@ def _save(path, *operations):
 
 
 def test_a_script_runs_with_the_endpoint_beside_it(tmp_path):
-    """The script gets its arguments, runs as ``__main__``, is served, and sets the exit status."""
+    """``--run`` runs a script as ``__main__`` with its arguments, and returns its exit status."""
     script = tmp_path / "script.py"
     script.write_text(PROGRAM.format(end="sys.exit(7)"))
     with _serving("--run", script, "--flag", "x") as (process, url):
@@ -76,7 +76,7 @@ def test_a_script_runs_with_the_endpoint_beside_it(tmp_path):
 
 
 def test_a_module_in_the_current_folder_runs(tmp_path):
-    """A module follows -m as with Python itself, and its exception is shown."""
+    """``--run -m`` runs a module from the current folder, and shows its uncaught exception."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__main__.py").write_text(
         PROGRAM.format(end="raise ValueError('sold out')")
@@ -89,7 +89,7 @@ def test_a_module_in_the_current_folder_runs(tmp_path):
 
 
 def test_ctrl_c_reaches_the_program(tmp_path):
-    """A program can handle KeyboardInterrupt as usual."""
+    """A served program can handle KeyboardInterrupt as usual."""
     script = tmp_path / "script.py"
     script.write_text(
         "import time\ntry:\n    print('up', flush=True)\n    time.sleep(60)\n"
@@ -103,7 +103,7 @@ def test_ctrl_c_reaches_the_program(tmp_path):
 
 
 def test_saved_snapshots_are_served_and_read_again(tmp_path):
-    """Each scrape shows the current contents under the files' names; Ctrl-C ends the server."""
+    """Each scrape shows the snapshot files' current contents; Ctrl-C ends the server."""
     first, second = tmp_path / "nightly.snapshot", tmp_path / "weekly.snapshot"
     _save(first, "backup")
     _save(second, "report")
@@ -122,7 +122,7 @@ def test_saved_snapshots_are_served_and_read_again(tmp_path):
 
 
 def test_a_file_name_that_is_not_utf8_is_served(tmp_path):
-    """It is escaped in the label and does not break the scrape."""
+    """A snapshot's file name that is not UTF-8 is escaped in its label."""
     path = tmp_path / os.fsdecode(b"caf\xe9.snapshot")
     _save(path, "backup")
     text = SavedExposition([path]).render().decode()
@@ -130,7 +130,7 @@ def test_a_file_name_that_is_not_utf8_is_served(tmp_path):
 
 
 def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
-    """A damaged file's last contents are kept; a missing file's metrics end until it is back."""
+    """A damaged file's last contents are served; a missing file's metrics stop until it is back."""
     path = tmp_path / "nightly.snapshot"
     _save(path, "backup")
     exposition = SavedExposition([path])
@@ -164,7 +164,7 @@ def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
     ],
 )
 def test_wrong_arguments_end_with_2(arguments, message, capsys):
-    """A wrong argument is reported before anything is served."""
+    """A wrong argument is reported, with exit status 2, before anything is served."""
     with pytest.raises(SystemExit) as exit_:
         main(["serve", *arguments])
     assert exit_.value.code == 2
@@ -172,7 +172,7 @@ def test_wrong_arguments_end_with_2(arguments, message, capsys):
 
 
 def test_two_files_with_the_same_name_are_rejected(tmp_path, capsys):
-    """Their series would be indistinguishable."""
+    """Snapshot files with equal stems are rejected, as their series would be indistinguishable."""
     paths = [tmp_path / name for name in ("a.one", "a.two")]
     for path in paths:
         _save(path, "op")
@@ -182,7 +182,7 @@ def test_two_files_with_the_same_name_are_rejected(tmp_path, capsys):
 
 
 def test_a_port_in_use_ends_with_1(tmp_path, capsys):
-    """The error names the address."""
+    """If the port is in use, the exit status is 1 and the error names the address."""
     path = tmp_path / "a.snapshot"
     _save(path, "op")
     with _serving(path) as (_, url):
@@ -192,7 +192,7 @@ def test_a_port_in_use_ends_with_1(tmp_path, capsys):
 
 
 def test_help_explains_both_uses(capsys):
-    """``nanospan serve --help`` explains programs and files."""
+    """``nanospan serve --help`` explains how to serve programs and snapshot files."""
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     output = capsys.readouterr().out
@@ -201,7 +201,7 @@ def test_help_explains_both_uses(capsys):
 
 
 def test_grafana_prints_a_dashboard(capsys):
-    """The output is JSON with panels, all of which query the dashboard's data source."""
+    """``nanospan grafana`` prints JSON, in which all panels query the dashboard's data source."""
     assert main(["grafana"]) == 0
     dashboard = json.loads(capsys.readouterr().out)
     assert dashboard["title"] == "nanospan"
@@ -212,7 +212,7 @@ def test_grafana_prints_a_dashboard(capsys):
 
 
 def test_grafana_prints_no_traceback_when_the_pipe_is_closed():
-    """``nanospan grafana | head -1`` ends quietly."""
+    """``nanospan grafana`` prints no traceback if its output pipe is closed."""
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Long-running work: its status line, and the effect of Ctrl-C."""
+"""Tests for the status line of long-running work, and the effect of Ctrl-C on such work."""
 
 import io
 import signal
@@ -17,7 +17,7 @@ class _Terminal(io.StringIO):
 
 
 def _until_shown(stream: io.StringIO) -> str:
-    """Wait until the status was shown, and return a result."""
+    """Wait until the status line has been shown; return the result of the simulated work."""
     limit = time.monotonic() + 60
     while "working, " not in stream.getvalue() and time.monotonic() < limit:
         time.sleep(0.01)
@@ -38,7 +38,7 @@ def test_short_work_is_silent(capsys):
     ],
 )
 def test_long_work_shows_its_status(monkeypatch, stream, begin, end):
-    """A log gets a line; on a terminal the line is removed at the end."""
+    """Long work shows a status line, which is removed at the end if on a terminal."""
     monkeypatch.setattr(Status, "FIRST", 0.0)
     monkeypatch.setattr("sys.stderr", shown := stream())
     assert run_with_status("working", lambda: _until_shown(shown)) == "done"
@@ -47,13 +47,13 @@ def test_long_work_shows_its_status(monkeypatch, stream, begin, end):
 
 
 def test_an_exception_of_the_work_is_raised():
-    """The exception propagates to the caller."""
+    """An exception raised by the work propagates to the caller."""
     with pytest.raises(ZeroDivisionError):
         run_with_status("working", lambda: 1 // 0)
 
 
 def test_ctrl_c_interrupts_a_native_call():
-    """A call that would last an hour is abandoned at once."""
+    """Ctrl-C interrupts work that is blocked in a native call."""
     program = (
         "import ctypes\n"
         "from nanospan.cli.status import Status, run_with_status\n"

@@ -1,4 +1,4 @@
-"""The packaged text, and how it is parsed into turns."""
+"""Tests for the demo's packaged text and for parsing it into turns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nanospan.demo.corpus import FEWEST_TURNS, Turn, load_turns, parse_turns, ta
 
 
 def test_reads_speakers_and_lines() -> None:
-    """A turn holds the speaker's name without the colon, and all lines of the paragraph."""
+    """A turn has the speaker's name without the colon, and all lines of the paragraph."""
     text = "First Citizen:\nSpeak.\n\nAll:\nWe know't,\nwe know't: all.\n"
     assert parse_turns(text) == [
         Turn("First Citizen", "Speak."),
@@ -17,7 +17,7 @@ def test_reads_speakers_and_lines() -> None:
 
 
 def test_speaker_without_words_is_left_out() -> None:
-    """A speaker heading without any text below it produces no turn."""
+    """A speaker's name without any text below it produces no turn."""
     assert parse_turns("TITUS:\n\nROMEO:\nO me!\n") == [Turn("ROMEO", "O me!")]
 
 
@@ -34,7 +34,7 @@ def test_paragraph_without_speaker_is_rejected() -> None:
 
 
 def test_packaged_text() -> None:
-    """The package contains the whole text."""
+    """The packaged text is complete."""
     turns = load_turns()
     assert len(turns) == 7097
     assert len({turn.speaker for turn in turns}) == 299
@@ -44,7 +44,7 @@ def test_packaged_text() -> None:
 
 
 def test_take_turns_returns_the_first_turns() -> None:
-    """``take_turns`` returns turns from the beginning of the text."""
+    """``take_turns`` returns the requested number of turns from the beginning of the text."""
     assert take_turns(FEWEST_TURNS) == load_turns()[:FEWEST_TURNS]
 
 

@@ -1,4 +1,4 @@
-"""Embeddings based on hashed character n-grams."""
+"""Tests for the demo's embeddings, which are based on hashed character n-grams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _cosine(one: list[float], other: list[float]) -> float:
 
 
 def test_golden_values() -> None:
-    """A text's vector never changes, so stored embeddings remain comparable."""
+    """A text always has the same vector, so that stored embeddings remain comparable."""
     vector = embed("To be, or not to be")
     assert len(vector) == DIMENSIONS == 384
     assert sum(value != 0 for value in vector) == 28
@@ -27,7 +27,7 @@ def test_golden_values() -> None:
 
 
 def test_same_in_another_process() -> None:
-    """A vector does not depend on the process, unlike Python's randomised ``hash``."""
+    """A vector is the same in every process, unlike Python's randomised ``hash``."""
     code = "from nanospan.demo.embedding import embed; print(embed('Good night'))"
     other = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
@@ -59,18 +59,18 @@ def test_text_without_characters_is_the_zero_vector(text: str) -> None:
     ],
 )
 def test_spelling_variants_are_equal(one: str, other: str) -> None:
-    """Case, white space and Unicode form make no difference."""
+    """Texts that differ only in case, white space or Unicode form have equal vectors."""
     assert embed(one) == embed(other)
 
 
 def test_characters_count_not_bytes() -> None:
-    """Characters are not similar merely because their encodings share bytes."""
+    """Texts do not become similar merely because their UTF-8 encodings share bytes."""
     assert _cosine(embed("éééé"), embed("èèèè")) == pytest.approx(0, abs=0.6)
     assert embed("éééé") != embed("èèèè")
 
 
 def test_similar_texts_have_similar_vectors() -> None:
-    """A text is closer to a variation of itself than to an unrelated text."""
+    """A text's vector is closer to that of a variation than to that of an unrelated text."""
     said = embed("A horse! a horse! my kingdom for a horse!")
     alike = embed("my kingdom for a horse")
     other = embed("What light through yonder window breaks?")

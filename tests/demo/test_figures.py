@@ -1,4 +1,4 @@
-"""The figures in the demo's closing tables."""
+"""Tests for the figures in the tables that the demo ends with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_verdict_compares_p95_with_the_threshold() -> None:
 
 
 def test_p95_at_the_threshold_is_within() -> None:
-    """A p95 equal to the threshold is ``within``: only a longer one exceeds it."""
+    """The verdict is ``within`` if p95 equals the threshold."""
     monitor = PerformanceMonitor()
     monitor.set_threshold("query", 0.25)
     monitor.record_metric("query", 0.25)
@@ -31,7 +31,7 @@ def test_p95_at_the_threshold_is_within() -> None:
 
 
 def test_operation_without_threshold_has_no_verdict() -> None:
-    """Without a threshold the verdict is ``none``."""
+    """The verdict on an operation without a threshold is ``none``."""
     monitor = PerformanceMonitor()
     monitor.set_threshold("m0_operation", None)
     monitor.record_metric("m0_operation", 99.0)
@@ -40,7 +40,7 @@ def test_operation_without_threshold_has_no_verdict() -> None:
 
 
 def test_gains() -> None:
-    """Latency gains are reductions of the mean; the throughput gain is a ratio."""
+    """The latency gain is the reduction of the mean; the throughput gain is a ratio."""
     naive = Timings([0.010, 0.030], [0.1, 0.3], 100, 10.0)
     nanospan = Timings([0.001], [0.05], 100, 2.5)
     latency, throughput, acquisition = gain_figures(naive, nanospan)
@@ -55,7 +55,7 @@ def test_gains() -> None:
 
 
 def test_a_loss_is_a_negative_gain() -> None:
-    """If nanospan is slower, the gain is negative and not better than the published one."""
+    """If nanospan is slower, the gain is negative and worse than the published gain."""
     naive, nanospan = Timings([0.1], [0.1], 1, 1.0), Timings([0.2], [0.2], 1, 4.0)
     latency, throughput, acquisition = gain_figures(naive, nanospan)
     assert latency.gain == pytest.approx(-1.0)

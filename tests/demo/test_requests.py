@@ -1,4 +1,4 @@
-"""Deriving requests, chunks and facts from dialogue."""
+"""Tests for deriving requests, chunks and facts from a dialogue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXCHANGE = (
 
 
 def test_requests_cover_the_turns_in_order() -> None:
-    """Every turn is in exactly one request, and requests keep the order of the turns."""
+    """Every turn is in exactly one request, and the requests keep the order of the turns."""
     turns = [Turn("A", str(number)) for number in range(TURNS_PER_CONVERSATION * 2)]
     talks = conversations(turns)
     requests = [request for talk in talks for request in talk]
@@ -28,21 +28,21 @@ def test_requests_cover_the_turns_in_order() -> None:
 
 
 def test_incomplete_request_is_left_out() -> None:
-    """Trailing turns that do not fill a request are left out."""
+    """Turns at the end that do not fill a request are left out."""
     turns = [Turn("A", "x")] * (TURNS_PER_CONVERSATION + 1)
     assert len(conversations(turns)) == 1
     assert conversations(turns[: TURNS_PER_REQUEST - 1]) == []
 
 
 def test_chunk_names_the_speakers() -> None:
-    """A chunk has one line for each turn, which begins with the speaker."""
+    """A chunk has one line per turn, which begins with the speaker's name."""
     assert chunk_body(EXCHANGE) == (
         "ROMEO: I dreamt of fair Juliet, and of Rome.\nBENVOLIO: Madam, an hour."
     )
 
 
 def test_facts() -> None:
-    """Facts are sorted, distinct answers and mentions, each with its source turn."""
+    """Facts are sorted, distinct answers and mentions, each with the turn it comes from."""
     facts = [fact[:3] for fact in embed_facts((*EXCHANGE, EXCHANGE[0]), [7, 8, 9])]
     assert facts == [
         ("BENVOLIO", "answers ROMEO", 8),

@@ -9,7 +9,7 @@ from nanospan import PerformanceMonitor
 
 @pytest.fixture
 def recorded() -> PerformanceMonitor:
-    """Return a monitor with failed and cancelled samples, violations and metadata."""
+    """Return a monitor with successful, failed and cancelled samples, violations and metadata."""
     monitor = PerformanceMonitor()
     monitor.set_threshold("query", 0.1)
     query = monitor.operation("query")

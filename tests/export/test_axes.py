@@ -29,7 +29,7 @@ def test_durations_off_the_axis_are_clamped():
 
 
 def test_ticks_of_a_logarithmic_axis_are_round():
-    """Ticks are powers of ten, plus 2 and 5 times those where there is room."""
+    """Ticks are powers of ten, and also 2 and 5 times powers of ten if there is room."""
     assert [text for _, text in LogAxis(0.001, 0.1).ticks(8)] == [
         "1 ms",
         "2 ms",
@@ -44,7 +44,7 @@ def test_ticks_of_a_logarithmic_axis_are_round():
 
 @given(TIMES, st.floats(0, 1e8), st.integers(2, 7))
 def test_ticks_of_a_time_axis_are_within_it(low, span, most):
-    """All ticks, at most ``most``, are within the axis and in ascending order."""
+    """The axis has at most ``most`` ticks, all within its range and in ascending order."""
     axis = TimeAxis(low, low + span)
     ticks = [at for at, _ in axis.ticks(most)]
     assert ticks == sorted(ticks)
@@ -63,5 +63,5 @@ def test_ticks_of_a_time_axis_are_within_it(low, span, most):
     ],
 )
 def test_time_labels_are_as_fine_as_their_steps(span, texts):
-    """Labels show only as much precision as the distance between ticks requires."""
+    """Time labels show only as many digits as the distance between ticks requires."""
     assert [text for _, text in TimeAxis(1.7e9, 1.7e9 + span).ticks(5)] == texts

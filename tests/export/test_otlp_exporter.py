@@ -1,4 +1,4 @@
-"""Tests for sending through OpenTelemetry's exporters: configuration, failures and forks."""
+"""Tests for exporting through OpenTelemetry's exporters: configuration, failures and forks."""
 
 import json
 import logging
@@ -53,7 +53,7 @@ class Sink(MetricExporter):
         self.is_shut_down = True
 
     def counts(self, i=-1):
-        """Return an export's sample counts, keyed by operation and outcome."""
+        """Return the sample counts of export ``i``, keyed by operation and outcome."""
         return {
             tuple(point.attributes.values()): point.count
             for resource in self.given[i].resource_metrics
@@ -71,7 +71,7 @@ def sink():
 
 
 def test_exports_carry_resource_and_scope_and_are_not_instrumented(monitor, sink, monkeypatch):
-    """Exports use the environment's resource, and instrumented HTTP clients do not trace them."""
+    """Exports carry the environment's resource; instrumented HTTP clients do not trace exports."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "memory")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=red")
     monitor.record_metric("op", 0.1)
@@ -100,7 +100,7 @@ def test_an_empty_monitor_sends_nothing(monitor, sink):
 
 
 def test_a_failed_export_is_an_error_and_loses_nothing(monitor):
-    """Data that the official exporter failed to deliver is included in the next difference."""
+    """Data that the official exporter failed to send is included in the next delta export."""
     sink = Sink(DELTAS)
     exporter = OtlpExporter(lambda: sink)
     monitor.record_metric("op", 0.1)
@@ -124,7 +124,7 @@ def test_closing_shuts_the_official_exporter_down(sink):
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_its_own_connection(monitor):
-    """A forked child has a separate connection, instance ID and series of differences."""
+    """A forked child has a separate connection, instance ID and series of delta exports."""
     made = []
 
     def connect():
@@ -156,7 +156,7 @@ def test_a_forked_child_has_its_own_connection(monitor):
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_that_cannot_connect_tries_again(monitor):
-    """A forked child's exports fail until it connects; they never use the parent's connection."""
+    """A forked child that cannot connect tries again, and never uses its parent's connection."""
     sink, calls = Sink(), []
 
     def connect():
@@ -223,7 +223,7 @@ def test_the_environment_can_disable_exports(monitor, monkeypatch, variable, val
 
 
 def test_invalid_settings_are_rejected(monkeypatch):
-    """The errors for an unknown protocol or too few buckets name the setting."""
+    """The error for an unknown protocol or too few buckets names the invalid setting."""
     with pytest.raises(ValueError, match="max_buckets must be at least 2, got 1"):
         OtlpExporter(Sink, max_buckets=1)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")
@@ -300,7 +300,7 @@ def test_a_failing_monitor_does_not_fail_the_application_export(monitor, caplog)
 
 
 def test_metrics_missing_from_an_export_are_in_the_next(monitor, monkeypatch, caplog):
-    """If an export succeeds without the monitor's metrics, the next difference includes them."""
+    """Data missing from an otherwise successful export is included in the next delta export."""
     sink = Sink(DELTAS)
     reader = PeriodicExportingMetricReader(
         WithNanospan(sink, monitor), export_interval_millis=3_600_000

@@ -1,4 +1,4 @@
-"""Tests for OpenTelemetry metrics: totals and differences neither lose nor repeat samples."""
+"""Tests for OpenTelemetry metrics: cumulative and delta exports neither lose nor repeat samples."""
 
 import math
 import random
@@ -26,14 +26,14 @@ def builder(temporality=None, max_buckets=160):
 
 
 def build(builder, monitor):
-    """Build a monitor's metrics, encode and decode them as OTLP, and return them keyed by name."""
+    """Build a monitor's metrics, encode and decode them as OTLP; return them keyed by name."""
     scope = builder.build(monitor.snapshot(), monitor.measurements())
     encode_metrics(MetricsData([ResourceMetrics(Resource.create(), [scope], "")]))
     return {metric.name: metric for metric in scope.metrics}
 
 
 def points(metrics, name):
-    """Return a metric's data points, keyed by their attributes' values."""
+    """Return a metric's data points, keyed by the values of their attributes."""
     if name not in metrics:
         return {}
     return {tuple(p.attributes.values()): p for p in metrics[name].data.data_points}
@@ -68,7 +68,7 @@ def test_buckets_are_sent_as_recorded(monitor):
 
 
 def test_wide_histograms_are_made_coarser(monitor):
-    """Buckets are merged until at most the allowed number are non-empty; counts are preserved."""
+    """Buckets are merged until the number of non-empty ones is allowed; counts are preserved."""
     for i in range(4000):
         monitor.record_metric("op", 1e-9 * 1.006**i)
     whole = monitor.snapshot().operations["op"].ok
@@ -81,7 +81,7 @@ def test_wide_histograms_are_made_coarser(monitor):
 
 
 def test_each_outcome_is_a_series(monitor):
-    """The series for ok and error exist from the start, so that rates include the first sample."""
+    """The ok and error series exist from the start, so rates include the first sample."""
     monitor.record_metric("a", 0.1)
     monitor.record_metric("b", 0.2, success=False)
     monitor.operation("b").record_cancelled(0.3)
@@ -108,7 +108,7 @@ def test_each_outcome_is_a_series(monitor):
 
 
 def test_violations_thresholds_and_executions_under_way(monitor):
-    """Violations are a counter, thresholds a gauge, executions in flight an up-down counter."""
+    """Violations are a counter, thresholds a gauge, open spans an up-down counter."""
     monitor.set_threshold("op", 0.05)
     monitor.record_metric("op", 0.1)
     monitor.record_metric("op", 0.01)
@@ -141,7 +141,7 @@ def test_cumulative_points_keep_their_start(monitor):
 
 
 def test_differences_follow_one_another_without_gap(monitor):
-    """Each difference starts when the previous one ended and contains only new samples."""
+    """Each delta starts when the previous delta ended, and contains only new samples."""
     built = builder(DELTAS)
     monitor.set_threshold("op", 0.05)
     monitor.record_metric("op", 0.1)
@@ -165,7 +165,7 @@ def test_differences_follow_one_another_without_gap(monitor):
 
 
 def test_a_failed_export_is_part_of_the_next_difference(monitor):
-    """The export after a failed one also covers the failed one's period and samples."""
+    """After a failed export, the next delta also covers the failed export's period and samples."""
     built = builder(DELTAS)
     monitor.record_metric("op", 0.1)
     build(built, monitor)
@@ -182,7 +182,7 @@ def test_a_failed_export_is_part_of_the_next_difference(monitor):
 
 
 def test_clearing_starts_again(monitor):
-    """After clearing, differences contain only later samples, and totals have a new start time."""
+    """After clearing, deltas contain only later samples, and totals have a new start time."""
     differences, totals = builder(DELTAS), builder()
     for _ in range(5):
         monitor.record_metric("op", 0.1)
@@ -197,7 +197,7 @@ def test_clearing_starts_again(monitor):
 
 
 def test_differences_add_up_to_the_whole(monitor):
-    """Even with random export failures, the differences add up to the recorded buckets."""
+    """Even with random export failures, the deltas add up to the recorded buckets."""
     chance = random.Random(5)
     built = builder(DELTAS)
     arrived = {}
@@ -233,7 +233,7 @@ def measured(monitor, *measurements):
 
 
 def test_measurements_keep_their_names_units_and_attributes(monitor):
-    """Measurements are sent unchanged, as one metric per name."""
+    """Measurements become one metric per name, with unchanged units and attributes."""
     waits = PerformanceMonitor()
     waits.record_metric("wait", 0.25)
     state = "db.client.connection.state"
@@ -265,7 +265,7 @@ def test_measurements_keep_their_names_units_and_attributes(monitor):
 
 
 def test_measurements_are_made_sendable(monitor):
-    """Huge integers and lone surrogates are converted, so that the export does not fail."""
+    """Huge integers and lone surrogates are converted so that the export succeeds."""
     measured(
         monitor,
         Measurement("lone \ud800", "gauge", 2**70, "\ud800", "\ud800", {"key": 1}),
@@ -284,7 +284,7 @@ def test_measurements_are_made_sendable(monitor):
 
 
 def test_measured_counters_and_histograms_have_differences(monitor):
-    """Differences hold only what is new, or all after a source restarts; gauges are unchanged."""
+    """Deltas hold only what is new, or everything after a source restarts; gauges are unchanged."""
     waits = PerformanceMonitor()
 
     def set_to(count, gauge, *durations):

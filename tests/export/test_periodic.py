@@ -48,7 +48,7 @@ class Sink:
 
 @pytest.fixture(autouse=True)
 def leaves_no_thread():
-    """Check that no threads remain once all exports are closed."""
+    """Check after the test that no export threads remain."""
     yield
     deadline = time.monotonic() + PATIENCE
     while left := [t.name for t in threading.enumerate() if t.name.startswith("nanospan-export")]:
@@ -96,7 +96,7 @@ def test_flush_exports_now(monitor):
 
 
 def test_one_thread_keeps_the_schedule_of_all(monitor):
-    """Twenty exporters waiting for their next export share one thread."""
+    """Twenty exports that wait for their next turn share one thread."""
     with contextlib.ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(export_periodically(Sink(), monitor, interval=SELDOM))
@@ -151,7 +151,7 @@ def test_closing_an_exporter_that_hangs_does_not_hang(monitor):
 
 
 def test_failures_are_counted_and_logged_once_per_cause(monitor, caplog):
-    """Each cause is logged only once, with a traceback, until an export succeeds again."""
+    """Each cause of failure is logged once, with a traceback, until an export succeeds again."""
     failing = True
 
     def exporter(_snapshot, _measurements):
@@ -183,7 +183,7 @@ def test_failures_are_counted_and_logged_once_per_cause(monitor, caplog):
 
 
 def test_logged_causes_are_limited(monitor, caplog):
-    """If every failure has a different cause, only the first ``MAX_CAUSES`` are logged."""
+    """If every failure has a different cause, only the first ``MAX_CAUSES`` causes are logged."""
     classes = iter([type(f"Failure{i}", (Exception,), {}) for i in range(50)])
 
     def exporter(_snapshot, _measurements):
@@ -208,7 +208,7 @@ def test_exports_continue_after_any_exception(monitor):
 
 
 def test_a_failing_close_is_logged(monitor, caplog):
-    """An exception from the exporter's ``close()`` is logged; the last export still succeeds."""
+    """If the exporter's ``close()`` raises, that is logged, and the last export still succeeds."""
     sink = Sink()
     sink.close = lambda: 1 / 0
     assert export_periodically(sink, monitor, interval=SELDOM).close()
@@ -242,10 +242,10 @@ def test_invalid_arguments_are_rejected(monitor, option):
 
 
 def test_an_interval_may_be_longer_than_locks_can_wait(monitor):
-    """An interval and timeouts beyond the longest lock timeout work and do not delay others."""
+    """An interval longer than the maximum lock timeout works and does not delay other exports."""
     rare = Sink()
     with export_periodically(rare, monitor, interval=1e12, timeout=1e12) as rarely:
-        for _ in range(3):  # in between, only the export with the huge interval is left
+        for _ in range(3):  # for a while, the export with the huge interval is the only one
             often = Sink()
             with export_periodically(often, monitor, interval=0.01):
                 often.wait_for(2)
@@ -261,7 +261,7 @@ def test_signal_handlers_are_left_alone(monitor):
 
 
 def test_an_export_fails_if_its_thread_cannot_start(monitor, monkeypatch, caplog):
-    """If no thread can be started, exports fail with a single warning, then recover later."""
+    """If no thread can start, exports fail with a single warning, and recover later."""
     sink = Sink()
     export = export_periodically(sink, monitor, interval=SELDOM)
     with monkeypatch.context() as patch:

@@ -22,7 +22,7 @@ def report(who):
 
 
 def run(code):
-    """Run the program; return its reports, its run time in seconds, and its standard error."""
+    """Run a program; return its reports, its run time in seconds, and its stderr output."""
     before = time.monotonic()
     finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", PROGRAM + code],
@@ -47,7 +47,7 @@ monitor.record_metric("op", 0.1)
 
 
 def test_an_exporter_that_hangs_delays_the_exit_by_its_exit_timeout():
-    """The exit waits ``exit_timeout`` and logs the overrun; other exporters' last exports run."""
+    """A hanging exporter delays the exit by ``exit_timeout`` only; other exporters still export."""
     reports, seconds, errors = run("""
 export_periodically(lambda *_: time.sleep(600), interval=3600, exit_timeout=0.2)
 export_periodically(report("other"), interval=3600)
@@ -72,7 +72,7 @@ threading.Thread.start = refuse
 
 
 def test_an_export_under_way_at_exit_is_followed_by_the_last_one():
-    """If an export is running at exit, another follows with samples recorded since it began."""
+    """If an export is running at exit, another one exports the samples recorded since it began."""
     reports, _, _ = run("""
 began, go_on = threading.Event(), threading.Event()
 inner = report("a")

@@ -1,4 +1,4 @@
-"""Tests for matplotlib figures, and for the chart of a histogram in a notebook."""
+"""Tests for matplotlib figures, and for the histogram chart in a notebook."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def test_a_figure_can_be_saved_without_a_display(recorded, tmp_path):
 
 
 def test_names_are_not_read_as_formulas(monitor, tmp_path):
-    """Dollar signs and backslashes in a name are drawn literally."""
+    """Dollar signs and backslashes in an operation's name are drawn literally."""
     monitor.record_metric(r"$\frac{", 0.1)
     figure = monitor.plot(r"$\frac{")
     figure.savefig(tmp_path / "plot.png")
@@ -39,14 +39,14 @@ def test_names_are_not_read_as_formulas(monitor, tmp_path):
 
 
 def test_durations_of_zero_are_drawn(monitor, tmp_path):
-    """Durations of zero are drawn as a nanosecond, because a logarithmic axis has no zero."""
+    """Durations of zero are drawn as 1 ns, because a logarithmic axis cannot show zero."""
     monitor.record_metric("op", 0.0)
     monitor.plot("op").savefig(tmp_path / "plot.png")
 
 
 @pytest.mark.parametrize("decades", [0, 0.5, 3, 7, 13])
 def test_durations_of_any_range_are_labelled(monitor, tmp_path, decades):
-    """Both duration axes have between one and seven labels."""
+    """Both duration axes have between one and seven labels, whatever the durations."""
     monitor.record_metric("op", 1e-9)
     monitor.record_metric("op", 10 ** (decades - 9))
     figure = monitor.plot("op")
@@ -57,7 +57,7 @@ def test_durations_of_any_range_are_labelled(monitor, tmp_path, decades):
 
 
 def test_an_operation_without_samples_is_an_error(recorded):
-    """The error lists some operations that have samples and counts the others."""
+    """The error for an operation without samples lists some that have samples."""
     for number in range(20):
         recorded.record_metric(f"operation {number}", 0.1)
     with pytest.raises(ValueError, match=r"with samples: query, parse, .* and 12 more"):
@@ -65,7 +65,7 @@ def test_an_operation_without_samples_is_an_error(recorded):
 
 
 def test_few_operations_are_all_named(recorded):
-    """The error lists all operations if there are only a few, which helps to spot a typo."""
+    """The error for an unknown operation lists all operations if there are only a few."""
     with pytest.raises(ValueError, match=r"'absent' has no samples; .* with samples: .*query"):
         recorded.plot("absent")
 

@@ -70,7 +70,7 @@ def test_the_official_parser_reads_both_text_formats(filled, parse):
 
 
 def test_classic_buckets_are_cumulative_and_end_in_the_count(filled):
-    """Every bound has a bucket, counts never decrease, and ``+Inf`` counts all samples."""
+    """Every bound has a bucket, bucket counts never decrease, and ``+Inf`` counts all samples."""
     [family] = [f for f in parse_text(Exposition(filled).render().decode()) if f.name == DURATION]
     buckets = {
         float(sample.labels["le"]): sample.value
@@ -85,7 +85,7 @@ def test_classic_buckets_are_cumulative_and_end_in_the_count(filled):
 
 
 def test_openmetrics_has_the_creation_time_of_an_operation(monitor):
-    """OpenMetrics includes when counting began, so that rates include the first sample."""
+    """OpenMetrics output has each operation's creation time, so rates include the first sample."""
     monitor.record_metric("op", 0.1)
     created = monitor.snapshot().operations["op"].created
     families = list(parse_openmetrics(Exposition(monitor).render("openmetrics").decode()))
@@ -94,7 +94,7 @@ def test_openmetrics_has_the_creation_time_of_an_operation(monitor):
 
 
 def test_cancellations_have_series_once_there_are_some(monitor):
-    """The series for ok and error exist from the start; cancelled appears with its first sample."""
+    """The ok and error series always exist; the cancelled series starts with its first sample."""
     monitor.record_metric("op", 0.1)
     assert b'outcome="error"' in Exposition(monitor).render()
     assert b"cancelled" not in Exposition(monitor).render()
@@ -104,14 +104,14 @@ def test_cancellations_have_series_once_there_are_some(monitor):
 
 
 def test_executions_under_way_are_counted(monitor):
-    """The gauge counts spans that are open."""
+    """The in-flight gauge counts open spans."""
     with monitor.track_operation("op"):
         assert b'nanospan_operation_in_flight{operation="op"} 1\n' in Exposition(monitor).render()
     assert b'nanospan_operation_in_flight{operation="op"} 0\n' in Exposition(monitor).render()
 
 
 def test_an_empty_monitor_is_a_valid_exposition(monitor):
-    """Without operations, build information and OpenMetrics' end marker are still written."""
+    """Without operations, the build information and OpenMetrics' end marker are still written."""
     for form in ("text", "openmetrics"):
         text = Exposition(monitor).render(form)
         assert b"nanospan_operation" not in text
@@ -166,7 +166,7 @@ def test_buckets_may_be_chosen_or_left_out(filled):
 
 
 def test_every_piece_is_taken_exactly_once(filled):
-    """Threads iterating over one encoded exposition together get each 64 KiB piece just once."""
+    """Threads that share an encoded exposition's iterator get each 64 KiB chunk exactly once."""
     for i in range(300):
         filled.record_metric(f"operation {i}", 0.1)
     exposition = Exposition(filled)
@@ -185,7 +185,7 @@ def test_every_piece_is_taken_exactly_once(filled):
 
 
 def test_closing_an_exposition_ends_its_iteration(monitor):
-    """Closing an encoded exposition half-way ends its iteration but does not change its length."""
+    """Closing an encoded exposition ends an iteration over it but does not change its length."""
     monitor.record_metric("x" * 100_000, 0.1)
     chunks = Exposition(monitor).encode()
     length = len(chunks)
@@ -197,7 +197,7 @@ def test_closing_an_exposition_ends_its_iteration(monitor):
 
 
 def test_measurements_follow_the_naming_rules(monitor):
-    """In names, dots become underscores, units are spelled out, and counters get ``_total``."""
+    """Dots in names become underscores, units are spelled out, and counters get ``_total``."""
     monitor.record_metric("wait", 0.5)
     waited = monitor.operation("wait").snapshot()
     pool = {"db.client.connection.pool.name": "postgresql://u:***@h/d"}
@@ -241,12 +241,12 @@ def test_measurements_follow_the_naming_rules(monitor):
     ],
 )  # fmt: skip
 def test_names_and_units(measurement, expected):
-    """Names and units are converted by OpenTelemetry's rules."""
+    """Names and units are converted by OpenTelemetry's rules for Prometheus."""
     assert family_name(*measurement) == expected
 
 
 def test_labels_that_coincide_are_joined():
-    """Attributes that map to the same label have their values joined."""
+    """If two attributes map to the same label, their values are joined."""
     assert label_pairs({"a.b": "1", "a_b": "2", "c": "3"}) == (("a_b", "1;2"), ("c", "3"))
     assert label_pairs({"le": "x", "1": "\ud800"}) == (("_1", "\\xed\\xa0\\x80"), ("key_le", "x"))
 
@@ -271,7 +271,7 @@ def test_a_lone_surrogate_in_a_description_is_escaped(monitor, form, escaped):
 
 
 def test_contradictory_measurements_are_left_out_and_logged_once(monitor, caplog):
-    """Measurements that would make Prometheus reject the scrape are left out with one warning."""
+    """Measurements that would invalidate the scrape are left out and logged once."""
     monitor.add_source(
         lambda: [
             Measurement("a.b", "gauge", 1.0),
@@ -326,7 +326,7 @@ PROTOBUF = (
     ],
 )
 def test_the_preferred_format_is_chosen(accept, expected):
-    """The format of highest quality wins, then the first listed; malformed ones are ignored."""
+    """The accepted format of highest quality wins, then the first; malformed ones are ignored."""
     assert choose_format(accept) == expected
 
 
@@ -349,7 +349,7 @@ def test_gzip_is_used_where_it_is_accepted(accept_encoding, expected):
 
 
 def test_the_exporter_needs_no_third_party_package():
-    """Importing the exporter and rendering load only nanospan and the standard library."""
+    """Importing and using the exporter loads only nanospan and the standard library."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('prometheus_client', 'starlette', 'rich')));"
         "from nanospan.export.prometheus import Exposition, metrics_app;"

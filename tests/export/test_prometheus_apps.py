@@ -20,7 +20,7 @@ OPENMETRICS = {"Accept": "application/openmetrics-text"}
 
 
 class ThreadRecordingExposition(Exposition):
-    """Records which thread took the snapshot, and that thread's niceness."""
+    """An exposition that records which thread took its snapshot, and that thread's niceness."""
 
     thread: int | None = None
     niceness: int | None = None
@@ -68,9 +68,9 @@ class TestASGI:
         assert b'operation="op"' in body
         assert exposition.thread not in {None, threading.get_ident()}
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
+    @pytest.mark.skipif(sys.platform != "linux", reason="needs a niceness per thread")
     async def test_a_scrape_lets_the_other_threads_go_first(self, exposition):
-        """The scrape's thread has a lower priority; other threads' priorities are unchanged."""
+        """A scrape's thread has a lower priority; the priority of other threads is unchanged."""
         usual = os.getpriority(os.PRIO_PROCESS, 0)
         await _request(metrics_app(exposition))
         assert exposition.niceness > min(usual, 18)
@@ -98,7 +98,7 @@ class TestASGI:
                 break
             await asyncio.sleep(0.01)
         else:
-            pytest.fail("a thread is left")
+            pytest.fail("a scrape's thread is still alive")
 
     async def test_accept_and_accept_encoding_are_honoured(self, exposition):
         """The response has the format and content coding that the client asked for."""
@@ -115,18 +115,18 @@ class TestASGI:
         [("/metrics", ""), ("/", ""), ("", ""), ("/m", "/m"), ("/m/", "/m"), ("/m/metrics", "/m")],
     )
     async def test_a_mounted_application_answers(self, exposition, path, root_path):
-        """A mounted app answers whether or not the framework leaves the prefix in the path."""
+        """A mounted app answers, with or without the mount prefix in the request's path."""
         status, *_ = await _request(metrics_app(exposition), path=path, root_path=root_path)
         assert status == 200
 
     async def test_other_paths_are_not_found(self, exposition):
-        """The 404 for any other path names the path of the metrics."""
+        """The 404 response for any other path names the path of the metrics."""
         status, _, body = await _request(metrics_app(exposition, path="/prom"), path="/metrics")
         assert (status, body) == (404, b"Metrics are at /prom.\n")
         assert (await _request(metrics_app(exposition, path="/prom"), path="/prom"))[0] == 200
 
     async def test_only_get_and_head_are_allowed(self, exposition):
-        """A 405 lists the allowed methods; HEAD returns the same headers as GET, without a body."""
+        """Other methods get a 405 that lists both; HEAD returns GET's headers without a body."""
         status, headers, _ = await _request(metrics_app(exposition), method="POST")
         assert (status, headers["allow"]) == (405, "GET, HEAD")
         status, headers, body = await _request(metrics_app(exposition), method="HEAD")
@@ -168,7 +168,7 @@ class TestASGI:
         assert (await _request(app))[0] == 200
 
     async def test_it_works_in_fastapi_behind_uvicorn(self, exposition):
-        """The app answers behind a real server, whether mounted or added as a route in FastAPI."""
+        """The app works in FastAPI on a real server, whether mounted or added as a route."""
         app = FastAPI()
         app.mount("/metrics", metrics_app(exposition))
         app.add_route("/direct", metrics_app(exposition, path="/direct"))
@@ -187,7 +187,7 @@ class TestASGI:
 
 
 def test_wsgi_follows_the_protocol(exposition):
-    """``wsgiref.validate`` accepts the answers to GET, HEAD, a wrong path and a wrong method."""
+    """``wsgiref.validate`` accepts the responses to GET, HEAD, a wrong path and a wrong method."""
     app = validator(metrics_wsgi_app(exposition))
     for method, path, expected in (
         ("GET", "/metrics", "200 OK"),

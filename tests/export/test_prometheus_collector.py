@@ -1,4 +1,4 @@
-"""Tests for the collector that is registered with ``prometheus_client``."""
+"""Tests for the collector that can be registered with ``prometheus_client``."""
 
 import sys
 
@@ -23,7 +23,7 @@ def exposition(monitor):
 
 
 def _samples(text):
-    """Return the name, labels and value of every sample except creation times."""
+    """Return each sample's name, labels and value, except for creation times."""
     samples = [sample for family in parse(text) for sample in family.samples]
     return sorted(
         (name, sorted((k, float(v) if k == "le" else v) for k, v in labels.items()), value)

@@ -1,4 +1,4 @@
-"""Test that the commands in docs/prometheus.md print the output shown on the page."""
+"""Test that the commands in docs/prometheus.md print the output shown there."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PORT = "9464"
 
 
 def _commands(text):
-    """Yield each command on the page, with the output shown below it."""
+    """Yield each command in ``text`` with the output shown below it."""
     for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, output = re.fullmatch(r"((?:.*\\\n)*.*\n)((?s:.*))", part).groups()
             yield command.strip(), output
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands use curl")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_commands_of_the_page_print_the_output_shown(tmp_path):
-    """The page's commands, run in order on a different port, print the output shown."""
+    """The page's commands print the output shown on it, except that the port differs."""
     text = PAGE.read_text()
     [program] = [
         block

@@ -76,7 +76,7 @@ def test_a_silent_client_does_not_block_concurrent_scrapes(exposition):
 
 
 def test_clients_beyond_the_limit_are_closed(exposition):
-    """Connections beyond the limit are closed; new ones are accepted once a client leaves."""
+    """Connections beyond the limit are closed; a new client is accepted once another leaves."""
     with start_http_server(0, source=exposition) as server, contextlib.ExitStack() as stack:
         address = ("127.0.0.1", server.port)
         silent = [
@@ -95,7 +95,7 @@ def test_clients_beyond_the_limit_are_closed(exposition):
 
 
 def test_a_request_that_never_ends_is_closed(exposition, monkeypatch):
-    """A request sent one byte at a time is cut off when its time limit has passed."""
+    """A request that arrives one byte at a time is cut off when its time limit has passed."""
     monkeypatch.setattr(server_module, "REQUEST_TIMEOUT", 0.5)
     with (
         start_http_server(0, source=exposition) as server,
@@ -118,7 +118,7 @@ def test_a_request_that_never_ends_is_closed(exposition, monkeypatch):
 
 
 def test_garbage_is_answered_with_an_error(exposition):
-    """Input that is not HTTP gets a 400, and the server keeps answering."""
+    """Input that is not HTTP gets a 400 response, and the server keeps answering."""
     with start_http_server(0, source=exposition) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(b"\xff\x00 garbage here\r\n\r\n")
@@ -127,7 +127,7 @@ def test_garbage_is_answered_with_an_error(exposition):
 
 
 def test_a_failing_exposition_is_a_500_and_logged(monitor, caplog):
-    """If encoding fails, the scraper gets a 500, the log has the cause, and serving continues."""
+    """If encoding fails, the response is a 500, the cause is logged, and the server goes on."""
 
     class Failing(Exposition):
         def snapshots(self):
@@ -143,7 +143,7 @@ def test_a_failing_exposition_is_a_500_and_logged(monitor, caplog):
 
 
 def test_an_address_that_cannot_be_used_is_named(exposition):
-    """The error names the address or port that is taken, unknown or out of range."""
+    """The error names an address or port that is in use, unknown or out of range."""
     with (
         start_http_server(0, source=exposition) as server,
         pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {server.port}: "),

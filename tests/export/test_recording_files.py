@@ -22,7 +22,7 @@ def baseline(monitor, tmp_path):
 
 
 def test_samples_and_histograms_are_read(baseline):
-    """Durations are read bit for bit; times and outcomes, which a baseline lacks, are None."""
+    """Durations are read back exactly; times and outcomes, which a baseline lacks, are None."""
     search, store = read_recording(baseline).operations
     assert (search.operation, store.operation) == ("search", "store")
     assert list(memoryview(search.samples().durations).cast("d")) == [
@@ -44,13 +44,13 @@ def test_commands_read_a_baseline(baseline, tmp_path, capsys):
 
 
 def test_a_reformatted_baseline_is_recognised(baseline):
-    """A baseline is recognised whatever its layout, as long as the key ``format`` comes first."""
+    """A baseline file is recognised in any JSON layout if its first key is ``format``."""
     baseline.write_text(json.dumps(json.loads(baseline.read_text()), sort_keys=True))
     assert len(read_recording(baseline).operations) == 2
 
 
 def test_a_damaged_baseline_is_an_error_with_the_place(baseline):
-    """The error names the file and the location in it, as for ``nanospan compare``."""
+    """The error for a damaged baseline names the file and the location in the file."""
     baseline.write_text(baseline.read_text().replace("0.25]", "-0.25]"))
     with pytest.raises(RecordingFileError, match=r"baseline\.json: .*store\.samples\[0\]"):
         read_recording(baseline)

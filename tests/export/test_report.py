@@ -14,7 +14,7 @@ HOSTILE = "</script><b onclick=\"x\">&amp; 'é'"
 
 
 class Texts(HTMLParser):
-    """Collects a page's elements and text as a browser would parse them."""
+    """An HTML parser that collects a page's elements and text."""
 
     def __init__(self):
         super().__init__(convert_charrefs=True)
@@ -40,7 +40,7 @@ def parsed(page):
 
 
 def rows_of(page):
-    """Return the text of the cells in each operation's row."""
+    """Return the text of the cells in each operation's row of the page."""
     return [
         [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row)]
         for row in re.findall(r"<tr>(<th scope=\"row\">.*?)</tr>", page)
@@ -48,7 +48,7 @@ def rows_of(page):
 
 
 def test_rows_hold_the_figures_of_the_monitor(recorded):
-    """Rows show the counts of samples, errors, cancellations and violations, and the verdict."""
+    """Rows show the numbers of samples, errors, cancellations and violations, and the verdict."""
     rows = {row[0]: row[1:] for row in rows_of(page_of(recorded))}
     assert rows["query"][:4] == ["▲ over", "4", "1", "1"]
     assert rows["query"][-2:] == ["100 ms", "1"]
@@ -67,7 +67,7 @@ def test_names_are_escaped(monitor):
 
 
 def test_the_page_refers_to_nothing_outside(recorded):
-    """No element or CSS rule refers to an external URL, and the page's policy forbids loading."""
+    """The page refers to no external URL, and its content security policy forbids loading any."""
     page = page_of(recorded)
     found = parsed(page)
     targets = [a[k] for _, a in found.tags for k in ("src", "href", "action", "data") if k in a]
@@ -79,7 +79,7 @@ def test_the_page_refers_to_nothing_outside(recorded):
 
 
 def test_verdicts_against_a_baseline(monitor):
-    """The column of verdicts against a baseline appears only if comparisons are given."""
+    """The column of baseline verdicts appears only if comparisons are passed."""
     before = PerformanceMonitor()
     for number in range(40):
         spread = number * 17 % 40 / 1e6  # no trend, which would make verdicts cautious

@@ -23,7 +23,7 @@ VALUES = st.recursive(
 
 
 class Hostile:
-    """An object whose methods all raise."""
+    """An object that cannot be converted to text, because its ``repr`` raises."""
 
     def __repr__(self):
         raise RuntimeError("no text")
@@ -104,7 +104,7 @@ def test_huge_integers_become_hexadecimal():
 
 
 def test_cycles_and_depth_end():
-    """Containers that contain themselves or are nested too deeply are cut off and become text."""
+    """Containers that contain themselves or are too deeply nested are cut off and shown as text."""
     cyclic = {"name": "x"}
     cyclic["self"] = cyclic
     assert json.loads(to_json(cyclic))["name"] == "x"

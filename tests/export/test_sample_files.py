@@ -30,7 +30,7 @@ def _run(*benchmarks: dict, moment: str = "2026-11-25T08:00:00+00:00") -> dict:
 
 @pytest.fixture
 def put(tmp_path):
-    """Return a function that writes a file and returns its path."""
+    """Return a function that writes a file into a temporary folder and returns its path."""
 
     def put(content, name="file"):
         path = tmp_path / name
@@ -43,7 +43,7 @@ def put(tmp_path):
 
 
 def test_a_baseline_is_recognised(tmp_path):
-    """A baseline's operations, time and host are read."""
+    """A baseline file's operations, time and host are read."""
     baseline = Baseline.from_samples({"parse": [0.1, 0.2], "store": [0.3]})
     baseline.save(tmp_path / "b.txt")
     file = read_samples(tmp_path / "b.txt")
@@ -53,7 +53,7 @@ def test_a_baseline_is_recognised(tmp_path):
 
 
 def test_a_run_of_pytest_benchmark_is_recognised(tmp_path):
-    """The rounds in a pytest-benchmark file are read, keyed by each benchmark's full name."""
+    """A pytest-benchmark file's rounds are read, keyed by the full name of the benchmark."""
     (tmp_path / "test_sums.py").write_text(
         "import pytest\n"
         "@pytest.mark.parametrize('n', [10, 20])\n"
@@ -92,7 +92,7 @@ def test_a_run_of_pytest_benchmark_is_recognised(tmp_path):
     ],
 )
 def test_lists_of_numbers_are_one_operation(put, content):
-    """JSON lists and CSV columns, with or without heading, quotes and blank lines, read alike."""
+    """JSON lists and CSV columns are read alike, even with a heading, quotes or blank lines."""
     file = read_samples(put(content))
     assert file.kind == "numbers"
     assert file.operations == {"values": array("d", [1, 2.5, 0])}
@@ -140,7 +140,7 @@ def test_an_object_of_lists_has_an_operation_for_each(put):
     ],
 )
 def test_other_files_are_rejected_with_the_place(put, content, message):
-    """The error names the file, the location in it, and what is expected there."""
+    """The error for an invalid file names the file, the location, and what is expected there."""
     with pytest.raises(DataFileError, match=f"file: .*{message}|file: {message}"):
         read_samples(put(content))
 
@@ -179,7 +179,7 @@ def test_any_content_gives_samples_or_a_data_file_error(tmp_path_factory, conten
 
 
 def test_the_history_of_one_file_is_its_values(put):
-    """The history from a single file is its values, which may be negative."""
+    """A history read from a single file consists of its values, which may be negative."""
     [(name, history)] = read_histories([put("1\n-2\n3\n")]).items()
     assert name == "values"
     assert history.values == array("d", [1, -2, 3])
@@ -188,7 +188,7 @@ def test_the_history_of_one_file_is_its_values(put):
 
 
 def test_the_history_of_several_files_has_a_median_of_each(put):
-    """Each file adds a median, in chronological order; files lacking the operation are skipped."""
+    """A history has one median per file, by time; files that lack the operation are skipped."""
     late = put(_run(_benchmark("a", data=[5, 7, 6])), "1.json")
     early = put(
         _run(
@@ -207,7 +207,7 @@ def test_the_history_of_several_files_has_a_median_of_each(put):
 
 
 def test_files_without_a_time_keep_the_given_order(put):
-    """Files keep the given order if any of them, such as a list of numbers, has no time."""
+    """If any file lacks a time, all files keep the order in which they were passed."""
     draw = random.Random(2)
     levels = [draw.random() for _ in range(5)]
     files = [put([level] * 3, f"{number}.json") for number, level in enumerate(levels)]

@@ -1,4 +1,4 @@
-"""Tests for timelines: valid trace events, a track per operation, and no overlaps."""
+"""Tests for timelines: valid trace events, one track per operation, and no overlapping spans."""
 
 import io
 import itertools
@@ -19,7 +19,7 @@ COLOURS = {"good", "bad", "terrible", "grey"}  # from the format's reserved name
 
 
 def events_of(source):
-    """Return a file's events after checking them against the format's rules."""
+    """Return the events of the source's timeline after checking them against the format's rules."""
     file = io.BytesIO()
     write(source, file, "trace")
     trace = json.loads(file.getvalue().decode("utf-8"))
@@ -49,7 +49,7 @@ def spans_of(events):
 
 
 def assert_no_overlap(spans):
-    """Check that each span ends before the next span on the same thread begins."""
+    """Assert that each span ends before the next span on the same thread begins."""
     by_thread = {}
     for span in spans:
         by_thread.setdefault(span["tid"], []).append(span)
@@ -60,7 +60,7 @@ def assert_no_overlap(spans):
 
 
 def test_every_operation_has_a_track_and_every_sample_a_span(recorded):
-    """Threads are named after operations; spans have outcome, threshold and metadata."""
+    """Each operation has a named track; each sample has a span with its outcome and metadata."""
     recorded.clear_metrics("parse")
     events = events_of(recorded)
     assert set(names_of(events).values()) >= {"query"}
@@ -87,7 +87,7 @@ def test_every_operation_has_a_track_and_every_sample_a_span(recorded):
 
 
 def test_consecutive_executions_share_one_lane():
-    """Executions that a loop runs one after another share a single lane."""
+    """Executions that run one after another share a single lane of the timeline."""
     monitor = PerformanceMonitor()
     for _ in range(200):
         with monitor.track_operation("step"):
@@ -98,7 +98,7 @@ def test_consecutive_executions_share_one_lane():
 
 
 def test_overlapping_executions_are_on_separate_lanes():
-    """Executions that ran at the same time are in separate lanes, named after the operation."""
+    """Executions that overlap are on separate lanes, all named after the operation."""
     monitor = PerformanceMonitor()
     inside = threading.Barrier(3)
 
@@ -159,7 +159,7 @@ def test_starts_and_durations_are_those_recorded():
 
 
 def test_leases_are_a_group_with_a_track_for_each_pool():
-    """The pool manager's leases have a track per pool, in a group separate from operations."""
+    """The pool manager's leases have one track per pool, grouped separately from operations."""
     monitor = PerformanceMonitor()
     monitor.record_metric("query", 0.01)
     for pool in ("postgresql://a", "postgresql://b", "postgresql://a"):
@@ -178,7 +178,7 @@ def test_leases_are_a_group_with_a_track_for_each_pool():
 
 
 def test_absurd_durations_are_drawn_from_the_epoch():
-    """A sample whose duration reaches back before the Unix epoch is drawn from the epoch."""
+    """A sample that would start before the Unix epoch is drawn from the epoch."""
     monitor = PerformanceMonitor()
     monitor.record_metric("op", 1e300)
     [span] = spans_of(events_of(monitor))
@@ -187,7 +187,7 @@ def test_absurd_durations_are_drawn_from_the_epoch():
 
 @pytest.mark.parametrize("empty", ["monitor", "snapshot"])
 def test_nothing_to_draw_is_a_clear_error(empty, recorded, tmp_path):
-    """A source without samples raises an error that says what a timeline needs; no file is left."""
+    """A source without samples raises an error that says what is needed; no file is left."""
     source = PerformanceMonitor() if empty == "monitor" else recorded.snapshot()
     with pytest.raises(NoTimesError, match="must have samples with timestamps"):
         write(source, tmp_path / "trace.json")

@@ -90,13 +90,13 @@ def test_samples_come_back_as_they_were_recorded(format_, samples):
 
 @pytest.mark.parametrize("format_", READERS)
 def test_every_outcome_has_its_name(format_, recorded):
-    """Each outcome is written under a different name, so cancelled and failed samples differ."""
+    """Each outcome is written under its name, so cancelled and failed samples are distinct."""
     outcomes = [row[2] for row in READERS[format_](written(recorded, format_))]
     assert outcomes == ["ok", "ok", "error", "cancelled", "ok"]
 
 
 def test_times_are_exact_to_the_nanosecond(recorded):
-    """All formats have the same timestamp for a sample, to the nanosecond."""
+    """All formats contain the same timestamp for a sample, to the nanosecond."""
     lines = written(recorded, "jsonl").decode().splitlines()
     digits = [line.split('"timestamp":')[1].split(",")[0] for line in lines]
     table = parquet.read_table(pa.BufferReader(written(recorded, "parquet")))
@@ -108,7 +108,7 @@ def test_times_are_exact_to_the_nanosecond(recorded):
 
 
 def test_more_samples_than_a_chunk_are_written_in_order(monkeypatch):
-    """Metadata stays with its sample, even when samples are written in several chunks."""
+    """Samples written in several chunks keep their order and their metadata."""
     for module in ("tables", "parquet"):
         monkeypatch.setattr(f"nanospan.export.{module}.CHUNK_ROWS", 1_000)
     monitor = PerformanceMonitor(2_500)
@@ -122,7 +122,7 @@ def test_more_samples_than_a_chunk_are_written_in_order(monkeypatch):
 
 
 def test_summaries_agree_between_formats_and_with_the_snapshot(recorded):
-    """Summaries have a row per operation, with the counts and quantiles of its histogram."""
+    """Every format has one summary per operation, with its histogram's counts and quantiles."""
     snapshot = recorded.snapshot()
     lines = [json.loads(line) for line in written(recorded, "jsonl", "summaries").splitlines()]
     table = parquet.read_table(pa.BufferReader(written(snapshot, "parquet", "summaries")))
@@ -176,7 +176,7 @@ def test_the_suffix_chooses_the_format(recorded, tmp_path, name, begin):
 
 
 def test_invalid_arguments_are_rejected(recorded, tmp_path):
-    """Errors name the unknown format, content, suffix or source, and no file is left behind."""
+    """Errors name the invalid format, content, suffix or source, and no file is left behind."""
     with pytest.raises(ValueError, match=r"jsonl, csv, parquet, trace, got 'xml'"):
         write(recorded, tmp_path / "a", "xml")
     with pytest.raises(ValueError, match="'all'"):

@@ -1,4 +1,4 @@
-"""Tests of `tools/check_words.py`, which checks wording in `make lint`."""
+"""Tests for ``tools/check_words.py``, which checks wording in ``make lint``."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ TOOL = Path(__file__).resolve().parents[2] / "tools" / "check_words.py"
 
 @pytest.fixture
 def check(tmp_path):
-    """Run the tool on a Git checkout that holds the given files."""
+    """Return a function that runs the tool on a Git checkout holding the given files."""
 
     def run(**files):
         subprocess.run(["git", "init", "-q", tmp_path], check=True)
@@ -40,7 +40,7 @@ def test_a_phrase_is_reported_with_its_line_and_what_to_write(check):
 
 
 def test_a_phrase_is_found_across_lines(check):
-    """A comment that is wrapped inside a phrase is reported with the line where it begins."""
+    """A phrase that wraps across lines of a comment is reported with its first line."""
     done = check(code_py="x = 1\n# This value is\n# no sink at all.\n")  # words: allow
     assert done.stdout.startswith('code.py:2: "is no sink"; write ')  # words: allow
 
@@ -53,13 +53,13 @@ def test_an_allowed_line_passes(check):
 
 
 def test_a_docstring_that_opens_like_a_question_is_reported(check):
-    """Docstrings begin with an imperative or a noun; other strings may begin as they like."""
+    """Docstrings that open with a question word are reported; other strings are not."""
     done = check(code_py='def f():\n    """What it gives."""\n\n\ntext = """What?"""\n')
     assert [line.split(";")[0] for line in done.stdout.splitlines()] == ['code.py:2: "What"']
 
 
 def test_single_backticks_in_a_docstring_are_reported(check):
-    """Code in a docstring has double backticks; links, roles and comments are left alone."""
+    """Code in single backticks is reported in docstrings; links, roles and comments are not."""
     docstring = (
         'def f():\n    """Return ``x``.\n\n    See `X <https://x>`_, :class:`X`, `y`.\n    """\n'
     )
@@ -68,7 +68,7 @@ def test_single_backticks_in_a_docstring_are_reported(check):
 
 
 def test_help_explains_the_command(check):
-    """`--help` prints the usage and ends with 0; an unknown option prints it and ends with 2."""
+    """``--help`` prints the usage and ends with 0; an unknown option prints it and ends with 2."""
     for option, status in (("--help", 0), ("--wrong", 2)):
         command = [sys.executable, TOOL, option]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""Tests of `tools/python_cycles.py`, which finds circular Python imports in `make lint`."""
+"""Tests for ``tools/python_cycles.py``, which finds circular Python imports in ``make lint``."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ pytest.importorskip("grimp")
 
 @pytest.fixture
 def check(tmp_path):
-    """Run the tool on a package ``circular`` with the given files."""
+    """Return a function that runs the tool on a package ``circular`` with the given files."""
 
     def run(files):
         for name, text in {"__init__.py": "", **files}.items():
@@ -26,13 +26,13 @@ def check(tmp_path):
 
 
 def test_files_that_import_one_way_pass(check):
-    """A chain of imports is not a circle."""
+    """Files that import each other in one direction only are accepted."""
     done = check({"a.py": "import circular.b\n", "b.py": "import circular.c\n", "c.py": ""})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_circle_is_printed_with_what_ties_it(check):
-    """Imports inside functions and for type checking close a circle as well."""
+    """Imports inside functions or for type checking count, and the circle's imports are printed."""
     lazy = "def f():\n    from circular import b\n"
     typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import circular.a\n"
     done = check({"a.py": lazy, "b.py": typed, "c.py": "import circular.a\n"})
@@ -43,7 +43,7 @@ def test_a_circle_is_printed_with_what_ties_it(check):
 
 
 def test_a_file_that_imports_its_own_package_closes_a_circle(check):
-    """A package that re-exports a file must not be imported by that file."""
+    """A file that imports the package by which it is re-exported is in a circle."""
     done = check({"p/__init__.py": "from circular.p.a import x\n", "p/a.py": "import circular.p\n"})
     assert done.returncode == 1
     assert "circular.p.a imports circular.p\n" in done.stdout

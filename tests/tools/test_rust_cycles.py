@@ -1,4 +1,4 @@
-"""Tests of `tools/rust_cycles.py`, which finds circular Rust imports in `make lint`."""
+"""Tests for ``tools/rust_cycles.py``, which finds circular Rust imports in ``make lint``."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ TOOL = ROOT / "tools" / "rust_cycles.py"
 
 @pytest.fixture
 def check(tmp_path):
-    """Run the tool on a workspace whose crate ``a`` holds the given files."""
+    """Return a function that runs the tool on a workspace whose crate ``a`` has the given files."""
 
     def run(files):
         for name, text in files.items():
@@ -27,7 +27,7 @@ def check(tmp_path):
 
 
 def test_files_that_import_one_way_pass(check):
-    """A chain of imports is not a circle, whatever the crate's root re-exports."""
+    """A one-way chain of imports is accepted, whatever the crate's root re-exports."""
     done = check(
         {
             "src/lib.rs": "mod x;\nmod y;\npub use x::X;\npub use y::Y;\n",
@@ -39,7 +39,7 @@ def test_files_that_import_one_way_pass(check):
 
 
 def test_a_circle_is_printed_with_what_ties_it(check):
-    """Each file of the circle is listed with the files of the circle that it imports."""
+    """Each file in a circle is printed with its imports from other files in the circle."""
     done = check(
         {
             "src/lib.rs": "mod x;\nmod y;\nmod z;\n",
@@ -65,7 +65,7 @@ def test_a_circle_is_printed_with_what_ties_it(check):
     ],
 )
 def test_a_child_that_imports_what_its_parent_defines_is_a_circle(check, child):
-    """A parent that uses a child which imports from it is a circle; ``mod child;`` alone is not."""
+    """Parent and child modules that use each other are a circle; ``mod child;`` alone is not."""
     parent = "mod child;\npub struct Parent;\n"
     lib = "pub mod parent;\n"
     files = {"src/lib.rs": lib, "src/parent/mod.rs": parent, "src/parent/child.rs": child}
@@ -76,7 +76,7 @@ def test_a_child_that_imports_what_its_parent_defines_is_a_circle(check, child):
 
 
 def test_an_item_at_the_root_counts_as_the_root(check):
-    """A file that imports from ``lib.rs``, which re-exports from that file, is in a circle."""
+    """A file that imports from ``lib.rs`` is in a circle if ``lib.rs`` re-exports the file."""
     done = check({"src/lib.rs": "mod x;\npub use x::X;\n", "src/x.rs": "use crate::Other;\n"})
     assert done.returncode == 1
 
@@ -102,7 +102,7 @@ def test_comments_strings_and_tests_do_not_count(check):
 
 
 def test_code_behind_a_test_module_counts(check):
-    """A test module is ignored, but the code after it counts."""
+    """A test module is ignored, but code after the test module is not."""
     done = check(
         {
             "src/lib.rs": "mod x;\nmod y;\n",
@@ -114,5 +114,5 @@ def test_code_behind_a_test_module_counts(check):
 
 
 def test_a_folder_without_crates_is_an_error(check):
-    """A folder without crates is an error, so that a mistyped path does not pass."""
+    """A folder without crates is an error, so that a mistyped path is noticed."""
     assert check({}).returncode == 2

@@ -1,4 +1,4 @@
-"""Rules that the Rust sources keep and no compiler checks."""
+"""Tests for rules that the Rust sources follow but no compiler checks."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_every_function_that_the_interpreter_calls_is_guarded():
 
 
 def test_unsafe_code_of_the_binding_is_allowed_in_one_place():
-    """A single ``mod`` line of the binding allows unsafe code; all other files contain none."""
+    """Only one ``mod`` line of the binding allows unsafe code; no other file contains any."""
     sources = {path: path.read_text(encoding="utf-8") for path in HOT.parent.rglob("*.rs")}
     unsafe = {path for path, text in sources.items() if UNSAFE.search(text)}
     assert unsafe

@@ -1,4 +1,4 @@
-"""Tests of `tools/servers`, and of the helper that runs the programs it finds."""
+"""Tests for ``tools/servers``, and for the helper that runs the programs it installs."""
 
 import subprocess
 import urllib.request
@@ -8,21 +8,21 @@ from servers import TOOL, free_port, running, server_path
 
 
 def test_a_present_program_is_found():
-    """The tool prints the path of a program that has been fetched, and the path can be run."""
+    """The tool prints the path of an installed program, and that path can be run."""
     answer = subprocess.run([server_path("promtool"), "--version"], capture_output=True, check=True)
     assert b"promtool, version" in answer.stdout + answer.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--present", "fortune"], ["--wrong"]])
 def test_unknown_programs_are_rejected(arguments):
-    """An unknown name is an error that lists the known ones."""
+    """The error for an unknown program lists the known programs."""
     answer = subprocess.run([TOOL, *arguments], capture_output=True, text=True, check=False)
     assert answer.returncode == 2
     assert "prometheus-alertmanager" in answer.stderr
 
 
 def test_a_missing_program_skips_here_and_fails_in_ci(monkeypatch, tmp_path):
-    """A test whose program is missing is skipped, or fails if CI=true."""
+    """A test whose server is not installed is skipped, or fails if ``CI=true``."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.delenv("CI", raising=False)
@@ -35,7 +35,7 @@ def test_a_missing_program_skips_here_and_fails_in_ci(monkeypatch, tmp_path):
 
 
 def test_a_server_runs_until_the_block_ends(tmp_path):
-    """The block starts when the server answers, and the process has ended after the block."""
+    """The block starts once the server answers; the server has ended when the block is left."""
     port = free_port()
     command = ["python3", "-m", "http.server", "--bind", "127.0.0.1", str(port)]
     url = f"http://127.0.0.1:{port}/"

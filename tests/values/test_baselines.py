@@ -1,4 +1,4 @@
-"""Taking, saving, loading and comparing baselines, and rejecting damaged files."""
+"""Tests for baselines: taking, saving, loading, comparing, and rejecting damaged files."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ TEXT_FIELDS = ["host", "python", "nanospan"]
 
 @pytest.fixture
 def document(tmp_path) -> dict:
-    """Return the parsed JSON of a valid baseline file."""
+    """Return a valid baseline file's content as parsed JSON."""
     path = tmp_path / "sound.json"
     Baseline.from_samples({"parse": [0.001, 0.002, 0.003]}, {"commit": "4f2a91c"}).save(path)
     return json.loads(path.read_text())
@@ -26,7 +26,7 @@ def document(tmp_path) -> dict:
 
 @pytest.fixture
 def load(tmp_path):
-    """Return a function that loads a file with the given content."""
+    """Return a function that loads a baseline file with the given content."""
 
     def load(content) -> Baseline:
         path = tmp_path / "file.json"
@@ -37,7 +37,7 @@ def load(tmp_path):
 
 
 def test_a_baseline_holds_windows_and_histograms(monitor):
-    """A baseline holds windows in chronological order, histograms, time, host and labels."""
+    """A baseline holds the samples in chronological order, histograms, time, host and labels."""
     monitor = PerformanceMonitor(max_metrics_per_operation=3)
     for duration in (0.5, 0.3, 0.1, 0.2):
         monitor.record_metric("parse", duration)
@@ -57,7 +57,7 @@ def test_a_baseline_holds_windows_and_histograms(monitor):
 
 
 def test_a_saved_baseline_can_be_loaded(tmp_path):
-    """Samples are read back bit for bit, even if names contain unusual characters."""
+    """Samples are read back exactly, even if operation names contain unusual characters."""
     draw = random.Random(1)
     samples = {
         name: [draw.expovariate(1000) for _ in range(50)] + [0.0, 0.1, 5e-324, 1e5]
@@ -72,13 +72,13 @@ def test_a_saved_baseline_can_be_loaded(tmp_path):
 
 
 def test_an_empty_baseline_is_saved_and_loaded(tmp_path, monitor):
-    """The baseline of a monitor without samples can be saved and loaded."""
+    """A baseline of a monitor without samples can be saved and loaded."""
     monitor.baseline().save(tmp_path / "b.json")
     assert Baseline.load(tmp_path / "b.json").operations == {}
 
 
 def test_the_file_is_readable(tmp_path):
-    """The file is JSON that names its format, with one line for each operation's samples."""
+    """The file is JSON that names its format and has one line per operation's samples."""
     Baseline.from_samples({"a": [0.1, 0.25], "b": [1.0]}, {"commit": "x"}).save(tmp_path / "b.json")
     lines = (tmp_path / "b.json").read_text().splitlines()
     assert lines[1:3] == ['  "format": "nanospan-baseline",', '  "version": 1,']
@@ -87,7 +87,7 @@ def test_the_file_is_readable(tmp_path):
 
 
 def test_later_versions_may_add_keys(document, load):
-    """Unknown keys in the file are ignored."""
+    """Unknown keys in a baseline file are ignored."""
     document["cpu"] = {"model": "?"}
     document["operations"]["parse"]["errors"] = 3
     assert load(document).samples() == {"parse": array("d", [0.001, 0.002, 0.003])}
@@ -125,7 +125,7 @@ def test_invalid_samples_are_rejected(samples, error, message):
 
 
 def test_labels_must_be_str(monitor):
-    """Labels of other types are rejected when the baseline is taken."""
+    """Taking a baseline with a label that is not a str raises an error."""
     with pytest.raises(TypeError, match=r"\('run', 7\)"):
         monitor.baseline({"run": 7})
 
@@ -195,7 +195,7 @@ HISTOGRAM = "operations/parse/histogram"
     ],
 )
 def test_a_damaged_file_is_an_error_with_the_place(document, load, place, value, message):
-    """The error names the file, the location, what was expected and what was found."""
+    """The error names the damaged file, the location, what was expected and what was found."""
     with pytest.raises(DataFileError, match=r"file\.json: .*" + message):
         load(_changed(document, place, value))
 
@@ -216,13 +216,13 @@ def test_a_damaged_file_is_an_error_with_the_place(document, load, place, value,
     ],
 )
 def test_a_foreign_file_is_rejected(load, content, message):
-    """Loading a file of any other kind raises a DataFileError."""
+    """Loading a file that is not a baseline raises a DataFileError."""
     with pytest.raises(DataFileError, match=message):
         load(content)
 
 
 def test_every_truncated_file_is_rejected(document, load):
-    """A file truncated at any position is rejected, not read as a shorter baseline."""
+    """A file truncated at any position is rejected, and never read as a smaller baseline."""
     whole = json.dumps(document).encode()
     assert load(whole).operations
     for length in range(len(whole)):
@@ -231,14 +231,14 @@ def test_every_truncated_file_is_rejected(document, load):
 
 
 def test_huge_files_are_not_read(load, document, monkeypatch):
-    """A size limit prevents a huge file from exhausting memory."""
+    """A file above the size limit is rejected without being read into memory."""
     monkeypatch.setattr("nanospan.values.documents.MAX_BYTES", 64)
     with pytest.raises(DataFileError, match="must be at most 64 bytes long"):
         load(document)
 
 
 def test_control_characters_of_a_foreign_file_do_not_reach_the_terminal(document, load):
-    """Names in error messages are on one line and contain only printable characters."""
+    """Names from the file are shown in errors on one line, without control characters."""
     document["operations"] = {"\x1b[31m\n": {}}
     with pytest.raises(DataFileError) as caught:
         load(document)
@@ -247,7 +247,7 @@ def test_control_characters_of_a_foreign_file_do_not_reach_the_terminal(document
 
 
 def test_errors_do_not_repeat_texts(load):
-    """Error messages do not quote texts from the file, which may be confidential."""
+    """Error messages do not quote text values from the file, which may be confidential."""
     with pytest.raises(DataFileError) as caught:
         load({"format": "nanospan-baseline", "version": "hunter2"})
     assert "hunter2" not in str(caught.value)
@@ -262,7 +262,7 @@ def test_missing_files_and_folders_are_os_errors(tmp_path):
 
 
 def test_the_monitor_compares_with_a_baseline(monitor):
-    """Only operations present on both sides are compared."""
+    """A monitor compares only operations that it shares with the baseline."""
     draw = random.Random(3)
     before = PerformanceMonitor()
     for _ in range(200):
@@ -283,7 +283,7 @@ def test_the_monitor_compares_with_a_baseline(monitor):
 
 
 def test_a_larger_min_effect_also_applies_to_the_tail(monitor):
-    """A ``min_effect`` above the default of ``tail_min_effect`` also applies to the tail."""
+    """A ``min_effect`` above the default of ``tail_min_effect`` also replaces that default."""
     draw = random.Random(4)
     before = PerformanceMonitor()
     for _ in range(1000):
@@ -299,13 +299,13 @@ def test_a_larger_min_effect_also_applies_to_the_tail(monitor):
 
 @pytest.mark.parametrize("other", ["before.json", {"search": None}, None])
 def test_only_baselines_are_compared_with(monitor, other):
-    """Passing a path or statistics raises an error that asks for a Baseline."""
+    """Comparing with a path or statistics raises an error that asks for a Baseline."""
     with pytest.raises(TypeError, match=r"must be a Baseline, got \w+; Baseline\.load\(\) reads"):
         monitor.compare(other)
 
 
 def test_a_baseline_can_be_constructed():
-    """Constructing a Baseline directly fills in defaults that describe this process."""
+    """A Baseline constructed directly has defaults that describe this process."""
     histogram = PerformanceMonitor(1).operation("a").snapshot()
     assert isinstance(histogram, Snapshot)
     baseline = Baseline({"a": OperationBaseline(array("d", [0.1]), histogram)})

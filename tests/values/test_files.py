@@ -1,4 +1,4 @@
-"""Files that are replaced atomically."""
+"""Tests for replacing files atomically."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from nanospan.values.files import replacing, write_atomically
 
 
 def test_the_file_appears_at_the_end(tmp_path):
-    """Readers see the previous content until the block ends."""
+    """Readers see the file's previous content until the block ends."""
     path = tmp_path / "out"
     path.write_bytes(b"before")
     with replacing(path) as file:
@@ -24,7 +24,7 @@ def test_the_file_appears_at_the_end(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_exception_leaves_nothing_behind(tmp_path, error):
-    """If the block raises an exception, the folder is unchanged."""
+    """If the block raises an exception, the file and its folder are unchanged."""
 
     def interrupted():
         with replacing(tmp_path / "out") as file:
@@ -37,7 +37,7 @@ def test_an_exception_leaves_nothing_behind(tmp_path, error):
 
 
 def test_a_pipe_is_written_to_directly(tmp_path):
-    """A pipe is not replaced by a regular file."""
+    """A named pipe is written to, and is not replaced by a regular file."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     read = []

@@ -1,4 +1,4 @@
-"""Measurements that sources other than operations report."""
+"""Tests for measurements reported by sources other than operations."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Samples stored as columns."""
+"""Tests for samples stored as columns."""
 
 import gc
 import weakref
@@ -11,7 +11,7 @@ from nanospan._core import Samples
 
 
 def columns(count, **others):
-    """Return ``count`` samples with alternating outcomes."""
+    """Return the columns of ``count`` samples with alternating outcomes."""
     return Samples(
         array("d", range(count)).tobytes(),
         array("Q", range(10, 10 + count)).tobytes(),
@@ -43,7 +43,7 @@ def test_columns_of_different_lengths_are_rejected(arguments, message):
 
 
 def test_columns_are_returned_unchanged():
-    """Columns are returned byte for byte, and metadata as the same objects."""
+    """Columns are returned byte for byte, and metadata as the original objects."""
     attached = [{"a": 1}, None, {"b": 2}]
     samples = columns(3, metadata=attached)
     assert (len(samples), samples.timed) == (3, True)
@@ -85,7 +85,7 @@ def test_samples_in_a_cycle_are_freed():
     """The garbage collector frees samples whose metadata refer back to them."""
 
     class Mark:
-        """An object that allows weak references."""
+        """An object that allows weak references, unlike a dict."""
 
     held = {"mark": Mark()}
     gone = weakref.ref(held["mark"])
@@ -96,7 +96,7 @@ def test_samples_in_a_cycle_are_freed():
 
 
 def test_the_columns_of_a_window():
-    """An operation's columns hold the samples in its window, oldest first."""
+    """The columns of an operation hold the samples in its window, oldest first."""
     monitor = PerformanceMonitor()
     monitor.record_metric("op", 0.5)
     monitor.record_metric("op", 0.25, success=False, metadata={"k": 1})

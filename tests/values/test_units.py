@@ -1,4 +1,4 @@
-"""Formatting of durations and counts."""
+"""Tests for formatting durations and counts."""
 
 import pytest
 from hypothesis import given
@@ -26,18 +26,18 @@ FACTORS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
     ],
 )
 def test_durations_have_three_digits_and_a_unit(seconds, text):
-    """Durations are shown in the largest unit in which they are at least 1."""
+    """Durations are shown with three digits, in the largest unit in which they are at least 1."""
     assert duration_text(seconds) == text
 
 
 @given(st.floats(1e-9, 1e5))
 def test_durations_are_accurate_to_half_a_percent(seconds):
-    """Rounding to three significant digits changes a duration by at most half a percent."""
+    """Formatting a duration with three significant digits changes it by at most 0.5 %."""
     number, unit = duration_text(seconds).split()
     assert float(number.replace(",", "")) * FACTORS[unit] == pytest.approx(seconds, rel=0.0051)
 
 
 def test_counts_are_short():
-    """Counts below a million have thousands separators; larger ones have three digits."""
+    """Counts below a million have thousands separators; larger counts have three digits."""
     counts = [0, 999, 12_345, 1_250_000, 3 * 10**9, 4 * 10**12]
     assert [count_text(count) for count in counts] == ["0", "999", "12,345", "1.25 M", "3 G", "4 T"]
