@@ -1,8 +1,8 @@
 """Measure how much fifty alert rules slow down the code they watch: ``python benches/alerts.py``.
 
-Time ``with monitor.track_operation(name)`` without rules and with fifty, which are evaluated ten
-times a second on fifty operations that are all in use. A run alternates rounds without and with
-rules, and compares their medians; the last line is the median ratio of all runs.
+Time ``with monitor.track_operation(name)`` without rules and with fifty rules, which are evaluated
+ten times a second on fifty operations that are all in use. Each run alternates rounds without and
+with rules and compares their medians; the last line shows the median ratio over all runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PATTERN = list(islice(cycle(NAMES), BATCH))
 def rules() -> list[StatisticRule]:
     """Return a rule for each of fifty operations, cycling through the statistics.
 
-    All rules fire, except those for ``absent``, which cannot while their operations are in use.
+    All rules fire except those for ``absent``, because every operation is in use.
     """
     return [
         StatisticRule(

@@ -1,7 +1,7 @@
-"""Latencies for testing verdicts: models of many shapes, and recordings of real operations.
+"""Latencies for testing verdicts: models of many distributions, and recordings of real operations.
 
-``Source.values(random, count)`` returns positive durations in chronological order, whose
-distribution does not change.
+``Source.values(random, count)`` returns positive durations in chronological order. Their
+distribution does not change over time.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Source:
     Attributes:
         name: The name to print.
         kind: ``"independent"``, ``"correlated"``, ``"bursty"`` or ``"recorded"``.
-        values: Draws consecutive latencies.
-        in_turn: Draws two samples that were measured alternately. If None, a pair of samples is
-            the two halves of a series of consecutive latencies.
+        values: A function that draws consecutive latencies.
+        in_turn: A function that draws two samples measured alternately. If None, a pair of samples
+            is the two halves of a series of consecutive latencies.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Source:
 
 
 def autoregressive(random: Random, count: int, rho: float) -> Array:
-    """Draw standard normal values in which neighbours have the correlation ``rho``."""
+    """Draw standard normal values, each correlated with the previous value by ``rho``."""
     steps = random.normal(size=count) * np.sqrt(1 - rho * rho)
     values = np.empty(count)
     last = random.normal()
@@ -73,7 +73,7 @@ def gamma(shape: float) -> Source:
 
 
 def bimodal(misses: float) -> Source:
-    """Return a source of cache hits, and of misses that take eight times as long."""
+    """Return a source of cache hits and misses; a miss takes eight times as long as a hit."""
 
     def values(random: Random, n: int) -> Array:
         missed = random.random(n) < misses
@@ -83,7 +83,7 @@ def bimodal(misses: float) -> Source:
 
 
 def pareto(share: float, exponent: float) -> Source:
-    """Return a source with a narrow body, and stragglers of unbounded duration."""
+    """Return a source of mostly similar latencies, with a few of unbounded duration."""
 
     def values(random: Random, n: int) -> Array:
         late = random.random(n) < share
@@ -102,7 +102,7 @@ def correlated(rho: float, sigma: float = 0.3) -> Source:
 
 
 def correlated_bursts(rho: float) -> Source:
-    """Return a skewed, correlated source with stragglers in groups of two or three."""
+    """Return a skewed, correlated source whose slow values come in groups of two or three."""
 
     def values(random: Random, n: int) -> Array:
         body = np.exp(0.2 * autoregressive(random, n, rho)) * random.gamma(20, 1 / 20, n)
@@ -114,18 +114,18 @@ def correlated_bursts(rho: float) -> Source:
 
 
 def steadied(taken: Array, window: int = 201) -> Array:
-    """Return durations as multiples of their running median.
+    """Divide durations by their running median, which removes slow changes in speed.
 
-    The recording machine's speed changed over seconds, by a quarter and once tenfold. Those
+    The recording machine's speed changed over seconds, by a quarter and once tenfold. These
     changes are real but were not injected, so they are removed. The noise of the operations
-    remains, with its shape, its stragglers and the correlation of neighbours.
+    remains: its distribution, its slow outliers, and the correlation of neighbours.
     """
     padded = np.pad(taken, window // 2, mode="reflect")
     return taken / np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
 
 
 def recorded(path: Path = RECORDED) -> list[Source]:
-    """Return a source for each recorded operation that draws stretches from random positions."""
+    """Return a source for each recorded operation; it draws stretches from random positions."""
 
     def source(name: str, taken: Array) -> Source:
         def values(random: Random, n: int) -> Array:

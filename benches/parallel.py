@@ -29,7 +29,7 @@ CALLS = 500_000  # per thread and round
 
 
 def nothing(_monitor: PerformanceMonitor, _name: str) -> None:
-    """Do arithmetic on objects that no other thread uses."""
+    """Do arithmetic on objects that no other thread uses, without recording."""
     value = 1.0
     for _ in repeat(None, CALLS):
         value = value * 0.5 + 1.0
@@ -37,20 +37,20 @@ def nothing(_monitor: PerformanceMonitor, _name: str) -> None:
 
 
 def spans(monitor: PerformanceMonitor, name: str) -> None:
-    """Track blocks by name."""
+    """Time blocks, looking up the operation by name for each block."""
     for _ in repeat(None, CALLS):
         with monitor.track_operation(name):
             pass
 
 
 def records(monitor: PerformanceMonitor, name: str) -> None:
-    """Record durations by name."""
+    """Record durations, looking up the operation by name for each duration."""
     for _ in repeat(None, CALLS):
         monitor.record_metric(name, 0.001)
 
 
 def handle_spans(monitor: PerformanceMonitor, name: str) -> None:
-    """Track blocks through a handle."""
+    """Time blocks through a handle of the operation."""
     operation = monitor.operation(name)
     for _ in repeat(None, CALLS):
         with operation.track():
@@ -58,7 +58,7 @@ def handle_spans(monitor: PerformanceMonitor, name: str) -> None:
 
 
 def handle_records(monitor: PerformanceMonitor, name: str) -> None:
-    """Record durations through a handle."""
+    """Record durations through a handle of the operation."""
     operation = monitor.operation(name)
     for _ in repeat(None, CALLS):
         operation.record(0.001)
@@ -74,10 +74,10 @@ SUBJECTS = {
 
 
 def throughput(pool: ThreadPoolExecutor, work: Work, names: Sequence[str]) -> tuple[float, float]:
-    """Measure ``work`` in one thread for each of ``names``.
+    """Run ``work`` in one thread for each of ``names``, and measure the throughput.
 
     Returns:
-        The calls per second of all threads together, and the average number of cores in use.
+        The total calls per second of all threads, and the average number of cores in use.
     """
     monitor = PerformanceMonitor()
     for name in names:
@@ -96,7 +96,7 @@ def throughput(pool: ThreadPoolExecutor, work: Work, names: Sequence[str]) -> tu
 
 
 def main() -> None:
-    """Print the table of throughputs."""
+    """Measure and print the table of throughputs."""
 
     def write(line: str) -> None:
         sys.stdout.write(line + "\n")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 20
 PATIENCE = 120.0
-"""Seconds that a request may wait: more than the last of 10,000 has to."""
+"""Maximum wait for a connection, in seconds; the last of 10,000 tasks waits less."""
 TASKS = (1_000, 10_000)
 CALLS = 2_000  # empty leases per round
 ROUNDS = 15
@@ -56,17 +56,17 @@ OPENED = 3_000
 LEASE_LIMIT = 1.15
 """Maximum duration of a lease, as a multiple of psycopg_pool's."""
 BURST_LIMIT = 8.0
-"""The factor by which the median wait must be shorter than with ``register_vector_async``."""
+"""Minimum ratio of the median wait with ``register_vector_async`` to that with nanospan."""
 MEMORY_LIMIT_MB = 1.0
-"""Limit for the resident memory that closed connections leave behind, in MB."""
+"""Maximum growth of resident memory after all connections are closed, in MB."""
 
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="Put the pools under load.")
+    parser = argparse.ArgumentParser(description="Compare connection pools under load.")
     parser.add_argument("part", nargs="?", choices=["all", *PARTS], default="all")
     parser.add_argument(
-        "--seconds", type=float, default=2.5, help="per subject, number of tasks and turn"
+        "--seconds", type=float, default=2.5, help="duration of each run of the load part, in seconds"
     )
     parser.add_argument("--grow", choices=GROWERS, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
@@ -87,7 +87,7 @@ def main() -> int:
 
 @asynccontextmanager
 async def nanospan_pool(url: str, size: int, min_size: int | None = None) -> AsyncIterator[Acquire]:
-    """Yield a function that leases connections of nanospan's shared pool."""
+    """Yield a function that leases a connection of nanospan's shared pool."""
     manager = get_global_connection_manager()
     config = ConnectionPoolConfig(
         min_size=size if min_size is None else min_size, max_size=size, timeout=PATIENCE
@@ -116,7 +116,7 @@ async def bare_pool(url: str, size: int, min_size: int | None = None) -> AsyncIt
 
 
 async def register_types(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Register pgvector's types, as its documentation recommends for ``configure``."""
+    """Register pgvector's types, as pgvector's documentation recommends for ``configure``."""
     await register_vector_async(connection)
 
 
@@ -134,7 +134,7 @@ async def ask_psycopg(connection: Any) -> None:
 
 
 async def ask_asyncpg(connection: Any) -> None:
-    """Execute a statement in a transaction with asyncpg."""
+    """Execute a statement in an explicit transaction with asyncpg."""
     async with connection.transaction():
         await connection.fetchval("SELECT 1")
 
@@ -147,7 +147,7 @@ SUBJECTS = {
 
 
 async def lease(url: str, _seconds: float) -> bool:
-    """Time an empty lease when a connection is idle."""
+    """Compare the time of an empty lease, without waiting, between the subjects."""
     times: dict[str, list[float]] = {name: [] for name in SUBJECTS}
 
     async def once(acquire: Acquire) -> float:
@@ -176,7 +176,7 @@ async def lease(url: str, _seconds: float) -> bool:
 
 
 async def load(url: str, seconds: float) -> bool:
-    """Let many tasks repeatedly lease a connection and execute a statement."""
+    """Compare throughput and waits when many tasks lease a connection and execute a statement."""
     failed = 0
     for tasks in TASKS:
         print(f"\n{tasks:,} tasks over {CONNECTIONS} connections, twice {seconds:g} s each\n")
@@ -196,7 +196,7 @@ async def load(url: str, seconds: float) -> bool:
 
 
 class Load:
-    """The accumulated results of one subject."""
+    """The accumulated results of one subject under load."""
 
     def __init__(self) -> None:
         self.wait = PerformanceMonitor(1).operation("wait")
@@ -229,7 +229,7 @@ async def run_tasks(acquire: Acquire, ask: Any, tasks: int, seconds: float, tota
 
 
 async def burst(url: str, _seconds: float) -> bool:
-    """Make 16 requests at once to a pool with one connection, 5 ms away from its server."""
+    """Compare waits when 16 requests reach a pool with one connection, 5 ms from its server."""
     port = int(url.rpartition(":")[2].partition("/")[0])
     waits: dict[str, list[float]] = {"nanospan": [], "register_vector_async": []}
     with SlowProxy(port, ROUND_TRIP) as proxy:
@@ -254,7 +254,7 @@ async def burst(url: str, _seconds: float) -> bool:
 
 
 async def burst_once(acquire: Acquire) -> list[float]:
-    """Make ``BURST`` requests, each holding its connection until all have one; return the waits."""
+    """Make ``BURST`` requests that hold their connections until all have one; return the waits."""
     waited: list[float] = []
     everyone = asyncio.Event()
     began = perf_counter()
@@ -271,7 +271,7 @@ async def burst_once(acquire: Acquire) -> list[float]:
 
 
 async def memory(url: str, _seconds: float) -> bool:
-    """Measure how much memory of the process closed connections leave behind."""
+    """Compare how much memory remains in use after connections are closed."""
     print(f"\n{OPENED:,} connections opened and closed\n")
     grown = {}
     for name in GROWERS:
@@ -285,7 +285,7 @@ async def memory(url: str, _seconds: float) -> bool:
 
 
 async def grow(way: str, url: str, opened: int) -> None:
-    """Print the resident memory that opening and closing ``opened`` connections adds, in MB."""
+    """Open and close ``opened`` connections; print by how many MB the resident memory grew."""
     # The first connections fill caches and free lists, which do not grow any further.
     await GROWERS[way](url, opened // 10)
     before = resident_mb()
@@ -320,7 +320,7 @@ def resident_mb() -> float:
 
 
 def verdict(text: str, met: bool, limit: str) -> bool:
-    """Print a figure, its limit and whether it was met; return ``met``."""
+    """Print a figure, its limit and whether the limit was met; return ``met``."""
     print(f"\n  {'met' if met else 'MISSED'}: {text} (limit: {limit})", flush=True)
     return met
 

@@ -1,10 +1,10 @@
-"""Measure how often the verdicts of nanospan.regression are right, and how often the usual rule is.
+"""Measure how often verdicts of nanospan.regression are right, compared with a common rule.
 
 python benches/regression.py [--seeds 101 102 103] [--scale 1.0] [--only NAME]
 
-For each seed, print the share of right and wrong answers on latencies without and with an injected
-change, and the answers of the usual rule, "the mean is over 1.2 times the baseline's", on the same
-values.
+For each seed, print the share of right and wrong verdicts on latencies with and without an injected
+change. For comparison, print the same shares for the common rule, "the mean is over 1.2 times the
+baseline's", on the same values.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ GROUPS = {
     "with bursts": ("bursty",),
     "recorded": ("recorded",),
 }
-"""Sources that changes are injected into. Detection has a limit on the models only: elsewhere,
-bursts of noise hide some changes and imitate others, so the number that can be found is unknown."""
+"""Groups of sources into which changes are injected. Only the models have a limit for detection:
+in the other sources, bursts of noise hide some changes and imitate others."""
 TOLERANCE = 10
-"""A change point within so many values of an injected step counts as finding it."""
+"""Maximum distance, in values, between an injected step and a change point that matches it."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Row:
     """A row of the table: a measured share or rate.
 
     Attributes:
-        name: The name of the measured figure.
+        name: The name of the figure.
         value: A share from 0 to 1, or the rate that the name describes.
         limit: The limit for the value; None if the value is only shown.
         at_least: Whether the limit is a lower limit.
-        usual: The value for the rule "mean over 1.2 times the baseline"; None if the rule has no
-            answer.
+        usual: The value for the rule "mean over 1.2 times the baseline"; None if that rule does not
+            apply.
         detail: A note to print, such as the worst source and its value.
     """
 
@@ -79,14 +79,14 @@ class Row:
 
 
 def slower_by_the_mean(before: Array, after: Array) -> bool:
-    """Apply the usual rule: return True if the mean is over 1.2 times the baseline's."""
+    """Return True if the mean is over 1.2 times the baseline's, as the common rule asks."""
     return bool(after.mean() > 1.2 * before.mean())
 
 
 def grouped(
     sources: list[Source], limit: float
 ) -> Iterator[tuple[str, list[Source], float | None]]:
-    """Yield each group's name, its sources and its limit."""
+    """Yield the name of each group of sources, its sources and its limit."""
     for group, kinds in GROUPS.items():
         members = [source for source in sources if source.kind in kinds]
         yield group, members, limit if group == "models" else None
@@ -100,7 +100,7 @@ def summary(
     at_least: bool = False,
     usual: list[bool] | None = None,
 ) -> Row:
-    """Return a row with the mean of the sources' rates, and the worst rate as the detail."""
+    """Return a row with the mean of the sources' rates, and with the worst rate as the detail."""
     form = ".2f" if " per " in name else ".1%"
     worst = (min if at_least else max)(rates, key=rates.__getitem__)
     return Row(
@@ -114,7 +114,7 @@ def summary(
 
 
 def false_positives(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Yield a row per kind of source: the share of unchanged pairs of samples that are flagged."""
+    """Yield the share of unchanged pairs of samples that are flagged, for each kind of source."""
     for (kind, kinds), limit in zip(KINDS.items(), (0.015, 0.03, 0.025), strict=True):
         rates, usual = {}, []
         for source in (s for s in sources if s.kind in kinds):
@@ -129,7 +129,7 @@ def false_positives(random: Random, sources: list[Source], scale: float) -> Iter
 
 
 def found(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Yield the share of slow-downs that are found in samples of 200 values, per size and group."""
+    """Yield the share of slowdowns found in samples of 200 values, per size and group."""
     pairs = max(1, int(100 * scale))
     for change, least in ((1.1, 0.5), (1.2, 0.7), (1.5, 0.87)):
         for group, members, limit in grouped(sources, least):
@@ -146,7 +146,7 @@ def found(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
 
 
 def found_tails(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Yield the share of slower tails that are found, per group.
+    """Yield the share of slower tails that are found, for each group of sources.
 
     The slowest 2 % of 1,000 values are doubled, which doubles p99 but not the median.
     """
@@ -166,7 +166,7 @@ def found_tails(random: Random, sources: list[Source], scale: float) -> Iterator
 
 
 def many_operations(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Compare 200 operations with 300 values each, 20 of which become slower by 40 %."""
+    """Yield the results of comparing 200 operations, 20 of which become slower by 40 %."""
     for group, members, most in grouped(sources, 0.05):
         false, hits, usual_false, usual_hits = [], [], [], []
         for _ in range(max(1, int(15 * scale))):
@@ -199,7 +199,7 @@ def many_operations(random: Random, sources: list[Source], scale: float) -> Iter
 
 
 def stepped(random: Random, noise: Array) -> tuple[Array, list[int]]:
-    """Add steps of 0.7 to 6 standard deviations to the logarithms, 30 to 150 values apart.
+    """Add steps of 0.7 to 6 standard deviations, 30 to 150 values apart, on a log scale.
 
     Returns:
         The values with the steps, and the index of each step.
@@ -215,7 +215,7 @@ def stepped(random: Random, noise: Array) -> tuple[Array, list[int]]:
 
 
 def matched(found: list[int], places: list[int]) -> int:
-    """Count the places that have a found point nearby, matching each point at most once."""
+    """Count the places that have a found point nearby; each point is matched at most once."""
     left, count = list(found), 0
     for place in places:
         near = min(left, key=lambda point: abs(point - place), default=None)
@@ -226,7 +226,7 @@ def matched(found: list[int], places: list[int]) -> int:
 
 
 def history(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Find steps injected into 500 values; count change points in 1,000 values without steps."""
+    """Yield how well steps are found in histories, and how often points are found without steps."""
     for group, kinds in GROUPS.items():
         right = points = steps = 0
         for source in (s for s in sources if s.kind in kinds):
@@ -262,7 +262,7 @@ def alarms(values: Array) -> list[int]:
 
 
 def online(random: Random, sources: list[Source], scale: float) -> Iterator[Row]:
-    """Monitor unchanged streams, and streams that become slower after 1,000 values."""
+    """Yield the rates of false alarms in unchanged streams, and of detections in slower ones."""
     for kind, kinds in KINDS.items():
         rates = {}
         for source in (s for s in sources if s.kind in kinds):
@@ -293,7 +293,7 @@ def say(*parts: str) -> None:
 
 
 def accuracy(seeds: list[int], scale: float, recording: Path, only: str) -> bool:
-    """Print the table; return True if every row is within its limit."""
+    """Measure and print all rows; return True if every row is within its limit."""
     sources = models() + recorded(recording)
     parts = (false_positives, found, found_tails, many_operations, history, online)
     say("| | limit |", " | ".join(f"seed {s}" for s in seeds), "| mean > 1.2 x | |")
@@ -328,9 +328,9 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103])
-    parser.add_argument("--scale", type=float, default=1.0, help="how many draws, as a multiple")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for the number of draws")
     parser.add_argument("--recording", type=Path, default=RECORDED)
-    parser.add_argument("--only", default="", help="the rows whose function's name holds this")
+    parser.add_argument("--only", default="", help="run only the parts whose function name contains this text")
     given = parser.parse_args()
     sys.exit(0 if accuracy(given.seeds, given.scale, given.recording, given.only) else 1)
 

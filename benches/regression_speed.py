@@ -37,7 +37,7 @@ def median_seconds(rounds: int, *subjects: Callable[[], object]) -> list[float]:
 
 
 def main() -> None:
-    """Print the times of nanospan and its peers; exit with 1 if a limit is missed."""
+    """Print the times of nanospan and its peers; exit with status 1 if a limit is missed."""
     random = np.random.default_rng(7)
     values = random.lognormal(0, 0.3, 10_000) * np.repeat((1, 1.3, 0.9, 1.2, 1), 2_000)
     listed = values.tolist()

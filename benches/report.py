@@ -3,9 +3,8 @@
 python benches/report.py RESULTS.json ... [--output TABLE.md] [--readme]
 
 Each time in the table is a subject's fastest round across all runs, and each ratio divides two such
-times. The speed of a shared machine varies during a run: medians would compare the slow moments of
-one subject with the fast moments of another, while the fastest rounds of several runs are far more
-repeatable.
+times. Medians would be less repeatable: the speed of a shared machine varies during a run, so that
+a median may compare the slow moments of one subject with the fast moments of another.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ def main() -> int:
         except (OSError, ValueError, KeyError, TypeError) as error:
             parser.error(f"{path} holds no benchmark results: {error!r}")
         if fastest and times.keys() != fastest.keys():
-            parser.error(f"{path} measures other subjects than the files before it")
+            parser.error(f"{path} measures different subjects from the preceding files")
         fastest = {key: min(ns, fastest.get(key, ns)) for key, ns in times.items()}
     said = f"Fastest rounds of {len(arguments.results)} runs by `make bench` on {made_by}."
     try:
         text = f"{table(fastest)}\n{said}\n"
     except KeyError as error:
-        parser.error(f"nothing to compare with: no time of {error}")
+        parser.error(f"the results hold no time for {error}")
     sys.stdout.write(text)
     if arguments.output:
         arguments.output.write_text(text)
@@ -52,13 +51,13 @@ def main() -> int:
         readme = ROOT / "README.md"
         replaced, count = MARKERS.subn(lambda m: m[1] + text + m[2], readme.read_text())
         if count != 1:
-            parser.error("README.md has no place for the table")
+            parser.error("README.md must have one pair of markers around the table")
         readme.write_text(replaced)
     return 0
 
 
 def times_of(results: dict) -> dict[tuple[str, str], float]:
-    """Return one run's fastest times per call in nanoseconds, keyed by group and subject."""
+    """Return one run's fastest times per call, in nanoseconds, keyed by group and subject."""
     times = {}
     for bench in results["benchmarks"]:
         info = bench["extra_info"]
@@ -69,7 +68,7 @@ def times_of(results: dict) -> dict[tuple[str, str], float]:
 
 
 def machine(results: dict) -> str:
-    """Return a description of the machine and the interpreter that a run was made on."""
+    """Return a description of the machine and the Python version of a run."""
     info = results["machine_info"]
     cpu = info["cpu"]
     return (

@@ -4,8 +4,8 @@ The peer is ``prometheus_client`` with histograms of the same operations, outcom
 durations, so that both expositions have the same series. Times are medians over alternating rounds.
 For the second table, a task on an event loop ticks every millisecond while the ASGI application of
 each library answers scrapes on that loop. The table shows the longest gaps between two ticks. For
-comparison, it also shows the gaps on a loop that is not scraped, and on a loop beside a
-low-priority thread that hashes without the GIL for about as long as a scrape takes.
+comparison, it also shows the gaps on a loop that is not scraped, and on a loop whose process also
+runs a low-priority thread that hashes without the GIL for about as long as a scrape takes.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def samples(text: bytes, suffix: bytes = b"") -> dict[bytes, float]:
 
     Args:
         text: The exposition in Prometheus's text format.
-        suffix: Only series whose metric name ends with this suffix are returned.
+        suffix: The suffix of the metric names to return; the default returns all.
     """
     lines = (line.rsplit(b" ", 1) for line in text.splitlines() if line[:1] != b"#")
     return {
@@ -124,7 +124,7 @@ async def scrape(app: Any) -> int:
 
 
 async def hashing_app(_scope: Any, _receive: Any, send: Any) -> None:
-    """Hash in a low-priority thread, then respond: an ASGI application that spares its loop."""
+    """Answer an ASGI request after hashing in a low-priority thread, which spares the loop."""
 
     def work() -> None:
         end = time.perf_counter() + BUSY
@@ -137,9 +137,9 @@ async def hashing_app(_scope: Any, _receive: Any, send: Any) -> None:
 
 
 async def gaps(app: Any | None) -> list[float]:
-    """Return the longest gap between ticks around each scrape of ``app``, in seconds.
+    """Return the longest gap between ticks during each scrape of ``app``, in seconds.
 
-    If ``app`` is None, the gaps are those of equally many pauses without a scrape.
+    If ``app`` is None, measure the gaps in the same number of pauses without a scrape.
     """
     found = []
 
@@ -164,7 +164,7 @@ async def gaps(app: Any | None) -> list[float]:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Measure and print both tables."""
     disable_created_metrics()
     write(f"CPython {platform.python_version()}, {OPERATIONS:,} operations in {ROUNDS} rounds")
     monitor, registry = fill()

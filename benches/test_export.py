@@ -1,4 +1,4 @@
-"""Benchmarks of writing large exports: a million samples in each format, and HTML reports."""
+"""Benchmarks of large exports: a million samples in each format, and HTML reports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def monitor(request):
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_a_million_samples(benchmark, monitor, format_, tmp_path):
-    """Write the samples to a file on disk."""
+    """Write a million samples to a file on disk."""
     path = tmp_path / "samples"
     benchmark.pedantic(write, (monitor, path, format_), rounds=3)
     assert path.stat().st_size > monitor.max_metrics_per_operation

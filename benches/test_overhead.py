@@ -1,7 +1,7 @@
 """Benchmarks of tracking, compared with other libraries and a typical hand-written monitor.
 
 Each timed call does its work ``BATCH`` times, so that the overhead of the call is negligible;
-``report.py`` divides by ``BATCH`` and compares. Every bench asserts that its subject did record.
+``report.py`` divides by ``BATCH`` and compares. Every benchmark asserts that its subject recorded.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class PurePython:
 
     @contextlib.contextmanager
     def track(self, operation: str) -> Iterator[None]:
-        """Time a block."""
+        """Time a ``with`` block."""
         start, success = time.perf_counter(), True
         try:
             yield
@@ -72,7 +72,7 @@ class PurePython:
 
     @contextlib.asynccontextmanager
     async def atrack(self, operation: str) -> AsyncIterator[None]:
-        """Time a block in a coroutine."""
+        """Time an ``async with`` block."""
         start, success = time.perf_counter(), True
         try:
             yield
@@ -106,7 +106,7 @@ def monitor() -> PerformanceMonitor:
 
 @pytest.fixture
 def prometheus() -> Histogram:
-    """Return a histogram with one label, as in typical use."""
+    """Return a Prometheus histogram with one label, as in typical use."""
     return Histogram("op", "An operation.", ["operation"], registry=CollectorRegistry())
 
 
@@ -118,7 +118,7 @@ def prometheus_count(histogram: Histogram) -> float:
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """Yield an event loop; close it after the bench."""
+    """Yield an event loop; close the loop after the benchmark."""
     loop = asyncio.new_event_loop()
     yield loop
     loop.close()
@@ -127,7 +127,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def measure(
     benchmark: BenchmarkFixture, group: str, subject: str, work: Callable[[int], object]
 ) -> None:
-    """Benchmark ``work(BATCH)``."""
+    """Benchmark ``work(BATCH)`` under the given group and subject."""
     benchmark.group = group
     benchmark.extra_info.update(subject=subject, calls=BATCH)
     benchmark.pedantic(work, args=(BATCH,), rounds=200, warmup_rounds=5)
@@ -230,7 +230,7 @@ class TestAsyncDecorator:
 
     @staticmethod
     async def nothing() -> None:
-        """Do nothing; this is the function to be decorated."""
+        """Do nothing; this function is decorated in the benchmarks."""
 
     def test_undecorated(self, benchmark, loop) -> None:
         self.run(benchmark, loop, "undecorated", self.nothing)

@@ -44,7 +44,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """Yield a function that runs a coroutine in the bench's event loop; close pools at the end."""
+    """Yield a function that runs a coroutine in one event loop; close all pools at the end."""
     loop = asyncio.new_event_loop()
     yield loop.run_until_complete
     loop.run_until_complete(get_global_connection_manager().reset_all_pools())
@@ -56,7 +56,7 @@ def run() -> Iterator[Run]:
 def test_warm_get_connection_pool(
     benchmark: BenchmarkFixture, url: str, run: Run, *, with_store: bool
 ) -> None:
-    """Look up the shared pool, including the tracking of the call."""
+    """Look up the shared pool in the manager, which tracks each call."""
 
     class Store:
         pass
@@ -128,7 +128,7 @@ def test_connect_with_types(benchmark: BenchmarkFixture, url: str, run: Run, way
 @pytest.mark.benchmark(group="an empty lease")
 @pytest.mark.parametrize("subject", ["nanospan", "psycopg_pool"])
 def test_empty_lease(benchmark: BenchmarkFixture, url: str, run: Run, subject: str) -> None:
-    """Enter and leave an empty lease when a connection is idle."""
+    """Enter and leave an empty lease while a connection is idle."""
     manager = get_global_connection_manager()
     bare = AsyncConnectionPool(url, min_size=1, open=False)
 

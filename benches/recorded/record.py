@@ -1,10 +1,10 @@
-"""Record how long real operations take, one after another, as noise for the tests of regression.
+"""Record the durations of real operations, which serve as noise in the regression tests.
 
 python benches/recorded/record.py OUT.npz [--rounds 8000]
 
-Eight kinds of work take turns, as in a service: statements on a PostgreSQL with pgvector, committed
-writes to SQLite and to a file, JSON, compression, a round trip between threads, an HTTP request.
-The file holds an array of durations for each kind of work, in whole nanoseconds.
+Eight kinds of work take turns, as in a service: queries and committed inserts on PostgreSQL with
+pgvector, writes to SQLite and to a file, JSON, compression, a round trip between threads, and an
+HTTP request. The output holds an array of durations per kind of work, in whole nanoseconds.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def files(folder: Path) -> Iterator[dict[str, Callable[[], object]]]:
 
 @contextmanager
 def computing() -> Iterator[dict[str, Callable[[], object]]]:
-    """Yield functions for a JSON round trip and a compression, with data that vary."""
+    """Yield functions for a JSON round trip and a compression of varying data, keyed by name."""
     random = np.random.default_rng(2)
     documents = [
         {str(k): list(map(float, random.normal(size=5))) for k in range(random.integers(5, 30))}
@@ -97,7 +97,7 @@ def computing() -> Iterator[dict[str, Callable[[], object]]]:
 
 @contextmanager
 def waiting() -> Iterator[dict[str, Callable[[], object]]]:
-    """Yield functions for a round trip between threads and a request to a local HTTP server."""
+    """Yield functions for a round trip between threads and a local HTTP request, keyed by name."""
     there: queue.SimpleQueue[str] = queue.SimpleQueue()
     back: queue.SimpleQueue[str] = queue.SimpleQueue()
 

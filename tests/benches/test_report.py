@@ -1,4 +1,4 @@
-"""The table of ratios that ``make bench`` ends with."""
+"""Tests for the table of ratios that ``make bench`` ends with."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def report(tmp_path):
 
 
 def test_each_subject_counts_by_its_fastest_run(report, tmp_path):
-    """Each subject's time is its fastest run, so slow runs change neither times nor ratios."""
+    """Each subject's time is that of its fastest run; slower runs do not affect the table."""
     runs = [
         {"nanospan": 200, "peer": 620},
         {"nanospan": 100, "peer": 350},
@@ -68,21 +68,21 @@ def test_each_subject_counts_by_its_fastest_run(report, tmp_path):
 
 
 def test_runs_of_different_subjects_are_rejected(report):
-    """Runs with different subjects are rejected, as more runs give more chances to be fast."""
+    """Runs with different subjects are rejected, because more runs make a fast one likelier."""
     result = report({"nanospan": 100, "peer": 300}, {"nanospan": 100})
     assert result.returncode == 2
-    assert "1.json measures other subjects than the files before it" in result.stderr
+    assert "1.json measures different subjects from the preceding files" in result.stderr
 
 
 def test_peers_alone_are_rejected(report):
-    """Results without a time for nanospan are rejected, as there is nothing to compare with."""
+    """Results without a time for nanospan are rejected, because the ratios divide by it."""
     result = report({"peer": 300})
     assert (result.returncode, result.stdout) == (2, "")
-    assert "no time of ('with', 'nanospan')" in result.stderr
+    assert "the results hold no time for ('with', 'nanospan')" in result.stderr
 
 
 def test_a_file_that_holds_no_results_is_named(tmp_path):
-    """A file that holds no benchmark results is an error naming the file; no table is printed."""
+    """The error for a file without benchmark results names the file, and no table is printed."""
     path = tmp_path / "notes.json"
     path.write_text("[1]")
     command = [sys.executable, REPORT, path]

@@ -1,6 +1,6 @@
-"""The stand-alone studies in benches/ run, with so little work that each takes only moments.
+"""Tests that run the stand-alone studies in benches/ with very little work.
 
-Their figures are then meaningless, but their assertions about the subjects must still hold.
+The measured figures are then meaningless, but the studies' assertions must still hold.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ BENCHES = Path(__file__).resolve().parents[2] / "benches"
 
 
 def run(study, *arguments, before="", **constants):
-    """Run a study with the given constants; return its exit status and its output."""
+    """Run a study with the given constants; return its exit status and output."""
     code = f"""
 import sys
 {before}
@@ -35,7 +35,7 @@ sys.exit(study.main())
 
 
 def test_scrape():
-    """The study of scrapes prints two tables with a row for each subject."""
+    """The study of scrapes prints two tables with a row per subject."""
     status, printed = run("scrape", OPERATIONS=20, ROUNDS=1, SCRAPES=1)
     assert status == 0
     assert printed.count("\n") == 15
@@ -44,21 +44,21 @@ def test_scrape():
 
 
 def test_alerts():
-    """The study of alerts ends with the median; it asserts that the rules were evaluated."""
+    """The study of alerts asserts that the rules were evaluated, and ends with the median."""
     status, printed = run("alerts", RUNS=1, ROUNDS=1, SECONDS=1.0)
     assert status == 0
     assert "median of 1 runs: " in printed
 
 
 def test_parallel():
-    """The study of parallel recording prints a table with a row for each subject."""
+    """The study of parallel recording prints a table with a row per subject."""
     status, printed = run("parallel", CALLS=100, ROUNDS=1)
     assert status == 0
     assert printed.count("\n") == 8
 
 
 def test_pool_load():
-    """Every part prints its verdict, no request fails, and the status is 1 if a limit is missed."""
+    """Every part of the study prints its verdict, and the status is 1 if a limit is missed."""
     little = {"TASKS": (50,), "CALLS": 10, "ROUNDS": 1, "BURSTS": 1, "OPENED": 30}
     status, printed = run("pool_load", "--seconds", "0.05", **little)
     verdicts = [line.split(":")[0].strip() for line in printed.splitlines() if "(limit: " in line]
@@ -68,7 +68,7 @@ def test_pool_load():
 
 
 def test_regression():
-    """Every part prints its rows, and the exit status is 1 if a row misses its limit."""
+    """Every part of the study prints its rows, and the status is 1 if a row misses its limit."""
     status, printed = run("regression", "--seeds", "1", "--scale", "0.001")
     heads, _, *rows = printed.splitlines()
     assert heads.startswith("| | limit | seed 1 |")
@@ -83,7 +83,7 @@ def test_regression():
 
 
 def test_regression_speed():
-    """The study prints each subject's line; stubs replace the peers, which need another venv."""
+    """The study prints a line per subject; stubs replace the peers, which need another venv."""
     peers = """
 from types import ModuleType, SimpleNamespace
 ruptures, otava, analysis = map(ModuleType, ("ruptures", "otava", "otava.analysis"))

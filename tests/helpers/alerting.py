@@ -1,4 +1,4 @@
-"""Helpers that make alerts and wait for conditions."""
+"""Helpers for the alert tests: make alerts, and wait for conditions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE = 60.0
-"""How long to wait, in seconds, for something that happens unless the program is broken."""
+"""Maximum wait for a condition, in seconds; only a broken program exceeds it."""
 
 
 def make_alert(**fields: Any) -> Alert:
-    """Return a typical alert, changed by ``fields``."""
+    """Return a typical alert with the given fields replaced."""
     return Alert(
         **{
             "rule": "slow",
@@ -38,7 +38,7 @@ def make_alert(**fields: Any) -> Alert:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until the condition is true."""
+    """Wait until the condition is true; fail the test if that takes too long."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "the condition was not met in time"

@@ -1,4 +1,4 @@
-"""Send requests to ASGI applications wrapped in the middleware, without a server."""
+"""A helper that sends requests to ASGI applications without a server."""
 
 import asyncio
 

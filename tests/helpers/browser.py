@@ -1,4 +1,4 @@
-"""Control a headless browser, collecting its requests and console messages."""
+"""Helpers that control a headless browser and collect its requests and console messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Page:
                 return message["result"]
 
     def open(self, url: str) -> None:
-        """Discard the events of earlier pages, open ``url``, and wait until it has loaded."""
+        """Open ``url`` and wait until it has loaded, discarding the events of earlier pages."""
         self._seen.clear()
         self.requests.clear()
         self.complaints.clear()
@@ -75,7 +75,7 @@ class Page:
 
 @contextlib.contextmanager
 def browsing(chromium: str, folder: Path) -> Iterator[Page]:
-    """Run Chromium, with a profile in ``folder``, until the block ends."""
+    """Run Chromium, with its profile in ``folder``, until the block ends; yield a page."""
     command = [
         chromium,
         "--headless",

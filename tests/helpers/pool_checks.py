@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nanospan.pool import GlobalConnectionManager
 
 LIMIT = 60.0
-"""Seconds that only a broken program takes for what is nearly immediate."""
+"""Maximum wait for a condition, in seconds; only a broken program exceeds it."""
 
 
 def run(url: str, *statements: str) -> None:

@@ -1,4 +1,4 @@
-"""Find, start and stop real servers for tests, on the loopback interface."""
+"""Helpers that find, start and stop real servers on the loopback interface."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ STOPPING = 20.0
 
 
 def server_path(name: str) -> str:
-    """Return the path of the program ``name``, which ``tools/servers`` installs.
+    """Return the path of the program ``name``, as installed by ``tools/servers``.
 
-    If it is not installed, skip the test, or fail it if the environment has ``CI=true``.
+    If the program is not installed, skip the test, or fail it if the environment has ``CI=true``.
     """
     found = subprocess.run([TOOL, "--present", name], capture_output=True, text=True, check=False)
     if found.returncode == 0:

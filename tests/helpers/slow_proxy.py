@@ -35,7 +35,7 @@ class SlowProxy:
     def __enter__(self) -> Self:
         self._thread.start()
         if not self._listening.wait(10):
-            raise RuntimeError("the proxy does not listen")
+            raise RuntimeError("the proxy did not start listening")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,7 +51,7 @@ class SlowProxy:
         self._loop.call_soon_threadsafe(self._flowing.set)
 
     def cut(self) -> None:
-        """Abort every connection, and wait until that is done."""
+        """Abort every connection, and wait until all have ended."""
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(10)
 
     async def _cut(self) -> None:
@@ -98,7 +98,7 @@ class SlowProxy:
                 end.transport.abort()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Forward each piece of data, and then the end of the connection, after the delay."""
+        """Forward each chunk of data, and then the end of the stream, after the delay."""
         arrived: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
         async def receive() -> None:

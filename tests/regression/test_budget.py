@@ -1,4 +1,4 @@
-"""Duration budgets in tests, and the pytest fixture that provides them."""
+"""Tests for duration budgets, and for the pytest fixture that provides them."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from nanospan.regression.budget import BudgetExceededError, PerfBudget
 
 @pytest.fixture
 def process_monitor():
-    """Return a process-wide monitor for the use of a single test."""
+    """Return a process-wide monitor that exists for a single test."""
     before = _core.process_monitor()
     _core.set_process_monitor(None)
     yield get_performance_monitor()
@@ -25,7 +25,7 @@ def process_monitor():
 
 @pytest.fixture
 def budget(tmp_path, process_monitor):
-    """Return what the ``perf_budget`` fixture provides, with a temporary root folder."""
+    """Return what the ``perf_budget`` fixture returns, with a temporary root folder."""
     return PerfBudget(tmp_path)
 
 
@@ -40,7 +40,7 @@ def _durations(median, count=200, seed=0):
 
 
 def test_only_samples_of_the_block_are_checked(budget):
-    """Samples of other operations, or from before or after the block, are ignored."""
+    """Only the operation's samples from within the block are checked."""
     _record("search", 5, 5, 5)
     with budget("search", max=0.2, p50=0.16, mean=0.16, p95=0.2, p99=0.2, p999=0.2):
         _record("search", 0.1, 0.2)
@@ -153,7 +153,7 @@ def test_samples_are_compared_with_a_baseline(budget, tmp_path):
 
 
 def test_too_few_samples_exceed_the_budget(budget):
-    """Recording too few samples to judge a regression raises an error that states this."""
+    """If there are too few samples to judge a regression, the block raises an error saying so."""
     with (
         pytest.raises(BudgetExceededError, match="too few independent samples"),
         budget("a", baseline=Baseline.from_samples({"a": [0.1]})),
@@ -196,7 +196,7 @@ def test_a_missing_baseline_file_is_reported_with_the_remedy(budget):
 
 
 def test_an_update_writes_the_baseline(tmp_path, process_monitor):
-    """An update keeps the file's labels and the operations of other tests."""
+    """Updating a baseline file keeps its labels and the operations of other tests."""
     Baseline.from_samples({"a": [1.0], "b": [2.0]}, {"by": "hand"}).save(tmp_path / "b.json")
     budget = PerfBudget(tmp_path, update=True)
     with budget("a", baseline="b.json"):
@@ -233,7 +233,7 @@ def test_baseline(perf_budget):
 
 @pytest.fixture
 def pytest_run(tmp_path):
-    """Return a function that runs pytest on a test suite that uses the fixture."""
+    """Return a function that runs pytest on a temporary test suite that uses the fixture."""
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
 
     def run(*arguments, limit=0.002, scale=0.001):
@@ -252,7 +252,7 @@ def pytest_run(tmp_path):
 
 
 def test_the_fixture_works_in_a_project(pytest_run, tmp_path):
-    """Baselines are written on request, and a regression fails the test and shows figures."""
+    """Baselines are written on request, and a regression fails the test and shows the figures."""
     missing = pytest_run("-k", "baseline")
     assert missing.returncode == 1
     assert "pytest --perf-update" in missing.stdout
@@ -269,7 +269,7 @@ def test_the_fixture_works_in_a_project(pytest_run, tmp_path):
 
 
 def test_the_plugin_is_found_and_loads_nothing_until_used(tmp_path):
-    """An installed nanospan provides the fixture without importing ``nanospan.regression``."""
+    """The installed plugin provides the fixture without importing ``nanospan.regression``."""
     (tmp_path / "test_it.py").write_text(
         "import sys\n"
         "def test_it(pytestconfig):\n"

@@ -1,4 +1,4 @@
-"""Change points in histories are found where a human reader would place them."""
+"""Tests that ``change_points`` finds changes where a human reader would place them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def noise(seed: int, count: int, sigma: float = 0.1) -> list[float]:
 
 
 def test_a_clear_step_is_found_in_its_place() -> None:
-    """A rise of 50 % is located within three values, and the interval covers its ratio."""
+    """A rise of 50 % is located to within three values, and the interval contains 1.5."""
     values = noise(1, 200)
     values[120:] = [1.5 * value for value in values[120:]]
     [point] = change_points(values)
@@ -30,7 +30,7 @@ def test_a_clear_step_is_found_in_its_place() -> None:
 
 
 def test_nearly_all_steps_of_three_sigmas_are_found() -> None:
-    """In 40 histories of three steps each, nearly all steps and few others are found."""
+    """In 40 histories with three steps each, nearly all steps are found and few false ones."""
     right = points = 0
     for seed in range(40):
         values = np.log(noise(seed, 240))
@@ -44,7 +44,7 @@ def test_nearly_all_steps_of_three_sigmas_are_found() -> None:
 
 
 def test_steps_between_correlated_values_are_found() -> None:
-    """Nearly all steps between short runs of correlated values are found."""
+    """Nearly all steps are found in correlated values that step every 80 values."""
     source, right = np.random.default_rng(6), 0
     for _ in range(6):
         level, values = 0.0, []
@@ -58,7 +58,7 @@ def test_steps_between_correlated_values_are_found() -> None:
 
 
 def test_clean_histories_have_no_change_points() -> None:
-    """In 20,000 unchanged values, half of them correlated, at most two changes are found."""
+    """In 20,000 values without a change, half of them correlated, at most two are found."""
     source = np.random.default_rng(5)
     count = sum(len(change_points(noise(seed, 1000))) for seed in range(10))
     for _ in range(10):
@@ -130,7 +130,7 @@ def test_every_kind_of_sequence_gives_the_same_points() -> None:
 
 
 def test_threads_find_the_same_points() -> None:
-    """Eight threads that share one array get the same result as a single thread."""
+    """Eight threads that share one array get the same change points as a single thread."""
     values = np.array(noise(6, 2000))
     values[900:] *= 1.3
     wanted, found = change_points(values), []

@@ -1,4 +1,4 @@
-"""Verdicts on pairs of samples, as seen by a user."""
+"""Tests for the verdicts of ``compare`` and ``compare_many`` on samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lognormal(source: random.Random, count: int, median: float = 1.0) -> list[fl
 
 @pytest.mark.parametrize("count", [8, 10, 15, 19])
 def test_short_samples_that_lie_wholly_apart_differ(count: int) -> None:
-    """Short samples that do not overlap are a regression, whatever their order."""
+    """Short samples that do not overlap are a regression, in whatever order their values are."""
     for seed in range(200):
         source = random.Random(seed)
         before = [1 + 0.1 * source.random() for _ in range(count)]
@@ -42,7 +42,7 @@ def test_short_samples_of_one_distribution_are_left_alone(count: int) -> None:
 
 
 def test_a_tail_is_judged_by_the_same_limit_beside_a_clearer_median() -> None:
-    """A median change below the threshold does not hide a larger tail change."""
+    """A median change below the threshold does not hide a larger change in the tail."""
     source = random.Random(3)
     found = 0
     for _ in range(40):
@@ -87,7 +87,7 @@ def correlated(source: random.Random, count: int, rho: float) -> list[float]:
 
 @pytest.mark.parametrize(("rho", "most"), [(0.0, 12), (0.5, 15), (0.8, 18)])
 def test_correlated_values_without_a_change_are_left_alone(rho: float, most: int) -> None:
-    """Comparing the halves of 500 correlated series rarely reports a change."""
+    """Comparing the halves of correlated series rarely reports a change."""
     source, flagged = random.Random(11), 0
     for _ in range(500):
         values = correlated(source, 400, rho)
@@ -96,7 +96,7 @@ def test_correlated_values_without_a_change_are_left_alone(rho: float, most: int
 
 
 def test_random_walks_are_hardly_ever_called_changed() -> None:
-    """Comparing the halves of random walks rarely reports a change, even without overlap."""
+    """Comparing the halves of random walks, which drift apart, rarely reports a change."""
     source, flagged = random.Random(19), 0
     for _ in range(300):
         steps = (source.gauss(0, 0.1) for _ in range(200))
@@ -106,7 +106,7 @@ def test_random_walks_are_hardly_ever_called_changed() -> None:
 
 
 def test_extreme_values_and_settings_are_judged() -> None:
-    """Neither extreme values of both signs nor a tiny alpha causes an error."""
+    """Extreme values of either sign and a tiny alpha get a verdict, not an error."""
     large = [1.7e308 * (-1) ** at for at in range(20)]
     assert compare(large, large).verdict == "unchanged"
     assert compare([1e308] * 20, [-1e308] * 20).verdict == "improved"
@@ -114,7 +114,7 @@ def test_extreme_values_and_settings_are_judged() -> None:
 
 
 def test_a_trend_alone_is_insufficient() -> None:
-    """Samples that are straight lines contain too few independent values for a verdict."""
+    """The verdict on samples that are straight lines is "insufficient"."""
     line = [1 + at / 100 for at in range(50)]
     assert compare(line, [2 * value for value in line]).verdict == "insufficient"
 
@@ -129,7 +129,7 @@ def test_correlated_values_that_lie_wholly_apart_differ() -> None:
 
 
 def test_slowdowns_are_found() -> None:
-    """Nearly every 20 % slowdown in 200 values is found, and the interval covers it."""
+    """Nearly every 20 % slowdown of 200 values is found, and its interval contains 1.2."""
     source, found, held = random.Random(12), 0, 0
     for _ in range(100):
         before, after = correlated(source, 200, 0.0), correlated(source, 200, 0.0)
@@ -152,7 +152,7 @@ def test_a_doubled_p99_is_found_beside_an_equal_median() -> None:
 
 
 def test_false_discoveries_are_limited_across_operations() -> None:
-    """Of 200 operations, nearly all the 20 slower ones and few others are reported."""
+    """Of 200 operations, nearly all of the 20 slower ones are reported, and few others."""
     source = random.Random(14)
     pairs = {
         name: (
@@ -212,7 +212,7 @@ def test_zeros_and_negatives_are_not_compared_on_a_log_scale() -> None:
 
 
 def test_ties_are_not_evidence_of_a_change() -> None:
-    """Samples of only three distinct values are rarely reported as changed."""
+    """Samples with only three distinct values are rarely reported as changed."""
     source = random.Random(17)
     pairs = [[[float(source.randint(1, 3)) for _ in range(200)] for _ in "ab"] for _ in range(200)]
     assert sum(compare(*pair).verdict != "unchanged" for pair in pairs) <= 6

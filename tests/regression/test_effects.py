@@ -1,4 +1,4 @@
-"""Default settings for verdicts, which some functions repeat in their signatures."""
+"""Tests that default settings for verdicts agree wherever a signature repeats them."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ DETECTOR = {
 def test_functions_that_repeat_the_defaults_agree(
     function: Callable[..., Any], expected: dict[str, float]
 ) -> None:
-    """The native functions and ``PerformanceMonitor`` have the defaults of ``effects``."""
+    """The native functions and ``PerformanceMonitor`` have the defaults in ``effects``."""
     parameters = inspect.signature(function).parameters
     assert {name: parameters[name].default for name in expected} == expected
 
 
 def test_change_rules_have_the_detectors_defaults() -> None:
-    """An alert rule without settings uses the defaults of ``OnlineDetector``."""
+    """A change rule without settings uses the defaults of ``OnlineDetector``."""
     defaults = {field.name: field.default for field in fields(ChangeRule)}
     assert {name: defaults[name] for name in DETECTOR} == DETECTOR

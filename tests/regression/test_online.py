@@ -1,4 +1,4 @@
-"""Online detection of changes in a stream, as seen by a user."""
+"""Tests for the online detection of changes in a stream of values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_stream_without_a_change_hardly_raises_alarms() -> None:
 
 @pytest.mark.parametrize(("ratio", "least"), [(1.5, 39), (1.2, 36), (0.7, 39)])
 def test_a_change_is_detected_within_500_values(ratio: float, least: int) -> None:
-    """Nearly every stream that changes raises an alarm within 500 values of the change."""
+    """In nearly every stream that changes, an alarm is raised within 500 values."""
     found = 0
     for seed in range(40):
         late = [a for a in alarms(stream(seed, 1500, ratio, 1000)) if a.index >= 1000]
@@ -45,7 +45,7 @@ def test_a_change_is_detected_within_500_values(ratio: float, least: int) -> Non
 
 
 def test_a_change_of_correlated_values_is_detected() -> None:
-    """Most streams of correlated values that slow down by 50 % raise an alarm."""
+    """In most streams of correlated values, a slowdown of 50 % raises an alarm."""
     found = 0
     for seed in range(40):
         source, level, values = random.Random(seed), 0.0, []
@@ -57,7 +57,7 @@ def test_a_change_of_correlated_values_is_detected() -> None:
 
 
 def test_an_alarm_describes_the_change() -> None:
-    """An alarm gives the change's index, start and levels before and after."""
+    """An alarm has the index and start of the change, and the levels before and after it."""
     [alarm] = alarms(stream(1, 1300, 2.0, 1000))
     assert 1000 <= alarm.index < 1100
     assert 900 <= alarm.since <= alarm.index
@@ -66,7 +66,7 @@ def test_an_alarm_describes_the_change() -> None:
 
 
 def test_an_alarm_describes_a_small_change() -> None:
-    """Over many 10 % increases, the median ratio and start of the alarms are accurate."""
+    """The median ratio and start of alarms for many 10 % increases are accurate."""
     found = []
     for seed in range(60):
         source = random.Random(seed)
@@ -78,14 +78,14 @@ def test_an_alarm_describes_a_small_change() -> None:
 
 
 def test_the_new_level_is_learned() -> None:
-    """After an alarm the new level is the normal one, and leaving it raises another alarm."""
+    """After an alarm the new level counts as normal, and leaving it raises another alarm."""
     values = [*stream(2, 3000, 2.0, 1000), *stream(3, 500)]
     found = alarms(values)
     assert [alarm.ratio > 1 for alarm in found] == [True, False]
 
 
 def test_outliers_raise_no_alarm() -> None:
-    """Making one value in 50 a thousand times as large raises no alarm."""
+    """Multiplying one value in 50 by a thousand raises no alarm."""
     values = [1000 * v if at % 50 == 7 else v for at, v in enumerate(stream(4, 5000))]
     assert alarms(values) == []
 
