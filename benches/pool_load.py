@@ -66,7 +66,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare connection pools under load.")
     parser.add_argument("part", nargs="?", choices=["all", *PARTS], default="all")
     parser.add_argument(
-        "--seconds", type=float, default=2.5, help="duration of each run of the load part, in seconds"
+        "--seconds",
+        type=float,
+        default=2.5,
+        help="duration of each run of the load part, in seconds",
     )
     parser.add_argument("--grow", choices=GROWERS, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)

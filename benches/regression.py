@@ -330,7 +330,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103])
     parser.add_argument("--scale", type=float, default=1.0, help="factor for the number of draws")
     parser.add_argument("--recording", type=Path, default=RECORDED)
-    parser.add_argument("--only", default="", help="run only the parts whose function name contains this text")
+    parser.add_argument(
+        "--only", default="", help="run only the parts whose function name contains this text"
+    )
     given = parser.parse_args()
     sys.exit(0 if accuracy(given.seeds, given.scale, given.recording, given.only) else 1)
 
