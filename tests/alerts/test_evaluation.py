@@ -32,7 +32,7 @@ def record(monitor, *durations, operation="op", success=True):
     ],
 )
 def test_statistics_of_a_window(harness, monitor, statistic, value):
-    """Each statistic covers only the samples in the window; durations are within 0.56 %."""
+    """Each statistic covers only the samples in the window; durations are within 0.55 %."""
     record(monitor, 99.0)  # recorded before the rule was added, so it is not in the window
     harness.set_rules(rule(statistic=statistic, above=0))
     record(monitor, *(number / 1000 for number in range(1, 101)))

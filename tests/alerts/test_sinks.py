@@ -27,7 +27,7 @@ def never(_seconds):
 
 
 def test_the_log_has_one_line_for_each_alert(caplog):
-    """A firing alert is logged at its severity's level, other alerts at INFO."""
+    """Firing alerts are logged at their severity, others at INFO; the log record has the alert."""
     sink = LogSink()
     with caplog.at_level(logging.DEBUG, "nanospan.alerts"):
         sink.deliver(make_alert(severity="critical"), never)

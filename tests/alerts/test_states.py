@@ -2,8 +2,9 @@
 
 Properties checked for every sequence of findings, settings and silences:
 - States follow the arrows: only a firing alert resolves, and only a resolved alert cools down.
-- An alert fires only after its condition has held for ``for_seconds`` and its cooldown has ended.
-- Each firing is announced at most once, and a resolution only if its firing was announced.
+- An alert fires only after its condition has held for ``for_seconds`` without interruption and its
+  cooldown has ended.
+- Each firing is announced at most once; a resolution is announced if and only if its firing was.
 - Nothing is announced during a silence except the resolution of an announced alert.
 """
 
