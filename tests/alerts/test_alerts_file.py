@@ -152,7 +152,7 @@ RULE = '[[rule]]\nname = "r"\noperation = "op"\nstatistic = "p95"\n'
     [
         (RULE + 'above = "fast"', 5, "rule[0].above", "above = 'fast': must be a finite number"),
         (RULE + "above = 1\nwindw = 3", 6, "rule[0].windw", "windw = 3: unknown key; did you mean"),
-        (RULE, 1, "rule[0].above", "p95 needs a limit: above or below"),
+        (RULE, 1, "rule[0].above", "p95 needs a limit; set above or below"),
         ("# hello\n" + RULE.replace('name = "r"\n', ""), 2, "rule[0]", "rule[0] lacks name"),
         (RULE + 'above = 1\nkind = "odd"', 6, "rule[0].kind", "kind = 'odd': must be one of"),
         (RULE + "above = 1\n" + RULE + "above = 1", 7, "rule[1].name", "another rule has this"),
@@ -228,7 +228,7 @@ def test_a_byte_order_mark_is_ignored(write):
 def test_binary_and_oversized_files_are_rejected(write):
     """Invalid UTF-8 is reported with its line; files over the size limit are rejected."""
     [(line, _, message)] = problems(write(b"a = 1\nb = '\xff'\n"))
-    assert (line, message) == (2, "must be UTF-8: invalid start byte")
+    assert (line, message) == (2, "the file must be UTF-8: invalid start byte")
     with pytest.raises(AlertsFileError, match="must be at most 1048576 bytes"):
         load(write(b"#" * (1 << 21)))
     with pytest.raises(FileNotFoundError):

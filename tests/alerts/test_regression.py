@@ -49,7 +49,7 @@ def test_a_regression_fires_and_resolves(harness, serve, baseline):
     [alert] = harness.engine.active()
     assert alert.state == "firing"
     assert alert.value == pytest.approx(1.2, rel=0.03)
-    assert alert.summary == "op: regressed to 1.2 x of its baseline"
+    assert alert.summary == "op: regressed to 1.2 x its baseline"
     serve(1000, 0.010)
     harness.tick(30)
     assert harness.states == [("r", "op", "firing"), ("r", "op", "resolved")]

@@ -155,7 +155,7 @@ def test_an_alert_is_lost_if_every_attempt_fails(server, deliver, caplog):
     report = worker.report()
     assert (report.delivered, report.lost) == (1, 1)
     assert report.last_error == "status 500 after 2 attempts"
-    assert any("lost alert 'slow'" in message for message in caplog.messages)
+    assert any("lost the alert of rule 'slow'" in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 302])

@@ -1,4 +1,4 @@
-"""The ``Alert`` class: an alert as seen by callers, the history and the sinks."""
+"""The ``Alert`` class, which callers, the alert history and the sinks receive."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ __all__ = ["Alert", "describe", "instance_name"]
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """The state of one rule's alert for one operation at one moment. Immutable.
+    """An immutable snapshot of the alert that one rule raises for one operation.
 
     Attributes:
         rule: The rule's name.
-        operation: The operation's name, or the rule's pattern if it matches no operation
-            (``absent`` only).
-        state: ``pending``, ``firing`` or ``resolved``; in the history also ``inactive``, for a
-            pending alert whose condition ended.
+        operation: The operation's name. If the rule's statistic is ``absent`` and no operation
+            matches the rule, this is the rule's pattern.
+        state: ``pending``, ``firing`` or ``resolved``. In the history, ``inactive`` means that the
+            condition of a pending alert ended before the alert fired.
         severity: The rule's severity.
-        statistic: The name of the compared statistic, or ``regression`` or ``change``.
-        value: The measured value: seconds, a share, a rate, a count, or a ratio (``regression`` and
-            ``change``). None if nothing was measured.
-        limit: The rule's limit, if it has one.
-        window: The length of the rule's window in seconds, if it has one.
-        summary: The alert text, rendered when the condition last held.
+        statistic: The name of the statistic that the rule watches, or ``regression`` or ``change``.
+        value: The measured value: a duration in seconds, a share, a rate per second, a count, or a
+            ratio (for ``regression`` and ``change``). None if nothing was measured.
+        limit: The rule's limit; None if the rule has no limit.
+        window: The length of the rule's window in seconds; None if the rule has no window.
+        summary: The alert text, as rendered the last time the condition held.
         labels: The rule's labels.
         since: When the alert entered its state, as Unix time in seconds.
-        fired_at: When the alert began to fire, as Unix time in seconds; None if it never did.
+        fired_at: When the alert started firing, as Unix time in seconds; None if it has not fired.
         silenced: Whether a silence keeps the alert from the sinks.
         instance: The host and process that the monitor runs in, as ``host:pid``.
     """

@@ -1,4 +1,4 @@
-"""Reads rules, sinks and silences from a TOML file."""
+"""Reads alert rules, sinks and silences from a TOML file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ T_co = TypeVar("T_co", covariant=True)
 D = TypeVar("D", bound="DataclassInstance")
 
 LARGEST_FILE = 1 << 20
-"""The maximum size of a file, in bytes: far more than anyone would write by hand."""
+"""The maximum size of an alerts file, in bytes: far more than anyone would write by hand."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ _SINKS: dict[str, _TableType[Sink]] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One error in a file.
+    """One error in an alerts file.
 
     Attributes:
         line: The line number, counted from 1; 0 if the error concerns no particular line.
@@ -83,7 +83,7 @@ class Problem:
 
 
 class AlertsFileError(ValueError):
-    """A file of alert rules contains errors.
+    """An alerts file contains errors.
 
     Attributes:
         path: The path of the file.
@@ -100,7 +100,7 @@ class AlertsFileError(ValueError):
 
 @dataclass(frozen=True)
 class AlertsFile:
-    """The contents of a file of alert rules.
+    """The contents of an alerts file.
 
     Attributes:
         path: The path of the file.
@@ -116,7 +116,7 @@ class AlertsFile:
 
 
 def load(path: str | os.PathLike[str], *, check: bool = True) -> AlertsFile:
-    """Read a file of alert rules.
+    """Read alert rules, sinks and silences from a TOML file.
 
     ```toml
     [[rule]]
@@ -132,8 +132,9 @@ def load(path: str | os.PathLike[str], *, check: bool = True) -> AlertsFile:
 
     Args:
         path: A TOML file with the arrays of tables ``rule``, ``sink`` and ``silence``.
-        check: Whether to also report what is missing on this machine: unset environment variables,
-            baseline files that do not exist, and httpx if a sink needs it.
+        check: Whether to also report errors that depend on this machine: environment variables
+            that are not set, baseline files that do not exist, and httpx not being installed if a
+            sink needs it.
 
     Returns:
         The contents of the file.
@@ -148,12 +149,15 @@ def load(path: str | os.PathLike[str], *, check: bool = True) -> AlertsFile:
     with path.open("rb") as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
-        raise AlertsFileError(path, [Problem(0, "", f"must be at most {LARGEST_FILE} bytes")])
+        raise AlertsFileError(
+            path, [Problem(0, "", f"the file must be at most {LARGEST_FILE} bytes")]
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        raise AlertsFileError(path, [Problem(line, "", f"must be UTF-8: {exc.reason}")]) from None
+        problem = Problem(line, "", f"the file must be UTF-8: {exc.reason}")
+        raise AlertsFileError(path, [problem]) from None
     return _Reader(path, text, check=check).read()
 
 
@@ -167,13 +171,13 @@ def _toml_parser() -> ModuleType:
             import tomli  # noqa: PLC0415 - optional
         except ModuleNotFoundError:
             raise ImportError(
-                "alert rule files need tomli on Python 3.10: pip install 'nanospan[alerts]'"
+                "alerts files require tomli on Python 3.10; run pip install 'nanospan[alerts]'"
             ) from None
         return tomli
 
 
 class _Reader:
-    """Parses one file and collects all of its errors."""
+    """Parses one alerts file and collects all errors in the file."""
 
     def __init__(self, path: Path, text: str, *, check: bool) -> None:
         self._path = path
@@ -188,7 +192,7 @@ class _Reader:
             document = parser.loads(self._text)
         except parser.TOMLDecodeError as exc:
             message, _, place = str(exc).partition(" (at line ")
-            line = place.partition(",")[0]  # without a line, it is at the end of the file
+            line = place.partition(",")[0]  # the end of the file has no number
             number = int(line) if line.isdecimal() else len(self._text.splitlines())
             problem = Problem(number, "", message)
             raise AlertsFileError(self._path, [problem]) from None
@@ -283,7 +287,7 @@ class _Reader:
     def _make(
         self, table_type: _TableType[T], place: KeyPath, values: Mapping[str, object]
     ) -> T | None:
-        """Build the object that a table describes, or report its errors and return None."""
+        """Build the object that a TOML table describes, or report the errors and return None."""
         before = len(self._problems)
         self._report_unknown_keys(place, values, table_type.known)
         for key in table_type.required:

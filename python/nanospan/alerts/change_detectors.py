@@ -1,4 +1,4 @@
-"""Online change detection, with one detector for each pair of rule and operation."""
+"""Change detection in live data, with one detector per rule and operation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class _Watch:
 
 
 class ChangeDetectors:
-    """The detectors of all change rules. Not thread-safe: used only by the engine's thread."""
+    """The online detectors of all change rules, one per rule and operation.
+
+    Not thread-safe: used only by the engine's thread.
+    """
 
     def __init__(self) -> None:
         self._watches: dict[tuple[str, str], _Watch] = {}
@@ -37,7 +40,7 @@ class ChangeDetectors:
     def update(
         self, rule: ChangeRule, operation: str, observations: Observations, now: float
     ) -> Finding:
-        """Feed new samples to the operation's detector and return the rule's finding."""
+        """Feed the operation's new samples to its detector, and return the rule's finding."""
         key = (rule.name, operation)
         watch = self._watches.get(key)
         if watch is None:

@@ -1,4 +1,4 @@
-"""Delivers alerts: each sink has its own queue and worker thread, so none delays another."""
+"""Delivers alerts. Each sink has its own queue and thread, so a slow sink delays no other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Delivery", "SinkWorker"]
 logger = logging.getLogger("nanospan.alerts")
 
 CAPACITY = 1000
-"""The maximum length of a sink's queue; when it is full, the oldest alert is dropped."""
+"""The maximum length of a sink's queue; when the queue is full, the oldest alert is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class Delivery:
 
     Attributes:
         sink: The sink's description, without secrets.
-        queued: The number of alerts waiting or being delivered.
+        queued: The number of alerts that are waiting or currently being delivered.
         delivered: The number of alerts delivered so far.
         lost: The number of alerts that will never be delivered, because the queue was full, the
             sink rejected them, every attempt failed, or closing timed out.
-        last_error: The most recent error, without secrets; empty if there has been none.
+        last_error: The most recent error, without secrets; empty if no error has occurred.
     """
 
     sink: str
@@ -46,7 +46,7 @@ class Delivery:
 
 
 class SinkWorker:
-    """Delivers alerts to one sink on a daemon thread, which is started by the first alert.
+    """Delivers alerts to one sink on a daemon thread. The first alert starts the thread.
 
     Args:
         sink: The sink to deliver to.
@@ -55,7 +55,7 @@ class SinkWorker:
 
     def __init__(self, sink: Sink, capacity: int = CAPACITY) -> None:
         self.sink = sink
-        self._name = str(sink)  # called only here, where an exception reaches the caller
+        self._name = str(sink)  # str() runs only here, where the caller sees exceptions
         self._capacity = capacity
         self._queue: deque[Alert] = deque()
         self._changed = threading.Condition()
@@ -112,18 +112,24 @@ class SinkWorker:
             return Delivery(self._name, waiting, self._delivered, self._lost, self._last_error)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until every queued alert is settled; return False after ``timeout`` seconds."""
+        """Wait until every queued alert has been delivered, lost, or kept by the sink for a retry.
+
+        Return False if this takes longer than ``timeout`` seconds.
+        """
         with self._changed:
             return self._changed.wait_for(lambda: not self._queue and not self._busy, timeout)
 
     def end(self, deadline: float) -> None:
-        """Accept no more alerts; deliver those queued until ``deadline`` (monotonic seconds)."""
+        """Stop accepting alerts, but deliver queued alerts until ``deadline``.
+
+        The deadline is a time on the monotonic clock, in seconds.
+        """
         with self._changed:
             self._deadline = deadline
             self._changed.notify_all()
 
     def join(self) -> None:
-        """Wait for the thread until ``end``'s deadline, then count undelivered alerts as lost."""
+        """Wait until the thread ends or the deadline passes; count undelivered alerts as lost."""
         thread = self._thread
         if self._deadline is not None and thread not in {None, threading.current_thread()}:
             thread.join(max(self._deadline - time.monotonic(), 0.0))
@@ -150,7 +156,7 @@ class SinkWorker:
             except DeliveryError as exc:
                 self._settle(alert, error=str(exc), lost=alert is not None)
             except BaseException as exc:  # noqa: BLE001 - even SystemExit must not stop the thread
-                # Only the type: the text of an unknown error may contain a secret.
+                # Store only the type, because the text of an unknown error may contain a secret.
                 self._settle(alert, error=type(exc).__name__, lost=alert is not None)
                 self._explain(exc)
             else:
@@ -167,7 +173,7 @@ class SinkWorker:
             logger.error("%s failed (%s)", self._name, type(another).__name__)  # noqa: TRY400 - the text may be secret
 
     def _next(self) -> tuple[Alert | None] | None:
-        """Wait for the next task: ``(alert,)``, ``(None,)`` for a refresh, or None to end."""
+        """Wait for the next task; return ``(alert,)``, ``(None,)`` to refresh, or None to end."""
         with self._changed:
             while True:
                 if self._queue and not self._is_over():
@@ -182,7 +188,10 @@ class SinkWorker:
                 self._changed.wait(due)
 
     def _refresh_in(self) -> float | None:
-        """Return the seconds until the next refresh, keeping refreshes at least 1 second apart."""
+        """Return the seconds until the sink's next refresh, or None if no refresh is needed.
+
+        Refreshes are at least 1 second apart.
+        """
         try:
             due = self.sink.refresh_in()
         except Exception as exc:  # noqa: BLE001 - the sink still gets its alerts
@@ -196,7 +205,7 @@ class SinkWorker:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _pause(self, seconds: float) -> bool:
-        """Wait between attempts; return False at once if the deadline allows no further attempt."""
+        """Wait ``seconds`` between attempts; return False if no attempt can follow in time."""
         with self._changed:
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:
@@ -219,7 +228,7 @@ class SinkWorker:
             self._changed.notify_all()
         if lost and alert is not None:
             logger.warning(
-                "%s lost alert %r of %r (%s): %s",
+                "%s lost the alert of rule %r for operation %r (%s): %s",
                 self._name,
                 alert.rule,
                 alert.operation,

@@ -1,4 +1,4 @@
-"""The alert engine: evaluates rules periodically, updates alert states, publishes changes."""
+"""The alert engine: evaluates rules periodically and publishes changes of alert states."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ logger = logging.getLogger("nanospan.alerts")
 REST_RATIO = 19
 """The minimum pause after an evaluation, as a multiple of the evaluation's duration.
 
-It limits the thread to a twentieth of one core, however many operations there are.
+The pauses limit the alert thread to a twentieth of one core, however many operations there are.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The two clocks that the engine uses.
+    """The two clocks that the alert engine reads.
 
     Attributes:
-        monotonic: Returns seconds on a clock that never goes back; used for windows and waiting.
+        monotonic: Returns seconds on a clock that is never set back; used for windows and waiting.
         time: Returns Unix time in seconds; used for silences and the timestamps of alerts.
     """
 
@@ -45,7 +45,7 @@ class Clock:
 
 @dataclass(slots=True)
 class _Entry:
-    """An alert that the engine tracks until its life cycle is idle."""
+    """An alert that the engine tracks until it is inactive and its cooldown has expired."""
 
     rule: Rule
     operation: str
@@ -58,7 +58,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """The time of one evaluation on both clocks, and the silences that apply to it."""
+    """The time of one evaluation on both clocks, and the silences to apply."""
 
     now: float
     wall: float
@@ -77,8 +77,9 @@ class Engine:
 
     Args:
         observations: Provides the monitor's data.
-        publish: Called with each changed alert and whether to send it to the sinks. Must be fast.
-        clock: The clocks to use.
+        publish: Called with each changed alert, and True if the sinks should receive the alert.
+            Must return quickly.
+        clock: The clocks to read; by default the real ones.
         on_monitor_gone: Called by the thread just before it ends because the monitor was freed.
     """
 
@@ -106,18 +107,18 @@ class Engine:
         self._last_error = ""
 
     def set_rules(self, rules: tuple[Rule, ...]) -> None:
-        """Replace the rules. Alerts of rules that are equal to an old one keep their state."""
+        """Replace the rules. If a new rule equals an old one, its alerts keep their state."""
         self._rules = rules
         self._wake.set()
 
     def set_silences(self, silences: tuple[Silence, ...]) -> None:
-        """Replace the silences."""
+        """Replace the silences that the engine applies."""
         self._silences = silences
         self._wake.set()
 
     @property
     def interval(self) -> float:
-        """The time between evaluations, in seconds."""
+        """The time between evaluations, in seconds: the shortest interval of any rule."""
         return min((rule.interval for rule in self._rules), default=1.0)
 
     def active(self) -> list[Alert]:

@@ -1,4 +1,4 @@
-"""Evaluates rules on a monitor's data."""
+"""Evaluates alert rules on a monitor's data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _RetryLaterError(Exception):
 
 
 class Evaluator:
-    """Evaluates a set of rules. Not thread-safe: used only by the engine's thread."""
+    """Evaluates alert rules. Not thread-safe: used only by the engine's thread."""
 
     def __init__(self) -> None:
         self._windows = Windows()
@@ -49,16 +49,16 @@ class Evaluator:
     ) -> Iterator[tuple[Rule, str, Finding]]:
         """Evaluate every rule once.
 
-        An exception from a rule is logged when it first occurs, and again only if it differs or the
-        rule worked in between. It affects neither other rules nor the rule's current alerts.
+        If a rule raises an exception, the other rules are still evaluated, and the rule's alerts
+        keep their states. The exception is logged, but not again while the same exception recurs.
 
         Args:
             rules: The rules to evaluate.
             observations: Provides the monitor's data.
-            now: The current time in seconds, on a clock that never goes back.
+            now: The current time in seconds, on a monotonic clock.
 
         Yields:
-            The rule, the name of an operation, and the rule's finding for that operation.
+            A rule, the name of an operation, and the rule's finding for that operation.
         """
         snapshot = observations.snapshot()
         self._windows.advance(snapshot, now)
@@ -120,7 +120,7 @@ class Evaluator:
     def _compare(
         self, rule: RegressionRule, operations: list[str], observations: Observations, now: float
     ) -> dict[str, Finding]:
-        """Return the findings of the latest comparison, comparing again first if that is due."""
+        """Return the findings of the rule's latest comparison, after running one if it is due."""
         due, findings = self._regressions.get(rule.name, (now, {}))
         if now >= due:
             # Set before comparing, so that a failing comparison is not retried at once.

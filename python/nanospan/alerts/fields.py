@@ -1,4 +1,4 @@
-"""Validates the fields of rules, sinks and silences."""
+"""Validates the fields of alert rules, sinks and silences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 class RuleError(ValueError):
-    """A field of a rule, sink or silence has an invalid value.
+    """A field of an alert rule, sink or silence has an invalid value.
 
     Attributes:
         field: The field's name.
@@ -69,7 +69,7 @@ def check_count(name: str, value: object) -> int:
 
 
 def check_seconds(name: str, value: object, *, minimum: float, maximum: float = math.inf) -> float:
-    """Return ``value`` as a float; raise RuleError unless it lies within the bounds, in seconds."""
+    """Return ``value`` as a float; raise RuleError unless it is a number within the bounds."""
     seconds = check_number(name, value)
     if seconds < minimum:
         raise RuleError(name, value, f"must be at least {minimum:g} seconds")
@@ -81,15 +81,15 @@ def check_seconds(name: str, value: object, *, minimum: float, maximum: float = 
 def check_labels(name: str, value: object) -> dict[str, str]:
     """Return a copy of ``value``; raise RuleError unless it maps valid label names to strings."""
     if not isinstance(value, Mapping):
-        raise RuleError(name, value, "must be a table of strings")
+        raise RuleError(name, value, "must map strings to strings")
     for key, text in value.items():
         if not isinstance(key, str) or not _LABEL_NAME.fullmatch(key):
             message = (
-                "a label name must consist of letters, digits and _, not starting with a digit"
+                "a label name must consist of letters, digits and _, and not start with a digit"
             )
             raise RuleError(name, key, message)
         if key in RESERVED_LABELS:
-            raise RuleError(name, key, "is a reserved label, which every alert already has")
+            raise RuleError(name, key, "must not be a reserved label, because every alert has it")
         if not isinstance(text, str):
-            raise RuleError(name, text, f"the label {key} must be a string")
+            raise RuleError(name, text, f"the value of the label {key} must be a string")
     return dict(value)

@@ -34,20 +34,20 @@ logger = logging.getLogger("nanospan.alerts")
 
 HISTORY = 1000
 CLOSE_SECONDS = 2.0
-"""How long closing and interpreter exit wait for queued alerts, in seconds."""
+"""The maximum time that ``close`` and interpreter exit wait for queued alerts, in seconds."""
 
 
 class Alerts:
-    """The rules, silences and sinks of a monitor, available as ``monitor.alerts``.
+    """A monitor's alert rules, silences and sinks, available as ``monitor.alerts``.
 
     ```python
     monitor.alerts.add(StatisticRule(name="slow", operation="query", statistic="p95", above=0.1))
     monitor.alerts.add_sink(print)
     ```
 
-    Adding the first rule starts a daemon thread that evaluates the rules; recording is not slowed.
-    If no sink is added, alerts go to the logger ``nanospan.alerts``. Every method may be called
-    from any thread.
+    Adding the first rule starts a daemon thread that evaluates the rules; recording is not slowed
+    down. If no sink is added, alerts go to the logger ``nanospan.alerts``. Every method may be
+    called from any thread.
 
     A forked child has the same rules, silences and sinks, but starts with no alerts and an empty
     history; the parent's alerts are delivered by the parent only. At interpreter exit, delivering
@@ -56,7 +56,7 @@ class Alerts:
     Args:
         monitor: The monitor to watch. Only a weak reference to it is kept; the thread ends once the
             monitor is freed.
-        clock: The clocks to use.
+        clock: The clocks to read; by default the real ones.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Alerts:
         _instances.add(self)
 
     def _init_process_state(self) -> None:
-        """Create the state that a forked child must not share; start no threads."""
+        """Create the state that a forked child must not share with its parent; start no threads."""
         self._lock = threading.RLock()
         self._history: deque[Alert] = deque(maxlen=HISTORY)
         # The firing alerts as last announced to the sinks, keyed by rule and operation.
@@ -140,9 +140,10 @@ class Alerts:
             self._set_rules({key: rule for key, rule in self._rules.items() if key != name})
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Add the rules, sinks and silences of a TOML file.
+        """Add the rules, sinks and silences from a TOML file.
 
-        Loading a file again replaces what it added before. If there is an error, nothing changes.
+        Loading a file again replaces the rules, sinks and silences that it added before. If there
+        is an error, nothing changes.
 
         Args:
             path: The path of the file; see :func:`nanospan.alerts.load`.
@@ -173,7 +174,7 @@ class Alerts:
             self._set_rules(rules)
 
     def add_sink(self, sink: Sink | Callable[[Alert], object]) -> Sink:
-        """Add a sink; it receives all alerts from now on.
+        """Add a sink, which receives all alerts from now on.
 
         Args:
             sink: A sink, or a function that takes an :class:`Alert`. An async function runs on the
@@ -197,7 +198,7 @@ class Alerts:
         return made
 
     def remove_sink(self, sink: Sink) -> None:
-        """Remove a sink; alerts queued for it may be delivered for another 2 seconds.
+        """Remove a sink. Delivery of alerts already queued for it may take another 2 seconds.
 
         Args:
             sink: The sink, as returned by :meth:`add_sink`.
@@ -280,13 +281,13 @@ class Alerts:
         return [worker.report() for worker in self._workers or (self._default,)]
 
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
-        """Wait until no alert is queued: each was delivered, lost, or kept by its sink to retry.
+        """Wait until every queued alert has been delivered, lost, or kept by its sink for a retry.
 
         Args:
             timeout: Maximum time to wait, in seconds.
 
         Returns:
-            True if no alert is queued any more; False if the timeout expired first.
+            True if no queued alerts are left; False if the timeout expired first.
         """
         deadline = time.monotonic() + timeout
         workers = self._workers or (self._default,)
@@ -305,7 +306,7 @@ class Alerts:
         asyncio.to_thread(alerts.close)``.
 
         Args:
-            timeout: Maximum time to take, in seconds. Alerts not delivered by then are lost.
+            timeout: Maximum time to wait, in seconds. Alerts not delivered by then are lost.
         """
         with self._lock:
             if self._closed:
@@ -321,7 +322,7 @@ class Alerts:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RuntimeError("these alerts are closed; get new ones from monitor.alerts")
+            raise RuntimeError("this Alerts object is closed; use monitor.alerts to get a new one")
 
     def _set_rules(self, rules: dict[str, Rule]) -> None:
         self._rules = rules
@@ -345,10 +346,10 @@ class Alerts:
         self._sinks = tuple(worker.sink for worker in self._workers)
         deadline = time.monotonic() + CLOSE_SECONDS
         for worker in old:
-            worker.end(deadline)  # its thread ends on its own
+            worker.end(deadline)  # the thread ends by itself
 
     def _restart_in_child(self) -> None:
-        """Reinitialise after a fork, which leaves no threads and possibly locks held for ever."""
+        """Replace threads and locks in a forked child, where no thread runs to release a lock."""
         for sink in self._sinks:
             sink.after_fork()
         self._init_process_state()

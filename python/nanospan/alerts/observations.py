@@ -1,4 +1,4 @@
-"""Access to the monitor's data that rules are evaluated on."""
+"""Access to the monitor data on which alert rules are evaluated."""
 
 from __future__ import annotations
 
@@ -26,28 +26,31 @@ class MonitorGoneError(Exception):
 
 
 class Observations(Protocol):
-    """The data that rules are evaluated on. Methods may be called from any thread."""
+    """The monitor data on which alert rules are evaluated.
+
+    Methods may be called from any thread.
+    """
 
     def snapshot(self) -> MonitorSnapshot:
         """Return a snapshot of all operations."""
 
     def durations_since(self, operation: str, moment: int) -> tuple[list[float], int]:
-        """Return the durations recorded after ``moment``, and the moment to pass next time.
+        """Return the durations recorded after ``moment``, and the moment for the next call.
 
         Durations are in seconds, and only those still in the operation's window are returned. Pass
-        0 in the first call, and then the moment that the previous call returned. Setting the system
-        clock does not affect moments.
+        0 as ``moment`` in the first call, and in each later call the moment that the previous call
+        returned. Setting the system clock does not affect moments.
         """
 
     def detector(self, rule: ChangeRule) -> OnlineDetector:
-        """Create a detector with the rule's settings."""
+        """Create an online change detector with the rule's settings."""
 
     def compare(self, rule: RegressionRule) -> Mapping[str, Comparison]:
         """Compare each operation with the rule's baseline; return results keyed by operation."""
 
 
 class MonitorObservations:
-    """Observations read from a live monitor.
+    """Reads the data for alert rules from a live monitor.
 
     Args:
         monitor: The monitor to read. Only a weak reference to it is kept.
@@ -68,11 +71,11 @@ class MonitorObservations:
         return self._get().snapshot()
 
     def durations_since(self, operation: str, moment: int) -> tuple[list[float], int]:
-        """Return the durations recorded after ``moment``, and the moment to pass next time."""
+        """Return the durations recorded after ``moment``, and the moment for the next call."""
         return self._get()._durations_since(operation, moment)  # noqa: SLF001 - avoids copying
 
     def detector(self, rule: ChangeRule) -> OnlineDetector:
-        """Create a detector with the rule's settings."""
+        """Create an online change detector with the rule's settings."""
         return OnlineDetector(rule.warmup, rule.batch, rule.k, rule.h)
 
     def compare(self, rule: RegressionRule) -> Mapping[str, Comparison]:

@@ -52,16 +52,22 @@ SEVERITIES: tuple[str, ...] = get_args(Severity)
 STATISTICS: tuple[str, ...] = get_args(Statistic)
 
 SLICES = 12
-"""The number of slices of a window, which may thus be up to a twelfth longer than requested."""
+"""The number of slices that make up a window.
+
+A window may be up to one slice (a twelfth) longer than requested.
+"""
 
 SHORTEST_INTERVAL = 0.1
-"""The shortest time between evaluations, in seconds; ``benches/alerts.py`` measures its cost."""
+"""The shortest time between evaluations, in seconds.
+
+``benches/alerts.py`` measures what evaluating this frequently costs.
+"""
 
 LONGEST_INTERVAL = 15.0
-"""The longest time between evaluations, in seconds, and so the maximum delay of any rule."""
+"""The longest time between evaluations, in seconds, which bounds the delay of every rule."""
 
 LONGEST_WINDOW = 7 * 86400.0
-"""The longest window, in seconds."""
+"""The longest window that a rule may have, in seconds."""
 
 MIN_BATCHES = 8
 """The minimum number of batches in the warm-up of an ``OnlineDetector``."""
@@ -69,7 +75,7 @@ MIN_BATCHES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """The base class of all rules. Immutable; safe to share between threads.
+    """The base class of all alert rules. Immutable; safe to share between threads.
 
     Attributes:
         name: The rule's name, unique within a monitor.
@@ -79,13 +85,14 @@ class Rule:
         labels: Additional labels for the alert. Label names must be valid in Prometheus.
         summary: The alert text, with ``{placeholders}``: ``rule``, ``operation``, ``severity``,
             ``statistic``, ``value``, ``limit``, ``window`` and the names of ``labels``. Numbers are
-            shown with units, unless a format is given, as in ``{value:.3f}``, which shows the plain
-            number (durations in seconds).
+            shown with their units. A placeholder with a format, such as ``{value:.3f}``, shows the
+            plain number (durations in seconds).
         for_seconds: How long the condition must hold before the alert fires, in seconds.
         cooldown: Minimum time between resolving and firing again, in seconds.
 
     Raises:
-        RuleError: (a ``ValueError``) If a field has an invalid value; the message names both.
+        RuleError: (a ``ValueError``) If a field has an invalid value; the message shows the field
+            and the value.
     """
 
     name: str
@@ -119,12 +126,12 @@ class Rule:
 
     @property
     def limit(self) -> float | None:
-        """The limit that the watched value is compared with, if the rule has one."""
+        """The limit that the watched value is compared with; None if the rule has no limit."""
         return None
 
     @property
     def window_seconds(self) -> float | None:
-        """The length of the window in seconds, if the rule has one."""
+        """The length of the rule's window in seconds; None if the rule has no window."""
         return None
 
     @property
@@ -134,7 +141,7 @@ class Rule:
 
     @property
     def default_summary(self) -> str:
-        """The summary template to use if ``summary`` is empty."""
+        """The template for the alert text if ``summary`` is empty."""
         raise NotImplementedError
 
     def matches(self, operation: str) -> bool:
@@ -144,31 +151,31 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class StatisticRule(Rule):
-    """Fires while a statistic of the last ``window`` seconds is beyond a limit.
+    """Fires while a statistic over the last ``window`` seconds is above or below a limit.
 
     ```python
     StatisticRule(name="slow stores", operation="m1_*", statistic="p95", above=0.150,
                   resolve_below=0.120, window=60, for_seconds=30)
     ```
 
-    While the window holds fewer than ``min_count`` samples, nothing is decided, so a firing alert
-    continues to fire. With no samples at all the alert resolves; use ``absent`` to detect a lack of
-    samples.
+    Rules for durations or ``error_rate`` are not evaluated while the window holds fewer than
+    ``min_count`` samples, so a firing alert continues to fire. If the window holds no samples at
+    all, the alert resolves; use ``absent`` to detect a lack of samples.
 
     Attributes:
-        statistic: ``p50 p90 p95 p99 p999 mean max`` (durations of all samples in seconds, within
-            0.55 %), ``rate`` (samples per second), ``error_rate`` (the share of failures among
-            samples that were not cancelled, 0 to 1), ``in_flight`` (spans open at the moment)
-            or ``absent`` (no sample for a whole window; takes no limit).
+        statistic: ``p50 p90 p95 p99 p999 mean max`` (durations of all samples in seconds, accurate
+            to 0.55 %), ``rate`` (samples per second), ``error_rate`` (the share of failures among
+            samples that were not cancelled, 0 to 1), ``in_flight`` (currently open spans) or
+            ``absent`` (no sample for a whole window; takes no limit).
         above: The condition holds while the statistic is strictly above this limit.
-        below: The condition holds while the statistic is strictly below this limit. A rule takes
-            either ``above`` or ``below``.
-        resolve_below: With ``above``: a firing alert resolves only once the statistic is below
-            this value.
-        resolve_above: With ``below``: a firing alert resolves only once the statistic is above
-            this value.
+        below: The condition holds while the statistic is strictly below this limit. Set either
+            ``above`` or ``below``, not both; for ``absent``, set neither.
+        resolve_below: Can be set together with ``above``. A firing alert then resolves only once
+            the statistic is below this value.
+        resolve_above: Can be set together with ``below``. A firing alert then resolves only once
+            the statistic is above this value.
         window: The length of the window in seconds, from 0.1 to a week. The actual window may be up
-            to a twelfth longer, and is shorter until the rule has been running for that long.
+            to a twelfth longer, and is shorter until the rule has been running for a full window.
         min_count: Minimum number of samples in the window for judging durations and
             ``error_rate``.
     """
@@ -193,11 +200,13 @@ class StatisticRule(Rule):
         if self.statistic == "absent":
             for name in ("above", "below", "resolve_below", "resolve_above"):
                 if (value := getattr(self, name)) is not None:
-                    raise RuleError(name, value, "the statistic absent takes no limit")
+                    raise RuleError(
+                        name, value, "must not be set, because the statistic absent takes no limit"
+                    )
         elif self.above is not None and self.below is not None:
             raise RuleError("below", self.below, "a rule takes either above or below, not both")
         elif self.above is None and self.below is None:
-            raise RuleError("above", None, f"{self.statistic} needs a limit: above or below")
+            raise RuleError("above", None, f"{self.statistic} needs a limit; set above or below")
         self._check_hysteresis()
 
     def _check_limit(self, name: str, value: object) -> None:
@@ -207,25 +216,25 @@ class StatisticRule(Rule):
         if number < 0:
             raise RuleError(name, value, "must not be negative")
         if self.statistic == "error_rate" and number > 1:
-            raise RuleError(name, value, "error_rate is a share: from 0 to 1")
+            raise RuleError(name, value, "must be at most 1, because error_rate is a share")
 
     def _check_hysteresis(self) -> None:
         if self.resolve_below is not None:
             if self.above is None:
-                raise RuleError("resolve_below", self.resolve_below, "requires above")
+                raise RuleError("resolve_below", self.resolve_below, "requires above to be set")
             if self.resolve_below > self.above:
-                message = f"must be at most above = {self.above!r}"
+                message = f"must not be greater than above ({self.above!r})"
                 raise RuleError("resolve_below", self.resolve_below, message)
         if self.resolve_above is not None:
             if self.below is None:
-                raise RuleError("resolve_above", self.resolve_above, "requires below")
+                raise RuleError("resolve_above", self.resolve_above, "requires below to be set")
             if self.resolve_above < self.below:
-                message = f"must be at least below = {self.below!r}"
+                message = f"must not be less than below ({self.below!r})"
                 raise RuleError("resolve_above", self.resolve_above, message)
 
     @property
     def watched(self) -> str:
-        """The name of the statistic."""
+        """The name of the watched statistic."""
         return self.statistic
 
     @property
@@ -240,7 +249,11 @@ class StatisticRule(Rule):
 
     @property
     def interval(self) -> float:
-        """A twelfth of ``window`` or a quarter of ``for_seconds``, limited to 0.1 to 15 seconds."""
+        """The longest time between evaluations that the rule allows, in seconds.
+
+        This is a twelfth of ``window`` or a quarter of ``for_seconds``, whichever is shorter, but
+        at least 0.1 and at most 15 seconds.
+        """
         shortest = self.window / SLICES
         if self.for_seconds:
             shortest = min(shortest, self.for_seconds / 4)
@@ -257,13 +270,13 @@ class StatisticRule(Rule):
         return "{operation}: {statistic} {value} of the last {window} is " + relation + " {limit}"
 
     def breached_by(self, value: float) -> bool:
-        """Return whether this value of the statistic is beyond the limit."""
+        """Return whether the condition holds if the statistic has this value."""
         if self.above is not None:
             return value > self.above
         return self.below is not None and value < self.below
 
     def cleared_by(self, value: float) -> bool:
-        """Return whether a firing alert resolves at this value of the statistic."""
+        """Return whether a firing alert resolves if the statistic has this value."""
         if self.resolve_below is not None:
             return value < self.resolve_below
         if self.resolve_above is not None:
@@ -273,12 +286,12 @@ class StatisticRule(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionRule(Rule):
-    """Fires while an operation's current window of samples is a regression from a baseline.
+    """Fires while an operation's current window of samples shows a regression from a baseline.
 
-    The condition holds while ``monitor.compare(baseline)`` returns the verdict ``regressed``. It
-    ends with ``unchanged`` or ``improved``; ``insufficient`` changes nothing. The alert's value is
-    the current typical duration divided by the baseline's. If only the tail regressed, it is the
-    same ratio for the tail quantile that grew most.
+    The condition holds while ``monitor.compare(baseline)`` returns the verdict ``regressed``. A
+    firing alert resolves at the verdict ``unchanged`` or ``improved``, but not at ``insufficient``.
+    The alert's value is the current typical duration divided by the baseline's. If only the tail
+    regressed, the value is the same ratio for the tail quantile that grew most.
 
     Attributes:
         baseline: A ``nanospan.regression.Baseline``, or the path of a file that contains one.
@@ -307,7 +320,9 @@ class RegressionRule(Rule):
             isinstance(self.baseline, str) and self.baseline != ""
         )
         if not is_path and not isinstance(self.baseline, Baseline):
-            raise RuleError("baseline", self.baseline, "must be a Baseline or the path of a file")
+            raise RuleError(
+                "baseline", self.baseline, "must be a Baseline or the path of a baseline file"
+            )
         if not 0 < check_number("fdr", self.fdr) < 1:
             raise RuleError("fdr", self.fdr, "must be greater than 0 and less than 1")
         if not check_number("min_effect", self.min_effect) > 0:
@@ -316,13 +331,13 @@ class RegressionRule(Rule):
 
     @property
     def interval(self) -> float:
-        """The value of ``every``, but at most 15 seconds."""
+        """The longest time between evaluations, in seconds: ``every``, but at most 15 seconds."""
         return min(self.every, LONGEST_INTERVAL)
 
     @property
     def default_summary(self) -> str:
-        """A template that shows the current duration relative to the baseline's."""
-        return "{operation}: regressed to {value} of its baseline"
+        """A template that shows the current duration as a multiple of the baseline's."""
+        return "{operation}: regressed to {value} its baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,10 +353,11 @@ class ChangeRule(Rule):
         direction: Which changes to report: ``up`` (slower), ``down`` (faster) or ``any``.
         hold_seconds: How long the alert for a change fires, in seconds; at least 1.
         warmup: The number of samples to learn the level from; at least eight batches.
-        batch: The number of samples whose average is one step of the detector.
-        k: The allowance of the cumulative sum, in units of the long-run standard deviation.
-        h: The decision limit of the cumulative sum, in the same units; a higher limit reports
-            later and with fewer false alarms.
+        batch: The number of samples that the detector averages into each value that it judges.
+        k: The deviation from the level that never raises an alarm, however long it lasts, in
+            long-run standard deviations of a batch's average.
+        h: The accumulated deviation beyond ``k`` that raises an alarm, in the same unit. A higher
+            value means later alarms, but fewer false ones.
     """
 
     direction: Direction = "up"
@@ -360,7 +376,7 @@ class ChangeRule(Rule):
         for name in ("warmup", "batch"):
             check_count(name, getattr(self, name))
         if self.warmup < MIN_BATCHES * self.batch:
-            message = f"must be at least eight batches ({MIN_BATCHES * self.batch})"
+            message = f"must be at least eight batches ({MIN_BATCHES * self.batch} samples)"
             raise RuleError("warmup", self.warmup, message)
         for name in ("k", "h"):
             if not check_number(name, getattr(self, name)) > 0:
@@ -368,10 +384,10 @@ class ChangeRule(Rule):
 
     @property
     def interval(self) -> float:
-        """One second; all samples recorded since the last evaluation are fed to the detector."""
+        """The time between evaluations: 1 second. Each feeds the new samples to the detector."""
         return 1.0
 
     @property
     def default_summary(self) -> str:
-        """A template that shows the new level relative to the old one."""
-        return "{operation}: durations moved to about {value} of their level"
+        """A template that shows the new level as a multiple of the old one."""
+        return "{operation}: durations shifted to about {value} their previous level"

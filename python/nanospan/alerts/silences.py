@@ -23,20 +23,21 @@ __all__ = ["Silence"]
 class Silence:
     """Keeps matching alerts from the sinks until a given time. Immutable.
 
-    Silenced alerts still change state and appear in the history. An alert that is firing when the
-    silence ends is announced then. That an alert resolved is announced if and only if its firing
-    was announced.
+    Silenced alerts still change state and appear in the history. An alert that is still firing when
+    the silence ends is then sent to the sinks. The sinks are told that an alert resolved if and
+    only if they were told that it was firing.
 
     Attributes:
-        until: When the silence ends, as Unix time in seconds. A ``datetime`` is converted; without
-            a time zone, it is taken as local time.
+        until: When the silence ends, as Unix time in seconds. A ``datetime`` is converted; one
+            without a time zone is taken as local time.
         rule: The name of a rule, or a pattern; matches all rules by default.
         operation: The name of an operation, or a pattern; matches all operations by default.
         labels: Patterns that the rule's labels must match, keyed by label name.
         comment: The reason for the silence.
 
     Raises:
-        RuleError: (a ``ValueError``) If a field has an invalid value; the message names both.
+        RuleError: (a ``ValueError``) If a field has an invalid value; the message shows the field
+            and the value.
     """
 
     until: float
@@ -49,7 +50,7 @@ class Silence:
         until: object = self.until
         seconds = until.timestamp() if isinstance(until, datetime) else until
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-            raise RuleError("until", until, "must be a date with a time, or a Unix time")
+            raise RuleError("until", until, "must be a date with a time, or a Unix time in seconds")
         if not math.isfinite(seconds):
             raise RuleError("until", until, "must be finite: a silence must end")
         object.__setattr__(self, "until", float(seconds))

@@ -24,9 +24,10 @@ class Finding:
     Attributes:
         breached: Whether the condition holds.
         cleared: Whether the condition has ended, so that a firing alert resolves. ``breached`` and
-            ``cleared`` are both false between a limit and its hysteresis, and while there is too
-            little data to judge. They are never both true.
-        value: The value that was compared; None if there was nothing to compare.
+            ``cleared`` are both false while the value is between the limit and the level at which
+            the alert resolves, and while there is too little data to judge. They are never both
+            true.
+        value: The value that the rule judged; None if there was no value to judge.
     """
 
     breached: bool
@@ -40,9 +41,9 @@ class Lifecycle:
 
     Attributes:
         state: The current state.
-        since: When the state was entered, on the clock that ``step`` is called with.
-        cool_until: When the alert may fire again, on the same clock.
-        announced: Whether the current firing was announced to the sinks.
+        since: When the alert entered the state, on the monotonic clock, in seconds.
+        cool_until: When the cooldown ends, so that the alert may fire again, on the same clock.
+        announced: Whether the sinks were told that the alert is firing.
     """
 
     state: State = "inactive"
@@ -57,12 +58,12 @@ class Lifecycle:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of an alert's state, to be published.
+    """A change of an alert's state, which the engine publishes.
 
     Attributes:
         state: The alert's current state.
-        entered: Whether the state was entered in this step. False if the alert was already firing
-            and is announced only now, because its silence ended.
+        entered: Whether the alert has just entered the state. False if the alert was already firing
+            and is announced only now, because a silence ended.
         announce: Whether to send the alert to the sinks.
     """
 
@@ -80,16 +81,17 @@ def step(  # noqa: PLR0911, PLR0913 - one return per arrow; keyword-only setting
     cooldown: float = 0.0,
     muted: bool = False,
 ) -> tuple[Lifecycle, Transition | None]:
-    """Advance an alert by one finding.
+    """Update an alert's position in its life cycle with the finding of an evaluation.
 
     Args:
         lifecycle: The alert's position before the finding.
         finding: The result of the latest evaluation.
-        now: The current time in seconds, on a clock that never goes back.
+        now: The current time in seconds, on a monotonic clock.
         for_seconds: How long the condition must hold before the alert fires, in seconds.
         cooldown: Minimum time between resolving and firing again, in seconds.
-        muted: Whether a silence applies to the alert. A firing alert is announced when the silence
-            ends. That it resolved is announced if and only if its firing was announced.
+        muted: Whether a silence applies to the alert. An alert that is still firing when the
+            silence ends is announced then. A resolved alert is announced if and only if it was
+            announced as firing.
 
     Returns:
         The alert's position after the finding, and the transition to publish, if any.

@@ -1,4 +1,4 @@
-"""Summary templates, whose placeholders can show given values but access nothing else."""
+"""Templates for alert texts. Placeholders show the given values and cannot access others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def unit_of(statistic: str) -> Unit:
 
 
 class Quantity(float):
-    """A number that is shown with its unit, unless a format is given."""
+    """A float that is formatted with its unit, unless a format specification is given."""
 
     __slots__ = ("unit",)
 
@@ -82,7 +82,7 @@ _formatter = _Formatter()
 
 
 def check_template(template: str, names: AbstractSet[str]) -> None:
-    """Raise ValueError unless ``template`` can be rendered with the placeholders ``names``."""
+    """Raise ValueError unless ``template`` is valid and uses only placeholders from ``names``."""
     for literal, name, spec, conversion in _formatter.parse(template):
         del literal
         if name is None:
@@ -90,7 +90,7 @@ def check_template(template: str, names: AbstractSet[str]) -> None:
         if name not in names:
             known = ", ".join(sorted(names))
             raise ValueError(
-                f"unknown placeholder {{{name}}}; use one of {known}, or {{{{ for a brace"
+                f"unknown placeholder {{{name}}}; use one of {known}, or {{{{ for a literal brace"
             )
         if conversion is not None:
             raise ValueError(f"placeholder {{{name}!{conversion}}}: conversions are not supported")

@@ -34,8 +34,9 @@ def locate(text: str) -> dict[Path, int]:
         text: The contents of the document.
 
     Returns:
-        The line number, counted from 1, of each table and key, except those inside inline tables. A
-        path consists of keys and, for elements of arrays of tables, indices counted from 0.
+        A dict that maps the path of each table and key to its line number, counted from 1. It does
+        not contain the keys inside inline tables. A path consists of keys and, for elements of
+        arrays of tables, indices counted from 0.
     """
     lines: dict[Path, int] = {}
     arrays: dict[Path, int] = {}
@@ -61,7 +62,7 @@ def _into(arrays: dict[Path, int], path: Path) -> Path:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield the line, kind (``=``, ``[`` or ``[[``) and names of each statement."""
+    """Yield the line, kind (``=``, ``[`` or ``[[``) and key names of each TOML statement."""
     line, depth = 1, 0
     head, names, in_value = "", list[str](), False
     for match in _TOKEN.finditer(text):

@@ -52,7 +52,10 @@ class Window:
 
     @cached_property
     def durations(self) -> Snapshot | None:
-        """The durations of all samples, whatever their outcome."""
+        """The durations of all samples in the window, including failed and cancelled ones.
+
+        None if the operation does not exist.
+        """
         return self._difference(lambda operation: operation.all)
 
     def _count(self, part: Callable[[OperationSnapshot], Snapshot]) -> int:
@@ -61,7 +64,7 @@ class Window:
 
     @property
     def count(self) -> int:
-        """The number of samples, whatever their outcome."""
+        """The number of samples in the window, including failed and cancelled ones."""
         return 0 if self.durations is None else self.durations.count
 
     @property
@@ -71,14 +74,17 @@ class Window:
 
     @property
     def error_rate(self) -> float | None:
-        """The share of failures among the samples not cancelled; None if there are none."""
+        """The share of failures among the samples that were not cancelled.
+
+        None if the window contains no such samples.
+        """
         errors = self._count(lambda operation: operation.error)
         finished = errors + self._count(lambda operation: operation.ok)
         return errors / finished if finished else None
 
     @property
     def in_flight(self) -> int:
-        """The number of spans open at the later moment."""
+        """The number of spans that were open at the end of the window."""
         return 0 if self._current is None else self._current.in_flight
 
 
@@ -103,11 +109,11 @@ class Windows:
         self._last = 0.0
 
     def advance(self, snapshot: MonitorSnapshot, now: float) -> None:
-        """Start a new evaluation, whose windows all end at ``now``.
+        """Start a new evaluation, in which all windows end at ``now``.
 
         Args:
             snapshot: A snapshot of all operations, taken at ``now``.
-            now: The current time in seconds, on a clock that never goes back.
+            now: The current time in seconds, on a monotonic clock.
         """
         operations = snapshot.operations
         self._rings = {key: ring for key, ring in self._rings.items() if ring.used}
@@ -123,7 +129,10 @@ class Windows:
             self._previous_seen = self._seen
 
     def last(self, operation: str, seconds: float) -> Window:
-        """Return the window of the last ``seconds``; it is shorter if watched for less time."""
+        """Return the operation's window over the last ``seconds``.
+
+        The window is shorter if the operation has been watched for less time.
+        """
         key = (operation, seconds)
         window = self._cache.get(key)
         if window is None:

@@ -1,4 +1,4 @@
-"""The built-in sinks, which deliver alerts."""
+"""The built-in sinks, which deliver alerts to logs, files, functions and HTTP servers."""
 
 from nanospan.alerts.sinks.alertmanager import AlertmanagerSink
 from nanospan.alerts.sinks.base import DeliveryError, Sink

@@ -26,13 +26,14 @@ __all__ = ["AlertmanagerSink"]
 logger = logging.getLogger("nanospan.alerts")
 
 LIFETIME = 4
-"""How far in the future ``endsAt`` lies, as a multiple of ``repeat``; the same as in Prometheus.
+"""The time from a post to the alert's ``endsAt``, as a multiple of ``repeat``.
 
-Three posts in a row may be lost before the Alertmanager considers an alert resolved.
+With this factor, which Prometheus uses too, three posts in a row may be lost before the
+Alertmanager considers an alert resolved.
 """
 
 RETRY_SECONDS = 10.0
-"""The time between posts while they fail, in seconds."""
+"""The time between posts while posting fails, in seconds; at most ``repeat``."""
 
 _Labels = tuple[tuple[str, str], ...]
 
@@ -44,8 +45,8 @@ class AlertmanagerSink(HttpSink):
     the future, and posted again every ``repeat`` seconds, so that they stay active while this
     process lives and end soon after it dies. Resolved alerts are posted with their end time. An
     alert that could not be posted is retried every 10 seconds, in its latest state. Alerts that are
-    already firing when the sink is added are posted, too, so that none resolve when a file of rules
-    is loaded again.
+    already firing when the sink is added are posted, too, so that they do not resolve when an
+    alerts file is reloaded.
 
     The labels are ``alertname`` (the rule), ``operation``, ``severity``, ``instance``
     (``host:pid``, so that processes do not resolve each other's alerts) and the rule's own labels.
@@ -59,11 +60,12 @@ class AlertmanagerSink(HttpSink):
         repeat: Time between posts of an alert that keeps firing, in seconds; at least 1.
         timeout: Maximum time in seconds for each phase of a request: connecting, sending, and
             waiting for the response.
-        attempts: Maximum number of attempts at one post; after that, the alerts are posted again
+        attempts: Maximum number of attempts for each post. If all fail, the alerts are posted again
             when the next post is due.
-        origin: Where the settings come from: ``program``; ``file``, where ``headers`` must not
-            contain secrets; or ``unchecked file``, where environment variables may also be unset.
-        min_severity: The lowest severity to post.
+        origin: Where the settings come from: ``program``, ``file`` (secrets in ``headers`` must be
+            given as ``env:NAME``), or ``unchecked file`` (the same, but the environment variables
+            may be unset).
+        min_severity: The lowest severity of alerts to post.
 
     Raises:
         RuleError: (a ``ValueError``) If a setting is invalid; the message shows no secret.
@@ -101,7 +103,7 @@ class AlertmanagerSink(HttpSink):
         self._last_failure = ""  # why the last post failed; empty if it succeeded
 
     def deliver(self, alert: Alert, pause: Pause) -> None:
-        """Post the alert; while posts are failing, keep it until the next post is due."""
+        """Post the alert, but if the previous post failed, keep it until the next post is due."""
         self._unposted[_labels(alert)] = alert
         if self._due is None:
             self._due = time.monotonic() + self._repeat
@@ -112,7 +114,7 @@ class AlertmanagerSink(HttpSink):
         self._post(self._unposted, pause)
 
     def refresh(self, pause: Pause) -> None:
-        """Post all firing alerts again, and all alerts that could not be posted before."""
+        """Post all firing alerts again, along with alerts that could not be posted before."""
         self._due = time.monotonic() + self._repeat
         self._post({**self._firing, **self._unposted}, pause)
 

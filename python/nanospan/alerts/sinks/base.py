@@ -1,4 +1,4 @@
-"""The base class of sinks."""
+"""The base class of alert sinks, and the exceptions that sinks raise."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ __all__ = ["DeliveryError", "Filters", "Pause", "PostponedError", "Sink"]
 logger = logging.getLogger("nanospan.alerts")
 
 Pause = Callable[[float], bool]
-"""Waits some seconds between attempts; returns False if there is no time for another attempt."""
+"""A function that waits the given number of seconds between attempts.
+
+It returns False if there is no time for another attempt.
+"""
 
 DEFAULT_STATES: tuple[State, ...] = ("firing", "resolved")
 
 
 class DeliveryError(Exception):
-    """An alert could not be delivered and will not be retried. The text contains no secret."""
+    """An alert could not be delivered and is lost. The message must not contain secrets."""
 
 
 class PostponedError(DeliveryError):
@@ -32,7 +35,7 @@ class PostponedError(DeliveryError):
 
 
 class Filters(TypedDict, total=False):
-    """The keyword arguments that all sinks accept to select the alerts they receive."""
+    """The keyword arguments with which a sink selects the alerts that it receives."""
 
     states: Iterable[State]
     min_severity: Severity
@@ -45,9 +48,9 @@ class Sink:
     this sink, so they may block. A sink belongs to one monitor.
 
     Args:
-        states: The states to deliver, out of ``pending``, ``firing`` and ``resolved``; by default
-            the latter two.
-        min_severity: The lowest severity to deliver.
+        states: The states of alerts to deliver: any of ``pending``, ``firing`` and ``resolved``; by
+            default ``firing`` and ``resolved``.
+        min_severity: The lowest severity of alerts to deliver.
 
     Raises:
         RuleError: (a ``ValueError``) If ``states`` or ``min_severity`` has an invalid value.
@@ -73,30 +76,31 @@ class Sink:
 
         Args:
             alert: The alert to deliver.
-            pause: Call it to wait between attempts.
+            pause: Waits the given number of seconds between attempts; returns False if there is no
+                time for another attempt.
 
         Raises:
-            DeliveryError: If the alert cannot be delivered. After any other exception the alert is
-                lost as well, and the exception is logged.
+            DeliveryError: If the alert cannot be delivered. If any other exception is raised, the
+                alert is also lost, and the exception is logged.
         """
         raise NotImplementedError
 
     def refresh(self, pause: Pause) -> None:
-        """Do periodic work that does not depend on a new alert."""
+        """Do periodic work that is not triggered by a new alert, such as posting alerts again."""
 
     def refresh_in(self) -> float | None:
-        """Return the seconds until ``refresh`` is due, or None if it is not needed."""
+        """Return the seconds until ``refresh`` is due, or None if no refresh is needed."""
         return None
 
     def explain(self, exc: BaseException) -> None:
-        """Log an unexpected exception, one other than DeliveryError, from a method of this sink."""
+        """Log an exception that a method of this sink raised unexpectedly (not a DeliveryError)."""
         logger.error("%s failed", self, exc_info=exc)
 
     def close(self) -> None:
         """Release the sink's resources. Called once, on the sink's thread."""
 
     def after_fork(self) -> None:
-        """Reset, in a forked child, the state that belongs to the parent."""
+        """Discard state that belongs to the parent process. Called in a forked child."""
 
     def __str__(self) -> str:
         return type(self).__name__

@@ -23,12 +23,12 @@ __all__ = ["FunctionSink"]
 class FunctionSink(Sink):
     """Calls a function with each alert.
 
-    A plain function runs on the sink's thread. An async function runs on its event loop and may use
+    A plain function runs on the sink's thread. An async function runs on an event loop and may use
     objects that belong to that loop.
 
     Args:
         function: The function to call with each :class:`Alert`; its result is ignored.
-        loop: The event loop to run an async function on; by default the one running now.
+        loop: The event loop to run an async function on; by default the currently running loop.
         timeout: Maximum duration of an async call, in seconds; after that, the call is cancelled
             and its alert is lost.
         **filters: ``states`` and ``min_severity``; see :class:`Sink`.
@@ -71,7 +71,7 @@ class FunctionSink(Sink):
             if inspect.iscoroutine(result):
                 result.close()
                 raise DeliveryError(
-                    "the function returned a coroutine, which is never awaited; use an async def"
+                    "the function returned a coroutine instead of being async; use async def"
                 )
             return
         if self._loop is None or self._loop.is_closed():
@@ -90,7 +90,7 @@ class FunctionSink(Sink):
             future.cancel()
             raise DeliveryError(f"timed out after {self._timeout:g} seconds") from None
         except concurrent.futures.CancelledError:
-            raise DeliveryError("cancelled") from None
+            raise DeliveryError("the call was cancelled") from None
 
     def __str__(self) -> str:
         name = getattr(self._function, "__qualname__", type(self._function).__qualname__)

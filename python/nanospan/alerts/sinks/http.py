@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["Poster"]
 
 FIRST_PAUSE = 0.5
-"""The maximum pause after the first attempt, in seconds; it doubles with each attempt."""
+"""The maximum pause after the first attempt, in seconds; doubled after each further attempt."""
 
 LONGEST_PAUSE = 30.0
-"""The upper bound of the doubled pauses, in seconds."""
+"""The limit, in seconds, up to which the maximum pause is doubled."""
 
 LONGEST_RETRY_AFTER = 600.0
-"""The upper bound of a server's ``Retry-After``, in seconds; longer ones are shortened to it."""
+"""The maximum time to wait because of a server's ``Retry-After`` header, in seconds."""
 
 # Request Timeout, Too Early and Too Many Requests: a retry may succeed.
 _RETRYABLE = frozenset({408, 425, 429})
@@ -55,9 +55,10 @@ class Poster:
         headers: Additional headers; ``env:NAME`` in a value is replaced by that variable's value.
         timeout: Maximum time in seconds for each phase of a request: connecting, sending, and
             waiting for the response.
-        attempts: Maximum number of attempts at one request.
-        origin: Where the settings come from: ``program``; ``file``, where ``headers`` must not
-            contain secrets; or ``unchecked file``, where environment variables may also be unset.
+        attempts: Maximum number of attempts for each request.
+        origin: Where the settings come from: ``program``, ``file`` (secrets in ``headers`` must be
+            given as ``env:NAME``), or ``unchecked file`` (the same, but the environment variables
+            may be unset).
         path: A path to append to the URL.
 
     Raises:
@@ -81,7 +82,7 @@ class Poster:
             raise RuleError("timeout", timeout, "must be greater than 0")
         check_count("attempts", attempts)
         if origin != "unchecked file" and importlib.util.find_spec("httpx") is None:
-            raise ImportError("this sink needs httpx: pip install 'nanospan[alerts]'")
+            raise ImportError("this sink requires httpx; run pip install 'nanospan[alerts]'")
         self._timeout = timeout
         self._attempts = attempts
         self._path = path
@@ -89,7 +90,7 @@ class Poster:
 
     @property
     def unset_variables(self) -> list[str]:
-        """The environment variables that the settings refer to but that are not set."""
+        """The environment variables in the URL and headers that are unset or empty."""
         return [name for each in (self._url, *self._headers.values()) for name in each.unset()]
 
     def post(self, payload: object, pause: Pause) -> None:
@@ -97,7 +98,8 @@ class Poster:
 
         Args:
             payload: The value to send as JSON.
-            pause: Called to wait between attempts.
+            pause: Waits the given number of seconds between attempts; returns False if there is no
+                time for another attempt.
 
         Raises:
             DeliveryError: If the request was rejected, or every attempt failed.
@@ -115,7 +117,7 @@ class Poster:
         raise DeliveryError(f"{problem} after {counted(attempt, 'attempt')}")
 
     def _try(self, content: bytes) -> tuple[str, float]:
-        """Make one attempt; return the error, if any, and the ``Retry-After`` in seconds.
+        """Make one attempt; return the error (empty on success) and the ``Retry-After`` in seconds.
 
         Raises:
             DeliveryError: If retrying cannot help.
@@ -166,7 +168,7 @@ class Poster:
             self._client = None
 
     def forget(self) -> None:
-        """Drop the HTTP client without closing it; in a forked child it belongs to the parent."""
+        """Drop the HTTP client without closing it, because it belongs to the parent process."""
         self._client = None
 
     def __str__(self) -> str:
@@ -177,7 +179,10 @@ _JSON = {"Content-Type": "application/json", "User-Agent": "nanospan"}
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Parse a ``Retry-After`` (RFC 9110, section 10.2.3) into seconds; 0 if it is invalid."""
+    """Convert a ``Retry-After`` header to seconds; return 0 if it is missing or invalid.
+
+    The format is defined in RFC 9110, section 10.2.3.
+    """
     if retry_after is None:
         return 0.0
     if retry_after.strip().isdecimal():

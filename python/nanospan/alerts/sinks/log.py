@@ -19,9 +19,9 @@ _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging
 
 
 class LogSink(Sink):
-    """Logs firing alerts at the level of their severity, and all others at INFO.
+    """Logs firing alerts at the level that matches their severity, and other alerts at INFO.
 
-    Each log record has an attribute ``alert``, the :class:`Alert`, for structured logging.
+    Each log record has the :class:`Alert` as its attribute ``alert``, for structured logging.
 
     Args:
         logger: The logger to write to, or its name.

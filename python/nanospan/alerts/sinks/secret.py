@@ -1,4 +1,4 @@
-"""Settings that may contain secrets, such as URLs and headers, and that are never shown."""
+"""Settings such as URLs and headers, whose values may contain secrets and are never shown."""
 
 from __future__ import annotations
 
@@ -62,18 +62,19 @@ def is_secret_header(name: str) -> bool:
 
 
 def secret_url(name: str, value: object, origin: Origin) -> Secret:
-    """Check a URL; return it as a secret that shows only the scheme, host and port.
+    """Validate a URL; return a :class:`Secret` that shows only its scheme, host and port.
 
-    Its user, path and query are never shown, because they may grant access.
+    The user, path and query are never shown, because they may grant access.
 
     Args:
         name: The setting's name, for error messages.
         value: An ``http`` or ``https`` URL; ``env:NAME`` in it stands for an environment variable.
-        origin: Where the setting comes from.
+        origin: Where the setting comes from; in an ``unchecked file``, environment variables may be
+            unset.
 
     Raises:
-        RuleError: (a ``ValueError``) If ``value`` is not such a URL, or one of its variables is not
-            set; the message does not reveal the URL.
+        RuleError: (a ``ValueError``) If ``value`` is not an HTTP URL, or an environment variable is
+            not set; the message does not reveal the URL.
     """
     if not isinstance(value, str):
         raise RuleError(name, HIDDEN, "must be a string")
@@ -89,40 +90,44 @@ def secret_url(name: str, value: object, origin: Origin) -> Secret:
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise RuleError(name, _show_template(value), "must be a URL with http:// or https://")
+        raise RuleError(
+            name, _show_template(value), "must be a URL that starts with http:// or https://"
+        )
     rest = "/" + HIDDEN if (parts.path.strip("/") or parts.query) else ""
     return Secret(value, f"{parts.scheme}://{parts.hostname}{port}{rest}")
 
 
 def secret_headers(name: str, value: object, origin: Origin) -> dict[str, Secret]:
-    """Check HTTP headers; return them with values that are never shown.
+    """Validate HTTP headers; return them as a dict whose values are never shown.
 
     Args:
         name: The setting's name, for error messages.
         value: Maps header names to values; ``env:NAME`` in a value stands for an environment
             variable.
-        origin: Where the setting comes from; in a file, secrets must be given as ``env:NAME``.
+        origin: Where the setting comes from. In a file, secrets must be given as ``env:NAME``; in
+            an ``unchecked file``, environment variables may also be unset.
 
     Raises:
-        RuleError: (a ``ValueError``) If ``value`` is not such a mapping, a variable is not set, or
-            a file contains what may be a secret; the message does not reveal the values.
+        RuleError: (a ``ValueError``) If ``value`` is not such a mapping, an environment variable is
+            not set, or a file contains a header value that may be a secret; the message does not
+            reveal the values.
     """
     if not isinstance(value, Mapping):
-        raise RuleError(name, HIDDEN, "must be a table of strings")
+        raise RuleError(name, HIDDEN, "must map strings to strings")
     headers = {}
     for header, text in value.items():
         if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
-            raise RuleError(name, header, "must be a valid name of an HTTP header")
+            raise RuleError(name, header, "must be a valid HTTP header name")
         if not isinstance(text, str):
             raise RuleError(f"{name}.{header}", HIDDEN, "must be a string")
         secret = Secret(text)
         if origin != "program" and is_secret_header(header) and not secret.variables:
-            advice = 'may be a secret: put it into the environment and write "env:NAME" here'
+            advice = 'may be a secret; set an environment variable and write "env:NAME" here'
             raise RuleError(f"{name}.{header}", HIDDEN, advice)
         if origin != "unchecked file":
             _check_set(f"{name}.{header}", secret.unset())
             if not secret.reveal().isprintable():
-                raise RuleError(f"{name}.{header}", HIDDEN, "contains a control character")
+                raise RuleError(f"{name}.{header}", HIDDEN, "must not contain control characters")
         headers[header] = secret
     return headers
 
@@ -134,6 +139,6 @@ def _check_set(name: str, variables: list[str]) -> None:
 
 
 def _show_template(value: str) -> str:
-    """Return a text to show in place of an unusable URL: only the names of its variables."""
+    """Return a text to show in place of an unusable URL: only its environment variables."""
     variables = _VARIABLE.findall(value)
     return ", ".join(f"env:{name}" for name in variables) or HIDDEN

@@ -31,7 +31,7 @@ class HttpSink(Sink):
 
     @property
     def unset_variables(self) -> list[str]:
-        """The environment variables that the settings refer to but that are not set."""
+        """The environment variables in the URL and headers that are unset or empty."""
         return self._poster.unset_variables
 
     def explain(self, exc: BaseException) -> None:
@@ -68,8 +68,9 @@ class WebhookSink(HttpSink):
         attempts: Maximum number of attempts for each alert. Connection errors, timeouts and the
             statuses 408, 425, 429 and 5xx are retried after random pauses that grow with each
             attempt, or after the server's ``Retry-After`` if that is longer.
-        origin: Where the settings come from: ``program``; ``file``, where ``headers`` must not
-            contain secrets; or ``unchecked file``, where environment variables may also be unset.
+        origin: Where the settings come from: ``program``, ``file`` (secrets in ``headers`` must be
+            given as ``env:NAME``), or ``unchecked file`` (the same, but the environment variables
+            may be unset).
         **filters: ``states`` and ``min_severity``; see :class:`Sink`.
 
     Raises:
