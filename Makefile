@@ -21,17 +21,17 @@ help: ## list the commands
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
 # All commands share one release build, which is repeated when a Rust source or the metadata changes.
 # pip would compile every file of every package; Python compiles those that are imported.
 $(VENV)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES)
-	$(BIN)/pip install --quiet --no-compile --group dev --editable '.[all,demo]'
+	$(BIN)/python -m pip install --quiet --no-compile --group dev --editable '.[all,demo]'
 	@touch $@ $(VENV)/.demo
 
 # The packages that the demo needs, without development tools.
 $(VENV)/.demo: $(BIN)/python pyproject.toml $(RUST_SOURCES)
-	$(BIN)/pip install --quiet --editable '.[pool,demo]'
+	$(BIN)/python -m pip install --quiet --editable '.[pool,demo]'
 	@touch $@
 
 install: $(VENV)/.installed ## create .venv and install nanospan with all extras and tools
@@ -72,9 +72,9 @@ test-wheel: install ## run the unit tests on the installed wheel, with the sourc
 # The package as users get it, in a separate venv; a separate target folder keeps the other builds intact.
 $(FREE_THREADED)/.installed: $(BIN)/python pyproject.toml $(RUST_SOURCES) $(wildcard python/nanospan/*.py)
 	python=$$(tools/free-threaded) && "$$python" -m venv --clear --without-pip $(FREE_THREADED)
-	$(BIN)/pip --python $(FREE_THREADED)/bin/python install --quiet --only-binary :all: --group core
+	$(BIN)/python -m pip --python $(FREE_THREADED)/bin/python install --quiet --only-binary :all: --group core
 	CARGO_TARGET_DIR=target/free-threaded \
-		$(BIN)/pip --python $(FREE_THREADED)/bin/python install --quiet --no-deps .
+		$(BIN)/python -m pip --python $(FREE_THREADED)/bin/python install --quiet --no-deps .
 	@touch $@
 
 test-free-threaded: $(FREE_THREADED)/.installed ## run the unit and stress tests on CPython without a GIL
