@@ -1,4 +1,4 @@
-//! Comparing two samples: did the operation become slower?
+//! Compares two samples of durations to decide whether an operation became slower.
 
 use crate::{
     dependence::LongRun,
@@ -11,27 +11,30 @@ use crate::{
     values::Values,
 };
 
-/// With fewer values than this in either sample, exact counts replace the normal approximation, whose error exceeds the
-/// p-values of interest there.
+/// The size of the smaller sample below which exact counts replace the normal approximation. In such small samples, the
+/// error of the approximation exceeds the p-values of interest.
 const FEW: usize = 8;
 
-/// With fewer values than this the correlation of neighbours cannot be estimated, and correcting for the estimate would
-/// discard the evidence of samples that lie wholly apart (`tests/regression/test_compare.py`).
+/// The size of the smaller sample below which the correlation between neighbouring values cannot be estimated.
+/// Correcting for such an estimate would discard the evidence of samples whose ranges do not overlap
+/// (`tests/regression/test_compare.py`).
 const SHORT: usize = 20;
 
-/// The tail quantiles compared, each with the minimum size of a sample, which leaves at least four values beyond it.
+/// The tail quantiles to compare, each with the minimum sample size, which leaves at least four values beyond the
+/// quantile.
 const TAILS: [(f64, usize); 3] = [(0.9, 40), (0.95, 80), (0.99, 400)];
 
-/// How many independent values must lie beyond a quantile for it to be judged; fewer reveal nothing about its scatter.
-/// This costs nothing: with 0.5 the rows "p99 doubled" of `benches/regression.py` are the same (seeds 101 and 102 at
-/// half scale).
+/// The minimum number of independent values that must lie beyond a quantile for the quantile to be judged. Fewer values
+/// reveal nothing about its scatter. The limit misses no changes: with 0.5 the rows "p99 doubled" of
+/// `benches/regression.py` are the same (seeds 101 and 102 at half scale).
 const BEYOND: f64 = 1.5;
 
 /// The number by which [`compare_many`] divides the false discovery rate. The bulk and the tails are tested
 /// separately, each at the whole of alpha, and small p-values from an estimated variance are inexact.
 ///
-/// Set by the rows "200 operations" of `benches/regression.py`. With seeds 101 and 102 at half its scale the false
-/// discoveries among the models, of which 0.05 are allowed, and the changes found in recordings were:
+/// The value was chosen from the rows "200 operations" of `benches/regression.py`. With seeds 101 and 102 at half
+/// scale, these were the shares of false discoveries among the models (at most 0.05 is allowed) and the shares of
+/// changes found in recordings:
 ///
 /// | divisor | false discoveries | found |
 /// | --- | --- | --- |
@@ -40,11 +43,11 @@ const BEYOND: f64 = 1.5;
 /// | 3 | 0.01, 0.01 | 0.95, 0.91 |
 /// | 5 | 0.01, 0.01 | 0.94, 0.88 |
 ///
-/// On noise with bursts only 3 and 5 came near the 0.05 (2: 0.08, 0.07; 3: 0.05, 0.06).
+/// On noise with bursts, only the divisors 3 and 5 came close to 0.05 (2: 0.08, 0.07; 3: 0.05, 0.06).
 const JUDGED: f64 = 3.0;
 
-/// The squares of larger values would overflow, so samples with such values are shrunk; the verdict does not depend on
-/// the unit.
+/// The largest value that is compared unchanged. The squares of larger values would overflow, so samples that contain
+/// such values are multiplied by [`SHRINK`]; the verdict does not depend on the unit.
 const HUGE: f64 = 1e100;
 const SHRINK: f64 = 1e-200;
 
@@ -63,17 +66,17 @@ pub const TAIL_MIN_EFFECT: f64 = 0.10;
 /// The verdict of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Slower: significant, and large enough to matter.
+    /// Slower: the difference is significant and large enough to report.
     Regressed,
-    /// Faster: significant, and large enough to matter.
+    /// Faster: the difference is significant and large enough to report.
     Improved,
-    /// No difference that is both significant and large enough.
+    /// No difference is both significant and large enough to report.
     Unchanged,
     /// Too few values, or too few independent ones, for any difference to be significant.
     Insufficient,
 }
 
-/// Criteria for reporting a difference.
+/// Criteria for reporting a difference between two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// For one comparison, the probability of reporting a change when nothing changed; for many, the expected share of
@@ -95,14 +98,14 @@ impl Default for Settings {
     }
 }
 
-/// The change of one quantile.
+/// The change of one quantile between two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantileChange {
     /// The quantile, between 0 and 1.
     pub q: f64,
     /// The quantile's new value divided by its baseline value (1.0 = unchanged).
     pub change: f64,
-    /// The probability of a change at least this large when nothing changed.
+    /// The probability of measuring a change at least this large if nothing had changed.
     pub p_value: f64,
 }
 
@@ -111,17 +114,17 @@ pub struct QuantileChange {
 pub struct Comparison {
     /// The verdict.
     pub verdict: Verdict,
-    /// The probability of a difference at least as large as the largest one found, when nothing changed.
+    /// The probability of measuring a difference at least as clear as the clearest one found if nothing had changed.
     pub p_value: f64,
     /// The typical current value divided by the typical baseline value; NaN if either sample is empty.
     pub shift: f64,
-    /// The confidence interval of the shift, at level 1 - alpha.
+    /// The confidence interval of `shift`, at confidence level 1 - alpha.
     pub shift_ci: (f64, f64),
     /// The changes of those tail quantiles for which both samples have enough values.
     pub quantiles: Vec<QuantileChange>,
-    /// The number of independent values that the less informative sample is equivalent to.
+    /// The effective size of the less informative sample: how many independent values would be as informative.
     pub effective_n: f64,
-    /// The number of values in the baseline and the current sample.
+    /// The numbers of values in the baseline and in the current sample.
     pub counts: (usize, usize),
 }
 
@@ -149,7 +152,8 @@ impl Sample {
     }
 }
 
-/// The scale of the samples, which determines how a difference becomes a multiple of the baseline's value.
+/// The scale on which the samples are compared. It determines how a difference is converted to a multiple of the
+/// baseline value.
 #[derive(Clone, Copy)]
 enum Scale {
     Logarithmic,
@@ -166,18 +170,19 @@ impl Scale {
     }
 }
 
-/// The evidence for a difference, before the verdict.
+/// The evidence for a difference between two samples, on which the verdict is based.
 struct Evidence {
     comparison: Comparison,
-    /// For each test: the change, the probability of one at least as large when nothing changed (corrected for the
-    /// number of tail tests), and the smallest change to report.
+    /// For each test: the change, its p-value (corrected for the number of tail tests), and the smallest change to
+    /// report.
     looks: Vec<(f64, f64, f64)>,
-    /// The smallest p-value that any ordering of the values' ranks could have yielded.
+    /// The smallest p-value that any ordering of the values' ranks could have given.
     possible: f64,
 }
 
 impl Evidence {
-    /// Returns the comparison with its verdict, treating every p-value of at most `cutoff` as a real difference.
+    /// Returns the comparison with its verdict, treating a difference as significant if its p-value is at most
+    /// `cutoff`.
     fn decide(mut self, alpha: f64, cutoff: f64) -> Comparison {
         let found = self.looks.iter().find(|&&(change, p_value, least)| {
             p_value <= cutoff && (change >= 1.0 + least || change <= 1.0 / (1.0 + least))
@@ -194,7 +199,7 @@ impl Evidence {
     }
 }
 
-/// Compares `current` with `baseline`.
+/// Compares the sample `current` with the sample `baseline`.
 #[must_use]
 pub fn compare(baseline: &Values, current: &Values, settings: &Settings) -> Comparison {
     gather(baseline, current, settings).decide(settings.alpha, settings.alpha)
@@ -203,8 +208,8 @@ pub fn compare(baseline: &Values, current: &Values, settings: &Settings) -> Comp
 /// Compares each pair of baseline and current values. The expected share of false positives among the pairs reported
 /// as changed is at most `settings.alpha`.
 ///
-/// Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical Society B 57,
-/// 1995.
+/// The method is that of Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal
+/// Statistical Society B 57, 1995.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "a count of operations")]
 pub fn compare_many(pairs: &[(Values, Values)], settings: &Settings) -> Vec<Comparison> {
@@ -317,7 +322,7 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     looks.extend(
         tails
             .iter()
-            // Where the level itself wanders, the tails wander with it.
+            // If the level itself drifts, the tails drift too, so tail tests would be misleading.
             .filter(|(_, enough)| *enough && possible <= settings.alpha)
             .map(|(tail, _)| (tail.change, tail.p_value, settings.tail_min_effect)),
     );
@@ -335,10 +340,12 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     }
 }
 
-/// Compares a tail quantile of two samples; also returns whether each sample has enough independent values beyond it.
+/// Compares a tail quantile of two samples; also returns whether each sample has enough independent values beyond the
+/// quantile.
 ///
-/// Where the level wanders, the tails wander with it, though less the further out they are. Too few values may lie
-/// beyond the quantile to show that, so a share of the whole sample's dependence is assumed.
+/// If the level of a sample drifts, its tail quantiles drift too, though the further out a quantile is, the less it
+/// drifts. The values beyond the quantile may be too few to show this drift, so a share of the whole sample's
+/// dependence is assumed.
 fn tail(
     x: (&Sample, LongRun),
     y: (&Sample, LongRun),
@@ -374,7 +381,8 @@ fn tail(
     (change, fewest >= BEYOND)
 }
 
-/// The two-sided p-value of the smaller sample's median, and the smallest p-value that it could have.
+/// Returns the two-sided p-value of the smaller sample's median, and the smallest p-value possible at these sample
+/// sizes.
 fn few_p(x: &Sample, y: &Sample) -> (f64, f64) {
     let (few, many) = if y.in_time.len() <= x.in_time.len() {
         (y, x)
@@ -390,14 +398,14 @@ fn few_p(x: &Sample, y: &Sample) -> (f64, f64) {
     (p(below.max(above)), p(n as u64))
 }
 
-/// Whether the samples' ranges do not overlap.
+/// Returns whether the ranges of the two samples do not overlap.
 fn apart(x: &Sample, y: &Sample) -> bool {
     let (x, y) = (&x.ascending, &y.ascending);
     x[x.len() - 1] < y[0] || y[y.len() - 1] < x[0]
 }
 
-/// Whether the smaller sample is clearly separate on one side: its median beyond the other's p99 (or p1), and all its
-/// values beyond the other's p90 (or p10).
+/// Returns whether the smaller sample lies clearly above (or below) the larger one: its median beyond the larger
+/// sample's p99 (or p1), and all its values beyond the larger sample's p90 (or p10).
 fn clear(x: &Sample, y: &Sample) -> bool {
     let (few, many) = if y.in_time.len() <= x.in_time.len() {
         (y, x)

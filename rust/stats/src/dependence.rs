@@ -1,38 +1,45 @@
 //! Estimates how many independent values a series in time order is equivalent to.
 
-/// The highest lag-1 correlation assumed. At 0.995 it takes 400 values to equal one independent value, and a window of
-/// measurements is too short to distinguish such correlation from a trend.
+/// The upper bound of estimated lag-1 correlations. At 0.995, 400 values are only as informative as one independent
+/// value, and a window of measurements is too short to distinguish such correlation from a trend.
 const MOST: f64 = 0.995;
 
-/// The longest lag at which autocorrelations are summed. It bounds the time of a comparison; the sum usually ends far
-/// earlier, at the first pair of autocorrelations that does not stand out from chance.
+/// The longest lag at which autocorrelations are summed, which bounds the run time of a comparison. The sum usually
+/// ends far earlier, at the first pair of autocorrelations that does not stand out from chance.
 const FARTHEST: usize = 256;
 
-/// The number of batches whose means reveal slow changes in a series, and by what factor the scatter of these means
-/// must exceed that of independent values to be more than chance. Five means scatter widely by chance, hence the
-/// high bar; the rows "false positives, recorded" of `benches/regression.py` show the effect of both.
+/// The number of batches whose means reveal slow changes in a series. The rows "false positives, recorded" of
+/// `benches/regression.py` show the effect of this number and of [`SCATTERED`].
 const BATCHES: usize = 5;
+
+/// The factor by which the scatter of the batch means must exceed the scatter expected of independent values to count
+/// as more than chance. The factor is high because five means scatter widely by chance.
 const SCATTERED: f64 = 5.0;
 
-/// How many of its standard errors the sum of autocorrelations is discounted by, and the factor applied to the scatter
-/// of batches: the largest of three noisy estimates is too large on average. The rows "false positives" and "found" of
-/// `benches/regression.py` show the effect. With discounts of 0, 1.5 and 3 the false positives on recordings were 1.2
-/// and 0.8 %, 2.2 and 1.6 %, 3.4 and 2.2 % (seeds 101 and 102 at half scale; 2.5 % are allowed).
+/// The discount on the sum of autocorrelations, in standard errors of the sum. It is needed because the largest of
+/// three noisy estimates is too large on average.
+///
+/// The rows "false positives" and "found" of `benches/regression.py` show the effect. With discounts of 0, 1.5 and 3
+/// the false positives on recordings were 1.2 and 0.8 %, 2.2 and 1.6 %, 3.4 and 2.2 % (seeds 101 and 102 at half
+/// scale; 2.5 % are allowed).
 const SUMMED_DOUBT: f64 = 1.5;
+
+/// The factor by which the scatter of batch means is discounted, for the same reason as in [`SUMMED_DOUBT`].
 const BATCHED_TRUST: f64 = 0.5;
 
-/// How many standard errors the sum of two autocorrelations must exceed to be more than chance: 7 % of the sums of
-/// independent values do.
+/// The number of standard errors that the sum of two autocorrelations must exceed to count as more than chance. For
+/// independent values, 7 % of the sums exceed it.
 const CHANCE: f64 = 1.5;
 
 /// The lag-1 correlation of `count` values, between 0 and 0.995, corrected for its bias in short series.
 ///
-/// `products` is the sum of the products of neighbouring deviations from the mean, `squares` that of the squared
-/// deviations.
+/// `products` is the sum of the products of neighbouring deviations from the mean, and `squares` is the sum of the
+/// squared deviations.
 ///
-/// The usual estimate r, the ratio of the sums, has the expectation rho - (1 + 4 rho) / n for an autoregressive
-/// process (Kendall, "Note on bias in the estimation of autocorrelation", Biometrika 41, 1954); this solves for rho.
-/// Negative correlation counts as zero: it would make a series worth more than as many independent values.
+/// The usual estimate r, the ratio of the two sums, has the expectation rho - (1 + 4 rho) / n for an autoregressive
+/// process (Kendall, "Note on bias in the estimation of autocorrelation", Biometrika 41, 1954); this function solves
+/// for rho. Negative correlation counts as zero, because it would make a series more informative than equally many
+/// independent values.
 pub(super) fn lag_one(count: f64, products: f64, squares: f64) -> f64 {
     if count < 6.0 || squares == 0.0 {
         return 0.0;
@@ -40,18 +47,18 @@ pub(super) fn lag_one(count: f64, products: f64, squares: f64) -> f64 {
     ((count * products / squares + 1.0) / (count - 4.0)).clamp(0.0, MOST)
 }
 
-/// The variance of the mean of an autoregressive series with lag-1 correlation `rho`, as a multiple of that of as many
-/// independent values.
+/// The variance of the mean of an autoregressive series with lag-1 correlation `rho`, as a multiple of the variance of
+/// the mean of equally many independent values.
 pub(super) fn inflation(rho: f64) -> f64 {
     (1.0 + rho) / (1.0 - rho)
 }
 
-/// How many values of a series equal one independent value, and how certain that estimate is.
+/// An estimate of how many values of a correlated series are as informative as one independent value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LongRun {
-    /// The variance of the mean, as a multiple of that of as many independent values; at least 1.
+    /// The variance of the series' mean, as a multiple of the variance for equally many independent values; at least 1.
     pub inflation: f64,
-    /// The degrees of freedom of that estimate.
+    /// The degrees of freedom of the estimate `inflation`.
     pub freedom: f64,
 }
 
@@ -62,20 +69,21 @@ impl LongRun {
         freedom: f64::INFINITY,
     };
 
-    /// The estimate for values in time order.
+    /// Estimates the inflation of a series of values in time order.
     ///
-    /// It is the largest of three estimates, each of which detects what another misses:
+    /// The result is the largest of three estimates, each of which detects correlation that the others may miss:
     /// - the inflation of an autoregressive process with the series' lag-1 correlation;
-    /// - the sum of the autocorrelations up to the first pair that does not stand out; in a Markov chain every pair
-    ///   would be positive (Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992), with the
-    ///   first-order correction for the estimated mean: it sees correlation that is weak but lasts, as of values with
-    ///   measurement noise on top;
+    /// - the sum of the autocorrelations up to the first pair that does not stand out from chance (in a Markov chain
+    ///   every pair would be positive; Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992), with
+    ///   the first-order correction for the estimated mean; it detects weak but lasting correlation, such as that of
+    ///   values with added measurement noise;
     /// - the scatter of overlapping batch means (Meketon and Schmeiser, "Overlapping batch means: something for
-    ///   nothing?", Winter Simulation Conference, 1984): it sees episodes of a fifth of the series and more.
+    ///   nothing?", Winter Simulation Conference, 1984), which detects episodes that last a fifth of the series or
+    ///   longer.
     ///
-    /// The largest of noisy estimates is too large on average, so the second and third, the noisier ones,
-    /// are discounted. An estimate over a window of L lags has about n / 2L degrees of freedom (Priestley,
-    /// "Spectral Analysis and Time Series", 1981, section 6.2.4).
+    /// The largest of several noisy estimates is too large on average, so the second and third estimates, which are
+    /// noisier than the first, are discounted. An estimate over a window of L lags has about n / 2L degrees of freedom
+    /// (Priestley, "Spectral Analysis and Time Series", 1981, section 6.2.4).
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
     pub(super) fn of(series: &[f64]) -> Self {
         let (centred, squares) = centred(series);
@@ -107,7 +115,7 @@ impl LongRun {
     }
 }
 
-/// The deviations from the mean, and the sum of their squares.
+/// Returns the deviations of the values from their mean, and the sum of the squared deviations.
 #[expect(clippy::cast_precision_loss, reason = "a count of values in memory")]
 fn centred(series: &[f64]) -> (Vec<f64>, f64) {
     let mean = series.iter().sum::<f64>() / series.len() as f64;

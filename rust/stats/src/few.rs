@@ -2,12 +2,12 @@
 
 use statrs::function::factorial::ln_binomial;
 
-/// The probability, when nothing changed, that the lower median of `m` values is larger than at least `beaten` of `n`
+/// The probability, if nothing has changed, that the lower median of `m` values is larger than at least `beaten` of `n`
 /// other values.
 ///
-/// That is the case exactly if at most `r - 1` of the `beaten + r - 1` smallest values belong to the `m`, where `r` is
-/// the rank of the lower median. Every choice of which values are the `m` is equally likely, so the probability is a
-/// tail of the hypergeometric distribution.
+/// The median is that large if and only if at most `r - 1` of the `beaten + r - 1` smallest values belong to the sample
+/// of `m` values, where `r` is the rank of the lower median. Every choice of `m` values is equally likely to be this
+/// sample, so the probability is a tail of the hypergeometric distribution.
 pub(super) fn median_above(m: u64, n: u64, beaten: u64) -> f64 {
     let rank = m.div_ceil(2);
     let smallest = beaten + rank - 1;

@@ -10,20 +10,23 @@ use crate::{
     values::Values,
 };
 
-/// The number of values partitioned at once, and by how many values the window advances. Time is quadratic in the
-/// window, so `benches/regression_speed.py` bounds it; an overlap of half a window keeps changes away from its edges.
+/// The number of values in a window, which are partitioned at once. Run time is quadratic in the length of the window;
+/// `benches/regression_speed.py` checks it.
 const WINDOW: usize = 512;
+
+/// The number of values by which the window advances. Windows overlap by half, so that every change lies away from the
+/// edges of some window.
 const STRIDE: usize = 256;
 
 /// The probability that a confidence interval misses the true ratio.
 const ALPHA: f64 = 0.01;
 
-/// Criteria for reporting a change of level.
+/// Criteria for reporting a change of level in a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistorySettings {
-    /// How much better two segments must fit than one, as the number of values that must differ entirely.
+    /// How much better two segments must fit than one, expressed as a number of entirely different values.
     pub penalty: f64,
-    /// The minimum number of values in a level.
+    /// The minimum number of values at each level.
     pub min_size: usize,
     /// The minimum standardised difference between neighbouring levels.
     pub z: f64,
@@ -31,8 +34,8 @@ pub struct HistorySettings {
 
 impl Default for HistorySettings {
     fn default() -> Self {
-        // The rows "history" of `benches/regression.py` hold the three together to an F1 of 0.80 on steps and to 0.10
-        // false points per 1,000 values.
+        // With these three defaults, the rows "history" of `benches/regression.py` require an F1 score of 0.80 on steps
+        // and allow 0.10 false change points per 1,000 values.
         Self {
             penalty: 3.0,
             min_size: 3,
@@ -41,7 +44,7 @@ impl Default for HistorySettings {
     }
 }
 
-/// A place where the level of a history changed.
+/// A point at which the level of a series changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChangePoint {
     /// The index of the first value at the new level.
@@ -52,13 +55,13 @@ pub struct ChangePoint {
     pub after: f64,
     /// The new level divided by the old one (1.0 = unchanged).
     pub ratio: f64,
-    /// The confidence interval of the ratio, at level 0.99.
+    /// The 99 % confidence interval of `ratio`.
     pub ci: (f64, f64),
-    /// The probability of a difference at least this large when nothing changed.
+    /// The probability of measuring a difference at least this large if nothing had changed.
     pub p_value: f64,
 }
 
-/// Finds where the level of `history` changed.
+/// Finds the points at which the level of `history` changed.
 #[must_use]
 pub fn change_points(history: &Values, settings: &HistorySettings) -> Vec<ChangePoint> {
     let logarithmic = history.all_positive();
@@ -72,7 +75,8 @@ pub fn change_points(history: &Values, settings: &HistorySettings) -> Vec<Change
         starts = windows(&scaled, settings, noise.inflation);
         let z = settings.z * (1.0 + DOUBT * (1.0 - 1.0 / noise.inflation));
         prune(&scaled, &mut starts, z, noise.inflation);
-        // Between the changes found, the noise can be measured more clearly. If it looks the same, so would the changes.
+        // Between the changes found, the noise can be measured more clearly. If the noise turns out to be the same, a
+        // second pass would find the same changes.
         match Noise::within(&series, &starts) {
             Some(seen) if again && !seen.is_like(noise) => noise = seen,
             _ => break,
@@ -114,7 +118,7 @@ fn windows(series: &[f64], settings: &HistorySettings, inflation: f64) -> Vec<us
     }
 }
 
-/// Removes the weakest change repeatedly, until all that remain have a strength of at least `z`.
+/// Removes the weakest change repeatedly, until every remaining change has a strength of at least `z`.
 fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
     let strength = |starts: &[usize], at: usize| {
         let before = if at == 0 { 0 } else { starts[at - 1] };
@@ -147,15 +151,15 @@ fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
     }
 }
 
-/// Levels shorter than this are compared by their ranks alone: a winsorised mean and its variance need more values. The
-/// rows "history" of `benches/regression.py` show the effect.
+/// The number of values below which a level is compared by ranks alone, because a winsorised mean and its variance need
+/// more values. The rows "history" of `benches/regression.py` show the effect.
 const LEVEL: usize = 24;
 
-/// The standardised difference of two neighbouring levels: that of their ranks or of their winsorised values,
-/// whichever is larger.
+/// Returns the standardised difference between two neighbouring levels, measured by ranks or by winsorised values,
+/// whichever difference is larger.
 ///
-/// Once two levels do not overlap, their ranks no longer depend on the distance between them, which is too little
-/// evidence for correlated values.
+/// If two levels do not overlap, their ranks do not depend on the distance between them. For correlated values, ranks
+/// alone would then be too little evidence.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
 fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> f64 {
     let sorted = |values: &[f64]| {
@@ -178,38 +182,40 @@ fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> f64 {
     }
 }
 
-/// The scatter of the values around their level.
+/// The scatter of a series' values around their level.
 #[derive(Debug, Clone, Copy)]
 struct Noise {
-    /// The standard deviation of a normal distribution with the same median difference.
+    /// The standard deviation of a normal distribution whose values differ by the same median.
     sd: f64,
-    /// The variance of the values' mean, as a multiple of that of independent values.
+    /// The variance of the values' mean, as a multiple of the variance for equally many independent values.
     inflation: f64,
 }
 
-/// The lags at which values are compared with each other: dense where correlation falls fast, sparse beyond.
+/// The lags at which values are compared: dense where correlation falls quickly, sparse at longer lags.
 const LAGS: [usize; 11] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48];
 
-/// Lags longer than the series' length divided by this are left out: they give too few independent differences.
+/// The length of a series divided by the longest lag used. Longer lags would give too few independent differences.
 const SHARE: usize = 60;
 
-/// The maximum fraction by which `z` is raised for correlated values, whose correlation is itself only an estimate.
-/// The row "history, false points per 1,000, correlated" of `benches/regression.py` shows the effect.
+/// The maximum fraction by which the threshold `z` is raised for correlated values, because their correlation is only
+/// an estimate. The row "history, false points per 1,000, correlated" of `benches/regression.py` shows the effect.
 const DOUBT: f64 = 0.6;
 
-/// A correlation of up to this many standard errors is attributed to chance, as in `dependence`.
+/// The number of standard errors up to which a correlation is attributed to chance, as in `dependence`.
 const CHANCE: f64 = 1.5;
 
 impl Noise {
-    /// Whether partitions that assume either noise would hardly differ.
+    /// Returns whether two noise estimates are so close that they would lead to nearly the same partition.
     fn is_like(self, other: Self) -> bool {
         let close = |a: f64, b: f64| (a / b - 1.0).abs() < 0.05;
         close(self.sd, other.sd) && close(self.inflation, other.inflation)
     }
 
-    /// Estimates the noise from the differences of values some lags apart, within the segments that begin at `starts`:
-    /// a variogram (Cressie and Hawkins, "Robust estimation of the variogram", Mathematical Geology 12, 1980), of
-    /// medians so that the few differences across a change of level hardly count. `None` if there are no differences.
+    /// Estimates the noise from the differences between values at several lags, within the segments that begin at
+    /// `starts`. Returns `None` if there are too few differences or all of them are zero.
+    ///
+    /// The estimate is a variogram (Cressie and Hawkins, "Robust estimation of the variogram", Mathematical Geology 12,
+    /// 1980). It uses medians, so that the few differences across an unknown change of level hardly count.
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
     fn within(series: &[f64], starts: &[usize]) -> Option<Self> {
         let mut apart = Vec::with_capacity(series.len());

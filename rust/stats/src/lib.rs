@@ -1,7 +1,7 @@
 //! Detects whether values changed, and by how much, with verdicts that hold for real latencies: skewed, heavy-tailed
 //! and correlated in time.
 //!
-//! Everything here is deterministic: no resampling, no random numbers.
+//! All results are deterministic: there is no resampling, and no random numbers are used.
 
 #![deny(unsafe_code)]
 

@@ -2,11 +2,11 @@
 
 use crate::quantiles::quantile;
 
-/// How far from the median a value may lie, in robust standard deviations, before it is winsorised: 0.3 % of normally
-/// distributed values lie further away, so a sample without outliers is hardly changed.
+/// The distance from the median, in robust standard deviations, beyond which values are winsorised. Only 0.3 % of
+/// normally distributed values lie further away, so a sample without outliers is hardly changed.
 const WINSORISED_AT: f64 = 3.0;
 
-/// The winsorised mean of a sample.
+/// The winsorised mean and variance of a sample.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Location {
     count: f64,
@@ -15,7 +15,7 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// The winsorised mean of at least two ascending values.
+    /// Computes the winsorised mean and variance of at least two values in ascending order.
     #[expect(clippy::cast_precision_loss, reason = "a count of values in memory")]
     pub(super) fn of(ascending: &[f64]) -> Self {
         let median = quantile(ascending, 0.5);
@@ -48,13 +48,14 @@ impl Location {
         }
     }
 
-    /// The number of standard errors by which `other` exceeds `self`. The variance of each mean is `inflated` times
-    /// that of independent values, and the standard deviations are at least `least`.
+    /// The number of standard errors by which the mean of `other` exceeds the mean of `self`. The variance of each mean
+    /// is `inflated` times the variance for independent values, and the standard deviations are taken to be at least
+    /// `least`.
     pub(super) fn z(self, other: Self, inflated: (f64, f64), least: f64) -> f64 {
         let variance = self.variance.max(least * least) * inflated.0 / self.count
             + other.variance.max(least * least) * inflated.1 / other.count;
         if variance == 0.0 || self.mean == other.mean {
-            return 0.0; // rounded values, whose ranks show any difference as well
+            return 0.0; // for constant samples, the rank test shows any difference
         }
         (other.mean - self.mean) / variance.sqrt()
     }

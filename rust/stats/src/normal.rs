@@ -1,4 +1,5 @@
-//! The distributions of test statistics: the normal one, and Student's where the variance is estimated from few values.
+//! The distributions of test statistics: the normal distribution, and Student's t distribution for variances that are
+//! estimated from few values.
 
 use std::f64::consts::SQRT_2;
 
@@ -7,8 +8,8 @@ use statrs::function::{
     erf::{erfc, erfc_inv},
 };
 
-/// From this many degrees of freedom on, Student's distribution is taken to be the normal one: their 0.01 quantiles
-/// differ by less than one part in 5,000 there.
+/// The number of degrees of freedom from which the normal distribution replaces Student's t distribution. From there
+/// on, their 0.01 quantiles differ by less than one part in 5,000.
 const NORMAL: f64 = 1e4;
 
 /// The smallest probability for which the inverse of Student's distribution is computed.
@@ -24,8 +25,8 @@ pub(super) fn critical(p: f64) -> f64 {
     SQRT_2 * erfc_inv(p)
 }
 
-/// As [`two_sided`], for Student's distribution (Abramowitz and Stegun, "Handbook of Mathematical Functions",
-/// 26.7.1 and 26.5.27).
+/// The probability that a value from Student's t distribution is at least as far from zero as `t`, on either side
+/// (Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.7.1 and 26.5.27).
 pub(super) fn student_two_sided(t: f64, freedom: f64) -> f64 {
     if freedom >= NORMAL {
         return two_sided(t);
@@ -33,7 +34,7 @@ pub(super) fn student_two_sided(t: f64, freedom: f64) -> f64 {
     beta_reg(freedom / 2.0, 0.5, freedom / (freedom + t * t))
 }
 
-/// As [`critical`], for Student's distribution.
+/// The `t` at which [`student_two_sided`] equals `p`, a probability between 0 and 1.
 pub(super) fn student_critical(p: f64, freedom: f64) -> f64 {
     if freedom >= NORMAL {
         return critical(p);

@@ -10,20 +10,20 @@ use crate::{
 pub struct OnlineSettings {
     /// The number of values that the level is learned from.
     pub warmup: usize,
-    /// The number of values averaged into each mean that is judged.
+    /// The number of values in each batch, whose mean is judged.
     pub batch: usize,
-    /// The deviation that never raises an alarm however long it lasts, in standard deviations of a batch's mean; the
-    /// standard error of the level is tolerated in addition.
+    /// The deviation from the level that never raises an alarm, however long it lasts, in standard deviations of a
+    /// batch's mean. The standard error of the level is tolerated in addition.
     pub k: f64,
-    /// The accumulated deviation beyond `k` that raises an alarm, in the same unit.
+    /// The accumulated deviation beyond `k` that raises an alarm, in standard deviations of a batch's mean.
     pub h: f64,
 }
 
 impl Default for OnlineSettings {
     fn default() -> Self {
-        // The rows "online" of `benches/regression.py` hold these together to 0.30 false alarms per 10,000 values. A small
-        // `k` with a large `h` finds small changes that the textbook's 0.5 and 5 miss, and is a few batches later with
-        // large ones.
+        // With these defaults, the rows "online" of `benches/regression.py` allow 0.30 false alarms per 10,000 values.
+        // A small `k` with a large `h` finds small changes that the textbook values 0.5 and 5 miss, and reports large
+        // changes a few batches later.
         Self {
             warmup: 400,
             batch: 10,
@@ -41,40 +41,42 @@ pub struct Alarm {
     /// The approximate start of the change: the index of the first value in the run of deviations that holds most of
     /// the evidence.
     pub since: u64,
-    /// The level that was learned.
+    /// The level learned before the change.
     pub before: f64,
-    /// The level since the change.
+    /// The level after the change.
     pub after: f64,
     /// The new level divided by the learned one (1.0 = unchanged).
     pub ratio: f64,
 }
 
-/// Learns the level of a stream and notices when it changes: a two-sided CUSUM (Page, "Continuous inspection
-/// schemes", Biometrika 41, 1954) of the means of small batches of winsorised logarithms, in units of their
-/// long-run standard deviation, so that neither outliers nor correlated neighbours raise it.
+/// Learns the level of a stream of values and detects when the level changes.
 ///
-/// Deviations that later values cancel out are learned from too, so the level becomes more certain than after the
-/// warm-up and follows a slow drift. After an alarm the new level is learned. Memory is fixed once the first level is
-/// learned.
+/// The method is a two-sided CUSUM (Page, "Continuous inspection schemes", Biometrika 41, 1954) of the means of small
+/// batches. The values are winsorised logarithms, so that outliers raise no alarms, and the means are measured in units
+/// of their long-run standard deviation, so that correlation between neighbouring values raises none either.
+///
+/// After the warm-up, the detector also learns from deviations that later values cancel out, so the level becomes more
+/// certain and follows a slow drift. After an alarm, the detector learns the new level. Memory use is fixed once the
+/// first level has been learned.
 #[derive(Debug, Clone)]
 pub struct OnlineDetector {
     settings: OnlineSettings,
-    /// The values being learned from; empty while judging.
+    /// The values from which a level is being learned; empty once the level is known.
     learning: Vec<f64>,
     level: Option<Level>,
     batch: Batch,
     up: Side,
     down: Side,
-    /// The means of the batches since either run of deviations began, which are learned from once the runs have ended.
+    /// Sums over the batches since a run of deviations began; the level learns from them once both runs have ended.
     pending: Moments,
     seen: u64,
 }
 
-/// The level that was learned.
+/// The learned level of a stream, and the scatter around it.
 #[derive(Debug, Clone, Copy)]
 struct Level {
     logarithmic: bool,
-    /// Values below `low` or above `high` are replaced by that bound.
+    /// Values below `low` are replaced by `low`, and values above `high` by `high`.
     low: f64,
     high: f64,
     /// The mean of the winsorised values.
@@ -82,23 +84,23 @@ struct Level {
     /// The first centre learned; `moments` and `last` hold deviations from it.
     origin: f64,
     moments: Moments,
-    /// The mean of the previous batch.
+    /// The mean of the previous batch, as a deviation from `origin`.
     last: f64,
     /// The reciprocal of the long-run standard deviation of a batch's mean.
     scale: f64,
-    /// The standard error of the centre, in that unit.
+    /// The standard error of the centre, in long-run standard deviations of a batch's mean.
     doubt: f64,
     /// The mean of the values without winsorising.
     mean: f64,
 }
 
-/// Running sums over the means of batches.
+/// Running sums over batch means.
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     count: f64,
     sum: f64,
     squares: f64,
-    /// Products of each mean with the previous one.
+    /// The sum of the products of each mean and the mean before it.
     products: f64,
 }
 
@@ -153,16 +155,15 @@ impl Run {
     }
 }
 
-/// A deviation this far beyond the tolerance is clear, in standard deviations of a batch's mean. It only places
-/// [`Alarm::since`]; alarms do not depend on it.
+/// The distance beyond the tolerance at which a deviation counts as clear, in standard deviations of a batch's mean.
+/// Clear deviations affect where a change is located, such as [`Alarm::since`], but not whether an alarm is raised.
 const CLEAR: f64 = 1.0;
 
-/// Deviations in one direction.
+/// The current runs of deviations in one direction, up or down.
 #[derive(Debug, Clone, Copy, Default)]
 struct Side {
     run: Run,
-    /// The run of clear deviations: a large change starts this run, while the other may have started some time
-    /// earlier.
+    /// The run of clear deviations. A large change starts this run, whereas `run` may have started some time earlier.
     clear: Run,
 }
 
@@ -172,7 +173,8 @@ impl Side {
         self.clear.add(deviation - CLEAR, batch, start);
     }
 
-    /// The run that best shows when the level changed and to what: the clear one if it holds most of the evidence.
+    /// Returns the run that best shows when and to what value the level changed: `clear` if it holds most of the
+    /// evidence, otherwise `run`.
     fn clearest(&self) -> Run {
         if self.clear.excess > self.run.excess / 2.0 {
             self.clear
@@ -264,14 +266,14 @@ impl OnlineDetector {
     }
 }
 
-/// How many batches the level remembers, so that it follows a drift: with the default batch of 10 values, the last 2,000
-/// count most. The rows "online" of `benches/regression.py` show the effect.
+/// The number of batches that the level remembers, so that it follows a drift. With the default batch of 10 values, the
+/// last 2,000 values count most. The rows "online" of `benches/regression.py` show the effect.
 const REMEMBERED: f64 = 200.0;
 
-/// How far from the median a value may lie, in robust standard deviations, before it is winsorised; as in `location`.
+/// The distance from the median, in robust standard deviations, beyond which values are winsorised, as in `location`.
 const WINSORISED_AT: f64 = 3.0;
 
-/// The spread assumed for a constant level: only a value that differs by more than rounding counts as a change.
+/// The minimum spread assumed around a level, so that rounding errors do not count as changes of a constant level.
 fn rounding(level: f64, logarithmic: bool) -> f64 {
     let least = if logarithmic { 1.0 } else { 1e-290 };
     16.0 * f64::EPSILON * level.abs().max(least)
@@ -290,7 +292,7 @@ impl Level {
         let median = quantile(&sorted, 0.5);
         let mut away: Vec<f64> = sorted.iter().map(|value| (value - median).abs()).collect();
         away.sort_unstable_by(f64::total_cmp);
-        // If most values are equal, the mean distance of the others.
+        // If most values are equal, the robust spread is zero, so the mean distance from the median is used instead.
         let robust = 1.4826 * quantile(&away, 0.5);
         let typical = away.iter().sum::<f64>() / away.len() as f64;
         let least = rounding(median, logarithmic);
@@ -330,7 +332,7 @@ impl Level {
         level
     }
 
-    /// Learns from batches whose deviations cancelled out.
+    /// Updates the level with batches whose deviations cancelled out.
     fn learn(&mut self, batches: Moments) {
         let moments = &mut self.moments;
         moments.count += batches.count;

@@ -1,11 +1,11 @@
 //! Partitions a series into homogeneous segments.
 
-/// The width of the kernel: values more than a few widths apart are simply different, so outliers count no more than
-/// any other difference.
+/// The width of the Gaussian kernel that measures how similar two values are. Values more than a few widths apart count
+/// as entirely different, so an outlier weighs no more than any other difference.
 const WIDTH: f64 = 1.5;
 
-/// The similarity of two values `apart` from each other, from 0 to 1: exp(-x) with x = (apart / WIDTH)^2 / 2, computed
-/// as (1 - x / 16)^16, which vectorises.
+/// The similarity of two values whose distance is `apart`, from 0 to 1: exp(-x) with x = (apart / WIDTH)^2 / 2,
+/// computed as (1 - x / 16)^16, which vectorises.
 fn alike(apart: f64) -> f64 {
     const SHRINK: f64 = 1.0 / (2.0 * 16.0 * WIDTH * WIDTH);
     let base = (1.0 - apart * apart * SHRINK).max(0.0);
@@ -15,12 +15,13 @@ fn alike(apart: f64) -> f64 {
     eighth * eighth
 }
 
-/// The starts of all segments but the first in the best partition of `series`, given in multiples of its noise.
+/// Finds the best partition of `series` into segments, and returns the starts of all segments except the first. The
+/// values must be given as multiples of the noise.
 ///
-/// It minimises, over all partitions into segments of at least `min_size` values, the sum of each segment's
-/// scatter in the feature space of a Gaussian kernel plus `penalty` for each segment, by dynamic programming (Arlot,
-/// Celisse and Harchaoui, "A kernel multiple change-point algorithm via model selection", Journal of Machine
-/// Learning Research 20, 2019). Time is quadratic in the length, memory linear.
+/// Among all partitions into segments of at least `min_size` values, the best one minimises the sum of each segment's
+/// scatter in the feature space of a Gaussian kernel plus `penalty` for each segment. It is found by dynamic
+/// programming (Arlot, Celisse and Harchaoui, "A kernel multiple change-point algorithm via model selection", Journal
+/// of Machine Learning Research 20, 2019). Time is quadratic in the length of the series, memory linear.
 #[expect(clippy::cast_precision_loss, reason = "lengths of windows")]
 pub(super) fn partition(series: &[f64], penalty: f64, min_size: usize) -> Vec<usize> {
     let n = series.len();

@@ -2,7 +2,7 @@
 
 use statrs::function::beta::beta_reg;
 
-/// The quantile `q` of ascending values, by definition 7 of Hyndman and Fan ("Sample quantiles in statistical
+/// The quantile `q` of values in ascending order, by definition 7 of Hyndman and Fan ("Sample quantiles in statistical
 /// packages", 1996).
 #[expect(
     clippy::cast_precision_loss,
@@ -21,11 +21,11 @@ pub(super) fn quantile(ascending: &[f64], q: f64) -> f64 {
     a + (b - a) * (position - low)
 }
 
-/// Beyond this many standard deviations the weights of [`maritz_jarrett`] are below the precision of a double: the normal
-/// tail beyond 9 is 1e-19.
+/// The number of standard deviations beyond which the weights of [`maritz_jarrett`] are below the precision of a
+/// double: the normal tail beyond 9 is 1e-19.
 const REACH: f64 = 9.0;
 
-/// The standard error of the sample quantile `q` of ascending, independent values.
+/// The standard error of the sample quantile `q` of independent values in ascending order.
 ///
 /// It uses the moments of an order statistic, with each sample value weighted by the probability that a resample has
 /// that value there: differences of the beta distribution with parameters m - 1 and n - m, m = floor(n q + 1/2)

@@ -31,15 +31,15 @@ pub(super) fn ranks(values: &[f64], order: &[u32]) -> Vec<f64> {
 /// The rank-sum statistic of two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct RankSum {
-    /// The number of pairs in which the second sample's value is larger (ties count as half), minus the
-    /// number expected if nothing had changed.
+    /// The number of pairs in which the second sample's value is larger (ties count as half), minus the number expected
+    /// if nothing has changed.
     pub excess: f64,
-    /// The variance of `excess` when nothing changed, for independent values; 0 if all values are equal.
+    /// The variance of `excess` if nothing has changed, for independent values; 0 if all values are equal.
     pub variance: f64,
 }
 
 impl RankSum {
-    /// Compares two ascending samples by merging them.
+    /// Compares two samples, each in ascending order, by merging them.
     ///
     /// The variance is corrected for ties (Lehmann, "Nonparametrics", 1975, section 1.4).
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
@@ -79,8 +79,8 @@ impl RankSum {
         }
     }
 
-    /// The standardised statistic when the variance is `inflation` times that of independent values, with a continuity
-    /// correction of one half towards zero.
+    /// The standardised statistic, with a continuity correction of one half towards zero. Its variance is taken to be
+    /// `inflation` times the variance for independent values.
     pub(super) fn z(self, inflation: f64) -> f64 {
         let sd = (self.variance * inflation).sqrt();
         if sd == 0.0 {

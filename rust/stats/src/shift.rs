@@ -1,15 +1,15 @@
 //! The Hodges-Lehmann shift: selects by rank among all differences between two samples without computing them all.
 
-/// The maximum number of differences gathered, per value of the samples. A multiple of the samples' length keeps
-/// memory linear; `benches/regression_speed.py` times `compare`.
+/// The maximum number of differences to collect, as a multiple of the samples' total length, which keeps memory linear.
+/// `benches/regression_speed.py` times `compare`.
 const GATHERED: usize = 4;
 
 /// The differences `y - x` of all pairs from two ascending samples, in ascending order, found by counting.
 ///
-/// Counting those up to a bound takes one pass over both samples, as the differences of each value are ordered
-/// too (Johnson and Mizoguchi, "Selecting the Kth element in X + Y and X1 + X2 + ... + Xm", SIAM Journal on
-/// Computing 7, 1978, count so as well). Interpolation between counts closes in on a rank; once few enough
-/// differences are left they are gathered. Memory is linear in the number of values.
+/// Counting the differences up to a bound takes one pass over both samples, because the differences from each value of
+/// `x` are ordered too. Johnson and Mizoguchi, "Selecting the Kth element in X + Y and X1 + X2 + ... + Xm", SIAM
+/// Journal on Computing 7, 1978, count in the same way. Interpolation between counts closes in on a rank; once few
+/// enough differences are left, they are collected. Memory is linear in the number of values.
 pub(super) struct Differences<'a> {
     x: &'a [f64],
     y: &'a [f64],
@@ -18,7 +18,7 @@ pub(super) struct Differences<'a> {
 }
 
 impl<'a> Differences<'a> {
-    /// The differences of two samples, neither of which may be empty.
+    /// Prepares the differences between two samples, neither of which may be empty.
     pub(super) fn new(x: &'a [f64], y: &'a [f64]) -> Self {
         let all = x.len() as u64 * y.len() as u64;
         let lowest = y[0] - x[x.len() - 1];
@@ -36,7 +36,7 @@ impl<'a> Differences<'a> {
         self.x.len() as u64 * self.y.len() as u64
     }
 
-    /// The median difference: the mean of the middle two if their number is even.
+    /// The median difference: the mean of the middle two if the number of differences is even.
     pub(super) fn median(&mut self) -> f64 {
         let (low, high) = (self.count().div_ceil(2), self.count() / 2 + 1);
         f64::midpoint(self.select(low), self.select(high))
@@ -75,7 +75,7 @@ impl<'a> Differences<'a> {
             } else {
                 interpolate((low, below), (high, upto), rank)
             };
-            // Every other probe halves the interval, in case interpolation closes in slowly.
+            // Every other probe halves the interval, in case interpolation converges slowly.
             if !(low < probe && probe < high) {
                 let middle = between(low, high);
                 if !(low < middle && middle < high) {
@@ -131,14 +131,14 @@ impl<'a> Differences<'a> {
     }
 }
 
-/// The difference that would have this rank if the differences were spread evenly.
+/// The difference that would have this rank if the differences between both bounds were spread evenly.
 #[expect(clippy::cast_precision_loss, reason = "only a guess")]
 fn interpolate(low: (f64, u64), high: (f64, u64), rank: u64) -> f64 {
     let share = (rank - low.1) as f64 / (high.1 - low.1) as f64;
     low.0 + (high.0 - low.0) * share
 }
 
-/// The float half-way between `low` and `high` in the order of all floats: 64 halvings reach any float.
+/// The float half-way between `low` and `high` in the order of all floats, so that 64 halvings reach any float.
 fn between(low: f64, high: f64) -> f64 {
     from_ordinal(((i128::from(ordinal(low)) + i128::from(ordinal(high))) / 2) as i64)
 }

@@ -1,4 +1,4 @@
-//! The input of every test: finite values in the order measured.
+//! The input of every test: finite values, in the order in which they were measured.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ impl fmt::Display for NotFinite {
     }
 }
 
-/// Finite values in the order measured.
+/// Finite values, in the order in which they were measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Values {
     values: Vec<f64>,
@@ -34,7 +34,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// Collects the values, reading each only once.
+    /// Collects the values and checks that all are finite, reading each only once.
     ///
     /// # Errors
     ///
