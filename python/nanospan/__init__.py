@@ -1,4 +1,4 @@
-"""Hot-path latency monitoring cheap enough to leave on everywhere."""
+"""Hot-path latency monitoring cheap enough to leave on, and pgvector-ready PostgreSQL pools."""
 
 from __future__ import annotations
 

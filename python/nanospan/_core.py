@@ -1,4 +1,4 @@
-"""Fallback module, imported only if the compiled core is missing; it says what to install."""
+"""Fallback for a missing compiled core: raise an ImportError that says what to install."""
 
 raise ImportError(
     "nanospan's compiled module is missing for this Python interpreter; install a wheel that "

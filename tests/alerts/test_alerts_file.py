@@ -173,7 +173,7 @@ RULE = '[[rule]]\nname = "r"\noperation = "op"\nstatistic = "p95"\n'
             "sink[0].attempts",
             "attempts = 0",
         ),
-        ("[[silence]]\nuntil = 2100-01-01", 2, "silence[0].until", "must be a date with a time"),
+        ("[[silence]]\nuntil = 2100-01-01", 2, "silence[0].until", "must be a date and time"),
         ("[[silence]]\nrule = 'r'", 1, "silence[0]", "silence[0] lacks until"),
         ("[[rule]\n", 1, "", "Expected"),
         ("a = 1\nb = [1,\n", 2, "", "at end of document"),

@@ -145,7 +145,7 @@ class Engine:
         )
 
     def _resolve_removed(self, rules: tuple[Rule, ...], moment: _Moment) -> None:
-        """Resolve the alerts of removed or changed rules, which would otherwise fire for ever."""
+        """Resolve the alerts of removed or changed rules, which would otherwise fire forever."""
         by_name = {rule.name: rule for rule in rules}
         gone = [key for key, entry in self._entries.items() if by_name.get(key[0]) != entry.rule]
         for key in gone:

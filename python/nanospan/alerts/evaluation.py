@@ -49,8 +49,9 @@ class Evaluator:
     ) -> Iterator[tuple[Rule, str, Finding]]:
         """Evaluate every rule once.
 
-        If a rule raises an exception, the other rules are still evaluated, and the rule's alerts
-        keep their states. The exception is logged, but not again while the same exception recurs.
+        If evaluating a rule raises an exception, the other rules are still evaluated, and the
+        alerts of the failed rule keep their states. The exception is logged, but not again while
+        the same exception recurs.
 
         Args:
             rules: The rules to evaluate.

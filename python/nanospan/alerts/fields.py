@@ -89,7 +89,8 @@ def check_labels(name: str, value: object) -> dict[str, str]:
             )
             raise RuleError(name, key, message)
         if key in RESERVED_LABELS:
-            raise RuleError(name, key, "must not be a reserved label, because every alert has it")
+            message = "must not be a reserved label; every alert already has this label"
+            raise RuleError(name, key, message)
         if not isinstance(text, str):
             raise RuleError(name, text, f"the value of the label {key} must be a string")
     return dict(value)

@@ -349,7 +349,7 @@ class Alerts:
             worker.end(deadline)  # the thread ends by itself
 
     def _restart_in_child(self) -> None:
-        """Replace threads and locks in a forked child, where no thread runs to release a lock."""
+        """Replace threads and locks in a forked child, where the parent's threads do not exist."""
         for sink in self._sinks:
             sink.after_fork()
         self._init_process_state()

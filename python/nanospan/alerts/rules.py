@@ -354,8 +354,8 @@ class ChangeRule(Rule):
         hold_seconds: How long the alert for a change fires, in seconds; at least 1.
         warmup: The number of samples to learn the level from; at least eight batches.
         batch: The number of samples that the detector averages into each value that it judges.
-        k: The deviation from the level that never raises an alarm, however long it lasts, in
-            long-run standard deviations of a batch's average.
+        k: The largest deviation from the level that never raises an alarm, however long it lasts.
+            The unit is the long-run standard deviation of a batch's average.
         h: The accumulated deviation beyond ``k`` that raises an alarm, in the same unit. A higher
             value means later alarms, but fewer false ones.
     """
@@ -384,7 +384,10 @@ class ChangeRule(Rule):
 
     @property
     def interval(self) -> float:
-        """The time between evaluations: 1 second. Each feeds the new samples to the detector."""
+        """The time between evaluations, in seconds: always 1.
+
+        Each evaluation feeds the new samples to the detector.
+        """
         return 1.0
 
     @property

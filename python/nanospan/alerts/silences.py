@@ -50,7 +50,7 @@ class Silence:
         until: object = self.until
         seconds = until.timestamp() if isinstance(until, datetime) else until
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-            raise RuleError("until", until, "must be a date with a time, or a Unix time in seconds")
+            raise RuleError("until", until, "must be a date and time, or a Unix time in seconds")
         if not math.isfinite(seconds):
             raise RuleError("until", until, "must be finite: a silence must end")
         object.__setattr__(self, "until", float(seconds))

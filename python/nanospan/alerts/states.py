@@ -42,7 +42,7 @@ class Lifecycle:
     Attributes:
         state: The current state.
         since: When the alert entered the state, on the monotonic clock, in seconds.
-        cool_until: When the cooldown ends, so that the alert may fire again, on the same clock.
+        cool_until: When the cooldown ends and the alert may fire again, on the same clock.
         announced: Whether the sinks were told that the alert is firing.
     """
 
@@ -81,7 +81,7 @@ def step(  # noqa: PLR0911, PLR0913 - one return per arrow; keyword-only setting
     cooldown: float = 0.0,
     muted: bool = False,
 ) -> tuple[Lifecycle, Transition | None]:
-    """Update an alert's position in its life cycle with the finding of an evaluation.
+    """Return an alert's next position in its life cycle, given the latest finding.
 
     Args:
         lifecycle: The alert's position before the finding.

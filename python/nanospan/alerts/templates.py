@@ -1,4 +1,4 @@
-"""Templates for alert texts. Placeholders show the given values and cannot access others."""
+"""Templates for alert texts. Placeholders can show only the values that they are given."""
 
 from __future__ import annotations
 

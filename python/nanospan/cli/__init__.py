@@ -85,7 +85,7 @@ class _Terminated(BaseException):
 
 
 def _raise_for_signal(number: int, _frame: FrameType | None) -> None:
-    """Raise an exception for a signal, and ignore later signals, which would stop the cleanup."""
+    """Raise an exception for a signal, and ignore later ones, which would interrupt the cleanup."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt

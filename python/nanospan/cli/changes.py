@@ -58,7 +58,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "files",
         metavar="FILE",
         nargs="+",
-        help="a file of whole histories, or several files of one run each",
+        help="one file of whole histories, or several files with one run each",
     )
     parser.add_argument(
         "--operation",

@@ -99,8 +99,8 @@ def execute(
 ) -> Execution:
     """Run and time a command in a new session, with no input and with its output discarded.
 
-    If the command ends without being terminated, processes that it started are left running;
-    otherwise they are terminated together with the command.
+    If the command ends on its own, processes that it started are left running; otherwise they are
+    terminated together with the command.
 
     Args:
         command: The program and its arguments.
@@ -201,7 +201,7 @@ def _wait(
 
 
 def _terminate(group: int, pidfd: int) -> None:
-    """End a process group, whose leader ``pidfd`` refers to.
+    """End a process group; ``pidfd`` refers to the group's leader.
 
     The group gets SIGTERM first. When the leader has ended, or after ``GRACE``, it gets SIGKILL.
     """

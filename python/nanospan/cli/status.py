@@ -15,13 +15,14 @@ T = TypeVar("T")
 
 
 class Status:
-    """A status line on the standard error output.
+    """A status line on standard error.
 
     On a terminal the line is rewritten in place, and removed when the ``with`` block ends.
     Elsewhere each status is a new line.
 
     Args:
-        at_once: Whether a terminal shows the first status at once, not after ``FIRST`` seconds.
+        at_once: Whether a terminal shows the first status at once, rather than after ``FIRST``
+            seconds.
     """
 
     FIRST = 2.0

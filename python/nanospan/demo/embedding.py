@@ -19,7 +19,7 @@ _BYTES_PER_CHARACTER = 4
 def embed(text: str) -> list[float]:
     """Embed ``text`` as a vector of length 1.
 
-    Case, runs of white space and compatible spellings of a character (NFKC) make no difference.
+    Case, the amount of white space and compatibility variants of a character (NFKC) do not matter.
     Embedding takes about 0.5 microseconds per character.
 
     Args:

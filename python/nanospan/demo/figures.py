@@ -117,7 +117,7 @@ def operation_figures(monitor: PerformanceMonitor) -> list[OperationFigures]:
 
 
 def gain_figures(naive: Timings, nanospan: Timings) -> list[GainFigures]:
-    """Return the rows of the gains table: the service compared with the naive way."""
+    """Return the rows of the gains table: the pooled service compared with the naive way."""
     return [
         _reduction(
             "request latency, mean",

@@ -1,8 +1,8 @@
 """The SQL of the three memory layers: turns (M0), embedded chunks (M1) and embedded facts (M2).
 
 The naive way and the service both call these functions, so the two differ only in how they get
-a connection and in the order of the layers. Writing a layer takes one statement, and with
-autocommit one round trip.
+a connection and in whether they write M1 and M2 concurrently. Writing a layer takes one statement,
+and with autocommit one round trip.
 """
 
 from __future__ import annotations

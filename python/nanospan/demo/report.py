@@ -119,6 +119,6 @@ def _fairness(report: Report) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    """Format a duration as milliseconds, to three digits but never finer than a microsecond."""
+    """Format a duration in milliseconds: three digits, but never finer than a microsecond."""
     value = seconds * 1e3
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004

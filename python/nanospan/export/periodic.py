@@ -70,7 +70,7 @@ def export_periodically(
             seconds.
 
     Returns:
-        A handle on the running export, with counters, ``flush()`` and ``close()``; it is also a
+        A handle to the running export, with counters, ``flush()`` and ``close()``; it is also a
         context manager.
 
     Raises:

@@ -45,7 +45,7 @@ class AlertmanagerSink(HttpSink):
     the future, and posted again every ``repeat`` seconds, so that they stay active while this
     process lives and end soon after it dies. Resolved alerts are posted with their end time. An
     alert that could not be posted is retried every 10 seconds, in its latest state. Alerts that are
-    already firing when the sink is added are posted, too, so that they do not resolve when an
+    already firing when the sink is added are also posted, so that they do not resolve when an
     alerts file is reloaded.
 
     The labels are ``alertname`` (the rule), ``operation``, ``severity``, ``instance``

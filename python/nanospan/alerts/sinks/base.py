@@ -35,7 +35,7 @@ class PostponedError(DeliveryError):
 
 
 class Filters(TypedDict, total=False):
-    """The keyword arguments with which a sink selects the alerts that it receives."""
+    """The keyword arguments that select which alerts a sink receives."""
 
     states: Iterable[State]
     min_severity: Severity

@@ -71,7 +71,7 @@ class FunctionSink(Sink):
             if inspect.iscoroutine(result):
                 result.close()
                 raise DeliveryError(
-                    "the function returned a coroutine instead of being async; use async def"
+                    "the function is not async but returned a coroutine; use async def"
                 )
             return
         if self._loop is None or self._loop.is_closed():

@@ -64,7 +64,7 @@ def is_secret_header(name: str) -> bool:
 def secret_url(name: str, value: object, origin: Origin) -> Secret:
     """Validate a URL; return a :class:`Secret` that shows only its scheme, host and port.
 
-    The user, path and query are never shown, because they may grant access.
+    The user, path and query are never shown, because they may contain credentials.
 
     Args:
         name: The setting's name, for error messages.
@@ -139,6 +139,6 @@ def _check_set(name: str, variables: list[str]) -> None:
 
 
 def _show_template(value: str) -> str:
-    """Return a text to show in place of an unusable URL: only its environment variables."""
+    """Return what to show instead of an unusable URL: only its ``env:NAME`` placeholders."""
     variables = _VARIABLE.findall(value)
     return ", ".join(f"env:{name}" for name in variables) or HIDDEN

@@ -68,7 +68,7 @@ def start_otlp_export(
         max_buckets: Maximum number of non-empty buckets in a histogram; see :class:`OtlpExporter`.
 
     Returns:
-        A handle on the running export, with counters, ``flush()`` and ``close()``.
+        A handle to the running export, with counters, ``flush()`` and ``close()``.
 
     Raises:
         ImportError: If the exporter package for the protocol is missing.

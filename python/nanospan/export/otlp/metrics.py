@@ -84,7 +84,7 @@ class MetricsBuilder:
         return ScopeMetrics(InstrumentationScope("nanospan", __version__), metrics, schema_url="")
 
     def mark_arrived(self) -> None:
-        """Record that the most recently built metrics arrived; the next differences start there."""
+        """Record that the metrics built last arrived, so that later differences start from them."""
         self._arrived = self._built
 
     def _operations(self, snapshot: MonitorSnapshot) -> Iterator[Metric]:
