@@ -42,7 +42,7 @@ class OperationFigures:
         p50: The median.
         p95: The 95th percentile.
         p99: The 99th percentile.
-        threshold: The threshold, or None if there is none.
+        threshold: The operation's threshold in seconds, or None if it has none.
         verdict: ``within`` if the 95th percentile is at most the threshold, ``over`` if it is
             higher, ``none`` if there is no threshold.
         published: The duration published for MemFuse 0.3.1, or None if there is none.

@@ -23,7 +23,7 @@ class NaiveMemory:
     """Serves each request on a new connection, without a pool.
 
     Attributes:
-        acquisitions: The time that it took to open each connection, in seconds.
+        acquisitions: The time taken to open each connection, in seconds.
     """
 
     def __init__(self, url: str) -> None:

@@ -67,7 +67,7 @@ def run(
 def _measure(
     server: EmbeddedServer, turns: Sequence[Turn], screen: Screen, started: float
 ) -> Report:
-    """Time the naive way and the service on the same turns, and return the figures."""
+    """Time the naive way (without a pool) and the service; return the figures."""
     with screen.progress() as progress:
         version, naive, nanospan = run_cancellable(_work(server, turns, progress))
     setup: dict[str, Any] = {

@@ -67,7 +67,7 @@ class Progress(Protocol):
 
 
 class Way(Protocol):
-    """A way of serving requests: the naive way or the service."""
+    """A way of serving requests: the naive way (without a pool) or the service."""
 
     async def serve(self, request: Request) -> None:
         """Serve one request."""
@@ -93,7 +93,7 @@ async def compare(
     turns: Sequence[Turn],
     progress: Progress,
 ) -> tuple[Timings, Timings]:
-    """Time the naive way and the service on the same turns.
+    """Time the naive way (without a pool) and the service on the same turns.
 
     All pools are closed at the end, even after a failure.
 
