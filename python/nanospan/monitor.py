@@ -133,7 +133,7 @@ class PerformanceMonitor(Recorder):
         )
 
     def plot(self, operation: str) -> Figure:
-        """Plot an operation's durations with matplotlib (requires the extra ``plot``).
+        """Plot an operation's durations with matplotlib (requires the ``plot`` extra).
 
         See :func:`nanospan.export.plot.plot`.
         """

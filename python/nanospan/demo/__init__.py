@@ -1,5 +1,5 @@
 """The demo: a small memory service on an embedded PostgreSQL server, monitored by nanospan.
 
-``nanospan.demo.session.run`` runs the demo and requires the extra ``demo``. The modules
+``nanospan.demo.session.run`` runs the demo and requires the ``demo`` extra. The modules
 ``nanospan.demo.corpus``, ``.embedding`` and ``.database`` can be imported without that extra.
 """

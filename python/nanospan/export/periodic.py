@@ -346,7 +346,8 @@ class PeriodicExport:
 def _cause(error: BaseException) -> object:
     """Return a key that identifies an error's cause: its class and the line that raised it.
 
-    The error's message is left out, because it may contain ports or times that change every time.
+    The error's message is left out, because it may contain details, such as ports or times, that
+    differ on every attempt.
     """
     places = [
         (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)

@@ -171,7 +171,7 @@ def _threshold(draw_line: Callable[..., Line2D], threshold: float | None) -> Non
 
 
 def _durations(axis: Axis) -> None:
-    """Label a logarithmic axis with durations such as ``10 ms``; its limits must be set already."""
+    """Label a logarithmic axis with durations such as ``10 ms``; its limits must already be set."""
     from matplotlib.ticker import NullLocator  # noqa: PLC0415
 
     axis.set_minor_locator(NullLocator())

@@ -92,7 +92,7 @@ class _Exact(float):
 
 @dataclass(slots=True)
 class _Columns:
-    """The samples of one operation read so far, as columns."""
+    """The samples read so far for one operation, stored as columns."""
 
     ends: array[int] = field(default_factory=lambda: array("Q"))
     durations: array[float] = field(default_factory=lambda: array("d"))
@@ -125,7 +125,8 @@ class _Columns:
     def recorded(self, operation: str) -> RecordedOperation:
         """Return the samples as a recorded operation with the name ``operation``.
 
-        End times and outcomes are dropped unless every sample has both, as timelines require.
+        End times and outcomes are dropped unless every sample has both, because a timeline can be
+        drawn only if they are complete.
         """
         timed = len(self.ends) == len(self.durations)
         samples = Samples(

@@ -27,7 +27,7 @@ def to_json(value: object) -> bytes:
 
 
 def clean(text: str) -> str:
-    """Return ``text`` with each lone surrogate replaced by an escape sequence, for UTF-8."""
+    """Return ``text`` with lone surrogates, which UTF-8 cannot encode, replaced by escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -36,7 +36,10 @@ def _encode(value: object) -> bytes:
 
 
 def _convert(value: object) -> object:
-    """Convert an object that JSON cannot represent to a number if it is one, or to its ``repr``."""
+    """Return a JSON-compatible value for an object that the JSON encoder does not support.
+
+    Number types from other libraries become an int or float; other objects become their ``repr``.
+    """
     try:
         if isinstance(value, numbers.Integral):
             return int(value)

@@ -1,6 +1,6 @@
 """Draw charts as inline SVG: the distribution of durations, and samples over time.
 
-Text and axes have the page's text colour, so charts suit both light and dark pages. The other
+Text and axes use the page's text colour, so charts suit both light and dark pages. The other
 colours are from Okabe and Ito's palette ("Color Universal Design", 2008), which colour-blind
 readers can tell apart too. Outcomes also differ in shape.
 """

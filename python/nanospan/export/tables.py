@@ -42,7 +42,7 @@ class _Row:
 
 
 def write_jsonl(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-    """Write JSON lines: one object per sample if ``samples`` is True, or one per operation."""
+    """Write JSON lines: one object per sample, or one per operation if ``samples`` is False."""
     for recorded in recording.operations:
         if not samples:
             file.write(to_json(asdict(summarise(recorded))) + b"\n")
@@ -58,7 +58,7 @@ def write_jsonl(recording: Recording, file: IO[bytes], *, samples: bool) -> None
 
 
 def write_csv(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-    """Write CSV: a header, then one row per sample if ``samples`` is True, or one per operation.
+    """Write CSV: a header, then one row per sample, or one per operation if ``samples`` is False.
 
     The format follows RFC 4180, except that lines end in a line feed.
     """

@@ -34,7 +34,7 @@ class WriteTable(Protocol):
     """A function that writes a recording in a row-based format."""
 
     def __call__(self, recording: Recording, file: IO[bytes], *, samples: bool) -> None:
-        """Write one row per sample if ``samples`` is True, or one row per operation."""
+        """Write one row per sample, or one row per operation if ``samples`` is False."""
 
 
 TABLES: dict[str, WriteTable] = {
@@ -66,9 +66,9 @@ def write(
         source: A monitor, a monitor's snapshot (which has summaries only) or a recording.
         target: A path or an open binary file. The file at a path is replaced only when the new
             content is on disk, so that readers never see a half-written file.
-        format: ``jsonl`` (an object per line), ``csv``, ``parquet`` (needs the extra ``arrow``) or
-            ``trace`` (Chrome trace-event JSON, for Perfetto). By default, the path's
-            suffix determines it: ``.jsonl``, ``.ndjson``, ``.csv``, ``.parquet``, or ``.json`` for
+        format: ``jsonl`` (an object per line), ``csv``, ``parquet`` (needs the ``arrow`` extra) or
+            ``trace`` (Chrome trace-event JSON, for Perfetto). By default, the path's suffix
+            determines the format: ``.jsonl``, ``.ndjson``, ``.csv``, ``.parquet``, or ``.json`` for
             ``trace``.
         content: ``samples`` writes a row for each sample in the operations' windows, with its end
             time in Unix seconds, duration in seconds, outcome and metadata. ``summaries`` writes a

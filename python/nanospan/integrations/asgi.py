@@ -56,8 +56,8 @@ class NanospanMiddleware:
     Args:
         app: The ASGI application to wrap.
         monitor: The monitor that records requests; the process-wide one if None.
-        error_status: The lowest HTTP status that counts as an error; set 400 to include client
-            errors.
+        error_status: The lowest HTTP status that counts as an error; set it to 400 to include
+            client errors.
         exclude: Paths whose requests are not recorded, such as ``["/health", "/metrics"]``; paths
             below them are excluded too.
 
@@ -117,7 +117,7 @@ class NanospanMiddleware:
         return path in self._exclude or path.startswith(self._exclude_below)
 
     def operation(self, scope: Scope) -> Operation:
-        """Return the operation for a request; the application must have routed the request."""
+        """Return the operation for a request that the application has already routed."""
         method = scope["method"]
         if method not in METHODS:
             method = "_OTHER"
@@ -133,7 +133,10 @@ class NanospanMiddleware:
             template = template_of(scope) or UNMATCHED
         except Exception:
             # An exception from a route, which is a third-party object, must not fail the request.
-            logger.exception("cannot read the template of route %r; it counts as unmatched", route)
+            logger.exception(
+                "cannot read the template of route %r; its requests are recorded as unmatched",
+                route,
+            )
             template = UNMATCHED
         operation = self._monitor.operation(f"{method} {template}")
         if len(self._handles) >= MAX_HANDLES:  # a mount's path may contain parameter values

@@ -41,8 +41,9 @@ class ConnectionPoolConfig:
             ``None`` disables the warning.
         max_waiting: Maximum number of leases that may wait for a connection at the same time; any
             further lease fails immediately. 0 means no limit.
-        max_idle: How long connections in excess of ``min_size`` stay unused before one is closed.
-        capture_stacks: Whether to record the call stack that takes each lease and show it in
+        max_idle: Interval at which the pool closes one connection in excess of ``min_size``, if at
+            least one idle connection was not used during the interval.
+        capture_stacks: Whether to record the call stack where each lease is taken, and show it in
             statistics, errors and the log. Costs a few microseconds per lease.
         null_pool: Whether to open a new connection for each lease and keep no idle connections,
             which suits a server behind a pooler such as PgBouncer; ``min_size`` then has no effect.

@@ -60,7 +60,7 @@ class Pooled:
         self._poller.register(self.pgconn.socket, select.POLLIN)
 
     def has_unread_input(self) -> bool:
-        """Return True if the connection is closed, in a transaction, or has unsolicited input.
+        """Return True if the connection is closed or in a transaction, or has unsolicited input.
 
         Makes one system call and no round trip. Unsolicited input is usually the server's message
         that it is ending the connection.

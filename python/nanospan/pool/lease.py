@@ -79,7 +79,7 @@ class _BlockLease(Holder, Generic[P, C]):
         return connection
 
     def _needs_end(self, error: BaseException | None) -> bool:
-        """Return True if a transaction is still open; report a failed block to the pool."""
+        """Tell the pool if the block failed; return True if a transaction is still open."""
         status = self._connection.pgconn.transaction_status
         if error is not None or status == INERROR:
             self._pool.lease_failed(self._connection, error)

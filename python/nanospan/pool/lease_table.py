@@ -25,7 +25,7 @@ class LeaseHolder:
         label: The label the caller gave the lease, if any.
         owner: The asyncio task or thread that took the lease, such as ``task 'Task-3'``.
         seconds: How long the connection has been held, in seconds.
-        stack: Call stack that took the lease, outermost frame first, each frame as
+        stack: Call stack where the lease was taken, outermost frame first, each frame as
             ``file:line in function``; empty unless ``capture_stacks`` is set.
     """
 

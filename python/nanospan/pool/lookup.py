@@ -86,7 +86,7 @@ def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -
 
 @contextmanager
 def _lookup_ended(types: DatabaseTypes) -> Iterator[float]:
-    """Time the look-up that the block makes; if the block fails, give up the look-up.
+    """Time the block, which queries the server; if it fails, end the look-up without a result.
 
     Yields:
         The monotonic time, in seconds, at which the look-up began.

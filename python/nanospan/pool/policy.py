@@ -101,8 +101,8 @@ class PoolPolicy:
         Args:
             connection: The idle connection.
             types: The pgvector types of its database.
-            doubted_at: Monotonic time, in seconds; a connection that has not been known to work
-                since then must be checked.
+            doubted_at: Monotonic time, in seconds; a connection must be checked if it was last
+                known to work at or before this time.
             now: Current monotonic time, in seconds.
         """
         config = self.config

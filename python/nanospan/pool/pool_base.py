@@ -235,7 +235,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     @contextmanager
     def _health_check(self, connection: C, seconds: float) -> Iterator[None]:
-        """Run the block, which checks ``connection``; close and replace the connection if it fails.
+        """Run the block, which checks ``connection``; on failure, close and replace the connection.
 
         Args:
             connection: A connection that was taken out of the pool, outside a transaction.

@@ -1,4 +1,4 @@
-"""Pool measurements named by OpenTelemetry's conventions for database clients."""
+"""Pool measurements, named according to OpenTelemetry's conventions for database clients."""
 
 from __future__ import annotations
 

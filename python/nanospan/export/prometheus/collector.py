@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class NanospanCollector(Collector):
-    """Collects a monitor's metrics for ``prometheus_client``, with classic buckets.
+    """Collects a monitor's metrics for ``prometheus_client``, with classic histograms.
 
     ```python
     from prometheus_client import REGISTRY
@@ -26,7 +26,7 @@ class NanospanCollector(Collector):
     REGISTRY.register(NanospanCollector())
     ```
 
-    It requires the extra ``prometheus``. Unlike :func:`metrics_app` and :func:`start_http_server`,
+    Requires the ``prometheus`` extra. Unlike :func:`metrics_app` and :func:`start_http_server`,
     ``prometheus_client`` does not support native histograms, and it holds the GIL while encoding.
 
     Args:

@@ -52,8 +52,8 @@ def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
     Returns:
         The metric family's name and the unit's full name, for example
         ``("db_client_connection_wait_time_seconds", "seconds")``; the unit may be ``""``. A
-        counter's name lacks ``_total``, which belongs to its series. If a gauge's name ends in a
-        reserved suffix such as ``_count``, ``_current`` is appended.
+        counter's family name does not end in ``_total``; only the names of its series do. If a
+        gauge's name ends in a reserved suffix such as ``_count``, ``_current`` is appended.
     """
     words = _snake(name)
     if kind == "counter":
