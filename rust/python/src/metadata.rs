@@ -1,7 +1,7 @@
 //! The samples' metadata, stored separately from the ring of samples, so that samples without metadata cost nothing.
 //!
-//! A sample's metadata are copied when it is recorded, and the copy is never modified. Consecutive samples whose
-//! metadata contain identical objects share a copy.
+//! A sample's metadata is copied when the sample is recorded, and the copy is never modified. Consecutive samples whose
+//! metadata contains identical objects share a copy.
 
 use nanospan_record::ring::Ring;
 use pyo3::{
@@ -23,7 +23,7 @@ pub struct MetadataTable(Exclusive<Table>);
 #[derive(Default)]
 struct Table {
     slots: Vec<Option<Entry>>,
-    // The most recent copy, to be shared with the next sample if its metadata are the same.
+    // The most recent copy, to be shared with the next sample if its metadata is the same.
     last: Option<Py<PyDict>>,
 }
 

@@ -159,7 +159,7 @@ impl Operation {
     }
 
     /// Records an execution with any outcome that ended at `end`, in ticks. Does nothing if the monitor is disabled.
-    /// `metadata` are kept without copying, so the caller must not modify them afterwards.
+    /// `metadata` is kept without copying, so the caller must not modify it afterwards.
     pub fn record(
         &self,
         py: Python<'_>,
@@ -239,8 +239,8 @@ impl Operation {
             .collect()
     }
 
-    /// Returns the samples in the window as columns. The metadata are not copied; their column is empty if no sample
-    /// has metadata.
+    /// Returns the samples in the window as columns. The metadata is not copied; its column is empty if no sample has
+    /// metadata.
     fn columns(&self, py: Python<'_>) -> Samples {
         let Window { samples, .. } = py.detach(|| self.core.window());
         let mut metadata = Vec::new();
@@ -292,7 +292,7 @@ pub fn events_failed(py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
     }
 }
 
-/// How recording threads are synchronised: with a GIL, two threads never record at the same time.
+/// Whether several threads may record at the same time: with a GIL they cannot, so plain additions suffice.
 const WRITERS: Writers = if cfg!(Py_GIL_DISABLED) {
     Writers::Concurrent
 } else {
@@ -393,7 +393,7 @@ impl Operation {
 
     /// Return the samples in the operation's window as columns.
     ///
-    /// The samples' metadata are not copied and must not be modified.
+    /// The samples' metadata is not copied and must not be modified.
     fn _columns(&self, py: Python<'_>) -> Samples {
         self.columns(py)
     }

@@ -112,8 +112,8 @@ impl OperationRef {
         }
     }
 
-    /// Like [`operation`](Self::operation), but borrows the operation from `self` if it is stored there, which saves
-    /// counting a reference. Otherwise the operation is stored in `found`.
+    /// Like [`operation`](Self::operation), but borrows the operation from `self` if it is stored there, which avoids
+    /// changing its reference count. Otherwise the operation is looked up and stored in `found`.
     #[inline]
     pub fn current<'a, 'py>(
         &'a self,

@@ -1,4 +1,4 @@
-//! The outcome and metadata of a tracked execution that an exception ended.
+//! Determines the outcome and the metadata to record for a tracked execution.
 
 use nanospan_record::Outcome;
 use pyo3::{
@@ -23,9 +23,9 @@ pub fn of_exception(class: &Bound<'_, PyAny>) -> PyResult<Outcome> {
     })
 }
 
-/// Returns the metadata to keep with a sample, or `None` if there are none.
+/// Returns the metadata to keep with a sample, or `None` if there is none.
 ///
-/// They are a copy of the caller's metadata (`given`), updated with the metadata added during the execution (`added`).
+/// It is a copy of the caller's metadata (`given`), updated with the metadata added during the execution (`added`).
 /// An `error` entry with the text of `exception` is added for an error, and an `outcome` entry for a cancelled
 /// execution.
 pub fn metadata<'py>(

@@ -127,8 +127,8 @@ fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bo
 ///     tail_min_effect: The smallest change of a tail quantile to treat as significant, as a fraction of that quantile.
 ///
 /// Returns:
-///     The comparisons keyed by operation, in the order of ``samples``. The confidence interval of each shift has the
-///     level 1 - ``fdr``.
+///     The comparisons keyed by operation, in the order of ``samples``. The confidence interval of each shift has
+///     the confidence level 1 - ``fdr``.
 ///
 /// Raises:
 ///     TypeError: If an operation's value is not a pair of sequences of numbers.
@@ -237,7 +237,7 @@ pub fn change_points<'py>(
 ///     batch: The number of consecutive values to average; the averages are compared with the learned level.
 ///     k: The deviation from the learned level that is always tolerated, in standard deviations of a batch's mean. The
 ///         standard error of the learned level is tolerated in addition.
-///     h: The accumulated deviation beyond the tolerated one that raises an alarm, in the same unit as ``k``.
+///     h: The accumulated deviation, in excess of what is tolerated, that raises an alarm, in the same unit as ``k``.
 ///
 /// Raises:
 ///     ValueError: If a setting is out of range.

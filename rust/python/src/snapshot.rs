@@ -116,9 +116,9 @@ impl Snapshot {
 
     /// Return approximately how many durations are at most ``seconds``, as needed for cumulative buckets.
     ///
-    /// It counts the durations in buckets that end at or below ``seconds``. Smaller durations in the bucket that
-    /// contains ``seconds`` are not counted; at scale 6 they are less than 1.1 % below it. If ``seconds`` is at least
-    /// the maximum, all durations are counted.
+    /// It counts the durations in buckets that end at or below ``seconds``. Shorter durations in the bucket that
+    /// contains ``seconds`` are not counted; at scale 6, such durations are less than 1.1 % shorter than ``seconds``.
+    /// If ``seconds`` is at least the maximum, all durations are counted.
     ///
     /// Raises:
     ///     ValueError: If ``seconds`` is negative, infinite or NaN.

@@ -1,4 +1,4 @@
-//! The atomics and locks that all code of this crate outside `hot` must use.
+//! The atomics and locks that all code of this crate outside the module `hot` must use.
 //!
 //! Clippy's `disallowed-types` forbids the standard library's types in every other file. `Mutex` and `OnceLock` are
 //! re-exported from the recording crate.
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub use nanospan_record::sync::{Mutex, OnceLock};
 
-/// An on/off switch. Its accesses are relaxed, so it must not be used to publish other data.
+/// An on/off switch. It is read and set with relaxed memory ordering, so it must not be used to publish other data.
 pub struct Switch(AtomicBool);
 
 impl Switch {

@@ -19,8 +19,9 @@ pub enum Values {
 }
 
 impl Values {
-    /// Accepts `given`, which error messages call `name`. A one-dimensional contiguous buffer of doubles (an `array`, a
-    /// NumPy array) is used in place; any other sequence of numbers is copied.
+    /// Reads the argument `given` as floats; `name` is the argument's name in error messages. A one-dimensional
+    /// contiguous buffer of doubles (an `array`, a NumPy array) is used in place; any other sequence of numbers is
+    /// copied.
     ///
     /// # Errors
     ///

@@ -297,8 +297,8 @@ fn octave_start(ns: u64) -> i32 {
     MIN_INDEX + ns.checked_ilog2().unwrap_or(0).cast_signed() * BUCKETS_PER_OCTAVE
 }
 
-/// Returns the longest duration, in nanoseconds, that does not exceed `seconds` when converted to seconds. A reader of
-/// the sample would compare the converted duration too.
+/// Returns the longest duration, in nanoseconds, that does not exceed `seconds` when converted to seconds. Comparing a
+/// duration in nanoseconds with the result is thus equivalent to comparing it in seconds with `seconds`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

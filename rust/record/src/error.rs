@@ -101,7 +101,7 @@ pub enum Damage {
     Count,
     /// The minimum is not in the first bucket, the maximum is not in the last, or the minimum exceeds the maximum.
     Extremes,
-    /// Values in the encoded buckets cannot add up to the encoded sum.
+    /// No values in the encoded buckets can add up to the encoded sum.
     Sum,
     /// A time or threshold is negative, infinite or not a number.
     Seconds,

@@ -80,7 +80,7 @@ fn all_durations(records: u64) -> impl Iterator<Item = u64> {
     (0..WRITERS).flat_map(move |writer| (0..records).map(move |i| duration(writer, i)))
 }
 
-/// Returns true if the sample's end time and duration belong together, so that all its words come from one writer.
+/// Returns true if the sample's end time and duration belong together, which shows that one writer wrote all its words.
 fn is_whole(sample: &Sample) -> bool {
     match sample.duration {
         Measured::Nanos(ns) => sample.end == !ns,

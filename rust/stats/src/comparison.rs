@@ -29,8 +29,9 @@ const TAILS: [(f64, usize); 3] = [(0.9, 40), (0.95, 80), (0.99, 400)];
 /// `benches/regression.py` are the same (seeds 101 and 102 at half scale).
 const BEYOND: f64 = 1.5;
 
-/// The number by which [`compare_many`] divides the false discovery rate. The bulk and the tails are tested
-/// separately, each at the whole of alpha, and small p-values from an estimated variance are inexact.
+/// The number by which [`compare_many`] divides the false discovery rate. A lower rate is needed because typical values
+/// and tails are tested separately, each at the full rate, and because small p-values that are computed from an
+/// estimated variance are inexact.
 ///
 /// The value was chosen from the rows "200 operations" of `benches/regression.py`. With seeds 101 and 102 at half
 /// scale, these were the shares of false discoveries among the models (at most 0.05 is allowed) and the shares of
@@ -128,7 +129,7 @@ pub struct Comparison {
     pub counts: (usize, usize),
 }
 
-/// A sample in ascending order and in time order.
+/// The values of a sample, both in ascending order and in time order.
 struct Sample {
     ascending: Vec<f64>,
     /// The ranks of the values, in time order.
@@ -381,8 +382,8 @@ fn tail(
     (change, fewest >= BEYOND)
 }
 
-/// Returns the two-sided p-value of the smaller sample's median, and the smallest p-value possible at these sample
-/// sizes.
+/// Returns the two-sided p-value of the position of the smaller sample's median among the larger sample's values, and
+/// the smallest p-value possible at these sample sizes.
 fn few_p(x: &Sample, y: &Sample) -> (f64, f64) {
     let (few, many) = if y.in_time.len() <= x.in_time.len() {
         (y, x)

@@ -129,8 +129,8 @@ fn product(centred: &[f64], lag: usize) -> f64 {
     pairs.map(|(a, b)| a * b).sum()
 }
 
-/// The variance of the mean, estimated from the means of overlapping batches, as a multiple of the variance for
-/// independent values.
+/// The variance of a series' mean, as a multiple of the variance for independent values. It is estimated from the means
+/// of overlapping batches of the series.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
 fn batched(centred: &[f64], squares: f64) -> f64 {
     let length = centred.len() / BATCHES;

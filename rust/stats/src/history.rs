@@ -10,8 +10,8 @@ use crate::{
     values::Values,
 };
 
-/// The number of values in a window, which are partitioned at once. Run time is quadratic in the length of the window;
-/// `benches/regression_speed.py` checks it.
+/// The number of values in a window, which is partitioned as a whole. The run time is quadratic in the length of the
+/// window; `benches/regression_speed.py` checks the run time.
 const WINDOW: usize = 512;
 
 /// The number of values by which the window advances. Windows overlap by half, so that every change lies away from the
@@ -24,7 +24,8 @@ const ALPHA: f64 = 0.01;
 /// Criteria for reporting a change of level in a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistorySettings {
-    /// How much better two segments must fit than one, expressed as a number of entirely different values.
+    /// The minimum improvement in fit for which a segment is split in two, expressed as a number of entirely different
+    /// values.
     pub penalty: f64,
     /// The minimum number of values at each level.
     pub min_size: usize,
@@ -185,7 +186,7 @@ fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> f64 {
 /// The scatter of a series' values around their level.
 #[derive(Debug, Clone, Copy)]
 struct Noise {
-    /// The standard deviation of a normal distribution whose values differ by the same median.
+    /// The standard deviation, estimated from the median distance between two values as for a normal distribution.
     sd: f64,
     /// The variance of the values' mean, as a multiple of the variance for equally many independent values.
     inflation: f64,

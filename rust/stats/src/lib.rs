@@ -1,5 +1,5 @@
-//! Detects whether values changed, and by how much, with verdicts that hold for real latencies: skewed, heavy-tailed
-//! and correlated in time.
+//! Detects whether values changed, and by how much. The verdicts are valid for real latencies, which are skewed,
+//! heavy-tailed and correlated in time.
 //!
 //! All results are deterministic: there is no resampling, and no random numbers are used.
 

@@ -10,7 +10,7 @@ use crate::{
 pub struct OnlineSettings {
     /// The number of values that the level is learned from.
     pub warmup: usize,
-    /// The number of values in each batch, whose mean is judged.
+    /// The number of values in each batch. The mean of each batch is compared with the level.
     pub batch: usize,
     /// The deviation from the level that never raises an alarm, however long it lasts, in standard deviations of a
     /// batch's mean. The standard error of the level is tolerated in addition.
@@ -112,7 +112,7 @@ impl Moments {
         self.products += mean * before;
     }
 
-    /// The mean of the batches, and the long-run variance of a batch's mean.
+    /// Returns the mean of the batch means, and the long-run variance of a batch mean.
     fn long_run(&self) -> (f64, f64) {
         let mean = self.sum / self.count;
         let squares = (self.squares - self.count * mean * mean).max(0.0);
@@ -156,7 +156,8 @@ impl Run {
 }
 
 /// The distance beyond the tolerance at which a deviation counts as clear, in standard deviations of a batch's mean.
-/// Clear deviations affect where a change is located, such as [`Alarm::since`], but not whether an alarm is raised.
+/// Clear deviations affect the reported start and level of a change ([`Alarm::since`] and [`Alarm::after`]), but not
+/// whether an alarm is raised.
 const CLEAR: f64 = 1.0;
 
 /// The current runs of deviations in one direction, up or down.

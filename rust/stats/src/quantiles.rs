@@ -27,11 +27,11 @@ const REACH: f64 = 9.0;
 
 /// The standard error of the sample quantile `q` of independent values in ascending order.
 ///
-/// It uses the moments of an order statistic, with each sample value weighted by the probability that a resample has
-/// that value there: differences of the beta distribution with parameters m - 1 and n - m, m = floor(n q + 1/2)
-/// (Maritz and Jarrett, "A note on estimating the variance of the sample median", Journal of the American
-/// Statistical Association 73, 1978; Wilcox, "Introduction to Robust Estimation and Hypothesis Testing",
-/// section 3.5.3).
+/// It is computed from the moments of an order statistic. Each sample value is weighted by the probability that the
+/// order statistic of a resample has this value: the increase of the beta distribution function with parameters m - 1
+/// and n - m between neighbouring ranks, where m = floor(n q + 1/2) (Maritz and Jarrett, "A note on estimating the
+/// variance of the sample median", Journal of the American Statistical Association 73, 1978; Wilcox, "Introduction to
+/// Robust Estimation and Hypothesis Testing", section 3.5.3).
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! The Hodges-Lehmann shift: selects by rank among all differences between two samples without computing them all.
+//! The Hodges-Lehmann shift: the median of all differences between two samples, found without computing them all.
 
 /// The maximum number of differences to collect, as a multiple of the samples' total length, which keeps memory linear.
 /// `benches/regression_speed.py` times `compare`.

@@ -1,4 +1,4 @@
-//! The input of every test: finite values, in the order in which they were measured.
+//! The input of every statistical test: finite values, in the order in which they were measured.
 
 use std::fmt;
 

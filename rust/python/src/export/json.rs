@@ -7,7 +7,7 @@ use pyo3::{
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
-/// Maximum nesting depth encoded here; deeper metadata are left to `nanospan.export.safe_json`, which has its own
+/// Maximum nesting depth encoded here; deeper metadata is left to `nanospan.export.safe_json`, which has its own
 /// limit.
 const MAX_DEPTH: usize = 16;
 

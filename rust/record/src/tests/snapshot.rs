@@ -60,7 +60,7 @@ fn operations_stand_in_the_order_they_were_first_seen_and_quiet_ones_are_left_ou
     record(&z, 6, Outcome::Error);
     record(&z, 7, Outcome::Cancelled);
     let Lookup::Refused { overflow, .. } = registry.operation(b"b") else {
-        panic!("not refused");
+        panic!("the registry must have no room for b");
     };
     record(&overflow, 1, Outcome::Ok);
     a.end(Writers::Serialised);
