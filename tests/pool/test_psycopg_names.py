@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import functools
 import importlib
 import inspect
 import threading
@@ -160,6 +161,7 @@ def our_classes() -> set[type]:
     return {cls for cls in members if cls.__module__.startswith("nanospan.pool")}
 
 
+@functools.cache
 def used_private_names() -> set[str]:
     return private_names(sources_of(nanospan.pool)) & private_names(sources_of(psycopg_pool))
 

@@ -1,7 +1,15 @@
 //! Counts values in histogram buckets without locks.
 
-use super::config::{BUCKETS, MIN_INDEX, index_of};
+use super::config::{BUCKETS, BUCKETS_PER_OCTAVE, MAX_INDEX, MIN_INDEX, index_of};
 use crate::sync::{Word, Writers};
+
+/// The lowest bucket index that a histogram has a word for. Models record only values in the highest octave, because
+/// loom would spend most of its time on creating the words of the others.
+const FIRST_INDEX: i32 = if cfg!(loom) {
+    MAX_INDEX - BUCKETS_PER_OCTAVE
+} else {
+    MIN_INDEX
+};
 
 /// A histogram to record values in: a view of the words in an operation's memory block that hold the count of zeros and
 /// one count per bucket.
@@ -12,7 +20,7 @@ pub struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     /// The number of 64-bit words that a histogram occupies.
-    pub const WORDS: usize = 1 + BUCKETS;
+    pub const WORDS: usize = 1 + BUCKETS - (FIRST_INDEX - MIN_INDEX).cast_unsigned() as usize;
 
     /// Creates a recorder that uses the first [`WORDS`](Self::WORDS) elements of `words`.
     ///
@@ -32,8 +40,8 @@ impl<'a> Recorder<'a> {
         let word = if value == 0 {
             0
         } else {
-            // At least 1: `index_of` is at least MIN_INDEX.
-            (index_of(value) - MIN_INDEX + 1).cast_unsigned() as usize
+            // At least 1: `index_of` is at least FIRST_INDEX.
+            (index_of(value) - FIRST_INDEX + 1).cast_unsigned() as usize
         };
         // Relaxed: each bucket is an independent counter and publishes nothing else.
         writers.add_relaxed(&self.words[word], 1);
@@ -48,8 +56,8 @@ impl<'a> Recorder<'a> {
     /// Returns the counts of the buckets from `first` to `last`, inclusive.
     #[must_use]
     pub fn counts(&self, first: i32, last: i32) -> Vec<u64> {
-        debug_assert!(MIN_INDEX <= first && first <= last);
-        let word = |index: i32| (index - MIN_INDEX + 1).cast_unsigned() as usize;
+        debug_assert!(FIRST_INDEX <= first && first <= last);
+        let word = |index: i32| (index - FIRST_INDEX + 1).cast_unsigned() as usize;
         self.words[word(first)..=word(last)]
             .iter()
             .map(|bucket| bucket.load_relaxed())
