@@ -6,9 +6,10 @@ FREE_THREADED := .venv-free-threaded
 # pip and maturin use the network only to reach package registries.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# A worker for each processor, each with its own servers. Fixtures of a module are made about once:
-# neighbours stay together until a worker has nothing left to do.
-PARALLEL := --numprocesses=logical --dist=worksteal
+# Three workers for two processors, because tests also wait; each has its own servers. Fixtures of a
+# module are made about once: neighbours stay together until a worker has nothing left to do.
+WORKERS  := $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
+PARALLEL := --numprocesses=$(WORKERS) --dist=worksteal
 PYTEST   := $(BIN)/python -m pytest $(PARALLEL)
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)

@@ -151,9 +151,9 @@ def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name either snapshot files or a program after --run"),
-        (["--run"], "name either snapshot files"),
-        (["x.snapshot", "--run", "y.py"], "name either snapshot files"),
+        ([], "specify either snapshot files, or --run followed by a program"),
+        (["--run"], "specify either snapshot files"),
+        (["x.snapshot", "--run", "y.py"], "specify either snapshot files"),
         (["--run", "absent.py"], "there is no script absent.py"),
         (["--run", "-m"], "-m requires the name of a module"),
         (["--run", "-m", "no.such.module"], "there is no module no.such.module"),

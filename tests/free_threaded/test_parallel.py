@@ -377,11 +377,13 @@ def test_monitors_come_and_go():
 
     stop = threading.Event()
     collector = threading.Thread(target=until, args=(stop, gc.collect))
+    gc.freeze()  # what else the process holds would make each collection slow, and so rare
     collector.start()
     try:
         references = together(*[work] * THREADS)
     finally:
         stop.set()
         collector.join()
+        gc.unfreeze()
     gc.collect()
     assert [reference() for of_thread in references for reference in of_thread] == [None] * 400

@@ -43,7 +43,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=int,
         default=DEFAULT_TURNS,
         metavar="N",
-        help=f"number of turns to store, at least {FEWEST_TURNS} (default: {DEFAULT_TURNS})",
+        help=f"number of conversation turns to store, at least {FEWEST_TURNS} "
+        f"(default: {DEFAULT_TURNS})",
     )
     parser.add_argument(
         "--serve-db",

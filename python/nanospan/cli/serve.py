@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until the program ends or Ctrl-C is pressed; return the exit status."""
     program: list[str] | None = arguments.program
     if bool(program) == bool(arguments.files):
-        arguments.parser.error("name either snapshot files or a program after --run")
+        arguments.parser.error("specify either snapshot files, or --run followed by a program")
     exposition = None
     try:
         if program:

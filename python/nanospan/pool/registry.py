@@ -56,7 +56,7 @@ class PoolRegistry:
         self.types = TypeCache()  # a look-up may have been in progress in the parent
 
     def endpoint(self, target: Target, config: ConnectionPoolConfig) -> Endpoint:
-        """Return an endpoint; all endpoints of a database share one set of pgvector types."""
+        """Create an endpoint for ``target``, with the pgvector types shared by its database."""
         return Endpoint(target, config, self.types.of(target.database, target.masked))
 
     def prepare(

@@ -1,4 +1,4 @@
-"""Statistics of an operation's window."""
+"""Statistics of the samples in an operation's window."""
 
 from __future__ import annotations
 

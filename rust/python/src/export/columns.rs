@@ -18,8 +18,8 @@ pub fn within<T>(column: &[T], start: usize, stop: usize) -> &[T] {
     column.get(start..stop).unwrap_or_default()
 }
 
-/// Decodes `bytes` as a column of values of `N` bytes each; fails unless there are exactly `rows` values. Error
-/// messages call the column `name`.
+/// Decodes `bytes` as a column of values of `N` bytes each; fails unless there are exactly `rows` values.
+/// `name` identifies the column in error messages.
 pub fn column<T, const N: usize>(
     name: &str,
     bytes: &[u8],

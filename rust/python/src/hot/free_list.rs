@@ -64,7 +64,7 @@ impl FreeList {
     ///
     /// The thread must be attached. `freed` must be an object of the list's type that has no references and has
     /// released everything it owned except its type. It must have been created by `PyObject_New`, or by
-    /// `PyObject_GC_New` if it is no longer tracked and was never finalised.
+    /// `PyObject_GC_New`; in the latter case it must be untracked and never have been finalised.
     #[inline]
     pub unsafe fn push(&self, freed: *mut ffi::PyObject) {
         #[cfg(not(Py_GIL_DISABLED))]

@@ -143,8 +143,9 @@ pub fn index_of(value: u64) -> i32 {
     MIN_INDEX + octave * BUCKETS_PER_OCTAVE + boundaries_below
 }
 
-/// Returns the lower bound of bucket `index` at `scale`, in seconds: base^index. The bound itself belongs to the bucket
-/// below; a bucket's upper bound is the lower bound of the next bucket.
+/// Returns the lower bound of bucket `index` at `scale`, in seconds: base^index, where base is
+/// 2^(2^-scale). The bound itself belongs to the bucket below; a bucket's upper bound is the lower bound of the next
+/// bucket.
 #[must_use]
 pub fn lower_bound_seconds(index: i32, scale: i32) -> f64 {
     (f64::from(index) * (-f64::from(scale)).exp2()).exp2()
