@@ -1,4 +1,4 @@
-"""``Recorder``, the native monitor with callbacks and sources, and a process-wide instance."""
+"""Extend the native monitor with callbacks and sources, and provide a process-wide instance."""
 
 from __future__ import annotations
 
@@ -148,7 +148,10 @@ class Recorder(_core.Monitor):
 
 
 class _Events:
-    """Handles the native core's events: passes violations to the callbacks, and logs overflows.
+    """Handles events of the native core: threshold violations and overflows.
+
+    Violations are passed to the callbacks. An overflow, which is a new operation name beyond
+    ``max_operations``, is logged.
 
     This object holds no reference to the monitor. A monitor is therefore freed without the
     garbage collector, unless its callbacks refer to it.

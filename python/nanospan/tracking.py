@@ -88,7 +88,7 @@ def decorate(function: F, operation_ref: OperationRef) -> F:
 
 
 def _is(kind: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
-    """Return whether ``kind`` is true for ``function``, or for ``__call__`` of its class."""
+    """Return whether the predicate ``kind`` holds for ``function`` or its class's ``__call__``."""
     return kind(function) or (
         not isinstance(function, type) and kind(getattr(type(function), "__call__", None))  # noqa: B004
     )

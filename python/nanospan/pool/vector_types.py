@@ -207,7 +207,7 @@ class TypeCache:
 
         Args:
             key: Identifies the server, database and role.
-            name: The name by which log messages refer to the database, without secrets.
+            name: The database's name in log messages; must not contain secrets.
         """
         return self._databases.setdefault(key, DatabaseTypes(name))
 

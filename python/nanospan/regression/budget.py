@@ -26,7 +26,7 @@ class BudgetExceededError(AssertionError):
 
 
 class PerfBudget:
-    """The value of the fixture ``perf_budget``: call it to run a block under a budget.
+    """The value of the fixture ``perf_budget``; call it to get a context manager with a budget.
 
     Args:
         root: The folder against which relative paths of baseline files are resolved.

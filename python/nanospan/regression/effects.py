@@ -1,7 +1,7 @@
 """Default settings of regression verdicts: minimum changes and rates of false positives.
 
-``benches/regression.py`` measures how good the verdicts are; the results ("the measurements" below)
-are in ``docs/regression-method.md`` under "How often it is right". The compiled functions'
+``benches/regression.py`` measures the accuracy of the verdicts; the results ("the measurements"
+below) are in ``docs/regression-method.md`` under "How often it is right". The compiled functions'
 signatures repeat some of these defaults, and a test checks that they are equal.
 """
 
@@ -83,9 +83,10 @@ batches later. The rows "online" of the measurements give the false alarms and t
 
 
 def tail_min_effect_beside(min_effect: float) -> float:
-    """Return the smallest tail-quantile change to treat as significant, given ``min_effect``.
+    """Return the smallest change in a tail quantile to treat as significant.
 
-    A threshold of 50 % for the median, for example, implies at least 50 % for the tail.
+    This is ``min_effect`` or ``TAIL_MIN_EFFECT``, whichever is larger. If changes of up to 50 %
+    in the median are tolerated, for example, they are tolerated in the tail as well.
 
     Args:
         min_effect: The smallest significant change in the median, as a fraction of the median.

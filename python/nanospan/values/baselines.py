@@ -143,7 +143,8 @@ class Baseline:
 
         Raises:
             OSError: If the file cannot be written; an existing file is left unchanged.
-            ValueError: If the file would be too large to load, which takes millions of samples.
+            ValueError: If the baseline has so many samples (millions) that the file would be too
+                large to load.
         """
         text = self._to_json()
         if len(text) > MAX_BYTES:

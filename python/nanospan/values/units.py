@@ -39,7 +39,7 @@ def counted(count: int, noun: str = "sample") -> str:
 
 
 def count_text(count: int) -> str:
-    """Format a count with separators, ``12,500``, or from a million rounded, ``1.25 M``."""
+    """Format a count, in full below a million (``12,500``) and rounded above (``1.25 M``)."""
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M")):
         if count >= size:
             return f"{count / size:.3g} {unit}"

@@ -14,7 +14,7 @@ pub struct Columns {
     pub ends: Vec<u64>,
     /// How long each sample took, in seconds.
     pub durations: Vec<f64>,
-    /// Each sample's [`Outcome`], as its number.
+    /// Each sample's [`Outcome`], as an integer.
     pub outcomes: Vec<u8>,
 }
 
@@ -136,8 +136,8 @@ impl TableRow<'_> {
 /// The fixed parts of a timeline's rows, each of which is a complete event in the Chrome trace-event format.
 #[derive(Debug, Clone, Copy)]
 pub struct EventRow<'a> {
-    /// The beginning of an event, up to and including its last fixed argument: for each outcome, one text for samples
-    /// within the threshold and one for samples over it.
+    /// The text at the beginning of an event, up to the sample's metadata and times: for each outcome, one text for
+    /// samples within the threshold and one for samples over it.
     pub heads: [[&'a [u8]; 2]; 3],
     /// The operation's threshold in seconds; infinity if the operation has no threshold.
     pub threshold: f64,

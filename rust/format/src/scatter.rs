@@ -31,7 +31,7 @@ impl Extent {
 /// The size of a grid of pixels, and the times and durations at the edges of the grid.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grid {
-    /// The largest pixel coordinates, as (right, up): pixels are numbered from 0 to these values, inclusive.
+    /// The highest column number and the highest row number; columns and rows are numbered from 0.
     pub size: [usize; 2],
     /// The end times at the left and right edges, in nanoseconds of Unix time.
     pub ends: [u64; 2],
@@ -40,8 +40,8 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Returns, for each outcome, the distinct pixels that samples with that outcome occupy, as (right, up), sorted
-    /// from left to right and then upwards. A sample beyond an edge is placed on the edge.
+    /// Returns, for each outcome, the distinct pixels that samples with that outcome occupy, as (column, row) counted
+    /// from the bottom left and sorted by column, then row. A sample beyond an edge is placed on the edge.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,

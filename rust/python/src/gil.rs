@@ -1,4 +1,4 @@
-//! Helpers that keep long work from holding the GIL, so that other threads are not delayed noticeably.
+//! Helpers that release the GIL during long work, so that other threads are not delayed noticeably.
 
 use std::{
     ops::Deref,
@@ -15,7 +15,7 @@ pub struct DropWithoutGil<T: Send> {
 
 impl<T: Send> DropWithoutGil<T> {
     /// Wraps `value`. Pass `is_large` if freeing it takes longer than releasing and re-acquiring the GIL, because it
-    /// has megabytes of memory or hundreds of allocations.
+    /// owns megabytes of memory or hundreds of allocations.
     pub fn new(value: T, is_large: bool) -> Self {
         Self {
             value: Some(value),

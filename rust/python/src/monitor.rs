@@ -51,7 +51,7 @@ impl Monitor {
 }
 
 impl Monitor {
-    /// Returns the operation whose name is the very object `name`, if that operation is in the cache of recent
+    /// Returns the operation whose name is the same object as `name`, if that operation is in the cache of recent
     /// operations.
     #[inline]
     pub fn recent<'a, 'py>(
@@ -217,8 +217,7 @@ impl Monitor {
         Ok(self.inner()?.shared.registry().max_operations())
     }
 
-    /// How many times a name beyond ``max_operations`` was looked up; each such look-up returned the operation
-    /// ``__overflow__``.
+    /// Number of look-ups of names beyond ``max_operations``; each of them returned the operation ``__overflow__``.
     #[getter]
     fn refused_names(&self) -> PyResult<u64> {
         Ok(self.inner()?.shared.registry().refused())

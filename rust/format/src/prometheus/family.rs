@@ -92,8 +92,8 @@ pub(super) type Labels<'a> = [(&'a str, &'a str)];
 ///
 /// In all methods, `created` is the Unix time, in seconds, at which a counter or histogram began counting.
 pub(super) trait Writer {
-    /// Begins a family. All values written until the next call of `begin` belong to it; a family without values is left
-    /// out.
+    /// Begins a family. All values written until the next call to `begin` belong to it; a family without values is
+    /// left out.
     fn begin(&mut self, head: &Head);
     /// Adds the value of a counter, gauge or info to the current family.
     fn number(&mut self, labels: &Labels<'_>, value: f64, created: Option<f64>);

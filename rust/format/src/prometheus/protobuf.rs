@@ -55,8 +55,8 @@ struct Metric {
     histogram: Option<Histogram>,
 }
 
-/// The message type for both `Gauge` and `Counter`: `value` has the same number in both, and only counters set
-/// `created_timestamp`.
+/// The message type for both `Gauge` and `Counter`: `value` has the same field number in both, and only
+/// counters set `created_timestamp`.
 #[derive(Clone, PartialEq, Message)]
 struct Number {
     #[prost(double, optional, tag = "1")]

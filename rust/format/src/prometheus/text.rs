@@ -150,8 +150,8 @@ impl Writer for Text<'_> {
 /// Formats a bucket bound as Prometheus and its official clients do, so that Prometheus stores a series under the
 /// same labels whichever format it scrapes.
 ///
-/// The result is that of Go's `%g`: below 1e-4 and from 1e6 on, it has an exponent of at least two digits. In
-/// OpenMetrics ("Canonical Numbers"), whole bounds without an exponent have a decimal point.
+/// The result is the same as that of Go's `%g`: below 1e-4 and from 1e6 on, it has an exponent of at least two digits.
+/// In OpenMetrics ("Canonical Numbers"), whole bounds without an exponent have a decimal point.
 pub(super) fn canonical(bound: f64, open_metrics: bool) -> String {
     if (1e-4..1e6).contains(&bound) {
         // `{:?}` adds the decimal point; both forms are the shortest text that reads back as the same number.

@@ -292,7 +292,7 @@ impl Samples {
     /// A sample beyond an edge of the grid is placed on that edge.
     ///
     /// Args:
-    ///     size: The width and height of the grid, in pixels.
+    ///     size: The highest column number and the highest row number; columns and rows are numbered from 0.
     ///     ends: The end times at the left and right edges, in nanoseconds of Unix time.
     ///     durations: The durations at the bottom and top edges, in seconds.
     ///

@@ -16,8 +16,8 @@ use pyo3::{
 
 use crate::operation::Operation;
 
-/// The number of places in the cache of recent operations: enough that the few dozen names on a hot path rarely share a
-/// place. The cache takes 2 KiB per monitor.
+/// The number of entries in the cache of recent operations: large enough that the few dozen names on a hot path rarely
+/// compete for the same entry. The cache takes 2 KiB per monitor.
 const PLACES: usize = 256;
 
 /// The operations of one monitor. Operations can be added but not removed.
@@ -44,7 +44,7 @@ impl Operations {
         &self.recent[((address >> 4) ^ (address >> 12)) % PLACES]
     }
 
-    /// Returns the operation whose name is the very object `name`, if that operation is in the cache.
+    /// Returns the operation whose name is the same object as `name`, if that operation is in the cache.
     #[inline]
     pub fn recent<'a, 'py>(
         &'a self,

@@ -1,8 +1,9 @@
 //! Converts between C and Rust: raw arguments to safe references, and Rust results to the values that CPython expects.
 //!
-//! PyO3's wrappers convert arguments and results, count attachments and look up types, which takes a third of a call
-//! that lasts a hundred nanoseconds. The functions in this folder are therefore written against the C API. Each one
-//! decodes its arguments with the helpers in this module, and runs its safe code inside [`guarded`] or a variant of it.
+//! PyO3's wrappers convert arguments and results, count how often the thread is attached, and look up types. That takes
+//! a third of the time of a call that lasts 100 ns. The functions in this folder are therefore written against the C
+//! API. Each one decodes its arguments with the helpers in this module, and runs its safe code inside [`guarded`] or a
+//! variant of it.
 
 use std::{
     ffi::c_int,
@@ -266,7 +267,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
         }
     }
 
-    /// Returns the positional arguments, or `None` if there are keyword arguments, too.
+    /// Returns the positional arguments, or `None` if there are also keyword arguments.
     #[inline]
     pub fn all_positional(&self) -> Option<&'a [Bound<'py, PyAny>]> {
         self.names.is_none().then_some(self.positional)
@@ -283,8 +284,8 @@ impl<'a, 'py> Arguments<'a, 'py> {
         names.zip(self.named)
     }
 
-    /// Matches the arguments with the parameter names `required` and then `optional`, as a call of the Python function
-    /// `function` would.
+    /// Matches the arguments with the parameter names `required` and then `optional`, as a call to a Python function
+    /// would. Error messages call the function `function`.
     #[inline]
     pub fn parse<const R: usize, const O: usize>(
         &self,

@@ -1,4 +1,4 @@
-//! Spans, which time one execution of an operation each.
+//! Spans, each of which times one execution of an operation.
 //!
 //! The cost of a tracked block in nanoseconds:
 //!
@@ -7,7 +7,7 @@
 //! | an empty block whose context manager is a C type that does nothing | 90 |
 //! | a tracked block | 110 |
 //! | a tracked block while the monitor is disabled | 85 |
-//! | part: the call of `track_operation`, from the name to a new span | 30 |
+//! | part: the call to `track_operation`, from the name to a new span | 30 |
 //! | part: two readings of the time-stamp counter | 29 |
 //! | part: recording the ticket, slot, bucket and sum (without a GIL, with locked instructions) | 8 (12) |
 //!
@@ -33,8 +33,8 @@ pub static TYPE: RawType = RawType::new();
 static FREE: FreeList = FreeList::new();
 
 /// One execution of an operation. A span belongs to one thread or task at a time; code that passes it to another thread
-/// must synchronise that itself. Its fields are atomic only to keep concurrent misuse memory-safe, so all accesses are
-/// Relaxed.
+/// must do its own synchronisation. Its fields are atomic only to keep concurrent misuse memory-safe, so all accesses
+/// are Relaxed.
 // For speed, spans are not tracked by the garbage collector. A span that its own metadata refer to is freed when its
 // sample leaves the window or is cleared; if such a span never ends, it is never freed.
 #[repr(C)]
@@ -153,8 +153,8 @@ impl Span {
         Ok(())
     }
 
-    /// Ends the span and records it. `exception` holds the type and value of the exception that left the block, or None
-    /// twice.
+    /// Ends the span and records it. `exception` holds the type and value of the exception that ended the block; both
+    /// are None if there was no exception.
     #[inline]
     pub fn leave(&self, py: Python<'_>, exception: [&Bound<'_, PyAny>; 2]) -> PyResult<()> {
         if self.state() == IDLE {

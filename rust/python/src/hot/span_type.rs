@@ -220,7 +220,7 @@ unsafe fn called<'a>(
     }
 }
 
-/// Implements `span(function)`: decorates a function so that each call of it is a new span of the same operation.
+/// Implements `span(function)`: decorates a function so that each call to it is a new span of the same operation.
 unsafe extern "C" fn decorate(
     object: *mut ffi::PyObject,
     args: *mut ffi::PyObject,

@@ -1,8 +1,8 @@
-//! "Steps": the methods that enter and leave a `with` block, made so that binding them allocates no memory.
+//! "Steps": the methods that enter and leave a `with` block, implemented so that binding them allocates no memory.
 //!
 //! For every block, the interpreter binds the method that enters it and the method that leaves it. Binding a built-in
 //! method creates an object that the garbage collector tracks; the two objects account for a third of an empty block's
-//! cost. A step wraps such a method, is bound by means of an object from a free list, and calls the method's C function
+//! cost. A step wraps such a method, takes its bound objects from a free list, and calls the method's C function
 //! directly.
 
 use std::ffi::{CStr, c_char, c_void};
@@ -23,7 +23,7 @@ use super::{
 static STEP: RawType = RawType::new();
 static BOUND: RawType = RawType::new();
 
-/// The definition of a step of a class, with a free list of bound steps.
+/// The definition of a step (a method that enters or leaves a `with` block), with a free list of bound steps.
 pub struct Definition {
     method: Table<ffi::PyMethodDef>,
     function: ffi::PyCFunctionFast,
@@ -45,7 +45,7 @@ impl Definition {
     }
 }
 
-/// The method descriptor in the class's dict. It is never freed.
+/// The method descriptor of a step, stored in the class's dict. It is never freed.
 #[repr(C)]
 struct Step {
     head: ffi::PyObject,
@@ -56,7 +56,7 @@ struct Step {
     method: Py<PyAny>,
 }
 
-/// A step bound to an instance.
+/// A step bound to an instance, like a bound method.
 #[repr(C)]
 struct BoundStep {
     head: ffi::PyObject,
@@ -65,7 +65,8 @@ struct BoundStep {
     instance: Py<PyAny>,
 }
 
-/// Adds the method to `class`, which must not be visible to other threads yet and must never be freed.
+/// Adds the step that `definition` defines to `class`, which must not be visible to other threads yet and must never be
+/// freed.
 pub fn install(class: &Bound<'_, PyType>, definition: &'static Definition) -> PyResult<()> {
     let py = class.py();
     // SAFETY: all fields are written before anything else can see the object, which is never freed. No other thread can
