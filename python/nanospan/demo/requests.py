@@ -1,4 +1,4 @@
-"""Split the dialogue of a text into conversations, and conversations into requests."""
+"""Split turns of dialogue into conversations, and conversations into requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Request:
 
 
 def conversations(turns: Sequence[Turn]) -> list[list[Request]]:
-    """Split the dialogue of a text into conversations, and conversations into requests.
+    """Split turns of dialogue into conversations, and conversations into requests.
 
     Args:
         turns: The turns, in order.
