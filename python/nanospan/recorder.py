@@ -109,7 +109,7 @@ class Recorder(_core.Monitor):
         return {name: samples for name, samples in exported.items() if samples}
 
     def add_source(self, source: MeasurementSource) -> None:
-        """Add a function that supplies :meth:`measurements`; adding it twice has no effect.
+        """Add a source of :meth:`measurements`; adding it again has no effect.
 
         Args:
             source: A function without parameters that returns measurements. It may be called on any
@@ -130,7 +130,7 @@ class Recorder(_core.Monitor):
             self._sources = tuple(known for known in self._sources if known != source)
 
     def measurements(self) -> list[Measurement]:
-        """Return the current measurements of all sources; exceptions from sources are logged."""
+        """Return the current measurements from all sources; a source's exceptions are logged."""
         measurements: list[Measurement] = []
         for source in self._sources:
             try:
@@ -148,9 +148,9 @@ class Recorder(_core.Monitor):
 
 
 class _Events:
-    """Handles events of the native core: threshold violations and overflows.
+    """Handles events from the native core: threshold violations and overflows.
 
-    Violations are passed to the callbacks. An overflow, which is a new operation name beyond
+    Violations are passed to the callbacks. An overflow, in which a new operation would exceed
     ``max_operations``, is logged.
 
     This object holds no reference to the monitor. A monitor is therefore freed without the

@@ -51,8 +51,8 @@ def track_performance(
 def decorate(function: F, operation_ref: OperationRef) -> F:
     """Wrap ``function`` so that each execution is recorded.
 
-    Functions and coroutine functions get a native wrapper. A generator function is wrapped in a
-    generator function of the same kind, which runs the original inside a span.
+    Functions and coroutine functions get a native wrapper. Generator functions and async generator
+    functions are wrapped in a function of the same kind, which runs the original inside a span.
 
     A generator's execution lasts from its first step until it returns, raises or is closed. A
     generator that is never started is not recorded, and one that is closed early is
@@ -60,7 +60,7 @@ def decorate(function: F, operation_ref: OperationRef) -> F:
 
     Args:
         function: A function, coroutine function, generator function or async generator function,
-            any other callable, or a ``classmethod`` or ``staticmethod`` of one.
+            any other callable, or a ``classmethod`` or ``staticmethod`` that wraps one of these.
         operation_ref: The operation under which executions are recorded.
 
     Raises:

@@ -58,7 +58,7 @@ class Lifecycle:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of an alert's state, which the engine publishes.
+    """A change in an alert's state, which the engine publishes.
 
     Attributes:
         state: The alert's current state.

@@ -1,6 +1,6 @@
 """The command ``nanospan``.
 
-Exit status: 0 on success, 1 if the work failed or something regressed, 2 for invalid arguments
+Exit status: 0 on success, 1 if a command failed or found a regression, 2 for invalid arguments
 (which are detected before any work starts) or bad input, 130 after Ctrl-C, 143 after ``SIGTERM``.
 """
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command ``nanospan``.
 
     Args:
-        argv: The arguments without the program's name; by default those of the process.
+        argv: The arguments without the program's name; by default ``sys.argv[1:]``.
 
     Returns:
         The exit status.
@@ -85,7 +85,7 @@ class _Terminated(BaseException):
 
 
 def _raise_for_signal(number: int, _frame: FrameType | None) -> None:
-    """Raise an exception for a signal, and ignore later ones, which would interrupt the cleanup."""
+    """Raise an exception for a signal; ignore further signals, so that the cleanup can finish."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt

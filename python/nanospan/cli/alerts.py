@@ -28,7 +28,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description=CHECK,
         epilog="Exit status: 0 if the file is valid, 2 if it is not.",
     )
-    check.add_argument("file", type=Path, metavar="FILE", help="a TOML file")
+    check.add_argument("file", type=Path, metavar="FILE", help="the TOML file to check")
     check.set_defaults(run=run)
 
 

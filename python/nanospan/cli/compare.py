@@ -59,8 +59,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("baseline", metavar="BASELINE", help="the durations to compare with")
-    parser.add_argument("current", metavar="CURRENT", help="the durations to check for changes")
+    parser.add_argument("baseline", metavar="BASELINE", help="the file with the baseline durations")
+    parser.add_argument("current", metavar="CURRENT", help="the file with the durations to check")
     parser.add_argument(
         "--fdr",
         type=options.share,
@@ -158,7 +158,7 @@ class _Report:
         return [statistics.median(file.operations[name]) for file in (self.baseline, self.current)]
 
     def _closing(self, show: Callable[[str], str]) -> list[str]:
-        """Return the lines below the table: the counts of verdicts, and notes about the files."""
+        """Return the lines below the table: the count of each verdict, and notes on the files."""
         counts = self._counts()
         verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ORDER if counts[verdict])
         lines = [

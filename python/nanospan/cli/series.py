@@ -1,4 +1,4 @@
-"""Runs two commands alternately, timing each run and showing the progress."""
+"""Run two commands alternately, timing each run and showing progress."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Series:
     Args:
         commands: The two commands, each as a program and its arguments.
         runs: How many times to run each command.
-        warmup: How many uncounted runs of each command to do first.
+        warmup: How many times to run each command first without counting the durations.
         timeout: Maximum duration of one execution, in seconds.
-        interrupts: The deferred signals; if one is received, the series ends early.
+        interrupts: The deferred signals. If a signal is received, the series ends early.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class Series:
         self.progress = _Progress(self.rounds * len(NAMES))
 
     def run(self) -> tuple[list[float], list[float]]:
-        """Run both commands; return the durations of the counted runs of A and of B, in seconds.
+        """Run both commands; return the durations of each command's runs, in seconds.
+
+        The durations of the warm-up runs are not included.
 
         Raises:
             CommandFailedError: If a command cannot be started, fails or takes too long.
@@ -103,7 +105,7 @@ def _end_of_errors(execution: Execution) -> str:
 
 
 class _Progress:
-    """Shows how many of a series' executions are done, counting those of both commands."""
+    """Shows how many of a series' runs, of both commands together, are done."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps

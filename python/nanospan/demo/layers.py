@@ -1,8 +1,8 @@
 """The SQL of the three memory layers: turns (M0), embedded chunks (M1) and embedded facts (M2).
 
-The naive way and the service both call these functions, so the two differ only in how they get
-a connection and in whether they write M1 and M2 concurrently. Writing a layer takes one statement,
-and with autocommit one round trip.
+The demo's service and the naive implementation that it is compared with both call these functions,
+so the two differ only in how they get a connection and in whether they write M1 and M2
+concurrently. Writing a layer takes one statement, and with autocommit one round trip.
 """
 
 from __future__ import annotations
@@ -105,10 +105,11 @@ async def store_chunk(
 async def store_facts(
     connection: AsyncConnection[Any], facts: Sequence[tuple[str, str, int, Vector]]
 ) -> None:
-    """Store facts (speaker, statement, source turn, embedding) in layer M2, unless they exist.
+    """Store ``facts`` in layer M2, skipping those that are already there.
 
-    Facts must be sorted, as ``embed_facts`` returns them: transactions that insert the same facts
-    in the same order wait for each other instead of deadlocking.
+    Each fact is a tuple of speaker, statement, id of the source turn, and embedding. The facts must
+    be sorted, as those from ``embed_facts`` are: transactions that insert the same facts in the
+    same order wait for each other instead of deadlocking.
     """
     if facts:
         await connection.execute(

@@ -24,7 +24,7 @@ PUBLISHED = "MemFuse 0.3.1"
 
 
 def print_report(console: Console, report: Report, window: int) -> None:
-    """Print the operations table and the gains table.
+    """Print the table of operations and the table of gains over the naive way.
 
     Args:
         console: The console to print to.
@@ -119,6 +119,6 @@ def _fairness(report: Report) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    """Format a duration in milliseconds: three digits, but never finer than a microsecond."""
+    """Format a duration in milliseconds, with fewer decimals for longer durations."""
     value = seconds * 1e3
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"  # noqa: PLR2004

@@ -39,7 +39,8 @@ class MemoryService:
         config: The settings of the connection pool that all services with this URL share.
         conversation: The number of the conversation.
         buffer_size: The number of turns to collect before writing them to the database.
-        acquisitions: A list to which the time to lease each connection is appended, in seconds.
+        acquisitions: A list to which the time taken to lease each connection is appended, in
+            seconds.
     """
 
     def __init__(

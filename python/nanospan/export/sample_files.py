@@ -34,7 +34,7 @@ class SampleFile:
 
     Attributes:
         path: The file's path.
-        kind: The file's kind.
+        kind: ``baseline``, ``pytest-benchmark`` or ``numbers``, as detected from the content.
         operations: Each operation's values in chronological order, keyed by operation; there is at
             least one operation. Values are in seconds, or in an unknown unit if ``kind`` is
             ``numbers``.

@@ -28,14 +28,14 @@ def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) ->
     ConnectionPool(url, kwargs=lambda: {"context": vector_context(url)})
     ```
 
-    The first call in a process connects to the database to look up the types, as does the first
-    call after ``type_cache_ttl`` expires; other calls take about a microsecond. If a pool's
-    ``kwargs`` is a function, as in the second example, the pool calls the function for each new
-    connection and so picks up changes to the types.
+    The first call for a database connects to it to look up the types, as does the first call after
+    ``type_cache_ttl`` expires; other calls take about a microsecond. If a pool's ``kwargs`` is a
+    function, as in the second example, the pool calls the function for each new connection and so
+    picks up changes to the types.
 
     Args:
         conninfo: A PostgreSQL URL or ``key=value`` pairs.
-        config: Settings; only the connection settings and ``type_cache_ttl`` are used.
+        config: The pool settings. Only ``type_cache_ttl`` and the connection settings are used.
 
     Returns:
         A new ``AdaptersMap``, which the caller may modify. If the database lacks the pgvector

@@ -18,7 +18,7 @@ __all__ = ["Endpoint"]
 
 @dataclass(frozen=True, eq=False)
 class Endpoint:
-    """A database with the settings for connecting to it and its pgvector types. Thread-safe.
+    """A database, the settings for connecting to it, and its pgvector types. Thread-safe.
 
     Attributes:
         target: The parsed connection string.

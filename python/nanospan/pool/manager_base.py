@@ -23,7 +23,7 @@ P = TypeVar("P", bound="PolicyPool[Any]")
 
 
 class PoolManager(Generic[P]):
-    """Base class of the pool managers, which are singletons that share pools in the process.
+    """Base class of the pool managers: singletons that share pools throughout the process.
 
     Attributes:
         kind: The kind of pools the manager shares: ``async`` or ``sync``.
@@ -63,8 +63,9 @@ class PoolManager(Generic[P]):
     def get_pool_statistics(self) -> dict[str, dict[str, Any]]:
         """Return the settings, state, counters and distributions of every pool in the process.
 
-        Pools with equal masked URLs, such as pools of two event loops or with different passwords,
-        are distinguished by a number: ``postgresql://...``, ``postgresql://... (2)``.
+        Pools with equal masked URLs, such as pools that belong to different event loops or have
+        different passwords, are distinguished by a number: ``postgresql://...``,
+        ``postgresql://... (2)``.
 
         Returns:
             One dictionary per asynchronous or synchronous pool, keyed by masked URL. Each contains

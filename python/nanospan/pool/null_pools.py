@@ -19,8 +19,8 @@ __all__ = ["SyncVectorNullPool", "VectorNullPool"]
 class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
     """A ``VectorPool`` that opens a new connection for each lease.
 
-    All connections share the database's pgvector types, so a new connection looks up the types only
-    if they are stale.
+    The pgvector types are cached for each database, so opening a connection includes looking them
+    up only if the cached types are stale.
     """
 
     async def _getconn_unchecked(self, timeout: float) -> VectorConnection:
@@ -58,7 +58,7 @@ class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
 
 
 class _MayConnect(Exception):  # noqa: N818 - not an error
-    """Tells a null pool's lease to open a connection, which the pool has already counted."""
+    """Raised to make ``_getconn_unchecked`` open a connection that the pool already counts."""
 
 
 class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection]):

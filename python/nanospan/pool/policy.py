@@ -1,4 +1,4 @@
-"""Pool decisions, made only from the settings, the pool's state and the current time.
+"""Decisions about pools, based only on the settings, the pool's state and the current time.
 
 Nothing here waits, reads a clock, takes a lock or talks to a server: the pools pass in all the
 information and carry out the decisions.
@@ -89,7 +89,7 @@ class PoolPolicy:
 
     @property
     def sweep_interval(self) -> float:
-        """Seconds between calls of the pool's ``sweep``; short if ``leak_after`` is short."""
+        """Seconds between calls of ``sweep``: 1, or ``leak_after`` if shorter (at least 0.05)."""
         leak_after = self.config.leak_after or SWEEP_INTERVAL
         return min(SWEEP_INTERVAL, max(leak_after, SHORTEST_SWEEP_INTERVAL))
 
@@ -133,8 +133,8 @@ class PoolPolicy:
     def patience(self, remaining: float) -> float:
         """Return how many seconds to wait for an idle connection to answer a health check.
 
-        Normally at most half of the lease's ``remaining`` seconds, which leaves the other half for
-        getting another connection.
+        This is normally at most half of the lease's ``remaining`` seconds, to leave the other half
+        for getting another connection.
         """
         return max(min(remaining / 2, self.config.connection_timeout), LEAST_PATIENCE)
 
@@ -171,20 +171,20 @@ class PoolPolicy:
         return not self.is_surplus(counts.total, counts.max_size)
 
     def retries(self, counts: PoolCounts) -> bool:
-        """Return True if a connection that failed to open is still needed.
+        """Return True if a failed attempt to open a connection should be repeated.
 
         Args:
-            counts: The pool's counts, in which the connection is still included.
+            counts: The pool's counts, which still include that connection.
         """
         return counts.total <= counts.min_size or counts.waiting > 0
 
 
 class Reconnection(AttemptWithBackoff):
-    """Backoff delays for connecting to an unreachable server; the attempts never stop.
+    """Backoff delays for reconnecting to an unreachable server; the attempts never stop.
 
-    The maximum delay doubles from ``FIRST`` to ``LONGEST`` seconds. Each delay is a random value
-    between half the maximum and the maximum, so that clients do not all reconnect at once when
-    the server is back.
+    The maximum delay starts at ``FIRST`` seconds and doubles with each attempt, up to ``LONGEST``
+    seconds. Each delay is a random value between half the maximum and the maximum, so that clients
+    do not all reconnect at once when the server is back.
     """
 
     FIRST = 0.1

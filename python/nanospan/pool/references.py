@@ -24,7 +24,7 @@ class References:
         return len(self._by_id)
 
     def add(self, store: object) -> None:
-        """Count ``store`` as a user of the pool while it is alive.
+        """Count ``store`` as a user of the pool until ``store`` is freed.
 
         Raises:
             TypeError: If ``store`` cannot be weakly referenced.

@@ -14,7 +14,7 @@ UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 def duration_text(seconds: float, *, trim: bool = True) -> str:
-    """Return a duration with three significant digits and a suitable unit: ``1.25 ms``.
+    """Format a duration with three significant digits and a suitable unit: ``1.25 ms``.
 
     Args:
         seconds: The duration in seconds.
@@ -52,7 +52,7 @@ def figure_text(value: float) -> str:
 
 
 def change_text(ratio: float) -> str:
-    """Format a ratio as a relative change: ``+20.0 %`` for 1.2, ``x 7.00`` for 7."""
+    """Format a ratio as a relative change (``+20.0 %``), or from 5 up as a factor (``x 7.00``)."""
     if not math.isfinite(ratio):
         return NO_FIGURE
     # From a ratio of five, a factor is clearer than a percentage.
@@ -70,7 +70,7 @@ def interval_text(bounds: tuple[float, float]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with line breaks and control characters escaped, safe for a terminal."""
+    """Return ``text`` with control characters and line breaks escaped, so it is safe to print."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -1,6 +1,6 @@
 //! `nanospan._core`: the Python bindings of `nanospan-record`, `nanospan-stats` and `nanospan-format`.
 //!
-//! The bindings only translate: every decision is made in those crates or in the Python package.
+//! The bindings only convert between Rust and Python; all logic is in those crates or in the Python package.
 
 #![deny(unsafe_code)]
 

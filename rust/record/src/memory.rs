@@ -55,11 +55,11 @@ impl Memory {
 
 #[cfg(loom)]
 impl Memory {
-    /// Allocates `words` zeroed words whose accesses loom tracks.
+    /// Allocates `words` zeroed words, to which loom tracks all accesses.
     ///
     /// # Errors
     ///
-    /// Never fails; the signature matches that of the mapped version.
+    /// Never fails. It returns a `Result` only to have the same signature as the function used without loom.
     pub fn zeroed(words: usize) -> Result<Self, Error> {
         Ok(Self {
             words: (0..words).map(|_| Word::new(0)).collect(),

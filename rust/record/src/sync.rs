@@ -2,8 +2,8 @@
 //! library's.
 //!
 //! The rest of the crate uses only these wrappers; clippy's `disallowed-types` forbids the wrapped types in every other
-//! file. All accesses to a [`Word`] use Relaxed ordering, and their names say so; ORDERINGS.md explains why that
-//! suffices.
+//! file. All accesses to a [`Word`] use Relaxed ordering, as the names of its methods say; ORDERINGS.md explains why
+//! that suffices.
 #![expect(
     clippy::disallowed_types,
     reason = "only this module may use these types"
@@ -43,15 +43,15 @@ impl Word {
     }
 }
 
-/// Whether other threads may change the same words while a sample is being recorded.
+/// Whether other threads may change an operation's words while a sample of the operation is being recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writers {
     /// Other threads may change the words. Every addition is a locked instruction, which costs as much as ten plain
     /// ones.
     Concurrent,
     /// No other thread changes the words, because every thread that records a sample of the operation holds the same
-    /// lock, such as Python's global interpreter lock. Without such a lock, counts would be lost, but memory would stay
-    /// safe.
+    /// lock, such as Python's global interpreter lock. Without such a lock, counts would be lost, but memory safety
+    /// would not be affected.
     Serialised,
 }
 
@@ -115,7 +115,7 @@ impl<T> RwLock<T> {
     }
 }
 
-/// A cell that can be set only once, by the first thread that does so.
+/// A cell that can be set only once. If several threads try to set it, the first one succeeds.
 #[derive(Debug, Default)]
 pub struct OnceLock<T>(sync::OnceLock<T>);
 
@@ -141,7 +141,7 @@ impl<T> OnceLock<T> {
         self.0.set(value)
     }
 
-    /// Returns the value. If the cell has not been set, sets it to the result of `compute` first.
+    /// Returns the value, first setting the cell to the result of `compute` if it has not been set.
     pub fn get_or_init(&self, compute: impl FnOnce() -> T) -> &T {
         self.0.get_or_init(compute)
     }

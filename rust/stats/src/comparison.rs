@@ -11,12 +11,12 @@ use crate::{
     values::Values,
 };
 
-/// The size of the smaller sample below which exact counts replace the normal approximation. In such small samples, the
-/// error of the approximation exceeds the p-values of interest.
+/// The size of the smaller sample below which an exact test replaces the normal approximation. In such small samples,
+/// the error of the approximation exceeds the p-values of interest.
 const FEW: usize = 8;
 
 /// The size of the smaller sample below which the correlation between neighbouring values cannot be estimated.
-/// Correcting for such an estimate would discard the evidence of samples whose ranges do not overlap
+/// A correction based on such an estimate would hide changes so large that the samples' ranges do not overlap
 /// (`tests/regression/test_compare.py`).
 const SHORT: usize = 20;
 
@@ -24,8 +24,8 @@ const SHORT: usize = 20;
 /// quantile.
 const TAILS: [(f64, usize); 3] = [(0.9, 40), (0.95, 80), (0.99, 400)];
 
-/// The minimum number of independent values that must lie beyond a quantile for the quantile to be judged. Fewer values
-/// reveal nothing about its scatter. The limit misses no changes: with 0.5 the rows "p99 doubled" of
+/// The number of independent values that must lie beyond a quantile for the quantile to be judged. Fewer values reveal
+/// nothing about its scatter. The limit does not hide changes: with a limit of 0.5, the rows "p99 doubled" of
 /// `benches/regression.py` are the same (seeds 101 and 102 at half scale).
 const BEYOND: f64 = 1.5;
 
@@ -34,8 +34,8 @@ const BEYOND: f64 = 1.5;
 /// estimated variance are inexact.
 ///
 /// The value was chosen from the rows "200 operations" of `benches/regression.py`. With seeds 101 and 102 at half
-/// scale, these were the shares of false discoveries among the models (at most 0.05 is allowed) and the shares of
-/// changes found in recordings:
+/// scale, these were the shares of false discoveries in simulated durations (at most 0.05 is allowed) and the shares of
+/// changes found in recorded durations:
 ///
 /// | divisor | false discoveries | found |
 /// | --- | --- | --- |
@@ -47,8 +47,8 @@ const BEYOND: f64 = 1.5;
 /// On noise with bursts, only the divisors 3 and 5 came close to 0.05 (2: 0.08, 0.07; 3: 0.05, 0.06).
 const JUDGED: f64 = 3.0;
 
-/// The largest value that is compared unchanged. The squares of larger values would overflow, so samples that contain
-/// such values are multiplied by [`SHRINK`]; the verdict does not depend on the unit.
+/// The largest value that is compared without being scaled down. The squares of larger values would overflow, so
+/// samples that contain such values are multiplied by [`SHRINK`]; the verdict does not depend on the unit.
 const HUGE: f64 = 1e100;
 const SHRINK: f64 = 1e-200;
 
@@ -83,9 +83,9 @@ pub struct Settings {
     /// For one comparison, the probability of reporting a change when nothing changed; for many, the expected share of
     /// false positives among the reported changes.
     pub alpha: f64,
-    /// The smallest change of the median to report, as a fraction of the median.
+    /// The smallest change in the median to report, as a fraction of the median.
     pub min_effect: f64,
-    /// The smallest change of a tail quantile to report, as a fraction of that quantile.
+    /// The smallest change in a tail quantile to report, as a fraction of that quantile.
     pub tail_min_effect: f64,
 }
 
@@ -99,7 +99,7 @@ impl Default for Settings {
     }
 }
 
-/// The change of one quantile between two samples.
+/// The change in one quantile between two samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantileChange {
     /// The quantile, between 0 and 1.
@@ -115,13 +115,13 @@ pub struct QuantileChange {
 pub struct Comparison {
     /// The verdict.
     pub verdict: Verdict,
-    /// The probability of measuring a difference at least as clear as the clearest one found if nothing had changed.
+    /// If nothing had changed, the probability of measuring a difference at least as clear as the clearest one found.
     pub p_value: f64,
     /// The typical current value divided by the typical baseline value; NaN if either sample is empty.
     pub shift: f64,
     /// The confidence interval of `shift`, at confidence level 1 - alpha.
     pub shift_ci: (f64, f64),
-    /// The changes of those tail quantiles for which both samples have enough values.
+    /// Changes in the tail quantiles, limited to those for which both samples have enough values.
     pub quantiles: Vec<QuantileChange>,
     /// The effective size of the less informative sample: how many independent values would be as informative.
     pub effective_n: f64,
@@ -177,7 +177,7 @@ struct Evidence {
     /// For each test: the change, its p-value (corrected for the number of tail tests), and the smallest change to
     /// report.
     looks: Vec<(f64, f64, f64)>,
-    /// The smallest p-value that any ordering of the values' ranks could have given.
+    /// A lower bound on the p-values that a rank test can give, whatever the order of the values.
     possible: f64,
 }
 
@@ -345,8 +345,8 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
 /// quantile.
 ///
 /// If the level of a sample drifts, its tail quantiles drift too, though the further out a quantile is, the less it
-/// drifts. The values beyond the quantile may be too few to show this drift, so a share of the whole sample's
-/// dependence is assumed.
+/// drifts. The values beyond the quantile may be too few to show this drift, so at least a share of the correlation in
+/// the whole sample is assumed for them.
 fn tail(
     x: (&Sample, LongRun),
     y: (&Sample, LongRun),
@@ -399,13 +399,13 @@ fn few_p(x: &Sample, y: &Sample) -> (f64, f64) {
     (p(below.max(above)), p(n as u64))
 }
 
-/// Returns whether the ranges of the two samples do not overlap.
+/// Returns true if the ranges of the two samples do not overlap.
 fn apart(x: &Sample, y: &Sample) -> bool {
     let (x, y) = (&x.ascending, &y.ascending);
     x[x.len() - 1] < y[0] || y[y.len() - 1] < x[0]
 }
 
-/// Returns whether the smaller sample lies clearly above (or below) the larger one: its median beyond the larger
+/// Returns true if the smaller sample lies clearly above (or below) the larger one: its median beyond the larger
 /// sample's p99 (or p1), and all its values beyond the larger sample's p90 (or p10).
 fn clear(x: &Sample, y: &Sample) -> bool {
     let (few, many) = if y.in_time.len() <= x.in_time.len() {

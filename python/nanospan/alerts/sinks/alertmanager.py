@@ -41,11 +41,11 @@ _Labels = tuple[tuple[str, str], ...]
 class AlertmanagerSink(HttpSink):
     """Keeps a Prometheus Alertmanager informed of the firing alerts.
 
-    Firing alerts are posted with ``startsAt`` and an ``endsAt`` that lies four times ``repeat`` in
-    the future, and posted again every ``repeat`` seconds, so that they stay active while this
-    process lives and end soon after it dies. Resolved alerts are posted with their end time. An
-    alert that could not be posted is retried every 10 seconds, in its latest state. Alerts that are
-    already firing when the sink is added are also posted, so that they do not resolve when an
+    Firing alerts are posted with ``startsAt`` and with an ``endsAt`` that is ``4 * repeat`` seconds
+    in the future. They are posted again every ``repeat`` seconds, so that they stay active while
+    this process lives and end soon after it dies. Resolved alerts are posted with their end time.
+    An alert that could not be posted is retried every 10 seconds, in its latest state. Alerts that
+    are already firing when the sink is added are also posted, so that they do not resolve when an
     alerts file is reloaded.
 
     The labels are ``alertname`` (the rule), ``operation``, ``severity``, ``instance``
@@ -68,7 +68,7 @@ class AlertmanagerSink(HttpSink):
         min_severity: The lowest severity of alerts to post.
 
     Raises:
-        RuleError: (a ``ValueError``) If a setting is invalid; the message shows no secret.
+        RuleError: (a ``ValueError``) If a setting is invalid; the message contains no secrets.
         ImportError: If httpx is not installed.
     """
 

@@ -62,7 +62,7 @@ class Poster:
         path: A path to append to the URL.
 
     Raises:
-        RuleError: (a ``ValueError``) If a setting is invalid; the message shows no secret.
+        RuleError: (a ``ValueError``) If a setting is invalid; the message contains no secrets.
         ImportError: If httpx is not installed.
     """
 

@@ -74,7 +74,7 @@ class WebhookSink(HttpSink):
         **filters: ``states`` and ``min_severity``; see :class:`Sink`.
 
     Raises:
-        RuleError: (a ``ValueError``) If a setting is invalid; the message shows no secret.
+        RuleError: (a ``ValueError``) If a setting is invalid; the message contains no secrets.
         ImportError: If httpx is not installed.
     """
 

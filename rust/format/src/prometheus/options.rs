@@ -5,7 +5,7 @@ use nanospan_record::histogram::Snapshot;
 use super::classic::Bounds;
 use crate::error::Error;
 
-/// How histograms are exposed: the bounds of classic buckets, and the limit on native buckets.
+/// Options for exposing histograms: the bounds of classic buckets, and the maximum number of native buckets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     bounds: Bounds,
@@ -17,8 +17,8 @@ pub struct Options {
 pub const LEAST_NATIVE_BUCKETS: usize = 5;
 
 impl Options {
-    /// Creates options with classic buckets at `bounds` seconds (no classic buckets if `bounds` is empty), and native
-    /// histograms of at most `max_native_buckets` buckets.
+    /// Creates options for classic histograms with the bucket bounds `bounds`, in seconds (no classic buckets if
+    /// `bounds` is empty), and native histograms with at most `max_native_buckets` buckets.
     ///
     /// # Errors
     ///

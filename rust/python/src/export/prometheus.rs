@@ -45,7 +45,7 @@ enum GivenValue<'py> {
     Number(f64),
 }
 
-/// Encodes Prometheus expositions; use ``nanospan.export.prometheus.Exposition``.
+/// Encodes Prometheus expositions; use ``nanospan.export.prometheus.Exposition`` instead.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct PrometheusEncoder(Options);
 
@@ -64,7 +64,7 @@ impl PrometheusEncoder {
     /// Args:
     ///     format: The exposition format: "text", "openmetrics" or "protobuf".
     ///     sources: Pairs of a monitor snapshot and its labels; the labels distinguish the snapshots.
-    ///     families: Further metric families, each as (name, help, unit, kind, series). A series is a pair of labels
+    ///     families: Other metric families, each as (name, help, unit, kind, series). A series is a pair of labels
     ///         and value.
     ///
     /// Raises:
@@ -93,9 +93,9 @@ impl PrometheusEncoder {
         ))
     }
 
-    /// Return the metric families of a text exposition, each as (name, help, unit, kind, samples).
+    /// Return the metric families that a text exposition contains, each as (name, help, unit, kind, samples).
     ///
-    /// Each sample is a tuple of name suffix, labels and value. The arguments are those of ``encode``.
+    /// Each sample is a tuple of name suffix, labels and value. For the arguments, see ``encode``.
     ///
     /// Raises:
     ///     ValueError: If a family's kind is unknown.
@@ -180,7 +180,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Single-use iterator over an exposition, in chunks of at most 64 KiB.
 ///
-/// An exposition can be megabytes long; copying it in one piece would hold the GIL for milliseconds.
+/// An exposition can be several megabytes long; copying it in one piece would hold the GIL for milliseconds.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct Chunks {
     length: usize,
@@ -235,7 +235,8 @@ impl Chunks {
         (!chunk.is_empty()).then(|| PyBytes::new(py, chunk))
     }
 
-    /// End the iteration and free the memory. Freeing a large exposition takes milliseconds, with the GIL released.
+    /// End the iteration and free the memory. Freeing a large exposition takes milliseconds, so the GIL is
+    /// released meanwhile.
     fn close(&self) {
         let left = std::mem::replace(&mut *self.left(), Left::of(Vec::new()));
         drop(left);

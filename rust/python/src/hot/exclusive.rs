@@ -20,8 +20,8 @@ impl<T> Exclusive<T> {
         self.0.with(work)
     }
 
-    /// Calls `work` with the value on behalf of the garbage collector. Returns `None` without calling it if the
-    /// collector stopped a thread that was accessing the value, which can happen only without a GIL.
+    /// Calls `work` with the value on behalf of the garbage collector. Returns `None` without calling `work` if the
+    /// collector stopped a thread while it was accessing the value, which can happen only without a GIL.
     pub fn collecting<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.0.collecting(work)
     }

@@ -12,7 +12,7 @@ use pyo3::{ffi, prelude::*};
 pub struct Slot<T>(AtomicPtr<ffi::PyObject>, PhantomData<Py<T>>);
 
 impl<T> Slot<T> {
-    /// Creates a slot that owns `object`.
+    /// Creates a slot that owns `object`, or an empty slot if `object` is `None`.
     #[inline]
     pub fn new(object: Option<Bound<'_, T>>) -> Self {
         let pointer = object.map_or(ptr::null_mut(), Bound::into_ptr);

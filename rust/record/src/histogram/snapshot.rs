@@ -8,8 +8,8 @@ use crate::error::Error;
 /// A copy of a histogram. Values are in nanoseconds; bucket bounds are defined in [seconds](super::config). A snapshot
 /// can be merged with any other, including snapshots from other processes and hosts.
 ///
-/// A snapshot is always internally consistent: the minimum lies in the first bucket, the maximum in the last, and there
-/// are values in the buckets that add up to the sum.
+/// A snapshot is always internally consistent: the minimum lies in the first bucket, the maximum in the last, and the
+/// values in the buckets can add up to the sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub(super) scale: i32, // in [MIN_SCALE, SCALE]
@@ -83,7 +83,7 @@ impl Snapshot {
         largest_up_to((index << shift) - 1) + 1..=largest_up_to(((index + 1) << shift) - 1)
     }
 
-    /// Returns true if every non-empty bucket contains at least one whole number of nanoseconds.
+    /// Returns true if the range of every non-empty bucket includes at least one whole number of nanoseconds.
     pub(super) fn is_possible(&self) -> bool {
         self.buckets()
             .all(|(index, _)| !self.values_of(index).is_empty())

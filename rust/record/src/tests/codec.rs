@@ -1,7 +1,7 @@
 //! Tests of the encoding of histogram snapshots.
 //!
-//! At any scale, an encoded snapshot decodes to an equal snapshot, and each snapshot has a single encoding. All other
-//! bytes are rejected with an error that gives the reason. Neither decoding nor using a decoded snapshot panics.
+//! At any scale, an encoded snapshot decodes to an equal snapshot, and each snapshot has exactly one encoding. Any
+//! other input is rejected with an error that gives the reason. Neither decoding nor using a decoded snapshot panics.
 //!
 //! The environment variable `NANOSPAN_FUZZ_CASES` sets the number of hostile inputs to try.
 
@@ -153,8 +153,8 @@ proptest! {
     }
 }
 
-/// Tries to decode `bytes`, and if this succeeds, checks that the snapshot can be encoded, merged (with `beside`) and
-/// queried without a panic. Returns true if it was decoded.
+/// Tries to decode `bytes`. If this succeeds, checks that the snapshot encodes to the same bytes, and that it can be
+/// merged (with `beside`) and queried without a panic. Returns true if `bytes` was decoded.
 fn try_all(bytes: &[u8], beside: &Snapshot) -> bool {
     let Ok(snapshot) = Snapshot::from_bytes(bytes) else {
         return false;
@@ -189,7 +189,7 @@ impl Random {
         (self.bits() % bound as u64) as usize
     }
 
-    /// Returns a random number of up to 64 bits, whose length in bits is random too.
+    /// Returns a random number of up to 64 bits, whose length in bits is also random.
     fn number(&mut self) -> u64 {
         let shift = self.below(64);
         self.bits() >> shift
