@@ -77,10 +77,10 @@ class Engine:
 
     Args:
         observations: Provides the monitor's data.
-        publish: Called with each changed alert, and True if the sinks should receive the alert.
-            Must return quickly.
+        publish: Called with each alert that changed, and whether the sinks should receive it. Must
+            return quickly.
         clock: The clocks to read; by default the real ones.
-        on_monitor_gone: Called by the thread just before it ends because the monitor was freed.
+        on_monitor_gone: Called by the thread before it ends because the monitor no longer exists.
     """
 
     def __init__(

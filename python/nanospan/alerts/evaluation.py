@@ -50,8 +50,8 @@ class Evaluator:
         """Evaluate every rule once.
 
         If evaluating a rule raises an exception, the other rules are still evaluated, and the
-        alerts of the failed rule keep their states. The exception is logged, but not again while
-        the same exception recurs.
+        alerts of the failed rule keep their states. An exception that recurs at successive
+        evaluations of a rule is logged only once.
 
         Args:
             rules: The rules to evaluate.
@@ -78,7 +78,7 @@ class Evaluator:
                     yield rule, operation, finding
 
     def _match(self, rules: tuple[Rule, ...], operations: Iterable[str]) -> None:
-        """Update the list of operations that each rule watches, matching each name only once."""
+        """Update the operations that each rule watches; match each operation name only once."""
         if rules is not self._rules:
             kept = {rule.name for rule in rules if rule in self._rules}
             self._regressions = {k: v for k, v in self._regressions.items() if k in kept}

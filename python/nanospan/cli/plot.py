@@ -25,7 +25,7 @@ def plot_histories(
     """Draw each history with its levels and change points.
 
     Args:
-        histories: The histories to draw, keyed by operation, from one to ``MOST_PLOTS``.
+        histories: The histories to draw, keyed by operation: at least one, at most ``MOST_PLOTS``.
         changes: The change points of each history, keyed by operation.
 
     Returns:

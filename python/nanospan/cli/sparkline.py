@@ -13,7 +13,7 @@ MARK = "▲"
 
 
 def sparkline(values: Sequence[float], marks: Collection[int], width: int) -> tuple[str, str]:
-    """Draw values as bars of eight heights, and mark some of them.
+    """Draw values as bars, with eight possible heights, and mark some of the bars.
 
     Args:
         values: The values, at least one.

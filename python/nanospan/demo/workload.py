@@ -1,10 +1,10 @@
-"""Time the same requests with the service and with the naive way, which has no pool.
+"""Time the same requests served in two ways: naively, without a pool, and by the memory service.
 
-Each of the two has its own empty database on the same server. In the first half of the
-conversations the naive way runs first, in the second half the service, so that warm-up effects
-favour neither. In each half, one third is served by a single client (latency), the rest by
-``CLIENTS`` concurrent clients (throughput). A client serves whole conversations, one request after
-another.
+Each way has its own empty database on the same server. The naive way runs first for one half of the
+conversations, and the service runs first for the other half, so that warm-up effects favour
+neither. In each half, a third of the conversations is served by a single client, to measure
+latency, and the rest by ``CLIENTS`` concurrent clients, to measure throughput. A client serves
+whole conversations, one request after another.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ HEALTH_CHECK_INTERVAL = 0.1
 
 @dataclass
 class Timings:
-    """The timings, in seconds, of either the naive way or the service.
+    """Measurements of one way of serving requests; times are in seconds.
 
     Attributes:
-        acquisitions: The time to get each connection, for all clients.
+        acquisitions: The times taken to get a connection, for all clients.
         latencies: The time to serve each request of the single client.
         concurrent_requests: The number of requests served by ``CLIENTS`` concurrent clients.
         concurrent_seconds: The wall-clock time that the concurrent requests took.
@@ -60,14 +60,14 @@ class Timings:
 
 
 class Progress(Protocol):
-    """A function that shows the progress of each stage of a run."""
+    """A function that is called at the start of each stage to show the stage's progress."""
 
     def __call__(self, name: str, steps: int, /) -> Callable[[], None]:
-        """Begin stage ``name`` of ``steps`` requests; return a function to call per request."""
+        """Begin a stage of ``steps`` requests; return a function to call after each request."""
 
 
 class Way(Protocol):
-    """A way of serving requests: the naive way (without a pool) or the service."""
+    """A way of serving requests: naively, without a pool, or by the memory service."""
 
     async def serve(self, request: Request) -> None:
         """Serve one request."""
@@ -80,7 +80,7 @@ class PooledMemory:
         self._registry = registry
 
     async def serve(self, request: Request) -> None:
-        """Write the turns of ``request`` to all layers and answer its question."""
+        """Add the turns of ``request`` to the conversation's memory, and answer its question."""
         service = await self._registry.access(request.conversation)
         for turn in request.turns:
             await service.add(turn)
@@ -102,8 +102,8 @@ async def compare(
             replaced.
         nanospan_url: The URL of another existing database, for the service; the demo's tables in it
             are also replaced.
-        turns: The dialogue, enough for at least four conversations.
-        progress: A function that shows the number of requests served.
+        turns: The turns of dialogue, in order; enough for at least four conversations.
+        progress: Called at the start of each stage to show its progress; see ``Progress``.
 
     Returns:
         The timings of the naive way and of the service.
@@ -152,7 +152,7 @@ async def _serve_all(
     timings: Timings,
     step: Callable[[], None],
 ) -> None:
-    """Time one client on a third of the conversations, and ``CLIENTS`` clients on the rest."""
+    """Time one client serving a third of the conversations, and ``CLIENTS`` clients the rest."""
     alone = max(1, len(talks) // 3)
     for request in chain.from_iterable(talks[:alone]):
         started = time.perf_counter()

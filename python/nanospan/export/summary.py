@@ -17,7 +17,7 @@ class Summary:
 
     Attributes:
         operation: The operation's name.
-        count: The number of samples since start or the last ``clear()``.
+        count: The number of samples since recording began or since the last ``clear()``.
         error_count: The number of failed samples.
         cancelled_count: The number of cancelled samples.
         violation_count: The number of samples that exceeded the threshold.

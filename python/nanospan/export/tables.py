@@ -28,9 +28,10 @@ class _Row:
     """The row format for one operation's samples.
 
     Attributes:
-        pieces: The text before the timestamp, the duration, the outcome and the metadata, and the
-            text after the metadata: five pieces.
-        untimed: The text before and after the duration if timestamp and outcome are unknown.
+        pieces: Five texts: those to write before the timestamp, before the duration, before the
+            outcome and before the metadata, and the one to write after the metadata.
+        untimed: The texts to write before and after the duration of a sample whose timestamp and
+            outcome are unknown.
         nothing: The text to write in place of missing metadata.
         quoted: Whether to quote metadata as a CSV field.
     """

@@ -16,8 +16,8 @@ def template_of(scope: Mapping[str, Any]) -> str | None:
     router into ``scope["router"]``. Old versions put the route's endpoint into
     ``scope["endpoint"]`` instead of the route itself. In a mounted application,
     ``scope["root_path"]`` is the mount's path, which may contain parameter values. Such values must
-    not become part of an operation's name, so the path is matched once more to find the mount's
-    template.
+    not become part of an operation's name, so the path is matched again to find the
+    mount's template.
 
     Args:
         scope: The request's ASGI scope, after the application has routed the request.
@@ -42,7 +42,7 @@ def template_of(scope: Mapping[str, Any]) -> str | None:
 
 
 def inclusion_of(scope: Mapping[str, Any]) -> Any:
-    """Return FastAPI's context for a route in an included router, or None for other routes.
+    """Return FastAPI's context for the matched route, or None if no included router contains it.
 
     The context has the route's full path, including the prefix of the included router.
     """
@@ -66,7 +66,7 @@ def _is_mount(route: object) -> bool:
 
 
 def _route_to(endpoint: object, routes: Iterable[Any]) -> Any:
-    """Return the route or mount for ``endpoint``, searching nested routes too, or None."""
+    """Return the route or mount with this endpoint, or None; nested routes are searched too."""
     for route in routes:
         if getattr(route, "endpoint", None) is endpoint or (
             _is_mount(route) and route.app is endpoint

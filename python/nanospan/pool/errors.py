@@ -17,8 +17,8 @@ class PoolOpenError(psycopg.OperationalError):
     """A pool could not be opened, or an open pool can no longer reach its server.
 
     The message contains the masked connection string and the error from the server or network.
-    The error contains neither the password nor the original psycopg exception, because psycopg's
-    exceptions refer to their connection, which holds the password.
+    This exception contains no password and does not refer to the original psycopg exception,
+    because psycopg's exceptions refer to their connection, which holds the password.
     """
 
 

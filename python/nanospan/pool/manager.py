@@ -238,7 +238,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
             True if the pool was resized, False if there is no open pool for ``url``.
 
         Raises:
-            ValueError: If the sizes are not integers, or out of range.
+            ValueError: If the sizes are not integers or are out of range.
         """
         shared = self._find(Target.parse(url).key, get_running_loop())
         if shared is None:
@@ -313,7 +313,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
 
 
 class _SharedLease(Lease):
-    """A lease that finds or opens the shared pool when the block is entered."""
+    """A lease that finds or opens its shared pool when its ``async with`` block is entered."""
 
     __slots__ = ("_config", "_manager", "_url")
 
@@ -393,7 +393,7 @@ async def warmup_global_connection_pools(
 
 
 async def reset_global_connection_pools() -> None:
-    """Close all asynchronous pools and forget all databases' pgvector types.
+    """Close all asynchronous pools and forget the pgvector types of all databases.
 
     See ``GlobalConnectionManager.reset_all_pools``.
     """

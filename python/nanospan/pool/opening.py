@@ -27,7 +27,7 @@ _FAILURES = (psycopg.Error, OSError, asyncio.TimeoutError, TimeoutError)
 async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
     """Connect once to check that the server is reachable and accepts the credentials.
 
-    If the database's pgvector types are stale, looks them up on that connection.
+    If the database's pgvector types are stale, look them up on that connection.
 
     Args:
         endpoint: The database to connect to, with its settings.
@@ -60,7 +60,7 @@ async def _reach_async(endpoint: Endpoint, seconds: float) -> None:
 def reach_server(endpoint: Endpoint, seconds: float) -> None:
     """Connect to the server once, synchronously; see ``reach_server_async``.
 
-    psycopg rounds the time limit of a synchronous attempt to whole seconds, at least 2.
+    psycopg rounds the time limit of a synchronous attempt to whole seconds, with a minimum of 2 s.
     """
     deadline = monotonic() + seconds
     try:

@@ -56,7 +56,7 @@ class PoolRegistry:
         self.types = TypeCache()  # a look-up may have been in progress in the parent
 
     def endpoint(self, target: Target, config: ConnectionPoolConfig) -> Endpoint:
-        """Create an endpoint for ``target``, with the pgvector types shared by its database."""
+        """Create an endpoint for ``target`` that shares the pgvector types of its database."""
         return Endpoint(target, config, self.types.of(target.database, target.masked))
 
     def prepare(
@@ -64,7 +64,8 @@ class PoolRegistry:
     ) -> SharedPool[Any]:
         """Return a ``SharedPool`` for a pool that the caller is about to open.
 
-        If the new pool replaces a closed one, it takes over the users of the closed pool.
+        If the new pool replaces a closed one, the holders of the closed pool become holders of the
+        new one.
         """
         endpoint = self.endpoint(target, config or ConnectionPoolConfig())
         shared: SharedPool[Any] = SharedPool(endpoint, partial(self._remove_from_warm, key[1]))
@@ -75,7 +76,7 @@ class PoolRegistry:
     def _remove_from_warm(
         self, loop: asyncio.AbstractEventLoop | None, shared: SharedPool[Any]
     ) -> None:
-        """Remove a pool from ``warm`` under every connection string."""
+        """Remove all of a pool's entries, one for each connection string, from ``warm``."""
         named = self.warm.get(loop, {})
         for alias, other in list(named.items()):
             if other is shared:
@@ -84,7 +85,7 @@ class PoolRegistry:
             self.warm.pop(loop, None)
 
     def forget(self, key: PoolKey) -> None:
-        """Remove a pool from ``pools``, and from ``warm`` under every connection string."""
+        """Remove a pool from ``pools``, and all of its entries from ``warm``."""
         if (shared := self.pools.pop(key, None)) is not None:
             self._remove_from_warm(key[1], shared)
 
@@ -124,7 +125,7 @@ class PoolRegistry:
                 yield key, shared
 
     def named(self) -> dict[str, SharedPool[Any]]:
-        """Return all pools keyed by masked URL, with a number appended to duplicates."""
+        """Return all pools keyed by masked URL; a number is appended to repeated URLs."""
         self.drop_dead_loops()
         named: dict[str, SharedPool[Any]] = {}
         for shared in list(self.pools.values()):

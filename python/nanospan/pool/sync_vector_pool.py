@@ -153,7 +153,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
             self._waiting.extend(waiting)
 
     def _get_ready_connection(self, timeout: float | None) -> SyncVectorConnection | None:
-        """Return the longest-idle connection, if any; replace expired connections."""
+        """Return the longest-idle unexpired connection, if any; replace those that have expired."""
         while True:
             connection = super()._get_ready_connection(timeout)
             if (
@@ -199,7 +199,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
             self._grown.notify_all()
 
     def _reset_connection(self, conn: SyncVectorConnection) -> None:
-        """Roll back with a time limit, because an unresponsive server would block the thread."""
+        """Roll back with a time limit; otherwise, an unresponsive server would block the thread."""
         if conn.pgconn.transaction_status != IDLE:
             with Hangup(conn, self.config.connection_timeout):
                 super()._reset_connection(conn)

@@ -47,15 +47,15 @@ ABSENCE_TTL = 1.0
 
 @dataclass(frozen=True)
 class VectorTypes:
-    """The pgvector types found by a look-up; use as ``connect(..., context=types.adapters)``.
+    """The pgvector types found by a look-up; pass ``adapters`` as ``context`` to ``connect``.
 
     Published objects never change, so connections in all threads share them. When the types change
     on the server, a new object with the next generation number is published.
 
     Attributes:
         generation: Sequence number of this object; each database's numbers start at 1.
-        rows: Name, identifier, array identifier, SQL name and delimiter of each type; empty if
-            the database lacks the pgvector extension.
+        rows: The name, OID, array type's OID, SQL name and delimiter of each type; empty if the
+            database lacks the pgvector extension.
         adapters: psycopg's default adapters plus adapters for these types.
     """
 
@@ -189,7 +189,7 @@ class DatabaseTypes:
         return current
 
     def give_up_lookup(self) -> None:
-        """End a failed look-up, so that a caller waiting for it queries the server instead."""
+        """End a failed look-up, so that callers waiting for its result can query the server."""
         with self._lock:
             lookup, self._lookup = self._lookup, None
         if lookup is not None:

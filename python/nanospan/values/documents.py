@@ -1,4 +1,4 @@
-"""Read untrusted JSON files with limits on size, and validate them value by value."""
+"""Read untrusted JSON files with a size limit, and validate them value by value."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def parse_json(path: Path, text: str) -> Node:
     ``path`` is used only in error messages.
 
     Raises:
-        DataFileError: If the text is not valid JSON, or an object in the text has a duplicate key.
+        DataFileError: If the text is not valid JSON, is nested too deeply, or contains an object
+            with a duplicate key.
     """
     try:
         value = json.loads(text, object_pairs_hook=_object_without_duplicates)

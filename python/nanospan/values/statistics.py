@@ -25,7 +25,7 @@ class PerformanceStats:
         last_updated: The Unix time in seconds at which the latest sample ended.
         p50_duration: The median.
         p999_duration: The 99.9th percentile.
-        stddev_duration: The population standard deviation of the window (divided by ``count``).
+        stddev_duration: The population standard deviation (the divisor is ``count``).
         error_count: The number of failed samples in the window.
         cancelled_count: The number of cancelled samples in the window.
         total_count: The number of samples since the operation was first recorded or last cleared.

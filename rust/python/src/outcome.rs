@@ -12,7 +12,7 @@ use crate::arguments::type_name;
 
 /// Returns the outcome of an execution that was ended by an exception of the class `class`.
 ///
-/// A subclass of `Exception` is an error. Any other exception (cancellation, Ctrl-C, the closing of a generator,
+/// A subclass of `Exception` counts as an error. Any other exception (cancellation, Ctrl-C, the closing of a generator,
 /// program exit) counts as cancelled, because it does not mean that the execution failed.
 pub fn of_exception(class: &Bound<'_, PyAny>) -> PyResult<Outcome> {
     let class = class.cast::<PyType>()?;
@@ -54,7 +54,7 @@ pub fn metadata<'py>(
     Ok((!metadata.is_empty()).then_some(metadata))
 }
 
-/// Returns `str(value)`, or a placeholder with the name of its type if `str` raises an exception.
+/// Returns `str(value)`, or a placeholder that names the value's type if `str` raises an exception.
 pub fn text_of<'py>(value: &Bound<'py, PyAny>) -> Bound<'py, PyString> {
     value.str().unwrap_or_else(|_| {
         let text = format!("<{} without text>", type_name(value));

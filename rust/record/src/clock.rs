@@ -32,8 +32,8 @@ impl Clock {
         self.0.raw()
     }
 
-    /// Returns the time from `start` to `end` in nanoseconds, or 0 if `end` is before `start`. Both are results of
-    /// [`ticks`](Self::ticks).
+    /// Returns the time from `start` to `end` in nanoseconds, or 0 if `end` is before `start`. Both must be results
+    /// of [`ticks`](Self::ticks).
     #[inline]
     #[must_use]
     pub fn nanos_between(&self, start: u64, end: u64) -> u64 {
@@ -45,11 +45,11 @@ impl Clock {
 /// taken.
 ///
 /// While an anchor is kept, every export gives a sample the same timestamp. A larger difference means that the wall
-/// clock was set or that calibration error has accumulated; then a correct timestamp matters more than an unchanged
-/// one.
+/// clock was adjusted or that calibration error has accumulated; then a correct timestamp matters more than an
+/// unchanged one.
 const DRIFT_ALLOWED: Duration = Duration::from_millis(1);
 
-/// Converts ticks to Unix time. It keeps an [`Anchor`] and renews it when the two clocks drift apart.
+/// Converts ticks to Unix time. Keeps an [`Anchor`], and renews it when the wall clock drifts from the predicted time.
 #[derive(Debug)]
 pub struct WallClock {
     clock: Clock,

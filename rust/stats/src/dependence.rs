@@ -1,6 +1,6 @@
 //! Estimates how many independent values a series in time order is equivalent to.
 
-/// The upper bound of estimated lag-1 correlations. At 0.995, 400 values are only as informative as one independent
+/// The upper limit for estimated lag-1 correlations. At 0.995, 400 values are only as informative as one independent
 /// value, and a window of measurements is too short to distinguish such correlation from a trend.
 const MOST: f64 = 0.995;
 
@@ -19,9 +19,9 @@ const SCATTERED: f64 = 5.0;
 /// The discount on the sum of autocorrelations, in standard errors of the sum. It is needed because the largest of
 /// three noisy estimates is too large on average.
 ///
-/// The rows "false positives" and "found" of `benches/regression.py` show the effect. With discounts of 0, 1.5 and 3
-/// the false positives on recordings were 1.2 and 0.8 %, 2.2 and 1.6 %, 3.4 and 2.2 % (seeds 101 and 102 at half
-/// scale; 2.5 % are allowed).
+/// The rows "false positives" and "found" of `benches/regression.py` show the effect. With discounts of 0, 1.5 and 3,
+/// the rates of false positives on recordings were 1.2, 2.2 and 3.4 % with seed 101, and 0.8, 1.6 and 2.2 % with seed
+/// 102 (at half scale; the limit is 2.5 %).
 const SUMMED_DOUBT: f64 = 1.5;
 
 /// The factor by which the scatter of batch means is discounted, for the same reason as in [`SUMMED_DOUBT`].
@@ -31,15 +31,15 @@ const BATCHED_TRUST: f64 = 0.5;
 /// independent values, 7 % of the sums exceed it.
 const CHANCE: f64 = 1.5;
 
-/// The lag-1 correlation of `count` values, between 0 and 0.995, corrected for its bias in short series.
+/// Returns the lag-1 correlation of `count` values, between 0 and 0.995, corrected for its bias in short series.
 ///
 /// `products` is the sum of the products of neighbouring deviations from the mean, and `squares` is the sum of the
 /// squared deviations.
 ///
-/// The usual estimate r, the ratio of the two sums, has the expectation rho - (1 + 4 rho) / n for an autoregressive
-/// process (Kendall, "Note on bias in the estimation of autocorrelation", Biometrika 41, 1954); this function solves
-/// for rho. Negative correlation counts as zero, because it would make a series more informative than equally many
-/// independent values.
+/// For an autoregressive process with correlation rho, the expected value of the usual estimate r, the ratio of the two
+/// sums, is rho - (1 + 4 rho) / n (Kendall, "Note on bias in the estimation of autocorrelation", Biometrika 41, 1954);
+/// this function solves for rho. Negative correlation counts as zero, because it would make a series more informative
+/// than the same number of independent values.
 pub(super) fn lag_one(count: f64, products: f64, squares: f64) -> f64 {
     if count < 6.0 || squares == 0.0 {
         return 0.0;
@@ -47,8 +47,8 @@ pub(super) fn lag_one(count: f64, products: f64, squares: f64) -> f64 {
     ((count * products / squares + 1.0) / (count - 4.0)).clamp(0.0, MOST)
 }
 
-/// The variance of the mean of an autoregressive series with lag-1 correlation `rho`, as a multiple of the variance of
-/// the mean of equally many independent values.
+/// Returns the variance of the mean of an autoregressive series with lag-1 correlation `rho`, as a multiple of the
+/// variance of the mean of the same number of independent values.
 pub(super) fn inflation(rho: f64) -> f64 {
     (1.0 + rho) / (1.0 - rho)
 }
@@ -56,7 +56,8 @@ pub(super) fn inflation(rho: f64) -> f64 {
 /// An estimate of how many values of a correlated series are as informative as one independent value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LongRun {
-    /// The variance of the series' mean, as a multiple of the variance for equally many independent values; at least 1.
+    /// The variance of the series' mean, as a multiple of the variance for the same number of independent values; at
+    /// least 1.
     pub inflation: f64,
     /// The degrees of freedom of the estimate `inflation`.
     pub freedom: f64,
@@ -129,8 +130,8 @@ fn product(centred: &[f64], lag: usize) -> f64 {
     pairs.map(|(a, b)| a * b).sum()
 }
 
-/// The variance of a series' mean, as a multiple of the variance for independent values. It is estimated from the means
-/// of overlapping batches of the series.
+/// Estimates the variance of a series' mean, as a multiple of the variance for the same number of independent values,
+/// from the means of overlapping batches of the series.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
 fn batched(centred: &[f64], squares: f64) -> f64 {
     let length = centred.len() / BATCHES;

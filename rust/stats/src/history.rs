@@ -10,8 +10,8 @@ use crate::{
     values::Values,
 };
 
-/// The number of values in a window, which is partitioned as a whole. The run time is quadratic in the length of the
-/// window; `benches/regression_speed.py` checks the run time.
+/// The number of values in a window. A long series is partitioned window by window, because the run time of a partition
+/// is quadratic in its number of values; `benches/regression_speed.py` checks the run time.
 const WINDOW: usize = 512;
 
 /// The number of values by which the window advances. Windows overlap by half, so that every change lies away from the
@@ -24,8 +24,8 @@ const ALPHA: f64 = 0.01;
 /// Criteria for reporting a change of level in a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HistorySettings {
-    /// The minimum improvement in fit for which a segment is split in two, expressed as a number of entirely different
-    /// values.
+    /// The minimum reduction in scatter for which a segment is split in two. The scatter of a segment of n values
+    /// ranges from 0, if all values are equal, to n - 1, if no two of them are similar.
     pub penalty: f64,
     /// The minimum number of values at each level.
     pub min_size: usize,
@@ -119,7 +119,7 @@ fn windows(series: &[f64], settings: &HistorySettings, inflation: f64) -> Vec<us
     }
 }
 
-/// Removes the weakest change repeatedly, until every remaining change has a strength of at least `z`.
+/// Removes the weakest change, again and again, until the [`evidence`] for every remaining change is at least `z`.
 fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
     let strength = |starts: &[usize], at: usize| {
         let before = if at == 0 { 0 } else { starts[at - 1] };
@@ -160,7 +160,7 @@ const LEVEL: usize = 24;
 /// whichever difference is larger.
 ///
 /// If two levels do not overlap, their ranks do not depend on the distance between them. For correlated values, ranks
-/// alone would then be too little evidence.
+/// alone would then provide too little evidence.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
 fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> f64 {
     let sorted = |values: &[f64]| {
@@ -186,16 +186,18 @@ fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> f64 {
 /// The scatter of a series' values around their level.
 #[derive(Debug, Clone, Copy)]
 struct Noise {
-    /// The standard deviation, estimated from the median distance between two values as for a normal distribution.
+    /// The standard deviation, estimated from the median distance between two values on the assumption that they are
+    /// normally distributed.
     sd: f64,
-    /// The variance of the values' mean, as a multiple of the variance for equally many independent values.
+    /// The variance of the values' mean, as a multiple of the variance for the same number of independent values.
     inflation: f64,
 }
 
 /// The lags at which values are compared: dense where correlation falls quickly, sparse at longer lags.
 const LAGS: [usize; 11] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48];
 
-/// The length of a series divided by the longest lag used. Longer lags would give too few independent differences.
+/// The longest lag used is the length of the series divided by this number, but at least 2. Longer lags would give too
+/// few independent differences.
 const SHARE: usize = 60;
 
 /// The maximum fraction by which the threshold `z` is raised for correlated values, because their correlation is only

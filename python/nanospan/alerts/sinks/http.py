@@ -44,7 +44,7 @@ _SUCCESS = range(200, 300)
 class Poster:
     """Posts JSON to one URL.
 
-    A request is retried after connection errors, timeouts and the statuses 408, 425, 429 and 5xx.
+    A request is retried after connection errors, timeouts and the HTTP statuses 408, 425, 429, 5xx.
     The pause before a retry is random ("full jitter" in M. Brooker, "Exponential Backoff And
     Jitter", 2015) between zero and a maximum, which starts at half a second and doubles with each
     attempt up to 30 s. If the server sends a longer ``Retry-After``, it is honoured, up to 10
@@ -90,7 +90,7 @@ class Poster:
 
     @property
     def unset_variables(self) -> list[str]:
-        """The environment variables in the URL and headers that are unset or empty."""
+        """The variables named in the URL and headers (``env:NAME``) that are unset or empty."""
         return [name for each in (self._url, *self._headers.values()) for name in each.unset()]
 
     def post(self, payload: object, pause: Pause) -> None:
@@ -204,7 +204,7 @@ def _is_not_posting(_record: logging.LogRecord) -> bool:
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    """Suppress httpx's log records of requests, which would reveal the whole URL."""
+    """Suppress httpx's logging of requests in the block, because it would reveal the URL."""
     logging.getLogger("httpx").addFilter(_is_not_posting)  # adding it again has no effect
     token = _is_posting.set(True)
     try:

@@ -15,9 +15,9 @@ use crate::error::Error;
 ///
 /// The count at a bound includes the exponential buckets that end at or below the bound. It never includes a value
 /// above the bound, but a value slightly below the bound (by less than one bucket, 1.1 % at scale 6) may be counted
-/// only at the next bound. Estimating which part of a bucket lies below the bound would not work: such a count could
+/// only at the next bound. Estimating how much of a bucket lies below the bound would not work: such a count could
 /// fall while values are added, which Prometheus would interpret as a counter reset. If a bound is a power of two, in
-/// seconds, an exponential bucket ends there at every scale from 0 on, so the count at that bound is exact.
+/// seconds, an exponential bucket ends there at every scale of 0 or more, so the count at that bound is exact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bounds {
     seconds: Vec<f64>,
@@ -26,7 +26,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Creates bounds at the given numbers of seconds, which must be in ascending order.
+    /// Creates bounds from `seconds`, which must be in ascending order.
     ///
     /// # Errors
     ///

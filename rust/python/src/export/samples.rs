@@ -22,7 +22,7 @@ use crate::export::{
 /// The metadata of each row; empty if no row has metadata.
 pub type Metadata = Vec<Option<Py<PyDict>>>;
 
-/// Samples as columns of native numbers, oldest first.
+/// Samples, oldest first, stored as columns of numbers in native byte order.
 ///
 /// ``numpy.frombuffer`` can read the columns. Instances are immutable and may be used from any thread.
 ///
@@ -208,7 +208,8 @@ impl Samples {
     /// The list is empty if no sample has metadata.
     ///
     /// Args:
-    ///     fallback: Called with metadata that the native encoder cannot handle, such as dates; returns JSON as bytes.
+    ///     fallback: Called with metadata containing values that the native encoder cannot handle, such as dates;
+    ///         returns the JSON text as bytes.
     fn metadata_json<'py>(
         &self,
         fallback: &Bound<'py, PyAny>,
@@ -238,7 +239,8 @@ impl Samples {
     ///         metadata, and at the end of each row.
     ///     nothing: The text to write in place of the metadata of a sample that has no metadata.
     ///     quoted: Whether to quote the metadata as in CSV.
-    ///     fallback: Called with metadata that the native encoder cannot handle, such as dates; returns JSON as bytes.
+    ///     fallback: Called with metadata containing values that the native encoder cannot handle, such as dates;
+    ///         returns the JSON text as bytes.
     ///
     /// Raises:
     ///     ValueError: If the samples' ends and outcomes are unknown.
@@ -262,7 +264,7 @@ impl Samples {
         Ok(PyBytes::new(py, &text))
     }
 
-    /// Arrange the samples on a timeline, in lanes in which samples do not overlap.
+    /// Arrange the samples on a timeline in lanes, so that no two samples in the same lane overlap.
     ///
     /// Raises:
     ///     ValueError: If the samples' ends and outcomes are unknown.
@@ -277,7 +279,7 @@ impl Samples {
         })
     }
 
-    /// Return the ranges of end times and durations, or None if the samples are empty or their ends are unknown.
+    /// Return the ranges of end times and durations, or None if there are no samples or their ends are unknown.
     ///
     /// Returns:
     ///     A pair: the first and last end in nanoseconds of Unix time, and the shortest non-zero and the longest
@@ -287,7 +289,7 @@ impl Samples {
         extent.map(|extent| (extent.ends, extent.durations))
     }
 
-    /// Plot the samples on a grid of pixels, with time to the right and the logarithm of the duration upwards.
+    /// Plot the samples on a grid of pixels: time from left to right, the logarithm of the duration from bottom to top.
     ///
     /// A sample beyond an edge of the grid is placed on that edge.
     ///
@@ -351,17 +353,18 @@ impl Lanes {
         self.placed.starts.iter().min().copied()
     }
 
-    /// Return a Chrome trace event for each sample from row ``start`` up to, but excluding, row ``stop``.
+    /// Return a Chrome trace event for each sample from row ``start`` up to, but excluding, row ``stop``, as text.
     ///
     /// Args:
     ///     start: The first row.
     ///     stop: The row after the last one.
-    ///     heads: For each outcome, two texts: the start of an event whose duration is within the threshold, and the
-    ///         start of an event whose duration exceeds it.
+    ///     heads: Each outcome has two texts with which its events begin: one for samples within the threshold, one
+    ///         for samples over it.
     ///     threshold: The threshold in seconds; infinity if there is none.
     ///     origin: The start of the timeline, in nanoseconds of Unix time.
     ///     thread: The thread number of the first lane; the other lanes are numbered consecutively from there.
-    ///     fallback: Called with metadata that the native encoder cannot handle, such as dates; returns JSON as bytes.
+    ///     fallback: Called with metadata containing values that the native encoder cannot handle, such as dates;
+    ///         returns the JSON text as bytes.
     #[expect(
         clippy::too_many_arguments,
         reason = "one argument for each field of EventRow"

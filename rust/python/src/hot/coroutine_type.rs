@@ -70,7 +70,7 @@ unsafe extern "C" fn send(
 ///
 /// # Safety
 ///
-/// Both pointers must come from CPython's call of such a function and outlive `'a`.
+/// Both pointers must be those that CPython passed to such a function, and must outlive `'a`.
 #[inline]
 unsafe fn with_argument<'a>(
     object: *mut ffi::PyObject,

@@ -31,7 +31,7 @@ use crate::{
 ///
 /// # Safety
 ///
-/// The pointers must come from CPython's call of such a method and outlive `'a`.
+/// The pointers must be those that CPython passed to such a method, and must outlive `'a`.
 #[inline]
 unsafe fn called<'a, T>(
     receiver: &'a *mut ffi::PyObject,

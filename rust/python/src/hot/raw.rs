@@ -242,7 +242,8 @@ impl<'a, 'py> Arguments<'a, 'py> {
     ///
     /// # Safety
     ///
-    /// The pointers must come from CPython's call of a METH_FASTCALL | METH_KEYWORDS function and outlive `'a`.
+    /// The pointers must be those that CPython passed to a METH_FASTCALL | METH_KEYWORDS function, and must outlive
+    /// `'a`.
     #[inline]
     pub unsafe fn of(
         py: Python<'py>,

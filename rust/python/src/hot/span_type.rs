@@ -58,7 +58,8 @@ unsafe extern "C" fn enter(
     })
 }
 
-/// Returns the type and value of the exception that left the block, from the arguments of `__exit__`.
+/// Returns the type and value of the exception that ended the block (both None if there was none), from the arguments
+/// of `__exit__`.
 #[inline]
 fn exception<'a, 'py>(args: &'a [Bound<'py, PyAny>]) -> PyResult<[&'a Bound<'py, PyAny>; 2]> {
     match args {
@@ -101,7 +102,7 @@ unsafe extern "C" fn aexit(
 ///
 /// # Safety
 ///
-/// The pointers must come from CPython's call of such a method and outlive `'a`.
+/// The pointers must be those that CPython passed to such a method, and must outlive `'a`.
 #[inline]
 unsafe fn leaving<'a>(
     object: *mut ffi::PyObject,
@@ -204,7 +205,7 @@ unsafe extern "C" fn fail(
 ///
 /// # Safety
 ///
-/// The pointers must come from CPython's call of such a method and outlive `'a`.
+/// The pointers must be those that CPython passed to such a method, and must outlive `'a`.
 #[inline]
 unsafe fn called<'a>(
     object: *mut ffi::PyObject,
@@ -235,8 +236,7 @@ unsafe extern "C" fn decorate(
     let py = span.py();
     guarded(py, || {
         if !keywords.is_null() || args.len() != 1 {
-            let text =
-                "a span must be called with one function; use it as @monitor.track_operation(name)";
+            let text = "a span takes one argument, the function to decorate; use @monitor.track_operation(name)";
             return Err(PyTypeError::new_err(text));
         }
         let operation_ref = OperationRef::fixed(span.operation(py), span.given(py));

@@ -64,12 +64,13 @@ impl RawType {
     }
 }
 
-/// Turns off reference counting for an object that is never freed. Without a GIL, the count would be a cache line that
-/// all threads write to; with a GIL, this function does nothing.
+/// Turns off reference counting for an object that is never freed. Without a GIL, all threads would write to the cache
+/// line that holds the reference count; with a GIL, this function does nothing.
 ///
 /// # Safety
 ///
-/// The thread must be attached. `object` must be valid, and no other thread may be able to access it.
+/// The calling thread must be attached to the interpreter. `object` must be valid, and no other thread may be able to
+/// access it.
 pub unsafe fn make_immortal(object: *mut ffi::PyObject) {
     #[cfg(Py_GIL_DISABLED)]
     // SAFETY: CPython marks its own immortal objects in the same way (_Py_SetImmortal): the maximum local count and no
@@ -83,7 +84,7 @@ pub unsafe fn make_immortal(object: *mut ffi::PyObject) {
     let _ = object;
 }
 
-/// Returns the entry for one slot, which holds a function or a table.
+/// Returns a slot table's entry, which points to a function or to another table.
 pub const fn slot(number: std::ffi::c_int, pointer: *const c_void) -> ffi::PyType_Slot {
     ffi::PyType_Slot {
         slot: number,
@@ -181,7 +182,7 @@ pub const fn offset(name: &'static CStr, at: usize) -> ffi::PyMemberDef {
     }
 }
 
-/// Marks the end of a table of offsets.
+/// Marks the end of a table of special members; see [`offset`].
 pub const LAST_MEMBER: ffi::PyMemberDef = ffi::PyMemberDef {
     name: ptr::null(),
     type_code: 0,

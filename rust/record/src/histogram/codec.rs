@@ -4,9 +4,9 @@
 //! magic       3 bytes   "NSH"
 //! version     1 byte    1
 //! scale       1 byte    two's complement
-//! zeros       varint    values that were exactly 0
+//! zeros       varint    the number of values that were exactly 0
 //! buckets     varint    the number of non-empty buckets, then for each, in ascending order of index:
-//!   gap       varint      empty buckets since the previous one; for the first, since the lowest index
+//!   gap       varint      the number of empty buckets after the previous one, or for the first, from the lowest index
 //!   count     varint      at least 1
 //! min, max    varints   nanoseconds; these and the sum are omitted if there are no values
 //! sum         varint    nanoseconds, up to 128 bits
