@@ -62,7 +62,7 @@ def _into(arrays: dict[Path, int], path: Path) -> Path:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield the line, kind (``=``, ``[`` or ``[[``) and key names of each TOML statement."""
+    """Yield each TOML statement's line number, kind (``=``, ``[`` or ``[[``) and key names."""
     line, depth = 1, 0
     head, names, in_value = "", list[str](), False
     for match in _TOKEN.finditer(text):

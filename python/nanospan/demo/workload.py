@@ -139,7 +139,8 @@ async def compare(
         naive.rows, nanospan.rows = await _count_rows(naive_url), await _count_rows(nanospan_url)
         if naive.rows != nanospan.rows:
             raise RuntimeError(
-                f"both ways must store the same rows, got {naive.rows} and {nanospan.rows}"
+                "both ways must store the same number of rows in each table, "
+                f"got {naive.rows} and {nanospan.rows}"
             )
         return naive, nanospan
     finally:

@@ -222,7 +222,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         return await self._close(None, force=force)
 
     async def reset_all_pools(self) -> None:
-        """Close all asynchronous pools, even pools in use, and forget all pgvector types."""
+        """Close all asynchronous pools, even pools in use, and forget all known pgvector types."""
         await self.close_all_pools(force=True)
         REGISTRY.types.clear()
 

@@ -225,7 +225,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
 
 
 class _Sweep(MaintenanceTask):
-    """Task that calls a pool's ``sweep`` periodically, like psycopg_pool's ``ShrinkPool``."""
+    """A task that calls a pool's ``sweep`` periodically, like psycopg_pool's ``ShrinkPool``."""
 
     def _run(self, pool: ConnectionPool[Any]) -> None:
         swept = cast("SyncVectorPool", pool)

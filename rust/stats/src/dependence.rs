@@ -24,7 +24,7 @@ const SCATTERED: f64 = 5.0;
 /// 102 (at half scale; the limit is 2.5 %).
 const SUMMED_DOUBT: f64 = 1.5;
 
-/// The factor by which the scatter of batch means is discounted, for the same reason as in [`SUMMED_DOUBT`].
+/// The factor by which the scatter of batch means is multiplied, a discount for the same reason as [`SUMMED_DOUBT`].
 const BATCHED_TRUST: f64 = 0.5;
 
 /// The number of standard errors that the sum of two autocorrelations must exceed to count as more than chance. For
@@ -76,11 +76,11 @@ impl LongRun {
     /// - the inflation of an autoregressive process with the series' lag-1 correlation;
     /// - the sum of the autocorrelations up to the first pair that does not stand out from chance (in a Markov chain
     ///   every pair would be positive; Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992), with
-    ///   the first-order correction for the estimated mean; it detects weak but lasting correlation, such as that of
+    ///   the first-order correction for the estimated mean; it detects weak but persistent correlation, such as that of
     ///   values with added measurement noise;
     /// - the scatter of overlapping batch means (Meketon and Schmeiser, "Overlapping batch means: something for
-    ///   nothing?", Winter Simulation Conference, 1984), which detects episodes that last a fifth of the series or
-    ///   longer.
+    ///   nothing?", Winter Simulation Conference, 1984), which detects disturbances that last a fifth of the
+    ///   series or longer.
     ///
     /// The largest of several noisy estimates is too large on average, so the second and third estimates, which are
     /// noisier than the first, are discounted. An estimate over a window of L lags has about n / 2L degrees of freedom

@@ -119,7 +119,7 @@ fn windows(series: &[f64], settings: &HistorySettings, inflation: f64) -> Vec<us
     }
 }
 
-/// Removes the weakest change, again and again, until the [`evidence`] for every remaining change is at least `z`.
+/// Repeatedly removes the weakest change, until the [`evidence`] for every remaining change is at least `z`.
 fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
     let strength = |starts: &[usize], at: usize| {
         let before = if at == 0 { 0 } else { starts[at - 1] };
@@ -218,7 +218,8 @@ impl Noise {
     /// `starts`. Returns `None` if there are too few differences or all of them are zero.
     ///
     /// The estimate is a variogram (Cressie and Hawkins, "Robust estimation of the variogram", Mathematical Geology 12,
-    /// 1980). It uses medians, so that the few differences across an unknown change of level hardly count.
+    /// 1980). It uses medians, so that the few differences across an unknown change of level have little
+    /// effect.
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
     fn within(series: &[f64], starts: &[usize]) -> Option<Self> {
         let mut apart = Vec::with_capacity(series.len());

@@ -44,7 +44,7 @@ _SUCCESS = range(200, 300)
 class Poster:
     """Posts JSON to one URL.
 
-    A request is retried after connection errors, timeouts and the HTTP statuses 408, 425, 429, 5xx.
+    A request is retried after connection errors, timeouts and HTTP statuses 408, 425, 429 and 5xx.
     The pause before a retry is random ("full jitter" in M. Brooker, "Exponential Backoff And
     Jitter", 2015) between zero and a maximum, which starts at half a second and doubles with each
     attempt up to 30 s. If the server sends a longer ``Retry-After``, it is honoured, up to 10
