@@ -212,7 +212,7 @@ def test_a_program_that_cannot_be_started(
     broken.write_bytes(b"\x7fELF, but only as far as that")
     broken.chmod(0o700)
     assert main(["ab", "--", "true", "--", str(broken)]) == 2
-    assert "nanospan: command B cannot start: [Errno 8] Exec format error" in (
+    assert "nanospan: command B failed to start: [Errno 8] Exec format error" in (
         capsys.readouterr().err
     )
 

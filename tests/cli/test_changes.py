@@ -151,7 +151,7 @@ def test_a_missing_extra_is_one_line(
     [
         ("[1, 2", "expected JSON"),
         ("1\nnan\n", "line 2: expected a finite number, found nan"),
-        ("{}", "found another JSON object"),
+        ("{}", "found a JSON object of another kind"),
     ],
 )
 def test_bad_input_ends_with_2(

@@ -112,8 +112,8 @@ def test_an_object_of_lists_has_an_operation_for_each(put):
     [
         ("", "the file is empty"),
         ("[]", "expected a list of numbers, found a list of 0"),
-        ("{}", "expected a nanospan baseline, .*; found another JSON object"),
-        ({"coverage": {"lines": 3}}, "found another JSON object"),
+        ("{}", "expected a nanospan baseline, .*; found a JSON object of another kind"),
+        ({"coverage": {"lines": 3}}, "found a JSON object of another kind"),
         ([1, "2"], r"\[1\]: expected a finite number, found a string of 1 characters"),
         ([1, -2], r"\[1\]: expected a number of seconds, zero or more, found -2"),
         ("[1, NaN]", r"\[1\]: expected a finite number, found nan"),

@@ -75,7 +75,7 @@ class Series:
         try:
             execution = execute(command, self.timeout, self.interrupts, self.progress.show)
         except OSError as exc:
-            raise CommandFailedError(f"command {NAMES[which]} cannot start: {exc}") from None
+            raise CommandFailedError(f"command {NAMES[which]} failed to start: {exc}") from None
         if execution.status == 0:
             return execution.seconds
         raise CommandFailedError(

@@ -24,7 +24,7 @@ PUBLISHED = "MemFuse 0.3.1"
 
 
 def print_report(console: Console, report: Report, window: int) -> None:
-    """Print the table of operations and the table of gains over the naive way.
+    """Print the table of operations and the table of gains over the naive implementation.
 
     Args:
         console: The console to print to.

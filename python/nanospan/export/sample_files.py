@@ -138,7 +138,7 @@ def read_samples(
     if root.has("benchmarks"):
         return _read_benchmarks(root, summaries)
     if not root.value or not all(isinstance(value, list) for value in root.value.values()):
-        raise DataFileError(path, "", f"expected {KINDS}; found another JSON object")
+        raise DataFileError(path, "", f"expected {KINDS}; found a JSON object of another kind")
     lists = {name: node.numbers(non_negative=non_negative) for name, node in root.items()}
     return SampleFile(path, "numbers", lists)
 

@@ -33,7 +33,7 @@ const BEYOND: f64 = 1.5;
 /// and tails are tested separately, each at the full rate, and because small p-values that are computed from an
 /// estimated variance are inexact.
 ///
-/// The value was chosen from the rows "200 operations" of `benches/regression.py`. With seeds 101 and 102 at half
+/// The value was chosen based on the rows "200 operations" of `benches/regression.py`. With seeds 101 and 102 at half
 /// scale, these were the shares of false discoveries in simulated durations (at most 0.05 is allowed) and the shares of
 /// changes found in recorded durations:
 ///
@@ -44,7 +44,8 @@ const BEYOND: f64 = 1.5;
 /// | 3 | 0.01, 0.01 | 0.95, 0.91 |
 /// | 5 | 0.01, 0.01 | 0.94, 0.88 |
 ///
-/// On noise with bursts, only the divisors 3 and 5 came close to 0.05 (2: 0.08, 0.07; 3: 0.05, 0.06).
+/// On noise with bursts, the share of false discoveries came close to 0.05 only with the divisors 3 and 5
+/// (2: 0.08, 0.07; 3: 0.05, 0.06).
 const JUDGED: f64 = 3.0;
 
 /// The largest value that is compared without being scaled down. The squares of larger values would overflow, so

@@ -103,7 +103,7 @@ class AlertmanagerSink(HttpSink):
         self._last_failure = ""  # why the last post failed; empty if it succeeded
 
     def deliver(self, alert: Alert, pause: Pause) -> None:
-        """Post the alert, but if the previous post failed, keep it until the next post is due."""
+        """Post the alert, or keep it for the next post if the previous one failed."""
         self._unposted[_labels(alert)] = alert
         if self._due is None:
             self._due = time.monotonic() + self._repeat
