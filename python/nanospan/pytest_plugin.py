@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def perf_budget(request: pytest.FixtureRequest) -> PerfBudget:
-    """Return a context manager that fails the test if an operation exceeds its budget.
+    """Return a ``PerfBudget``, which fails the test if an operation exceeds its budget.
 
     ```python
     def test_search(perf_budget):

@@ -157,7 +157,7 @@ def test_different_machines_are_pointed_out(
         ("", "wrong.json: the file is empty"),
         (
             '{"format": "nanospan-baseline", "version": 9}',
-            "wrong.json: version: this nanospan reads versions up to 1, got 9",
+            "wrong.json: version: this release of nanospan reads format versions up to 1, got 9",
         ),
         ("[1, -1]", "wrong.json: [1]: expected a number of seconds, zero or more, found -1"),
         ("[1, 2]", "no operation is in both files: "),

@@ -172,9 +172,9 @@ def test_too_few_samples_exceed_the_budget(budget):
         ({"p50": 1, "max_increase": 0.1}, "max_increase requires a baseline"),
         (
             {"baseline": "b.json", "max_increase": -0.1},
-            "must be a fraction of at least 0, got -0.1",
+            "must be finite and at least 0, got -0.1",
         ),
-        ({"baseline": "b.json"}, "the baseline has no operation 'a'; it has 'b'"),
+        ({"baseline": "b.json"}, "the baseline has no operation 'a'; its operations: 'b'"),
         ({"baseline": "damaged.json"}, "damaged.json: the file is empty"),
     ],
 )

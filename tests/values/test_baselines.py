@@ -133,7 +133,7 @@ def test_labels_must_be_str(monitor):
 def test_too_much_to_load_is_not_saved(tmp_path, monkeypatch):
     """Saving a baseline that would be too large to load raises an error."""
     monkeypatch.setattr("nanospan.values.baselines.MAX_BYTES", 100)
-    with pytest.raises(ValueError, match="must take at most 100 bytes, got"):
+    with pytest.raises(ValueError, match="must be at most 100 bytes long, got"):
         Baseline.from_samples({"a": [0.1] * 1000}).save(tmp_path / "b.json")
     assert list(tmp_path.iterdir()) == []
 
@@ -160,7 +160,7 @@ HISTOGRAM = "operations/parse/histogram"
         ("format", ..., "expected a baseline"),
         ("format", "other-tool", "expected a baseline"),
         ("version", ..., "the key 'version' is missing"),
-        ("version", 2, "version: this nanospan reads versions up to 1, got 2"),
+        ("version", 2, "version: this release of nanospan reads format versions up to 1, got 2"),
         ("version", 0, "version: expected a version from 1 to 1, found 0"),
         ("version", "1", "version: expected a whole number, found a string of 1 characters"),
         ("version", True, "version: expected a whole number, found true"),

@@ -1,4 +1,4 @@
-"""Reads alert rules, sinks and silences from a TOML file."""
+"""Read alert rules, sinks and silences from a TOML file."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Problem:
 
 
 class AlertsFileError(ValueError):
-    """An alerts file contains errors.
+    """Raised when an alerts file contains errors.
 
     Attributes:
         path: The path of the file.
@@ -150,7 +150,7 @@ def load(path: str | os.PathLike[str], *, check: bool = True) -> AlertsFile:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise AlertsFileError(
-            path, [Problem(0, "", f"the file must be at most {LARGEST_FILE} bytes")]
+            path, [Problem(0, "", f"the file must be at most {LARGEST_FILE} bytes long")]
         )
     try:
         text = data.decode("utf-8-sig")

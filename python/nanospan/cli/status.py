@@ -1,4 +1,4 @@
-"""Shows a status line while long-running work is in progress."""
+"""Show a status line while long-running work is in progress."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ T = TypeVar("T")
 class Status:
     """A status line on standard error.
 
-    On a terminal the line is rewritten in place, and removed when the ``with`` block ends.
-    Elsewhere each status is a new line.
+    On a terminal, the line is rewritten in place, and removed when the ``with`` block ends.
+    Elsewhere, each status is written on a new line.
 
     Args:
         at_once: Whether a terminal shows the first status at once, rather than after ``FIRST``
@@ -54,7 +54,7 @@ class Status:
         return time.monotonic() - self._begin
 
     def show(self, text: Callable[[], str]) -> None:
-        """Show the result of ``text()`` as the status, unless the last update was too recent."""
+        """Show the result of ``text()`` as the status, if an update is due."""
         now = time.monotonic()
         if now < self._due:
             return
@@ -79,7 +79,7 @@ def run_with_status(doing: str, work: Callable[[], T]) -> T:
         work: The function to call. It must be safe to abandon midway if the process ends.
 
     Returns:
-        The result of the function. An exception that it raises is raised here.
+        The result of ``work``. If ``work`` raises an exception, it is re-raised here.
     """
     future: futures.Future[T] = futures.Future()
 

@@ -117,7 +117,7 @@ def operation_figures(monitor: PerformanceMonitor) -> list[OperationFigures]:
 
 
 def gain_figures(naive: Timings, nanospan: Timings) -> list[GainFigures]:
-    """Return the rows of the gains table: the pooled service compared with the naive way."""
+    """Return the rows of the gains table, which compares the service with the naive way."""
     return [
         _reduction(
             "request latency, mean",
@@ -163,8 +163,8 @@ class Report:
         setup: The conditions of the run: versions, processors, turns, clients, server settings.
         operations: The rows of the operations table.
         gains: The rows of the gains table.
-        rows: The final number of rows in each table, keyed by table; both databases have the same
-            numbers.
+        rows: The final number of rows in each database table, keyed by table; the same with and
+            without a pool.
         seconds: The time from the start of the server to the last request, in seconds.
     """
 

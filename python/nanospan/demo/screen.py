@@ -30,7 +30,7 @@ class Screen:
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int], Callable[[], None]]]:
-        """Show the progress of each stage of the demo while the block executes.
+        """Show the progress of each stage of the demo while the ``with`` block executes.
 
         Yields:
             A function that begins a stage, given the stage's name and number of steps. It

@@ -33,7 +33,7 @@ LATEST = 2**63 - 1
 
 
 class RecordingFileError(ValueError):
-    """A file is not a valid recording; the message names the file and where it is invalid."""
+    """Raised when a file is not a valid recording; the message states the file and the problem."""
 
 
 def read_recording(path: Path) -> Recording:
@@ -81,7 +81,7 @@ def _read_baseline(path: Path) -> Recording:
 
 
 class _Exact(float):
-    """A float that keeps the text it was parsed from, as ``digits``.
+    """A float that also stores, in ``digits``, the text from which it was parsed.
 
     A plain float is not precise enough for Unix time in nanoseconds.
     """
@@ -113,7 +113,7 @@ class _Columns:
             raise ValueError(f"'outcome' must be one of {', '.join(OUTCOMES)}, got {outcome!r}")
         metadata = row.get("metadata") or {}
         if not isinstance(metadata, dict):
-            raise ValueError(f"'metadata' must be an object, got {metadata!r}")  # noqa: TRY004
+            raise ValueError(f"'metadata' must be a JSON object, got {metadata!r}")  # noqa: TRY004
         self.metadata.append(metadata or None)
         self.durations.append(duration)
         # A sample that lacks its end time or outcome is added to neither column. recorded() detects
@@ -157,7 +157,8 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
             row = decode(line.decode("utf-8"))
             operation = row.get("operation") if isinstance(row, dict) else None
             if not isinstance(operation, str) or not operation:
-                raise ValueError("must be an object with a string 'operation'")  # noqa: TRY301
+                problem = "a sample must be a JSON object with a non-empty string 'operation'"
+                raise ValueError(problem)  # noqa: TRY301
             operations.setdefault(operation, _Columns()).add(row)
         except (ValueError, RecursionError) as wrong:
             raise RecordingFileError(f"{path}, line {number}: {wrong}; expected {KINDS}") from None
@@ -169,10 +170,10 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
 
 
 def _number(row: dict[str, Any], key: str) -> float | int | None:
-    """Return the number in a field, or None if the field is absent.
+    """Return the number in the field ``key``, or None if the field is absent or null.
 
     Raises:
-        ValueError: If the field is not a number from 0 to ``LATEST``.
+        ValueError: If the field is not a number of seconds from 0 to 2**63 - 1 (``LATEST``).
     """
     value = row.get(key)
     if value is None:
@@ -180,17 +181,19 @@ def _number(row: dict[str, Any], key: str) -> float | int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{key!r} must be a number of seconds, got {value!r}")  # noqa: TRY004
     if not 0 <= value <= LATEST or math.isnan(value):
-        raise ValueError(f"{key!r} must be a number of seconds, 0 or more, got {value!r}")
+        raise ValueError(f"{key!r} must be a number of seconds from 0 to {LATEST}, got {value!r}")
     return value
 
 
 def _nanoseconds(time: float) -> int:
-    """Convert Unix time from seconds to whole nanoseconds; an ``_Exact`` is converted exactly."""
+    """Convert a Unix time in seconds to whole nanoseconds, exactly if it is an ``_Exact``."""
     if isinstance(time, _Exact) and "e" not in time.digits.lower():
         whole, _, fraction = time.digits.partition(".")
         nanoseconds = int(whole) * 10**9 + int(fraction[:9].ljust(9, "0") or 0)
     else:
         nanoseconds = round(time * 10**9)
     if nanoseconds > LATEST:
-        raise ValueError(f"'timestamp' must be Unix time in seconds, got {time!r}")
+        raise ValueError(
+            f"'timestamp' must be a Unix time of at most {LATEST // 10**9} seconds, got {time!r}"
+        )
     return nanoseconds

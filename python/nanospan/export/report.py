@@ -80,15 +80,15 @@ def write_report(
     """Write a report on a recording: a single, self-contained HTML page.
 
     The page has a table of all operations and, for each operation, the distribution of its
-    durations, its recent samples over time, its threshold and the verdict. Operations are sorted by
-    total duration, the largest first, but operations over their threshold come before all others.
-    This function is thread-safe, and recording continues while it runs.
+    durations, its recent samples over time, its threshold and whether it is within that threshold.
+    Operations are sorted by total duration, the largest first, but operations over their threshold
+    come before all others. This function is thread-safe, and recording continues while it runs.
 
     Args:
         source: A monitor, a monitor's snapshot (which has no samples for the timelines) or a
             recording.
-        target: A path or an open binary file. The file at a path is replaced only when the page is
-            complete.
+        target: A path or an open binary file. An existing file at the path is replaced only once
+            the page is complete.
         title: The page's heading.
         comparisons: The results of ``monitor.compare(baseline)``, keyed by operation. If given, the
             page shows them, and operations that regressed come first.

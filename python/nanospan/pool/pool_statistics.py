@@ -1,4 +1,4 @@
-"""Duration distributions and counters of one pool."""
+"""Statistics of one pool: distributions of durations, and a count of timeouts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 class PoolStatistics:
-    """Distributions of a pool's wait, hold and connect times, and a failure count. Thread-safe.
+    """Distributions of a pool's wait, hold and connect times, and a timeout count. Thread-safe.
 
     Attributes:
-        wait: How long leases waited for a connection, in seconds.
-        hold: How long connections were held, in seconds.
-        connect: How long opening a connection took, in seconds.
+        wait: Times spent waiting for a connection, in seconds.
+        hold: Times for which connections were held, in seconds.
+        connect: Times taken to open a connection, in seconds.
         timeouts: Number of leases that failed because no connection was available in time.
     """
 
@@ -41,7 +41,7 @@ class PoolStatistics:
         self._metadata = {"pool": pool}
 
     def track_lease(self) -> Span:
-        """Return a new ``connection_lease`` span with the pool's name in its metadata."""
+        """Return a new ``connection_lease`` span; its metadata has the masked connection string."""
         return self._lease.track(self._metadata)
 
     def as_dict(self) -> dict[str, Any]:

@@ -26,7 +26,9 @@ class BudgetExceededError(AssertionError):
 
 
 class PerfBudget:
-    """The value of the fixture ``perf_budget``; call it to get a context manager with a budget.
+    """The value of the fixture ``perf_budget``.
+
+    Calling it returns a context manager that enforces a budget.
 
     Args:
         root: The folder against which relative paths of baseline files are resolved.
@@ -70,7 +72,7 @@ class PerfBudget:
             max: The maximum permitted duration of any execution, in seconds.
             baseline: A baseline to compare with, or the path of its file; see
                 :func:`nanospan.regression.compare`. With ``pytest --perf-update``, the
-                operation is written to that file instead.
+                operation is written to that file instead of being compared with it.
             max_increase: The tolerated increase in the median, as a fraction of the baseline's
                 median; 0.1 (10 %) by default. Requires ``baseline``. In tail quantiles, an increase
                 of up to 10 % is always tolerated.
@@ -91,7 +93,7 @@ class PerfBudget:
                 raise ValueError(f"the budget of {operation!r}: max_increase requires a baseline")
             if not 0 <= max_increase < math.inf:
                 raise ValueError(
-                    f"the budget of {operation!r}: max_increase must be a fraction of at least 0, "
+                    f"the budget of {operation!r}: max_increase must be finite and at least 0, "
                     f"got {max_increase}"
                 )
         if not limits and baseline is None:
@@ -102,7 +104,9 @@ class PerfBudget:
             baseline = None if self._update else _load(file)
         if baseline is not None and operation not in baseline.operations:
             known = ", ".join(map(repr, list(baseline.operations)[:5])) or "none"
-            raise ValueError(f"the baseline has no operation {operation!r}; it has {known}")
+            raise ValueError(
+                f"the baseline has no operation {operation!r}; its operations: {known}"
+            )
 
         block = _Block(operation)
         yield

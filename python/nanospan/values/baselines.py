@@ -136,7 +136,7 @@ class Baseline:
         return {name: operation.samples for name, operation in self.operations.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the baseline as a JSON file, written atomically.
+        """Save the baseline atomically as a JSON file.
 
         Args:
             path: The file to write; an existing file is replaced once the new content is complete.
@@ -149,8 +149,8 @@ class Baseline:
         text = self._to_json()
         if len(text) > MAX_BYTES:
             raise ValueError(
-                f"a saved baseline must take at most {MAX_BYTES:,} bytes, got {len(text):,} for "
-                f"{len(self.operations):,} operations; use shorter windows"
+                f"a baseline file must be at most {MAX_BYTES:,} bytes long, got {len(text):,} "
+                f"bytes (operations: {len(self.operations):,}); use shorter windows"
             )
         write_atomically(Path(path), text)
 
@@ -181,7 +181,7 @@ class Baseline:
             raise DataFileError(
                 root.path,
                 "version",
-                f"this nanospan reads versions up to {VERSION}, got {version}; "
+                f"this release of nanospan reads format versions up to {VERSION}, got {version}; "
                 "update nanospan, or create the baseline again",
             )
         if version < 1:

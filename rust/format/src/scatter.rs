@@ -8,7 +8,7 @@ use crate::columns::Columns;
 /// The ranges of the end times and durations of a window's samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Extent {
-    /// When the first and the last sample ended, in nanoseconds of Unix time.
+    /// The earliest and latest end times, in nanoseconds of Unix time.
     pub ends: [u64; 2],
     /// The shortest non-zero duration and the longest duration, in seconds; both 0 if all durations are 0.
     pub durations: [f64; 2],

@@ -1,4 +1,4 @@
-//! The samples' metadata, stored separately from the ring of samples, so that samples without metadata cost nothing.
+//! The samples' metadata, stored separately from the ring so that samples without metadata cost nothing extra.
 //!
 //! A sample's metadata is copied when the sample is recorded, and the copy is never modified. Consecutive samples whose
 //! metadata contains identical objects share a copy.
@@ -50,10 +50,11 @@ impl MetadataTable {
         Ok(copy)
     }
 
-    /// Stores `metadata`, which must not be modified afterwards, for the sample `ticket` in a window of `window`
-    /// samples.
+    /// Stores `metadata`, which must not be modified afterwards, for the sample with ticket `ticket` in a window of
+    /// `window` samples.
     ///
-    /// Returns the metadata that were displaced, if any. Dropping them may run Python code, so the caller decides when.
+    /// Returns the metadata that was displaced, if any. Dropping it may run Python code, so the caller decides when to
+    /// do so.
     #[inline]
     #[must_use]
     pub fn put<'py>(
@@ -81,7 +82,7 @@ impl MetadataTable {
         displaced.map(|(_, displaced)| displaced.into_bound(py))
     }
 
-    /// Returns the metadata of the sample `ticket`, or `None` if they have been displaced.
+    /// Returns the metadata of the sample with ticket `ticket`, or `None` if there is none or it has been displaced.
     pub fn get(&self, py: Python<'_>, ticket: u64) -> Option<Py<PyDict>> {
         self.0.with(py, |Table { slots, .. }| {
             match slots.get(ticket as usize & slots.len().checked_sub(1)?)? {

@@ -21,8 +21,8 @@ use crate::{arguments::type_name, bindings, hot::exclusive::Exclusive, values::V
 ///         NumPy array) is read in place; any other sequence of numbers is converted.
 ///     current: The later durations, in the same unit.
 ///     alpha: The accepted probability of reporting a change when nothing changed, between 0 and 1.
-///     min_effect: The smallest change of the typical value to treat as significant, as a fraction of that value.
-///     tail_min_effect: The smallest change of a tail quantile to treat as significant, as a fraction of that
+///     min_effect: The smallest change in the typical value to treat as significant, as a fraction of that value.
+///     tail_min_effect: The smallest change in a tail quantile to treat as significant, as a fraction of that
 ///         quantile.
 ///
 /// Returns:
@@ -70,7 +70,7 @@ fn share(name: &str, value: f64) -> PyResult<f64> {
         Ok(value)
     } else {
         Err(PyValueError::new_err(format!(
-            "{name} must be between 0 and 1, got {value}"
+            "{name} must be greater than 0 and less than 1, got {value}"
         )))
     }
 }
@@ -123,8 +123,8 @@ fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bo
 ///         ``compare`` accepts.
 ///     fdr: The maximum expected share of false positives among the operations reported as regressed or improved,
 ///         between 0 and 1.
-///     min_effect: The smallest change of the typical value to treat as significant, as a fraction of that value.
-///     tail_min_effect: The smallest change of a tail quantile to treat as significant, as a fraction of that quantile.
+///     min_effect: The smallest change in the typical value to treat as significant, as a fraction of that value.
+///     tail_min_effect: The smallest change in a tail quantile to treat as significant, as a fraction of that quantile.
 ///
 /// Returns:
 ///     The comparisons keyed by operation, in the order of ``samples``. The confidence interval of each shift has
@@ -181,13 +181,13 @@ pub fn compare_many<'py>(
     Ok(results)
 }
 
-/// Find the points where the level of a series changed, such as a benchmark's results over a series of commits.
+/// Find the points where the level of a series changed, for example in a benchmark's results from commit to commit.
 ///
 /// The GIL is released during the search, and the same values always give the same result.
 ///
 /// Args:
 ///     values: The values in chronological order, in any form that ``compare`` accepts.
-///     penalty: The cost of each additional change point; a higher penalty reports fewer changes.
+///     penalty: The cost of each additional change point; the higher it is, the fewer change points are found.
 ///     min_size: The minimum number of values between two change points, at least 1.
 ///     z: The minimum standardised difference (z-score) between neighbouring levels.
 ///
@@ -237,7 +237,7 @@ pub fn change_points<'py>(
 ///     batch: The number of consecutive values to average; the averages are compared with the learned level.
 ///     k: The deviation from the learned level that is always tolerated, in standard deviations of a batch's mean. The
 ///         standard error of the learned level is tolerated in addition.
-///     h: The accumulated deviation, in excess of what is tolerated, that raises an alarm, in the same unit as ``k``.
+///     h: The alarm threshold: the accumulated deviation in excess of what is tolerated, in the same unit as ``k``.
 ///
 /// Raises:
 ///     ValueError: If a setting is out of range.
@@ -254,7 +254,7 @@ impl OnlineDetector {
         }
         if warmup / batch < 8 {
             return Err(PyValueError::new_err(format!(
-                "warmup must be at least eight batches ({}), got {warmup}",
+                "warmup must be at least 8 * batch = {}, got {warmup}",
                 batch.saturating_mul(8)
             )));
         }

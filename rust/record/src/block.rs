@@ -77,7 +77,7 @@ impl Block {
     ///
     /// # Errors
     ///
-    /// [`Error::Window`] if `window` is not between 1 and [`MAX_WINDOW`], [`Error::OutOfMemory`] if the operating
+    /// [`Error::Window`] if `window` is not between 1 and [`MAX_WINDOW`]; [`Error::OutOfMemory`] if the operating
     /// system cannot provide the memory.
     pub fn new(window: usize) -> Result<Self, Error> {
         if window == 0 || window > MAX_WINDOW {
@@ -99,7 +99,7 @@ impl Block {
         HEADER_WORDS + SLOT_WORDS * Ring::capacity_for(window) + OUTCOMES.len() * Recorder::WORDS
     }
 
-    /// Returns the number of most recent samples that the block keeps (its window).
+    /// Returns how many of the most recent samples the block keeps (its window).
     #[must_use]
     pub fn window(&self) -> u64 {
         self.window
@@ -292,7 +292,7 @@ impl Block {
     }
 }
 
-/// Returns a bucket index at or below the index of every value in the octave (power-of-two range) that contains `ns`.
+/// Returns a bucket index that is not above that of any value in the octave (power-of-two range) that contains `ns`.
 fn octave_start(ns: u64) -> i32 {
     MIN_INDEX + ns.checked_ilog2().unwrap_or(0).cast_signed() * BUCKETS_PER_OCTAVE
 }

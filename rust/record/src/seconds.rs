@@ -1,4 +1,4 @@
-//! A type for durations and thresholds in seconds, which are validated when they are created.
+//! A number of seconds that is validated when it is created, used for durations and thresholds.
 
 use crate::error::Error;
 
@@ -40,7 +40,7 @@ impl Seconds {
         self.0
     }
 
-    /// Returns the value rounded to whole nanoseconds; `u64::MAX` if it is 584 years or longer.
+    /// Returns the value rounded to whole nanoseconds, or `u64::MAX` if it is too large (more than 584 years).
     #[inline]
     #[must_use]
     pub fn nanos(self) -> u64 {

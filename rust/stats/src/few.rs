@@ -2,8 +2,8 @@
 
 use statrs::function::factorial::ln_binomial;
 
-/// The probability, if nothing has changed, that the lower median of `m` values is larger than at least `beaten` of `n`
-/// other values.
+/// Returns the probability, if nothing has changed, that the lower median of `m` values is larger than at least
+/// `beaten` of `n` other values.
 ///
 /// The median is that large if and only if at most `r - 1` of the `beaten + r - 1` smallest values belong to the sample
 /// of `m` values, where `r` is the rank of the lower median. Every choice of `m` values is equally likely to be this

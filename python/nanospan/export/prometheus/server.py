@@ -170,7 +170,7 @@ class _Server(ThreadingMixIn, TCPServer):
         self._reading[connection] = time.monotonic() + REQUEST_TIMEOUT
 
     def end_reading(self, connection: socket.socket) -> None:
-        """End a connection's time limit; its request is complete, or the connection is closed."""
+        """Lift a connection's time limit, once its request is complete or the connection closes."""
         self._reading.pop(connection, None)
 
     def service_actions(self) -> None:

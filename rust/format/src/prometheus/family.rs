@@ -7,7 +7,7 @@ use nanospan_record::histogram::Snapshot;
 /// The type of a metric family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A number that only grows. The names of its series end in `_total`.
+    /// A number that never decreases. The names of its series end in `_total`.
     Counter,
     /// A number that can go up and down.
     Gauge,
@@ -69,8 +69,7 @@ pub struct Family {
 /// One value of a metric family, and the labels that identify it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Pairs of a label's name, which has the same form as [`Head::name`], and the label's value, which may be any
-    /// text.
+    /// The labels, as (name, value) pairs. A name has the same form as [`Head::name`]; a value may be any text.
     pub labels: Vec<(String, String)>,
     /// The value of the series: a number or a histogram.
     pub value: Value,
@@ -85,7 +84,7 @@ pub enum Value {
     Histogram(Snapshot),
 }
 
-/// Pairs of a label's name and value.
+/// Labels, as (name, value) pairs.
 pub(super) type Labels<'a> = [(&'a str, &'a str)];
 
 /// Writes metric families in one exposition format, one family after another.

@@ -1,9 +1,9 @@
-//! Encodes a monitor in Prometheus' exposition formats: text 0.0.4, OpenMetrics 1.0 and protobuf with native
+//! Encodes a monitor's metrics in Prometheus' exposition formats: text 0.0.4, OpenMetrics 1.0 and protobuf with native
 //! histograms.
 //!
 //! [`encode`] walks the [families](family) once and passes each series to the writer for the format. The text formats
-//! do not support native histograms, so they contain *classic* ones: cumulative counts at [bounds](Bounds). Protobuf
-//! contains both, and the Prometheus server stores the kind that it is configured for.
+//! do not support native histograms, so they contain *classic* ones: the number of values up to each
+//! [bound](Bounds). Protobuf contains both, and the Prometheus server stores the kind that it is configured for.
 //!
 //! The formats are defined in "Exposition formats" and "Native Histograms" in Prometheus' documentation, the
 //! OpenMetrics 1.0 specification, and `io/prometheus/client/metrics.proto` of prometheus/client_model.

@@ -125,7 +125,7 @@ impl TrackedCoroutine {
         self.state.load(Ordering::Relaxed) == STARTED
     }
 
-    /// Starts the timing on the first step; must be called before each step.
+    /// Starts timing if this is the first step; must be called before each step.
     #[inline]
     fn begin(&self, py: Python<'_>) {
         if self.state.load(Ordering::Relaxed) == NEW {
@@ -220,7 +220,7 @@ impl TrackedCoroutine {
         self.cancel(py)
     }
 
-    /// Records the coroutine as cancelled if it is still running, because it will never be resumed.
+    /// Records the coroutine as cancelled if it has started but not ended, because it will never be resumed.
     pub fn finalise(&self, py: Python<'_>) -> PyResult<()> {
         self.finalised.store(true, Ordering::Relaxed);
         if !self.is_under_way() {

@@ -1,4 +1,4 @@
-//! The awaitable that `__aexit__` returns. It has already completed, so awaiting it never suspends.
+//! The awaitable that a span's `__aexit__` returns. It has already completed, so awaiting it never suspends.
 
 use std::{
     ffi::c_void,
@@ -20,7 +20,7 @@ static TYPE: RawType = RawType::new();
 // The SAFETY comments refer to this: CPython calls both functions below with the thread attached, with the instance as
 // the first argument, and with the other arguments that the slot requires.
 
-/// Returns NULL without setting an exception: the iterator is exhausted, so awaiting it returns None.
+/// Returns NULL without setting an exception, which means that the iterator is exhausted, so `await` returns None.
 unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: see above.
     let done = unsafe { Receiver::<ffi::PyObject>::of(object) };

@@ -1,8 +1,8 @@
 //! The native callable that replaces a decorated function and times each call.
 //!
-//! It adds two readings of the time-stamp counter, the recording, and one vectorcall to each call. The arguments are
-//! forwarded unchanged, without creating a tuple. Attributes that the wrapper does not have are looked up on the
-//! function, so that `inspect` reports the same as for the original function.
+//! The overhead of each call is two readings of the time-stamp counter, the recording, and one vectorcall. The
+//! arguments are forwarded unchanged, without creating a tuple. Attributes that the wrapper does not have are looked up
+//! on the function, so that `inspect` reports the same as for the original function.
 
 use std::{
     ffi::{c_int, c_void},
@@ -72,11 +72,11 @@ impl TrackedFunction {
     }
 }
 
-/// Wrap ``function`` in a callable that records each execution of it; see ``nanospan.tracking``.
+/// Wrap ``function`` in a callable that records each of its executions; see ``nanospan.tracking``.
 ///
 /// Args:
 ///     function: The function to wrap.
-///     operation_ref: Refers to the operation to record the executions into.
+///     operation_ref: A reference to the operation that records the executions.
 ///     is_coroutine_function: Whether to time the coroutine that ``function`` returns, instead of the call.
 #[pyfunction]
 pub fn tracked_function<'py>(
@@ -138,7 +138,7 @@ unsafe extern "C" fn call_for_coroutine(
     })
 }
 
-/// Implements `__get__`: binds the wrapper to an instance as a method, as a Python function does.
+/// Implements `__get__`: like a Python function, the wrapper becomes a bound method when looked up on an instance.
 unsafe extern "C" fn bind(
     object: *mut ffi::PyObject,
     instance: *mut ffi::PyObject,
@@ -165,8 +165,8 @@ unsafe extern "C" {
     ) -> *mut ffi::PyObject;
 }
 
-/// Returns an attribute of the wrapper (its dict holds the attributes that functools.wraps copies) or, if the wrapper
-/// does not have it, of the function.
+/// Looks up an attribute on the wrapper, whose dict holds the attributes copied by functools.wraps, and then on the
+/// function.
 unsafe extern "C" fn get_attribute(
     object: *mut ffi::PyObject,
     name: *mut ffi::PyObject,

@@ -127,7 +127,7 @@ unsafe extern "C" fn record(
     })
 }
 
-/// Calls `then` with the operation called `name`, creating the operation on first use.
+/// Calls `then` with the operation named `name`, creating the operation on first use.
 #[inline]
 fn with_operation<'py, T>(
     monitor: &Bound<'py, Monitor>,
@@ -157,7 +157,7 @@ fn span_of<'py>(
     Ok(span?.into_ptr())
 }
 
-/// The checked arguments of a recording call.
+/// The checked arguments of a call that records a sample.
 struct Sample<'py> {
     seconds: Seconds,
     outcome: Outcome,
@@ -165,7 +165,7 @@ struct Sample<'py> {
 }
 
 impl<'py> Sample<'py> {
-    /// Checks duration, success and metadata. `name` is called only to build an error message.
+    /// Checks the arguments. `name`, which returns the operation's name, is called only to build an error message.
     #[inline]
     fn checked<'a>(
         duration: &Bound<'py, PyAny>,

@@ -223,7 +223,7 @@ pub unsafe fn positional<'a, 'py>(
     unsafe { std::slice::from_raw_parts(args.cast(), count) }
 }
 
-/// The arguments of a call, both positional and keyword arguments.
+/// The positional and keyword arguments of a call.
 #[derive(Clone, Copy)]
 pub struct Arguments<'a, 'py> {
     positional: &'a [Bound<'py, PyAny>],
@@ -285,8 +285,8 @@ impl<'a, 'py> Arguments<'a, 'py> {
         names.zip(self.named)
     }
 
-    /// Matches the arguments with the parameter names `required` and then `optional`, as a call to a Python function
-    /// would. Error messages call the function `function`.
+    /// Matches the arguments with the parameter names `required`, followed by `optional`, as Python does when it calls
+    /// a function. `function` is the function's name in error messages.
     #[inline]
     pub fn parse<const R: usize, const O: usize>(
         &self,
@@ -389,8 +389,8 @@ impl PassedOn<'_> {
     }
 }
 
-/// Looks up the attribute `name` on `object` and, if it is missing there, on the object that it wraps. Returns `None`
-/// if the Python error is set.
+/// Looks up the attribute `name` on `object` and, if it is missing there, on `wrapped`, the object that it wraps.
+/// Returns `None` if the Python error is set.
 pub fn attribute<'py>(
     object: &Bound<'py, PyAny>,
     name: &Bound<'py, PyAny>,

@@ -26,7 +26,7 @@ pub fn iteration(value: &Bound<'_, PyAny>) {
 /// Raises `StopIteration(value)` at low cost; the caller must pass `value` to [`forget`] afterwards.
 ///
 /// From Python 3.12 on, `await` calls `__next__`, and creating an exception would cost more than the rest of an `async
-/// with` block. One exception is therefore kept, and raised again if nothing else refers to it.
+/// with` block. One exception object is therefore kept, and reused if nothing else refers to it.
 pub fn iteration_shortly(value: &Bound<'_, PyAny>) {
     #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
     // SAFETY: the GIL serialises access to the kept instance, which is exactly a StopIteration and therefore has the
@@ -57,7 +57,7 @@ pub fn iteration_shortly(value: &Bound<'_, PyAny>) {
 #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
 static KEPT: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 
-/// Removes `value` from the exception that [`iteration_shortly`] keeps, which would otherwise keep `value` alive.
+/// Removes `value` from the exception that [`iteration_shortly`] reuses, which would otherwise keep `value` alive.
 #[inline]
 pub fn forget(value: &Bound<'_, PyAny>) {
     #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]

@@ -1,9 +1,9 @@
-//! loom models of the ring and of recording a sample in a block. They run small programs in every interleaving, with
-//! every value that a relaxed load may return.
+//! Models, checked by loom, of the ring and of recording a sample in a block. Each is a small program, run in every
+//! interleaving (see [`explore`] for the limit), with every value that a relaxed load may return.
 //!
 //! Every sample in the models of the ring can be verified: its duration is the bitwise complement of its end time, and
 //! its end time identifies its ticket. A reader that accepted words from two writers, or a sample under the wrong
-//! ticket, would be noticed.
+//! ticket, would fail the check.
 //!
 //! The histogram needs no separate model. Recording a value performs a single `fetch_add` on one word and does not use
 //! the result. The block's model checks that no such addition is lost, for the ticket counter, the sum and one bucket.
@@ -54,7 +54,7 @@ impl Shared {
         self.ring().write(ticket, sample(ticket));
     }
 
-    /// Checks that every sample that can be read is the one written under its ticket, for all tickets below `tickets`.
+    /// Checks, for each ticket below `tickets`, that the sample read (if any) is the one written under that ticket.
     fn check(&self, tickets: u64) {
         for ticket in 0..tickets {
             if let Some(read) = self.ring().read(ticket) {
