@@ -1,4 +1,4 @@
-"""Inject classes and functions of upper layers into lower layers, when the package is imported."""
+"""Inject classes and functions from upper layers into lower layers when nanospan is imported."""
 
 from __future__ import annotations
 

@@ -139,7 +139,10 @@ def test_missing_variables_and_baselines_are_errors(write):
         (
             35,
             "sink[2].url",
-            "sink[2]: url = 'env:TEST_HOOK_URL': the environment variable is not set",
+            (
+                "sink[2]: url = 'env:TEST_HOOK_URL': "
+                "the environment variable TEST_HOOK_URL is unset or empty"
+            ),
         ),
     ]
 

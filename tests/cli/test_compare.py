@@ -188,7 +188,7 @@ def test_bad_input_ends_with_2(  # noqa: PLR0913, PLR0917 - fixtures and paramet
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fdr", "0"], "--fdr: must be between 0 and 1, got 0"),
+        (["--fdr", "0"], "--fdr: must be greater than 0 and less than 1, got 0"),
         (["--fdr", "nan"], "--fdr: must be a finite number, got nan"),
         (["--min-effect", "-1"], "--min-effect: must be at least 0, got -1"),
         (["--min-effect", "much"], "--min-effect: must be a finite number, got much"),

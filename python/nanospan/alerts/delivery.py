@@ -1,4 +1,4 @@
-"""Delivers alerts. Each sink has its own queue and thread, so a slow sink delays no other."""
+"""Delivers alerts. Each sink has its own queue and thread, so a slow sink does not delay others."""
 
 from __future__ import annotations
 
@@ -170,10 +170,10 @@ class SinkWorker:
         try:
             self.sink.explain(exc)
         except Exception as another:  # noqa: BLE001 - the worker thread must survive
-            logger.error("%s failed (%s)", self._name, type(another).__name__)  # noqa: TRY400 - the text may be secret
+            logger.error("%s failed to log an error (%s)", self._name, type(another).__name__)  # noqa: TRY400 - the text may be secret
 
     def _next(self) -> tuple[Alert | None] | None:
-        """Wait for the next task; return ``(alert,)``, ``(None,)`` to refresh, or None to end."""
+        """Wait for a task: ``(alert,)`` to deliver, ``(None,)`` to refresh, or None to end."""
         with self._changed:
             while True:
                 if self._queue and not self._is_over():
@@ -205,7 +205,7 @@ class SinkWorker:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _pause(self, seconds: float) -> bool:
-        """Wait ``seconds`` between attempts; return False if no attempt can follow in time."""
+        """Wait ``seconds`` before the next attempt; return False if the deadline comes first."""
         with self._changed:
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:

@@ -56,7 +56,7 @@ class Alerts:
     Args:
         monitor: The monitor to watch. Only a weak reference to it is kept; the thread ends once the
             monitor is freed.
-        clock: The clocks to read; by default the real ones.
+        clock: The monotonic and wall clocks to read; the system's by default.
     """
 
     def __init__(
@@ -142,8 +142,8 @@ class Alerts:
     def load(self, path: str | os.PathLike[str]) -> None:
         """Add the rules, sinks and silences from a TOML file.
 
-        Loading a file again replaces the rules, sinks and silences that it added before. If there
-        is an error, nothing changes.
+        If the file was loaded before, the rules, sinks and silences from that load are replaced. If
+        there is an error, nothing changes.
 
         Args:
             path: The path of the file; see :func:`nanospan.alerts.load`.
@@ -163,7 +163,7 @@ class Alerts:
             rules = {name: rule for name, rule in self._rules.items() if name not in old_names}
             taken = [rule.name for rule in loaded.rules if rule.name in rules]
             if taken:
-                message = f"there is already a rule named {taken[0]!r}; rename one of the two"
+                message = f"there is already a rule named {taken[0]!r}; rename one of the two rules"
                 raise AlertsFileError(loaded.path, [Problem(0, "", message)])
             rules.update((rule.name, rule) for rule in loaded.rules)
             self._files = {**self._files, key: loaded}
@@ -198,7 +198,7 @@ class Alerts:
         return made
 
     def remove_sink(self, sink: Sink) -> None:
-        """Remove a sink. Delivery of alerts already queued for it may take another 2 seconds.
+        """Remove a sink; alerts already queued for it may still be delivered for up to 2 seconds.
 
         Args:
             sink: The sink, as returned by :meth:`add_sink`.
@@ -221,14 +221,15 @@ class Alerts:
         labels: Mapping[str, str] | None = None,
         comment: str = "",
     ) -> Silence:
-        """Keep matching alerts from the sinks until a given time.
+        """Withhold matching alerts from the sinks until a given time.
 
         Args:
             until: When the silence ends, as a ``datetime`` or a Unix time in seconds.
             seconds: How long the silence lasts from now, as an alternative to ``until``.
-            rule: The name of a rule, or a pattern.
-            operation: The name of an operation, or a pattern.
-            labels: Patterns that the rule's labels must match, keyed by label name.
+            rule: A rule's name, or a pattern with ``*``, ``?`` and ``[...]``; matches every rule
+                by default.
+            operation: An operation's name, or a pattern; matches every operation by default.
+            labels: Patterns that the values of the rule's labels must match, keyed by label name.
             comment: The reason for the silence.
 
         Returns:

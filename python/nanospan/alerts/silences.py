@@ -1,4 +1,4 @@
-"""Silences, which keep matching alerts from the sinks until a given time."""
+"""Silences, which withhold matching alerts from the sinks until a given time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Silence"]
 
 @dataclass(frozen=True, kw_only=True)
 class Silence:
-    """Keeps matching alerts from the sinks until a given time. Immutable.
+    """Withholds matching alerts from the sinks until a given time. Immutable.
 
     Silenced alerts still change state and appear in the history. An alert that is still firing when
     the silence ends is then sent to the sinks. The sinks are told that an alert resolved if and
@@ -30,9 +30,10 @@ class Silence:
     Attributes:
         until: When the silence ends, as Unix time in seconds. A ``datetime`` is converted; one
             without a time zone is taken as local time.
-        rule: The name of a rule, or a pattern; matches all rules by default.
-        operation: The name of an operation, or a pattern; matches all operations by default.
-        labels: Patterns that the rule's labels must match, keyed by label name.
+        rule: A rule's name, or a pattern with ``*``, ``?`` and ``[...]``; matches every rule by
+            default.
+        operation: An operation's name, or a pattern; matches every operation by default.
+        labels: Patterns that the values of the rule's labels must match, keyed by label name.
         comment: The reason for the silence.
 
     Raises:
@@ -52,13 +53,14 @@ class Silence:
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
             raise RuleError("until", until, "must be a date and time, or a Unix time in seconds")
         if not math.isfinite(seconds):
-            raise RuleError("until", until, "must be finite: a silence must end")
+            raise RuleError("until", until, "must be finite, because every silence must end")
         object.__setattr__(self, "until", float(seconds))
         check_text("rule", self.rule)
         check_text("operation", self.operation)
         object.__setattr__(self, "labels", MappingProxyType(check_labels("labels", self.labels)))
         if not isinstance(self.comment, str):
-            raise RuleError("comment", self.comment, "must be a string")
+            expected = f"must be a string, got {type(self.comment).__name__}"
+            raise RuleError("comment", self.comment, expected)
 
     def covers(self, rule: Rule, operation: str, time: float) -> bool:
         """Return whether the silence applies to an alert at ``time`` (Unix time in seconds)."""

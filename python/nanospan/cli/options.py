@@ -22,7 +22,8 @@ def add_min_effect(parser: argparse.ArgumentParser) -> None:
         default=MIN_EFFECT,
         metavar="SHARE",
         help="smallest change in the median to treat as significant, as a share of the median; "
-        f"for tails, {TAIL_MIN_EFFECT:g} or SHARE, whichever is greater (default: %(default)s)",
+        f"for tail quantiles, {TAIL_MIN_EFFECT:g} or SHARE, whichever is greater "
+        "(default: %(default)s)",
     )
 
 
@@ -37,7 +38,7 @@ def share(text: str) -> float:
     """Parse a number greater than 0 and less than 1."""
     value = _number(text)
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")
+        raise argparse.ArgumentTypeError(f"must be greater than 0 and less than 1, got {text}")
     return value
 
 

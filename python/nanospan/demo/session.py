@@ -1,4 +1,4 @@
-"""Run the demo, from starting the server to printing the results."""
+"""Run the demo, from starting a PostgreSQL server to printing the results."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def run(
 ) -> Report:
     """Run the demo, and print its progress and results to standard output.
 
-    This starts an event loop, so it must not be called from a coroutine. The server is stopped and
-    temporary data is deleted even if the demo fails.
+    This starts an event loop, so it must not be called from a coroutine. The PostgreSQL server is
+    stopped and temporary data is deleted even if the demo fails.
 
     Args:
         turns: The dialogue to store, at least ``nanospan.demo.corpus.FEWEST_TURNS`` turns.
@@ -44,10 +44,10 @@ def run(
         json_path: A file to write the figures to, as JSON.
 
     Returns:
-        The figures of the run.
+        The figures measured in this run.
 
     Raises:
-        EmbeddedServerError: If the server did not start, or ``serve_db`` cannot hold its data.
+        EmbeddedServerError: If the server did not start, or cannot keep its data in ``serve_db``.
     """
     screen = Screen()
     started = time.perf_counter()
@@ -67,7 +67,7 @@ def run(
 def _measure(
     server: EmbeddedServer, turns: Sequence[Turn], screen: Screen, started: float
 ) -> Report:
-    """Time the naive way (without a pool) and the service; return the figures."""
+    """Time the demo's service and the naive way (without a pool), and return the figures."""
     with screen.progress() as progress:
         version, naive, nanospan = run_cancellable(_work(server, turns, progress))
     setup: dict[str, Any] = {

@@ -102,7 +102,7 @@ def _summary_batches(arrow: ModuleType, recording: Recording) -> Iterator[pa.Rec
 
 
 def _native(arrow: ModuleType, column: bytes | None, kind: Any, rows: int) -> pa.Array:
-    """Return a column's bytes, already in Arrow's format, as an array; if None, return nulls."""
+    """Convert ``column``, bytes in Arrow's format, to an array; if it is None, return nulls."""
     if column is None:
         return arrow.nulls(rows, kind)
     return arrow.Array.from_buffers(kind, rows, [None, arrow.py_buffer(column)])

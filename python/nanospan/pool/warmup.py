@@ -26,9 +26,9 @@ class WarmupReport:
     """The result of warming up the pool for one URL.
 
     Attributes:
-        url: The masked URL.
-        connections: Number of connections open after the warm-up, idle or leased;
-            0 if the warm-up failed.
+        url: The pool's URL, with passwords and keys masked.
+        connections: Number of connections, idle or leased, that are open after the warm-up; 0 if it
+            failed.
         seconds: Duration of the warm-up, in seconds.
         error: The exception that made the warm-up fail; ``None`` if it succeeded.
     """
@@ -43,7 +43,7 @@ class Warmup:
     """Context manager that times the warm-up of one pool and captures any error for the report.
 
     Attributes:
-        connections: Number of connections open after the warm-up; set by the block.
+        connections: Number of connections open after the warm-up; to be set in the ``with`` block.
         report: The warm-up's result; available once the block has ended.
     """
 
@@ -73,7 +73,7 @@ def check_urls(urls: Iterable[str]) -> list[str]:
 
 
 def conclude(reports: list[WarmupReport], *, strict: bool) -> list[WarmupReport]:
-    """Log the reports and return them; if ``strict`` is set, raise the first error instead."""
+    """Log the reports and return them; if ``strict`` and there are errors, raise the first."""
     errors = []
     for report in reports:
         if report.error is not None:

@@ -1,4 +1,4 @@
-"""Default settings of regression verdicts: minimum changes and rates of false positives.
+"""Default settings for regression verdicts: smallest significant changes, false-positive rates.
 
 ``benches/regression.py`` measures the accuracy of the verdicts; the results ("the measurements"
 below) are in ``docs/regression-method.md`` under "How often it is right". The compiled functions'
@@ -86,7 +86,7 @@ def tail_min_effect_beside(min_effect: float) -> float:
     """Return the smallest change in a tail quantile to treat as significant.
 
     This is ``min_effect`` or ``TAIL_MIN_EFFECT``, whichever is larger. If changes of up to 50 %
-    in the median are tolerated, for example, they are tolerated in the tail as well.
+    in the median are tolerated, for example, changes of up to 50 % in the tail are tolerated too.
 
     Args:
         min_effect: The smallest significant change in the median, as a fraction of the median.

@@ -66,7 +66,7 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush renames in ``folder`` to disk, if its permissions and the file system allow it."""
+    """Flush renames in ``folder`` to disk, if its permissions and the file system allow this."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-//! Converts a window's samples to columns, for writing files and drawing images, and columns to rows of text.
+//! Converts a window's samples to columns (for writing files and drawing images), and columns to rows of text.
 //!
 //! The caller determines what a row looks like (quoting, field names) by supplying the text between the values, so that
 //! one writer serves every line-oriented format.
@@ -44,8 +44,8 @@ pub struct Lanes {
 const ROUNDING_NS: u64 = 2;
 
 impl Lanes {
-    /// Assigns each sample to a lane: in order of start time, each one gets the lowest free lane. This uses as few
-    /// lanes as possible, namely the largest number of samples under way at the same time.
+    /// Assigns each sample to a lane: in order of start time, each one gets the lowest free lane. The number of
+    /// lanes is the minimum possible: the largest number of samples under way at the same time.
     #[must_use]
     pub fn of(ends: &[u64], durations: &[f64]) -> Self {
         let mut starts: Vec<u64> = ends
@@ -136,8 +136,8 @@ impl TableRow<'_> {
 /// The fixed parts of a timeline's rows, each of which is a complete event in the Chrome trace-event format.
 #[derive(Debug, Clone, Copy)]
 pub struct EventRow<'a> {
-    /// The text at the beginning of an event, up to the sample's metadata and times: for each outcome, one text for
-    /// samples within the threshold and one for samples over it.
+    /// The text at the beginning of an event, up to the sample's metadata and times. Each outcome has two such texts:
+    /// one for samples within the operation's duration threshold, one for samples over it.
     pub heads: [[&'a [u8]; 2]; 3],
     /// The operation's threshold in seconds; infinity if the operation has no threshold.
     pub threshold: f64,
@@ -182,10 +182,11 @@ impl EventRow<'_> {
     }
 }
 
-/// Appends `value / unit`, exactly, with `decimals` decimal places.
+/// Appends the exact value of `value / unit` with `decimals` decimal places; `unit` must be 10 to the power of
+/// `decimals`.
 ///
-/// Most of the output is written here, so this function formats the digits itself: the standard formatting machinery
-/// takes three times as long.
+/// This function writes most of the output, so it formats the digits itself: the standard formatting machinery takes
+/// three times as long.
 fn fixed_point(out: &mut Vec<u8>, value: u64, unit: u64, decimals: usize) {
     let mut digits = [b'0'; 40];
     let mut at = digits.len();

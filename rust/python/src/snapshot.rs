@@ -116,7 +116,7 @@ impl Snapshot {
 
     /// Return approximately how many durations are at most ``seconds``, as needed for cumulative buckets.
     ///
-    /// It counts the durations in buckets that end at or below ``seconds``. Shorter durations in the bucket that
+    /// This counts the durations in buckets that end at or below ``seconds``. Shorter durations in the bucket that
     /// contains ``seconds`` are not counted; at scale 6, such durations are less than 1.1 % shorter than ``seconds``.
     /// If ``seconds`` is at least the maximum, all durations are counted.
     ///
@@ -170,12 +170,13 @@ impl Snapshot {
 
     /// Return the same durations at the finest scale at which at most ``buckets`` buckets are non-empty.
     ///
-    /// The result is never finer than this snapshot. At the coarsest scale there may still be two non-empty buckets.
+    /// The result is never finer than this snapshot. If ``buckets`` is below 2, the result may still have two
+    /// non-empty buckets, at the coarsest scale.
     fn with_at_most(&self, buckets: usize) -> Self {
         Self(self.0.with_at_most(buckets))
     }
 
-    /// Return the same durations at the coarser scale ``scale``, or unchanged if ``scale`` is not coarser.
+    /// Return the same durations at ``scale``, or this snapshot unchanged if ``scale`` is not coarser.
     fn at_scale(&self, scale: i32) -> Self {
         Self(self.0.at_scale(scale))
     }

@@ -45,7 +45,7 @@ impl Operation {
     ///
     /// # Errors
     ///
-    /// The same errors as [`Block::new`].
+    /// The same errors as [`Block::new`]: an invalid `window`, or a lack of memory.
     pub fn new(name: &[u8], window: usize, clock: Clock) -> Result<Self, Error> {
         Ok(Self {
             name: name.into(),
@@ -172,7 +172,7 @@ impl Operation {
         u64::try_from(count.cast_signed()).unwrap_or(0)
     }
 
-    /// Returns the time of creation or of the last [`clear`](Self::clear), in [`Clock`] ticks.
+    /// Returns the time at which counting began: at creation or at the last [`clear`](Self::clear), in [`Clock`] ticks.
     #[must_use]
     pub fn counts_from(&self) -> u64 {
         self.counts_from.load_relaxed()

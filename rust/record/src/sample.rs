@@ -80,6 +80,6 @@ pub struct Sample {
     pub duration: Measured,
     /// How the execution ended.
     pub outcome: Outcome,
-    /// Whether metadata for the sample is stored separately from the ring.
+    /// Whether the sample has metadata, which is stored outside the ring of samples.
     pub has_metadata: bool,
 }

@@ -127,7 +127,7 @@ impl Tally {
     }
 }
 
-/// Limit up to which values are safe to square: if no value exceeds it, neither the sum of 2^24 values nor the sum of
+/// The largest value that is safe to square: if no value exceeds it, neither the sum of 2^24 values nor the sum of
 /// their squares overflows.
 const SAFE_TO_SQUARE: f64 = 1e100;
 
@@ -203,12 +203,12 @@ fn stddev(keys: &[u64], mean: f64, scale: f64) -> f64 {
 /// 1,000" in `benches/rust` is slower.
 const PARTS: usize = 512;
 
-/// Computes the percentiles at `quantiles` by linear interpolation between closest ranks: Hyndman and Fan's type 7
+/// Computes the given `quantiles` by linear interpolation between closest ranks: Hyndman and Fan's type 7
 /// ("Sample Quantiles in Statistical Packages", 1996), which is also NumPy's default.
 ///
-/// `keys` contains the bit patterns of the values, at least one, all >= 0; `min` and `max` are the smallest and largest
-/// key. One pass of a radix sort divides the keys into parts by magnitude. Then only the few parts that contain a
-/// requested rank are sorted. This is three times as fast as selection by comparison.
+/// `keys` contains the bit patterns of one or more values, all of them >= 0; `min` and `max` are the smallest and
+/// largest key. One pass of a radix sort divides the keys into parts by magnitude. Then only the few parts that contain
+/// a requested rank are sorted. This is three times as fast as selection by comparison.
 fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64; N]) -> [f64; N] {
     // Parts only have to preserve the order of the keys. The bit pattern of 0 is far from that of any usual duration,
     // so a single 0 would squeeze all other samples into a few parts; adding a microsecond prevents that.
@@ -252,8 +252,8 @@ fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64
     })
 }
 
-/// Returns the rank at or just below quantile `q` in a list whose last rank is `last`, and the fraction of the way from
-/// that rank to the next at which the quantile lies.
+/// Returns the rank at or just below quantile `q` in a list whose last rank is `last`, and how far the quantile lies
+/// beyond that rank, as a fraction of the way to the next.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

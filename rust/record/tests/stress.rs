@@ -31,8 +31,8 @@ fn records() -> u64 {
     std::env::var("NANOSPAN_STRESS_RECORDS").map_or(fast, |n| n.parse().expect("a number"))
 }
 
-/// Returns the `i`th duration that thread `writer` records, in nanoseconds. Durations vary over all magnitudes, include
-/// 0 and are often small.
+/// Returns the `i`th duration that thread `writer` records, in nanoseconds. The durations span all orders of
+/// magnitude, include 0 and are often short.
 fn duration(writer: u64, i: u64) -> u64 {
     let mixed = (i + 1)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -52,8 +52,8 @@ fn in_seconds(ns: u64) -> Measured {
     Measured::Seconds(Seconds::new(ns as f64).expect("a finite number"))
 }
 
-/// Records `records` samples from each of the writer threads concurrently. Each sample's end time is the bitwise
-/// complement of its duration in nanoseconds.
+/// Records `records` samples from each of the writer threads concurrently, with durations in seconds if `seconds` is
+/// true and in nanoseconds otherwise. Each sample's end time is the bitwise complement of its duration in nanoseconds.
 fn record_all(operation: &Operation, records: u64, seconds: bool) {
     let start = Barrier::new(WRITERS as usize);
     thread::scope(|scope| {
@@ -80,7 +80,7 @@ fn all_durations(records: u64) -> impl Iterator<Item = u64> {
     (0..WRITERS).flat_map(move |writer| (0..records).map(move |i| duration(writer, i)))
 }
 
-/// Returns true if the sample's end time and duration belong together, which shows that one writer wrote all its words.
+/// Returns true if the sample's end time matches its duration, which shows that one writer wrote the whole sample.
 fn is_whole(sample: &Sample) -> bool {
     match sample.duration {
         Measured::Nanos(ns) => sample.end == !ns,

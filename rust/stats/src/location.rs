@@ -1,4 +1,4 @@
-//! The typical value of a sample, robust against outliers.
+//! Estimates the typical value of a sample in a way that is robust to outliers.
 
 use crate::quantiles::quantile;
 
@@ -15,7 +15,8 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// Computes the winsorised mean and variance of at least two values in ascending order.
+    /// Computes the winsorised mean and variance of `ascending`, which must hold at least two values in ascending
+    /// order.
     #[expect(clippy::cast_precision_loss, reason = "a count of values in memory")]
     pub(super) fn of(ascending: &[f64]) -> Self {
         let median = quantile(ascending, 0.5);
@@ -48,9 +49,9 @@ impl Location {
         }
     }
 
-    /// The number of standard errors by which the mean of `other` exceeds the mean of `self`. The variance of each mean
-    /// is `inflated` times the variance for independent values, and the standard deviations are taken to be at least
-    /// `least`.
+    /// Returns the number of standard errors by which the mean of `other` exceeds the mean of `self`. The variance of
+    /// each mean is that for independent values, multiplied by the sample's factor in `inflated` (`self` first). Both
+    /// standard deviations are taken to be at least `least`.
     pub(super) fn z(self, other: Self, inflated: (f64, f64), least: f64) -> f64 {
         let variance = self.variance.max(least * least) * inflated.0 / self.count
             + other.variance.max(least * least) * inflated.1 / other.count;

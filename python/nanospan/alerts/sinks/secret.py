@@ -69,15 +69,15 @@ def secret_url(name: str, value: object, origin: Origin) -> Secret:
     Args:
         name: The setting's name, for error messages.
         value: An ``http`` or ``https`` URL; ``env:NAME`` in it stands for an environment variable.
-        origin: Where the setting comes from; in an ``unchecked file``, environment variables may be
-            unset.
+        origin: Where the setting comes from; if this is ``unchecked file``, environment variables
+            may be unset or empty.
 
     Raises:
         RuleError: (a ``ValueError``) If ``value`` is not an HTTP URL, or an environment variable is
-            not set; the message does not reveal the URL.
+            unset or empty; the message does not reveal the URL.
     """
     if not isinstance(value, str):
-        raise RuleError(name, HIDDEN, "must be a string")
+        raise RuleError(name, HIDDEN, f"must be a string, got {type(value).__name__}")
     secret = Secret(value)
     unset = secret.unset()
     if unset and origin == "unchecked file":
@@ -102,24 +102,26 @@ def secret_headers(name: str, value: object, origin: Origin) -> dict[str, Secret
 
     Args:
         name: The setting's name, for error messages.
-        value: Maps header names to values; ``env:NAME`` in a value stands for an environment
-            variable.
-        origin: Where the setting comes from. In a file, secrets must be given as ``env:NAME``; in
-            an ``unchecked file``, environment variables may also be unset.
+        value: A mapping of header names to values; ``env:NAME`` in a value stands for an
+            environment variable.
+        origin: Where the setting comes from. Unless this is ``program``, secrets must be given as
+            ``env:NAME``; if it is ``unchecked file``, environment variables may be unset or empty.
 
     Raises:
         RuleError: (a ``ValueError``) If ``value`` is not such a mapping, an environment variable is
-            not set, or a file contains a header value that may be a secret; the message does not
-            reveal the values.
+            unset or empty, or a file spells out a header value that may be a secret; the message
+            does not reveal the values.
     """
     if not isinstance(value, Mapping):
-        raise RuleError(name, HIDDEN, "must map strings to strings")
+        expected = f"must be a mapping of strings to strings, got {type(value).__name__}"
+        raise RuleError(name, HIDDEN, expected)
     headers = {}
     for header, text in value.items():
         if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):
             raise RuleError(name, header, "must be a valid HTTP header name")
         if not isinstance(text, str):
-            raise RuleError(f"{name}.{header}", HIDDEN, "must be a string")
+            expected = f"must be a string, got {type(text).__name__}"
+            raise RuleError(f"{name}.{header}", HIDDEN, expected)
         secret = Secret(text)
         if origin != "program" and is_secret_header(header) and not secret.variables:
             advice = 'may be a secret; set an environment variable and write "env:NAME" here'
@@ -135,10 +137,10 @@ def secret_headers(name: str, value: object, origin: Origin) -> dict[str, Secret
 def _check_set(name: str, variables: list[str]) -> None:
     if variables:
         shown = ", ".join(f"env:{variable}" for variable in variables)
-        raise RuleError(name, shown, "the environment variable is not set")
+        raise RuleError(name, shown, f"the environment variable {variables[0]} is unset or empty")
 
 
 def _show_template(value: str) -> str:
-    """Return what to show instead of an unusable URL: only its ``env:NAME`` placeholders."""
+    """Return the text to show instead of a URL: its ``env:NAME`` placeholders, or ``***``."""
     variables = _VARIABLE.findall(value)
     return ", ".join(f"env:{name}" for name in variables) or HIDDEN

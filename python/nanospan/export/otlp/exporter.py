@@ -1,4 +1,4 @@
-"""Export a monitor's data to an OpenTelemetry collector through the official exporters."""
+"""Export a monitor's data to an OpenTelemetry collector through OpenTelemetry's exporters."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ MAX_BUCKETS = 160
 """OpenTelemetry's default maximum number of buckets in an exponential histogram."""
 
 PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc"}
-"""The last part of each official exporter's package name, keyed by protocol name."""
+"""The last part of each OpenTelemetry exporter's package name, keyed by protocol name."""
 
 Connect: TypeAlias = "Callable[[], MetricExporter]"
 
 
 class OtlpExportError(Exception):
-    """The official exporter failed to deliver data; the ``opentelemetry`` logger logs the cause."""
+    """OpenTelemetry's exporter failed to deliver data; see the log of ``opentelemetry`` for why."""
 
 
 def start_otlp_export(
@@ -62,7 +62,7 @@ def start_otlp_export(
 
     Args:
         monitor: The monitor to export; the process-wide one if None.
-        connect: A function that returns the official exporter to send through; see
+        connect: A function that returns the OpenTelemetry exporter to send through; see
             :class:`OtlpExporter`.
         resource: The OpenTelemetry resource that produced the data; see :class:`OtlpExporter`.
         max_buckets: Maximum number of non-empty buckets in a histogram; see :class:`OtlpExporter`.
@@ -97,9 +97,9 @@ class OtlpExporter:
     The exporter is not thread-safe: it must not be called by two threads at the same time.
 
     Args:
-        connect: A function that returns the official exporter to send through; called once in each
-            process. By default, the ``OTEL_EXPORTER_OTLP_*`` environment variables determine the
-            exporter.
+        connect: A function that returns the OpenTelemetry exporter to send through; called once in
+            each process. By default, the ``OTEL_EXPORTER_OTLP_*`` environment variables determine
+            the exporter.
         resource: The OpenTelemetry resource that produced the data; by default, created from
             ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
         max_buckets: Maximum number of non-empty buckets in a histogram. A histogram with more
@@ -134,7 +134,7 @@ class OtlpExporter:
         """Send a snapshot and measurements to the collector.
 
         Raises:
-            OtlpExportError: If the official exporter failed to deliver the data.
+            OtlpExportError: If the OpenTelemetry exporter failed to deliver the data.
         """
         if self._process != os.getpid():
             # A child must not share its parent's connection, or its record of the data delivered.
@@ -154,13 +154,13 @@ class OtlpExporter:
         self._builder.mark_arrived()
 
     def close(self) -> None:
-        """Shut down the official exporter."""
+        """Shut down the OpenTelemetry exporter."""
         if self._process == os.getpid():
             self._exporter.shutdown()
 
 
 def exporter_from_environment() -> MetricExporter:
-    """Create the official exporter for the protocol set in the environment.
+    """Create the OpenTelemetry exporter for the protocol set in the environment.
 
     Raises:
         ImportError: If the exporter package for the protocol is missing.
@@ -181,14 +181,14 @@ def exporter_from_environment() -> MetricExporter:
         )
     except ModuleNotFoundError as missing:
         raise ImportError(
-            f"{missing}; the protocol {protocol} needs one more package; install it with: "
+            f"{missing}; the protocol {protocol} requires another package; to install it, run "
             f"pip install opentelemetry-exporter-otlp-proto-{name}"
         ) from missing
     return cast("MetricExporter", module.OTLPMetricExporter())
 
 
 def temporality_of(exporter: MetricExporter) -> dict[type, AggregationTemporality]:
-    """Return an exporter's preferred temporality, keyed by instrument class."""
+    """Return the temporality that an exporter prefers for each instrument class."""
     # The attribute's name is private, but OpenTelemetry's own readers use it too.
     return exporter._preferred_temporality or {}  # noqa: SLF001
 
@@ -224,6 +224,9 @@ def _milliseconds(variable: str, default: float) -> float:
         return milliseconds
     # OpenTelemetry's specification requires a warning and the default for an invalid value.
     logger.warning(
-        "%s must be a positive number of milliseconds, got %r; using %g", variable, given, default
+        "%s must be a positive number of milliseconds, got %r; using the default, %g",
+        variable,
+        given,
+        default,
     )
     return default

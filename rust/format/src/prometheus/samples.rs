@@ -13,7 +13,7 @@ use super::{
 pub struct Sample {
     /// The suffix, such as `_bucket`, that follows the family's name in the sample's name; may be empty.
     pub suffix: &'static str,
-    /// Pairs of a label's name and value; for a histogram bucket, they include `le`.
+    /// The names and values of the labels, including `le` for a histogram bucket.
     pub labels: Vec<(String, String)>,
     /// The sample's value.
     pub value: f64,

@@ -1,4 +1,4 @@
-//! Fast JSON encoding of metadata that contain only JSON's types, as most samples' metadata do.
+//! Fast JSON encoding of metadata that contains only JSON's types, as most samples' metadata does.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -14,10 +14,11 @@ const MAX_DEPTH: usize = 16;
 /// The UTF-8 JSON text of one row's metadata, shared with other rows that have the same metadata object.
 pub type Text = Arc<[u8]>;
 
-/// Encodes each row's metadata as UTF-8 JSON; `None` for a row without metadata. Metadata shared by consecutive rows
-/// are encoded only once.
+/// Encodes each row's metadata as UTF-8 JSON; returns `None` for a row without metadata. Metadata shared by consecutive
+/// rows is encoded only once.
 ///
-/// Metadata with a key or value that this module cannot encode are passed to `fallback`, which must return bytes.
+/// Metadata with a key or value that this module cannot encode is passed to `fallback`, which must return its JSON as
+/// bytes.
 pub fn encode(
     rows: &[Option<Py<PyDict>>],
     fallback: &Bound<'_, PyAny>,

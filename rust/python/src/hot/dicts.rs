@@ -9,7 +9,7 @@ use pyo3::{prelude::*, types::PyDict};
 pub fn same_objects(a: &Py<PyDict>, b: &Bound<'_, PyDict>) -> bool {
     use pyo3::ffi;
 
-    /// Maximum number of items that are compared; for more, copying the dict costs little more than comparing it.
+    /// Maximum size of the dicts to compare, in items. Copying a larger dict costs little more than comparing it.
     const FEW: isize = 8;
 
     // SAFETY: both are dicts that stay alive, and nothing here runs Python code that could modify them.

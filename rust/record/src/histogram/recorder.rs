@@ -3,8 +3,8 @@
 use super::config::{BUCKETS, BUCKETS_PER_OCTAVE, MAX_INDEX, MIN_INDEX, index_of};
 use crate::sync::{Word, Writers};
 
-/// The lowest bucket index that a histogram has a word for. Models record only values in the highest octave, because
-/// loom would spend most of its time on creating the words of the others.
+/// The lowest bucket index that a histogram has a word for. Loom models record only values in the highest octave,
+/// because loom would spend most of its time creating words for lower octaves.
 const FIRST_INDEX: i32 = if cfg!(loom) {
     MAX_INDEX - BUCKETS_PER_OCTAVE
 } else {
@@ -34,7 +34,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Counts `value`, in nanoseconds, in its bucket.
+    /// Increments the count for `value` (in nanoseconds): that of its bucket, or that of zeros.
     #[inline(always)]
     pub fn count(&self, value: u64, writers: Writers) {
         let word = if value == 0 {

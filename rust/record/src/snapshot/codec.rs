@@ -9,8 +9,8 @@
 //!   created      8 bytes     f64
 //!   violations   varint
 //!   in_flight    varint
-//!   threshold    1 byte      0: none; 1: 8 bytes, f64, follow
-//!   ok, error, cancelled     for each a varint, its length in bytes, then a histogram's bytes
+//!   threshold    1 byte      0 if there is none, otherwise 1, followed by an f64 (8 bytes)
+//!   ok, error, cancelled     for each: a varint, the length of a histogram in bytes, then the histogram
 //! checksum     4 bytes   CRC-32 (IEEE) of everything before it, little-endian
 //! ```
 //!

@@ -35,7 +35,7 @@ fn record(operation: &Operation, ns: u64, outcome: Outcome) {
     );
 }
 
-/// An operation's name, its number of samples for each outcome, its violations, and its executions under way.
+/// An operation's name, number of samples for each outcome, number of violations and number of executions under way.
 type Counts<'a> = (&'a [u8], [u64; 3], u64, u64);
 
 fn counts(snapshot: &MonitorSnapshot) -> Vec<Counts<'_>> {
