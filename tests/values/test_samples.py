@@ -23,14 +23,14 @@ def columns(count, **others):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((bytes(9),), "durations must be a column of 1 values of 8 bytes, got 9 bytes"),
+        ((bytes(9),), "durations must be a column of 1 values of 8 bytes each, got 9 bytes"),
         (
             (bytes(16), bytes(8), bytes(2)),
-            "ends must be a column of 2 values of 8 bytes, got 8 bytes",
+            "ends must be a column of 2 values of 8 bytes each, got 8 bytes",
         ),
         (
             (bytes(16), bytes(16), bytes(3)),
-            "outcomes must be a column of 2 values of 1 bytes, got 3 bytes",
+            "outcomes must be a column of 2 values of 1 bytes each, got 3 bytes",
         ),
         ((bytes(8), bytes(8)), "ends and outcomes must be passed together, got only one of them"),
         ((bytes(8), None, None, [{}, {}]), "metadata must be empty or have 1 rows, got 2"),

@@ -1,4 +1,4 @@
-"""Validates the fields of alert rules, sinks and silences."""
+"""Validate the fields of alert rules, sinks and silences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RuleError(ValueError):
     Attributes:
         field: The field's name.
         value: The invalid value, or ``***`` in place of a secret.
-        expected: What the value should be, as a phrase for the error message.
+        expected: The requirement that the value violates, such as ``must be a finite number``.
     """
 
     def __init__(self, name: str, value: object, expected: str) -> None:
@@ -46,7 +46,7 @@ def check_text(name: str, value: object) -> str:
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
-    """Return ``value``; raise RuleError, suggesting a close match, unless it is in ``choices``."""
+    """Return ``value`` if it is in ``choices``; otherwise raise RuleError with a suggestion."""
     if not isinstance(value, str) or value not in choices:
         close = get_close_matches(value, choices, n=1) if isinstance(value, str) else []
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -69,7 +69,11 @@ def check_count(name: str, value: object) -> int:
 
 
 def check_seconds(name: str, value: object, *, minimum: float, maximum: float = math.inf) -> float:
-    """Return ``value`` as a float; raise RuleError unless it is a number within the bounds."""
+    """Return ``value`` as a float.
+
+    Raises:
+        RuleError: If it is not a number from ``minimum`` to ``maximum``.
+    """
     seconds = check_number(name, value)
     if seconds < minimum:
         raise RuleError(name, value, f"must be at least {minimum:g} seconds")

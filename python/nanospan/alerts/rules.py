@@ -91,8 +91,8 @@ class Rule:
         cooldown: Minimum time between resolving and firing again, in seconds.
 
     Raises:
-        RuleError: (a ``ValueError``) If a field has an invalid value; the message shows the field
-            and the value.
+        RuleError: If a field has an invalid value. This is a ``ValueError``, whose message shows
+            the field and the value.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Rule:
         check_seconds("cooldown", self.cooldown, minimum=0)
         object.__setattr__(self, "labels", MappingProxyType(check_labels("labels", self.labels)))
         if not isinstance(self.summary, str):
-            raise RuleError("summary", self.summary, "must be a string")
+            raise RuleError("summary", self.summary, "must be a string, the text of the alert")
         try:
             check_template(self.summary, {*PLACEHOLDERS, *self.labels})
         except ValueError as exc:
@@ -121,7 +121,7 @@ class Rule:
 
     @property
     def watched(self) -> str:
-        """The name of the watched statistic, or ``regression`` or ``change``."""
+        """The subject of the rule: the name of a statistic, ``regression`` or ``change``."""
         return self.statistic_name
 
     @property
@@ -136,7 +136,7 @@ class Rule:
 
     @property
     def interval(self) -> float:
-        """The longest time between evaluations that the rule allows, in seconds."""
+        """The longest time that the rule allows between evaluations, in seconds."""
         raise NotImplementedError
 
     @property
@@ -163,21 +163,22 @@ class StatisticRule(Rule):
     all, the alert resolves; use ``absent`` to detect a lack of samples.
 
     Attributes:
-        statistic: ``p50 p90 p95 p99 p999 mean max`` (durations of all samples in seconds, accurate
-            to 0.55 %), ``rate`` (samples per second), ``error_rate`` (the share of failures among
-            samples that were not cancelled, 0 to 1), ``in_flight`` (currently open spans) or
-            ``absent`` (no sample for a whole window; takes no limit).
+        statistic: ``p50``, ``p90``, ``p95``, ``p99``, ``p999``, ``mean`` or ``max`` (of all
+            samples' durations, in seconds, accurate to 0.55 %), ``rate`` (samples per second),
+            ``error_rate`` (the share of failures among samples that were not cancelled, 0 to 1),
+            ``in_flight`` (currently open spans) or ``absent`` (no sample for a whole window; takes
+            no limit).
         above: The condition holds while the statistic is strictly above this limit.
         below: The condition holds while the statistic is strictly below this limit. Set either
             ``above`` or ``below``, not both; for ``absent``, set neither.
-        resolve_below: Can be set together with ``above``. A firing alert then resolves only once
-            the statistic is below this value.
-        resolve_above: Can be set together with ``below``. A firing alert then resolves only once
-            the statistic is above this value.
+        resolve_below: Can only be set together with ``above``. A firing alert then resolves only
+            once the statistic is below this value.
+        resolve_above: Can only be set together with ``below``. A firing alert then resolves only
+            once the statistic is above this value.
         window: The length of the window in seconds, from 0.1 to a week. The actual window may be up
             to a twelfth longer, and is shorter until the rule has been running for a full window.
-        min_count: Minimum number of samples in the window for judging durations and
-            ``error_rate``.
+        min_count: Rules for durations or ``error_rate`` are evaluated only while the window holds
+            at least this many samples.
     """
 
     statistic: Statistic
@@ -201,10 +202,10 @@ class StatisticRule(Rule):
             for name in ("above", "below", "resolve_below", "resolve_above"):
                 if (value := getattr(self, name)) is not None:
                     raise RuleError(
-                        name, value, "must not be set, because the statistic absent takes no limit"
+                        name, value, "must not be set; the statistic 'absent' takes no limit"
                     )
         elif self.above is not None and self.below is not None:
-            raise RuleError("below", self.below, "a rule takes either above or below, not both")
+            raise RuleError("below", self.below, "set either above or below, not both")
         elif self.above is None and self.below is None:
             raise RuleError("above", None, f"{self.statistic} needs a limit; set above or below")
         self._check_hysteresis()
@@ -249,7 +250,7 @@ class StatisticRule(Rule):
 
     @property
     def interval(self) -> float:
-        """The longest time between evaluations that the rule allows, in seconds.
+        """The longest time that the rule allows between evaluations, in seconds.
 
         This is a twelfth of ``window`` or a quarter of ``for_seconds``, whichever is shorter, but
         at least 0.1 and at most 15 seconds.
@@ -301,8 +302,9 @@ class RegressionRule(Rule):
             because a rule compares repeatedly and would otherwise soon raise a false alarm.
         min_effect: The smallest change in the median to treat as significant, as a share of the
             median.
-        min_count: Minimum number of samples in the window for a verdict. The first samples after a
-            start are often slow, because caches are cold and connections are being opened.
+        min_count: Minimum number of samples in the window for a verdict. It should exceed the
+            number of samples that are slow after a start, while caches are cold and connections are
+            being opened.
     """
 
     baseline: Baseline | str | os.PathLike[str] = field(hash=False)
@@ -352,7 +354,7 @@ class ChangeRule(Rule):
     Attributes:
         direction: Which changes to report: ``up`` (slower), ``down`` (faster) or ``any``.
         hold_seconds: How long the alert for a change fires, in seconds; at least 1.
-        warmup: The number of samples to learn the level from; at least eight batches.
+        warmup: The number of samples to learn the level from; at least ``8 * batch``.
         batch: The number of samples that the detector averages into each value that it judges.
         k: The largest deviation from the level that never raises an alarm, however long it lasts.
             The unit is the long-run standard deviation of a batch's average.
@@ -376,7 +378,7 @@ class ChangeRule(Rule):
         for name in ("warmup", "batch"):
             check_count(name, getattr(self, name))
         if self.warmup < MIN_BATCHES * self.batch:
-            message = f"must be at least eight batches ({MIN_BATCHES * self.batch} samples)"
+            message = f"must be at least {MIN_BATCHES} * batch ({MIN_BATCHES * self.batch} samples)"
             raise RuleError("warmup", self.warmup, message)
         for name in ("k", "h"):
             if not check_number(name, getattr(self, name)) > 0:

@@ -60,7 +60,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=options.whole_number(0, 100_000),
         default=1,
         metavar="N",
-        help="how many uncounted runs of each command to do first (default: 1)",
+        help="how many warm-up runs of each command to do first, not counted (default: 1)",
     )
     parser.add_argument(
         "--timeout",
@@ -82,7 +82,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--save",
         type=Path,
         metavar="FILE",
-        help="save the times to FILE, as a baseline with the operations A and B",
+        help="save the run times to FILE as a baseline, with the commands as operations A and B",
     )
     parser.add_argument("commands", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(run=run, parser=parser)
@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _split_commands(arguments: argparse.Namespace) -> list[list[str]]:
-    """Return the two commands; exit with an error unless there are two and their programs exist."""
+    """Return both commands; exit with an error unless there are two and their programs exist."""
     commands: list[list[str]] = [[]]
     for word in arguments.commands:
         if word == "--":

@@ -36,8 +36,8 @@ def print_lines(lines: Sequence[str]) -> None:
     """Print lines to standard output. A reader may close the pipe early, as ``head`` does.
 
     Raises:
-        SystemExit: If the lines cannot be written. The exit status is that of bad input, because
-            the status of an uncaught exception, 1, would mean that something regressed.
+        SystemExit: If the lines cannot be written. The exit status is that of invalid input,
+            because the status of an uncaught exception, 1, would mean that something regressed.
     """
     encoding = sys.stdout.encoding or "utf-8"
     output = "\n".join(lines).encode(encoding, "replace").decode(encoding)
@@ -61,7 +61,7 @@ def use_colour(stream: TextIO) -> bool:
 
 
 def paint(verdict: str, text: str) -> str:
-    """Return ``text`` in the terminal colour of ``verdict``, or unchanged if there is none."""
+    """Return ``text`` in the colour of ``verdict``, or unchanged if the verdict has no colour."""
     code = COLOURS.get(verdict)
     return f"\x1b[{code}m{text}\x1b[0m" if code else text
 

@@ -13,12 +13,12 @@ MAX_DEPTH = 32
 
 
 def to_json(value: object) -> bytes:
-    """Encode any value as JSON in UTF-8, even if the value's methods raise exceptions.
+    r"""Encode any value as JSON in UTF-8, even if the value's methods raise exceptions.
 
     Number types from other libraries become JSON numbers, and other objects without a JSON
     equivalent are replaced by their ``repr``. NaN and infinities become ``"nan"``, ``"inf"`` and
-    ``"-inf"``. A lone surrogate, which UTF-8 cannot encode, becomes an escape sequence, for example
-    a backslash followed by ``udc80``.
+    ``"-inf"``. A lone surrogate, which UTF-8 cannot encode, becomes an escape sequence such as
+    ``\udc80``.
     """
     try:
         return _encode(value)

@@ -16,14 +16,14 @@ class Scheduled(Protocol):
         """Do the work due at ``now``; return the time at which to call this method again."""
 
     def begin_last(self) -> bool:
-        """Start the last export, at interpreter exit; return False if another is still running."""
+        """Start the last export, at interpreter exit; return False if an earlier one still runs."""
 
     def finish(self, start: float, *, begun: bool) -> None:
-        """Wait for the last export until its exit timeout, which begins at ``start``, expires.
+        """Wait for the last export to end, at most for its exit timeout, counted from ``start``.
 
         Args:
             start: The time at which the interpreter began to exit.
-            begun: Whether :meth:`begin_last` started the last export.
+            begun: Whether :meth:`begin_last` started the last export; if not, start it here.
         """
 
     def reset_in_child(self) -> None:

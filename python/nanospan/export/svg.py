@@ -1,8 +1,8 @@
 """Draw charts as inline SVG: the distribution of durations, and samples over time.
 
 Text and axes use the page's text colour, so charts suit both light and dark pages. The other
-colours are from Okabe and Ito's palette ("Color Universal Design", 2008), which colour-blind
-readers can tell apart too. Outcomes also differ in shape.
+colours are from Okabe and Ito's palette ("Color Universal Design", 2008), which is also
+suitable for colour-blind readers. The marks of different outcomes also differ in shape.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def _count_ticks(highest: int) -> list[tuple[float, str]]:
 
 
 def _time_ticks(axis: TimeAxis, wide: float) -> list[tuple[float, str]]:
-    """Return up to five ticks whose labels fit next to each other in ``wide`` pixels."""
+    """Return up to five ticks, few enough for their labels to fit into ``wide`` pixels."""
     for most in (5, 4, 3, 2):
         ticks = axis.ticks(most)
         longest = max((len(text) for _, text in ticks), default=0)

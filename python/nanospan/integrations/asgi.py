@@ -37,17 +37,17 @@ class NanospanMiddleware:
     """ASGI middleware that records each HTTP request as an operation like ``GET /users/{id}``.
 
     It works with Starlette, FastAPI and other frameworks that put the matched route into
-    ``scope["route"]``, including mounted applications, and requires none of these packages::
+    ``scope["route"]``, also in mounted applications, and does not require any of them::
 
         app.add_middleware(NanospanMiddleware)           # Starlette, FastAPI
         app = NanospanMiddleware(app)                    # any ASGI application
 
-    A request's duration ends when the last byte of the response body has been sent, even if the
-    response is streamed; background tasks are not included. The outcome is ``error`` if the
+    A request is timed until the last byte of the response body has been sent, even if the response
+    is streamed; background tasks are not included. The outcome is ``error`` if the
     application raised an exception or returned an error status, ``cancelled`` if the client
     disconnected early or the task was cancelled, and otherwise ``ok``. The sample's metadata
-    contains ``status_class``, such as ``2xx``, and after an exception also ``error``, the
-    exception's text.
+    contains ``status_class``, such as ``2xx``, and, if the application raised an exception,
+    ``error`` with the exception's text.
 
     Requests that match no route are recorded as ``GET (unmatched)``, and requests with an unknown
     method as ``_OTHER ...``, so that clients cannot create arbitrary operations. WebSocket

@@ -1,4 +1,4 @@
-"""Build the error for an exhausted pool, which lists lease holders and suggests a fix."""
+"""Build the error for an exhausted pool: it lists the lease holders and suggests a fix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOLDERS_NAMED = 5
 
 
 class ConnectFailure(NamedTuple):
-    """When and why the last attempt to connect failed."""
+    """A failed attempt to connect: how long ago it failed, and why."""
 
     age: float
     """Seconds since the attempt failed."""
@@ -42,7 +42,7 @@ def exhausted_error(
         holders: All current leases, the longest-held first.
         waited: Seconds the failed lease waited; ``None`` if it failed at once because
             ``max_waiting`` leases were already waiting.
-        failure: Details of the last attempt to connect; ``None`` if it succeeded.
+        failure: The last attempt to connect if it failed, otherwise ``None``.
     """
     pool, config = endpoint.target.masked, endpoint.config
     min_size, max_size = counts.min_size, counts.max_size

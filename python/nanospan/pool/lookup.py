@@ -43,7 +43,7 @@ async def look_up_async(
     two more. It is timed as the operation ``pgvector_registration``.
 
     Args:
-        types: The database's types; the result is published there.
+        types: The record of the database's types, in which the result is published.
         connection: An idle connection to the database.
         seconds: Maximum time to wait for another caller's look-up. If this call sends the query
             itself, the caller must limit the query's duration.
@@ -53,8 +53,8 @@ async def look_up_async(
 
     Raises:
         psycopg.Error: If the query fails.
-        TimeoutError: If the look-up in progress takes longer than ``seconds`` (on Python 3.10
-            ``asyncio.TimeoutError`` or ``concurrent.futures.TimeoutError``).
+        TimeoutError: If another caller's look-up does not end within ``seconds``. On Python 3.10,
+            ``asyncio.TimeoutError`` or ``concurrent.futures.TimeoutError`` is raised instead.
     """
     while (other := types.join_lookup()) is not None:
         found = await asyncio.wait_for(asyncio.wrap_future(other), seconds)

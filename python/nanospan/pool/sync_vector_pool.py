@@ -212,9 +212,9 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         *,
         look_up_types: bool = False,
     ) -> bool:
-        """Check an UNSURE connection with the server; return True if it can be leased.
+        """Return True if a connection can be leased; check an UNSURE one with the server first.
 
-        If the connection is UNFIT or fails the check, it is closed and replaced.
+        An UNFIT connection, or one that fails the check, is closed and replaced.
         """
         if fitness is Fitness.UNFIT:
             self._replace(connection)

@@ -150,7 +150,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
             self._put_back(conn)
 
     async def wait(self, timeout: float = 30.0) -> None:
-        """Wait until ``min_size`` connections are open, idle or leased.
+        """Wait until ``min_size`` connections are open, whether idle or leased.
 
         Unlike in psycopg_pool, the pool stays open if the wait times out.
 
@@ -182,7 +182,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
             max_size: Maximum number of open connections; ``None`` for the value of ``min_size``.
 
         Raises:
-            ValueError: If the sizes are not integers, or out of range.
+            ValueError: If the sizes are not integers, or are out of range.
         """
         self._change_sizes(min_size, max_size)
 
@@ -193,7 +193,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         instead. If all connections are leased, does nothing: their users will notice a failure.
 
         Args:
-            seconds: Time limit.
+            seconds: Time limit for the check, in seconds.
 
         Raises:
             PoolOpenError: If the server refuses the connection or does not answer in time.
@@ -349,10 +349,9 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         *,
         look_up_types: bool = False,
     ) -> bool:
-        """Check an UNSURE connection with the server; return True if it can be leased.
+        """Return True if a connection can be leased; check an UNSURE one with the server first.
 
-        If the connection is UNFIT or fails the check, or the check is cancelled, the connection is
-        closed and replaced.
+        An UNFIT connection, or one whose check fails or is cancelled, is closed and replaced.
         """
         if fitness is Fitness.UNFIT:
             self._replace(connection)

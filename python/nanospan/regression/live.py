@@ -22,12 +22,12 @@ MEAN_FACTOR = 1.2
 def mean_regressions(
     recorder: Recorder, baseline_stats: Mapping[str, PerformanceStats]
 ) -> list[str]:
-    """Return a line for each operation whose mean is more than 1.2 times its baseline mean.
+    """Return a line for each operation whose mean duration exceeds 1.2 times the baseline's.
 
     Args:
         recorder: The recorder that holds the current samples.
-        baseline_stats: Earlier statistics, keyed by operation. Operations that have no samples now,
-            or whose baseline mean is zero, are skipped.
+        baseline_stats: The earlier statistics to compare with, keyed by operation. Operations that
+            have no samples now, or whose earlier mean is zero, are skipped.
     """
     lines = []
     for operation, baseline in baseline_stats.items():
@@ -53,7 +53,7 @@ def compare_windows(
     min_effect: float = MIN_EFFECT,
     tail_min_effect: float | None = None,
 ) -> dict[str, Comparison]:
-    """Compare the durations in each window of a recorder with a baseline.
+    """Compare a recorder's current samples of each operation with those of a baseline.
 
     Args:
         recorder: The recorder that holds the current samples.
@@ -65,16 +65,17 @@ def compare_windows(
             fraction of the quantile; by default 0.10 or ``min_effect``, whichever is larger.
 
     Returns:
-        A comparison for each operation of the baseline for which the recorder holds samples.
+        A comparison for each operation in the baseline that also has samples in the recorder,
+        keyed by the operation's name.
 
     Raises:
         TypeError: If ``baseline`` is not a Baseline.
-        ValueError: If a setting is out of range.
+        ValueError: If ``fdr``, ``min_effect`` or ``tail_min_effect`` is out of range.
     """
     if not isinstance(baseline, Baseline):
         raise TypeError(
             f"baseline must be a Baseline, got {type(baseline).__name__}; "
-            "Baseline.load() reads a file"
+            "use Baseline.load() to read one from a file"
         )
     if tail_min_effect is None:
         tail_min_effect = tail_min_effect_beside(min_effect)

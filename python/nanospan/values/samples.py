@@ -14,7 +14,7 @@ class PerformanceMetric:
         operation: The operation's name.
         duration: The duration in seconds.
         timestamp: The Unix time at which the execution ended, in seconds.
-        success: Whether the execution succeeded. False also for a cancelled execution, whose
+        success: Whether the execution succeeded. Also False for a cancelled execution, whose
             metadata contains ``{"outcome": "cancelled"}``.
         metadata: The metadata given by the caller or set on the span, with the key ``"error"``
             added if the execution failed.

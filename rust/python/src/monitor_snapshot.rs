@@ -15,7 +15,7 @@ use crate::{
     snapshot::Snapshot,
 };
 
-/// Snapshot of every operation of a monitor that had samples or was running.
+/// Snapshot of a monitor's operations, except those that had no samples and were not running.
 ///
 /// It is an immutable value that outlives its monitor and can be serialised with ``to_bytes()`` or pickled. The
 /// operations were copied one after another while recording continued, so their copies are from slightly different
@@ -64,7 +64,7 @@ impl MonitorSnapshot {
         Ok(operations)
     }
 
-    /// Return a snapshot of what was recorded since ``earlier``, a snapshot of the same monitor.
+    /// Return a snapshot that contains only what was recorded since ``earlier``, a snapshot of the same monitor.
     ///
     /// In the result, an operation's ``created`` is the time of ``earlier``, or the time when the operation was created
     /// or cleared if that was later. Operations without samples since ``earlier`` are left out unless they are running.
@@ -190,7 +190,7 @@ impl OperationSnapshot {
         Self::merged(&self.0)
     }
 
-    /// Number of samples that exceeded the threshold that applied when they were recorded.
+    /// Number of samples that exceeded the threshold in force when they were recorded.
     #[getter]
     fn violation_count(&self) -> u64 {
         self.0.violations

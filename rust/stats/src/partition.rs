@@ -1,11 +1,11 @@
 //! Partitions a series into homogeneous segments.
 
 /// The width of the Gaussian kernel that measures how similar two values are. Values more than a few widths apart count
-/// as entirely different, so an outlier weighs no more than any other difference.
+/// as entirely different, so an outlier has the same influence however far away it lies.
 const WIDTH: f64 = 1.5;
 
 /// The similarity of two values whose distance is `apart`, from 0 to 1: exp(-x) with x = (apart / WIDTH)^2 / 2,
-/// computed as (1 - x / 16)^16, which vectorises.
+/// approximated by (1 - x / 16)^16, which vectorises; 0 if x exceeds 16.
 fn alike(apart: f64) -> f64 {
     const SHRINK: f64 = 1.0 / (2.0 * 16.0 * WIDTH * WIDTH);
     let base = (1.0 - apart * apart * SHRINK).max(0.0);
@@ -16,12 +16,12 @@ fn alike(apart: f64) -> f64 {
 }
 
 /// Finds the best partition of `series` into segments, and returns the starts of all segments except the first. The
-/// values must be given as multiples of the noise.
+/// values must be in units of the noise's standard deviation.
 ///
 /// Among all partitions into segments of at least `min_size` values, the best one minimises the sum of each segment's
 /// scatter in the feature space of a Gaussian kernel plus `penalty` for each segment. It is found by dynamic
 /// programming (Arlot, Celisse and Harchaoui, "A kernel multiple change-point algorithm via model selection", Journal
-/// of Machine Learning Research 20, 2019). Time is quadratic in the length of the series, memory linear.
+/// of Machine Learning Research 20, 2019). Time is quadratic in the length of the series, and memory is linear.
 #[expect(clippy::cast_precision_loss, reason = "lengths of windows")]
 pub(super) fn partition(series: &[f64], penalty: f64, min_size: usize) -> Vec<usize> {
     let n = series.len();

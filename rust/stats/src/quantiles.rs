@@ -22,7 +22,7 @@ pub(super) fn quantile(ascending: &[f64], q: f64) -> f64 {
 }
 
 /// The number of standard deviations beyond which the weights of [`maritz_jarrett`] are below the precision of a
-/// double: the normal tail beyond 9 is 1e-19.
+/// double: a normal variable exceeds its mean by more than 9 standard deviations with a probability of 1e-19.
 const REACH: f64 = 9.0;
 
 /// The standard error of the sample quantile `q` of independent values in ascending order.

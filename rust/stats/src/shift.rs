@@ -1,15 +1,17 @@
 //! The Hodges-Lehmann shift: the median of all differences between two samples, found without computing them all.
 
 /// The maximum number of differences to collect, as a multiple of the samples' total length, which keeps memory linear.
-/// `benches/regression_speed.py` times `compare`.
+/// Its effect on the time of `compare` can be measured with `benches/regression_speed.py`.
 const GATHERED: usize = 4;
 
-/// The differences `y - x` of all pairs from two ascending samples, in ascending order, found by counting.
+/// The differences `y - x` of all pairs of values from two ascending samples. Finds the difference of a given rank (its
+/// position in ascending order) without computing all of them.
 ///
 /// Counting the differences up to a bound takes one pass over both samples, because the differences from each value of
 /// `x` are ordered too. Johnson and Mizoguchi, "Selecting the Kth element in X + Y and X1 + X2 + ... + Xm", SIAM
-/// Journal on Computing 7, 1978, count in the same way. Interpolation between counts closes in on a rank; once few
-/// enough differences are left, they are collected. Memory is linear in the number of values.
+/// Journal on Computing 7, 1978, count in the same way. Interpolation between counts narrows down the
+/// differences that may have the rank; once few enough are left, they are collected. Memory is linear in the number of
+/// values.
 pub(super) struct Differences<'a> {
     x: &'a [f64],
     y: &'a [f64],
@@ -59,7 +61,7 @@ impl<'a> Differences<'a> {
         (self.select(rank), self.select(all + 1 - rank))
     }
 
-    /// The difference with the given rank, from 1.
+    /// The difference with the given rank; the smallest difference has rank 1.
     pub(super) fn select(&mut self, rank: u64) -> f64 {
         debug_assert!((1..=self.count()).contains(&rank));
         let few = ((self.x.len() + self.y.len()) * GATHERED) as u64;
@@ -131,14 +133,15 @@ impl<'a> Differences<'a> {
     }
 }
 
-/// The difference that would have this rank if the differences between both bounds were spread evenly.
+/// The difference that would have this rank if the differences between the bounds `low` and `high` were evenly spread.
+/// Each bound is paired with the number of differences that are at most that bound.
 #[expect(clippy::cast_precision_loss, reason = "only a guess")]
 fn interpolate(low: (f64, u64), high: (f64, u64), rank: u64) -> f64 {
     let share = (rank - low.1) as f64 / (high.1 - low.1) as f64;
     low.0 + (high.0 - low.0) * share
 }
 
-/// The float half-way between `low` and `high` in the order of all floats, so that 64 halvings reach any float.
+/// The float half-way between `low` and `high` in the order of all floats, so that 64 halvings can reach any float.
 fn between(low: f64, high: f64) -> f64 {
     from_ordinal(((i128::from(ordinal(low)) + i128::from(ordinal(high))) / 2) as i64)
 }

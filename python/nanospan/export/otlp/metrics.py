@@ -84,7 +84,7 @@ class MetricsBuilder:
         return ScopeMetrics(InstrumentationScope("nanospan", __version__), metrics, schema_url="")
 
     def mark_arrived(self) -> None:
-        """Record that the metrics built last arrived, so that later differences start from them."""
+        """Record that the latest metrics have arrived; later differences will start from them."""
         self._arrived = self._built
 
     def _operations(self, snapshot: MonitorSnapshot) -> Iterator[Metric]:

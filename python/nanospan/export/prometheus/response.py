@@ -41,7 +41,7 @@ class Response:
         status: The status code and reason phrase, such as ``200 OK``.
         headers: Pairs of header name and value.
         body: The pieces of the body; they can be iterated over only once.
-        close: A function that frees the memory of the encoded metrics, which may take milliseconds.
+        close: A function that frees the encoded metrics; calling it may take milliseconds.
     """
 
     status: str

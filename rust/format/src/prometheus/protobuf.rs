@@ -259,7 +259,7 @@ mod tests {
 
     use super::*;
 
-    /// Decodes the native buckets of a histogram as pairs of Prometheus' bucket index and the bucket's count.
+    /// Decodes a histogram's native buckets as pairs of a bucket's index, as numbered by Prometheus, and its count.
     fn buckets(histogram: &Histogram) -> Vec<(i32, u64)> {
         let (mut index, mut count) = (0, 0_i64);
         let mut deltas = histogram.positive_delta.iter();

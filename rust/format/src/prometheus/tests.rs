@@ -1,8 +1,8 @@
 //! Tests of the exposition formats.
 //!
-//! Properties of classic buckets: a count never includes a value above its bound, never falls while values are added,
-//! and misses only values less than one exponential bucket below its bound. The other tests cover escaping, names and
-//! what is left out.
+//! Properties of classic buckets: a bucket's count never includes a value above the bucket's bound, never falls while
+//! values are added, and misses only values less than one exponential bucket below the bound. The other tests cover
+//! escaping, names, options and the omission of families that have no series.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -14,7 +14,7 @@ use nanospan_record::{
 use super::{Bounds, Family, Format, Head, Kind, Options, Series, Source, Value, encode, samples};
 use crate::Error;
 
-/// Returns a histogram of `values`, in nanoseconds.
+/// Returns a histogram of `values`, which are durations in nanoseconds.
 fn recorded(values: &[u64]) -> Snapshot {
     let operation = Operation::new(b"op", 1, Clock::get()).unwrap();
     for &ns in values {

@@ -37,7 +37,7 @@ pub fn must_be(name: &str, rows: usize, width: usize, bytes: usize) -> PyResult<
         return Ok(());
     }
     Err(PyValueError::new_err(format!(
-        "{name} must be a column of {rows} values of {width} bytes, got {bytes} bytes"
+        "{name} must be a column of {rows} values of {width} bytes each, got {bytes} bytes"
     )))
 }
 

@@ -9,14 +9,15 @@
 //! | a tracked block while the monitor is disabled | 85 |
 //! | part: the call to `track_operation`, from the name to a new span | 30 |
 //! | part: two readings of the time-stamp counter | 29 |
-//! | part: recording the ticket, slot, bucket and sum (without a GIL, with locked instructions) | 8 (12) |
+//! | part: recording the ticket, slot, bucket and sum | 8 |
+//! | the same part without a GIL, where it uses locked instructions | 12 |
 //!
 //! The parts overlap with one another and with the interpreter's work. Entering and leaving a block use special methods
 //! (see [`step`](super::step)) that reduce the interpreter's work; without them, the block would cost 25 ns more.
 //!
-//! The figures for blocks are from the fastest of 400 bursts of 2,000 blocks, minus the loop around them. The figures
-//! for the counter and for recording are from criterion (`benches/rust`). The machine is the one named in the README's
-//! table.
+//! The figures for blocks are from the fastest of 400 bursts of 2,000 blocks, minus the cost of the loop. The
+//! figures for the counter and for recording are from criterion (`benches/rust`). The machine is the one named below
+//! the README's table of benchmarks.
 //!
 //! `async with` adds two awaits of awaitables that have already completed: the span itself on entry and
 //! [`done`](super::done) on exit. Neither await allocates.
@@ -97,8 +98,8 @@ pub fn new<'py>(
 ///
 /// # Safety
 ///
-/// The thread must be attached. `object` must be a span without references, and [`Span::clear`] must have been called
-/// on it.
+/// The calling thread must be attached to the interpreter. `object` must be a span without references,
+/// and [`Span::clear`] must have been called on it.
 pub unsafe fn free(py: Python<'_>, object: *mut ffi::PyObject) {
     // SAFETY: promised by the caller. The operation is released once, and nothing reads the fields afterwards.
     unsafe {

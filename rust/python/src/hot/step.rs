@@ -219,7 +219,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     });
 }
 
-/// Returns an attribute of the wrapped method. `name`, the property's closure, is the attribute's name.
+/// Returns an attribute of the wrapped method. `name` is the attribute's name, passed as the closure of the property.
 unsafe extern "C" fn of_method(
     object: *mut ffi::PyObject,
     name: *mut c_void,
