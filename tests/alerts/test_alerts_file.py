@@ -231,7 +231,7 @@ def test_a_byte_order_mark_is_ignored(write):
 def test_binary_and_oversized_files_are_rejected(write):
     """Invalid UTF-8 is reported with its line; files over the size limit are rejected."""
     [(line, _, message)] = problems(write(b"a = 1\nb = '\xff'\n"))
-    assert (line, message) == (2, "the file must be UTF-8: invalid start byte")
+    assert (line, message) == (2, "the file must be encoded in UTF-8: invalid start byte")
     with pytest.raises(AlertsFileError, match="must be at most 1048576 bytes"):
         load(write(b"#" * (1 << 21)))
     with pytest.raises(FileNotFoundError):

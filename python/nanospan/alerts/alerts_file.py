@@ -156,7 +156,7 @@ def load(path: str | os.PathLike[str], *, check: bool = True) -> AlertsFile:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        problem = Problem(line, "", f"the file must be UTF-8: {exc.reason}")
+        problem = Problem(line, "", f"the file must be encoded in UTF-8: {exc.reason}")
         raise AlertsFileError(path, [problem]) from None
     return _Reader(path, text, check=check).read()
 

@@ -175,7 +175,7 @@ class Baseline:
     def from_document(cls, root: Node) -> Baseline:
         """Create a baseline from the root of a parsed JSON file; see :meth:`load`."""
         if not root.has("format") or root["format"].value != FORMAT:
-            raise DataFileError(root.path, "", f'expected a baseline, with "format": "{FORMAT}"')
+            raise DataFileError(root.path, "", f'expected a baseline with "format": "{FORMAT}"')
         version = root["version"].whole_number()
         if version > VERSION:
             raise DataFileError(

@@ -277,7 +277,7 @@ impl Block {
         )
     }
 
-    /// Discards all samples but keeps the threshold. A sample that is being recorded may be discarded only in part.
+    /// Discards all samples but keeps the threshold. A sample that is being recorded may be discarded only partly.
     pub fn clear(&self) {
         self.header(CLEARED).store_relaxed(self.load_relaxed(HEAD));
         for word in [ERRORS, CANCELLATIONS, VIOLATIONS] {

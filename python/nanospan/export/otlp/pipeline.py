@@ -64,7 +64,7 @@ class WithNanospan(MetricExporter):
         try:
             metrics_data = self._added_to(metrics_data)
         except Exception:
-            logger.exception("building the monitor's metrics failed; this export lacks them")
+            logger.exception("cannot build the monitor's metrics; this export omits them")
             is_added = False
         result = self._exporter.export(metrics_data, timeout_millis=timeout_millis, **kwargs)
         if is_added and result is MetricExportResult.SUCCESS:
