@@ -112,12 +112,11 @@ class PerformanceMonitor(Recorder):
 
         Args:
             baseline: The baseline to compare with.
-            fdr: The largest expected share of false positives among the reported changes, between
-                0 and 1.
-            min_effect: The smallest change in the median to treat as significant, as a fraction of
-                the median.
-            tail_min_effect: The smallest change in a tail quantile to treat as significant, as a
-                fraction of the quantile; by default 0.10 or ``min_effect``, whichever is larger.
+            fdr: The limit on the expected share of false positives among the reported changes,
+                between 0 and 1.
+            min_effect: The smallest change to report in the median, as a fraction of the median.
+            tail_min_effect: The smallest change to report in a tail quantile, as a fraction of the
+                quantile; by default 0.10 or ``min_effect``, whichever is larger.
 
         Returns:
             A comparison for each operation that has samples in both the baseline and the monitor.

@@ -185,7 +185,7 @@ def test_invalid_arguments_are_rejected(recorded, tmp_path):
         write(recorded, tmp_path / "a.txt")
     with pytest.raises(ValueError, match="format must be given for an open file"):
         write(recorded, io.BytesIO())
-    with pytest.raises(ValueError, match="content of a timeline must be 'samples'"):
+    with pytest.raises(ValueError, match="content must be 'samples' for format 'trace'"):
         write(recorded, tmp_path / "a.json", content="summaries")
     with pytest.raises(TypeError, match="MonitorSnapshot"):
         write({"a": 1}, tmp_path / "a.csv")

@@ -39,7 +39,7 @@ class Observations(Protocol):
 
         Durations are in seconds, and only those still in the operation's window are returned. Pass
         0 as ``moment`` in the first call, and in each later call the moment that the previous call
-        returned. Changing the system clock does not affect moments.
+        returned. Moments are readings of a monotonic clock, in ticks.
         """
 
     def detector(self, rule: ChangeRule) -> OnlineDetector:

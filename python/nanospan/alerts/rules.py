@@ -300,8 +300,7 @@ class RegressionRule(Rule):
         fdr: The false discovery rate: the expected share of false positives among the reported
             operations, between 0 and 1. The default is far below that of ``monitor.compare``,
             because a rule compares repeatedly and would otherwise soon raise a false alarm.
-        min_effect: The smallest change in the median to treat as significant, as a share of the
-            median.
+        min_effect: The smallest change to report in the median, as a share of the median.
         min_count: Minimum number of samples in the window for a verdict. It should exceed the
             number of samples that are slow after a start, while caches are cold and connections are
             being opened.

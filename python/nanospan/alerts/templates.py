@@ -1,4 +1,4 @@
-"""Templates for alert texts. Placeholders can show only the values that they are given."""
+"""Templates for alert texts. Placeholders cannot access attributes or items of their values."""
 
 from __future__ import annotations
 

@@ -50,10 +50,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--serve-db",
         type=Path,
         metavar="DIR",
-        help="keep the database in DIR (new, empty or from an earlier run) and keep serving it",
+        help="store the database in DIR (new, empty or from an earlier run) and leave the server "
+        "running until Ctrl-C",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write the figures to FILE as JSON"
+        "--json", type=Path, metavar="FILE", help="also write the demo's results to FILE as JSON"
     )
     parser.set_defaults(run=run, parser=parser)
 
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_writable(path: Path) -> None:
-    """Raise OSError if ``path`` is a directory, or its folder is missing or not writable."""
+    """Raise OSError if ``path`` is a directory, or if its folder is missing or not writable."""
     folder = path.absolute().parent
     if path.is_dir():
         msg = f"{path} is a directory"

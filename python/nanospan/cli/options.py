@@ -21,7 +21,7 @@ def add_min_effect(parser: argparse.ArgumentParser) -> None:
         type=non_negative,
         default=MIN_EFFECT,
         metavar="SHARE",
-        help="smallest change in the median to treat as significant, as a share of the median; "
+        help="smallest change to report in the median, as a share of the median; "
         f"for tail quantiles, {TAIL_MIN_EFFECT:g} or SHARE, whichever is greater "
         "(default: %(default)s)",
     )

@@ -1,8 +1,8 @@
-"""The naive way to serve requests: a new connection for each, and one layer after another.
+"""The naive way to serve requests: a new connection for each, and one memory layer at a time.
 
 Nothing is deliberately slow. For each request, a connection is opened, the vector types are
-registered, the same statements as in the service are executed, each in its own transaction, and
-the connection is closed.
+registered, the same statements as in ``MemoryService`` are executed, each in its own transaction,
+and the connection is closed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NaiveMemory:
         self._url = url
 
     async def serve(self, request: Request) -> None:
-        """Write the turns of ``request`` to all layers and answer its question."""
+        """Write the turns of ``request`` to all memory layers and answer its question."""
         started = time.perf_counter()
         async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
             await register_vector_async(connection)

@@ -47,9 +47,10 @@ class LogAxis:
         return min(max(math.log(max(seconds, 1e-12) / self.low) / span, 0.0), 1.0)
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
-        """Return up to ``most`` ticks as pairs of duration in seconds and label.
+        """Return up to ``most`` ticks, each as a tuple of its duration in seconds and its label.
 
-        Ticks are at powers of ten, and at 2, 3 or 5 times a power of ten if there is room.
+        Ticks are at powers of ten and, if there is room, also at 3 times or at 2 and 5 times each
+        power of ten.
         """
         for digits, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 3), ((1,), 6)):
             first, last = (math.floor(math.log10(end)) for end in (self.low, self.high))
@@ -82,7 +83,7 @@ class TimeAxis:
         return (time - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
-        """Return up to ``most`` evenly spaced ticks as pairs of Unix time and label."""
+        """Return up to ``most`` evenly spaced ticks, each as a tuple of Unix time and label."""
         span = self.high - self.low
         if span < TIME_STEPS[0]:
             return [(self.low, _clock(self.low, 1.0))]

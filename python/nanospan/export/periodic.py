@@ -1,4 +1,4 @@
-"""Export a monitor periodically in the background, without blocking the program."""
+"""Periodically export a monitor's data in the background, without blocking the program."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def export_periodically(
         export: Called with a :class:`nanospan.MonitorSnapshot` and a list of
             :class:`nanospan.Measurement`, on a background thread, one call at a time. If ``export``
             has a ``close()`` method, the method is called after the last export.
-        monitor: The monitor to export; the process-wide one if None. The export keeps the
-            monitor alive until it is closed.
+        monitor: The monitor whose data is exported; the process-wide one if None. The monitor is
+            kept alive until the export is closed.
         interval: Time between exports, in seconds; each wait varies by up to 10 %.
         timeout: Time after which an export that is still running counts as failed, in seconds.
         exit_timeout: Maximum time that the interpreter's exit waits for the last export, in
@@ -292,7 +292,7 @@ class PeriodicExport:
     # The methods below are called by the schedule.
 
     def step(self, now: float) -> float:
-        """Start an export if due, and report a running export that has exceeded its timeout.
+        """Start an export if one is due, and report a running export that has exceeded its timeout.
 
         Return the time at which to call this method again.
         """
@@ -318,7 +318,7 @@ class PeriodicExport:
         return self.begin(is_last=True) is not None
 
     def finish(self, start: float, *, begun: bool) -> None:
-        """Wait for the last export until ``exit_timeout`` seconds after ``start``.
+        """Wait for the last export to finish, for at most ``exit_timeout`` seconds from ``start``.
 
         Args:
             start: The ``time.monotonic`` reading when the interpreter began to exit.

@@ -72,14 +72,14 @@ def write(
             ``trace``.
         content: ``samples`` writes a row for each sample in the operations' windows, with its end
             time in Unix seconds, duration in seconds, outcome and metadata. ``summaries`` writes a
-            row for each operation, with the counts, extremes and quantiles of all samples since
-            the monitor started. Timelines support only ``samples``.
+            row for each operation, with the counts, extremes and quantiles of all its samples
+            since it was first recorded or last cleared. ``trace`` supports only ``samples``.
 
     Raises:
         OSError: If the file cannot be written; an existing file is left unchanged.
         TypeError: If ``source`` is not a monitor, snapshot or recording.
-        ValueError: If ``format`` or ``content`` is unknown or the two are incompatible, or there
-            are no samples for a timeline.
+        ValueError: If ``format`` or ``content`` is unknown or the two are incompatible, or
+            ``format`` is ``trace`` and there are no samples.
         ModuleNotFoundError: If the format needs a package that is not installed.
     """
     chosen = format or _format_of(target)
@@ -88,7 +88,7 @@ def write(
     if content not in get_args(Content):
         raise ValueError(f"content must be 'samples' or 'summaries', got {content!r}")
     if chosen == "trace" and content != "samples":
-        raise ValueError(f"content of a timeline must be 'samples', got {content!r}")
+        raise ValueError(f"content must be 'samples' for format 'trace', got {content!r}")
     recording = record_of(source)
     if isinstance(target, (str, os.PathLike)):
         with replacing(target) as file:
@@ -110,7 +110,7 @@ def _format_of(target: str | os.PathLike[str] | IO[bytes]) -> Format:
     suffix = Path(target).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(
-            f"the name of target must end in one of {', '.join(SUFFIXES)}, got "
-            f"{os.fspath(target)!r}; rename it or set format"
+            f"target must have one of the suffixes {', '.join(SUFFIXES)}, got "
+            f"{os.fspath(target)!r}; use another name or set format"
         )
     return SUFFIXES[suffix]

@@ -66,7 +66,7 @@ class ConnectionPoolConfig:
     null_pool: bool = False
 
     def __post_init__(self) -> None:
-        """Validate the settings; raise ValueError, naming the field, if one is invalid."""
+        """Validate the settings; if one is invalid, raise a ValueError that names it."""
         for item in fields(self):
             _check_value(item.name, _RULES[item.name], getattr(self, item.name))
         if self.max_size < self.min_size and not self.null_pool:

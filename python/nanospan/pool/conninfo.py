@@ -38,7 +38,7 @@ class Target:
 
     Attributes:
         conninfo: The connection string as given, including its secrets.
-        params: The string's parameters keyed by libpq's names, including secrets.
+        params: The string's parameters, including secrets, keyed by libpq parameter name.
         masked: The connection string without its secrets.
     """
 
@@ -68,7 +68,7 @@ class Target:
 
     @cached_property
     def key(self) -> str:
-        """A digest of all parameters; it does not depend on how the string spells or orders them.
+        """A digest of all parameters, independent of their order and notation in the string.
 
         Missing parameters are first filled in from libpq's environment variables and defaults, so
         writing a default explicitly, such as ``port=5432``, does not change the digest.
@@ -101,8 +101,8 @@ class Target:
     def redact(self, text: str) -> str:
         """Replace this target's secrets in ``text`` with ``***``.
 
-        A secret whose value also occurs in a non-secret parameter is not replaced: masking it
-        there would show which part of that parameter equals the secret.
+        A secret that also occurs in the value of a non-secret parameter is left in place, because
+        masking it there would reveal which part of that value is the secret.
         """
         visible = [value for name, value in self.params.items() if name not in _SECRET]
         for name in _SECRET & self.params.keys():
@@ -158,7 +158,7 @@ def _parse(conninfo: str) -> Target:
 def _is_misread(url: str, params: dict[str, str]) -> bool:
     """Return True if libpq split a URL in the wrong place.
 
-    libpq then mistakes part of the password for an address, or the query for credentials.
+    In that case, it mistakes part of the password for an address, or the query for credentials.
     """
     _, credentials, address, _ = _split_url(url)
     query = credentials.partition("?")[2].split("&")
@@ -171,7 +171,10 @@ def _is_port(port: str) -> bool:
 
 
 def _split_url(url: str) -> tuple[str, str, str, str]:
-    """Split a URL as libpq does into scheme, credentials with "@", address, and query with "?"."""
+    """Split a URL, as libpq does, into scheme, credentials, address and query.
+
+    The credentials include the "@" after them, and the query includes the "?" before it.
+    """
     scheme, rest = url.split("://", 1)
     credentials, at, remainder = rest.partition("@")
     if not at or "/" in credentials:

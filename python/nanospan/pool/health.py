@@ -23,7 +23,7 @@ CANCEL_GRACE = 0.5
 async def ask_async(
     endpoint: Endpoint, connection: VectorConnection, seconds: float, *, look_up_types: bool = False
 ) -> None:
-    """Check that an idle connection works; if the pgvector types are stale, look them up on it.
+    """Check that an idle connection works; look up pgvector's type identifiers if they are stale.
 
     Takes one round trip. Cancelling the check takes effect at once.
 
@@ -32,10 +32,10 @@ async def ask_async(
         connection: A connection that is not in a transaction. The check does not start one,
             but may close the connection.
         seconds: Time limit for the check.
-        look_up_types: Whether to look up the types even if they are not stale.
+        look_up_types: Whether to look up the identifiers even if they are not stale.
 
     Raises:
-        psycopg.Error: If the server does not answer in time.
+        psycopg.Error: If the connection is broken, or the server does not answer in time.
     """
     question = asyncio.ensure_future(
         _question(endpoint, connection, seconds, look_up_types=look_up_types)

@@ -41,12 +41,13 @@ _COUNTERS = (
 class SharedPool(Generic[P]):
     """A pool, its users, and the time until which it is considered healthy.
 
-    Thread-safe; no method waits.
+    Thread-safe; no method blocks.
 
     Attributes:
         pool: The pool, set by the manager before it shares this object.
         endpoint: The database the pool connects to.
-        config: The pool's settings; replaced by any equal object passed to ``compare``.
+        config: The pool's settings. ``compare`` replaces this object with the equal one it is
+            given, so that callers can recognise it without comparing again.
         references: The objects that use the pool.
         healthy_until: Monotonic time, in seconds, until which no health check is needed; 0 once
             the pool is closed. If the event loop is blocked, the pool may be handed out after that
@@ -56,7 +57,7 @@ class SharedPool(Generic[P]):
     pool: P
 
     def __init__(self, endpoint: Endpoint, on_distrust: Callable[[SharedPool[P]], None]) -> None:
-        """Prepare everything except ``pool``, which the manager sets.
+        """Initialise every attribute except ``pool``, which the manager sets.
 
         Args:
             endpoint: The database the pool connects to.

@@ -39,9 +39,9 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
     """Process-wide manager that shares one synchronous pool per database URL.
 
     A singleton: the counterpart of ``GlobalConnectionManager`` for programs without an event loop.
-    Both managers share the known pgvector types and the statistics. The methods may be called from
-    any thread, but not in an event loop, which they would block. The pools are closed when the
-    interpreter exits.
+    The two managers share their statistics and the pgvector types already looked up. The methods
+    may be called from any thread, but not in an event loop, which they would block. The pools are
+    closed when the interpreter exits.
     """
 
     kind = "sync"
@@ -223,7 +223,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
 
 
 class _SharedLease(SyncLease):
-    """A lease that finds or opens the shared pool when the block is entered."""
+    """A lease that finds or opens the shared pool when its ``with`` block is entered."""
 
     __slots__ = ("_config", "_manager", "_url")
 

@@ -30,13 +30,13 @@ The rows "false positives" of the measurements give the rate actually observed.
 """
 
 MIN_EFFECT = _core.MIN_EFFECT
-"""The smallest change in the median to treat as significant, as a fraction of the median.
+"""The smallest change to report in the median, as a fraction of the median.
 
 Smaller differences can be statistically significant in large samples without mattering in practice.
 """
 
 TAIL_MIN_EFFECT = _core.TAIL_MIN_EFFECT
-"""The smallest change in a tail quantile to treat as significant, as a fraction of the quantile.
+"""The smallest change to report in a tail quantile, as a fraction of the quantile.
 
 It is larger than ``MIN_EFFECT`` because tails vary more.
 """
@@ -83,7 +83,7 @@ batches later. The rows "online" of the measurements give the false alarms and t
 
 
 def tail_min_effect_beside(min_effect: float) -> float:
-    """Return the smallest change in a tail quantile to treat as significant.
+    """Return the smallest change to report in a tail quantile.
 
     This is ``min_effect`` or ``TAIL_MIN_EFFECT``, whichever is larger. If changes of up to 50 %
     in the median are tolerated, for example, changes of up to 50 % in the tail are tolerated too.

@@ -35,8 +35,9 @@ class Comparison:
             are equal.
         shift: The typical current value divided by the typical baseline value: 1.2 means 20 %
             slower. NaN if either side has no values.
-        shift_ci: The lower and upper bounds of the confidence interval of ``shift``, which
-            contains the true shift with probability ``1 - alpha``.
+        shift_ci: The lower and upper bounds of the confidence interval of ``shift``. Its confidence
+            level is ``1 - alpha`` or ``1 - fdr``, depending on which of the two was given to the
+            comparing function.
         quantiles: The changes in the quantiles 0.9, 0.95 and 0.99, keyed by quantile. Quantiles
             for which there are too few values are absent.
         effective_n: The effective sample size of the less informative side, in independent values.

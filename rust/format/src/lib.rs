@@ -1,4 +1,4 @@
-//! Encodes recorded data in Prometheus' exposition formats, as rows of text, and as pixels.
+//! Encodes recorded data in Prometheus' exposition formats and as rows of text, and plots samples as pixels.
 //!
 //! The encoders read copies of the data ([`MonitorSnapshot`](nanospan_record::MonitorSnapshot), [`Columns`]). They do
 //! not depend on Python or on how samples are recorded.

@@ -18,7 +18,7 @@ pub fn number(value: &Bound<'_, PyAny>, asked: impl FnOnce() -> String) -> PyRes
     value.extract::<f64>().map_err(|error| {
         if error.is_instance_of::<PyOverflowError>(py) {
             PyValueError::new_err(format!(
-                "{} must fit into a float, got an int that is too large",
+                "{} must fit in a float, got an int that is too large",
                 asked()
             ))
         } else if error.is_instance_of::<PyTypeError>(py) {

@@ -56,8 +56,7 @@ impl Turns {
         Self(Instant::now())
     }
 
-    /// Lets other threads run and starts a new turn if the current turn is over; call it between two pieces of the
-    /// work.
+    /// If the current turn is over, lets other threads run and starts a new turn. Call this repeatedly during the work.
     pub fn pass(&mut self, py: Python<'_>) {
         if self.0.elapsed() > TURN {
             py.detach(|| ());

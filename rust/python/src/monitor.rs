@@ -113,7 +113,8 @@ impl Inner {
         )
     }
 
-    /// Returns the operation that receives the samples of names beyond `max_operations`. It exists from the start.
+    /// Returns the overflow operation, which receives the samples of all new names once there are `max_operations`
+    /// operations. It exists from the start.
     fn overflow<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
         let name = names::from_key(py, OVERFLOW)?.cast_into::<PyString>()?;
         if let Some(overflow) = self.operations.get(&name)? {
@@ -217,7 +218,7 @@ impl Monitor {
         Ok(self.inner()?.shared.registry().max_operations())
     }
 
-    /// Number of look-ups of names beyond ``max_operations``; each of them returned the operation ``__overflow__``.
+    /// Number of look-ups of new names after ``max_operations`` was reached; each returned ``__overflow__`` instead.
     #[getter]
     fn refused_names(&self) -> PyResult<u64> {
         Ok(self.inner()?.shared.registry().refused())
@@ -262,7 +263,7 @@ impl Monitor {
         Ok(PyMappingProxy::new(py, thresholds.as_mapping()))
     }
 
-    /// Delete the samples of ``operation``, or of all operations if it is None. Thresholds are kept.
+    /// Delete the samples of ``operation``, or those of all operations if ``operation`` is None. Thresholds are kept.
     #[pyo3(signature = (operation=None))]
     fn clear_metrics(&self, py: Python<'_>, operation: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let inner = self.inner()?;

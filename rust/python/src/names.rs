@@ -27,8 +27,8 @@ pub fn check<'a, 'py>(name: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Py
     Ok(name)
 }
 
-/// Encodes `name` as the bytes that the recording core uses as its key: UTF-8, with lone surrogates encoded as if they
-/// were characters.
+/// Encodes `name` as the bytes by which the recording core identifies the operation: UTF-8, with lone surrogates
+/// encoded as if they were characters.
 pub fn key<'a>(name: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
     if let Ok(text) = name.to_str() {
         return Ok(Cow::Borrowed(text.as_bytes()));

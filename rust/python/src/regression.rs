@@ -21,9 +21,8 @@ use crate::{arguments::type_name, bindings, hot::exclusive::Exclusive, values::V
 ///         NumPy array) is read in place; any other sequence of numbers is converted.
 ///     current: The later durations, in the same unit.
 ///     alpha: The accepted probability of reporting a change when nothing changed, between 0 and 1.
-///     min_effect: The smallest change in the typical value to treat as significant, as a fraction of that value.
-///     tail_min_effect: The smallest change in a tail quantile to treat as significant, as a fraction of that
-///         quantile.
+///     min_effect: The smallest change to report in the typical value, as a fraction of that value.
+///     tail_min_effect: The smallest change to report in a tail quantile, as a fraction of that quantile.
 ///
 /// Returns:
 ///     The comparison, including its verdict.
@@ -123,8 +122,8 @@ fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bo
 ///         ``compare`` accepts.
 ///     fdr: The maximum expected share of false positives among the operations reported as regressed or improved,
 ///         between 0 and 1.
-///     min_effect: The smallest change in the typical value to treat as significant, as a fraction of that value.
-///     tail_min_effect: The smallest change in a tail quantile to treat as significant, as a fraction of that quantile.
+///     min_effect: The smallest change to report in the typical value, as a fraction of that value.
+///     tail_min_effect: The smallest change to report in a tail quantile, as a fraction of that quantile.
 ///
 /// Returns:
 ///     The comparisons keyed by operation, in the order of ``samples``. The confidence interval of each shift has

@@ -1,7 +1,6 @@
-//! The atomics and locks that all code of this crate outside the module `hot` must use.
+//! Atomics and locks that replace the standard library's in all code of this crate outside the module `hot`.
 //!
-//! Clippy's `disallowed-types` forbids the standard library's types in every other file. `Mutex` and `OnceLock` are
-//! re-exported from the recording crate.
+//! Clippy's `disallowed-types` enforces this. `Mutex` and `OnceLock` are re-exported from the recording crate.
 #![expect(
     clippy::disallowed_types,
     reason = "only this file may use the standard library's atomics"
@@ -29,7 +28,7 @@ impl Switch {
     }
 }
 
-/// A counter of how many times a shared value was replaced.
+/// Counts how many times a shared value has been replaced.
 pub struct Generation(AtomicU64);
 
 impl Generation {

@@ -1,6 +1,6 @@
 //! The frame format and the number encoding that all serialised snapshots share.
 //!
-//! A frame consists of a three-byte magic, a version byte, the content, and the little-endian CRC-32 (IEEE) of
+//! A frame consists of three magic bytes, a version byte, the content, and the little-endian CRC-32 (IEEE) of
 //! everything before it. Numbers are varints (LEB128): seven bits per byte, least significant first, in as few bytes as
 //! possible, so that each value has exactly one encoding.
 
@@ -8,7 +8,7 @@ use crate::error::Damage;
 
 const CHECKSUM_BYTES: usize = 4;
 
-/// A kind of frame, identified by the magic and the version at its start.
+/// A kind of frame, identified by the magic bytes and the version at its start.
 #[derive(Debug)]
 pub struct Kind {
     pub magic: &'static str,
@@ -16,7 +16,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Returns the beginning of a frame, with room for `capacity` bytes. [`seal`] completes the frame.
+    /// Returns the beginning of a frame, in a vector with room for `capacity` bytes. [`seal`] completes the frame.
     pub fn begin(&self, capacity: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(capacity);
         out.extend(self.magic.as_bytes());
@@ -24,7 +24,7 @@ impl Kind {
         out
     }
 
-    /// Checks that `bytes` are an intact frame of this kind, and returns the frame's content for reading.
+    /// Checks that `bytes` is an intact frame of this kind, and returns the frame's content for reading.
     pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<Input<'a>, Damage> {
         let (content, checksum) = bytes
             .split_last_chunk::<CHECKSUM_BYTES>()

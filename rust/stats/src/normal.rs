@@ -8,8 +8,8 @@ use statrs::function::{
     erf::{erfc, erfc_inv},
 };
 
-/// The number of degrees of freedom from which the normal distribution replaces Student's t distribution. From there
-/// on, their 0.01 quantiles differ by less than one part in 5,000.
+/// The number of degrees of freedom at and above which the normal distribution replaces Student's t distribution. Their
+/// 0.01 quantiles then differ by less than one part in 5,000.
 const NORMAL: f64 = 1e4;
 
 /// The smallest probability for which the inverse of Student's distribution is computed.

@@ -1,4 +1,4 @@
-//! Ranks, and the rank-sum test of Wilcoxon, Mann and Whitney.
+//! Ranks, and the Wilcoxon-Mann-Whitney rank-sum test.
 
 /// The indices of `values`, in ascending order of value.
 #[expect(
@@ -79,8 +79,8 @@ impl RankSum {
         }
     }
 
-    /// The standardised statistic, with a continuity correction of one half towards zero. Its variance is taken to be
-    /// `inflation` times the variance for independent values.
+    /// The standardised statistic, with a continuity correction of one half towards zero. The variance of `excess` is
+    /// taken to be `inflation` times `variance`, which assumes independent values.
     pub(super) fn z(self, inflation: f64) -> f64 {
         let sd = (self.variance * inflation).sqrt();
         if sd == 0.0 {

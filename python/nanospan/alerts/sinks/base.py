@@ -45,7 +45,7 @@ class Sink:
     """The base class of sinks, which receive alerts. Subclasses implement ``deliver``.
 
     ``deliver``, ``refresh`` and ``close`` are called one at a time, on a thread that serves only
-    this sink, so they may block. A sink belongs to one monitor.
+    this sink, so they may block. Do not add a sink to more than one monitor.
 
     Args:
         states: The states of alerts to deliver: any of ``pending``, ``firing`` and ``resolved``; by
@@ -76,8 +76,8 @@ class Sink:
 
         Args:
             alert: The alert to deliver.
-            pause: Waits the given number of seconds between attempts; returns False if there is no
-                time for another attempt.
+            pause: A function that waits the given number of seconds between attempts; it returns
+                False if there is no time for another attempt.
 
         Raises:
             DeliveryError: If the alert cannot be delivered. If any other exception is raised, the
@@ -89,7 +89,7 @@ class Sink:
         """Do periodic work that is not triggered by a new alert, such as posting alerts again."""
 
     def refresh_in(self) -> float | None:
-        """Return the seconds until ``refresh`` is due, or None if no refresh is needed."""
+        """Return the number of seconds until ``refresh`` is due, or None if it is not needed."""
         return None
 
     def explain(self, exc: BaseException) -> None:

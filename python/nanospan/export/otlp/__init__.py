@@ -12,7 +12,7 @@ try:
     from nanospan.export.otlp.pipeline import WithNanospan
 except ModuleNotFoundError as missing:
     raise ImportError(
-        f"{missing}; OTLP export needs more packages: pip install 'nanospan[otlp]'"
+        f"{missing}; OTLP export needs additional packages: pip install 'nanospan[otlp]'"
     ) from missing
 
 __all__ = ["OtlpExportError", "OtlpExporter", "WithNanospan", "start_otlp_export"]

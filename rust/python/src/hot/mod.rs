@@ -1,6 +1,6 @@
-//! The few types and functions whose call overhead matters, written directly against the C API.
+//! The few types and functions whose call overhead matters, written directly against Python's C API.
 //!
-//! This folder contains all unsafe code of the crate. The rest of the crate calls it through safe functions.
+//! This folder contains all of the crate's unsafe code. The rest of the crate calls it through safe functions.
 
 mod coroutine;
 mod coroutine_type;

@@ -4,8 +4,8 @@ use super::snapshot::Snapshot;
 use crate::error::Error;
 
 impl Snapshot {
-    /// Returns a histogram of the values recorded since `earlier`, a snapshot of the same histogram. It has the coarser
-    /// of the two scales.
+    /// Returns a histogram of the values recorded since `earlier`, a snapshot of the same histogram. If the two
+    /// snapshots have different scales, the result has the coarser one.
     ///
     /// Counts and sum are exact. The minimum is exact if it was recorded after `earlier`. Otherwise the true minimum is
     /// unknown, and the smallest value that the buckets and the sum allow is used instead; it lies in the correct
@@ -32,9 +32,9 @@ impl Snapshot {
         Ok(since)
     }
 
-    /// Sets the maximum, if it is unknown, to the largest value that the buckets and the sum allow, which assumes that
-    /// all other values are as small as possible. Then does the same for the minimum, assuming that all other values
-    /// are as large as possible.
+    /// If the maximum is unknown, sets it to the largest value that the buckets and the sum allow: the maximum if all
+    /// other values were as small as possible. Then, if the minimum is unknown, sets it to the smallest value that they
+    /// allow.
     fn widen(&mut self, min_known: bool, max_known: bool) {
         let last = self.first + self.counts.len().saturating_sub(1) as i32; // at most BUCKETS
         let lowest = if min_known { self.min } else { 0 };

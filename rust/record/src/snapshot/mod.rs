@@ -9,7 +9,7 @@ use crate::{
     seconds::Seconds,
 };
 
-/// A copy of a monitor's operations. Operations without samples and without executions under way are left out.
+/// A copy of a monitor's operations. Operations with neither samples nor executions under way are left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MonitorSnapshot {
     /// When the snapshot was taken, in Unix seconds.
@@ -98,17 +98,17 @@ impl OperationSnapshot {
     }
 }
 
-/// Largest difference, in seconds, at which the `created` times in two snapshots are taken to be the same moment. They
+/// Maximum difference, in seconds, at which an operation's `created` times in two snapshots are treated as equal. They
 /// can differ slightly, because the conversion from ticks to wall-clock time may have been recalibrated between the
 /// snapshots.
 const SAME_CREATED: f64 = 0.1;
 
 impl MonitorSnapshot {
-    /// Returns the part of the snapshot that was recorded since `earlier`, an earlier snapshot of the same monitor. In
-    /// the result, the `created` time of each operation is the time of `earlier`.
+    /// Returns the part of the snapshot that was recorded since `earlier`, an earlier snapshot of the same monitor.
     ///
     /// An operation that was created or cleared after `earlier` is included in full and keeps its own `created` time.
-    /// An operation without new samples is left out unless executions are under way.
+    /// For every other operation, `created` becomes the time of `earlier`. An operation without new samples is left out
+    /// unless executions are under way.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let before: HashMap<&[u8], &OperationSnapshot> = earlier

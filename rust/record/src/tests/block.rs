@@ -1,4 +1,4 @@
-//! Tests of `Block`, the memory block with an operation's counts and samples.
+//! Tests of `Block`, the memory block that holds an operation's counts and samples.
 //!
 //! Properties: comparing a duration with the threshold gives the same result in nanoseconds as in seconds; the totals
 //! and the histogram agree; serialised and concurrent recording leave the same state.

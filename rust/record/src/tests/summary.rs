@@ -36,7 +36,7 @@ fn measured() -> impl Strategy<Value = Measured> {
     ]
 }
 
-/// Computes a quantile like NumPy's `linear` method; follows NumPy's internal functions `_quantile` and `_lerp`.
+/// Computes a quantile by NumPy's `linear` method, step by step as in NumPy's internal `_quantile` and `_lerp`.
 fn numpy_linear(sorted: &[f64], q: f64) -> f64 {
     let virtual_index = (sorted.len() - 1) as f64 * q;
     let previous = virtual_index.floor();
