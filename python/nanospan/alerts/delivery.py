@@ -188,7 +188,7 @@ class SinkWorker:
                 self._changed.wait(due)
 
     def _refresh_in(self) -> float | None:
-        """Return the seconds until the sink's next refresh, or None if no refresh is needed.
+        """Return the number of seconds until the sink's next refresh; None if it needs none.
 
         Refreshes are at least 1 second apart.
         """

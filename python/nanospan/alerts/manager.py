@@ -174,7 +174,7 @@ class Alerts:
             self._set_rules(rules)
 
     def add_sink(self, sink: Sink | Callable[[Alert], object]) -> Sink:
-        """Add a sink, which receives all alerts from now on.
+        """Add a sink to which alerts are delivered from now on.
 
         Args:
             sink: A sink, or a function that takes an :class:`Alert`. An async function runs on the

@@ -63,7 +63,7 @@ class Silence:
             raise RuleError("comment", self.comment, expected)
 
     def covers(self, rule: Rule, operation: str, time: float) -> bool:
-        """Return whether the silence applies to an alert at ``time`` (Unix time in seconds)."""
+        """Return whether this silences ``rule`` for ``operation`` at the Unix time ``time``."""
         return (
             time < self.until
             and fnmatchcase(rule.name, self.rule)

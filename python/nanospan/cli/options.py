@@ -51,7 +51,7 @@ def positive(text: str) -> float:
 
 
 def non_negative(text: str) -> float:
-    """Parse a number of at least 0."""
+    """Parse a number greater than or equal to 0."""
     value = _number(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")

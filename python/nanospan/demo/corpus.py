@@ -52,7 +52,7 @@ def parse_turns(text: str) -> list[Turn]:
 
 
 def load_turns() -> list[Turn]:
-    """Load all turns from the packaged text, in the order of the plays."""
+    """Load all turns from the packaged text, in their original order."""
     packed = resources.files("nanospan.demo").joinpath("data/shakespeare.txt.xz").read_bytes()
     return parse_turns(lzma.decompress(packed).decode("ascii"))
 

@@ -218,7 +218,7 @@ class EmbeddedServer:
         return self._scratch
 
     def _binary(self, name: str) -> Path:
-        """Return the path of a PostgreSQL program that the server's user can execute."""
+        """Return the path of PostgreSQL's program ``name``, which the server's user can execute."""
         installed = folders.installation()
         if os.geteuid() != 0 or folders.reachable_by_others(installed):
             return installed / "bin" / name

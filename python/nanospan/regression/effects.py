@@ -1,4 +1,4 @@
-"""Default settings for regression verdicts: smallest significant changes, false-positive rates.
+"""Default settings for regression verdicts: smallest significant changes and false-positive rates.
 
 ``benches/regression.py`` measures the accuracy of the verdicts; the results ("the measurements"
 below) are in ``docs/regression-method.md`` under "How often it is right". The compiled functions'

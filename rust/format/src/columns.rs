@@ -148,7 +148,7 @@ pub struct EventRow<'a> {
 }
 
 impl EventRow<'_> {
-    /// Writes an event for each sample. Times are exact, in microseconds since `origin`.
+    /// Writes an event for each sample. Start times (since `origin`) and durations are in microseconds, without rounding.
     ///
     /// `lanes` must have a start and a lane for each sample in `columns`.
     #[must_use]

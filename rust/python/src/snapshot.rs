@@ -131,8 +131,8 @@ impl Snapshot {
 
     /// Return a histogram of what was recorded since ``earlier``, a snapshot of the same operation.
     ///
-    /// Count and sum are exact. If the minimum or maximum was recorded before ``earlier``, an estimate that is
-    /// consistent with the buckets and the sum replaces it.
+    /// Count and sum are exact. If the minimum or maximum was recorded before ``earlier``, it is replaced by an
+    /// estimate that is consistent with the buckets and the sum.
     ///
     /// Raises:
     ///     ValueError: If ``earlier`` contains durations that this snapshot does not contain.

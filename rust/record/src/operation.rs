@@ -68,7 +68,7 @@ impl Operation {
         &self.block
     }
 
-    /// Returns the clock with which the operation's samples are measured.
+    /// Returns the clock that times the operation's executions.
     #[inline]
     #[must_use]
     pub fn clock(&self) -> Clock {

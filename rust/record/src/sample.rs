@@ -49,7 +49,7 @@ pub enum Measured {
 }
 
 impl Measured {
-    /// Returns the duration in seconds. A duration that was passed in seconds is returned bit for bit.
+    /// Returns the duration in seconds. A duration that was passed in seconds is returned unchanged.
     #[inline]
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "exact below 104 days")]

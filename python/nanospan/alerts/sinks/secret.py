@@ -1,4 +1,4 @@
-"""Settings such as URLs and headers, whose values may contain secrets and are never shown."""
+"""Settings such as URLs and headers, whose values may contain secrets that must not be shown."""
 
 from __future__ import annotations
 
