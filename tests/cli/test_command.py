@@ -62,7 +62,7 @@ def test_the_package_can_be_run_as_a_module() -> None:
         (["--json", "/"], "is a directory"),
         (["--json", "/absent/figures.json"], "/absent"),
         (["--serve-db", "/etc/hostname"], "/etc/hostname is not a directory"),
-        (["--serve-db", "/etc"], "/etc is neither empty nor a PostgreSQL database"),
+        (["--serve-db", "/etc"], "/etc is neither empty nor a PostgreSQL data directory"),
         (["--serve-db", "/absent/db"], "/absent"),
         (["--speed", "9"], "unrecognized arguments"),
     ],

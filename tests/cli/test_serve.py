@@ -154,9 +154,9 @@ def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):
         ([], "specify either snapshot files, or --run followed by a program"),
         (["--run"], "specify either snapshot files"),
         (["x.snapshot", "--run", "y.py"], "specify either snapshot files"),
-        (["--run", "absent.py"], "there is no script absent.py"),
+        (["--run", "absent.py"], "script not found: absent.py"),
         (["--run", "-m"], "-m requires the name of a module"),
-        (["--run", "-m", "no.such.module"], "there is no module no.such.module"),
+        (["--run", "-m", "no.such.module"], "module not found: no.such.module"),
         (["absent.snapshot"], "absent.snapshot"),
         ([__file__], "not a monitor snapshot"),
         (["--port", "65536", "--run", __file__], "from 0 to 65535, got 65536"),
@@ -178,7 +178,7 @@ def test_two_files_with_the_same_name_are_rejected(tmp_path, capsys):
         _save(path, "op")
     with pytest.raises(SystemExit):
         main(["serve", *map(str, paths)])
-    assert "the names of snapshot files must differ" in capsys.readouterr().err
+    assert "snapshot files must have different names" in capsys.readouterr().err
 
 
 def test_a_port_in_use_ends_with_1(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The ``Alert`` class, which callers, the alert history and the sinks receive."""
+"""The ``Alert`` class, which is returned to callers, kept in the history and sent to sinks."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Alert:
             condition of a pending alert ended before the alert fired.
         severity: The rule's severity.
         statistic: The name of the statistic that the rule watches, or ``regression`` or ``change``.
-        value: The measured value: a duration in seconds, a share, a rate per second, a count, or a
-            ratio (for ``regression`` and ``change``). None if nothing was measured.
+        value: The measured value: a duration in seconds, a share (0 to 1), a rate per second, a
+            count, or a ratio (for ``regression`` and ``change``). None if nothing was measured.
         limit: The rule's limit; None if the rule has no limit.
         window: The length of the rule's window in seconds; None if the rule has no window.
         summary: The alert text, as rendered the last time the condition held.
         labels: The rule's labels.
-        since: When the alert entered its state, as Unix time in seconds.
+        since: When the alert entered its current state, as Unix time in seconds.
         fired_at: When the alert started firing, as Unix time in seconds; None if it has not fired.
-        silenced: Whether a silence keeps the alert from the sinks.
+        silenced: Whether a silence prevents the alert from being sent to the sinks.
         instance: The host and process that the monitor runs in, as ``host:pid``.
     """
 

@@ -1,4 +1,4 @@
-"""The command ``nanospan changes``, which finds changes of level in histories."""
+"""The command ``nanospan changes``, which finds changes in the level of histories."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "files",
         metavar="FILE",
         nargs="+",
-        help="one file of whole histories, or several files with one run each",
+        help="one file that contains whole histories, or several files that contain one run each",
     )
     parser.add_argument(
         "--operation",
@@ -72,7 +72,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=options.non_negative,
         default=PENALTY,
         metavar="P",
-        help="penalty for each additional change; higher finds fewer (default: %(default)s)",
+        help="penalty for each additional change; a higher one finds fewer (default: %(default)s)",
     )
     parser.add_argument(
         "--min-size",

@@ -1,4 +1,4 @@
-"""Times one execution of a command, and ends the command on a timeout or a signal."""
+"""Time one execution of a command, and terminate the command on a timeout or a signal."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Execution:
 
     Attributes:
         seconds: The wall-clock time from just before the start to the end, in seconds.
-        status: The exit status; if negative, the signal that ended the command; None if it timed
-            out.
-        errors: The end of the standard error output.
+        status: The exit status, or minus the number of the signal that ended the command; None if
+            the command timed out.
+        errors: The end of what the command wrote to standard error.
     """
 
     seconds: float
@@ -64,7 +64,7 @@ class Interrupts:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Interrupts]:
-    """Defer ``SIGINT``, ``SIGTERM`` and ``SIGHUP`` during the block. For the main thread only.
+    """Defer ``SIGINT``, ``SIGTERM`` and ``SIGHUP`` during the block. Main thread only.
 
     If a signal handler raised an exception just after a process was started, the reference to the
     process could be lost. The signals are therefore only recorded. At the end of the block the
@@ -97,7 +97,7 @@ def deferred_interrupts() -> Iterator[Interrupts]:
 def execute(
     command: Sequence[str], timeout: float, interrupts: Interrupts, watch: Callable[[], object]
 ) -> Execution:
-    """Run and time a command in a new session, with no input and with its output discarded.
+    """Run and time a command in a new session, with no input and with standard output discarded.
 
     If the command ends on its own, processes that it started are left running; otherwise they are
     terminated together with the command.
@@ -110,7 +110,7 @@ def execute(
 
     Raises:
         OSError: If the command cannot be started.
-        KeyboardInterrupt: If a signal was received.
+        KeyboardInterrupt: If one of the deferred signals was received.
     """
     begin = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603 - the purpose is to run the user's command
@@ -139,7 +139,7 @@ def execute(
 def _pidfd(process: subprocess.Popen[bytes]) -> Iterator[int]:
     """Open a file descriptor that becomes readable when a process ends.
 
-    ``Popen.wait(timeout)`` polls, so it would notice the end of the process late.
+    ``Popen.wait(timeout)`` is not used, because it polls, so it would notice the end late.
     """
     try:
         pidfd = os.pidfd_open(process.pid)
@@ -153,7 +153,7 @@ def _pidfd(process: subprocess.Popen[bytes]) -> Iterator[int]:
 
 
 class _Tail:
-    """Keeps the last bytes that were read from a pipe."""
+    """Reads from a pipe and keeps the last ``TAIL_BYTES`` bytes."""
 
     def __init__(self, pipe: int) -> None:
         os.set_blocking(pipe, False)
@@ -161,7 +161,7 @@ class _Tail:
         self._kept = b""
 
     def read(self) -> bool:
-        """Read available bytes, at most a pipe's capacity; return False at the end of the file."""
+        """Read the available bytes, up to ``PIPE_BYTES``; return False at the end of the stream."""
         try:
             part = os.read(self.pipe, PIPE_BYTES)
         except BlockingIOError:
@@ -203,7 +203,7 @@ def _wait(
 def _terminate(group: int, pidfd: int) -> None:
     """End a process group; ``pidfd`` refers to the group's leader.
 
-    The group gets SIGTERM first. When the leader has ended, or after ``GRACE``, it gets SIGKILL.
+    The group is sent SIGTERM, then SIGKILL when the leader has ended or after ``GRACE`` seconds.
     """
     _signal(group, signal.SIGTERM)
     ending = select.poll()

@@ -52,15 +52,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--port",
         type=int,
         default=DEFAULT_PORT,
-        help="port to listen on, 0 for a free one (default: %(default)s)",
+        help="port to listen on; 0 picks a free port (default: %(default)s)",
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a saved snapshot")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="a saved snapshot to serve"
+    )
     parser.add_argument(
         "--run",
         nargs=argparse.REMAINDER,
         dest="program",
         metavar="PROGRAM",
-        help="a script, or -m and a module, to run with the rest of the line as its arguments",
+        help="the script to run, or -m followed by a module name; everything after it is passed on "
+        "as its arguments",
     )
     parser.set_defaults(run=run, parser=parser)
 
@@ -98,7 +101,7 @@ def _check_program(program: list[str]) -> None:
     """Raise ValueError unless the script or module to run exists."""
     if program[0] != "-m":
         if not Path(program[0]).is_file():
-            raise ValueError(f"there is no script {program[0]}")
+            raise ValueError(f"script not found: {program[0]}")
         return
     if len(program) == 1:
         raise ValueError("-m requires the name of a module")
@@ -108,7 +111,7 @@ def _check_program(program: list[str]) -> None:
     except ImportError:
         found = None
     if found is None:
-        raise ValueError(f"there is no module {program[1]}")
+        raise ValueError(f"module not found: {program[1]}")
 
 
 def _run_program(program: list[str]) -> None:

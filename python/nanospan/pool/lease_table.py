@@ -78,7 +78,7 @@ class Holder:
 
 
 class LeaseTable:
-    """A table of one pool's current leases. Thread-safe to read while leases begin and end."""
+    """A table of one pool's current leases. Any thread may read it while leases begin and end."""
 
     __slots__ = ("_holders",)
 

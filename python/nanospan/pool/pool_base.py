@@ -46,7 +46,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     Attributes:
         kind: ``async`` or ``sync``.
-        endpoint: The database, its settings and its types.
+        endpoint: The database, the settings for connecting to it and its pgvector types.
         config: The pool's settings.
         policy: Makes the pool's decisions.
         leases: The current leases and their holders.
@@ -238,7 +238,8 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         """Run the block, which checks ``connection``; on failure, close and replace the connection.
 
         Args:
-            connection: A connection that was taken out of the pool, outside a transaction.
+            connection: A connection that has been taken out of the pool and is not in a
+                transaction.
             seconds: Time limit that the block enforces.
         """
         works = False
@@ -284,9 +285,9 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     @contextmanager
     def _prepare(self, connection: C) -> Iterator[None]:
-        """Run the block, which looks up stale pgvector types, then register them on ``connection``.
+        """Run the block, which refreshes stale pgvector types; then register the types.
 
-        If the block fails, close the new connection.
+        They are registered on the new ``connection``, which is closed if the block fails.
         """
         try:
             yield
@@ -341,7 +342,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
                 self._request_connection()
 
     def _top_up(self) -> None:
-        """Open connections until the pool has ``min_size``, including those being opened."""
+        """Open connections up to ``min_size``, counting those already being opened."""
         with self._guard:
             missing = self.policy.missing(self._counts())
             self._nconns += missing

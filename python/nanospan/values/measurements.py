@@ -30,8 +30,8 @@ class Measurement:
 
     Raises:
         TypeError: If a field has the wrong type, or ``value`` does not fit ``kind``.
-        ValueError: If ``kind`` is unknown, a number is beyond the range of a float, or a name is
-            empty.
+        ValueError: If ``kind`` is unknown, ``value`` is beyond the range of a float, or ``name`` or
+            the name of an attribute is empty.
     """
 
     name: str
@@ -56,11 +56,13 @@ class Measurement:
         for text in (self.name, self.unit, self.description, *self.attributes):
             if not isinstance(text, str):
                 raise TypeError(
-                    f"measurement {self.name!r}: names, unit and description must be str, "
-                    f"got {type(text).__name__}"
+                    f"measurement {self.name!r}: name, unit, description and attribute "
+                    f"names must be str, got {type(text).__name__}"
                 )
         if not self.name or "" in self.attributes:
-            raise ValueError(f"measurement {self.name!r}: names must not be empty")
+            raise ValueError(
+                f"measurement {self.name!r}: name and attribute names must not be empty"
+            )
         if not isinstance(self.value, Snapshot):
             self._check_number()
 

@@ -1,4 +1,4 @@
-//! Converts errors of the Rust crates to Python exceptions. No other module does this.
+//! Converts errors from the Rust crates to Python exceptions. No other module does this.
 
 use nanospan_record::Error;
 use pyo3::{
@@ -15,8 +15,8 @@ pub fn to_python(asked: &str, error: &Error) -> PyErr {
     }
 }
 
-/// Returns a ValueError for an error of any other type. Its message starts with `asked`, the argument that was
-/// rejected.
+/// Returns a ValueError for an error of any type other than [`Error`]. Its message starts with `asked`, the argument
+/// that was rejected.
 pub fn to_value_error(asked: &str, error: &impl std::error::Error) -> PyErr {
     PyValueError::new_err(format!("{asked}: {error}"))
 }

@@ -176,7 +176,7 @@ impl Monitor {
 
     /// Return a handle to an operation, creating the operation on first use.
     ///
-    /// Recording with the handle is faster than with the monitor, because the name is not looked up each time.
+    /// Recording through the handle is faster than through the monitor, because the name is not looked up each time.
     ///
     /// Args:
     ///     operation: The operation's name, a non-empty string.

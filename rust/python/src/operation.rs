@@ -1,4 +1,4 @@
-//! `Operation`, the Python handle to one operation, which monitors and spans record into.
+//! `Operation`, the Python handle to one operation; monitors and spans record through it.
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Creates the state with recording enabled. The methods of `events`, if it is not `None`, are called for
-    /// violations and for names beyond `max_operations`; see `nanospan.recorder`.
+    /// Creates the state with recording enabled. The methods of `events`, if it is not `None`, are called when a sample
+    /// exceeds its threshold and for names beyond `max_operations`; see `nanospan.recorder`.
     pub fn new(registry: Registry, events: Option<Py<PyAny>>) -> Self {
         Self {
             registry,
@@ -78,8 +78,8 @@ impl Shared {
 
 /// Handle to one operation of a monitor, as returned by ``monitor.operation(name)``.
 ///
-/// Recording with the handle is faster than with the monitor, because the name is not looked up each time. All methods
-/// may be called from any thread.
+/// Recording through the handle is faster than through the monitor, because the name is not looked up each time. All
+/// methods may be called from any thread.
 #[pyclass(frozen, weakref, module = "nanospan")]
 pub struct Operation {
     core: Arc<nanospan_record::Operation>,
@@ -141,7 +141,7 @@ impl Operation {
         self.core.abandon(WRITERS);
     }
 
-    /// Records a successful execution without metadata that ended at `end`, in ticks. Does nothing if the monitor is
+    /// Records a successful execution that has no metadata and ended at `end`, in ticks. Does nothing if the monitor is
     /// disabled.
     // Inlined, because each of the few callers knows at compile time which variant of `Measured` it passes.
     #[inline(always)]
@@ -158,8 +158,8 @@ impl Operation {
         Ok(())
     }
 
-    /// Records an execution with any outcome that ended at `end`, in ticks. Does nothing if the monitor is disabled.
-    /// `metadata` is kept without copying, so the caller must not modify it afterwards.
+    /// Records an execution with the given outcome that ended at `end`, in ticks. Does nothing if the monitor is
+    /// disabled. `metadata` is stored without being copied, so the caller must not modify it afterwards.
     pub fn record(
         &self,
         py: Python<'_>,
@@ -209,8 +209,8 @@ impl Operation {
         events_failed(py, reported.map(drop))
     }
 
-    /// Returns the statistics of the window, or `None` if it is empty. Releases the GIL if the window is large enough
-    /// for this to pay off.
+    /// Returns the statistics of the window, or `None` if it is empty. Releases the GIL if the window holds enough
+    /// samples to make that worthwhile.
     pub fn summary(&self, py: Python<'_>) -> Option<Summary> {
         if self.core.block().samples().len() >= SAMPLES_WORTH_DETACHING {
             py.detach(|| self.core.summary())
@@ -262,8 +262,8 @@ impl Operation {
         Samples::timed(py.detach(|| Columns::of(&kept, anchor)), metadata)
     }
 
-    /// Returns the durations in seconds of the samples in the window that ended after `moment`, and the time of the
-    /// latest end. Times are in clock ticks.
+    /// Returns the durations, in seconds, of the samples in the window that ended after `moment`, and the time at which
+    /// the last of them ended (`moment` if there are none). Both times are in clock ticks.
     pub fn durations_since(&self, moment: u64) -> (Vec<f64>, u64) {
         let Window { samples, .. } = self.core.window();
         let new = samples.iter().filter(|(_, sample)| sample.end > moment);
@@ -279,7 +279,8 @@ impl Operation {
     }
 }
 
-/// Passes an error in an event callback to `sys.unraisablehook`, except KeyboardInterrupt, which it returns.
+/// Passes an error raised by an event callback to `sys.unraisablehook`, unless it is KeyboardInterrupt, which is
+/// returned to the caller.
 ///
 /// Errors in callbacks or logging must not disturb the monitored program or replace its own exception.
 pub fn events_failed(py: Python<'_>, result: PyResult<()>) -> PyResult<()> {
@@ -313,7 +314,7 @@ impl Operation {
 
     /// Return the statistics of the samples in the operation's window, or None if it has no samples.
     ///
-    /// It is equivalent to ``PerformanceMonitor.get_stats``.
+    /// Equivalent to calling ``PerformanceMonitor.get_stats`` with the operation's name.
     pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(summary) = self.summary(py) else {
             return Ok(None);
@@ -383,9 +384,10 @@ impl Operation {
         )
     }
 
-    /// Return a histogram of the durations of all outcomes, recorded since the operation was created or last cleared.
+    /// Return a histogram of all durations recorded since the operation was created or last cleared.
     ///
-    /// A sample that another thread is recording at the same time may be missing.
+    /// Executions with every outcome are included. A sample that another thread is recording at the same time may be
+    /// missing.
     fn snapshot(&self) -> Snapshot {
         // The GIL is kept: copying takes microseconds, about as long as releasing and re-acquiring the GIL.
         Snapshot::new(self.core.histogram())

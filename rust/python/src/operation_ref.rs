@@ -21,8 +21,8 @@ use crate::{
 
 /// The process-wide monitor, kept here so that decorated calls find it without running Python.
 static PROCESS_MONITOR: Exclusive<Option<Py<Monitor>>> = Exclusive::new(None);
-/// How many times the process-wide monitor was replaced. An operation that was looked up in an earlier generation is
-/// outdated.
+/// How many times the process-wide monitor has been replaced. An operation that was looked up in an earlier generation
+/// is outdated.
 static GENERATION: Generation = Generation::new();
 
 /// Return the process-wide monitor, or None if it has not been created yet.
@@ -78,7 +78,7 @@ impl OperationRef {
         })
     }
 
-    /// Return a new span of the operation, to time an execution from Python code.
+    /// Return a new span, with which Python code can time one execution of the operation.
     fn span<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let given = self.metadata.as_ref().map(|given| given.bind(py));
         span::new(&self.operation(py)?, given)
@@ -126,8 +126,8 @@ impl OperationRef {
         }
     }
 
-    /// Returns the stored operation, or `None` if there is no stored operation or it is outdated. The operation lives
-    /// as long as `self`.
+    /// Returns the stored operation, or `None` if none is stored or the stored one is outdated. The operation lives as
+    /// long as `self`.
     #[inline]
     fn known<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Operation>> {
         let (generation, operation) = self.found.get()?;
@@ -187,7 +187,7 @@ impl OperationRef {
     }
 
     /// Ends and records an execution that was ended by the current Python exception. `start` is when it began, in
-    /// ticks. The exception stays set unless recording fails, which returns the new error instead.
+    /// ticks. The exception stays set, unless recording fails; the error from recording is then returned instead.
     #[cold]
     pub fn record_raised(&self, py: Python<'_>, operation: &Operation, start: u64) -> PyResult<()> {
         let end = operation.end();

@@ -44,7 +44,10 @@ impl fmt::Display for Error {
                 write!(f, "max_operations must be at least 1, got {given}")
             }
             Self::Seconds(given) => {
-                write!(f, "must be a finite number of seconds >= 0, got {given}")
+                write!(
+                    f,
+                    "the number of seconds must be finite and >= 0, got {given}"
+                )
             }
             Self::Quantile(given) => write!(f, "a quantile must be between 0 and 1, got {given}"),
             Self::Snapshot(damage) => write!(f, "not a histogram snapshot: {damage}"),
@@ -139,9 +142,9 @@ impl fmt::Display for Damage {
             Self::Sum => f.write_str("no values in these buckets can add up to the sum"),
             Self::Seconds => f.write_str("a time or threshold must be a finite number >= 0"),
             Self::Name => f.write_str("an operation's name is empty or occurs twice"),
-            Self::Mark => {
-                f.write_str("the byte that marks an optional field as present must be 0 or 1")
-            }
+            Self::Mark => f.write_str(
+                "the byte that marks an optional field as absent or present must be 0 or 1",
+            ),
         }
     }
 }

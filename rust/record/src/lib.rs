@@ -4,13 +4,13 @@
 //! on three cache lines and never blocks, allocates or fails:
 //!
 //! 1. [`Clock`] reads the time-stamp counter and converts differences to nanoseconds;
-//! 2. [`Operation`] claims a *ticket*, the sample's number, which also counts the sample;
+//! 2. [`Operation`] claims a *ticket*, the sample's number; claiming it also counts the sample;
 //! 3. the [ring](ring) stores the exact sample in the slot for that ticket (the most recent samples are the *window*);
 //! 4. the [histogram](histogram) for the sample's outcome counts the duration in an exponential bucket.
 //!
 //! Readers work on copies: [`Operation::window`] returns the exact recent samples, which [`Summary`] reduces to
-//! statistics; [`Operation::histogram`] covers everything since the last clear; and [`MonitorSnapshot`] covers all
-//! operations. [`Registry`] finds operations by name and limits their number.
+//! statistics; [`Operation::histogram`] covers everything recorded since the last clear; and [`MonitorSnapshot`] covers
+//! all operations. [`Registry`] finds operations by name and limits their number.
 
 #![deny(unsafe_code)]
 

@@ -11,13 +11,13 @@ use crate::{
     sync::{RwLock, Word, Writers},
 };
 
-/// Name of the overflow operation, which receives the samples of all names for which there was no room.
+/// Name of the overflow operation, which receives the samples of all names for which the registry had no room.
 pub const OVERFLOW: &[u8] = b"__overflow__";
 
 /// All operations of one monitor.
 ///
-/// Every method may be called from any thread. A lock is held only while a name is looked up, never while a sample is
-/// recorded or read.
+/// Every method may be called from any thread. A lock is held only while operations or thresholds are looked up or
+/// changed, never while a sample is recorded or read.
 #[derive(Debug)]
 pub struct Registry {
     window: usize,
@@ -114,10 +114,11 @@ impl Registry {
         self.names.read().operations.get(name).map(Arc::clone)
     }
 
-    /// Returns the operation called `name`, creating it if it does not exist and there is room.
+    /// Returns the operation called `name`, creating it if it does not exist and there is room. If there is no room,
+    /// returns the overflow operation.
     ///
-    /// If the system has no memory for a new operation, the result is the same as if there were no room, because a
-    /// monitored program must not fail because of its monitor.
+    /// If the system has no memory for a new operation, the result is the same as if there were no room, so that the
+    /// monitor does not make the monitored program fail.
     #[must_use]
     pub fn operation(&self, name: &[u8]) -> Lookup {
         if let Some(operation) = self.get(name) {
@@ -146,7 +147,7 @@ impl Registry {
         }
     }
 
-    /// Returns all operations in the order of their creation, followed by the overflow operation.
+    /// Returns all operations in order of creation, followed by the overflow operation.
     #[must_use]
     pub fn operations(&self) -> Vec<Arc<Operation>> {
         let names = self.names.read();
@@ -154,10 +155,10 @@ impl Registry {
         own.chain([Arc::clone(&self.overflow)]).collect()
     }
 
-    /// Takes a snapshot: copies every operation that has samples or executions under way.
+    /// Takes a snapshot: copies every operation that has samples or running executions.
     ///
-    /// The operations are copied one after another while recording continues, so at slightly different times. A sample
-    /// that is being recorded may be included only in part.
+    /// Recording continues while the operations are copied one after another, so the copies are taken at slightly
+    /// different times. A sample that is being recorded may be included only in part.
     #[must_use]
     pub fn snapshot(&self) -> MonitorSnapshot {
         self.begin_snapshot().finish()
@@ -178,7 +179,7 @@ impl Registry {
     }
 
     /// Sets the threshold of the operation called `name`, or removes it if `threshold` is `None`. If the operation does
-    /// not exist yet, the threshold applies once it does.
+    /// not exist yet, the threshold applies once it is created.
     pub fn set_threshold(&self, name: &[u8], threshold: Option<Seconds>) {
         let mut names = self.names.write();
         match threshold {

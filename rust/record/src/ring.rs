@@ -1,7 +1,7 @@
 //! A non-blocking ring buffer of the most recent samples (the window), with any number of writers.
 //!
 //! Samples are numbered in the order in which they are recorded. A sample's number, its *ticket*, determines its slot,
-//! `ticket % capacity`, and its *lap* around the ring, `ticket / capacity + 1`. A slot is four words, and **every word
+//! `ticket % capacity`, and its *lap* around the ring, `ticket / capacity + 1`. A slot has four words, and **every word
 //! carries the low 31 bits of the lap** next to 33 bits of payload:
 //!
 //! ```text
@@ -12,11 +12,12 @@
 //! ```
 //!
 //! A writer stores the four words; a reader accepts a slot only if all four carry the expected lap. No locking, waiting
-//! or memory ordering is needed: each word is atomic, and a slot with words from two writers is never accepted, even if
-//! a writer was interrupted or killed between two stores. Two samples could be mixed up only if a writer paused between
-//! two stores for 2^31 laps: 2.2 * 10^12 samples with the default window, which takes days of recording at full speed.
+//! or memory ordering is needed: each word is atomic, and a slot with words from different laps is not accepted, even
+//! if a writer was interrupted or killed between two stores. The only way to mix up two samples is for a writer to
+//! pause between two stores for 2^31 laps, after which the low 31 bits repeat. With the default window, that is
+//! 2.2 * 10^12 samples, which takes days of recording at full speed.
 //!
-//! The price: if a writer pauses for a whole lap, it spoils the slot of a newer sample. Readers skip that slot, and
+//! The price: a writer that pauses for a whole lap then overwrites part of a newer sample. Readers skip that slot, and
 //! count it as skipped, until it is written on the next lap. Both samples are still counted in the totals and the
 //! histogram.
 
@@ -40,7 +41,7 @@ const LAP_MASK: u64 = (1 << LAP_BITS) - 1;
 const LOW_BITS: u32 = 64 - LAP_BITS;
 const LOW_MASK: u64 = (1 << LOW_BITS) - 1;
 
-/// A ring buffer of samples: a view of the words in an operation's memory block that hold the slots. The number of
+/// A ring buffer of samples: a view of the part of an operation's memory block that holds the slots. The number of
 /// slots is a power of two.
 #[derive(Debug, Clone, Copy)]
 pub struct Ring<'a> {
@@ -59,7 +60,8 @@ impl<'a> Ring<'a> {
     ///
     /// # Panics
     ///
-    /// If `words` is too short, reading and writing panic; in debug builds, `new` does.
+    /// In debug builds, `new` panics if `words` is too short. In release builds, reading or writing a missing slot
+    /// panics instead.
     #[inline]
     #[must_use]
     pub fn new(words: &'a [Word], capacity_log2: u32) -> Self {
@@ -106,7 +108,7 @@ impl<'a> Ring<'a> {
         read_slot(slot, lap)
     }
 
-    /// Calls `visit` with every readable sample whose ticket is in `tickets`, in order of ticket.
+    /// Calls `visit` with every readable sample whose ticket is in `tickets`, in ticket order.
     ///
     /// The range must not contain more tickets than the ring has slots.
     #[inline]

@@ -1,4 +1,4 @@
-//! Detects changes of level in a stream of values, as they happen.
+//! Detects changes in the level of a stream of values as they happen.
 
 use crate::{
     dependence::{inflation, lag_one},
@@ -8,14 +8,15 @@ use crate::{
 /// Settings of an [`OnlineDetector`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OnlineSettings {
-    /// The number of values that the level is learned from.
+    /// The number of values from which a level is first learned.
     pub warmup: usize,
     /// The number of values in each batch. The mean of each batch is compared with the level.
     pub batch: usize,
-    /// The deviation from the level that never raises an alarm, however long it lasts, in standard deviations of a
-    /// batch's mean. The standard error of the level is tolerated in addition.
+    /// The largest deviation from the level that never raises an alarm, however long it lasts, in standard deviations
+    /// of a batch's mean. The tolerance is `k` plus the standard error of the level.
     pub k: f64,
-    /// The accumulated deviation beyond `k` that raises an alarm, in standard deviations of a batch's mean.
+    /// The limit on the accumulated deviation beyond the tolerance (see `k`), in standard deviations of a batch's mean.
+    /// An alarm is raised when the limit is exceeded.
     pub h: f64,
 }
 
@@ -33,31 +34,33 @@ impl Default for OnlineSettings {
     }
 }
 
-/// A detected change of level.
+/// A detected change in the level.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Alarm {
-    /// The index of the value that raised the alarm, from 0.
+    /// The index of the value that raised the alarm, counted from 0.
     pub index: u64,
-    /// The approximate start of the change: the index of the first value in the run of deviations that holds most of
-    /// the evidence.
+    /// The approximate start of the change: the index of the first value in the run of deviations that provides
+    /// most of the evidence.
     pub since: u64,
     /// The level learned before the change.
     pub before: f64,
     /// The level after the change.
     pub after: f64,
-    /// The new level divided by the learned one (1.0 = unchanged).
+    /// `after` divided by `before`, where 1.0 means unchanged; if `before` is negative, 1 plus the change divided by
+    /// the absolute value of `before`.
     pub ratio: f64,
 }
 
 /// Learns the level of a stream of values and detects when the level changes.
 ///
 /// The method is a two-sided CUSUM (Page, "Continuous inspection schemes", Biometrika 41, 1954) of the means of small
-/// batches. The values are winsorised logarithms, so that outliers raise no alarms, and the means are measured in units
-/// of their long-run standard deviation, so that correlation between neighbouring values raises none either.
+/// batches. The detector takes the values' logarithms if all values in the warm-up are positive. It winsorises the
+/// values, so that outliers raise no alarms, and measures the means in units of their long-run standard deviation, so
+/// that correlation between neighbouring values raises no alarms either.
 ///
-/// After the warm-up, the detector also learns from deviations that later values cancel out, so the level becomes more
-/// certain and follows a slow drift. After an alarm, the detector learns the new level. Memory use is fixed once the
-/// first level has been learned.
+/// After the warm-up, the detector also learns from deviations that later values cancel out, so its estimate of the
+/// level becomes more precise and follows a slow drift. After an alarm, the detector learns the new level. Memory use
+/// is fixed once the first level has been learned.
 #[derive(Debug, Clone)]
 pub struct OnlineDetector {
     settings: OnlineSettings,
@@ -67,7 +70,8 @@ pub struct OnlineDetector {
     batch: Batch,
     up: Side,
     down: Side,
-    /// Sums over the batches since a run of deviations began; the level learns from them once both runs have ended.
+    /// Sums over the batches from which the level has not been updated yet; it is updated when no run of deviations is
+    /// in progress, up or down.
     pending: Moments,
     seen: u64,
 }
@@ -79,7 +83,7 @@ struct Level {
     /// Values below `low` are replaced by `low`, and values above `high` by `high`.
     low: f64,
     high: f64,
-    /// The mean of the winsorised values.
+    /// The mean of the values after winsorising.
     centre: f64,
     /// The first centre learned; `moments` and `last` hold deviations from it.
     origin: f64,
@@ -88,9 +92,9 @@ struct Level {
     last: f64,
     /// The reciprocal of the long-run standard deviation of a batch's mean.
     scale: f64,
-    /// The standard error of the centre, in long-run standard deviations of a batch's mean.
+    /// The standard error of `centre`, as a multiple of the long-run standard deviation of a batch's mean.
     doubt: f64,
-    /// The mean of the values without winsorising.
+    /// The mean of the values before winsorising.
     mean: f64,
 }
 
@@ -100,7 +104,7 @@ struct Moments {
     count: f64,
     sum: f64,
     squares: f64,
-    /// The sum of the products of each mean and the mean before it.
+    /// The sum of the products of each mean and the one before it.
     products: f64,
 }
 
@@ -164,7 +168,7 @@ const CLEAR: f64 = 1.0;
 #[derive(Debug, Clone, Copy, Default)]
 struct Side {
     run: Run,
-    /// The run of clear deviations. A large change starts this run, whereas `run` may have started some time earlier.
+    /// The run of clear deviations. It starts with a large change, whereas `run` may already be under way by then.
     clear: Run,
 }
 
@@ -174,8 +178,8 @@ impl Side {
         self.clear.add(deviation - CLEAR, batch, start);
     }
 
-    /// Returns the run that best shows when and to what value the level changed: `clear` if it holds most of the
-    /// evidence, otherwise `run`.
+    /// Returns the run that best shows when and to what value the level changed: `clear` if it provides most of
+    /// the evidence, otherwise `run`.
     fn clearest(&self) -> Run {
         if self.clear.excess > self.run.excess / 2.0 {
             self.clear
@@ -186,7 +190,7 @@ impl Side {
 }
 
 impl OnlineDetector {
-    /// Creates a detector. `warmup` must be at least eight batches, and a batch at least one value.
+    /// Creates a detector. `warmup` must be at least `8 * batch`, and `batch` at least 1.
     #[must_use]
     pub fn new(settings: OnlineSettings) -> Self {
         Self {
@@ -201,7 +205,7 @@ impl OnlineDetector {
         }
     }
 
-    /// Processes the next value, which must be finite; returns an alarm if the level changed.
+    /// Processes the next value, which must be finite; returns an alarm if it reveals a change in the level.
     #[inline]
     pub fn update(&mut self, value: f64) -> Option<Alarm> {
         let index = self.seen;
@@ -267,14 +271,16 @@ impl OnlineDetector {
     }
 }
 
-/// The number of batches that the level remembers, so that it follows a drift. With the default batch of 10 values, the
-/// last 2,000 values count most. The rows "online" of `benches/regression.py` show the effect.
+/// The number of recent batches that largely determine the level, so that it follows a drift: 2,000 values with the
+/// default batch of 10. Older batches count less and less. The "online" rows of `benches/regression.py` show the
+/// effect.
 const REMEMBERED: f64 = 200.0;
 
 /// The distance from the median, in robust standard deviations, beyond which values are winsorised, as in `location`.
 const WINSORISED_AT: f64 = 3.0;
 
-/// The minimum spread assumed around a level, so that rounding errors do not count as changes of a constant level.
+/// Returns the minimum spread to assume around a level, so that rounding errors do not count as changes in a constant
+/// level.
 fn rounding(level: f64, logarithmic: bool) -> f64 {
     let least = if logarithmic { 1.0 } else { 1e-290 };
     16.0 * f64::EPSILON * level.abs().max(least)

@@ -30,9 +30,9 @@ def metrics_app(
 ) -> MetricsApp:
     """Return an ASGI application that serves a monitor's metrics to Prometheus.
 
-    For each scrape, a separate thread takes a snapshot and encodes it, without the GIL and, on
-    Linux, at a lower priority than the event loop's thread. The event loop only sends the result in
-    pieces of 64 KiB. Mount the application in another one, or serve it alone:
+    For each scrape, a separate thread takes a snapshot and encodes it, without holding the GIL and,
+    on Linux, at a lower priority than the event loop's thread. All that the event loop does is send
+    the result, in pieces of 64 KiB. Serve the application on its own, or mount it in another one:
 
     ```python
     app.mount("/metrics", metrics_app())  # Starlette, FastAPI
@@ -120,7 +120,7 @@ def metrics_wsgi_app(
 ) -> WSGIApplication:
     """Return a WSGI application that serves a monitor's metrics to Prometheus.
 
-    The metrics are encoded without the GIL.
+    The metrics are encoded without holding the GIL.
 
     Args:
         source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
@@ -144,7 +144,7 @@ def metrics_wsgi_app(
 
 
 def exposition_of(source: Recorder | Exposition | None) -> Exposition:
-    """Return ``source`` if it is an exposition; otherwise wrap the monitor in a new one."""
+    """Return ``source`` if it is an ``Exposition``, otherwise a new one of the given monitor."""
     return source if isinstance(source, Exposition) else Exposition(source)
 
 

@@ -59,9 +59,9 @@ Metrics are repetitive, so higher levels save little and take several times as l
 class Exposition:
     """Encodes a monitor's operations and measurements in the formats that Prometheus reads.
 
-    All methods are thread-safe. They take and encode a snapshot without the GIL, so other threads
-    keep running. In a coroutine, call them through :func:`asyncio.to_thread`, so that they do not
-    block the event loop.
+    All methods are thread-safe. They take and encode a snapshot without holding the GIL, so other
+    threads keep running. In a coroutine, call them through :func:`asyncio.to_thread`, so that they
+    do not block the event loop.
 
     Args:
         monitor: The monitor to expose; by default, the process-wide one, looked up at each scrape.
@@ -103,9 +103,9 @@ class Exposition:
     def families(self) -> list[Family]:
         """Return the metric families of the measurements, and one with build information.
 
-        A measurement is left out, with a single warning, if it would make Prometheus reject the
-        whole scrape: if its name belongs to a nanospan metric, or if an earlier measurement with
-        the same name has a different kind or the same labels.
+        A measurement is left out, and a warning logged once, if it would make Prometheus reject the
+        whole scrape: if its name is reserved for a nanospan metric, or if an earlier measurement
+        with the same name has a different kind or the same labels.
         """
         families: dict[str, Family] = {}
         seen: set[tuple[str, Labels]] = set()
@@ -138,9 +138,9 @@ class Exposition:
             logger.warning("Prometheus export: %s; the measurement is left out", message)
 
     def encode(self, format: Format = "text") -> _core.Chunks:  # noqa: A002 - the plain word for it
-        """Encode the current metrics; return their bytes in pieces.
+        """Encode the current metrics; return an iterator over chunks of bytes.
 
-        The ``len()`` of the returned iterator is the total size in bytes.
+        The ``len()`` of the iterator is the total size in bytes.
 
         Raises:
             ValueError: If ``format`` is unknown.

@@ -33,8 +33,8 @@ class SavedExposition(Exposition):
 
     Raises:
         OSError: If a file cannot be read.
-        ValueError: If a file is not a valid snapshot, or two files have the same name when folder
-            and suffix are ignored.
+        ValueError: If a file is not a valid snapshot, or two files have the same name, not
+            counting folder and suffix.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -44,8 +44,8 @@ class SavedExposition(Exposition):
             other = self._files.setdefault(path.stem, _File(path))
             if other.path != path:
                 raise ValueError(
-                    f"the names of snapshot files must differ, got {other.path} and {path}; "
-                    "rename one of them"
+                    "snapshot files must have different names, not counting folder and suffix, "
+                    f"got {other.path} and {path}; rename one of them"
                 )
 
     def snapshots(self) -> list[tuple[MonitorSnapshot, Labels]]:
@@ -81,7 +81,7 @@ class _File:
         self._warning = ""
 
     def current(self) -> MonitorSnapshot | None:
-        """Return the last valid snapshot, rereading a changed file; None if the file is deleted."""
+        """Reread the file if it has changed; return its last valid snapshot, or None if deleted."""
         warning = ""
         try:
             state = _state(self.path)

@@ -1,12 +1,12 @@
-//! A list of freed objects that are reused for new ones. Without a GIL it stays empty, because CPython's allocator then
-//! has per-thread free lists that are equally fast.
+//! A list of freed objects that are reused instead of allocating new ones. Without a GIL, the list stays empty, because
+//! CPython's allocator then has per-thread free lists that are just as fast.
 
 use pyo3::ffi;
 #[cfg(not(Py_GIL_DISABLED))]
 use std::{cell::UnsafeCell, ptr};
 
-/// Maximum number of objects kept: enough for the blocks that are usually open at the same time in all threads. Further
-/// objects come from the allocator.
+/// Maximum number of objects kept: enough for the `with` blocks and calls that are usually timed at the same time
+/// across all threads. When the list is empty, objects come from the allocator.
 #[cfg(not(Py_GIL_DISABLED))]
 const CAPACITY: usize = 64;
 
@@ -34,12 +34,12 @@ impl FreeList {
         Self
     }
 
-    /// Removes an object from the list and gives it one reference; null if the list is empty. Its fields are as they
-    /// were when it was passed to `push`.
+    /// Removes an object from the list and returns a new reference to it, or null if the list is empty. The object's
+    /// fields are as they were when it was passed to `push`.
     ///
     /// # Safety
     ///
-    /// The thread must be attached.
+    /// The calling thread must be attached to the interpreter.
     #[inline]
     pub unsafe fn pop(&self) -> *mut ffi::PyObject {
         #[cfg(not(Py_GIL_DISABLED))]
@@ -62,9 +62,9 @@ impl FreeList {
     ///
     /// # Safety
     ///
-    /// The thread must be attached. `freed` must be an object of the list's type that has no references and has
-    /// released everything it owned except its type. It must have been created by `PyObject_New`, or by
-    /// `PyObject_GC_New`; in the latter case it must be untracked and never have been finalised.
+    /// The calling thread must be attached to the interpreter. `freed` must be an object of the list's type that has no
+    /// references and has released everything it owned except the reference to its type. It must have been created by
+    /// `PyObject_New`, or by `PyObject_GC_New`; in the latter case it must be untracked and never have been finalised.
     #[inline]
     pub unsafe fn push(&self, freed: *mut ffi::PyObject) {
         #[cfg(not(Py_GIL_DISABLED))]
