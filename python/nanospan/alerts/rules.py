@@ -224,13 +224,13 @@ class StatisticRule(Rule):
             if self.above is None:
                 raise RuleError("resolve_below", self.resolve_below, "requires above to be set")
             if self.resolve_below > self.above:
-                message = f"must not be greater than above ({self.above!r})"
+                message = f"must not be greater than the value of above ({self.above!r})"
                 raise RuleError("resolve_below", self.resolve_below, message)
         if self.resolve_above is not None:
             if self.below is None:
                 raise RuleError("resolve_above", self.resolve_above, "requires below to be set")
             if self.resolve_above < self.below:
-                message = f"must not be less than below ({self.below!r})"
+                message = f"must not be less than the value of below ({self.below!r})"
                 raise RuleError("resolve_above", self.resolve_above, message)
 
     @property

@@ -67,7 +67,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=options.positive,
         default=600.0,
         metavar="SECONDS",
-        help="maximum duration of one run (default: 600)",
+        help="maximum duration of one run, in seconds (default: 600)",
     )
     parser.add_argument(
         "--alpha",

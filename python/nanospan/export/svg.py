@@ -138,7 +138,7 @@ def _bars(
 
 
 def timeline(samples: Samples | None, threshold: float | None = None, name: str = "") -> str:
-    """Draw samples over time: a mark for each sample, at its end time and duration.
+    """Draw samples over time: a mark for each sample, positioned by its end time and duration.
 
     A mark's shape shows the sample's outcome. Samples with the same outcome at the same pixel share
     a mark.

@@ -76,7 +76,7 @@ class MetricsBuilder:
         self._built: _State | None = None
 
     def build(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> ScopeMetrics:
-        """Build the metrics to send from a snapshot and measurements."""
+        """Convert a snapshot and measurements to metrics that are ready to send."""
         self._built = _State(snapshot, measurements)
         metrics = [*self._operations(snapshot), *self._measured(snapshot, measurements)]
         # Some receivers reject a metric without data points.

@@ -1,9 +1,9 @@
 """Convert OpenTelemetry names, units and attributes to Prometheus names and labels.
 
 The conversion follows the OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility".
-Names are escaped to ASCII letters, digits and underscores, which every server can read. The
-specification allows a gauge's name to end in ``_count``, but promtool and OpenMetrics reject such a
-name, so ``_current`` is appended to it.
+Names are escaped to ASCII letters, digits and underscores, which every Prometheus server can
+read. The specification allows a gauge's name to end in ``_count``, but promtool and OpenMetrics
+reject such a name, so ``_current`` is appended to it.
 """
 
 from __future__ import annotations

@@ -34,9 +34,9 @@ _WILDCARDS: dict[str, tuple[Format, ...]] = {
 def choose_format(accept: str) -> Format:
     """Return the format preferred by an ``Accept`` header.
 
-    If several formats have the highest quality (``q=``), return the one listed first, as the
-    official clients do. If the header accepts no known format, return ``text``, which is at least
-    human-readable.
+    If several formats have the highest quality (``q=``), return the one listed first, as
+    Prometheus' official clients do. If the header accepts no known format, return ``text``, which
+    is at least human-readable.
     """
     ranges = [
         (quality, _formats(name, parameters)) for name, parameters, quality in _ranges(accept)

@@ -1,7 +1,8 @@
 //! The operations of a monitor, keyed by name.
 //!
-//! Names at call sites are almost always literals, which the interpreter interns, so every call passes the same string
-//! object. Comparing its address with the address of the operation's name is cheaper than any dict look-up.
+//! Names at call sites are almost always literals, which the interpreter interns, so all calls with the same name pass
+//! the same string object. Comparing its address with the address of the operation's name is cheaper than any dict
+//! look-up.
 
 use std::{
     ptr,

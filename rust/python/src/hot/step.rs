@@ -129,7 +129,7 @@ unsafe extern "C" fn call(
         let count = ffi::PyVectorcall_NARGS(count);
         if count == 0 || ffi::PyObject_TypeCheck(*args, step.class) == 0 {
             return Err(refused(
-                "the first argument of this method must be an instance of its class",
+                "the first argument of this method must be an instance of the method's class",
             ));
         }
         no(keywords)?;
@@ -169,7 +169,7 @@ fn bound(step: &'static Step, instance: &Bound<'_, PyAny>) -> PyResult<*mut ffi:
     unsafe {
         if ffi::PyObject_TypeCheck(instance.as_ptr(), step.class) == 0 {
             return Err(refused(
-                "this method must be bound to an instance of its class",
+                "this method must be bound to an instance of the class that defines it",
             ));
         }
         let mut object = step.definition.free.pop();
