@@ -38,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--baseline",
         type=Path,
         metavar="BASELINE",
-        help="show how each operation compares with this file, as nanospan compare does",
+        help="also compare each operation with its samples in BASELINE, as nanospan compare does",
     )
     parser.add_argument(
         "--title",
@@ -69,6 +69,6 @@ def _compare(baseline: SampleFile, recording: Recording) -> dict[str, Comparison
     if not pairs:
         raise ValueError(
             f"the recording has no samples of any operation in {baseline.path}; "
-            "use a recording of samples, not a snapshot"
+            "use a recording that contains samples, not a snapshot"
         )
     return compare_many(pairs)

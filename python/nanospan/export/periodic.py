@@ -302,7 +302,7 @@ class PeriodicExport:
             text = f"still running after {self._timeout:g} s"
             if self._count_failure(text, "timeout"):
                 logger.warning(
-                    "export by %s is %s; the exporter will not be called again until it finishes",
+                    "export by %s is %s; its next export will start only after this one finishes",
                     self.name,
                     text,
                 )

@@ -151,7 +151,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         return self._close(None, force=force)
 
     def reset_all_pools(self) -> None:
-        """Close all synchronous pools, even pools in use, and forget all pgvector types."""
+        """Close all synchronous pools, even pools in use, and discard the cached pgvector types."""
         self.close_all_pools(force=True)
         REGISTRY.types.clear()
 

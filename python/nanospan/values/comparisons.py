@@ -40,8 +40,9 @@ class Comparison:
             comparing function.
         quantiles: The changes in the quantiles 0.9, 0.95 and 0.99, keyed by quantile. Quantiles
             for which there are too few values are absent.
-        effective_n: The effective sample size of the less informative side, in independent values.
-            It is smaller than the number of values if consecutive values are correlated.
+        effective_n: The effective size of the less informative side: how many independent values
+            would be as informative. Smaller than the number of values if consecutive values are
+            correlated.
         counts: The number of baseline values and the number of current values.
     """
 

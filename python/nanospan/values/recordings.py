@@ -60,7 +60,8 @@ def record_of(source: Recordable) -> Recording:
     """Convert ``source`` to a recording.
 
     A monitor's histograms are copied immediately. The samples of an operation are copied only when
-    they are requested, so they may include later samples. Threads that record are never blocked.
+    they are requested, so they may include samples recorded after this call. Recording is
+    never blocked.
 
     Raises:
         TypeError: If ``source`` is not a monitor, snapshot or recording.

@@ -155,7 +155,7 @@ impl Monitor {
         inner.overflow(py)?;
         self.inner.set(inner).map_err(|_| {
             PyRuntimeError::new_err(
-                "a monitor must be initialised only once; do not call __init__ again",
+                "this monitor is already initialised; do not call __init__ again",
             )
         })
     }

@@ -15,7 +15,7 @@ pub(super) fn order(values: &[f64]) -> Vec<u32> {
     keyed.into_iter().map(|(_, place)| place).collect()
 }
 
-/// The rank of each value, from 1; equal values share the mean of their ranks.
+/// The rank of each value, starting at 1; equal values share the mean of their ranks.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
 pub(super) fn ranks(values: &[f64], order: &[u32]) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];

@@ -22,8 +22,8 @@ mod tables;
 
 use pyo3::{prelude::*, types::PyModule};
 
-/// Creates the types, and adds the public ones and the recording methods to the module and its classes. Must be called
-/// once, when the module is loaded.
+/// Creates the types, adds the public ones to the module, and adds the recording methods to `Monitor` and `Operation`.
+/// Must be called once, when the module is loaded.
 pub fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     step::initialise(py)?;
