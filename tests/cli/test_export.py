@@ -135,7 +135,7 @@ def test_a_report_with_a_baseline(samples, tmp_path, capsys):
     other.record_metric("other", 0.01)
     other.baseline().save(tmp_path / "base.json")
     assert main(["report", str(page), "--from", str(samples), *base]) == 1
-    assert "no samples of any operation in" in capsys.readouterr().err
+    assert "no samples for any operation in" in capsys.readouterr().err
 
 
 def test_summaries_have_the_figures_of_the_snapshot(snapshot, capsys):

@@ -300,7 +300,9 @@ def test_a_larger_min_effect_also_applies_to_the_tail(monitor):
 @pytest.mark.parametrize("other", ["before.json", {"search": None}, None])
 def test_only_baselines_are_compared_with(monitor, other):
     """Comparing with a path or statistics raises an error that asks for a Baseline."""
-    with pytest.raises(TypeError, match=r"must be a Baseline, got \w+; Baseline\.load\(\) reads"):
+    with pytest.raises(
+        TypeError, match=r"must be a Baseline, got \w+; use Baseline\.load\(\) to read"
+    ):
         monitor.compare(other)
 
 

@@ -58,7 +58,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """The time of one evaluation on both clocks, and the silences to apply."""
+    """The monotonic and the wall-clock time of an evaluation, and the silences to apply."""
 
     now: float
     wall: float

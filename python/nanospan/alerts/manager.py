@@ -300,7 +300,7 @@ class Alerts:
         return self._closed
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
-        """Stop evaluating rules, deliver queued alerts and end the threads.
+        """Stop evaluating rules, deliver queued alerts and stop the threads.
 
         Firing alerts do not resolve, because it is unknown whether their condition has ended. Async
         sinks need their event loop to keep running: from a coroutine on that loop, use ``await

@@ -70,7 +70,7 @@ def _three_digits(number: float) -> str:
 
 
 class _Formatter(string.Formatter):
-    """A formatter whose placeholders are plain names, without access to attributes or items."""
+    """A formatter that accepts only plain names as placeholders, no attributes or items."""
 
     def get_field(
         self, name: str, _args: object, values: Mapping[str, object]

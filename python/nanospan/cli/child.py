@@ -201,7 +201,7 @@ def _wait(
 
 
 def _terminate(group: int, pidfd: int) -> None:
-    """End a process group; ``pidfd`` refers to the group's leader.
+    """Terminate a process group; ``pidfd`` refers to the group's leader.
 
     The group is sent SIGTERM, then SIGKILL when the leader has ended or after ``GRACE`` seconds.
     """

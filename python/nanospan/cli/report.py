@@ -68,7 +68,7 @@ def _compare(baseline: SampleFile, recording: Recording) -> dict[str, Comparison
             pairs[recorded.operation] = (baseline.operations[recorded.operation], durations)
     if not pairs:
         raise ValueError(
-            f"the recording has no samples of any operation in {baseline.path}; "
+            f"the recording has no samples for any operation in {baseline.path}; "
             "use a recording that contains samples, not a snapshot"
         )
     return compare_many(pairs)

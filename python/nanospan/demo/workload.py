@@ -46,7 +46,7 @@ class Timings:
 
     Attributes:
         acquisitions: The times taken to get a connection, for all clients.
-        latencies: The time to serve each request of the single client.
+        latencies: The time to serve each request while only one client runs.
         concurrent_requests: The number of requests served by ``CLIENTS`` concurrent clients.
         concurrent_seconds: The wall-clock time that the concurrent requests took.
         rows: The final number of rows in each table, keyed by table.

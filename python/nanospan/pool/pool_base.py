@@ -208,7 +208,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         return None
 
     def _take_outdated(self) -> list[tuple[C, Fitness]]:
-        """Remove idle connections that are not FIT to stay; return each with its fitness."""
+        """Remove and return the idle connections whose fitness is not ``FIT``, with their fitness."""
         now = monotonic()
         with self._guard:
             judged = [

@@ -179,7 +179,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
 
         Args:
             min_size: Number of connections to keep open.
-            max_size: Maximum number of open connections; ``None`` for the value of ``min_size``.
+            max_size: Maximum number of open connections; ``None`` means the same as ``min_size``.
 
         Raises:
             ValueError: If the sizes are not integers, or are out of range.
@@ -189,8 +189,9 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
     async def check_health(self, seconds: float) -> None:
         """Check that the pool can reach its server and that its pgvector types are current.
 
-        Uses an idle connection; if the check fails or no connection is idle, opens a new connection
-        instead. If all connections are leased, does nothing: their users will notice a failure.
+        Uses an idle connection; if there is none, or if it fails the check, opens a new connection
+        instead. Does nothing if ``max_size`` connections are leased, because their users will
+        notice a failure.
 
         Args:
             seconds: Time limit for the check, in seconds.
@@ -209,7 +210,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         await reach_server_async(self.endpoint, began + seconds - monotonic())
 
     async def sweep(self) -> None:
-        """Log leaked leases, replace lost or expired idle connections, and open missing ones."""
+        """Log leaked leases, replace lost or expired idle connections; fill up to the minimum."""
         self._report_leaks()
         for connection, fitness in self._take_outdated():
             if await self._recovers(connection, fitness, self.config.connection_timeout):

@@ -262,7 +262,7 @@ impl Operation {
         Samples::timed(py.detach(|| Columns::of(&kept, anchor)), metadata)
     }
 
-    /// Returns the durations, in seconds, of the samples in the window that ended after `moment`, and the time at which
+    /// Returns the durations, in seconds, of the window's samples that ended after `moment`, and the time at which
     /// the last of them ended (`moment` if there are none). Both times are in clock ticks.
     pub fn durations_since(&self, moment: u64) -> (Vec<f64>, u64) {
         let Window { samples, .. } = self.core.window();
@@ -279,7 +279,7 @@ impl Operation {
     }
 }
 
-/// Passes an error raised by an event callback to `sys.unraisablehook`, unless it is KeyboardInterrupt, which is
+/// Passes an error raised by an event callback to `sys.unraisablehook`, unless it is a `KeyboardInterrupt`, which is
 /// returned to the caller.
 ///
 /// Errors in callbacks or logging must not disturb the monitored program or replace its own exception.

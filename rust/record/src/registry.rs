@@ -193,7 +193,7 @@ impl Registry {
         }
     }
 
-    /// Returns all thresholds as pairs of an operation's name and its threshold, in arbitrary order.
+    /// Returns all thresholds as `(operation name, threshold)` pairs, in arbitrary order.
     #[must_use]
     pub fn thresholds(&self) -> Vec<(Box<[u8]>, Seconds)> {
         let names = self.names.read();

@@ -28,7 +28,7 @@ impl Seconds {
         debug_assert_eq!(
             Self::new(seconds.0),
             Ok(seconds),
-            "the bits are not those of a valid Seconds"
+            "not a valid bit pattern for Seconds"
         );
         seconds
     }

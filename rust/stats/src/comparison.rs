@@ -62,7 +62,8 @@ pub const FALSE_DISCOVERY_RATE: f64 = 0.05;
 /// The default of [`Settings::min_effect`].
 pub const MIN_EFFECT: f64 = 0.03;
 
-/// The default of [`Settings::tail_min_effect`]. Tails vary more than the median from run to run.
+/// The default of [`Settings::tail_min_effect`]. It is larger than the median's, because tails vary more from run to
+/// run.
 pub const TAIL_MIN_EFFECT: f64 = 0.10;
 
 /// The verdict of a comparison.
@@ -114,7 +115,7 @@ pub struct QuantileChange {
 /// The result of comparing two samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// The verdict.
+    /// Whether the operation regressed, improved or is unchanged, or there are too few values to tell.
     pub verdict: Verdict,
     /// If nothing had changed, the probability of measuring a difference at least as clear as the clearest one found.
     pub p_value: f64,

@@ -59,7 +59,7 @@ pub(super) struct LongRun {
     /// The variance of the series' mean, as a multiple of the variance for the same number of independent values; at
     /// least 1.
     pub inflation: f64,
-    /// The degrees of freedom of the estimate `inflation`.
+    /// The degrees of freedom of the estimate in `inflation`.
     pub freedom: f64,
 }
 
@@ -70,14 +70,14 @@ impl LongRun {
         freedom: f64::INFINITY,
     };
 
-    /// Estimates the inflation of a series of values in time order.
+    /// Estimates how much autocorrelation inflates the variance of the mean of `series`, which is in time order.
     ///
     /// The result is the largest of three estimates, each of which detects correlation that the others may miss:
     /// - the inflation of an autoregressive process with the series' lag-1 correlation;
-    /// - the sum of the autocorrelations up to the first pair that does not stand out from chance (in a Markov chain
-    ///   every pair would be positive; Geyer, "Practical Markov chain Monte Carlo", Statistical Science 7, 1992), with
-    ///   the first-order correction for the estimated mean; it detects weak but persistent correlation, such as that of
-    ///   values with added measurement noise;
+    /// - the sum of the autocorrelations, in pairs of adjacent lags, up to the first pair whose sum does not stand out
+    ///   from chance (in a reversible Markov chain every such sum is positive; Geyer, "Practical Markov chain Monte
+    ///   Carlo", Statistical Science 7, 1992), with the first-order correction for the estimated mean; it detects weak
+    ///   but persistent correlation, such as that of values with added measurement noise;
     /// - the scatter of overlapping batch means (Meketon and Schmeiser, "Overlapping batch means: something for
     ///   nothing?", Winter Simulation Conference, 1984), which detects disturbances that last a fifth of the
     ///   series or longer.

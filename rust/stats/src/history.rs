@@ -27,7 +27,7 @@ pub struct HistorySettings {
     /// The minimum reduction in scatter for which a segment is split in two. The scatter of a segment of n values
     /// ranges from 0, if all values are equal, to n - 1, if no two of them are similar.
     pub penalty: f64,
-    /// The minimum number of values at each level.
+    /// The minimum number of consecutive values between two changes.
     pub min_size: usize,
     /// The minimum standardised difference between neighbouring levels.
     pub z: f64,

@@ -12,8 +12,8 @@ pub struct OnlineSettings {
     pub warmup: usize,
     /// The number of values in each batch. The mean of each batch is compared with the level.
     pub batch: usize,
-    /// The largest deviation from the level that never raises an alarm, however long it lasts, in standard deviations
-    /// of a batch's mean. The tolerance is `k` plus the standard error of the level.
+    /// The largest deviation from the learned level that never raises an alarm, however long it lasts, in standard
+    /// deviations of a batch's mean. The tolerance is `k` plus the standard error of the level.
     pub k: f64,
     /// The limit on the accumulated deviation beyond the tolerance (see `k`), in standard deviations of a batch's mean.
     /// An alarm is raised when the limit is exceeded.

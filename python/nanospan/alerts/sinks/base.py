@@ -27,7 +27,7 @@ DEFAULT_STATES: tuple[State, ...] = ("firing", "resolved")
 
 
 class DeliveryError(Exception):
-    """An alert could not be delivered and is lost. The message must not contain secrets."""
+    """An alert could not be delivered and is lost. The error's text must not contain secrets."""
 
 
 class PostponedError(DeliveryError):

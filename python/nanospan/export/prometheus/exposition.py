@@ -94,7 +94,7 @@ class Exposition:
         return [(self._current_monitor().snapshot(), ())]
 
     def measurements(self) -> list[Measurement]:
-        """Return the measurements to expose in addition to the operations."""
+        """Return the measurements to expose in addition to the operations' metrics."""
         return self._current_monitor().measurements()
 
     def _current_monitor(self) -> Recorder:

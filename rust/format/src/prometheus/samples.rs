@@ -8,7 +8,7 @@ use super::{
     text::canonical,
 };
 
-/// One line of a text exposition.
+/// One sample line of a text exposition: a series and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// The suffix, such as `_bucket`, that follows the family's name in the sample's name; may be empty.

@@ -1,4 +1,4 @@
-//! Samples as columns, and their conversion to text and pixels with the GIL released.
+//! Samples as columns, and their conversion to text and to the pixels of charts, with the GIL released.
 
 use std::sync::Arc;
 

@@ -65,8 +65,8 @@ struct BoundStep {
     instance: Py<PyAny>,
 }
 
-/// Adds the step that `definition` defines to `class`, which must not be visible to other threads yet and must never be
-/// freed.
+/// Adds a method to `class`: the [`Step`] described by `definition`. The class must not be visible to other threads
+/// yet, and must never be freed.
 pub fn install(class: &Bound<'_, PyType>, definition: &'static Definition) -> PyResult<()> {
     let py = class.py();
     // SAFETY: all fields are written before anything else can see the object, which is never freed. No other thread can
