@@ -126,7 +126,7 @@ class TestASGI:
         assert (await _request(metrics_app(exposition, path="/prom"), path="/prom"))[0] == 200
 
     async def test_only_get_and_head_are_allowed(self, exposition):
-        """Other methods get a 405 that lists both; HEAD returns GET's headers without a body."""
+        """Other methods get a 405 that lists both; HEAD has the headers of GET without a body."""
         status, headers, _ = await _request(metrics_app(exposition), method="POST")
         assert (status, headers["allow"]) == (405, "GET, HEAD")
         status, headers, body = await _request(metrics_app(exposition), method="HEAD")

@@ -59,8 +59,9 @@ class Silence:
         check_text("operation", self.operation)
         object.__setattr__(self, "labels", MappingProxyType(check_labels("labels", self.labels)))
         if not isinstance(self.comment, str):
-            expected = f"must be a string, got {type(self.comment).__name__}"
-            raise RuleError("comment", self.comment, expected)
+            raise RuleError(
+                "comment", self.comment, f"must be a string, got {type(self.comment).__name__}"
+            )
 
     def covers(self, rule: Rule, operation: str, time: float) -> bool:
         """Return whether this silences ``rule`` for ``operation`` at the Unix time ``time``."""

@@ -208,7 +208,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         return None
 
     def _take_outdated(self) -> list[tuple[C, Fitness]]:
-        """Remove and return the idle connections whose fitness is not ``FIT``, with their fitness."""
+        """Remove the idle connections that are not ``FIT``; return each with its fitness."""
         now = monotonic()
         with self._guard:
             judged = [
