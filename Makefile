@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 FREE_THREADED := .venv-free-threaded
 # pip and maturin use the network only to reach package registries.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start hundreds of Python processes. Unless they share bytecode, each of them compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Three workers for two processors, because tests also wait; each has its own servers. Fixtures of a
 # module are made about once: neighbours stay together until a worker has nothing left to do.
