@@ -174,7 +174,7 @@ def test_too_few_samples_exceed_the_budget(budget):
             {"baseline": "b.json", "max_increase": -0.1},
             "must be finite and at least 0, got -0.1",
         ),
-        ({"baseline": "b.json"}, "the baseline has no operation 'a'; its operations: 'b'"),
+        ({"baseline": "b.json"}, "the baseline has no operation 'a'; it has 'b'"),
         ({"baseline": "damaged.json"}, "damaged.json: the file is empty"),
     ],
 )

@@ -205,7 +205,7 @@ class SinkWorker:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _pause(self, seconds: float) -> bool:
-        """Wait ``seconds`` before the next attempt; return False if the deadline comes first."""
+        """Wait ``seconds`` before the next attempt; return False at once if that is too late."""
         with self._changed:
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:

@@ -46,7 +46,7 @@ def check_text(name: str, value: object) -> str:
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
-    """Return ``value`` if it is in ``choices``; otherwise raise RuleError with a suggestion."""
+    """Return ``value`` if it is in ``choices``; else raise RuleError, suggesting a close match."""
     if not isinstance(value, str) or value not in choices:
         close = get_close_matches(value, choices, n=1) if isinstance(value, str) else []
         hint = f"; did you mean {close[0]!r}?" if close else ""

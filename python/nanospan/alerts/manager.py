@@ -34,7 +34,7 @@ logger = logging.getLogger("nanospan.alerts")
 
 HISTORY = 1000
 CLOSE_SECONDS = 2.0
-"""The maximum time that ``close`` and interpreter exit wait for queued alerts, in seconds."""
+"""How long ``close`` (by default) and interpreter exit wait for queued alerts, in seconds."""
 
 
 class Alerts:

@@ -356,9 +356,10 @@ class ChangeRule(Rule):
         warmup: The number of samples to learn the level from; at least ``8 * batch``.
         batch: The number of samples that the detector averages into each value that it judges.
         k: The largest deviation from the level that never raises an alarm, however long it lasts.
-            The unit is the long-run standard deviation of a batch's average.
-        h: The accumulated deviation beyond ``k`` that raises an alarm, in the same unit. A higher
-            value means later alarms, but fewer false ones.
+            The unit is the long-run standard deviation of a batch's average. The tolerance is ``k``
+            plus the standard error of the level.
+        h: The accumulated deviation beyond the tolerance that raises an alarm, in the same unit. A
+            higher value means later alarms, but fewer false ones.
     """
 
     direction: Direction = "up"
@@ -385,7 +386,7 @@ class ChangeRule(Rule):
 
     @property
     def interval(self) -> float:
-        """The time between evaluations, in seconds: always 1.
+        """The longest time that the rule allows between evaluations, in seconds: always 1.
 
         Each evaluation feeds the new samples to the detector.
         """

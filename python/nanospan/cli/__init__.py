@@ -1,6 +1,6 @@
 """The command ``nanospan``.
 
-Exit status: 0 on success, 1 if a command failed or found a regression, 2 for invalid arguments
+Exit status: 0 on success, 1 if the work failed or a regression was found, 2 for invalid arguments
 (which are detected before any work starts) or bad input, 130 after Ctrl-C, 143 after ``SIGTERM``.
 """
 

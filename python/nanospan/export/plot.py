@@ -54,9 +54,9 @@ def plot(source: Recordable, operation: str) -> Figure:
 
     Returns:
         A figure with two plots. The left plot shows the distribution of all durations since the
-        monitor started, on a logarithmic axis, with quantiles and the threshold. The right plot
-        shows each sample in the operation's window at its end time (UTC), with a marker for its
-        outcome.
+        operation was first recorded or last cleared, on a logarithmic axis, with quantiles and the
+        threshold. The right plot shows each sample in the operation's window at its end time (UTC),
+        with a marker for its outcome.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.

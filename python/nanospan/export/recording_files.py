@@ -186,7 +186,7 @@ def _number(row: dict[str, Any], key: str) -> float | int | None:
 
 
 def _nanoseconds(time: float) -> int:
-    """Convert a Unix time in seconds to whole nanoseconds, exactly if it is an ``_Exact``."""
+    """Convert a Unix time from seconds to nanoseconds, exactly if its decimal digits are known."""
     if isinstance(time, _Exact) and "e" not in time.digits.lower():
         whole, _, fraction = time.digits.partition(".")
         nanoseconds = int(whole) * 10**9 + int(fraction[:9].ljust(9, "0") or 0)

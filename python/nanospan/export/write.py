@@ -79,7 +79,7 @@ def write(
         OSError: If the file cannot be written; an existing file is left unchanged.
         TypeError: If ``source`` is not a monitor, snapshot or recording.
         ValueError: If ``format`` or ``content`` is unknown or the two are incompatible, or
-            ``format`` is ``trace`` and there are no samples.
+            ``format`` is ``trace`` and there are no samples with timestamps.
         ModuleNotFoundError: If the format needs a package that is not installed.
     """
     chosen = format or _format_of(target)

@@ -37,7 +37,7 @@ class NanospanMiddleware:
     """ASGI middleware that records each HTTP request as an operation like ``GET /users/{id}``.
 
     It works with Starlette, FastAPI and other frameworks that put the matched route into
-    ``scope["route"]``, also in mounted applications, and does not require any of them::
+    ``scope["route"]``, including inside mounted applications. None of them is a dependency::
 
         app.add_middleware(NanospanMiddleware)           # Starlette, FastAPI
         app = NanospanMiddleware(app)                    # any ASGI application
@@ -110,7 +110,7 @@ class NanospanMiddleware:
         if not self._exclude:
             return False
         path: str = scope["path"]
-        # With some servers, the path includes the prefix that a proxy adds.
+        # With some servers, the path includes a proxy's prefix.
         root = scope.get("root_path", "").rstrip("/")
         if root and path.startswith(root + "/"):
             path = path.removeprefix(root)

@@ -28,8 +28,8 @@ class Pooled:
     """Mixin that adds the pools' bookkeeping to a psycopg connection.
 
     Attributes:
-        generation: Generation number of the pgvector types registered on the connection; 0 if no
-            types are registered.
+        generation: Generation number of the pgvector types registered on the connection; 0 until
+            the result of a look-up has been applied.
         alive_at: Monotonic time, in seconds, at which the connection was last known to work.
     """
 

@@ -168,8 +168,9 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
     async def is_pool_healthy(self, pool: VectorPool, url: str) -> bool:
         """Return True if ``pool`` is open and can reach its server.
 
-        Call this in the event loop that the pool belongs to. The server is asked only if no check
-        has succeeded within the last ``health_check_interval`` seconds.
+        Call this in the event loop that the pool belongs to. The server is not asked
+        for ``health_check_interval`` seconds after a successful check, unless a lease times out or
+        a broken connection is returned in the meantime.
 
         Args:
             pool: The pool, as returned by ``get_connection_pool``.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_error", "reach_server", "reach_server_async"]
 
-# Reported at once: a psycopg_pool pool would retry forever, even with a wrong password, and its
+# Reported at once: a pool would keep retrying, even with a wrong password, and its
 # callers would only see timeouts.
 _FAILURES = (psycopg.Error, OSError, asyncio.TimeoutError, TimeoutError)
 

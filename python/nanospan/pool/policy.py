@@ -180,7 +180,7 @@ class PoolPolicy:
 
 
 class Reconnection(AttemptWithBackoff):
-    """Backoff delays for reconnecting to an unreachable server; the attempts never stop.
+    """Backoff delays for reconnecting to an unreachable server, without a time limit.
 
     The maximum delay starts at ``FIRST`` seconds and doubles with each attempt, up to ``LONGEST``
     seconds. Each delay is a random value between half the maximum and the maximum, so that clients

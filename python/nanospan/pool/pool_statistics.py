@@ -1,4 +1,4 @@
-"""Statistics of one pool: distributions of durations, and a count of timeouts."""
+"""Statistics of one pool: distributions of durations, and the number of failed leases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 class PoolStatistics:
-    """Distributions of a pool's wait, hold and connect times, and a timeout count. Thread-safe.
+    """Distributions of a pool's wait, hold and connect times, and its failed leases. Thread-safe.
 
     Attributes:
         wait: Times spent waiting for a connection, in seconds.

@@ -64,7 +64,7 @@ class PoolRegistry:
     ) -> SharedPool[Any]:
         """Return a ``SharedPool`` for a pool that the caller is about to open.
 
-        If the new pool replaces a closed one, the holders of the closed pool become holders of the
+        If the new pool replaces a closed one, the users of the closed pool become users of the
         new one.
         """
         endpoint = self.endpoint(target, config or ConnectionPoolConfig())

@@ -107,7 +107,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         self._change_sizes(min_size, max_size)
 
     def check_health(self, seconds: float) -> None:
-        """Check the server and look up the types; see ``VectorPool.check_health``."""
+        """Check that the server answers and the types are current, as ``VectorPool`` does."""
         began = monotonic()
         with self._lock:
             connection = self._pop_idle(began)

@@ -258,7 +258,7 @@ mod tests {
                 prop_assert!(starts[row] - spans[row].0 <= ROUNDING_NS);
                 for other in 0..row {
                     let apart = ends[row] <= starts[other] || ends[other] <= starts[row];
-                    // If rounding would make a sample start inside another one, it is shortened to zero length.
+                    // Rounding may move a start to the end of the sample before; if no time is left, the length is 0.
                     let instant = starts[row] == ends[row] || starts[other] == ends[other];
                     prop_assert!(apart || instant || lanes[row] != lanes[other]);
                 }

@@ -177,6 +177,8 @@ impl Snapshot {
     }
 
     /// Return the same durations at ``scale``, or this snapshot unchanged if ``scale`` is not coarser.
+    ///
+    /// A scale below -10 is treated as -10.
     fn at_scale(&self, scale: i32) -> Self {
         Self(self.0.at_scale(scale))
     }

@@ -3,7 +3,7 @@
 //! Clippy's `disallowed-types` enforces this. `Mutex` and `OnceLock` are re-exported from the recording crate.
 #![expect(
     clippy::disallowed_types,
-    reason = "only this file may use the standard library's atomics"
+    reason = "outside `hot`, only this file may use the standard library's atomics"
 )]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -20,7 +20,8 @@ use crate::{
     sync::{Word, Writers},
 };
 
-// Header words. In the header, recording a successful sample touches only the first cache line.
+// Header words. The first cache line is all of the header that recording a successful sample touches, unless its
+// duration is given in seconds or exceeds the threshold.
 const HEAD: usize = 0; // tickets claimed since creation
 const OK: usize = 1; // four words of sums
 const LIMIT_INVERTED: usize = 5; // !(the longest duration in ns within the threshold)

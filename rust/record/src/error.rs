@@ -100,7 +100,7 @@ pub enum Damage {
     },
     /// A bucket has a count of 0, an index out of range, or bounds with no whole number of nanoseconds between them.
     Bucket,
-    /// The bucket counts add up to more than `u64::MAX`.
+    /// The counts, including those of zeros, add up to more than `u64::MAX`.
     Count,
     /// The minimum is not in the first bucket, the maximum is not in the last, or the minimum exceeds the maximum.
     Extremes,

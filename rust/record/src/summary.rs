@@ -127,7 +127,7 @@ impl Tally {
     }
 }
 
-/// The largest value that is safe to square: if no value exceeds it, neither the sum of 2^24 values nor the sum of
+/// A limit up to which squaring is safe: if no value exceeds it, neither the sum of 2^24 values nor the sum of
 /// their squares overflows.
 const SAFE_TO_SQUARE: f64 = 1e100;
 

@@ -31,8 +31,8 @@ fn records() -> u64 {
     std::env::var("NANOSPAN_STRESS_RECORDS").map_or(fast, |n| n.parse().expect("a number"))
 }
 
-/// Returns the `i`th duration that thread `writer` records, in nanoseconds. The durations span all orders of
-/// magnitude, include 0 and are often short.
+/// Returns the `i`th duration that thread `writer` records, in nanoseconds or seconds (see `record_all`). The
+/// durations span all orders of magnitude, include 0 and are often short.
 fn duration(writer: u64, i: u64) -> u64 {
     let mixed = (i + 1)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -53,7 +53,7 @@ fn in_seconds(ns: u64) -> Measured {
 }
 
 /// Records `records` samples from each of the writer threads concurrently, with durations in seconds if `seconds` is
-/// true and in nanoseconds otherwise. Each sample's end time is the bitwise complement of its duration in nanoseconds.
+/// true and in nanoseconds otherwise. Each sample's end time is the bitwise complement of the number from `duration`.
 fn record_all(operation: &Operation, records: u64, seconds: bool) {
     let start = Barrier::new(WRITERS as usize);
     thread::scope(|scope| {

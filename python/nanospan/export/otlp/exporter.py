@@ -194,7 +194,7 @@ def temporality_of(exporter: MetricExporter) -> dict[type, AggregationTemporalit
 
 
 def _disabling_variable() -> str | None:
-    """Return the environment setting that disables exports, as ``NAME=value``, or None if unset."""
+    """Return the environment setting that disables exports, as ``NAME=value``, or None."""
     for variable, value in [("OTEL_SDK_DISABLED", "true"), ("OTEL_METRICS_EXPORTER", "none")]:
         if os.environ.get(variable, "").strip().lower() == value:
             return f"{variable}={value}"

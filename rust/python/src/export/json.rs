@@ -11,7 +11,7 @@ use pyo3::{
 /// limit.
 const MAX_DEPTH: usize = 16;
 
-/// The UTF-8 JSON text of one row's metadata, shared with other rows that have the same metadata object.
+/// The UTF-8 JSON text of one row's metadata, shared by consecutive rows with the same metadata object.
 pub type Text = Arc<[u8]>;
 
 /// Encodes each row's metadata as UTF-8 JSON; returns `None` for a row without metadata. Metadata shared by consecutive
@@ -74,8 +74,8 @@ pub fn quote_as_csv(texts: &mut [Option<Text>]) {
     }
 }
 
-/// Error for a value that this module cannot encode: it has no JSON equivalent, is an instance of a subclass, or is
-/// nested too deeply.
+/// Error for a value that this module cannot encode, for example because it has no JSON equivalent, is an instance of a
+/// subclass, is an int of more than 64 bits, or is nested too deeply.
 struct Foreign;
 
 fn write(text: &mut String, value: &Bound<'_, PyAny>, depth: usize) -> Result<(), Foreign> {

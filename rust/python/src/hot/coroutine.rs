@@ -210,7 +210,8 @@ impl TrackedCoroutine {
         Ok(result)
     }
 
-    /// Closes the coroutine and records it as cancelled, or with the outcome of the exception that closing it raised.
+    /// Closes the coroutine. If it has started and not ended, it is recorded as cancelled, or with the outcome of the
+    /// exception that closing it raised.
     pub fn close(&self, py: Python<'_>) -> PyResult<()> {
         if let Err(error) = self.coroutine(py).call_method0(intern!(py, "close")) {
             error.restore(py);

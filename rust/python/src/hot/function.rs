@@ -233,7 +233,7 @@ unsafe extern "C" fn traverse(
 
 /// Implements `tp_clear`, which breaks reference cycles, by releasing the wrapper's dict. The function and the
 /// operation reference are kept: they can refer back to the wrapper only through dicts and cells, which the garbage
-/// collector clears itself. CPython keeps a function's code and globals for the same reason.
+/// collector clears itself.
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: see above.
     let tracked = unsafe { Receiver::<TrackedFunction>::of(object) };

@@ -7,9 +7,9 @@ impl Snapshot {
     /// Returns a histogram of the values recorded since `earlier`, a snapshot of the same histogram. If the two
     /// snapshots have different scales, the result has the coarser one.
     ///
-    /// Counts and sum are exact. The minimum is exact if it was recorded after `earlier`. Otherwise the true minimum is
-    /// unknown, and the smallest value that the buckets and the sum allow is used instead; it lies in the correct
-    /// bucket. The maximum is treated in the same way.
+    /// Counts and sum are exact. The minimum is exact if it is lower than that of `earlier`. Otherwise the true minimum
+    /// is unknown, and the smallest value that the buckets and the sum allow is used instead; it lies in the correct
+    /// bucket. The maximum is treated likewise if it is not higher.
     ///
     /// # Errors
     ///

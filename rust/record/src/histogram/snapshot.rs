@@ -261,8 +261,8 @@ impl Snapshot {
     }
 
     /// Returns the number of values in buckets that end at or below `ns` nanoseconds, or the total count if `ns` is at
-    /// least the maximum. The bucket that contains `ns` is not counted unless it ends there, even though it may hold
-    /// smaller values.
+    /// least the maximum. Below the maximum, the bucket that contains `ns` is not counted unless it ends there, even
+    /// though it may hold smaller values.
     #[must_use]
     pub fn count_up_to(&self, ns: u64) -> u64 {
         if ns >= self.max {

@@ -14,7 +14,7 @@ use crate::{
 pub struct MonitorSnapshot {
     /// When the snapshot was taken, in Unix seconds.
     pub time: f64,
-    /// The operations in the order of their creation.
+    /// The operations in the order of their creation, with the overflow operation last.
     pub operations: Vec<OperationSnapshot>,
 }
 
@@ -106,9 +106,9 @@ const SAME_CREATED: f64 = 0.1;
 impl MonitorSnapshot {
     /// Returns the part of the snapshot that was recorded since `earlier`, an earlier snapshot of the same monitor.
     ///
-    /// An operation that was created or cleared after `earlier` is included in full and keeps its own `created` time.
-    /// For every other operation, `created` becomes the time of `earlier`. An operation without new samples is left out
-    /// unless executions are under way.
+    /// An operation that is not in `earlier` or was cleared after it is included in full and keeps its own `created`
+    /// time. For every other operation, `created` becomes the time of `earlier`. An operation without new samples is
+    /// left out unless executions are under way.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let before: HashMap<&[u8], &OperationSnapshot> = earlier
