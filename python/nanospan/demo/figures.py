@@ -45,7 +45,7 @@ class OperationFigures:
         threshold: The operation's threshold in seconds, or None if it has none.
         verdict: ``within`` if the 95th percentile is at most the threshold, ``over`` if it is
             higher, ``none`` if there is no threshold.
-        published: The duration published for MemFuse 0.3.1, or None if there is none.
+        published: The duration published for MemFuse 0.3.1, or None if none was published.
     """
 
     operation: str

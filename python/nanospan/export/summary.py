@@ -21,7 +21,7 @@ class Summary:
         error_count: The number of failed samples.
         cancelled_count: The number of cancelled samples.
         violation_count: The number of samples that exceeded the threshold.
-        threshold: The current threshold, or None if there is none.
+        threshold: The current threshold, or None if no threshold is set.
         sum: The sum of all durations.
         mean: The arithmetic mean of the durations, or None if there are no samples.
         min: The shortest duration, or None if there are no samples.

@@ -204,7 +204,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
             force: Whether to also close pools that are in use.
 
         Returns:
-            True if no asynchronous pool for ``url`` remains open.
+            False if a pool for ``url`` stays open because it is in use, otherwise True.
         """
         return await self._close(Target.parse(url).key, force=force)
 
@@ -218,7 +218,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
             force: Whether to also close pools that are in use.
 
         Returns:
-            True if no asynchronous pool remains open.
+            False if an asynchronous pool stays open because it is in use, otherwise True.
         """
         return await self._close(None, force=force)
 

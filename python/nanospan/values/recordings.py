@@ -27,7 +27,7 @@ class RecordedOperation:
         error_count: The number of failed samples, or None if unknown.
         cancelled_count: The number of cancelled samples, or None if unknown.
         violation_count: The number of samples over the threshold, or None if unknown.
-        threshold: The threshold in seconds, or None if there is none.
+        threshold: The threshold in seconds, or None if no threshold is set.
     """
 
     operation: str

@@ -133,8 +133,8 @@ fn concurrent_records_are_all_counted() {
             let block = Arc::clone(&block);
             move || record(&block, u64::MAX)
         });
-        // All values are in one octave, so that the snapshot reads few words. Three values are recorded, because the
-        // sum of only two would follow from the minimum and maximum, and a lost addition would go unnoticed.
+        // All values are in the highest octave, the only one with buckets under loom. Three values are recorded,
+        // because the sum of only two would follow from the minimum and maximum, and a lost addition would go unnoticed.
         record(&block, 1 << 63);
         record(&block, 3 << 62);
         writer.join().unwrap();
