@@ -50,6 +50,7 @@ mod _core {
         monitor_snapshot::{MonitorSnapshot, OperationSnapshot},
         operation::Operation,
         operation_ref::{OperationRef, process_monitor, set_process_monitor},
+        outcome::outcome_of,
         regression::{OnlineDetector, change_points, compare, compare_many},
         snapshot::Snapshot,
     };

@@ -192,9 +192,9 @@ impl OperationRef {
     pub fn record_raised(&self, py: Python<'_>, operation: &Operation, start: u64) -> PyResult<()> {
         let end = operation.end();
         let error = PyErr::fetch(py);
-        let outcome = outcome::of_exception(error.get_type(py).as_any())?;
-        let value = Some(error.value(py).as_any());
-        self.write(py, operation, [start, end], outcome, value)?;
+        let value = error.value(py).as_any();
+        let outcome = outcome::of_exception(value.get_type().as_any(), value)?;
+        self.write(py, operation, [start, end], outcome, Some(value))?;
         error.restore(py);
         Ok(())
     }

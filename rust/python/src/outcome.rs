@@ -2,25 +2,66 @@
 
 use nanospan_record::Outcome;
 use pyo3::{
-    exceptions::PyException,
+    exceptions::{PyBaseException, PyException, PySystemExit},
     intern,
     prelude::*,
-    types::{PyDict, PyString, PyType},
+    types::{PyDict, PyInt, PyString, PyType},
 };
 
 use crate::arguments::type_name;
 
-/// Returns the outcome of an execution that was ended by an exception of the class `class`.
+/// Returns the outcome of an execution that was ended by `exception`, whose class is `class`.
 ///
-/// A subclass of `Exception` counts as an error. Any other exception (cancellation, Ctrl-C, the closing of a generator,
-/// program exit) counts as cancelled, because it does not mean that the execution failed.
-pub fn of_exception(class: &Bound<'_, PyAny>) -> PyResult<Outcome> {
+/// An `Exception` is an error, and so are an exit with a status other than success and a group, however nested, that
+/// contains an error. Anything else (cancellation, Ctrl-C, the closing of a generator, a successful exit) counts as
+/// cancelled, because it does not mean that the execution failed.
+///
+/// The class decides alone if `exception` is `None`, as it may be when `__exit__` is called by hand.
+pub fn of_exception(class: &Bound<'_, PyAny>, exception: &Bound<'_, PyAny>) -> PyResult<Outcome> {
     let class = class.cast::<PyType>()?;
-    Ok(if class.is_subclass_of::<PyException>()? {
+    let failed = class.is_subclass_of::<PyException>()? || contains_error(exception);
+    Ok(if failed {
         Outcome::Error
     } else {
         Outcome::Cancelled
     })
+}
+
+/// Return the outcome of an execution that ended with ``error``: ``"error"`` or ``"cancelled"``.
+///
+/// An ``Exception`` is an error, and so are a ``SystemExit`` whose code is neither 0 nor None and an exception group,
+/// however nested, that contains an error. Any other exception counts as cancelled.
+#[pyfunction]
+pub fn outcome_of(error: &Bound<'_, PyBaseException>) -> PyResult<&'static str> {
+    Ok(of_exception(&error.get_type(), error)?.name())
+}
+
+/// Returns whether `exception`, or any exception in it if it is a group, is an error.
+fn contains_error(exception: &Bound<'_, PyAny>) -> bool {
+    let mut pending = vec![exception.clone()];
+    while let Some(exception) = pending.pop() {
+        if exception.is_instance_of::<PyException>() || is_failed_exit(&exception) {
+            return true;
+        }
+        // Groups are recognised by their attribute: on Python 3.10 their classes come from various packages.
+        if exception.is_instance_of::<PyBaseException>()
+            && let Ok(Some(parts)) = exception.getattr_opt(intern!(exception.py(), "exceptions"))
+            && let Ok(parts) = parts.extract::<Vec<Bound<'_, PyAny>>>()
+        {
+            pending.extend(parts);
+        }
+    }
+    false
+}
+
+/// Returns whether `exception` is an exit for which the interpreter reports a failure to the shell.
+fn is_failed_exit(exception: &Bound<'_, PyAny>) -> bool {
+    exception.is_instance_of::<PySystemExit>()
+        && !exception
+            .getattr(intern!(exception.py(), "code"))
+            .is_ok_and(|code| {
+                code.is_none() || code.is_instance_of::<PyInt>() && code.eq(0).unwrap_or(false)
+            })
 }
 
 /// Returns the metadata to keep with a sample, or `None` if there is none.

@@ -206,7 +206,7 @@ impl Span {
         let Details { added, failed } = self.details.with(py, std::mem::take);
         let [class, value] = exception;
         let outcome = match class.is_none() {
-            false => outcome::of_exception(class)?,
+            false => outcome::of_exception(class, value)?,
             true if failed => Outcome::Error,
             true => Outcome::Ok,
         };
