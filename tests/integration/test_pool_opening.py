@@ -254,8 +254,9 @@ asyncio.run(main())
 async def test_wrong_kinds_of_arguments(
     manager: GlobalConnectionManager, bare_database: str
 ) -> None:
-    """A mapping as `config` or a string as `urls` raises a TypeError that suggests a fix."""
-    with pytest.raises(TypeError, match="from_memfuse_config"):
-        await manager.get_connection_pool(bare_database, {"pool_size": 3})  # type: ignore[arg-type]
+    """Neither a mapping nor settings as `config`, or a string as URLs, raises a TypeError."""
+    for wrong in (3, "pool_size=3", [("pool_size", 3)]):
+        with pytest.raises(TypeError, match="config must be a mapping or ConnectionPoolConfig"):
+            await manager.get_connection_pool(bare_database, wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="iterable of connection strings"):
         await manager.warmup_common_pools(bare_database)

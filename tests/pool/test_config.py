@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from nanospan.pool import ConnectionPoolConfig
+from nanospan.pool import ConnectionPoolConfig, set_default_config, settings
+from nanospan.pool.config import default_config
 
 VARIABLES = (
     "POSTGRES_POOL_SIZE",
@@ -21,6 +22,7 @@ VARIABLES = (
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(settings, "_logged", set())
 
 
 def test_defaults() -> None:
@@ -78,9 +80,11 @@ def test_every_key_reaches_its_field() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("pool_size", "5"),
+        ("pool_size", "many"),
+        ("pool_size", ""),
         ("pool_size", True),
-        ("pool_size", 5.0),
+        ("pool_size", 5.5),
+        ("pool_size", "5.5"),
         ("pool_size", None),
         ("pool_size", -1),
         ("max_overflow", []),
@@ -92,11 +96,16 @@ def test_every_key_reaches_its_field() -> None:
         ("connection_timeout", -3.0),
         ("keepalives_idle", 1.5),
         ("keepalives_count", 0),
+        ("keepalives_idle", 2**31),
+        ("pool_recycle", -2),
+        ("pool_recycle", 10**400),
         ("health_check_interval", {}),
         ("type_cache_ttl", -1),
         ("leak_after", 0),
         ("leak_after", "never"),
-        ("max_waiting", 2.0),
+        ("max_waiting", 2.5),
+        ("capture_stacks", "maybe"),
+        ("null_pool", 2),
         ("max_idle", "x"),
     ],
 )
@@ -115,19 +124,10 @@ def test_wrong_variables(monkeypatch: pytest.MonkeyPatch, variable: str, text: s
         ConnectionPoolConfig.from_memfuse_config({})
 
 
-@pytest.mark.parametrize(
-    ("config", "name"),
-    [
-        ({"postgres": 3}, "postgres"),
-        ({"database": []}, "database"),
-        ({"store": {"database": {"postgres": "url"}}}, "store.database.postgres"),
-        ([], "the configuration"),
-    ],
-)
-def test_wrong_sections(config: Any, name: str) -> None:
-    """If a section is not a mapping, the error names the section by its full path."""
-    with pytest.raises(ValueError, match=f"^{name} must be a mapping"):
-        ConnectionPoolConfig.from_memfuse_config(config)
+def test_not_a_mapping() -> None:
+    """A configuration that is not a mapping is an error."""
+    with pytest.raises(ValueError, match="configuration must be a mapping, got list"):
+        ConnectionPoolConfig.from_memfuse_config([])  # type: ignore[arg-type]
 
 
 def test_empty_sections() -> None:
@@ -180,6 +180,36 @@ def test_wrong_construction(settings: dict[str, Any]) -> None:
     """The constructor also rejects invalid settings."""
     with pytest.raises(ValueError, match="must be"):
         ConnectionPoolConfig(**settings)
+
+
+def test_process_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process's default is what was set, else what the environment says, else the defaults."""
+    try:
+        assert default_config() == ConnectionPoolConfig()
+        monkeypatch.setenv("POSTGRES_POOL_SIZE", "3")
+        assert default_config().min_size == 3
+        set_default_config(ConnectionPoolConfig(min_size=1, max_size=2))
+        assert default_config() == ConnectionPoolConfig(min_size=1, max_size=2)
+        set_default_config({"database": {"postgres": {"pool_size": 7, "max_overflow": 4}}})
+        assert (default_config().min_size, default_config().max_size) == (3, 7)
+        monkeypatch.delenv("POSTGRES_POOL_SIZE")
+        assert (default_config().min_size, default_config().max_size) == (7, 11)
+        set_default_config({})
+        assert default_config() == ConnectionPoolConfig()
+    finally:
+        set_default_config(None)
+
+
+def test_wrong_process_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invalid default is refused and changes nothing; an invalid variable fails when used."""
+    with pytest.raises(TypeError, match="config must be a mapping or ConnectionPoolConfig, got in"):
+        set_default_config(5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"postgres\.pool_size must be an integer"):
+        set_default_config({"postgres": {"pool_size": "x"}})
+    assert default_config() == ConnectionPoolConfig()
+    monkeypatch.setenv("POSTGRES_MAX_OVERFLOW", "some")
+    with pytest.raises(ValueError, match="POSTGRES_MAX_OVERFLOW must be an integer, got 'some'"):
+        default_config()
 
 
 def test_leak_report_can_be_switched_off() -> None:

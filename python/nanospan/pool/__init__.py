@@ -11,7 +11,7 @@ async with manager.lease("postgresql://me@localhost/memory", "recall") as connec
 
 from __future__ import annotations
 
-from nanospan.pool.config import ConnectionPoolConfig
+from nanospan.pool.config import ConnectionPoolConfig, set_default_config
 from nanospan.pool.conninfo import mask_conninfo
 from nanospan.pool.context import vector_context, vector_context_async
 from nanospan.pool.errors import ConninfoError, PoolExhausted, PoolOpenError, PoolOverloaded
@@ -39,6 +39,7 @@ __all__ = [
     "get_sync_connection_manager",
     "mask_conninfo",
     "reset_global_connection_pools",
+    "set_default_config",
     "vector_context",
     "vector_context_async",
     "warmup_global_connection_pools",

@@ -1,21 +1,28 @@
-"""The pool settings, including code to read them from an application's configuration."""
+"""The pool settings, and the settings that apply where a caller gives none."""
 
 from __future__ import annotations
 
-import logging
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["ConnectionPoolConfig"]
+from nanospan.pool.settings import (
+    DEFAULT_MAX_OVERFLOW,
+    DEFAULT_POOL_SIZE,
+    RULES,
+    check_value,
+    read_environment,
+    read_sections,
+    to_fields,
+)
 
-logger = logging.getLogger(__name__)
-
-DEFAULT_POOL_SIZE = 5
-DEFAULT_MAX_OVERFLOW = 15
+__all__ = [
+    "AnyConfig",
+    "ConnectionPoolConfig",
+    "as_config",
+    "default_config",
+    "set_default_config",
+]
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class ConnectionPoolConfig:
         min_size: Number of connections the pool keeps open.
         max_size: Maximum number of open connections.
         timeout: Maximum time a lease waits for a connection.
-        recycle: Maximum age of a connection; older ones are replaced.
+        recycle: Maximum age of a connection; older ones are replaced. ``None`` means no limit.
         connection_timeout: Time limit for opening the pool, for each health check, and for each
             attempt to connect (where psycopg rounds it to whole seconds, at least 2).
         keepalives_idle: Idle time before the first TCP keepalive probe.
@@ -52,7 +59,7 @@ class ConnectionPoolConfig:
     min_size: int = DEFAULT_POOL_SIZE
     max_size: int = DEFAULT_POOL_SIZE + DEFAULT_MAX_OVERFLOW
     timeout: float = 30.0
-    recycle: float = 3600.0
+    recycle: float | None = 3600.0
     connection_timeout: float = 10.0
     keepalives_idle: int = 600
     keepalives_interval: int = 30
@@ -68,7 +75,7 @@ class ConnectionPoolConfig:
     def __post_init__(self) -> None:
         """Validate the settings; if one is invalid, raise a ValueError that names it."""
         for item in fields(self):
-            _check_value(item.name, _RULES[item.name], getattr(self, item.name))
+            check_value(item.name, RULES[item.name], getattr(self, item.name))
         if self.max_size < self.min_size and not self.null_pool:
             msg = f"max_size must be at least min_size ({self.min_size}), got {self.max_size}"
             raise ValueError(msg)
@@ -81,150 +88,103 @@ class ConnectionPoolConfig:
         ``postgres``, ``database.postgres`` and ``store.database.postgres``, then the environment
         variables ``POSTGRES_POOL_SIZE``, ``POSTGRES_MAX_OVERFLOW``, ``POSTGRES_POOL_TIMEOUT`` and
         ``POSTGRES_CONNECTION_TIMEOUT``. The key ``pool_size`` sets ``min_size``, and ``max_size``
-        is ``pool_size`` plus ``max_overflow``. Unknown keys are ignored; if one looks like a
-        misspelled setting, a warning is logged.
+        is ``pool_size`` plus ``max_overflow``; ``pool_timeout`` and ``pool_recycle`` set
+        ``timeout`` and ``recycle``. Numbers may be given as text, and -1 as ``pool_recycle`` or
+        ``leak_after`` means ``None``. Unknown keys are ignored; if one looks like a misspelled
+        setting, a warning is logged once.
 
         Args:
-            config: The application's configuration, as nested mappings.
+            config: The application's configuration, as nested mappings of any type. A section that
+                is not a mapping is ignored.
 
         Returns:
             The settings; any setting missing from all sources has its default value.
 
         Raises:
-            ValueError: If a section is not a mapping, or a value has the wrong type or is out of
+            ValueError: If ``config`` is not a mapping, or a value has the wrong type or is out of
                 range. The message names the key or variable.
         """
-        settings: dict[str, Any] = {}
-        for path in _SECTIONS:
-            settings.update(_read_section(config, path))
-        settings.update(_read_environment(os.environ))
-        min_size = settings.pop("pool_size", DEFAULT_POOL_SIZE)
-        max_overflow = settings.pop("max_overflow", DEFAULT_MAX_OVERFLOW)
-        return cls(
-            min_size=min_size,
-            max_size=min_size + max_overflow,
-            **{_FIELD_OF.get(key, key): value for key, value in settings.items()},
+        return cls.from_sections({} if config is None else read_sections(config))
+
+    @classmethod
+    def from_sections(cls, settings: Mapping[str, Any]) -> ConnectionPoolConfig:
+        """Create the settings from the result of ``read_sections`` and the environment."""
+        return cls(**to_fields({**settings, **read_environment()}))
+
+
+AnyConfig: TypeAlias = ConnectionPoolConfig | Mapping[str, Any]
+"""Settings as callers may give them: an object, or an application's configuration."""
+
+
+def as_config(config: AnyConfig | None) -> ConnectionPoolConfig | None:
+    """Return the settings that a caller gave, read from a mapping if necessary.
+
+    Returns:
+        ``None`` if the caller gave none: ``None``, or a mapping without pool settings.
+
+    Raises:
+        TypeError: If ``config`` is neither a mapping nor a ConnectionPoolConfig.
+        ValueError: If a value in the mapping or in the environment is invalid.
+    """
+    given = _given(config)
+    if isinstance(given, ConnectionPoolConfig):
+        return given
+    return ConnectionPoolConfig.from_sections(given) if given else None
+
+
+def set_default_config(config: AnyConfig | None) -> None:
+    """Set the settings of pools that are opened without any, throughout the process.
+
+    Where no default is set, the environment variables that ``from_memfuse_config`` reads apply.
+    Pools that are already open keep their settings. Thread-safe; forked children inherit the
+    default.
+
+    Args:
+        config: The settings, or an application's configuration, over which the environment
+            variables take precedence. ``None``, or a mapping without pool settings, removes the
+            default.
+
+    Raises:
+        TypeError: If ``config`` is neither a mapping nor a ConnectionPoolConfig.
+        ValueError: If a value in the mapping or in the environment is invalid. The default then
+            stays as it was.
+    """
+    _DEFAULT.set(config)
+
+
+def default_config() -> ConnectionPoolConfig:
+    """Return the settings of pools that are opened without any; see ``set_default_config``."""
+    return _DEFAULT.get()
+
+
+class _Default:
+    """The process's default settings, of which the environment is read when they are needed."""
+
+    def __init__(self) -> None:
+        self._given: ConnectionPoolConfig | dict[str, Any] = {}
+
+    def set(self, config: AnyConfig | None) -> None:
+        as_config(config)  # raises if a value is invalid
+        self._given = _given(config)
+
+    def get(self) -> ConnectionPoolConfig:
+        given = self._given
+        if isinstance(given, ConnectionPoolConfig):
+            return given
+        return ConnectionPoolConfig.from_sections(given)
+
+
+_DEFAULT = _Default()
+
+
+def _given(config: AnyConfig | None) -> ConnectionPoolConfig | dict[str, Any]:
+    """Return settings as given, or those found in a mapping, which are empty if there are none."""
+    if config is None:
+        return {}
+    if isinstance(config, ConnectionPoolConfig):
+        return config
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f"config must be a mapping or ConnectionPoolConfig, got {type(config).__name__}"
         )
-
-
-@dataclass(frozen=True)
-class _Rule:
-    kind: type[bool | int | float]
-    minimum: float = 0.0
-    exclusive: bool = False  # whether a value equal to the minimum is invalid
-    optional: bool = False
-
-
-_COUNT = _Rule(int)
-_POSITIVE_COUNT = _Rule(int, minimum=1)
-_SECONDS = _Rule(float)
-_POSITIVE_SECONDS = _Rule(float, exclusive=True)
-_SWITCH = _Rule(bool)
-
-_RULES = {
-    "min_size": _COUNT,
-    "max_size": _POSITIVE_COUNT,
-    "timeout": _POSITIVE_SECONDS,
-    "recycle": _POSITIVE_SECONDS,
-    "connection_timeout": _POSITIVE_SECONDS,
-    "keepalives_idle": _POSITIVE_COUNT,
-    "keepalives_interval": _POSITIVE_COUNT,
-    "keepalives_count": _POSITIVE_COUNT,
-    "health_check_interval": _SECONDS,
-    "type_cache_ttl": _SECONDS,
-    "leak_after": _Rule(float, exclusive=True, optional=True),
-    "max_waiting": _COUNT,
-    "max_idle": _POSITIVE_SECONDS,
-    "capture_stacks": _SWITCH,
-    "null_pool": _SWITCH,
-}
-
-_SECTIONS = (("postgres",), ("database", "postgres"), ("store", "database", "postgres"))
-_FIELD_OF = {"pool_timeout": "timeout", "pool_recycle": "recycle"}
-_KEY_RULES = {
-    "pool_size": _COUNT,
-    "max_overflow": _COUNT,
-    "pool_timeout": _RULES["timeout"],
-    "pool_recycle": _RULES["recycle"],
-    **{k: r for k, r in _RULES.items() if k not in {"min_size", "max_size", "timeout", "recycle"}},
-}
-_VARIABLES = {
-    "POSTGRES_POOL_SIZE": "pool_size",
-    "POSTGRES_MAX_OVERFLOW": "max_overflow",
-    "POSTGRES_POOL_TIMEOUT": "pool_timeout",
-    "POSTGRES_CONNECTION_TIMEOUT": "connection_timeout",
-}
-# Likely wrong keys for which get_close_matches would suggest the wrong setting or nothing at all.
-_MEANT = {
-    "min_size": "pool_size",
-    "max_size": "max_overflow",
-    "timeout": "pool_timeout",
-    "recycle": "pool_recycle",
-    "connect_timeout": "connection_timeout",
-}
-
-
-def _check_value(name: str, rule: _Rule, value: object) -> None:
-    if value is None and rule.optional:
-        return
-    if rule.kind is bool:
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} must be true or false, got {value!r}")
-        return
-    accepted = (int,) if rule.kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, accepted) or not math.isfinite(value):
-        noun = "an integer" if rule.kind is int else "a finite number"
-        alternative = " or None" if rule.optional else ""
-        msg = f"{name} must be {noun}{alternative}, got {value!r}"
-        raise ValueError(msg)
-    if value < rule.minimum or (rule.exclusive and value == rule.minimum):
-        relation = "more than" if rule.exclusive else "at least"
-        msg = f"{name} must be {relation} {rule.minimum:g}, got {value!r}"
-        raise ValueError(msg)
-
-
-def _read_section(config: Mapping[str, Any] | None, path: tuple[str, ...]) -> dict[str, Any]:
-    section: Any = config
-    for depth in range(len(path) + 1):
-        if section is None:  # absent, or left empty in a YAML file
-            return {}
-        if not isinstance(section, Mapping):
-            name = ".".join(path[:depth]) or "the configuration"
-            msg = f"{name} must be a mapping, got {type(section).__name__}"
-            raise ValueError(msg)  # noqa: TRY004 - all configuration errors are ValueErrors
-        if depth < len(path):
-            section = section.get(path[depth])
-    settings = {}
-    for key, value in section.items():
-        name = ".".join((*path, str(key)))
-        if key in _KEY_RULES:
-            _check_value(name, _KEY_RULES[key], value)
-            settings[key] = value
-        elif meant := _meant_by(key):
-            logger.warning("unknown setting %s ignored; did you mean %s?", name, meant)
-    return settings
-
-
-def _meant_by(key: object) -> str | None:
-    if not isinstance(key, str):
-        return None
-    normal = key.lower().replace("-", "_")
-    close = get_close_matches(normal, _KEY_RULES, n=1, cutoff=0.8)
-    return _MEANT.get(normal) or (close[0] if close else None)
-
-
-def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for variable, key in _VARIABLES.items():
-        text = environment.get(variable, "").strip()
-        if not text:
-            continue
-        rule = _KEY_RULES[key]
-        value: object
-        try:
-            value = rule.kind(text)
-        except ValueError:
-            value = text  # rejected below, with the same message as any other wrong type
-        _check_value(variable, rule, value)
-        settings[key] = value
-    return settings
+    return read_sections(config)

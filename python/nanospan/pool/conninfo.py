@@ -9,10 +9,11 @@ from functools import cached_property, lru_cache
 from urllib.parse import unquote
 
 from psycopg import OperationalError, pq
+from psycopg.conninfo import make_conninfo
 
 from nanospan.pool.errors import ConninfoError
 
-__all__ = ["HIDDEN", "UNREADABLE", "Target", "mask_conninfo"]
+__all__ = ["HIDDEN", "UNREADABLE", "Target", "default_conninfo", "mask_conninfo"]
 
 HIDDEN = "***"
 UNREADABLE = "<unreadable connection string>"
@@ -125,6 +126,28 @@ def mask_conninfo(conninfo: str) -> str:
         return Target.parse(conninfo).masked
     except ConninfoError:
         return UNREADABLE
+
+
+def default_conninfo() -> str | None:
+    """Return the connection string of the database that the environment names, if any.
+
+    Looks at ``DATABASE_URL``, if it is a PostgreSQL URL; then at ``POSTGRES_DB`` with
+    ``POSTGRES_HOST``, ``_PORT``, ``_USER`` and ``_PASSWORD``; then at libpq's ``PGSERVICE`` and
+    ``PGDATABASE``, where libpq itself reads the other variables.
+    """
+    env = os.environ
+    if (url := env.get("DATABASE_URL", "")).startswith("postgres"):
+        return url
+    if database := env.get("POSTGRES_DB"):
+        return make_conninfo(
+            host=env.get("POSTGRES_HOST") or "localhost",
+            port=env.get("POSTGRES_PORT") or "5432",
+            dbname=database,
+            user=env.get("POSTGRES_USER") or "postgres",
+            password=env.get("POSTGRES_PASSWORD") or None,
+        )
+    given = {"service": env.get("PGSERVICE"), "dbname": env.get("PGDATABASE")}
+    return make_conninfo(**given) or None  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=256)

@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING, cast
 
 from psycopg.adapt import AdaptersMap
 
-from nanospan.pool.config import ConnectionPoolConfig
+from nanospan.pool.config import as_config, default_config
 from nanospan.pool.conninfo import Target
 from nanospan.pool.opening import reach_server, reach_server_async
 from nanospan.pool.registry import REGISTRY
 
 if TYPE_CHECKING:
+    from nanospan.pool.config import AnyConfig
     from nanospan.pool.endpoint import Endpoint
     from nanospan.pool.vector_types import VectorTypes
 
 __all__ = ["vector_context", "vector_context_async"]
 
-DEFAULTS = ConnectionPoolConfig()
 
-
-def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) -> AdaptersMap:
+def vector_context(conninfo: str, config: AnyConfig | None = None) -> AdaptersMap:
     """Return psycopg's default adapters plus adapters for a database's pgvector types.
 
     ```python
@@ -35,7 +34,8 @@ def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) ->
 
     Args:
         conninfo: A PostgreSQL URL or ``key=value`` pairs.
-        config: The pool settings. Only ``type_cache_ttl`` and the connection settings are used.
+        config: The pool settings, as ``GlobalConnectionManager.get_connection_pool`` takes them.
+            Only ``type_cache_ttl`` and the connection settings are used.
 
     Returns:
         A new ``AdaptersMap``, which the caller may modify. If the database lacks the pgvector
@@ -52,9 +52,7 @@ def vector_context(conninfo: str, config: ConnectionPoolConfig | None = None) ->
     return _copy(endpoint)
 
 
-async def vector_context_async(
-    conninfo: str, config: ConnectionPoolConfig | None = None
-) -> AdaptersMap:
+async def vector_context_async(conninfo: str, config: AnyConfig | None = None) -> AdaptersMap:
     """Return the same adapters as ``vector_context``, without blocking the event loop.
 
     ```python
@@ -70,8 +68,8 @@ async def vector_context_async(
     return _copy(endpoint)
 
 
-def _endpoint(conninfo: str, config: ConnectionPoolConfig | None) -> Endpoint:
-    return REGISTRY.endpoint(Target.parse(conninfo), config or DEFAULTS)
+def _endpoint(conninfo: str, config: AnyConfig | None) -> Endpoint:
+    return REGISTRY.endpoint(Target.parse(conninfo), as_config(config) or default_config())
 
 
 def _copy(endpoint: Endpoint) -> AdaptersMap:

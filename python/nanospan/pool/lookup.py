@@ -92,7 +92,7 @@ def _lookup_ended(types: DatabaseTypes) -> Iterator[float]:
         The monotonic time, in seconds, at which the look-up began.
     """
     try:
-        with process_recorder().track_operation("pgvector_registration"):
+        with process_recorder().track_operation("pgvector_registration", types.metadata):
             yield monotonic()
     except BaseException:
         types.give_up_lookup()

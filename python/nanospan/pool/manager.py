@@ -8,22 +8,24 @@ from asyncio import get_running_loop
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from nanospan.pool.closing import close_in_its_loop
+from nanospan.pool.config import as_config
 from nanospan.pool.conninfo import Target
 from nanospan.pool.errors import PoolOpenError
 from nanospan.pool.lease import Lease
 from nanospan.pool.manager_base import PoolManager
 from nanospan.pool.null_pools import VectorNullPool
 from nanospan.pool.opening import reach_server_async
-from nanospan.pool.registry import REGISTRY, PoolKey, check_config
+from nanospan.pool.registry import REGISTRY, PoolKey
 from nanospan.pool.tasks import SingleFlight
 from nanospan.pool.vector_pool import VectorPool
-from nanospan.pool.warmup import Warmup, WarmupReport, check_urls, conclude
+from nanospan.pool.warmup import Warmup, WarmupReport, conclude
 from nanospan.recorder import process_recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nanospan.pool.config import ConnectionPoolConfig
+    from nanospan.pool.config import AnyConfig, ConnectionPoolConfig
     from nanospan.pool.connections import VectorConnection
     from nanospan.pool.shared_pool import SharedPool
 
@@ -36,10 +38,6 @@ __all__ = [
 
 logger = logging.getLogger("nanospan.pool")
 
-CLOSE_TIMEOUT = 10.0
-"""Seconds to wait for another thread's event loop to close its pool."""
-LOOP_CHECK_INTERVAL = 0.1
-"""Seconds between checks of whether the other thread's event loop is still running."""
 REGISTRATION_THRESHOLD = 0.050
 """Default threshold, in seconds, for the duration of a look-up of pgvector's types."""
 
@@ -73,7 +71,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
     async def get_connection_pool(
         self,
         db_url: str,
-        config: ConnectionPoolConfig | None = None,
+        config: AnyConfig | None = None,
         store_ref: object | None = None,
     ) -> VectorPool:
         """Return the running event loop's shared pool for a database.
@@ -82,8 +80,10 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
 
         Args:
             db_url: A PostgreSQL URL or ``key=value`` pairs.
-            config: Settings for a newly opened pool. A pool that is already open keeps its own
-                settings; a warning is logged if they differ.
+            config: Settings for a newly opened pool: a ``ConnectionPoolConfig`` or a mapping that
+                ``ConnectionPoolConfig.from_memfuse_config`` can read. ``None``, or a mapping
+                without pool settings, means the process's default; see ``set_default_config``. A
+                pool that is already open keeps its settings; a warning is logged if they differ.
             store_ref: An object that uses the pool. While this object is alive, ``close_pool``
                 closes the pool only with ``force``.
 
@@ -94,15 +94,16 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
             PoolOpenError: If the server refuses the connection, or does not answer within
                 ``connection_timeout``.
             ConninfoError: If ``db_url`` is not a valid connection string.
-            TypeError: If ``store_ref`` cannot be weakly referenced, or ``config`` is not a
-                ConnectionPoolConfig.
+            TypeError: If ``store_ref`` cannot be weakly referenced, or ``config`` is neither a
+                mapping nor a ConnectionPoolConfig.
+            ValueError: If a setting in ``config`` or in the environment is invalid.
         """
-        with self._track_access():
-            try:
-                shared = self._warm[get_running_loop()][db_url]
-            except KeyError:
-                shared = None
-            if shared is None or (config is not None and config is not shared.config):
+        try:
+            shared = self._warm[get_running_loop()][db_url]
+        except KeyError:
+            shared = None
+        with self._track_access(shared.access if shared else self._new_access(db_url)):
+            if shared is None or (config is not None and config is not shared.requested):
                 shared = await self._open_or_check(db_url, config)
             if store_ref is not None:
                 shared.references.add(store_ref)
@@ -113,7 +114,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         db_url: str,
         label: str | None = None,
         *,
-        config: ConnectionPoolConfig | None = None,
+        config: AnyConfig | None = None,
         timeout: float | None = None,
     ) -> Lease:
         """Lease a connection from a shared pool: ``async with manager.lease(url) as connection:``.
@@ -139,33 +140,39 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
 
     async def warmup_common_pools(
         self,
-        urls: Iterable[str],
-        config: ConnectionPoolConfig | None = None,
+        common_db_urls: Iterable[str] | None = None,
+        config: AnyConfig | None = None,
         *,
         strict: bool = False,
     ) -> list[WarmupReport]:
-        """Open the pools for ``urls`` concurrently, each with ``min_size`` connections.
+        """Open pools concurrently, each with ``min_size`` connections; a second time is cheap.
 
         Args:
-            urls: Connection strings.
-            config: Settings for pools that are not open yet.
+            common_db_urls: Connection strings. ``None`` means the running event loop's open pools,
+                and the database that the environment names, if any: by ``DATABASE_URL``; else by
+                ``POSTGRES_DB`` with ``POSTGRES_HOST`` (``localhost``), ``_PORT`` (5432), ``_USER``
+                (``postgres``) and ``_PASSWORD``; else by ``PGSERVICE`` or ``PGDATABASE``.
+            config: Settings for pools that are not open yet; see ``get_connection_pool``.
             strict: Whether to raise the first error once all warm-ups have finished.
 
         Returns:
-            One report per URL, in the order of ``urls``. Errors are logged and included in the
-            reports.
+            One report per URL, in their order. Errors are logged and included in the reports.
 
         Raises:
-            TypeError: If ``urls`` is a single string.
+            TypeError: If ``common_db_urls`` is a single string, or ``config`` is neither a mapping
+                nor a ConnectionPoolConfig.
+            ValueError: If a setting in ``config`` or in the environment is invalid.
             PoolOpenError: With ``strict``, if a server refuses the connection or does not answer in
                 time.
             PoolTimeout: With ``strict``, if a pool does not reach ``min_size`` connections within
                 ``connection_timeout``; the pool stays open.
         """
-        warming = (self._warm_up(url, config) for url in check_urls(urls))
+        urls = self._urls_to_warm(common_db_urls, get_running_loop())
+        wanted = as_config(config)
+        warming = (self._warm_up(url, wanted) for url in urls)
         return conclude(list(await asyncio.gather(*warming)), strict=strict)
 
-    async def is_pool_healthy(self, pool: VectorPool, url: str) -> bool:
+    async def is_pool_healthy(self, pool: VectorPool, db_url: str) -> bool:
         """Return True if ``pool`` is open and can reach its server.
 
         Call this in the event loop that the pool belongs to. The server is not asked
@@ -174,13 +181,13 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
 
         Args:
             pool: The pool, as returned by ``get_connection_pool``.
-            url: The pool's connection string.
+            db_url: The pool's connection string.
 
         Returns:
-            ``False`` if the pool is closed, is not the running event loop's pool for ``url``, or
+            ``False`` if the pool is closed, is not the running event loop's pool for ``db_url``, or
             cannot reach its server.
         """
-        key = (Target.parse(url).key, get_running_loop())
+        key = (Target.parse(db_url).key, get_running_loop())
         shared = self._find(*key)
         if shared is None or shared.pool is not pool:
             return False
@@ -193,20 +200,20 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
             return False
         return True
 
-    async def close_pool(self, url: str, force: bool = False) -> bool:
-        """Close the asynchronous pools for ``url`` in all event loops, except pools in use.
+    async def close_pool(self, db_url: str, force: bool = False) -> bool:
+        """Close the asynchronous pools for ``db_url`` in all event loops, except pools in use.
 
         A pool is in use while an object that was passed to ``get_connection_pool`` as
         ``store_ref`` is alive.
 
         Args:
-            url: A connection string.
+            db_url: A connection string.
             force: Whether to also close pools that are in use.
 
         Returns:
-            False if a pool for ``url`` stays open because it is in use, otherwise True.
+            False if a pool for ``db_url`` stays open because it is in use, otherwise True.
         """
-        return await self._close(Target.parse(url).key, force=force)
+        return await self._close(Target.parse(db_url).key, force=force)
 
     async def close_all_pools(self, force: bool = False) -> bool:
         """Close every asynchronous pool, except pools in use.
@@ -227,35 +234,35 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         await self.close_all_pools(force=True)
         REGISTRY.types.clear()
 
-    async def resize_pool(self, url: str, min_size: int, max_size: int) -> bool:
-        """Resize the running event loop's pool for ``url``; see ``VectorPool.resize``.
+    async def resize_pool(self, db_url: str, min_size: int, max_size: int) -> bool:
+        """Resize the running event loop's pool for ``db_url``; see ``VectorPool.resize``.
 
         Args:
-            url: The pool's connection string.
+            db_url: The pool's connection string.
             min_size: Number of connections to keep open.
             max_size: Maximum number of open connections.
 
         Returns:
-            True if the pool was resized, False if there is no open pool for ``url``.
+            True if the pool was resized, False if there is no open pool for ``db_url``.
 
         Raises:
             ValueError: If the sizes are not integers or are out of range.
         """
-        shared = self._find(Target.parse(url).key, get_running_loop())
+        shared = self._find(Target.parse(db_url).key, get_running_loop())
         if shared is None:
             return False
         await shared.pool.resize(min_size, max_size)
         return True
 
     async def _open_or_check(
-        self, db_url: str, config: ConnectionPoolConfig | None, seconds: float | None = None
+        self, db_url: str, config: AnyConfig | None, seconds: float | None = None
     ) -> SharedPool[VectorPool]:
         """Return the shared pool for a database; if necessary, open it or check its health first.
 
         Raises:
             PoolExhausted: If checking an open pool takes longer than ``seconds``.
         """
-        check_config(config)
+        wanted = as_config(config)
         REGISTRY.drop_dead_loops()
         loop = get_running_loop()
         target = Target.parse(db_url)
@@ -263,7 +270,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         while True:
             shared = self._find(*key)
             if shared is None:
-                shared = await self._openings.do(key, lambda: self._open_pool(key, target, config))
+                shared = await self._openings.do(key, lambda: self._open_pool(key, target, wanted))
             elif monotonic() >= shared.healthy_until:
                 try:
                     await asyncio.wait_for(self._check_pool(key, shared), seconds)
@@ -271,8 +278,10 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
                     raise shared.pool.exhausted(seconds) from None
             if not shared.pool.closed:  # another task may have closed it meanwhile
                 break
+        if wanted is not None:
+            shared.compare(wanted)
         if config is not None:
-            shared.compare(config)
+            shared.requested = config
         if monotonic() < shared.healthy_until:
             self._warm.setdefault(loop, {})[db_url] = shared
         return shared
@@ -309,7 +318,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
                 all_closed = False
             else:
                 (_, its_loop), shared = taken
-                await _close_in_its_loop(shared.pool, its_loop)
+                await close_in_its_loop(shared.pool, its_loop)
         return all_closed
 
 
@@ -322,7 +331,7 @@ class _SharedLease(Lease):
         self,
         manager: GlobalConnectionManager,
         url: str,
-        config: ConnectionPoolConfig | None,
+        config: AnyConfig | None,
         timeout: float | None,
         label: str | None,
     ) -> None:
@@ -333,19 +342,19 @@ class _SharedLease(Lease):
 
     async def __aenter__(self) -> VectorConnection:
         manager = self._manager
-        with manager._track_access():  # noqa: SLF001 - a part of the manager
-            self.owner = task = asyncio.current_task()
-            loop = get_running_loop() if task is None else task.get_loop()  # the latter is cheaper
-            try:
-                shared = manager._warm[loop][self._url]  # noqa: SLF001
-            except KeyError:
-                shared = None
-            if shared is None or self._config is not None:
+        config = self._config
+        self.owner = task = asyncio.current_task()
+        loop = get_running_loop() if task is None else task.get_loop()  # the latter is cheaper
+        try:
+            shared = manager._warm[loop][self._url]  # noqa: SLF001 - a part of the manager
+        except KeyError:
+            shared = None
+        access = shared.access if shared else manager._new_access(self._url)  # noqa: SLF001
+        with manager._track_access(access):  # noqa: SLF001
+            if shared is None or (config is not None and config is not shared.requested):
                 began = monotonic()
                 try:
-                    shared = await manager._open_or_check(  # noqa: SLF001
-                        self._url, self._config, self._timeout
-                    )
+                    shared = await manager._open_or_check(self._url, config, self._timeout)  # noqa: SLF001
                 except PoolOpenError:
                     # An open pool reconnects in the background, maybe before the lease times out.
                     shared = manager._find(Target.parse(self._url).key, loop)  # noqa: SLF001
@@ -362,35 +371,20 @@ async def _check_health(shared: SharedPool[VectorPool]) -> None:
     shared.trust(get_running_loop())
 
 
-async def _close_in_its_loop(pool: VectorPool, loop: asyncio.AbstractEventLoop | None) -> None:
-    if loop is get_running_loop():
-        await pool.close()
-        return
-    if loop is not None and loop.is_running():
-        closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(pool.close(), loop))
-        deadline = monotonic() + CLOSE_TIMEOUT
-        while not closing.done() and loop.is_running() and monotonic() < deadline:
-            await asyncio.wait({closing}, timeout=LOOP_CHECK_INTERVAL)
-        if closing.done() and not closing.cancelled():
-            closing.result()
-            return
-        if loop.is_running():
-            logger.warning("pool %s could not be closed: its event loop is blocked", pool.name)
-            return
-    pool.abandon()  # its loop is not running
-
-
 def get_global_connection_manager() -> GlobalConnectionManager:
     """Return the process-wide manager of asynchronous pools."""
     return GlobalConnectionManager()
 
 
 async def warmup_global_connection_pools(
-    urls: Iterable[str], config: ConnectionPoolConfig | None = None, *, strict: bool = False
+    common_db_urls: Iterable[str] | None = None,
+    config: AnyConfig | None = None,
+    *,
+    strict: bool = False,
 ) -> list[WarmupReport]:
     """Open pools before first use; see ``GlobalConnectionManager.warmup_common_pools``."""
     manager = get_global_connection_manager()
-    return await manager.warmup_common_pools(urls, config, strict=strict)
+    return await manager.warmup_common_pools(common_db_urls, config, strict=strict)
 
 
 async def reset_global_connection_pools() -> None:

@@ -6,11 +6,15 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
+from nanospan.pool.conninfo import Target, default_conninfo, mask_conninfo
+from nanospan.pool.errors import ConninfoError
 from nanospan.pool.registry import REGISTRY
+from nanospan.pool.warmup import check_urls
 from nanospan.recorder import process_recorder
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterable
 
     from typing_extensions import Self
 
@@ -76,6 +80,30 @@ class PoolManager(Generic[P]):
             longest first.
         """
         return REGISTRY.statistics()
+
+    def _urls_to_warm(
+        self, given: Iterable[str] | None, loop: asyncio.AbstractEventLoop | None
+    ) -> list[str]:
+        """Return the URLs to warm up: those given, or of the open pools and the environment."""
+        if given is not None:
+            return check_urls(given)
+        known = {
+            key: shared.endpoint.target.conninfo
+            for (key, its_loop), shared in list(REGISTRY.pools.items())
+            if its_loop is loop and not shared.pool.closed
+        }
+        default = default_conninfo()
+        if default is not None:
+            try:
+                known.setdefault(Target.parse(default).key, default)
+            except ConninfoError:
+                known[default] = default  # its warm-up reports the error
+        return list(known.values())
+
+    @staticmethod
+    def _new_access(db_url: str) -> dict[str, str]:
+        """Return the metadata of an access to a pool that is not open yet, or must be checked."""
+        return {"db_url": mask_conninfo(db_url)}
 
     def _find(
         self, target_key: str, loop: asyncio.AbstractEventLoop | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -92,7 +93,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             "max_size": config.max_size,
             "timeout": config.timeout,
             "max_waiting": config.max_waiting,
-            "max_lifetime": config.recycle,
+            "max_lifetime": math.inf if config.recycle is None else config.recycle,
             "max_idle": config.max_idle,
         }
 

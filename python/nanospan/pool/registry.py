@@ -7,7 +7,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nanospan.pool.config import ConnectionPoolConfig
+from nanospan.pool.config import default_config
 from nanospan.pool.endpoint import Endpoint
 from nanospan.pool.semantic_conventions import measure
 from nanospan.pool.shared_pool import SharedPool
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
+    from nanospan.pool.config import ConnectionPoolConfig
     from nanospan.pool.conninfo import Target
     from nanospan.values.measurements import Measurement
 
 PoolKey: TypeAlias = "tuple[str, asyncio.AbstractEventLoop | None]"
 """A database's ``Target.key`` and the pool's event loop (``None`` for synchronous pools)."""
 
-__all__ = ["REGISTRY", "PoolKey", "PoolRegistry", "check_config"]
+__all__ = ["REGISTRY", "PoolKey", "PoolRegistry"]
 
 logger = logging.getLogger("nanospan.pool")
 
@@ -64,10 +65,11 @@ class PoolRegistry:
     ) -> SharedPool[Any]:
         """Return a ``SharedPool`` for a pool that the caller is about to open.
 
+        Without a ``config``, the process's default settings apply.
         If the new pool replaces a closed one, the users of the closed pool become users of the
         new one.
         """
-        endpoint = self.endpoint(target, config or ConnectionPoolConfig())
+        endpoint = self.endpoint(target, config or default_config())
         shared: SharedPool[Any] = SharedPool(endpoint, partial(self._remove_from_warm, key[1]))
         if (closed := self.pools.get(key)) is not None:  # closed by one of its users
             shared.references = closed.references
@@ -144,15 +146,6 @@ class PoolRegistry:
     def measurements(self) -> Iterator[Measurement]:
         """Yield measurements of every pool's state, for exporters."""
         return measure({name: shared.pool for name, shared in self.named().items()})
-
-
-def check_config(config: object) -> None:
-    """Raise TypeError unless ``config`` is a ConnectionPoolConfig or None."""
-    if config is not None and not isinstance(config, ConnectionPoolConfig):
-        raise TypeError(
-            f"config must be a ConnectionPoolConfig, got {type(config).__name__}; convert a "
-            "mapping with ConnectionPoolConfig.from_memfuse_config()"
-        )
 
 
 REGISTRY = PoolRegistry()

@@ -46,8 +46,10 @@ class SharedPool(Generic[P]):
     Attributes:
         pool: The pool, set by the manager before it shares this object.
         endpoint: The database the pool connects to.
-        config: The pool's settings. ``compare`` replaces this object with the equal one it is
-            given, so that callers can recognise it without comparing again.
+        config: The pool's settings.
+        requested: The settings, or mapping, with which the pool was last requested. A manager that
+            is given this object again need not read it again.
+        access: The metadata of each ``connection_pool_access`` sample: the masked URL.
         references: The objects that use the pool.
         healthy_until: Monotonic time, in seconds, until which no health check is needed; 0 once
             the pool is closed. If the event loop is blocked, the pool may be handed out after that
@@ -66,6 +68,8 @@ class SharedPool(Generic[P]):
         self._on_distrust = on_distrust
         self.endpoint = endpoint
         self.config = endpoint.config
+        self.requested: object = endpoint.config
+        self.access = {"db_url": endpoint.target.masked}
         self.references = References()
         self.healthy_until = 0.0
         self._expiry: asyncio.TimerHandle | None = None
@@ -94,9 +98,7 @@ class SharedPool(Generic[P]):
 
     def compare(self, config: ConnectionPoolConfig) -> None:
         """Log a warning, once, if ``config`` differs from the pool's own settings."""
-        if config == self.config:
-            self.config = config  # lets callers recognise this object without comparing again
-        elif not self._warned_of_config:
+        if config != self.config and not self._warned_of_config:
             self._warned_of_config = True
             logger.warning(
                 "pool %s is already open with other settings; the requested settings are ignored",

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from nanospan.pool.config import as_config
 from nanospan.pool.conninfo import Target
 from nanospan.pool.lease import SyncLease
 from nanospan.pool.manager_base import PoolManager
 from nanospan.pool.null_pools import SyncVectorNullPool
 from nanospan.pool.opening import reach_server
-from nanospan.pool.registry import REGISTRY, PoolKey, check_config
+from nanospan.pool.registry import REGISTRY, PoolKey
 from nanospan.pool.sync_vector_pool import SyncVectorPool
-from nanospan.pool.warmup import Warmup, WarmupReport, check_urls, conclude
+from nanospan.pool.warmup import Warmup, WarmupReport, conclude
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nanospan.pool.config import ConnectionPoolConfig
+    from nanospan.pool.config import AnyConfig, ConnectionPoolConfig
     from nanospan.pool.connections import SyncVectorConnection
     from nanospan.pool.shared_pool import SharedPool
 
@@ -56,7 +57,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
     def get_connection_pool(
         self,
         db_url: str,
-        config: ConnectionPoolConfig | None = None,
+        config: AnyConfig | None = None,
         store_ref: object | None = None,
     ) -> SyncVectorPool:
         """Return the shared pool for a database, opening it on the first call.
@@ -67,7 +68,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         Returns:
             An open ``psycopg_pool.ConnectionPool``. Do not close it: it is shared.
         """
-        with self._track_access():
+        with self._track_access(self._access(db_url)):
             shared = self._shared(db_url, config)
             if store_ref is not None:
                 shared.references.add(store_ref)
@@ -78,7 +79,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         db_url: str,
         label: str | None = None,
         *,
-        config: ConnectionPoolConfig | None = None,
+        config: AnyConfig | None = None,
         timeout: float | None = None,
     ) -> SyncLease:
         """Lease a connection from a shared pool: ``with manager.lease(url) as connection:``.
@@ -89,52 +90,53 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
 
     def warmup_common_pools(
         self,
-        urls: Iterable[str],
-        config: ConnectionPoolConfig | None = None,
+        common_db_urls: Iterable[str] | None = None,
+        config: AnyConfig | None = None,
         *,
         strict: bool = False,
     ) -> list[WarmupReport]:
         """Open pools before first use; see ``GlobalConnectionManager.warmup_common_pools``."""
-        every = check_urls(urls)
+        every = self._urls_to_warm(common_db_urls, None)
+        wanted = as_config(config)
         with ThreadPoolExecutor(max(len(every), 1), "nanospan-warmup") as threads:
-            reports = list(threads.map(lambda url: self._warm_up(url, config), every))
+            reports = list(threads.map(lambda url: self._warm_up(url, wanted), every))
         return conclude(reports, strict=strict)
 
-    def is_pool_healthy(self, pool: SyncVectorPool, url: str) -> bool:
+    def is_pool_healthy(self, pool: SyncVectorPool, db_url: str) -> bool:
         """Return True if a pool is open and can reach its server.
 
         See ``GlobalConnectionManager.is_pool_healthy``.
         """
-        shared = self._find(Target.parse(url).key, None)
+        shared = self._find(Target.parse(db_url).key, None)
         if shared is None or shared.pool is not pool:
             return False
         with suppress(psycopg.OperationalError):
-            self._shared(url, None)
+            self._shared(db_url, None)
             return True
         return False
 
-    def resize_pool(self, url: str, min_size: int, max_size: int) -> bool:
-        """Resize the pool for ``url``; see ``GlobalConnectionManager.resize_pool``."""
-        shared = self._find(Target.parse(url).key, None)
+    def resize_pool(self, db_url: str, min_size: int, max_size: int) -> bool:
+        """Resize the pool for ``db_url``; see ``GlobalConnectionManager.resize_pool``."""
+        shared = self._find(Target.parse(db_url).key, None)
         if shared is None:
             return False
         shared.pool.resize(min_size, max_size)
         return True
 
-    def close_pool(self, url: str, force: bool = False) -> bool:
-        """Close the synchronous pool for ``url``, unless the pool is in use.
+    def close_pool(self, db_url: str, force: bool = False) -> bool:
+        """Close the synchronous pool for ``db_url``, unless the pool is in use.
 
         A pool is in use while an object that was passed to ``get_connection_pool`` as
         ``store_ref`` is alive.
 
         Args:
-            url: A connection string.
+            db_url: A connection string.
             force: Whether to close the pool even if it is in use.
 
         Returns:
-            True if no synchronous pool for ``url`` remains open.
+            True if no synchronous pool for ``db_url`` remains open.
         """
-        return self._close(Target.parse(url).key, force=force)
+        return self._close(Target.parse(db_url).key, force=force)
 
     def close_all_pools(self, force: bool = False) -> bool:
         """Close every synchronous pool, except pools in use.
@@ -155,22 +157,23 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         self.close_all_pools(force=True)
         REGISTRY.types.clear()
 
-    def _shared(
-        self, db_url: str, config: ConnectionPoolConfig | None
-    ) -> SharedPool[SyncVectorPool]:
+    def _access(self, db_url: str) -> dict[str, str]:
+        """Return the metadata of an access to the pool for ``db_url``."""
+        shared = self._warm.get(None, {}).get(db_url)
+        return self._new_access(db_url) if shared is None else shared.access
+
+    def _shared(self, db_url: str, config: AnyConfig | None) -> SharedPool[SyncVectorPool]:
         shared = self._warm.get(None, {}).get(db_url)
         if (
             shared is None
             or monotonic() >= shared.healthy_until
-            or (config is not None and config is not shared.config)
+            or (config is not None and config is not shared.requested)
         ):
             shared = self._open_or_check(db_url, config)
         return shared
 
-    def _open_or_check(
-        self, db_url: str, config: ConnectionPoolConfig | None
-    ) -> SharedPool[SyncVectorPool]:
-        check_config(config)
+    def _open_or_check(self, db_url: str, config: AnyConfig | None) -> SharedPool[SyncVectorPool]:
+        wanted = as_config(config)
         target = Target.parse(db_url)
         key = (target.key, None)
         shared: SharedPool[SyncVectorPool] | None = None
@@ -179,12 +182,14 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
             with self._locks.setdefault(target.key, threading.Lock()):
                 shared = self._find(*key)
                 if shared is None:
-                    shared = self._open_pool(key, target, config)
+                    shared = self._open_pool(key, target, wanted)
                 elif monotonic() >= shared.healthy_until:
                     shared.pool.check_health(shared.config.connection_timeout)
                     shared.trust()
+        if wanted is not None:
+            shared.compare(wanted)
         if config is not None:
-            shared.compare(config)
+            shared.requested = config
         self._warm.setdefault(None, {})[db_url] = shared
         return shared
 
@@ -231,7 +236,7 @@ class _SharedLease(SyncLease):
         self,
         manager: SyncConnectionManager,
         url: str,
-        config: ConnectionPoolConfig | None,
+        config: AnyConfig | None,
         timeout: float | None,
         label: str | None,
     ) -> None:
@@ -242,7 +247,8 @@ class _SharedLease(SyncLease):
 
     def __enter__(self) -> SyncVectorConnection:
         manager = self._manager
-        with manager._track_access():  # noqa: SLF001 - a part of the manager
+        access = manager._access(self._url)  # noqa: SLF001 - a part of the manager
+        with manager._track_access(access):  # noqa: SLF001
             self._pool = manager._shared(self._url, self._config).pool  # noqa: SLF001
             return super().__enter__()
 

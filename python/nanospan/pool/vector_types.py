@@ -108,11 +108,13 @@ class DatabaseTypes:
 
     Attributes:
         name: The name by which log messages refer to the database, without secrets.
+        metadata: The metadata of each ``pgvector_registration`` sample: that name.
         current: The most recently published types; ``None`` before the first look-up.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.metadata = {"conn_info": name}
         self.current: VectorTypes | None = None
         self._checked_at = -math.inf
         self._doubted_at = 0.0

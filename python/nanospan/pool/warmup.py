@@ -66,9 +66,11 @@ class Warmup:
 
 
 def check_urls(urls: Iterable[str]) -> list[str]:
-    """Return the URLs as a list; raise TypeError if ``urls`` is a single string."""
+    """Return the URLs as a list; raise TypeError if they are a single string."""
     if isinstance(urls, str):
-        raise TypeError("urls must be an iterable of connection strings, got str; pass [url]")
+        raise TypeError(
+            "common_db_urls must be an iterable of connection strings, got str; pass [url]"
+        )
     return list(urls)
 
 

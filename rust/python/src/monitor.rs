@@ -228,20 +228,19 @@ impl Monitor {
     ///
     /// Args:
     ///     operation: The operation's name. The operation need not have any samples yet.
-    ///     seconds: The threshold in seconds: samples strictly longer than this are violations. None removes the
-    ///         threshold.
+    ///     threshold_seconds: Samples strictly longer than this are violations. None removes the threshold.
     ///
     /// Raises:
-    ///     TypeError: If ``operation`` is not a str, or ``seconds`` is neither a number nor None.
-    ///     ValueError: If ``operation`` is empty, or ``seconds`` is negative, infinite or NaN.
+    ///     TypeError: If ``operation`` is not a str, or ``threshold_seconds`` is neither a number nor None.
+    ///     ValueError: If ``operation`` is empty, or ``threshold_seconds`` is negative, infinite or NaN.
     fn set_threshold(
         &self,
         operation: &Bound<'_, PyAny>,
-        seconds: Option<&Bound<'_, PyAny>>,
+        threshold_seconds: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let name = names::check(operation)?;
         let asked = || format!("threshold of operation {name:?}");
-        let threshold = match seconds {
+        let threshold = match threshold_seconds {
             None => None,
             Some(seconds) => Some(
                 Seconds::new(number(seconds, asked)?)
