@@ -47,6 +47,16 @@ async def request(app, path, method="GET", root_path=""):
     return sent[0]["status"], body
 
 
+class Copying:
+    """A middleware that passes on a copy of the scope, so the route is not visible outside it."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app({**scope}, receive, send)
+
+
 def answer(_request):
     return PlainTextResponse("answer")
 

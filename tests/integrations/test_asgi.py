@@ -282,5 +282,7 @@ def test_invalid_arguments_are_rejected(monitor):
         NanospanMiddleware("app", monitor)
     with pytest.raises(TypeError, match="the string '/metrics'"):
         NanospanMiddleware(answer, monitor, exclude="/metrics")
+    with pytest.raises(TypeError, match="route must be a function of the scope, got str"):
+        NanospanMiddleware(answer, monitor, route="/users/{id}")
     with pytest.raises(ValueError, match="'metrics'"):
         NanospanMiddleware(answer, monitor, exclude=["metrics"])

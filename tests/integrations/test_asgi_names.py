@@ -2,7 +2,8 @@
 
 import logging
 
-from asgi_requests import answer, counts, middleware, only_sample, request
+import pytest
+from asgi_requests import Copying, answer, counts, middleware, only_sample, request
 from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -115,6 +116,105 @@ async def test_an_application_without_routes_is_named_after_its_mount(monitor):
     assert counts(monitor) == {"GET /static/{path}": 2}
 
 
+async def test_no_route_below_a_host(monitor, caplog):
+    """A request that matches a host but no route below it is unmatched, and nothing is logged."""
+    routes = [Host("eu.example.org", Router([Route("/users/{id}", answer)]))]
+    app = Starlette(routes=routes, middleware=middleware(monitor))
+    assert (await request(app, "/users/1"))[0] == 200
+    assert (await request(app, "/unknown"))[0] == 404
+    assert counts(monitor) == {"GET /users/{id}": 1, "GET (unmatched)": 1}
+    assert caplog.records == []
+
+
+async def test_a_route_of_another_framework(monitor, caplog):
+    """A route without a template is unmatched, and nothing is logged."""
+
+    async def app(scope, receive, send):
+        scope["route"] = object()
+        await PlainTextResponse("answer")(scope, receive, send)
+
+    await request(NanospanMiddleware(app, monitor), "/")
+    assert counts(monitor) == {"GET (unmatched)": 1}
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("place", ["around the application", "in the application", "in a mount"])
+async def test_the_route_is_found_below_a_copied_scope(monitor, place):
+    """A middleware that passes on a copy of the scope does not hide the route."""
+    copying = [Middleware(Copying)]
+    users = [Route("/users/{id}", answer, methods=["GET"]), Route("/", answer)]
+    routes = [
+        Mount("/teams/{team}", routes=users, middleware=copying if place == "in a mount" else []),
+        Host("eu.example.org", Router([Route("/eu", answer)])),
+    ]
+    app = Starlette(routes=routes, middleware=copying if place == "in the application" else [])
+    if place == "around the application":
+        app = Copying(app)
+    app = NanospanMiddleware(app, monitor)
+    for path, method in [
+        ("/teams/red/users/1", "GET"),
+        ("/teams/blue/users/2", "GET"),
+        ("/teams/red/users/1", "POST"),
+        ("/teams/red/", "GET"),
+        ("/teams/red/unknown", "GET"),
+        ("/eu", "GET"),
+        ("/unknown", "GET"),
+    ]:
+        await request(app, path, method)
+        await request(app, path, method, root_path="/behind/proxy")
+    assert counts(monitor) == {
+        "GET /teams/{team}/users/{id}": 4,
+        "POST /teams/{team}/users/{id}": 2,
+        "GET /teams/{team}/": 2,
+        "GET /teams/{team}/{path}": 2,
+        "GET /eu": 2,
+        "GET (unmatched)": 2,
+    }
+
+
+async def test_fastapi_routes_are_found_below_a_copied_scope(monitor):
+    """FastAPI's included routers are searched, in the order in which FastAPI searches them."""
+    users = APIRouter(prefix="/users")
+
+    @users.get("/{id}")
+    @users.get("/me")
+    async def user(id: int = 0):  # noqa: A002 - must match the name in the path
+        return id
+
+    teams = APIRouter(prefix="/teams/{team}")
+    teams.include_router(users)
+    app = FastAPI()
+    app.include_router(users, prefix="/v2")
+    app.include_router(teams)
+    app = NanospanMiddleware(Copying(app), monitor)
+    for path in ["/v2/users/1", "/v2/users/me", "/teams/red/users/1", "/docs"]:
+        assert (await request(app, path))[0] == 200, path
+    assert (await request(app, "/v2/users"))[0] == 404
+    assert counts(monitor) == {
+        "GET /v2/users/{id}": 1,
+        "GET /v2/users/me": 1,
+        "GET /teams/{team}/users/{id}": 1,
+        "GET /docs": 1,
+        "GET (unmatched)": 1,
+    }
+
+
+async def test_routes_that_share_an_endpoint(monitor):
+    """Routes with the same endpoint are told apart, although the scope has only the endpoint."""
+    app = FastAPI()
+    app.add_route("/users/{id}", answer)
+    app.add_route("/teams/{id}", answer)
+    app.mount("/v2", Starlette(routes=[Route("/users/{name}", answer)]))
+    app.add_middleware(NanospanMiddleware, monitor)
+    for path in ["/users/1", "/teams/1", "/v2/users/1", "/users/2"]:
+        assert (await request(app, path))[0] == 200
+    assert counts(monitor) == {
+        "GET /users/{id}": 2,
+        "GET /teams/{id}": 1,
+        "GET /v2/users/{name}": 1,
+    }
+
+
 async def test_the_route_is_found_by_its_endpoint(monitor):
     """If the scope has an endpoint but no route, the route is looked up in the router."""
 
@@ -126,10 +226,51 @@ async def test_the_route_is_found_by_its_endpoint(monitor):
             await self.app(scope, receive, send)
             del scope["route"]
 
-    routes = [Mount("/api", routes=[Route("/users/{id}", answer)])]
+    routes = [
+        Mount("/api", routes=[Route("/people/{id}", answer), Route("/users/{id}", answer)]),
+        Mount("/static", PlainTextResponse("file")),
+    ]
     app = Starlette(routes=routes, middleware=[*middleware(monitor), Middleware(Older)])
-    await request(app, "/api/users/1")
-    assert counts(monitor) == {"GET /api/users/{id}": 1}
+    for path in ["/api/users/1", "/static/a.css"]:
+        assert (await request(app, path))[0] == 200
+    assert counts(monitor) == {"GET /api/users/{id}": 1, "GET /static/{path}": 1}
+
+
+async def test_a_function_names_the_route(monitor):
+    """The ``route`` setting names requests; for None, the framework's route is used."""
+
+    def route(scope):
+        return "/files/{path}" if scope["path"].startswith("/files/") else None
+
+    routes = [Route("/files/a/{name}", answer), Route("/users/{id}", answer)]
+    app = Starlette(routes=routes, middleware=middleware(monitor, route=route))
+    for path in ["/files/a/1", "/files/unknown", "/users/1", "/unknown"]:
+        await request(app, path)
+    assert counts(monitor) == {
+        "GET /files/{path}": 2,
+        "GET /users/{id}": 1,
+        "GET (unmatched)": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "error"), [(7, "route must return a str or None, got int"), (None, "no such key")]
+)
+async def test_a_broken_function_does_not_break_requests(monitor, caplog, template, error):
+    """If ``route`` fails, the framework's route is used, and the first error is logged."""
+
+    def route(_scope):
+        if template is None:
+            raise LookupError("no such key")
+        return template
+
+    routes = [Route("/users/{id}", answer)]
+    app = Starlette(routes=routes, middleware=middleware(monitor, route=route))
+    for _ in range(2):
+        assert await request(app, "/users/1") == (200, b"answer")
+    [record] = caplog.records
+    assert error in str(record.exc_info[1])
+    assert counts(monitor) == {"GET /users/{id}": 2}
 
 
 async def test_clients_cannot_create_names(monitor):

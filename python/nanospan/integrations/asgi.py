@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nanospan.integrations.routes import inclusion_of, template_of
+from nanospan.integrations.routes import Entry, route_key, template_of
 from nanospan.recorder import Recorder, process_recorder
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ MAX_HANDLES = 4096
 class NanospanMiddleware:
     """ASGI middleware that records each HTTP request as an operation like ``GET /users/{id}``.
 
-    It works with Starlette, FastAPI and other frameworks that put the matched route into
-    ``scope["route"]``, including inside mounted applications. None of them is a dependency::
+    It finds the routes of Starlette, FastAPI and Litestar, including those in mounted applications;
+    none of them is a dependency. For other frameworks, set ``route``::
 
         app.add_middleware(NanospanMiddleware)           # Starlette, FastAPI
         app = NanospanMiddleware(app)                    # any ASGI application
@@ -60,9 +60,12 @@ class NanospanMiddleware:
             client errors.
         exclude: Paths whose requests are not recorded, such as ``["/health", "/metrics"]``; paths
             below them are excluded too.
+        route: A function that returns the route template of a request, given its scope after the
+            application has answered; for None, the template is found as without this function. A
+            template must not contain values from the path, since each one is an operation.
 
     Raises:
-        TypeError: If ``app`` is not callable, or ``exclude`` is a single string.
+        TypeError: If ``app`` or ``route`` is not callable, or ``exclude`` is a single string.
         ValueError: If an excluded path does not begin with ``/``.
     """
 
@@ -73,11 +76,14 @@ class NanospanMiddleware:
         *,
         error_status: int = 500,
         exclude: Iterable[str] = (),
+        route: Callable[[Scope], str | None] | None = None,
     ) -> None:
         if not callable(app):
             raise TypeError(f"app must be callable, got {type(app).__name__}")
         if isinstance(exclude, str):
             raise TypeError(f"exclude must be a list of paths, got the string {exclude!r}")
+        if route is not None and not callable(route):
+            raise TypeError(f"route must be a function of the scope, got {type(route).__name__}")
         exclude = tuple(exclude)
         for path in exclude:
             if not path.startswith("/"):
@@ -87,10 +93,10 @@ class NanospanMiddleware:
         self.error_status = error_status
         self._exclude = frozenset(path.rstrip("/") for path in exclude)
         self._exclude_below = tuple(path.rstrip("/") + "/" for path in exclude)
-        # The cached operations, keyed by method, the ids of the route and of the context of its
-        # inclusion, and the mount's path. The values keep the route and the context alive, so that
-        # their ids are not reused.
+        self._route = route
+        # The cached operations, keyed by method and route, with the objects that keep a key valid.
         self._handles: dict[tuple[object, ...], tuple[Operation, object]] = {}
+        self._logged: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, and record the call if it handles an HTTP request."""
@@ -116,33 +122,53 @@ class NanospanMiddleware:
             path = path.removeprefix(root)
         return path in self._exclude or path.startswith(self._exclude_below)
 
-    def operation(self, scope: Scope) -> Operation:
-        """Return the operation for a request that the application has already routed."""
+    def operation(self, scope: Scope, entry: Entry) -> Operation:
+        """Return the operation for a request that the application has already routed.
+
+        Args:
+            scope: The request's scope.
+            entry: The scope's path and root path before the application was called.
+        """
         method = scope["method"]
         if method not in METHODS:
             method = "_OTHER"
-        route = scope.get("route")
-        if route is None:
-            route = scope.get("endpoint")
-        inclusion = inclusion_of(scope)
-        key = (method, id(route), id(inclusion), scope.get("root_path"))
+        if self._route is not None and (template := self._ask(self._route, scope)):
+            return self._monitor.operation(f"{method} {template}")
+        route, kept_alive = route_key(scope)
+        key = (method, *route)
         known = self._handles.get(key)
         if known is not None:
             return known[0]
         try:
-            template = template_of(scope) or UNMATCHED
-        except Exception:
-            # An exception from a route, which is a third-party object, must not fail the request.
-            logger.exception(
-                "cannot read the template of route %r; its requests are recorded as unmatched",
-                route,
-            )
-            template = UNMATCHED
-        operation = self._monitor.operation(f"{method} {template}")
-        if len(self._handles) >= MAX_HANDLES:  # a mount's path may contain parameter values
-            self._handles.clear()
-        self._handles[key] = operation, (route, inclusion)
+            template, is_fixed = template_of(scope, entry, self.app)
+        except Exception as error:  # noqa: BLE001 - routes are third-party objects
+            message = "cannot read the template of route %r; its requests are recorded as unmatched"
+            self._log_first(error, message, scope.get("route"))
+            template, is_fixed = None, False
+        operation = self._monitor.operation(f"{method} {template or UNMATCHED}")
+        if is_fixed:
+            if len(self._handles) >= MAX_HANDLES:  # a mount's path may contain parameter values
+                self._handles.clear()
+            self._handles[key] = operation, kept_alive
         return operation
+
+    def _ask(self, route: Callable[[Scope], object], scope: Scope) -> str | None:
+        try:
+            template = route(scope)
+        except Exception as error:  # noqa: BLE001 - a broken function must not fail the request
+            self._log_first(error, "route=%r raised an exception; it is ignored", route)
+            return None
+        if template is None or isinstance(template, str):
+            return template
+        wrong = TypeError(f"route must return a str or None, got {type(template).__name__}")
+        self._log_first(wrong, "route=%r returned an invalid value; it is ignored", route)
+        return None
+
+    def _log_first(self, error: Exception, message: str, value: object) -> None:
+        """Log an exception, unless the message has already been logged."""
+        if message not in self._logged:
+            self._logged.add(message)
+            logger.error(message, value, exc_info=error)
 
 
 # The error to record if the application returns early; the server then sends a 500.
@@ -156,6 +182,7 @@ class _Request:
 
     __slots__ = (
         "_client_left",
+        "_entry",
         "_is_recorded",
         "_middleware",
         "_receive",
@@ -170,6 +197,7 @@ class _Request:
     ) -> None:
         self._middleware = middleware
         self._scope = scope
+        self._entry = scope["path"], scope.get("root_path", "")
         self._receive = receive
         self._send = send
         self._status = 0
@@ -210,7 +238,7 @@ class _Request:
             return
         self._is_recorded = True
         duration = perf_counter() - self._start
-        operation = self._middleware.operation(self._scope)
+        operation = self._middleware.operation(self._scope, self._entry)
         metadata = _STATUS_CLASSES.get(self._status // 100)
         if self._client_left or not isinstance(error, (Exception, type(None))):
             operation.record_cancelled(duration, metadata)
