@@ -52,31 +52,6 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is not available")
-def test_a_forked_child_records_independently(monitor):
-    """After a fork, parent and child can record, and neither sees the other's new samples."""
-    monitor.record_metric("op", 0.1)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with monitor.track_operation("op"):
-            pass
-        monitor.record_metric("child", 0.1)
-        os.write(
-            writer,
-            json.dumps(
-                {name: stats.total_count for name, stats in monitor.get_all_stats().items()}
-            ).encode(),
-        )
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        assert json.load(pipe) == {"op": 2, "child": 1}
-    assert monitor.get_stats("op").total_count == 1
-    assert monitor.get_stats("child") is None
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is not available")
 def test_a_fork_during_snapshots_leaves_no_lock_behind():
     """A forked child can record even if a parent thread was taking a snapshot during the fork."""
     code = """
@@ -98,7 +73,7 @@ for _ in range(200):
     if child == 0:
         signal.alarm(60)  # ends a child that is stuck
         monitor.record_metric("first seen by the child", 0.1)
-        os._exit(len(monitor.snapshot().operations) != 51)
+        os._exit(len(monitor.snapshot().operations) != 1)
     ended.append(os.waitpid(child, 0)[1])
 done.set()
 thread.join()

@@ -33,7 +33,8 @@ class PerformanceMonitor(Recorder):
     ```
 
     Every method may be called from any thread, task, signal handler or finaliser. Recording never
-    blocks, and never raises except for invalid arguments.
+    blocks, and never raises except for invalid arguments. A forked child counts from zero, with
+    the parent's thresholds, callbacks and handles.
 
     Args:
         max_metrics_per_operation: The size of each operation's window: the number of its latest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -48,6 +49,7 @@ class Recorder(_core.Monitor):
         self._events = events
         self._sources: tuple[MeasurementSource, ...] = ()
         self._sources_lock = threading.Lock()
+        _recorders[id(self)] = self
         for operation, seconds in DEFAULT_THRESHOLDS.items():
             self.set_threshold(operation, seconds)
 
@@ -139,6 +141,12 @@ class Recorder(_core.Monitor):
                 logger.exception("measurement source %r failed", source)
         return measurements
 
+    def _reset_in_child(self) -> None:
+        """Count from zero in a forked child, and replace locks that a parent's thread may hold."""
+        super()._reset_in_child()
+        self._sources_lock = threading.Lock()
+        self._events.reset_in_child()
+
     def _became_process_recorder(self) -> None:
         """Finish setting up the process-wide recorder. Called once, with no lock held."""
 
@@ -161,6 +169,9 @@ class _Events:
         self._lock = threading.Lock()
         # Replaced rather than mutated, so that a callback may add and remove callbacks.
         self._callbacks: tuple[AlertCallback, ...] = ()
+
+    def reset_in_child(self) -> None:
+        self._lock = threading.Lock()
 
     def add(self, callback: AlertCallback) -> None:
         with self._lock:
@@ -213,6 +224,17 @@ os.register_at_fork(
     after_in_parent=creation.release,
     after_in_child=creation.release,
 )
+
+# Keyed by id, because a subclass may define its own equality.
+_recorders: weakref.WeakValueDictionary[int, Recorder] = weakref.WeakValueDictionary()
+
+
+def _reset_all_in_child() -> None:
+    for recorder in list(_recorders.values()):
+        recorder._reset_in_child()  # noqa: SLF001 - defined in this module
+
+
+os.register_at_fork(after_in_child=_reset_all_in_child)
 
 _make: Callable[[], Recorder] = Recorder
 

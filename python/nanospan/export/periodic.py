@@ -137,7 +137,6 @@ class PeriodicExport:
         self._monitor = monitor
         self._timeout = timeout
         self._exit_timeout = exit_timeout
-        self._inherited: MonitorSnapshot | None = None
         self._start_afresh()
 
     def _start_afresh(self) -> None:
@@ -238,8 +237,6 @@ class PeriodicExport:
         try:
             measurements = self._monitor.measurements()
             snapshot = self._monitor.snapshot()
-            if self._inherited is not None:
-                snapshot = snapshot.since(self._inherited)
             self._export(snapshot, measurements)
         except BaseException as error:  # noqa: BLE001 - a thread would lose even SystemExit
             self._failed(error)
@@ -338,9 +335,8 @@ class PeriodicExport:
             )
 
     def reset_in_child(self) -> None:
-        """Reset the state in a forked child, which must not export the parent's samples again."""
+        """Reset the state in a forked child, where the monitor has started to count from zero."""
         self._start_afresh()
-        self._inherited = self._monitor.snapshot()
 
 
 def _cause(error: BaseException) -> object:

@@ -276,6 +276,18 @@ impl Monitor {
         Ok(())
     }
 
+    /// Make every operation count from zero in a forked child; thresholds and handles are kept.
+    ///
+    /// Must be called by the child's only thread, before it records.
+    fn _reset_in_child(&self, py: Python<'_>) -> PyResult<()> {
+        let inner = self.inner()?;
+        inner.shared.registry().reset_in_child();
+        for operation in inner.operations.all(py)? {
+            operation.get().forget_metadata(py);
+        }
+        Ok(())
+    }
+
     /// Return the names of the operations whose window has samples, in the order in which they were first used.
     fn _names<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyString>>> {
         let mut all = self.inner()?.operations.all(py)?;

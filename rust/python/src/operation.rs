@@ -272,6 +272,11 @@ impl Operation {
         (durations, latest.unwrap_or(moment))
     }
 
+    /// Deletes the metadata that a forked child has inherited; the core's samples are reset separately.
+    pub fn forget_metadata(&self, py: Python<'_>) {
+        self.metadata.clear(py);
+    }
+
     /// Deletes all samples and their metadata.
     pub fn clear(&self, py: Python<'_>) {
         self.core.clear();

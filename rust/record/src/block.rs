@@ -291,6 +291,19 @@ impl Block {
             self.recorder(outcome).clear();
         }
     }
+
+    /// Makes the block empty in a forked child and sets its threshold. The caller must be the child's only thread.
+    pub fn reset_in_child(&self, threshold: Option<Seconds>) {
+        // The kernel has usually zeroed the block, including the threshold. A block that still counts samples was
+        // copied.
+        if self.load_relaxed(HEAD) != 0 {
+            self.clear();
+        }
+        // Not written without a threshold, because that would take memory.
+        if threshold.is_some() {
+            self.set_threshold(threshold);
+        }
+    }
 }
 
 /// Returns a bucket index that is not above that of any value in the octave (power-of-two range) that contains `ns`.

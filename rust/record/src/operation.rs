@@ -6,6 +6,7 @@ use crate::{
     error::Error,
     histogram,
     sample::{Measured, OUTCOMES, Outcome, Sample},
+    seconds::Seconds,
     summary::Summary,
     sync::{Word, Writers},
 };
@@ -161,13 +162,13 @@ impl Operation {
     /// Stops counting an execution as under way, without recording a sample.
     #[inline(always)]
     pub fn abandon(&self, writers: Writers) {
-        writers.add_relaxed(&self.in_flight, u64::MAX);
+        writers.decrement_relaxed(&self.in_flight);
     }
 
     /// Returns the number of executions under way.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        // An `end` on another thread may become visible before its `begin`, which makes the sum negative.
+        // In a forked child, the end of an inherited execution may make the count negative for a moment.
         let count = self.in_flight.load_relaxed();
         u64::try_from(count.cast_signed()).unwrap_or(0)
     }
@@ -176,6 +177,17 @@ impl Operation {
     #[must_use]
     pub fn counts_from(&self) -> u64 {
         self.counts_from.load_relaxed()
+    }
+
+    /// Makes the operation count from zero in a forked child, which has the threshold `threshold`. The caller must be
+    /// the child's only thread.
+    ///
+    /// Executions that were under way in the parent's threads do not exist in the child, so none count as under way.
+    /// The forking thread's own executions may still end in the child; each of them is then recorded by both processes.
+    pub fn reset_in_child(&self, threshold: Option<Seconds>) {
+        self.block.reset_in_child(threshold);
+        self.in_flight.store_relaxed(0);
+        self.counts_from.store_relaxed(self.clock.ticks());
     }
 
     /// Discards all samples. Keeps the threshold and the count of executions under way.

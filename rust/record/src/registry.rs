@@ -193,6 +193,16 @@ impl Registry {
         }
     }
 
+    /// Makes all operations count from zero in a forked child; names and thresholds are kept. The caller must be the
+    /// child's only thread.
+    pub fn reset_in_child(&self) {
+        let names = self.names.read();
+        for operation in names.in_order.iter().chain([&self.overflow]) {
+            operation.reset_in_child(names.thresholds.get(operation.name()).copied());
+        }
+        self.refused.store_relaxed(0);
+    }
+
     /// Returns all thresholds as `(operation name, threshold)` pairs, in arbitrary order.
     #[must_use]
     pub fn thresholds(&self) -> Vec<(Box<[u8]>, Seconds)> {
@@ -299,6 +309,44 @@ mod tests {
         let window = operation.window();
         assert!(window.samples[0].1.has_metadata);
         assert_eq!(window.skipped, 0);
+    }
+
+    #[test]
+    fn operations_count_from_zero_in_a_child_even_if_its_memory_was_copied() {
+        // Without a fork nothing zeroes the memory.
+        let registry = Registry::new(4, 1).unwrap();
+        let half = Some(Seconds::new(0.5).unwrap());
+        registry.set_threshold(b"a", half);
+        registry.set_threshold(OVERFLOW, half);
+        let operation = own(registry.operation(b"a"));
+        let record = |outcome| {
+            operation.begin(Writers::Concurrent);
+            let (end, long) = (operation.clock().ticks(), Measured::Nanos(1_000_000_000));
+            operation.record(end, long, outcome, Writers::Concurrent, |_| false);
+        };
+        for outcome in crate::sample::OUTCOMES.repeat(3) {
+            record(outcome);
+        }
+        assert!(matches!(registry.operation(b"b"), Lookup::Refused { .. }));
+        let forked = operation.clock().ticks();
+
+        registry.reset_in_child();
+
+        assert_eq!((operation.totals().count, operation.in_flight()), (0, 0));
+        assert_eq!(operation.totals().violations, 0);
+        assert_eq!(operation.histogram().count(), 0);
+        assert!(operation.window().samples.is_empty() && operation.summary().is_none());
+        assert_eq!(operation.block().threshold(), half);
+        let overflow = registry.get(OVERFLOW).unwrap();
+        assert_eq!(overflow.block().threshold(), half);
+        assert!(operation.counts_from() >= forked);
+        assert_eq!(registry.refused(), 0);
+        record(Outcome::Ok);
+        assert_eq!(
+            (operation.totals().count, operation.window().samples.len()),
+            (1, 1)
+        );
+        assert_eq!(operation.totals().violations, 1);
     }
 
     #[test]

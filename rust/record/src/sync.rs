@@ -69,6 +69,20 @@ impl Writers {
         }
     }
 
+    /// Subtracts 1 from `word`, but not below 0.
+    #[inline(always)]
+    pub fn decrement_relaxed(self, word: &Word) {
+        match self {
+            Self::Concurrent => {
+                if word.0.fetch_sub(1, Ordering::Relaxed) == 0 {
+                    // Until this undoes the subtraction, others read 2^64 - 1.
+                    word.0.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Self::Serialised => word.store_relaxed(word.load_relaxed().saturating_sub(1)),
+        }
+    }
+
     /// Sets `word` to `value` if `value` is larger than the word's value.
     #[inline(always)]
     pub fn raise_relaxed(self, word: &Word, value: u64) {
