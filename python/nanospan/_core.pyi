@@ -35,10 +35,12 @@ __all__ = [
     "change_points",
     "compare",
     "compare_many",
+    "escape_name",
     "outcome_of",
     "process_monitor",
     "set_process_monitor",
     "tracked_function",
+    "unescape_name",
 ]
 
 _Values: TypeAlias = Sequence[float] | Buffer
@@ -310,6 +312,8 @@ def compare_many(
     min_effect: float = 0.03,
     tail_min_effect: float = 0.1,
 ) -> dict[_K, Comparison]: ...
+def escape_name(name: str) -> str: ...
+def unescape_name(text: str) -> str: ...
 def change_points(
     values: _Values, *, penalty: float = 3.0, min_size: int = 3, z: float = 2.8
 ) -> list[ChangePoint]: ...

@@ -126,7 +126,7 @@ def test_a_file_name_that_is_not_utf8_is_served(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.snapshot")
     _save(path, "backup")
     text = SavedExposition([path]).render().decode()
-    assert r'snapshot="caf\\xed\\xb3\\xa9",operation="backup"' in text
+    assert r'snapshot="caf\\udce9",operation="backup"' in text
 
 
 def test_a_file_that_is_damaged_or_gone_is_logged_once(tmp_path, caplog):

@@ -272,8 +272,8 @@ def test_measurements_are_made_sendable(monitor):
         Measurement("whole", "counter", 2**63 - 1),
     )
     metrics = build(builder(), monitor)
-    odd = metrics[r"lone \xed\xa0\x80"]
-    assert (odd.unit, odd.description) == (r"\xed\xa0\x80",) * 2
+    odd = metrics[r"lone \ud800"]
+    assert (odd.unit, odd.description) == (r"\ud800",) * 2
     [point] = odd.data.data_points
     assert (point.value, type(point.value), point.attributes) == (2.0**70, float, {"key": "1"})
     assert points(metrics, "whole")[()].value == 2**63 - 1
@@ -323,7 +323,20 @@ def test_any_name_can_be_sent(monitor, name):
     monitor.record_metric(name, 0.1)
     monitor.record_metric("other", 0.1)
     names = {operation for operation, _ in durations(build(builder(), monitor))}
-    assert names == {name.replace("\ud800", r"\xed\xa0\x80"), "other"}
+    assert names == {name.replace("\ud800", r"\ud800"), "other"}
+
+
+def test_a_measurement_that_is_reported_twice_is_sent_once(monitor):
+    """Of measurements with the same name and attributes, only the first is sent."""
+    attributes = {"shard": "1"}
+    monitor.add_source(
+        lambda: [
+            Measurement("hits", "counter", 2, attributes=attributes),
+            Measurement("hits", "counter", 3, attributes=attributes),
+        ]
+    )
+    [point] = build(builder(), monitor)["hits"].data.data_points
+    assert point.value == 2
 
 
 def test_an_empty_monitor_sends_no_metrics(monitor):

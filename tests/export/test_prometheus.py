@@ -21,7 +21,7 @@ from nanospan.export.prometheus.negotiation import accepts_gzip, choose_format
 from nanospan.values.measurements import Measurement
 
 DURATION = "nanospan_operation_duration_seconds"
-NAMES = ("op", 'quotes " and \\ and\nnewline\r', "süß 🦀", "lone \ud800", "lone \ud801", "a\0b")
+NAMES = ("op", 'quotes " and \\ and\nnewline\r', "süß 🦀", "lone \ud800", r"lone \ud800", "a\0b")
 
 
 def _values(families, name):
@@ -50,13 +50,11 @@ def test_the_official_parser_reads_both_text_formats(filled, parse):
     form = "text" if parse is parse_text else "openmetrics"
     families = list(parse(Exposition(filled).render(form).decode()))
     counts = _values(families, f"{DURATION}_count")
-    shown = [
-        name.encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace") for name in NAMES
-    ]
-    for name, operation in zip(NAMES, shown, strict=True):
+    shown = {"lone \ud800": r"lone \ud800", r"lone \ud800": r"lone \\ud800"}
+    for name in NAMES:
         recorded = filled.snapshot().operations[name]
         for outcome in ("ok", "error"):
-            labels = (("operation", operation), ("outcome", outcome))
+            labels = (("operation", shown.get(name, name)), ("outcome", outcome))
             assert counts[labels] == getattr(recorded, outcome).count
             assert _values(families, f"{DURATION}_sum")[labels] == getattr(recorded, outcome).sum
     assert len(counts) == 2 * len(NAMES)
@@ -248,15 +246,15 @@ def test_names_and_units(measurement, expected):
 def test_labels_that_coincide_are_joined():
     """If two attributes map to the same label, their values are joined."""
     assert label_pairs({"a.b": "1", "a_b": "2", "c": "3"}) == (("a_b", "1;2"), ("c", "3"))
-    assert label_pairs({"le": "x", "1": "\ud800"}) == (("_1", "\\xed\\xa0\\x80"), ("key_le", "x"))
+    assert label_pairs({"le": "x", "1": "\ud800"}) == (("_1", "\\ud800"), ("key_le", "x"))
 
 
 @pytest.mark.parametrize(
     ("form", "escaped"),
     [
-        ("text", rb"\\xed\\xa0\\x80"),
-        ("openmetrics", rb"\\xed\\xa0\\x80"),
-        ("protobuf", rb"\xed\xa0\x80"),
+        ("text", rb"\\ud800"),
+        ("openmetrics", rb"\\ud800"),
+        ("protobuf", rb"\ud800"),
     ],
 )
 def test_a_lone_surrogate_in_a_description_is_escaped(monitor, form, escaped):
@@ -292,6 +290,69 @@ def test_contradictory_measurements_are_left_out_and_logged_once(monitor, caplog
     assert [record.message.count("a_b") for record in caplog.records] == [2, 0, 0]
     assert "reported twice" in caplog.messages[1]
     assert "must not have the name of a nanospan metric" in caplog.messages[2]
+
+
+@pytest.fixture
+def colliding(monitor) -> PerformanceMonitor:
+    """Return a monitor whose measurements have names that are the same in Prometheus' spelling."""
+    monitor.record_metric("wait", 0.5)
+    waited = monitor.operation("wait").snapshot()
+    monitor.add_source(
+        lambda: [
+            Measurement("cache.hits", "counter", 2, attributes={"shard.id": "1"}),
+            Measurement("cache_hits", "counter", 3, attributes={"shard_id": "1"}),
+            Measurement("größe", "up_down_counter", 5, attributes={"a": ""}),
+            Measurement("grüße", "up_down_counter", 7),
+            Measurement("io.time", "histogram", waited, "s"),
+            Measurement("io-time", "histogram", waited, "s"),
+            Measurement("heat.now", "gauge", 1.5),
+            Measurement("heat_now", "gauge", 2.5),
+            Measurement("io.time.seconds.count", "counter", 1),
+            Measurement("nanospan.build.info", "counter", 1),
+        ]
+    )
+    return monitor
+
+
+@pytest.mark.parametrize("parse", [parse_text, parse_openmetrics])
+def test_measurements_whose_names_coincide_are_added(colliding, parse, caplog):
+    """Measurements that Prometheus could not tell apart are added, and of gauges one is kept."""
+    form = "text" if parse is parse_text else "openmetrics"
+    exposition = Exposition(colliding)
+    with caplog.at_level(logging.WARNING, "nanospan"):
+        families = list(parse(exposition.render(form).decode()))
+        exposition.render(form)
+    assert _values(families, "cache_hits_total") == {(("shard_id", "1"),): 5}
+    assert _values(families, "gr_e") == {(): 12}
+    assert _values(families, "io_time_seconds_count") == {(): 2}
+    assert _values(families, "io_time_seconds_sum") == {(): 1.0}
+    assert _values(families, "heat_now") == {(): 1.5}
+    same = "have the same name and labels in Prometheus"
+    left_out = "the measurement is left out"
+    expected = [
+        (
+            f"measurements 'cache.hits' and 'cache_hits' {same}, cache_hits {{'shard_id': '1'}}; "
+            "they are added together"
+        ),
+        f"measurements 'größe' and 'grüße' {same}, gr_e {{}}; they are added together",
+        (
+            f"measurements 'io.time' and 'io-time' {same}, io_time_seconds {{}}; "
+            "they are added together"
+        ),
+        (
+            f"measurements 'heat.now' and 'heat_now' {same}, and gauges cannot be added; "
+            "'heat_now' is left out"
+        ),
+        (
+            "measurement 'io.time.seconds.count' must not have the name of a series of "
+            f"io_time_seconds, got io_time_seconds_count; {left_out}"
+        ),
+        (
+            "measurement 'nanospan.build.info' must not have the name of a nanospan metric; "
+            f"{left_out}"
+        ),
+    ]
+    assert [each.removeprefix("Prometheus export: ") for each in caplog.messages] == expected
 
 
 PROMETHEUS_3 = (

@@ -241,3 +241,16 @@ def test_unusual_names_are_accepted(alertmanager, worker):
     state = {"state": "resolved", "since": time.time(), "labels": {}}
     sender.put(make_alert(rule="Odd", operation=name, **state))
     wait_until(lambda: not alertmanager.alerts())
+
+
+def test_alerts_of_different_operations_remain_apart(alertmanager, worker):
+    """Operations whose names differ only in lone surrogates have separate alerts."""
+    sender = worker(alertmanager.url)
+    names = ("\ud800", "\udfff", r"\ud800")
+    for name in names:
+        sender.put(make_alert(rule="Odd", operation=name, fired_at=time.time()))
+    wait_until(lambda: len(alertmanager.alerts()) == len(names))
+    state = {"state": "resolved", "since": time.time()}
+    for name in names:
+        sender.put(make_alert(rule="Odd", operation=name, **state))
+    wait_until(lambda: not alertmanager.alerts())

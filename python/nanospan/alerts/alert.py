@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from nanospan._core import escape_name
 from nanospan.alerts.templates import Quantity, render, unit_of
 
 if TYPE_CHECKING:
@@ -59,9 +60,18 @@ class Alert:
     instance: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the alert as a JSON-serialisable dict, including ``"version": 1``."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {"version": 1, **values, "labels": dict(self.labels)}
+        """Return the alert as a JSON-serialisable dict, including ``"version": 1``.
+
+        Lone surrogates in texts are escaped, because JSON in UTF-8 cannot contain them; different
+        operations remain different.
+        """
+        values = {item.name: _encodable(getattr(self, item.name)) for item in fields(self)}
+        labels = {name: _encodable(value) for name, value in self.labels.items()}
+        return {"version": 1, **values, "labels": labels}
+
+
+def _encodable(value: object) -> object:
+    return escape_name(value) if isinstance(value, str) else value
 
 
 def describe(rule: Rule, operation: str, value: float | None) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import IO, TYPE_CHECKING, Any
 
-from nanospan._core import OUTCOMES
-from nanospan.export.safe_json import clean, to_json
-from nanospan.export.summary import Summary, summarise
-from nanospan.export.tables import CHUNK_ROWS
+from nanospan._core import OUTCOMES, escape_name
+from nanospan.export.safe_json import to_json
+from nanospan.export.summary import Summary
+from nanospan.export.tables import CHUNK_ROWS, figures_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def _sample_batches(arrow: ModuleType, recording: Recording) -> Iterator[pa.Reco
             chunk = samples.slice(start, start + CHUNK_ROWS)
             rows = len(chunk)
             columns = [
-                arrow.repeat(arrow.scalar(clean(recorded.operation)), rows),
+                arrow.repeat(arrow.scalar(escape_name(recorded.operation)), rows),
                 _native(arrow, chunk.ends, schema.field("timestamp").type, rows),
                 _native(arrow, chunk.durations, arrow.float64(), rows),
                 _outcomes(arrow, chunk.outcomes, rows),
@@ -95,9 +95,7 @@ def _sample_batches(arrow: ModuleType, recording: Recording) -> Iterator[pa.Reco
 
 
 def _summary_batches(arrow: ModuleType, recording: Recording) -> Iterator[pa.RecordBatch]:
-    rows = [asdict(summarise(recorded)) for recorded in recording.operations]
-    for row in rows:
-        row["operation"] = clean(row["operation"])
+    rows = [figures_of(recorded) for recorded in recording.operations]
     yield arrow.RecordBatch.from_pylist(rows, schema=_summary_schema(arrow))
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nanospan._core import OUTCOMES
+from nanospan._core import OUTCOMES, escape_name
 from nanospan.export.axes import LogAxis
 from nanospan.export.bars import bars_of
-from nanospan.export.safe_json import clean
 from nanospan.values.recordings import Recordable, RecordedOperation, record_of
 from nanospan.values.units import count_text, counted, duration_text
 
@@ -66,7 +65,7 @@ def plot(source: Recordable, operation: str) -> Figure:
     recording = record_of(source)
     recorded = {each.operation: each for each in recording.operations}.get(operation)
     if recorded is None or not recorded.histogram.count:
-        names = [clean(each.operation) for each in recording.operations]
+        names = [escape_name(each.operation) for each in recording.operations]
         known = ", ".join(names[:MOST_NAMES]) or "none"
         if len(names) > MOST_NAMES:
             known += f" and {len(names) - MOST_NAMES:,} more"
@@ -79,7 +78,7 @@ def plot(source: Recordable, operation: str) -> Figure:
         raise ModuleNotFoundError(INSTALL, name=missing.name) from missing
     figure = Figure(figsize=(11, 4), layout="constrained")
     # Otherwise matplotlib would read dollar signs in a name as the start of a formula.
-    figure.suptitle(clean(operation), fontweight="bold").set_parse_math(False)
+    figure.suptitle(escape_name(operation), fontweight="bold").set_parse_math(False)
     left, right = figure.subplots(1, 2)
     _distribution(left, recorded)
     _timeline(right, recorded)

@@ -10,7 +10,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from nanospan._core import OUTCOMES, SNAPSHOT_MAGIC, MonitorSnapshot, Samples
+from nanospan._core import OUTCOMES, SNAPSHOT_MAGIC, MonitorSnapshot, Samples, unescape_name
 from nanospan.values.baselines import FORMAT, Baseline
 from nanospan.values.recordings import RecordedOperation, Recording, histogram_of, record_of
 
@@ -159,7 +159,7 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
             if not isinstance(operation, str) or not operation:
                 problem = "a sample must be a JSON object with a non-empty string 'operation'"
                 raise ValueError(problem)  # noqa: TRY301
-            operations.setdefault(operation, _Columns()).add(row)
+            operations.setdefault(unescape_name(operation), _Columns()).add(row)
         except (ValueError, RecursionError) as wrong:
             raise RecordingFileError(f"{path}, line {number}: {wrong}; expected {KINDS}") from None
     latest = max((end for columns in operations.values() for end in columns.ends), default=None)

@@ -11,8 +11,7 @@ from html import escape
 from importlib import resources
 from typing import IO, TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from nanospan._core import __version__
-from nanospan.export.safe_json import clean
+from nanospan._core import __version__, escape_name
 from nanospan.export.summary import Summary, summarise
 from nanospan.export.svg import STYLE, distribution, timeline
 from nanospan.values.files import replacing
@@ -137,7 +136,7 @@ def _page(
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    heading = escape(clean(title))
+    heading = escape(escape_name(title))
     yield (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -241,7 +240,7 @@ def _cell(value: Number | None, text_of: Callable[[Number], str]) -> str:
 
 
 def _name(summary: Summary) -> str:
-    return escape(clean(summary.operation))
+    return escape(escape_name(summary.operation))
 
 
 def _verdict(summary: Summary, none: str = "no threshold") -> str:

@@ -11,10 +11,9 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
-from nanospan._core import OUTCOMES
+from nanospan._core import OUTCOMES, escape_name
 from nanospan.export.axes import LogAxis, TimeAxis
 from nanospan.export.bars import bars_of
-from nanospan.export.safe_json import clean
 from nanospan.values.units import count_text, counted, duration_text
 
 if TYPE_CHECKING:
@@ -271,7 +270,7 @@ def _legend(counts: list[int], threshold: float | None) -> str:
 
 
 def _of(name: str) -> str:
-    return clean(name) or "durations"
+    return escape_name(name) or "durations"
 
 
 def _empty(note: str, name: str) -> str:

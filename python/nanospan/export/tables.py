@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import IO, TYPE_CHECKING
 
-from nanospan.export.safe_json import clean, to_json
+from nanospan._core import escape_name
+from nanospan.export.safe_json import to_json
 from nanospan.export.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nanospan._core import Samples
-    from nanospan.values.recordings import Recording
+    from nanospan.values.recordings import RecordedOperation, Recording
 
 SAMPLE_FIELDS = ("operation", "timestamp", "duration", "outcome", "metadata")
 
@@ -46,9 +47,9 @@ def write_jsonl(recording: Recording, file: IO[bytes], *, samples: bool) -> None
     """Write JSON lines: one object per sample, or one per operation if ``samples`` is False."""
     for recorded in recording.operations:
         if not samples:
-            file.write(to_json(asdict(summarise(recorded))) + b"\n")
+            file.write(to_json(figures_of(recorded)) + b"\n")
             continue
-        begin = b'{"operation":' + to_json(recorded.operation) + b',"timestamp":'
+        begin = b'{"operation":' + to_json(escape_name(recorded.operation)) + b',"timestamp":'
         row = _Row(
             pieces=[begin, b',"duration":', b',"outcome":"', b'","metadata":', b"}\n"],
             untimed=(begin + b'null,"duration":', b',"outcome":null,"metadata":{}}\n'),
@@ -67,10 +68,9 @@ def write_csv(recording: Recording, file: IO[bytes], *, samples: bool) -> None:
     file.write(_csv_line(names))
     for recorded in recording.operations:
         if not samples:
-            figures = asdict(summarise(recorded))
-            file.write(_csv_line([clean(figures.pop("operation")), *figures.values()]))
+            file.write(_csv_line(list(figures_of(recorded).values())))
             continue
-        begin = _csv_line([clean(recorded.operation), ""]).removesuffix(b"\n")
+        begin = _csv_line([escape_name(recorded.operation), ""]).removesuffix(b"\n")
         row = _Row(
             pieces=[begin, b",", b",", b",", b"\n"],
             untimed=(begin + b",", b",,\n"),
@@ -91,6 +91,11 @@ def _write_samples(samples: Samples | None, file: IO[bytes], row: _Row) -> None:
             before, after = (piece.decode() for piece in row.untimed)
             durations = memoryview(chunk.durations).cast("d")
             file.write("".join(f"{before}{each!r}{after}" for each in durations).encode())
+
+
+def figures_of(recorded: RecordedOperation) -> dict[str, object]:
+    """Return the columns of an operation's row."""
+    return asdict(summarise(recorded)) | {"operation": escape_name(recorded.operation)}
 
 
 def _csv_line(values: Sequence[object]) -> bytes:

@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING
 
 from nanospan import _core
-from nanospan._core import OUTCOMES
-from nanospan.export.safe_json import clean, to_json
+from nanospan._core import OUTCOMES, escape_name
+from nanospan.export.safe_json import to_json
 from nanospan.export.tables import CHUNK_ROWS
 from nanospan.values.units import duration_text
 
@@ -106,7 +106,7 @@ def _tracks(recorded: RecordedOperation) -> Iterator[_Track]:
             continue
         lanes = of_name.lanes()
         if lanes.first_start is not None:
-            yield _Track(clean(name), group, recorded, lanes, lanes.first_start)
+            yield _Track(escape_name(name), group, recorded, lanes, lanes.first_start)
 
 
 def _by_pool(samples: Samples) -> dict[str, Samples]:
@@ -154,7 +154,7 @@ def _head(track: _Track, outcome: str, *, over: bool) -> bytes:
     if over and threshold is not None:
         marks.append(f"over {duration_text(threshold)}")
     arguments: dict[str, object] = {
-        "operation": clean(track.recorded.operation),
+        "operation": escape_name(track.recorded.operation),
         "outcome": outcome,
     }
     if over:

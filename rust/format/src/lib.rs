@@ -7,6 +7,7 @@
 
 pub mod columns;
 pub mod error;
+pub mod names;
 pub mod prometheus;
 pub mod scatter;
 

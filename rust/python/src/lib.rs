@@ -48,6 +48,7 @@ mod _core {
         hot::function::tracked_function,
         monitor::Monitor,
         monitor_snapshot::{MonitorSnapshot, OperationSnapshot},
+        names::{escape_name, unescape_name},
         operation::Operation,
         operation_ref::{OperationRef, process_monitor, set_process_monitor},
         outcome::outcome_of,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use nanospan_format::names::{escape, unescape};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     intern,
@@ -40,6 +41,25 @@ pub fn key<'a>(name: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
 /// Decodes an operation name that [`key`] encoded.
 pub fn from_key<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     PyBytes::new(py, bytes).call_method1(intern!(py, "decode"), ("utf-8", "surrogatepass"))
+}
+
+/// Return a name as text that UTF-8 can encode; different names have different texts.
+///
+/// A lone surrogate becomes an escape sequence such as ``\\ud800``. Backslashes directly before a lone surrogate, or
+/// before what looks like the rest of such a sequence, are doubled. All other names are returned unchanged.
+#[pyfunction]
+pub fn escape_name<'py>(name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyString>> {
+    let key = key(name)?;
+    Ok(match escape(&key) {
+        Cow::Borrowed(_) => name.clone(),
+        Cow::Owned(text) => PyString::new(name.py(), &text),
+    })
+}
+
+/// Return the name for which ``escape_name`` returned ``text``.
+#[pyfunction]
+pub fn unescape_name<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    from_key(py, &unescape(text))
 }
 
 /// Returns `name`, converted to an exact `str` if it is an instance of a subclass, because a subclass may override

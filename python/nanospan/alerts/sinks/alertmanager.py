@@ -7,6 +7,7 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from nanospan._core import escape_name
 from nanospan.alerts.fields import RuleError, check_number
 from nanospan.alerts.sinks.base import DeliveryError, PostponedError
 from nanospan.alerts.sinks.http import Poster
@@ -151,7 +152,7 @@ class AlertmanagerSink(HttpSink):
     def _entry(self, labels: _Labels, alert: Alert) -> dict[str, Any]:
         started = alert.since if alert.fired_at is None else alert.fired_at
         ends = alert.since if alert.state == "resolved" else time.time() + LIFETIME * self._repeat
-        annotations = {"summary": alert.summary}
+        annotations = {"summary": escape_name(alert.summary)}
         for name, number in (("value", alert.value), ("limit", alert.limit)):
             if number is not None:
                 annotations[name] = repr(float(number))
@@ -173,7 +174,7 @@ def _labels(alert: Alert) -> _Labels:
         "severity": alert.severity,
     }
     # The Alertmanager rejects labels with empty values.
-    return tuple(sorted((name, value) for name, value in labels.items() if value))
+    return tuple(sorted((name, escape_name(value)) for name, value in labels.items() if value))
 
 
 def _timestamp(seconds: float) -> str:

@@ -104,8 +104,7 @@ class Poster:
         Raises:
             DeliveryError: If the request was rejected, or every attempt failed.
         """
-        body = json.dumps(payload, ensure_ascii=False, allow_nan=False)
-        content = body.encode("utf-8", "backslashreplace")
+        content = json.dumps(payload, ensure_ascii=False, allow_nan=False).encode()
         for attempt in range(1, self._attempts + 1):
             problem, retry_after = self._try(content)
             if not problem:

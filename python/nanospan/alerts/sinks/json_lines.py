@@ -40,7 +40,7 @@ class JsonLinesSink(Sink):
         line = json.dumps(alert.to_dict(), ensure_ascii=False, allow_nan=False) + "\n"
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, line.encode("utf-8", "backslashreplace"))
+            os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
 

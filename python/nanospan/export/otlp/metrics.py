@@ -30,8 +30,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from nanospan._core import OUTCOMES, Snapshot, __version__
-from nanospan.export.otlp.points import histogram_point, nanoseconds, sendable, text, texts
+from nanospan._core import OUTCOMES, Snapshot, __version__, escape_name
+from nanospan.export.otlp.points import histogram_point, nanoseconds, sendable, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,7 +98,10 @@ class MetricsBuilder:
             source = recent if temporality is DELTA else snapshot
             return [
                 NumberDataPoint(
-                    {"operation": text(name)}, self._start(operation, temporality), time, number
+                    {"operation": escape_name(name)},
+                    self._start(operation, temporality),
+                    time,
+                    number,
                 )
                 for name, operation in source.operations.items()
                 if (number := value(operation)) is not None
@@ -137,7 +140,7 @@ class MetricsBuilder:
         return [
             histogram_point(
                 histogram,
-                {"operation": text(name), "outcome": outcome},
+                {"operation": escape_name(name), "outcome": outcome},
                 (self._start(operation, self._histograms), time),
                 self._max_buckets,
                 knows_extremes=self._histograms is CUMULATIVE,
@@ -169,15 +172,18 @@ class MetricsBuilder:
         self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]
     ) -> Iterator[Metric]:
         time = nanoseconds(snapshot.time)
-        families: dict[tuple[str, str], list[Measurement]] = {}
+        families: dict[tuple[str, str], dict[object, Measurement]] = {}
         for measurement in measurements:
-            families.setdefault((measurement.name, measurement.kind), []).append(measurement)
+            # Receivers reject two points with the same attributes, so only the first is sent.
+            family = families.setdefault((measurement.name, measurement.kind), {})
+            family.setdefault(_key(measurement), measurement)
         for (name, kind), family in families.items():
+            distinct = list(family.values())
             yield Metric(
-                text(name),
-                text(family[0].description),
-                text(family[0].unit),
-                self._data(kind, family, time),
+                escape_name(name),
+                escape_name(distinct[0].description),
+                escape_name(distinct[0].unit),
+                self._data(kind, distinct, time),
             )
 
     def _data(self, kind: str, family: Sequence[Measurement], time: int) -> DataT:
@@ -237,7 +243,9 @@ class _State:
 
     def __init__(self, snapshot: MonitorSnapshot, measurements: Sequence[Measurement]) -> None:
         self.snapshot = snapshot
-        self.measured = {_key(measurement): measurement.value for measurement in measurements}
+        self.measured: dict[object, float | Snapshot] = {}
+        for measurement in measurements:
+            self.measured.setdefault(_key(measurement), measurement.value)
 
 
 def _key(measurement: Measurement) -> object:

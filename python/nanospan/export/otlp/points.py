@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.metrics.export import Buckets, ExponentialHistogramDataPoint
 
+from nanospan._core import escape_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -63,19 +65,6 @@ def sendable(value: float) -> float:
     return value if isinstance(value, int) and -(2**63) <= value < 2**63 else float(value)
 
 
-def text(value: object) -> str:
-    r"""Convert a value to text that UTF-8 can encode.
-
-    Each lone surrogate is replaced by an escape sequence such as ``\xed\xa0\x80``.
-    """
-    value = str(value)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode(errors="surrogatepass").decode(errors="backslashreplace")
-    return value
-
-
 def texts(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Return the attributes with every key and value converted by :func:`text`."""
-    return {text(key): text(value) for key, value in attributes.items()}
+    """Return the attributes as text that OTLP can carry; different attributes remain different."""
+    return {escape_name(key): escape_name(str(value)) for key, value in attributes.items()}

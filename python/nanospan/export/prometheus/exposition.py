@@ -8,13 +8,13 @@ import zlib
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nanospan import _core
-from nanospan.export.prometheus.naming import family_name, label_pairs, readable
+from nanospan.export.prometheus.families import Family, Labels, families_of
 from nanospan.recorder import process_recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from nanospan._core import MonitorSnapshot, Snapshot
+    from nanospan._core import MonitorSnapshot
     from nanospan.recorder import Recorder
     from nanospan.values.measurements import Measurement
 
@@ -22,14 +22,6 @@ logger = logging.getLogger("nanospan")
 
 Format: TypeAlias = Literal["text", "openmetrics", "protobuf"]
 """A Prometheus format: text 0.0.4, OpenMetrics 1.0, or protobuf with native histograms."""
-
-Labels: TypeAlias = "Sequence[tuple[str, str]]"
-Series: TypeAlias = "tuple[Labels, float | Snapshot]"
-Family: TypeAlias = "tuple[str, str, str, str, list[Series]]"
-"""A metric family: its name without suffix, help text, unit, kind and series.
-
-The kind is ``counter``, ``gauge``, ``info`` or ``histogram``.
-"""
 
 # fmt: off
 DEFAULT_BUCKETS = (
@@ -103,39 +95,15 @@ class Exposition:
     def families(self) -> list[Family]:
         """Return the metric families of the measurements, and one with build information.
 
-        A measurement is left out, and a warning logged once, if it would make Prometheus reject the
-        whole scrape: if its name is reserved for a nanospan metric, or if an earlier measurement
-        with the same name has a different kind or the same labels.
+        Measurements that would make Prometheus reject the whole scrape are added together or left
+        out, with a warning logged once; see :func:`families_of`.
         """
-        families: dict[str, Family] = {}
-        seen: set[tuple[str, Labels]] = set()
-        for measurement in self.measurements():
-            name, unit = family_name(measurement.name, measurement.unit, measurement.kind)
-            kind = "gauge" if measurement.kind == "up_down_counter" else measurement.kind
-            # promtool requires a help text. The original name helps readers find documentation.
-            description = readable(measurement.description or measurement.name)
-            family = families.setdefault(name, (name, description, unit, kind, []))
-            labels = label_pairs(measurement.attributes)
-            if name.startswith("nanospan_operation_") or name == "nanospan_build":
-                self._warn_once(
-                    f"measurement {measurement.name!r} must not have the name of a nanospan metric"
-                )
-            elif family[3] != kind:
-                self._warn_once(
-                    f"measurement {measurement.name!r} must have the kind {family[3]}, as earlier "
-                    f"measurements named {name} do, got {measurement.kind}"
-                )
-            elif (name, labels) in seen:
-                self._warn_once(f"measurement {measurement.name!r} was reported twice: {labels!r}")
-            else:
-                seen.add((name, labels))
-                family[4].append((labels, measurement.value))
-        return [*families.values(), _build()]
+        return [*families_of(self.measurements(), self._warn_once), _build()]
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warnings and len(self._warnings) < MAX_WARNINGS:
             self._warnings.add(message)
-            logger.warning("Prometheus export: %s; the measurement is left out", message)
+            logger.warning("Prometheus export: %s", message)
 
     def encode(self, format: Format = "text") -> _core.Chunks:  # noqa: A002 - the plain word for it
         """Encode the current metrics; return an iterator over chunks of bytes.

@@ -12,6 +12,8 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
+from nanospan._core import escape_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -70,22 +72,15 @@ def label_pairs(attributes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Convert attributes to Prometheus labels: pairs of name and value, sorted by name.
 
     If several attribute names map to the same label, their values are joined with ``;``, as the
-    specification requires.
+    specification requires. Labels with empty values are left out.
     """
     pairs: dict[str, str] = {}
     for key in sorted(attributes):
         label = _label(key)
-        value = readable(attributes[key])
+        value = escape_name(str(attributes[key]))
         pairs[label] = f"{pairs[label]};{value}" if label in pairs else value
-    return tuple(sorted(pairs.items()))
-
-
-def readable(value: object) -> str:
-    r"""Convert a value to text that UTF-8 can encode.
-
-    Each lone surrogate is replaced by an escape sequence such as ``\xed\xa0\x80``.
-    """
-    return str(value).encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
+    # To Prometheus, a label with an empty value is the same as no label.
+    return tuple(sorted((label, value) for label, value in pairs.items() if value))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from nanospan._core import MonitorSnapshot
+from nanospan._core import MonitorSnapshot, escape_name
 from nanospan.export.prometheus.exposition import Exposition
-from nanospan.export.prometheus.naming import readable
 from nanospan.values.measurements import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from nanospan.export.prometheus.exposition import Labels
+    from nanospan.export.prometheus.families import Labels
 
 logger = logging.getLogger("nanospan")
 
@@ -51,7 +50,7 @@ class SavedExposition(Exposition):
     def snapshots(self) -> list[tuple[MonitorSnapshot, Labels]]:
         """Return the files' current snapshots, each with its ``snapshot`` label."""
         return [
-            (snapshot, (("snapshot", readable(name)),))
+            (snapshot, (("snapshot", escape_name(name)),))
             for name, file in self._files.items()
             if (snapshot := file.current()) is not None
         ]

@@ -1,13 +1,12 @@
 //! Writes the metric families that describe a monitor's operations.
 
-use std::{borrow::Cow, fmt::Write as _};
-
 use nanospan_record::{
     OUTCOMES, Outcome, Seconds,
     snapshot::{MonitorSnapshot, OperationSnapshot},
 };
 
 use super::family::{Head, Kind, Writer};
+use crate::names;
 
 const DURATION: Head = Head::fixed(
     "nanospan_operation_duration_seconds",
@@ -41,23 +40,6 @@ pub struct Source<'a> {
     pub snapshot: &'a MonitorSnapshot,
     /// Labels added to every series of the snapshot. They must not be called `operation`, `outcome` or `le`.
     pub labels: &'a [(String, String)],
-}
-
-/// Converts an operation's name to a label value. Bytes that are not valid UTF-8 (from lone surrogates in a Python
-/// string) are escaped, as in `\xed\xa0\x80`, so that different names remain different.
-fn label_value(name: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = str::from_utf8(name) {
-        return Cow::Borrowed(text);
-    }
-    let mut text = String::with_capacity(2 * name.len());
-    for chunk in name.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "\\x{byte:02x}");
-        }
-    }
-    Cow::Owned(text)
 }
 
 fn operations<'a>(
@@ -118,7 +100,7 @@ fn with_labels<'a>(
     operation: &'a OperationSnapshot,
     write: impl FnOnce(&mut Vec<(&str, &str)>),
 ) {
-    let name = label_value(&operation.name);
+    let name = names::escape(&operation.name);
     let mut all = Vec::with_capacity(labels.len() + 2);
     all.extend(labels.iter().map(|(name, value)| (&**name, &**value)));
     all.push(("operation", &name));

@@ -110,11 +110,12 @@ fn open_metrics_includes_unit_creation_time_and_end() {
 
 #[test]
 fn names_are_escaped_and_remain_distinct() {
-    let names: [&[u8]; 4] = [
+    let names: [&[u8]; 5] = [
         b"a\"b\\c\nd",
         "süß".as_bytes(),
         b"\xed\xa0\x80",
         b"\xed\xa0\x81",
+        br"\ud800",
     ];
     let operations = names.map(|name| operation(name, &[1], &[])).to_vec();
     for format in [Format::Text, Format::OpenMetrics] {
@@ -122,8 +123,9 @@ fn names_are_escaped_and_remain_distinct() {
         for label in [
             r#"{operation="a\"b\\c\nd"}"#,
             r#"{operation="süß"}"#,
-            r#"{operation="\\xed\\xa0\\x80"}"#,
-            r#"{operation="\\xed\\xa0\\x81"}"#,
+            r#"{operation="\\ud800"}"#,
+            r#"{operation="\\ud801"}"#,
+            r#"{operation="\\\\ud800"}"#,
         ] {
             assert!(text.contains(label), "{label}\n{text}");
         }
