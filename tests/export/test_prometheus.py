@@ -17,7 +17,7 @@ from nanospan import PerformanceMonitor
 from nanospan.export.prometheus import DEFAULT_BUCKETS, Exposition
 from nanospan.export.prometheus.exposition import compressed
 from nanospan.export.prometheus.naming import family_name, label_pairs
-from nanospan.export.prometheus.negotiation import accepts_gzip, choose_format
+from nanospan.export.prometheus.negotiation import choose_coding, choose_format
 from nanospan.values.measurements import Measurement
 
 DURATION = "nanospan_operation_duration_seconds"
@@ -384,29 +384,51 @@ PROTOBUF = (
         ("application/json", "text"),
         ("application/*", "openmetrics"),
         (";;;,,q=,text/plain;q=nan,application/openmetrics-text;q=x", "text"),
+        ("text/*;q=0.9, text/plain;q=0.1, application/openmetrics-text;q=0.5", "openmetrics"),
+        ("*/*;q=0.9, application/openmetrics-text;q=0.5, text/plain;q=0.1", "protobuf"),
+        ("text/plain;q=0.9, text/plain;version=0.0.4;q=0.1, application/*;q=0.5", "openmetrics"),
+        ("application/openmetrics-text, text/plain", "openmetrics"),
+        ("*/*;q=0.1, text/*;q=0", "openmetrics"),
+        ("text/plain;q=0", None),
+        ("*/*;q=0", None),
+        ("text/*;q=0, application/json", None),
+        ("application/openmetrics-text;q=0", "text"),
     ],
 )
 def test_the_preferred_format_is_chosen(accept, expected):
-    """The accepted format of highest quality wins, then the first; malformed ones are ignored."""
+    """The format whose most specific range has the highest quality wins, then the first."""
     assert choose_format(accept) == expected
 
 
 @pytest.mark.parametrize(
     ("accept_encoding", "expected"),
     [
-        ("", False),
-        ("gzip", True),
-        ("gzip;q=0", False),
-        ("identity, *;q=0.5", True),
-        ("*;q=0", False),
-        ("br, GZIP;q=0.1", True),
-        ("deflate", False),
-        ("gzip;q=0, *", False),
+        ("", "identity"),
+        ("gzip", "gzip"),
+        ("x-gzip", "gzip"),
+        ("gzip;q=0", "identity"),
+        ("identity, *;q=0.5", "identity"),
+        ("identity;q=0.5, *", "gzip"),
+        ("gzip;q=0.1, identity;q=1", "identity"),
+        ("gzip;q=0.5, identity;q=0.5", "gzip"),
+        ("gzip;q=0.001", "gzip"),
+        ("*", "gzip"),
+        ("*;q=0", None),
+        ("*;q=0, gzip", "gzip"),
+        ("*;q=0, identity;q=0.1", "identity"),
+        ("identity;q=0", None),
+        ("identity;q=0, gzip;q=0.1", "gzip"),
+        ("identity;q=0, *;q=0.1", "gzip"),
+        ("br, GZIP;q=0.1", "gzip"),
+        ("deflate", "identity"),
+        ("deflate, identity;q=0", None),
+        ("gzip;q=0, *", "identity"),
+        ("gzip;q=0, *;q=0", None),
     ],
 )
-def test_gzip_is_used_where_it_is_accepted(accept_encoding, expected):
-    """The response is compressed with gzip only if the client accepts it."""
-    assert accepts_gzip(accept_encoding) is expected
+def test_the_preferred_coding_is_chosen(accept_encoding, expected):
+    """The coding of highest quality wins, then gzip; a coding with quality 0 is never used."""
+    assert choose_coding(accept_encoding) == expected
 
 
 def test_the_exporter_needs_no_third_party_package():

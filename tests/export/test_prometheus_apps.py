@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
+import http.client
 import os
 import sys
 import threading
@@ -11,8 +13,10 @@ from wsgiref.validate import validator
 
 import pytest
 import uvicorn
+from asgi_requests import request
 from fastapi import FastAPI
-from servers import fetch
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
 
 from nanospan.export.prometheus import Exposition, metrics_app, metrics_wsgi_app
 
@@ -112,12 +116,36 @@ class TestASGI:
 
     @pytest.mark.parametrize(
         ("path", "root_path"),
-        [("/metrics", ""), ("/", ""), ("", ""), ("/m", "/m"), ("/m/", "/m"), ("/m/metrics", "/m")],
+        [
+            ("/metrics", ""),
+            ("/metrics/", ""),
+            ("/", ""),
+            ("", ""),
+            ("/m", "/m"),
+            ("/m/", "/m"),
+            ("/m/metrics", "/m"),
+            ("/metrics", "/m"),
+            ("http://example.org/metrics", ""),
+            ("HTTPS://[::1]:443/metrics/", ""),
+        ],
     )
     async def test_a_mounted_application_answers(self, exposition, path, root_path):
-        """A mounted app answers, with or without the mount prefix in the request's path."""
+        """An app answers at its path or mount, with or without a prefix or a trailing slash."""
         status, *_ = await _request(metrics_app(exposition), path=path, root_path=root_path)
         assert status == 200
+
+    @pytest.mark.parametrize("path", ["/metrics/x", "/m", "http://example.org/x", "/metricsx"])
+    async def test_a_path_that_only_resembles_the_mount_is_not_found(self, exposition, path):
+        """A path that merely begins like the app's path or its mount gets a 404."""
+        status, *_ = await _request(metrics_app(exposition), path=path, root_path="/metri")
+        assert status == 404
+
+    async def test_nothing_acceptable_is_a_406(self, exposition):
+        """If the client refuses every format or coding, the response is a 406 that lists them."""
+        for refusal in ({"accept": "*/*;q=0"}, {"accept_encoding": "identity;q=0"}):
+            status, headers, body = await _request(metrics_app(exposition), **refusal)
+            assert (status, headers["vary"]) == (406, "Accept, Accept-Encoding")
+            assert b"codings gzip and identity" in body
 
     async def test_other_paths_are_not_found(self, exposition):
         """The 404 response for any other path names the path of the metrics."""
@@ -170,20 +198,56 @@ class TestASGI:
     async def test_it_works_in_fastapi_behind_uvicorn(self, exposition):
         """The app works in FastAPI on a real server, whether mounted or added as a route."""
         app = FastAPI()
-        app.mount("/metrics", metrics_app(exposition))
-        app.add_route("/direct", metrics_app(exposition, path="/direct"))
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-        serving = asyncio.ensure_future(server.serve())
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
-        host, port = server.servers[0].sockets[0].getsockname()
-        for path in ("/metrics", "/metrics/", "/direct"):
-            url = f"http://{host}:{port}{path}"
-            status, headers, body = await asyncio.to_thread(fetch, url, **OPENMETRICS)
-            assert (status, headers["content-type"].split(";")[0]) == (200, OPENMETRICS["Accept"])
-            assert body.endswith(b"# EOF\n")
-        server.should_exit = True
-        await serving
+        app.mount("/mounted", metrics_app(exposition))
+        app.add_route("/metrics", metrics_app(exposition))
+        app.add_route("/elsewhere/{tenant}", metrics_app(exposition))
+        async with _served(app) as address:
+            for path in ("/metrics", "/elsewhere/one", "/mounted/"):
+                status, content_type, body = await asyncio.to_thread(_get, address, path)
+                assert (status, content_type.split(";")[0]) == (200, OPENMETRICS["Accept"])
+                assert body.endswith(b"# EOF\n")
+            # Starlette redirects these, before the application sees them.
+            for path in ("/metrics/", "/mounted"):
+                status, *_ = await asyncio.to_thread(_get, address, path)
+                assert status == 307
+            status, _, body = await asyncio.to_thread(_get, address, "/metrics", "HEAD")
+            assert (status, body) == (200, b"")
+
+    async def test_the_routes_of_starlette_lead_to_it(self, exposition):
+        """The app works as a route of Starlette, also of a mounted application."""
+        inner = Starlette(routes=[Route("/metrics", metrics_app(exposition))])
+        outer = Starlette(routes=[Mount("/sub", inner), Route("/prom", metrics_app(exposition))])
+        for path in ("/prom", "/sub/metrics"):
+            assert (await request(outer, path))[0] == 200
+
+    async def test_a_request_in_absolute_form_is_answered(self, exposition):
+        """A request line with a whole URL is answered behind a real server."""
+        async with _served(metrics_app(exposition)) as address:
+            for path in (f"http://{address}/metrics", "http://example.org/", "/metrics/"):
+                assert (await asyncio.to_thread(_get, address, path))[0] == 200
+            assert (await asyncio.to_thread(_get, address, f"http://{address}/x"))[0] == 404
+
+
+@contextlib.asynccontextmanager
+async def _served(app):
+    """Serve an app with uvicorn and h11 until the block ends; yield its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http="h11", log_level="error"))
+    serving = asyncio.ensure_future(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    host, port = server.servers[0].sockets[0].getsockname()
+    yield f"{host}:{port}"
+    server.should_exit = True
+    await serving
+
+
+def _get(address, target, method="GET"):
+    """Send a request, without following redirects; return the status, content type and body."""
+    connection = http.client.HTTPConnection(address, timeout=30)
+    with contextlib.closing(connection):
+        connection.request(method, target, headers=OPENMETRICS)
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get("Content-Type", ""), answer.read()
 
 
 def test_wsgi_follows_the_protocol(exposition):
@@ -192,6 +256,9 @@ def test_wsgi_follows_the_protocol(exposition):
     for method, path, expected in (
         ("GET", "/metrics", "200 OK"),
         ("HEAD", "/metrics", "200 OK"),
+        ("GET", "/metrics/", "200 OK"),
+        ("GET", "/", "200 OK"),
+        ("GET", "", "200 OK"),
         ("GET", "/other", "404 Not Found"),
         ("DELETE", "/metrics", "405 Method Not Allowed"),
     ):
@@ -204,6 +271,16 @@ def test_wsgi_follows_the_protocol(exposition):
         answer.close()
         assert started[0] == expected
         assert bool(body) is (method != "HEAD")
+
+
+def test_wsgi_answers_requests_in_absolute_form(exposition):
+    """Some servers leave a request's whole URL in ``PATH_INFO``; such requests are answered too."""
+    app = metrics_wsgi_app(exposition)
+    started = []
+    for path in ("http://example.org/metrics", "http://example.org/other"):
+        environ = _environ("GET", path)
+        b"".join(app(environ, lambda status, _: started.append(status)))
+    assert started == ["200 OK", "404 Not Found"]
 
 
 def _environ(method, path):

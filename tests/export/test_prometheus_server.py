@@ -45,6 +45,8 @@ def test_it_serves_until_it_is_closed(exposition):
     [
         ("GET", "/", 200),
         ("GET", "/metrics?x=1", 200),
+        ("GET", "/metrics/", 200),
+        ("GET", "/m%65trics", 200),
         ("GET", "/x", 404),
         ("POST", "/metrics", 405),
         ("HEAD", "/metrics", 200),

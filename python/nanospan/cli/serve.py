@@ -37,7 +37,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "serve",
         help="serve metrics to Prometheus",
-        usage="nanospan serve [--host HOST] [--port PORT] (--run PROGRAM [ARG ...] | FILE ...)",
+        usage="nanospan serve [--host HOST] [--port PORT] [--allow-host NAME] "
+        "(--run PROGRAM [ARG ...] | FILE ...)",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -53,6 +54,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=int,
         default=DEFAULT_PORT,
         help="port to listen on; 0 picks a free port (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        dest="allow_hosts",
+        metavar="NAME",
+        help="also answer requests for the host NAME; may be repeated. On a loopback address, only "
+        "localhost and loopback addresses are answered otherwise, so that web pages cannot read "
+        "the metrics; on other addresses, all names are, unless this option is given",
     )
     parser.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="a saved snapshot to serve"
@@ -82,7 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as exc:
         arguments.parser.error(str(exc))
     try:
-        server = start_http_server(arguments.port, arguments.host, exposition)
+        server = start_http_server(
+            arguments.port, arguments.host, exposition, allow_hosts=arguments.allow_hosts
+        )
     except ValueError as exc:
         arguments.parser.error(str(exc))
     except OSError as exc:

@@ -32,16 +32,21 @@ def metrics_app(
 
     For each scrape, a separate thread takes a snapshot and encodes it, without holding the GIL and,
     on Linux, at a lower priority than the event loop's thread. All that the event loop does is send
-    the result, in pieces of 64 KiB. Serve the application on its own, or mount it in another one:
+    the result, in pieces of 64 KiB. Serve the application on its own, or add it to another one:
 
     ```python
-    app.mount("/metrics", metrics_app())  # Starlette, FastAPI
+    Starlette(routes=[Route("/metrics", metrics_app())])
+    fastapi_app.add_route("/metrics", metrics_app())
     ```
+
+    A mounted application (``app.mount``) works too, but Starlette redirects ``/metrics`` to
+    ``/metrics/`` for it.
 
     Args:
         source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
-        path: The path that serves the metrics if the application is not mounted; requests for
-            other paths get a 404.
+        path: The path that serves the metrics, with or without a trailing slash. The metrics are
+            also at ``/``, the path of a mounted application, and wherever a route of Starlette
+            leads to the application. Other paths get a 404.
 
     Returns:
         An application for asyncio servers. It answers the messages of the lifespan protocol,
@@ -88,8 +93,7 @@ class MetricsApp:
             ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == key)
             for key in (b"accept", b"accept-encoding")
         )
-        # In some frameworks, the path of a mounted application still includes the mount's prefix.
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = self._path if self._is_routed(scope) else _path_below_mount(scope)
         request = Request(scope["method"], path, accept, accept_encoding)
         # Each scrape gets a new thread, because a shared thread would keep the lower priority.
         executor = ThreadPoolExecutor(1, "nanospan-scrape", _lower_priority)
@@ -103,6 +107,20 @@ class MetricsApp:
                 executor.submit(response.close)
         finally:
             executor.shutdown(wait=False)
+
+    def _is_routed(self, scope: Message) -> bool:
+        """Return whether a route of Starlette, rather than a mount, has chosen this application."""
+        root_path = scope.get("root_path", "")
+        is_mounted = scope.get("app_root_path", root_path) != root_path
+        return scope.get("endpoint") is self and not is_mounted
+
+
+def _path_below_mount(scope: Message) -> str:
+    """Return a request's path relative to the mount; some frameworks leave the prefix in place."""
+    path: str = scope["path"]
+    root_path = scope.get("root_path", "")
+    below = path.removeprefix(root_path)
+    return below if below[:1] in {"", "/"} else path
 
 
 async def _send(response: Response, send: Send) -> None:
@@ -124,8 +142,8 @@ def metrics_wsgi_app(
 
     Args:
         source: A monitor, or an :class:`Exposition` of one; the process-wide monitor by default.
-        path: The path that serves the metrics if the application is not mounted; requests for
-            other paths get a 404.
+        path: The path that serves the metrics, with or without a trailing slash. The metrics are
+            also at ``/``, the path of a mounted application. Other paths get a 404.
     """
     exposition = exposition_of(source)
 

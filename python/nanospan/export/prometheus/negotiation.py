@@ -8,12 +8,15 @@ unchanged.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nanospan.export.prometheus.exposition import Format
+
+Coding: TypeAlias = Literal["gzip", "identity"]
+"""A content coding of responses."""
 
 CONTENT_TYPES: dict[Format, str] = {
     "text": "text/plain; version=0.0.4; charset=utf-8",
@@ -31,32 +34,48 @@ _WILDCARDS: dict[str, tuple[Format, ...]] = {
 }
 
 
-def choose_format(accept: str) -> Format:
+def choose_format(accept: str) -> Format | None:
     """Return the format preferred by an ``Accept`` header.
 
-    If several formats have the highest quality (``q=``), return the one listed first, as
-    Prometheus' official clients do. If the header accepts no known format, return ``text``, which
-    is at least human-readable.
+    The quality (``q=``) of a format is that of the most specific media range that matches it, even
+    if a wildcard has a higher one. If several formats have the highest quality, return the one
+    listed first, as Prometheus' official clients do. If the header accepts no known format, return
+    ``text``, which is at least human-readable, or None if the header refuses ``text`` (``q=0``).
     """
-    ranges = [
-        (quality, _formats(name, parameters)) for name, parameters, quality in _ranges(accept)
-    ]
-    refused = {formats[0] for quality, formats in ranges if quality == 0 and len(formats) == 1}
-    # The sort is stable, so formats of equal quality keep their order.
-    for quality, formats in sorted(ranges, key=lambda each: -each[0]):
-        acceptable = [each for each in formats if each not in refused]
-        if quality > 0 and acceptable:
-            return acceptable[0]
-    return "text"
+    # For each format: how specific the range is, its quality, and its place in the header.
+    found: dict[Format, tuple[tuple[int, int], float, int]] = {}
+    for place, (name, parameters, quality) in enumerate(_ranges(accept)):
+        specific = (-name.count("*"), len(parameters))
+        for each in _formats(name, parameters):
+            if each not in found or (specific, quality) > found[each][:2]:
+                found[each] = specific, quality, place
+    # max() returns the first of equal formats, which are in the order of our preference.
+    acceptable = [each for each in _WILDCARDS["*/*"] if each in found and found[each][1] > 0]
+    if acceptable:
+        return max(acceptable, key=lambda each: (found[each][1], -found[each][2]))
+    return None if "text" in found else "text"
 
 
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Return True if an ``Accept-Encoding`` header allows gzip."""
+def choose_coding(accept_encoding: str) -> Coding | None:
+    """Return the content coding preferred by an ``Accept-Encoding`` header.
+
+    Return the coding with the highest quality (``q=``), and gzip if both have the same. A coding
+    that is not listed has the quality of ``*``, if that is listed. Otherwise, gzip is not
+    acceptable, and ``identity`` is acceptable but everything listed is preferred to it. Return None
+    if neither is acceptable.
+    """
     qualities = {name: quality for name, _, quality in _ranges(accept_encoding)}
-    for name in ("gzip", "x-gzip", "*"):
-        if name in qualities:
-            return qualities[name] > 0
-    return False
+    rest = qualities.get("*")
+    gzip = qualities.get("gzip", qualities.get("x-gzip", rest or 0.0))
+    identity = qualities.get("identity", _LAST_RESORT if rest is None else rest)
+    if gzip == identity == 0:
+        return None
+    return "gzip" if gzip >= identity else "identity"
+
+
+_LAST_RESORT = 1e-9
+"""The quality of a coding that is acceptable but not preferred to any other; a header's smallest is
+0.001."""
 
 
 def _formats(name: str, parameters: dict[str, str]) -> tuple[Format, ...]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanospan.export.prometheus.exposition import compressed
-from nanospan.export.prometheus.negotiation import CONTENT_TYPES, accepts_gzip, choose_format
+from nanospan.export.prometheus.hosts import split_target
+from nanospan.export.prometheus.negotiation import CONTENT_TYPES, choose_coding, choose_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,7 +23,8 @@ class Request:
 
     Attributes:
         method: The HTTP method; a ``HEAD`` request gets headers without a body.
-        path: The request's path, relative to the path at which the application is mounted.
+        path: The request's path, relative to the path at which the application is mounted; may be
+            in absolute form, as in ``http://localhost/metrics``.
         accept: The value of the ``Accept`` header, or ``""`` if it is missing.
         accept_encoding: The value of the ``Accept-Encoding`` header, or ``""`` if it is missing.
     """
@@ -60,17 +62,23 @@ def respond(exposition: Exposition, path: str, request: Request) -> Response:
         path: The path at which the metrics are served.
         request: The request to answer.
     """
-    if request.path not in {"", "/", path}:
-        return _plain(request, "404 Not Found", f"Metrics are at {path}.\n")
+    if split_target(request.path)[1].rstrip("/") not in {"", path.rstrip("/")}:
+        return plain(request, "404 Not Found", f"Metrics are at {path}.\n")
     if request.method not in {"GET", "HEAD"}:
         text = "Use GET to read metrics.\n"
-        return _plain(request, "405 Method Not Allowed", text, ("Allow", "GET, HEAD"))
+        return plain(request, "405 Method Not Allowed", text, ("Allow", "GET, HEAD"))
     chosen = choose_format(request.accept)
+    coding = choose_coding(request.accept_encoding)
+    vary = ("Vary", "Accept, Accept-Encoding")
+    if chosen is None or coding is None:
+        types = "\n".join(CONTENT_TYPES.values())
+        text = f"Metrics are available with the codings gzip and identity, as\n{types}\n"
+        return plain(request, "406 Not Acceptable", text, vary)
     body: Iterable[bytes]
     body = chunks = exposition.encode(chosen)
     length = len(chunks)
-    headers = [("Content-Type", CONTENT_TYPES[chosen]), ("Vary", "Accept, Accept-Encoding")]
-    if accepts_gzip(request.accept_encoding):
+    headers = [("Content-Type", CONTENT_TYPES[chosen]), vary]
+    if coding == "gzip":
         body = pieces = compressed(chunks)
         length = sum(map(len, pieces))
         headers.append(("Content-Encoding", "gzip"))
@@ -78,7 +86,8 @@ def respond(exposition: Exposition, path: str, request: Request) -> Response:
     return Response("200 OK", headers, () if request.method == "HEAD" else body, chunks.close)
 
 
-def _plain(request: Request, status: str, text: str, *headers: tuple[str, str]) -> Response:
+def plain(request: Request, status: str, text: str, *headers: tuple[str, str]) -> Response:
+    """Build a response with a text for people, for a request that gets no metrics."""
     body = text.encode()
     common = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     pieces = () if request.method == "HEAD" else (body,)

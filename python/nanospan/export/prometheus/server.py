@@ -13,11 +13,14 @@ import weakref
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from nanospan.export.prometheus.apps import exposition_of
-from nanospan.export.prometheus.response import METRICS_PATH, Request, respond
+from nanospan.export.prometheus.hosts import AllowedHosts, split_target
+from nanospan.export.prometheus.response import METRICS_PATH, Request, Response, plain, respond
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -42,8 +45,14 @@ def start_http_server(
     port: int = DEFAULT_PORT,
     host: str = DEFAULT_HOST,
     source: Recorder | Exposition | None = None,
+    *,
+    allow_hosts: Iterable[str] = (),
 ) -> MetricsServer:
     """Start an HTTP server for ``/metrics`` on a daemon thread.
+
+    A server on a loopback address answers only requests whose ``Host`` is ``localhost``, a loopback
+    address, ``host`` or one of ``allow_hosts``, so that web pages cannot read the metrics through
+    a name of their own that resolves to this machine. Other requests get a 421.
 
     A process forked later does not serve its parent's port. It has its own metrics, and may start
     another server on a different port.
@@ -53,14 +62,19 @@ def start_http_server(
         host: The address to listen on. Unless it is a loopback address, other machines may be able
             to read the names and durations of all operations.
         source: A monitor or an :class:`Exposition`; by default, the process-wide monitor.
+        allow_hosts: Further names by which the server may be reached, without ports, such as the
+            name that a reverse proxy passes on. If given, a server on any other address checks
+            ``Host`` as well.
 
     Raises:
         OSError: If the server cannot listen on ``host`` and ``port``; the message names both.
-        ValueError: If ``port`` is not from 0 to 65535.
+        TypeError: If ``allow_hosts`` is a str.
+        ValueError: If ``port`` is not from 0 to 65535, or one of ``allow_hosts`` is not a host name
+            or address.
     """
     if not 0 <= port <= 65535:  # noqa: PLR2004 - ports have 16 bits
         raise ValueError(f"port must be from 0 to 65535, got {port}")
-    return MetricsServer(_Server(host, port, exposition_of(source)))
+    return MetricsServer(_Server(host, port, exposition_of(source), allow_hosts))
 
 
 class MetricsServer:
@@ -140,7 +154,9 @@ class _Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
     request_queue_size = 32
 
-    def __init__(self, host: str, port: int, exposition: Exposition) -> None:
+    def __init__(
+        self, host: str, port: int, exposition: Exposition, allow_hosts: Iterable[str]
+    ) -> None:
         self.exposition = exposition
         self._free = threading.BoundedSemaphore(MAX_CONNECTIONS)
         # Deadlines for incomplete requests, keyed by connection.
@@ -148,6 +164,7 @@ class _Server(ThreadingMixIn, TCPServer):
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             self.address_family, _, _, _, address = found[0]
+            self.hosts = AllowedHosts(host, str(address[0]), allow_hosts)
             super().__init__(address, _Handler)  # type: ignore[arg-type]
         except OSError as exc:
             raise OSError(
@@ -217,13 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self.server.end_reading(self.connection)
-        accept, accept_encoding = (
-            ",".join(self.headers.get_all(name, ())) for name in ("Accept", "Accept-Encoding")
-        )
-        path = self.path.partition("?")[0]
-        request = Request(self.command, path, accept, accept_encoding)
         try:
-            response = respond(self.server.exposition, METRICS_PATH, request)
+            response = self._response()
         except Exception as exc:  # noqa: BLE001 - a failed scrape must not end the server
             self.server.log_failure(self.client_address[0], exc)
             self.send_error(500, "encoding the metrics failed; see the program's log")
@@ -234,6 +246,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for piece in response.body:
             self.wfile.write(piece)
+
+    def _response(self) -> Response:
+        authority, path = split_target(self.path)
+        hosts = self.headers.get_all("Host", ())
+        accept, accept_encoding = (
+            ",".join(self.headers.get_all(name, ())) for name in ("Accept", "Accept-Encoding")
+        )
+        request = Request(self.command, unquote(path), accept, accept_encoding)
+        refusal = self.server.hosts.check(authority, hosts, self.request_version)
+        if refusal is not None:
+            return plain(request, *refusal)
+        return respond(self.server.exposition, METRICS_PATH, request)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815
 
