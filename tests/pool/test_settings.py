@@ -124,7 +124,7 @@ def test_nonsense(number: object) -> None:
 
 
 def test_unresolvable_values() -> None:
-    """Values that the pool does not need are not read, so an unset interpolation does not matter."""
+    """Other values are not read, so an interpolation that cannot be resolved does not matter."""
     section = {"host": "${oc.env:NO_SUCH_VARIABLE}", "password": "???", "pool_size": "${size}"}
     config = OmegaConf.create({"size": 6, "postgres": section})
     assert as_config(config) == ConnectionPoolConfig(min_size=6, max_size=21)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nanospan.pool.settings import (
     DEFAULT_MAX_OVERFLOW,
@@ -15,6 +15,9 @@ from nanospan.pool.settings import (
     read_sections,
     to_fields,
 )
+
+if TYPE_CHECKING:
+    from nanospan.pool.vector_values import VectorValues
 
 __all__ = [
     "AnyConfig",
@@ -54,6 +57,8 @@ class ConnectionPoolConfig:
             statistics, errors and the log. Costs a few microseconds per lease.
         null_pool: Whether to open a new connection for each lease and keep no idle connections,
             which suits a server behind a pooler such as PgBouncer; ``min_size`` then has no effect.
+        vector_values: What vectors and half vectors arrive as: ``pgvector`` for what the installed
+            pgvector gives, ``numpy`` for arrays, or ``list`` for lists of floats.
     """
 
     min_size: int = DEFAULT_POOL_SIZE
@@ -71,6 +76,7 @@ class ConnectionPoolConfig:
     max_idle: float = 600.0
     capture_stacks: bool = False
     null_pool: bool = False
+    vector_values: VectorValues = "pgvector"
 
     def __post_init__(self) -> None:
         """Validate the settings; if one is invalid, raise a ValueError that names it."""

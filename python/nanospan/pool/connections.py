@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import select
+import selectors
 import socket
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sized
+
     from psycopg.adapt import AdaptersMap
     from psycopg.pq.abc import PGconn
     from psycopg_pool.base import BasePool
@@ -42,7 +47,7 @@ class Pooled:
     _closed: bool
     _created_at: float
     _expire_at: float
-    _poller: select.poll | None = None
+    _poll: Callable[[], Sized] | None = None
 
     def is_expired(self, now: float, drained_at: float = 0.0) -> bool:
         """Return True if the connection has expired or predates the pool's last ``drain``."""
@@ -55,9 +60,16 @@ class Pooled:
         self.pgconn.finish()
 
     def watch(self) -> None:
-        """Create the poll object that ``has_unread_input`` uses; call once, after connecting."""
-        self._poller = select.poll()
-        self._poller.register(self.pgconn.socket, select.POLLIN)
+        """Prepare for calls of ``has_unread_input``; call once, after connecting."""
+        socket = self.pgconn.socket
+        if hasattr(select, "poll"):
+            poller = select.poll()
+            poller.register(socket, select.POLLIN)
+            self._poll = partial(poller.poll, 0)
+        else:  # eventlet, for one, removes it
+            selector = selectors.DefaultSelector()
+            selector.register(socket, selectors.EVENT_READ)
+            self._poll = partial(selector.select, 0)
 
     def has_unread_input(self) -> bool:
         """Return True if the connection is closed or in a transaction, or has unsolicited input.
@@ -65,11 +77,7 @@ class Pooled:
         Makes one system call, and no round trip to the server. Unsolicited input is usually the
         server's message that it is ending the connection.
         """
-        return (
-            self._poller is None
-            or self.pgconn.transaction_status != IDLE
-            or bool(self._poller.poll(0))
-        )
+        return self._poll is None or self.pgconn.transaction_status != IDLE or bool(self._poll())
 
 
 class VectorConnection(Pooled, AsyncConnection[Any]):
@@ -87,7 +95,7 @@ def hang_up(connection: Pooled) -> None:
     which an unresponsive server never sends. This function does not close the connection; its owner
     must still do so.
     """
-    with suppress(Exception):
+    with suppress(psycopg.Error, OSError):  # it may be closed already
         copy = os.dup(connection.pgconn.socket)
         with socket.socket(fileno=copy) as both_ways:
             both_ways.shutdown(socket.SHUT_RDWR)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from psycopg.adapt import AdaptersMap
 
@@ -14,7 +14,6 @@ from nanospan.pool.registry import REGISTRY
 if TYPE_CHECKING:
     from nanospan.pool.config import AnyConfig
     from nanospan.pool.endpoint import Endpoint
-    from nanospan.pool.vector_types import VectorTypes
 
 __all__ = ["vector_context", "vector_context_async"]
 
@@ -35,7 +34,7 @@ def vector_context(conninfo: str, config: AnyConfig | None = None) -> AdaptersMa
     Args:
         conninfo: A PostgreSQL URL or ``key=value`` pairs.
         config: The pool settings, as ``GlobalConnectionManager.get_connection_pool`` takes them.
-            Only ``type_cache_ttl`` and the connection settings are used.
+            Only ``type_cache_ttl``, ``vector_values`` and the connection settings are used.
 
     Returns:
         A new ``AdaptersMap``, which the caller may modify. If the database lacks the pgvector
@@ -73,4 +72,4 @@ def _endpoint(conninfo: str, config: AnyConfig | None) -> Endpoint:
 
 
 def _copy(endpoint: Endpoint) -> AdaptersMap:
-    return AdaptersMap(cast("VectorTypes", endpoint.types.current).adapters)
+    return AdaptersMap(endpoint.adapters())

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from nanospan.pool.policy import connect_parameters
 
 if TYPE_CHECKING:
+    from psycopg.adapt import AdaptersMap
+
     from nanospan.pool.config import ConnectionPoolConfig
     from nanospan.pool.conninfo import Target
     from nanospan.pool.vector_types import DatabaseTypes
@@ -36,8 +38,12 @@ class Endpoint:
 
     def connect_arguments(self) -> dict[str, Any]:
         """Return ``connect_parameters`` plus a ``context`` with the known pgvector types."""
+        return {**self.connect_parameters(), "context": self.adapters()}
+
+    def adapters(self) -> AdaptersMap | None:
+        """Return the shared adapters for the known types, which give vectors as configured."""
         current = self.types.current
-        return {**self.connect_parameters(), "context": current.adapters if current else None}
+        return None if current is None else current.adapters_for(self.config.vector_values)
 
     def types_are_stale(self) -> bool:
         """Return True if the pgvector types should be looked up again on the server."""

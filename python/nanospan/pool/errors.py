@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -10,7 +12,17 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 if TYPE_CHECKING:
     from nanospan.pool.lease_table import LeaseHolder
 
-__all__ = ["ConninfoError", "PoolExhausted", "PoolOpenError", "PoolOverloaded"]
+__all__ = ["OUTAGE", "ConninfoError", "PoolExhausted", "PoolOpenError", "PoolOverloaded"]
+
+OUTAGE = (
+    psycopg.Error,
+    OSError,
+    TimeoutError,
+    asyncio.TimeoutError,
+    concurrent.futures.TimeoutError,
+)
+"""What servers and networks cause. Any other exception is a fault of a program: waiting for its end
+would be in vain, so it is raised at once."""
 
 
 class PoolOpenError(psycopg.OperationalError):

@@ -1,4 +1,7 @@
-"""Connect to a server before opening a pool for it, so that failures are reported promptly."""
+"""Connect to a server before opening a pool for it, so that failures are reported promptly.
+
+A pool would keep retrying, even with a wrong password, and its callers would only see timeouts.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from nanospan.pool.connections import SyncVectorConnection, VectorConnection
-from nanospan.pool.errors import PoolOpenError
+from nanospan.pool.errors import OUTAGE, PoolOpenError
 from nanospan.pool.health import ask, ask_async
 from nanospan.pool.tasks import within
 
@@ -18,10 +21,6 @@ if TYPE_CHECKING:
     from nanospan.pool.endpoint import Endpoint
 
 __all__ = ["open_error", "reach_server", "reach_server_async"]
-
-# Reported at once: a pool would keep retrying, even with a wrong password, and its
-# callers would only see timeouts.
-_FAILURES = (psycopg.Error, OSError, asyncio.TimeoutError, TimeoutError)
 
 
 async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
@@ -38,7 +37,7 @@ async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
     """
     try:
         await within(seconds, _reach_async(endpoint, seconds))
-    except _FAILURES as exc:
+    except OUTAGE as exc:
         error = open_error(endpoint, exc)
     else:
         return
@@ -70,7 +69,7 @@ def reach_server(endpoint: Endpoint, seconds: float) -> None:
         with closing(connection):
             if endpoint.types_are_stale():
                 ask(endpoint, connection, deadline - monotonic())
-    except _FAILURES as exc:
+    except OUTAGE as exc:
         error = open_error(endpoint, exc)
     else:
         return

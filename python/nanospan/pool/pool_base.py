@@ -13,6 +13,7 @@ from psycopg_pool import PoolTimeout
 from psycopg_pool.base import BasePool
 
 from nanospan.pool.connections import IDLE, Pooled
+from nanospan.pool.errors import OUTAGE
 from nanospan.pool.exhaustion import ConnectFailure, exhausted_error
 from nanospan.pool.lease_table import Holder, LeaseTable
 from nanospan.pool.policy import (
@@ -80,6 +81,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         self._distrust = distrust
         self._doubted_at = 0.0
         self._last_failure: tuple[float, str] | None = None
+        self._fault: Exception | None = None
 
     def _arguments(self) -> dict[str, Any]:
         """Return the constructor arguments common to psycopg_pool's pool classes."""
@@ -250,7 +252,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
                 yield
             connection.alive_at = began
             works = self._types.is_current(connection.generation)
-        except Exception as exc:  # noqa: BLE001 - whatever failed, the connection does not work
+        except OUTAGE as exc:
             logger.info("a connection in pool %s failed its health check: %s", self.name, exc)
             self._stats[self._CONNECTIONS_LOST] += 1
             self._doubt_idle()
@@ -268,11 +270,11 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     @contextmanager
     def _watch_connect(self) -> Iterator[None]:
-        """Record how long the block takes to connect, or why it fails."""
+        """Record how long the block takes to connect, or which outage makes it fail."""
         began = monotonic()
         try:
             yield
-        except Exception as exc:
+        except OUTAGE as exc:
             redacted = self.endpoint.target.redact(str(exc))
             text = " ".join(redacted.split()) or type(exc).__name__
             if self._last_failure is None:
@@ -282,27 +284,28 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         if self._last_failure is not None:
             logger.info("pool %s has reconnected", self.name)
             self._last_failure = None
+        self._fault = None
         self.statistics.connect.record(monotonic() - began)
 
     @contextmanager
     def _prepare(self, connection: C) -> Iterator[None]:
         """Run the block, which refreshes stale pgvector types; then register the types.
 
-        They are registered on the new ``connection``, which is closed if the block fails.
+        They are registered on the new ``connection``, which is closed if anything here fails.
         """
         try:
             yield
+            current = self._types.current
+            if current is not None:
+                # The types may have changed while the connection was being opened.
+                if not current.known_to(connection.adapters):
+                    current.register(connection.adapters, self.config.vector_values)
+                connection.generation = current.generation
+            connection.alive_at = monotonic()
+            connection.watch()
         except BaseException:
             connection.drop()
             raise
-        current = self._types.current
-        if current is not None:
-            # The types may have changed while the connection was being opened.
-            if not current.known_to(connection.adapters):
-                current.register(connection.adapters)
-            connection.generation = current.generation
-        connection.alive_at = monotonic()
-        connection.watch()
 
     def _next_attempt(self, failed: AttemptWithBackoff | None) -> AttemptWithBackoff | None:
         """Return the next attempt to connect, or None if the connection is no longer needed."""
@@ -313,6 +316,26 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         attempt = failed or Reconnection()
         attempt.update_delay(monotonic())
         return attempt
+
+    def _give_up(self, fault: Exception) -> None:
+        """End an attempt to connect that no outage made fail, and raise the error in all waiters.
+
+        The fault is logged if it is the first since the last successful attempt.
+        """
+        with self._guard:
+            self._nconns -= 1
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for client in waiting:
+            client.fail(fault)
+        if self._fault is None:
+            logger.error("pool %s cannot connect, and not for an outage", self.name, exc_info=fault)
+        self._fault = fault
+
+    def _check_fault(self) -> None:
+        """Raise the error of the last attempt to connect, if no outage made it fail."""
+        if self._fault is not None:
+            raise self._fault
 
     def _replace(self, connection: C) -> None:
         """Close a connection, and open another if one is needed."""

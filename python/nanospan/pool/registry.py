@@ -12,6 +12,7 @@ from nanospan.pool.endpoint import Endpoint
 from nanospan.pool.semantic_conventions import measure
 from nanospan.pool.shared_pool import SharedPool
 from nanospan.pool.vector_types import TypeCache
+from nanospan.pool.vector_values import require
 
 if TYPE_CHECKING:
     import asyncio
@@ -57,7 +58,12 @@ class PoolRegistry:
         self.types = TypeCache()  # a look-up may have been in progress in the parent
 
     def endpoint(self, target: Target, config: ConnectionPoolConfig) -> Endpoint:
-        """Create an endpoint for ``target`` that shares the pgvector types of its database."""
+        """Create an endpoint for ``target`` that shares the pgvector types of its database.
+
+        Raises:
+            ImportError: If a package for ``vector_values`` is missing.
+        """
+        require(config.vector_values)
         return Endpoint(target, config, self.types.of(target.database, target.masked))
 
     def prepare(

@@ -64,6 +64,7 @@ RULES = {
     "max_idle": _POSITIVE_SECONDS,
     "capture_stacks": _SWITCH,
     "null_pool": _SWITCH,
+    "vector_values": Rule(str, choices=("pgvector", "numpy", "list")),
 }
 """The rule for each field of ``ConnectionPoolConfig``."""
 

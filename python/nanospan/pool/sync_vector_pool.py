@@ -10,6 +10,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 from psycopg_pool.pool import AddConnection, MaintenanceTask
 
 from nanospan.pool.connections import IDLE, Hangup, SyncVectorConnection
+from nanospan.pool.errors import OUTAGE
 from nanospan.pool.health import ask
 from nanospan.pool.lease import SyncLease
 from nanospan.pool.lease_table import Holder
@@ -99,6 +100,7 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         with self._grown:
             while self.open_connections < self._min_size:
                 self._check_open_getconn()
+                self._check_fault()
                 if not self._grown.wait(max(deadline - monotonic(), 0)):
                     raise self.exhausted(timeout)
 
@@ -182,9 +184,13 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         """Open a connection, retrying until it succeeds or the connection is no longer needed."""
         try:
             connection = self._connect()
-        except Exception:  # noqa: BLE001 - recorded and logged by _watch_connect
+        except OUTAGE:  # recorded and logged by _watch_connect
             if (attempt := self._next_attempt(attempt)) is not None:
                 self.schedule_task(AddConnection(self, attempt), attempt.delay)
+        except Exception as exc:  # noqa: BLE001 - raised in the leases that wait
+            self._give_up(exc)
+            with self._grown:
+                self._grown.notify_all()
         else:
             self._add_to_pool(connection)
 

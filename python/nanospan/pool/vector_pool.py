@@ -16,6 +16,7 @@ from psycopg_pool import (
 from psycopg_pool.pool_async import AddConnection, MaintenanceTask, ReturnConnection
 
 from nanospan.pool.connections import IDLE, VectorConnection, hang_up
+from nanospan.pool.errors import OUTAGE
 from nanospan.pool.health import ask_async
 from nanospan.pool.lease import Lease
 from nanospan.pool.lease_table import Holder
@@ -164,6 +165,7 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         began = monotonic()
         while self.open_connections < self._min_size:
             self._check_open_getconn()
+            self._check_fault()
             self._grown.clear()
             remaining = began + timeout - monotonic()
             try:
@@ -304,9 +306,12 @@ class VectorPool(PolicyPool[VectorConnection], AsyncConnectionPool[VectorConnect
         """Open a connection, retrying until it succeeds or the connection is no longer needed."""
         try:
             connection = await self._connect()
-        except Exception:  # noqa: BLE001 - recorded and logged by _watch_connect
+        except OUTAGE:  # recorded and logged by _watch_connect
             if (attempt := self._next_attempt(attempt)) is not None:
                 await self.schedule_task(AddConnection(self, attempt), attempt.delay)
+        except Exception as exc:  # noqa: BLE001 - raised in the leases that wait
+            self._give_up(exc)
+            self._grown.set()
         except asyncio.CancelledError:
             self._nconns -= 1  # the worker is being stopped, which will cancel it again
         else:

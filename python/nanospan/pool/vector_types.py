@@ -12,31 +12,38 @@ import math
 import sys
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import psycopg
-from pgvector.psycopg.bit import register_bit_info
-from pgvector.psycopg.halfvec import register_halfvec_info
-from pgvector.psycopg.sparsevec import register_sparsevec_info
-from pgvector.psycopg.vector import register_vector_info
 from psycopg.adapt import AdaptersMap, PyFormat
 from psycopg.types import TypeInfo
+
+from nanospan.pool.vector_values import use_values
+
+try:
+    from pgvector.psycopg import register as _support
+except ImportError:  # pgvector 0.2 has one module, for dense vectors only
+    from pgvector import psycopg as _support  # type: ignore[no-redef]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from psycopg import BaseConnection
 
+    from nanospan.pool.vector_values import VectorValues
+
 __all__ = ["DatabaseTypes", "TypeCache", "VectorTypes"]
 
 logger = logging.getLogger(__name__)
 
+_Register: TypeAlias = "Callable[[BaseConnection[Any], TypeInfo], None]"
+
 # pgvector's functions take a connection, but use only its `adapters` attribute.
-_REGISTER: dict[str, Callable[[BaseConnection[Any], TypeInfo], None]] = {
-    "vector": register_vector_info,
-    "halfvec": register_halfvec_info,
-    "sparsevec": register_sparsevec_info,
+_REGISTER: dict[str, _Register] = {
+    name: getattr(_support, f"register_{name}_info")
+    for name in ("vector", "halfvec", "sparsevec", "bit")
+    if hasattr(_support, f"register_{name}_info")
 }
 
 Row: TypeAlias = "tuple[str, int, int, str, str]"
@@ -62,6 +69,7 @@ class VectorTypes:
     generation: int
     rows: tuple[Row, ...]
     adapters: AdaptersMap
+    _variants: dict[VectorValues, AdaptersMap] = field(default_factory=dict)
 
     @classmethod
     def build(cls, generation: int, rows: tuple[Row, ...]) -> VectorTypes:
@@ -75,16 +83,38 @@ class VectorTypes:
                 types.adapters.get_dumper(numpy.ndarray, fmt)
         return types
 
-    def register(self, adapters: AdaptersMap) -> None:
-        """Register the types in ``adapters``, which no other connection may share."""
+    def adapters_for(self, values: VectorValues) -> AdaptersMap:
+        """Return ``adapters``, with loaders that give vectors as ``values``."""
+        if values == "pgvector":
+            return self.adapters
+        if (variant := self._variants.get(values)) is None:
+            variant = AdaptersMap(self.adapters)
+            use_values(variant, values, self._oids)
+            variant = self._variants.setdefault(values, variant)
+        return variant
+
+    def register(self, adapters: AdaptersMap, values: VectorValues = "pgvector") -> None:
+        """Register the types in ``adapters``, which no other connection may share.
+
+        Types that the installed pgvector does not support arrive as text.
+        """
         if not self.rows:
             return
         context = cast("BaseConnection[Any]", _Adaptable(adapters))
         for name, oid, array_oid, regtype, delimiter in self.rows:
             info = TypeInfo(name, oid, array_oid, regtype=regtype, delimiter=delimiter)
-            _REGISTER[name](context, info)
-        # "bit" is a core type, with the same identifiers in every database.
-        register_bit_info(context, psycopg.adapters.types["bit"])
+            if name in _REGISTER:
+                _REGISTER[name](context, info)
+            else:
+                info.register(context)
+        if "bit" in _REGISTER:
+            # "bit" is a core type, with the same identifiers in every database.
+            _REGISTER["bit"](context, psycopg.adapters.types["bit"])
+        use_values(adapters, values, self._oids)
+
+    @property
+    def _oids(self) -> dict[str, int]:
+        return {name: oid for name, oid, *_ in self.rows}
 
     def known_to(self, adapters: AdaptersMap) -> bool:
         """Return True if ``adapters`` already has all these types with the same identifiers."""

@@ -51,6 +51,7 @@ class Warmup:
 
     def __init__(self, url: object) -> None:
         self.connections = 0
+        self._given = url
         self._url = mask_conninfo(url) if isinstance(url, str) else repr(type(url).__name__)
         self._started = perf_counter()
 
@@ -58,7 +59,7 @@ class Warmup:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
-        failed = isinstance(error, (psycopg.Error, TypeError))
+        failed = isinstance(error, psycopg.Error) or not isinstance(self._given, str)
         seconds = perf_counter() - self._started
         kept = error if isinstance(error, Exception) else None
         self.report = WarmupReport(self._url, self.connections, seconds, kept)
