@@ -46,7 +46,7 @@ def checked(row: Any, values: str) -> None:
         assert vector.tolist() == [1.0, FLOAT_32]
         assert half.tolist() == [1.0, FLOAT_16]
         assert [each.tolist() for each in several] == [[3.0]]
-        vector += 1  # an array of one's own, which may be changed
+        vector += 1  # the array may be changed
 
 
 @pytest.mark.parametrize("values", ["pgvector", "numpy", "list"])
