@@ -19,7 +19,9 @@ from servers import free_port, running, server_path
 
 from nanospan import PerformanceMonitor
 from nanospan._core import escape_name
+from nanospan.cli import main
 from nanospan.export.prometheus import Exposition, start_http_server
+from nanospan.export.prometheus.scrape_config import FEATURE_FLAG, FIRST_WITH_SETTING, version_of
 from nanospan.values.measurements import Measurement
 
 WAIT = 60.0  # in seconds; allows for a heavily loaded machine
@@ -35,6 +37,7 @@ ODD_NAMES = (
 )
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
+# Each job's settings; those that scrape native histograms get the setting or the flag for it.
 PROTOCOLS = {
     "native": "scrape_protocols: [PrometheusProto]",
     "both": "scrape_protocols: [PrometheusProto]\n  always_scrape_classic_histograms: true",
@@ -58,6 +61,12 @@ def _labels(job, operation, outcome):
     """Return the PromQL label selector for one operation and outcome."""
     quoted = json.dumps(escape_name(operation), ensure_ascii=False)
     return f'{{job="{job}",operation={quoted},outcome="{outcome}"}}'
+
+
+def _version(program):
+    """Return the first two numbers of a Prometheus program's version."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return version_of((done.stdout or done.stderr).split()[2].rstrip(","))
 
 
 class Prometheus:
@@ -163,9 +172,12 @@ def prometheus(still, busy, tmp_path_factory):
             for protocol, settings in PROTOCOLS.items()
             for name, server in (("still", one), ("busy", two))
         ]
+        has_setting = _version(program) >= FIRST_WITH_SETTING
+        native = "scrape_native_histograms: true, " if has_setting else ""
         config = folder / "prometheus.yml"
         config.write_text(
-            "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n" + "".join(jobs)
+            f"global: {{{native}scrape_interval: 1s, scrape_timeout: 1s}}\n"
+            "scrape_configs:\n" + "".join(jobs)
         )
         url = f"http://127.0.0.1:{free_port()}"
         command = [
@@ -173,7 +185,7 @@ def prometheus(still, busy, tmp_path_factory):
             f"--config.file={config}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address={url.removeprefix('http://')}",
-            "--enable-feature=native-histograms",
+            *([] if has_setting else [FEATURE_FLAG]),
             "--log.level=warn",
         ]
         with running(command, f"{url}/-/ready", folder / "log"):
@@ -252,6 +264,28 @@ def test_native_buckets_are_those_recorded(prometheus, still):
         assert list(found.values()) == list(expected.values())
         for one, other in zip(found, expected, strict=True):
             assert one == pytest.approx(other, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--job", 'süß "quoted": #1', "--interval", "1m30s", "a.example:80", "[::1]:9464"],
+        ["--interval", "500ms", "https://a.example/m", "https://b.example/m"],
+        ["http://127.0.0.1:9464/metrics"],
+    ],
+)
+def test_promtool_accepts_the_printed_scrape_job(arguments, tmp_path, capsys):
+    """``promtool check config`` accepts what ``nanospan prometheus-config`` prints."""
+    promtool = server_path("promtool")
+    version = ".".join(map(str, _version(promtool)))
+    assert main(["prometheus-config", "--prometheus-version", version, *arguments]) == 0
+    config = tmp_path / "prometheus.yml"
+    config.write_text(capsys.readouterr().out)
+    checked = subprocess.run(
+        [promtool, "check", "config", config], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_promtool_finds_no_fault(still, busy):

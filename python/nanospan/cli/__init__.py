@@ -21,6 +21,7 @@ from nanospan.cli import (
     demo,
     export,
     grafana,
+    prometheus_config,
     report,
     serve,
     version,
@@ -54,7 +55,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="nanospan", description="Performance monitor and PostgreSQL pool manager for Python."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (demo, export, report, compare, changes, ab, alerts, serve, grafana, version):
+    for command in (
+        demo,
+        export,
+        report,
+        compare,
+        changes,
+        ab,
+        alerts,
+        serve,
+        prometheus_config,
+        grafana,
+        version,
+    ):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     if "run" not in arguments:
