@@ -1,0 +1,1 @@
+"""Stand-ins for modules of other projects that this package replaces."""
