@@ -15,6 +15,9 @@ from starlette.routing import Route, WebSocketRoute
 
 from nanospan.integrations.asgi import NanospanMiddleware
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
 
 @pytest.mark.parametrize(
     ("status", "error_status", "outcome"),
@@ -86,6 +89,27 @@ async def test_a_cancelled_task_is_a_cancelled_request(monitor):
     stats = monitor.get_stats("GET /")
     assert (stats.cancelled_count, stats.error_count, stats.success_rate) == (1, 0, 1)
     assert only_sample(monitor, "GET /")["metadata"] == {"outcome": "cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (BaseExceptionGroup("", [asyncio.CancelledError(), ValueError("broken")]), "error"),
+        (BaseExceptionGroup("", [asyncio.CancelledError()]), "cancelled"),
+        (SystemExit(3), "error"),
+        (SystemExit(0), "cancelled"),
+    ],
+)
+async def test_what_an_exception_contains_decides(monitor, error, outcome):
+    """A group is an error if it contains one, and so is an exit with a status other than 0."""
+
+    async def app(scope, receive, send):
+        raise error
+
+    with pytest.raises(type(error)):
+        await request(NanospanMiddleware(app, monitor), "/")
+    stats = monitor.get_stats("GET (unmatched)")
+    assert (stats.error_count, stats.cancelled_count) == (outcome == "error", outcome != "error")
 
 
 async def endless(_request):

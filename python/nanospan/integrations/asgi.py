@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from nanospan._core import outcome_of
 from nanospan.integrations.routes import Entry, route_key, template_of
 from nanospan.recorder import Recorder, process_recorder
 
@@ -240,7 +241,7 @@ class _Request:
         duration = perf_counter() - self._start
         operation = self._middleware.operation(self._scope, self._entry)
         metadata = _STATUS_CLASSES.get(self._status // 100)
-        if self._client_left or not isinstance(error, (Exception, type(None))):
+        if self._client_left or (error is not None and outcome_of(error) == "cancelled"):
             operation.record_cancelled(duration, metadata)
         elif error is not None:
             operation.record(

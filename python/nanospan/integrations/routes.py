@@ -38,9 +38,8 @@ def template_of(scope: Mapping[str, Any], entry: Entry, app: object) -> tuple[st
     """
     if "path_template" not in scope:
         return _starlette_template(scope, entry, app)
-    template = _litestar_template(
-        scope["litestar_app"], scope["route_handler"], scope["path_template"]
-    )
+    litestar = scope.get("litestar_app", scope.get("app"))
+    template = _litestar_template(litestar, scope["route_handler"], scope["path_template"])
     if not _is_mount(scope.get("route")):
         return template, True
     # Starlette has mounted the Litestar application.
