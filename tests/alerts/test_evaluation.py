@@ -58,6 +58,31 @@ def test_error_rate_ignores_cancelled_samples(harness, monitor):
     assert alert.value == 0.25
 
 
+@pytest.mark.parametrize("cancellations", [1, 4])
+def test_calls_that_a_time_out_cancels_are_seen(harness, monitor, cancellations):
+    """``cancelled_rate`` is the share of cancelled samples, even if all samples were cancelled."""
+
+    async def call(*, is_stuck):
+        async with monitor.track_operation("op"):
+            if is_stuck:
+                await asyncio.Event().wait()
+
+    async def calls():
+        for number in range(4):
+            is_stuck = number < cancellations
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(call(is_stuck=is_stuck), 0.001 if is_stuck else None)
+
+    harness.set_rules(rule(statistic="cancelled_rate", above=0.2, min_count=4))
+    asyncio.run(calls())
+    harness.tick()
+    [alert] = harness.engine.active()
+    assert alert.value == cancellations / 4
+    assert alert.summary.startswith(f"op: cancelled_rate {25 * cancellations} % of the last")
+    stats = monitor.get_stats("op")
+    assert (stats.success_rate, stats.cancelled_rate) == (1.0, cancellations / 4)
+
+
 def test_in_flight_counts_open_spans(harness, monitor):
     """``in_flight`` counts all spans open at the evaluation, however old they are."""
     harness.set_rules(rule(statistic="in_flight", above=1))

@@ -50,9 +50,9 @@ def rows_of(page):
 def test_rows_hold_the_figures_of_the_monitor(recorded):
     """Rows show the numbers of samples, errors, cancellations and violations, and the verdict."""
     rows = {row[0]: row[1:] for row in rows_of(page_of(recorded))}
-    assert rows["query"][:4] == ["▲ over", "4", "1", "1"]
+    assert rows["query"][:5] == ["▲ over", "4", "1", "1", "25 %"]
     assert rows["query"][-2:] == ["100 ms", "1"]
-    assert rows["parse"][:4] == [ABSENT, "1", "0", "0"]
+    assert rows["parse"][:5] == [ABSENT, "1", "0", "0", "0 %"]
 
 
 def test_names_are_escaped(monitor):

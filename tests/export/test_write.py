@@ -132,6 +132,7 @@ def test_summaries_agree_between_formats_and_with_the_snapshot(recorded):
     assert (query["operation"], parse["operation"]) == ("query", "parse")
     figures = snapshot.operations["query"]
     assert (query["count"], query["error_count"], query["cancelled_count"]) == (4, 1, 1)
+    assert (query["cancelled_rate"], parse["cancelled_rate"]) == (0.25, 0)
     assert (query["threshold"], query["violation_count"]) == (0.1, 1)
     assert query["p95"] == figures.all.quantile(0.95)
     assert (query["min"], query["max"]) == (figures.all.min, 0.2)

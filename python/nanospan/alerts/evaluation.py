@@ -170,6 +170,8 @@ def _judge_statistic(rule: StatisticRule, window: Window) -> Finding:
 def _statistic(statistic: str, window: Window) -> float | None:
     if statistic == "error_rate":
         return window.error_rate
+    if statistic == "cancelled_rate":
+        return window.cancelled_rate
     durations = window.durations
     if durations is None:
         return None

@@ -44,9 +44,23 @@ __all__ = [
 
 Severity = Literal["info", "warning", "critical"]
 Statistic = Literal[
-    "p50", "p90", "p95", "p99", "p999", "mean", "max", "rate", "error_rate", "in_flight", "absent"
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+    "p999",
+    "mean",
+    "max",
+    "rate",
+    "error_rate",
+    "cancelled_rate",
+    "in_flight",
+    "absent",
 ]
 Direction = Literal["up", "down", "any"]
+
+SHARES = frozenset({"error_rate", "cancelled_rate"})
+"""The statistics that are shares, from 0 to 1."""
 
 SEVERITIES: tuple[str, ...] = get_args(Severity)
 STATISTICS: tuple[str, ...] = get_args(Statistic)
@@ -158,7 +172,7 @@ class StatisticRule(Rule):
                   resolve_below=0.120, window=60, for_seconds=30)
     ```
 
-    Rules for durations or ``error_rate`` are not evaluated while the window holds fewer than
+    Rules for durations or shares are not evaluated while the window holds fewer than
     ``min_count`` samples, so a firing alert continues to fire. If the window holds no samples at
     all, the alert resolves; use ``absent`` to detect a lack of samples.
 
@@ -166,6 +180,7 @@ class StatisticRule(Rule):
         statistic: ``p50``, ``p90``, ``p95``, ``p99``, ``p999``, ``mean`` or ``max`` (of all
             samples' durations, in seconds, accurate to 0.55 %), ``rate`` (samples per second),
             ``error_rate`` (the share of failures among samples that were not cancelled, 0 to 1),
+            ``cancelled_rate`` (the share of cancelled ones among all samples, 0 to 1),
             ``in_flight`` (currently open spans) or ``absent`` (no sample for a whole window; takes
             no limit).
         above: The condition holds while the statistic is strictly above this limit.
@@ -177,8 +192,8 @@ class StatisticRule(Rule):
             once the statistic is above this value.
         window: The length of the window in seconds, from 0.1 to a week. The actual window may be up
             to a twelfth longer, and is shorter until the rule has been running for a full window.
-        min_count: Rules for durations or ``error_rate`` are evaluated only while the window holds
-            at least this many samples.
+        min_count: Rules for durations or shares are evaluated only while the window holds at least
+            this many samples.
     """
 
     statistic: Statistic
@@ -216,8 +231,8 @@ class StatisticRule(Rule):
         number = check_number(name, value)
         if number < 0:
             raise RuleError(name, value, "must not be negative")
-        if self.statistic == "error_rate" and number > 1:
-            raise RuleError(name, value, "must be at most 1, because error_rate is a share")
+        if self.statistic in SHARES and number > 1:
+            raise RuleError(name, value, f"must be at most 1, because {self.statistic} is a share")
 
     def _check_hysteresis(self) -> None:
         if self.resolve_below is not None:

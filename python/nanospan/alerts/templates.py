@@ -6,7 +6,7 @@ import re
 import string
 from typing import TYPE_CHECKING, Literal
 
-from nanospan.values.units import duration_text
+from nanospan.values.units import duration_text, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ _FORMAT = re.compile(r"[^\d{}]{0,4}\d{0,2}[,_]?(\.\d{1,2})?[a-zA-Z%]?")
 _UNIT_OF: dict[str, Unit] = {
     "rate": "/s",
     "error_rate": "share",
+    "cancelled_rate": "share",
     "in_flight": "count",
     "absent": "s",
     "regression": "ratio",
@@ -51,7 +52,7 @@ class Quantity(float):
     def __str__(self) -> str:
         number = float(self)
         if self.unit == "share":
-            return f"{number * 100:.3g} %"
+            return share_text(number)
         if self.unit == "/s":
             return f"{_three_digits(number)}/s"
         if self.unit == "ratio":

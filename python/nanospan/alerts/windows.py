@@ -83,6 +83,12 @@ class Window:
         return errors / finished if finished else None
 
     @property
+    def cancelled_rate(self) -> float | None:
+        """The share of cancelled samples; None if the window contains no samples."""
+        cancelled = self._count(lambda operation: operation.cancelled)
+        return cancelled / self.count if self.count else None
+
+    @property
     def in_flight(self) -> int:
         """The number of spans that were open at the end of the window."""
         return 0 if self._current is None else self._current.in_flight

@@ -16,7 +16,7 @@ from nanospan.export.summary import Summary, summarise
 from nanospan.export.svg import STYLE, distribution, timeline
 from nanospan.values.files import replacing
 from nanospan.values.recordings import record_of
-from nanospan.values.units import count_text, duration_text
+from nanospan.values.units import count_text, duration_text, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +60,7 @@ FIGURES = (
     "samples",
     "errors",
     "cancelled",
+    "cancelled rate",
     "mean",
     "p50",
     "p95",
@@ -207,6 +208,7 @@ def _table(
                 _cell(count, count_text)
                 for count in (summary.count, summary.error_count, summary.cancelled_count)
             ),
+            _cell(summary.cancelled_rate, share_text),
             *(
                 _cell(seconds, duration_text)
                 for seconds in (

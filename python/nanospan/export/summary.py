@@ -20,6 +20,7 @@ class Summary:
         count: The number of samples since recording began or since the last ``clear()``.
         error_count: The number of failed samples.
         cancelled_count: The number of cancelled samples.
+        cancelled_rate: The share of cancelled samples, from 0 to 1; None if there are no samples.
         violation_count: The number of samples that exceeded the threshold.
         threshold: The current threshold, or None if no threshold is set.
         sum: The sum of all durations.
@@ -34,6 +35,7 @@ class Summary:
     count: int
     error_count: int | None
     cancelled_count: int | None
+    cancelled_rate: float | None
     violation_count: int | None
     threshold: float | None
     sum: float
@@ -50,15 +52,17 @@ class Summary:
 def summarise(recorded: RecordedOperation) -> Summary:
     """Return a recorded operation's summary statistics."""
     histogram = recorded.histogram
+    count, cancelled = histogram.count, recorded.cancelled_count
     return Summary(
         operation=recorded.operation,
-        count=histogram.count,
+        count=count,
         error_count=recorded.error_count,
-        cancelled_count=recorded.cancelled_count,
+        cancelled_count=cancelled,
+        cancelled_rate=None if cancelled is None or not count else cancelled / count,
         violation_count=recorded.violation_count,
         threshold=recorded.threshold,
         sum=histogram.sum,
-        mean=histogram.sum / histogram.count if histogram.count else None,
+        mean=histogram.sum / count if count else None,
         min=histogram.min,
         p50=histogram.quantile(0.5),
         p90=histogram.quantile(0.9),

@@ -49,3 +49,8 @@ class PerformanceStats:
     cancelled_count: int = 0
     total_count: int = 0
     violation_count: int = 0
+
+    @property
+    def cancelled_rate(self) -> float:
+        """The share of cancelled samples in the window, from 0 to 1; 0 if there are no samples."""
+        return self.cancelled_count / self.count if self.count else 0.0

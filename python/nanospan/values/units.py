@@ -46,6 +46,11 @@ def count_text(count: int) -> str:
     return f"{count:,}"
 
 
+def share_text(share: float) -> str:
+    """Format a share from 0 to 1 as a percentage with three significant digits: ``12.5 %``."""
+    return f"{share * 100:.3g} %"
+
+
 def figure_text(value: float) -> str:
     """Format a number whose unit is unknown, with four significant digits."""
     return f"{value:.4g}"
