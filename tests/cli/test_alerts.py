@@ -1,7 +1,10 @@
 """Tests for ``nanospan alerts check``."""
 
+import sys
+
 import pytest
 
+from nanospan.alerts import AlertsFileError, load
 from nanospan.cli import main
 
 GOOD = """
@@ -42,6 +45,27 @@ def test_a_valid_file_is_summarised(tmp_path, capsys):
         ),
         "",
     )
+
+
+def test_a_missing_package_ends_with_1(tmp_path, capsys, monkeypatch):
+    """If a sink could not start because httpx is missing, that is an error with the pip line."""
+    path = tmp_path / "alerts.toml"
+    path.write_text(GOOD)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    status, out, err = check(path, capsys)
+    assert (status, out.count("\n")) == (1, 3)
+    needs = "needs httpx: pip install 'nanospan[alerts]'"
+    assert err == f"{path}: WebhookSink(env:TEST_HOOK_URL) {needs}\n"
+    with pytest.raises(AlertsFileError, match=r"needs httpx: pip install 'nanospan\[alerts\]'"):
+        load(path)
+
+
+def test_only_sinks_that_post_need_httpx(tmp_path, capsys, monkeypatch):
+    """A file whose sinks do not use HTTP is valid without httpx."""
+    path = tmp_path / "alerts.toml"
+    path.write_text(GOOD.partition("[[sink]]")[0] + '[[sink]]\ntype = "log"\n')
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    assert check(path, capsys)[::2] == (0, "")
 
 
 def test_an_invalid_file_ends_with_2(tmp_path, capsys):

@@ -106,6 +106,15 @@ def test_a_missing_file_is_reported(tmp_path, capsys):
     assert "absent: No such file or directory" in capsys.readouterr().err
 
 
+def test_a_missing_package_is_reported_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    """Without pyarrow, the export to Parquet fails at once and says what to install."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    output = tmp_path / "out.parquet"
+    assert export("parquet", "--from", tmp_path / "absent", "-o", output) == 1
+    assert capsys.readouterr().err.endswith("pip install 'nanospan[arrow]'\n")
+    assert not output.exists()
+
+
 def test_a_reader_that_closes_the_pipe(samples):
     """If the reader closes the pipe, the command exits with 141 and prints no traceback."""
     command = f"{sys.executable} -m nanospan export jsonl --from {samples}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from nanospan.cli.status import run_with_status
+from nanospan.export.parquet import INSTALL
 from nanospan.export.recording_files import KINDS, read_recording
 from nanospan.export.write import FORMATS, write
 from nanospan.values.units import printable
@@ -74,6 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file and return the exit status."""
     if arguments.format == "parquet" and arguments.output == "-" and sys.stdout.isatty():
         arguments.parser.error("Parquet is binary; use --output FILE")
+    if arguments.format == "parquet" and importlib.util.find_spec("pyarrow") is None:
+        print(f"nanospan: {INSTALL}", file=sys.stderr)
+        return 1
     if arguments.format == "trace" and arguments.summaries:
         arguments.parser.error("a trace shows samples, not summaries; leave out --summaries")
 

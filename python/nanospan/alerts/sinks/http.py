@@ -41,6 +41,15 @@ _SERVER_ERRORS = range(500, 600)
 _SUCCESS = range(200, 300)
 
 
+MISSING = "needs httpx: pip install 'nanospan[alerts]'"
+"""What a sink lacks if httpx is not installed."""
+
+
+def is_installed() -> bool:
+    """Return whether httpx, which posts the requests, is installed."""
+    return importlib.util.find_spec("httpx") is not None
+
+
 class Poster:
     """Posts JSON to one URL.
 
@@ -81,8 +90,8 @@ class Poster:
         if not check_number("timeout", timeout) > 0:
             raise RuleError("timeout", timeout, "must be greater than 0")
         check_count("attempts", attempts)
-        if origin != "unchecked file" and importlib.util.find_spec("httpx") is None:
-            raise ImportError("this sink requires httpx; run pip install 'nanospan[alerts]'")
+        if origin != "unchecked file" and not is_installed():
+            raise ImportError(f"this sink {MISSING}")
         self._timeout = timeout
         self._attempts = attempts
         self._path = path
