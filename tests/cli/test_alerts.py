@@ -56,6 +56,9 @@ def test_a_missing_package_ends_with_1(tmp_path, capsys, monkeypatch):
     assert (status, out.count("\n")) == (1, 3)
     needs = "needs httpx: pip install 'nanospan[alerts]'"
     assert err == f"{path}: WebhookSink(env:TEST_HOOK_URL) {needs}\n"
+    # What the check reports is what stops the program that loads the file.
+    monkeypatch.setenv("TEST_HOOK_URL", "https://example.org/hook")
+    path.write_text(GOOD[GOOD.index("[[sink]]") :])
     with pytest.raises(AlertsFileError, match=r"needs httpx: pip install 'nanospan\[alerts\]'"):
         load(path)
 
