@@ -180,7 +180,7 @@ async def test_metadata(manager: GlobalConnectionManager, database: str) -> None
         await manager.get_connection_pool(secret, EQUAL)
     async with manager.lease(secret):
         pass
-    with pytest.raises(ValueError, match="percent-encode"):
+    with pytest.raises(ValueError, match="'\\[' without a '\\]'"):
         await manager.get_connection_pool("postgresql://[")
     access = [sample["metadata"] for sample in monitor.export_metrics()["connection_pool_access"]]
     assert access[:4] == [{"db_url": masked}] * 4

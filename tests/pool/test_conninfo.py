@@ -74,7 +74,17 @@ def test_no_password_in_masked_pairs(password: str) -> None:
         assert MARK not in shown
 
 
-@given(passwords, st.sampled_from(["postgresql://user:{}@host/db", "host=h password={}", "{}"]))
+TEMPLATES = (
+    "postgresql://user:{}@host/db",
+    "postgresql://user:{}@host/db?schema=public",
+    "postgresql://host/db?password={}&schema=public",
+    "postgresql+asyncpg://user:{}@host/db",
+    "host=h password={}",
+    "{}",
+)
+
+
+@given(passwords, st.sampled_from(TEMPLATES))
 def test_no_password_in_any_outcome(password: str, template: str) -> None:
     """A password inserted without quoting appears neither in the masked form nor in the error."""
     conninfo = template.format(password)
@@ -93,6 +103,62 @@ def test_misread_passwords(password: str) -> None:
     with pytest.raises(ConninfoError) as caught:
         Target.parse(f"postgresql://user:{password}@host/db")
     assert password not in str(caught.value).replace("'/'", "").replace("'@'", "")
+
+
+@pytest.mark.parametrize("name", [f"x&{MARK}", f"@{MARK}", f"{MARK}", f"%40{MARK}"])
+def test_no_password_as_the_name_of_a_parameter(name: str) -> None:
+    """A part of a password that libpq would read as a parameter is not shown."""
+    for url in (f"postgresql://h/d?password={name}=1&x=y", f"postgresql://u:p?{name}=1@h/d?x=y"):
+        with pytest.raises(ConninfoError) as caught:
+            Target.parse(url)
+        assert MARK not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "message"),
+    [
+        ("postgresql+asyncpg://u:p@h/d", "the scheme postgresql+asyncpg:// is SQLAlchemy's; write"),
+        ("postgres+psycopg2://h/d", "the scheme postgres+psycopg2:// is SQLAlchemy's; write postg"),
+        ("jdbc:postgresql://h/d?user=u", "the scheme jdbc: is Java's; remove jdbc: before"),
+        ("mysql://h/d", "the scheme mysql: is MySQL's, and nanospan.pool connects to PostgreSQL"),
+        ("postgis://h/d", "the scheme postgis: is Django's; write postgresql://"),
+        ("POSTGRESQL://h/d", "must begin with postgresql:// in lower case"),
+        ("ftp://h/d", "must begin with postgresql:// or postgres://, got another scheme"),
+        ('"postgresql://h/d"', "must begin with postgresql://; remove what is before it"),
+        ("psql postgresql://h/d", "must begin with postgresql://; remove what is before it"),
+        ("DATABASE_URL=postgresql://h/d x", "must begin with postgresql://; remove what is before"),
+        (
+            "postgresql://h/d?schema=public",
+            "the URL: 'schema' (write options=-csearch_path%3DNAME)",
+        ),
+        ("postgresql://h/d?ssl=false", "'ssl' (write sslmode=require or sslmode=disable)"),
+        (
+            "postgresql://h/d?sslmod=x&pgbouncer=true",
+            "'sslmod' (correct or remove it), 'pgbouncer'",
+        ),
+        ("postgresql://u:p@h/d?pool_size=5", "'pool_size' (pass it as a pool setting, in config)"),
+        ("postgresql://h/d?sslmode", "each parameter in the URL's query must be name=value"),
+        ("postgresql://h/d?options=-c a=b", "has a second '='; write '=' in a value as %3D"),
+        ("postgresql://u:100%@h/d", "has a '%' that is not followed by the two hexadecimal digits"),
+        ("postgresql://u:p@[::1/d", "has a '[' without a ']'; put an IPv6 address in both"),
+        ("postgresql://h/d?application_name=a b", "contains a space; write it as %20"),
+        ("memory", "must be a URL that begins with postgresql://, or key=value pairs"),
+        ("host=h database=d", "of the connection string: 'database' (write dbname)"),
+        ("host=h password=two words", "quote values that contain spaces in key=value pairs"),
+    ],
+)
+def test_explanations(conninfo: str, message: str) -> None:
+    """The error names the cause and what to write; the connection string is not quoted."""
+    with pytest.raises(ConninfoError) as caught:
+        Target.parse(conninfo)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("remedy", ["ssl=true", "options=-csearch_path%3Dpublic"])
+def test_remedies(remedy: str) -> None:
+    """Libpq accepts what the errors say to write."""
+    assert Target.parse(f"postgresql://h/d?{remedy}").params["dbname"] == "d"
 
 
 @pytest.mark.parametrize("address", ["host", "host:5432", ""])

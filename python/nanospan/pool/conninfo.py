@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from psycopg import OperationalError, pq
 from psycopg.conninfo import make_conninfo
 
+from nanospan.pool.conninfo_faults import SCHEMES, explain
 from nanospan.pool.errors import ConninfoError
 
 __all__ = ["HIDDEN", "UNREADABLE", "Target", "default_conninfo", "mask_conninfo"]
@@ -25,7 +26,6 @@ _SECRET = frozenset(
     | {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
 )
 _KEYWORDS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
-_SCHEMES = ("postgresql://", "postgres://")
 
 # With a random key, passwords cannot be guessed from the digests outside this process.
 _DIGEST_KEY = os.urandom(16)
@@ -152,7 +152,7 @@ def default_conninfo() -> str | None:
 
 @lru_cache(maxsize=256)
 def _parse(conninfo: str) -> Target:
-    is_url = conninfo.startswith(_SCHEMES)
+    is_url = conninfo.startswith(SCHEMES)
     params: dict[str, str] | None
     try:
         options = pq.Conninfo.parse(conninfo.encode())
@@ -161,12 +161,7 @@ def _parse(conninfo: str) -> Target:
         params = None
     if params is None:
         # Raised outside the handler to keep libpq's message out of the exception's context.
-        msg = (
-            "libpq cannot parse the connection string (not shown because it may contain a "
-            "password); percent-encode reserved characters in a URL, or quote values that contain "
-            "spaces in key=value pairs"
-        )
-        raise ConninfoError(msg)
+        raise ConninfoError(explain(conninfo, _KEYWORDS, _SECRET))
     # libpq ends the credentials at the first "@" or "/". It would treat the rest of the password
     # as a host, port or database name, look that name up and show it in error messages.
     if is_url and _is_misread(conninfo, params):
