@@ -151,6 +151,27 @@ async def test_a_client_that_leaves_cancels_the_request(monitor, spec_version):
     }
 
 
+@pytest.mark.parametrize("asks", [True, False])
+async def test_only_an_application_that_receives_notices_a_client_that_leaves(monitor, asks):
+    """Without a ``receive`` by the application, a request is recorded by its status."""
+
+    async def work(incoming):
+        if asks:
+            assert await incoming.is_disconnected()
+        return PlainTextResponse("answered into the void")
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        pass
+
+    app = Starlette(routes=[Route("/", work)], middleware=middleware(monitor))
+    await app(http_scope("/"), receive, send)
+    stats = monitor.get_stats("GET /")
+    assert (stats.count, stats.cancelled_count) == (1, int(asks))
+
+
 async def test_a_disconnect_at_the_end_of_the_response_is_ignored(monitor):
     """A client that disconnects after the complete response does not cancel the request."""
     ended = asyncio.Event()

@@ -52,4 +52,4 @@ async def plain(
     await send({"type": "http.response.start", "status": 204})
 
 
-wrapped = NanospanMiddleware(plain)
+wrapped = NanospanMiddleware(plain, route=lambda scope: scope.get("template"))
