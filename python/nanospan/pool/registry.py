@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -47,6 +48,8 @@ class PoolRegistry:
         self.pools: dict[PoolKey, SharedPool[Any]] = {}
         self.warm: dict[asyncio.AbstractEventLoop | None, dict[str, SharedPool[Any]]] = {}
         self.types = TypeCache()
+        self._names: dict[PoolKey, str] = {}
+        self._naming = threading.Lock()  # held while the names of new pools are chosen
         os.register_at_fork(after_in_child=self._reset_in_child)
 
     def _reset_in_child(self) -> None:
@@ -55,6 +58,8 @@ class PoolRegistry:
             shared.pool.disown()
         self.pools.clear()
         self.warm.clear()
+        self._names.clear()
+        self._naming = threading.Lock()
         self.types = TypeCache()  # a look-up may have been in progress in the parent
 
     def endpoint(self, target: Target, config: ConnectionPoolConfig) -> Endpoint:
@@ -133,17 +138,26 @@ class PoolRegistry:
                 yield key, shared
 
     def named(self) -> dict[str, SharedPool[Any]]:
-        """Return all pools keyed by masked URL; a number is appended to repeated URLs."""
+        """Return all pools keyed by masked URL; a number is appended to repeated URLs.
+
+        A pool keeps its name while it is in the registry, so that the series that are exported
+        under that name remain those of one pool.
+        """
         self.drop_dead_loops()
-        named: dict[str, SharedPool[Any]] = {}
-        for shared in list(self.pools.values()):
-            masked = name = shared.endpoint.target.masked
-            number = 1
-            while name in named:
-                number += 1
-                name = f"{masked} ({number})"
-            named[name] = shared
-        return named
+        pools = dict(self.pools)
+        with self._naming:
+            names = {key: name for key, name in self._names.items() if key in pools}
+            taken = set(names.values())
+            for key in [key for key in pools if key not in names]:
+                masked = name = pools[key].endpoint.target.masked
+                number = 1
+                while name in taken:
+                    number += 1
+                    name = f"{masked} ({number})"
+                names[key] = name
+                taken.add(name)
+            self._names = names
+        return {names[key]: shared for key, shared in pools.items()}
 
     def statistics(self) -> dict[str, dict[str, Any]]:
         """Return the statistics of every pool; see ``PoolManager.get_pool_statistics``."""
