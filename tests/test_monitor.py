@@ -10,6 +10,9 @@ import pytest
 
 import nanospan
 from nanospan import PerformanceMetric, PerformanceMonitor, PerformanceStats
+from nanospan._core import MAX_DURATION
+
+TOO_LONG = math.nextafter(MAX_DURATION, math.inf)
 
 
 def durations(monitor, operation):
@@ -17,7 +20,7 @@ def durations(monitor, operation):
 
 
 class TestRecordMetric:
-    @pytest.mark.parametrize("duration", [0.1, 0.0, 5e-324, 1e-9, 123456.789, 1.7e308, 3])
+    @pytest.mark.parametrize("duration", [0.1, 0.0, 5e-324, 1e-9, 123456.789, MAX_DURATION, 3])
     def test_durations_come_back_bit_for_bit(self, monitor, duration):
         """A recorded duration is exported without rounding, bit for bit."""
         monitor.record_metric("op", duration)
@@ -48,11 +51,18 @@ class TestRecordMetric:
         monitor.record_metric("op", 0.1, metadata=MappingProxyType({"k": 1}))
         assert monitor.export_metrics("op")["op"][0]["metadata"] == {"k": 1}
 
-    @pytest.mark.parametrize("bad", [-0.001, -math.inf, math.inf, math.nan])
+    @pytest.mark.parametrize("bad", [-0.001, -math.inf, math.inf, math.nan, 1e308, TOO_LONG, 2**64])
     def test_invalid_durations_are_rejected(self, monitor, bad):
-        """A negative, infinite or NaN duration raises a ValueError that names the operation."""
-        with pytest.raises(ValueError, match=r"'op'.*>= 0, got -?(inf|NaN|0\.001)"):
-            monitor.record_metric("op", bad)
+        """A negative, NaN or too long duration raises a ValueError that names the operation."""
+        message = r"'op'.*between 0 and 18446744073\.7\d* \(584 years\), got [^ ]{2,25}$"
+        operation = monitor.operation("op")
+        for record in (
+            lambda: monitor.record_metric("op", bad),
+            lambda: operation.record(bad),
+            lambda: operation.record_cancelled(bad),
+        ):
+            with pytest.raises(ValueError, match=message):
+                record()
         assert monitor.get_stats("op") is None
 
     def test_success_may_be_0_or_1(self, monitor):
@@ -146,6 +156,14 @@ class TestGetStats:
             cancelled_count=0,
             total_count=100,
             violation_count=0,
+            lifetime_avg=stats.avg_duration,
+            lifetime_min=0.001,
+            lifetime_max=0.1,
+            lifetime_p50=stats.p50_duration,
+            lifetime_p95=stats.p95_duration,
+            lifetime_p99=stats.p99_duration,
+            lifetime_p999=stats.p999_duration,
+            lifetime_success_rate=0.9,
         )
         assert stats == expected
         assert before - 0.1 <= stats.last_updated <= time.time() + 0.1
@@ -167,6 +185,43 @@ class TestGetStats:
             monitor.record_metric("op", value)
         exact = float(sum(map(Fraction, values)) / len(values))
         assert monitor.get_stats("op").avg_duration == exact
+
+    def test_lifetime_figures_cover_samples_that_left_the_window(self, monitor):
+        """Lifetime figures include samples that have left the window; the others do not."""
+        for _ in range(4000):
+            monitor.record_metric("op", 0.5, success=False)
+        for _ in range(1000):
+            monitor.record_metric("op", 0.001)
+        stats = monitor.get_stats("op")
+        assert (stats.count, stats.total_count) == (1000, 5000)
+        assert (stats.p99_duration, stats.max_duration, stats.success_rate) == (0.001, 0.001, 1.0)
+        assert stats.lifetime_p50 == stats.lifetime_p99 == pytest.approx(0.5, rel=0.0055)
+        assert stats.lifetime_avg == pytest.approx((4000 * 0.5 + 1) / 5000)
+        assert (stats.lifetime_min, stats.lifetime_max) == (0.001, 0.5)
+        assert stats.lifetime_success_rate == 0.2
+        handle = monitor.operation("op")
+        assert handle.stats() == stats
+        assert stats.lifetime_p999 == handle.snapshot().quantile(0.999)
+        monitor.clear_metrics("op")
+        monitor.record_metric("op", 0.25)
+        stats = monitor.get_stats("op")
+        assert stats.lifetime_min == stats.lifetime_max == stats.lifetime_p50 == 0.25
+        assert stats.lifetime_success_rate == 1.0
+
+    def test_lifetime_figures_of_every_outcome(self):
+        """Lifetime figures cover all outcomes; cancelled samples do not lower the success rate."""
+        monitor = PerformanceMonitor(1)
+        operation = monitor.operation("op")
+        operation.record(0.0)
+        operation.record(4.0, success=False)
+        for _ in range(8):
+            operation.record_cancelled(2.0)
+        stats = operation.stats()
+        assert (stats.count, stats.cancelled_count, stats.success_rate) == (1, 1, 1.0)
+        assert (stats.lifetime_min, stats.lifetime_avg, stats.lifetime_max) == (0.0, 2.0, 4.0)
+        assert stats.lifetime_p50 == pytest.approx(2.0, rel=0.0055)
+        assert stats.lifetime_p99 == pytest.approx(4.0, rel=0.0055)
+        assert stats.lifetime_success_rate == 0.5
 
     def test_statistics_cover_the_window_and_the_total_covers_all(self):
         """Statistics cover the last max_metrics_per_operation samples; total_count covers all."""

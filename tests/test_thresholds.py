@@ -2,10 +2,11 @@
 
 import logging
 import math
+from types import MappingProxyType
 
 import pytest
 
-from nanospan import PerformanceStats
+from nanospan import PerformanceMonitor, PerformanceStats
 
 
 class TestThresholds:
@@ -40,9 +41,41 @@ class TestThresholds:
         with pytest.raises(TypeError):
             monitor.thresholds["op"] = 0.1
 
-    @pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan])
+    def test_a_monitor_may_have_other_thresholds_from_the_start(self):
+        """``thresholds`` replaces the default thresholds, and works for operations used later."""
+        monitor = PerformanceMonitor(thresholds=MappingProxyType({"op": 0.1, "m0_operation": 1}))
+        assert monitor.thresholds == {"op": 0.1, "m0_operation": 1.0}
+        monitor.record_metric("op", 0.2)
+        monitor.record_metric("buffer_flush", 100.0)
+        counts = {name: s.violation_count for name, s in monitor.get_all_stats().items()}
+        assert counts == {"op": 1, "buffer_flush": 0}
+
+    def test_a_monitor_may_have_no_thresholds(self):
+        """An empty mapping and None for an operation mean no thresholds; None alone, the six."""
+        assert PerformanceMonitor(thresholds={}).thresholds == {}
+        assert PerformanceMonitor(thresholds={"op": None}).thresholds == {}
+        default = PerformanceMonitor(thresholds=None).thresholds
+        assert default == PerformanceMonitor().thresholds != {}
+
+    @pytest.mark.parametrize(
+        ("thresholds", "error", "message"),
+        [
+            ([("op", 0.1)], TypeError, "thresholds must be a mapping .* got list; pass {} for no"),
+            (0.1, TypeError, "got float"),
+            ({"op": "0.1"}, TypeError, "threshold of operation 'op' must be a number.*got str"),
+            ({1: 0.1}, TypeError, "an operation's name must be a str, got int"),
+            ({"": 0.1}, ValueError, "name must be a non-empty str"),
+            ({"op": -1}, ValueError, "threshold of operation 'op'.*got -1"),
+        ],
+    )
+    def test_invalid_initial_thresholds_are_rejected(self, thresholds, error, message):
+        """Initial thresholds that are no mapping of names to seconds raise a clear error."""
+        with pytest.raises(error, match=message):
+            PerformanceMonitor(thresholds=thresholds)
+
+    @pytest.mark.parametrize("bad", [-1.0, math.inf, math.nan, 1e308, 18446744073.71])
     def test_invalid_thresholds_are_rejected(self, monitor, bad):
-        """A negative, infinite or NaN threshold raises a ValueError and changes nothing."""
+        """A negative, NaN or too long threshold raises a ValueError and changes nothing."""
         with pytest.raises(ValueError, match=r"threshold of operation 'm0_operation'.*got"):
             monitor.set_threshold("m0_operation", bad)
         assert monitor.thresholds["m0_operation"] == 0.1

@@ -12,6 +12,7 @@ from nanospan.values.statistics import PerformanceStats
 __all__ = [
     "ALPHA",
     "FALSE_DISCOVERY_RATE",
+    "MAX_DURATION",
     "MIN_EFFECT",
     "OUTCOMES",
     "OVERFLOW_OPERATION",
@@ -56,6 +57,7 @@ ALPHA: Final[float]
 FALSE_DISCOVERY_RATE: Final[float]
 MIN_EFFECT: Final[float]
 TAIL_MIN_EFFECT: Final[float]
+MAX_DURATION: Final[float]
 SNAPSHOT_MAGIC: Final[bytes]
 
 class _Events(Protocol):

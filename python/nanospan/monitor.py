@@ -41,15 +41,27 @@ class PerformanceMonitor(Recorder):
             samples to keep.
         max_operations: The maximum number of operations. Samples for any further names are recorded
             under the operation ``__overflow__``, and one warning is logged.
+        thresholds: The initial thresholds in seconds, keyed by operation; ``{}`` for none. By
+            default, the six of MemFuse's monitor: ``connection_pool_access`` and
+            ``service_access`` 0.010, ``buffer_flush`` 0.050, ``m0_operation`` 0.100,
+            ``m1_operation`` and ``m2_operation`` 0.150.
 
     Raises:
-        ValueError: If an argument is below 1, or the window is longer than 16,777,216 samples.
+        TypeError: If ``thresholds`` is not a mapping of names to numbers.
+        ValueError: If a number of samples or operations is below 1, the window is longer than
+            16,777,216 samples, or a threshold is negative, longer than 584 years or NaN.
     """
 
     def __init__(
-        self, max_metrics_per_operation: int = 1000, *, max_operations: int = 10_000
+        self,
+        max_metrics_per_operation: int = 1000,
+        *,
+        max_operations: int = 10_000,
+        thresholds: Mapping[str, float | None] | None = None,
     ) -> None:
-        super().__init__(max_metrics_per_operation, max_operations=max_operations)
+        super().__init__(
+            max_metrics_per_operation, max_operations=max_operations, thresholds=thresholds
+        )
         self._alerts: Alerts | None = None
 
     @property

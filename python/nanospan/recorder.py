@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nanospan import _core
@@ -29,7 +29,7 @@ DEFAULT_THRESHOLDS = {
     "buffer_flush": 0.050,
     "service_access": 0.010,
 }
-"""Default thresholds in seconds, keyed by operation.
+"""Default thresholds in seconds, keyed by operation: those of MemFuse's monitor.
 
 A sample that takes longer than its operation's threshold is a violation.
 """
@@ -42,15 +42,26 @@ class Recorder(_core.Monitor):
     """
 
     def __init__(
-        self, max_metrics_per_operation: int = 1000, *, max_operations: int = 10_000
+        self,
+        max_metrics_per_operation: int = 1000,
+        *,
+        max_operations: int = 10_000,
+        thresholds: Mapping[str, float | None] | None = None,
     ) -> None:
+        if thresholds is None:
+            thresholds = DEFAULT_THRESHOLDS
+        elif not isinstance(thresholds, Mapping):
+            raise TypeError(
+                "thresholds must be a mapping of operation names to seconds, "
+                f"got {type(thresholds).__name__}; pass {{}} for no thresholds"
+            )
         events = _Events()
         super().__init__(max_metrics_per_operation, max_operations, events)
         self._events = events
         self._sources: tuple[MeasurementSource, ...] = ()
         self._sources_lock = threading.Lock()
         _recorders[id(self)] = self
-        for operation, seconds in DEFAULT_THRESHOLDS.items():
+        for operation, seconds in thresholds.items():
             self.set_threshold(operation, seconds)
 
     def get_all_stats(self) -> dict[str, PerformanceStats]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nanospan import PerformanceMonitor
+from nanospan._core import MAX_DURATION
 from nanospan.export.timeline import NoTimesError
 from nanospan.export.write import write
 
@@ -180,7 +181,7 @@ def test_leases_are_a_group_with_a_track_for_each_pool():
 def test_absurd_durations_are_drawn_from_the_epoch():
     """A sample that would start before the Unix epoch is drawn from the epoch."""
     monitor = PerformanceMonitor()
-    monitor.record_metric("op", 1e300)
+    monitor.record_metric("op", MAX_DURATION)
     [span] = spans_of(events_of(monitor))
     assert math.isfinite(span["dur"])
 

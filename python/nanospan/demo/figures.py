@@ -99,15 +99,15 @@ def operation_figures(monitor: PerformanceMonitor) -> list[OperationFigures]:
         threshold = thresholds.get(operation)
         verdict: Literal["within", "over", "none"] = "none"
         if threshold is not None:
-            verdict = "within" if stats.p95_duration <= threshold else "over"
+            verdict = "within" if stats.lifetime_p95 <= threshold else "over"
         figures.append(
             OperationFigures(
                 operation=operation,
                 count=stats.total_count,
-                mean=stats.avg_duration,
-                p50=stats.p50_duration,
-                p95=stats.p95_duration,
-                p99=stats.p99_duration,
+                mean=stats.lifetime_avg,
+                p50=stats.lifetime_p50,
+                p95=stats.lifetime_p95,
+                p99=stats.lifetime_p99,
                 threshold=threshold,
                 verdict=verdict,
                 published=published,

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import re
 from array import array
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from nanospan._core import OUTCOMES, SNAPSHOT_MAGIC, MonitorSnapshot, Samples, unescape_name
+from nanospan._core import (
+    MAX_DURATION,
+    OUTCOMES,
+    SNAPSHOT_MAGIC,
+    MonitorSnapshot,
+    Samples,
+    unescape_name,
+)
 from nanospan.values.baselines import FORMAT, Baseline
 from nanospan.values.recordings import RecordedOperation, Recording, histogram_of, record_of
 
@@ -105,10 +111,10 @@ class _Columns:
         Raises:
             ValueError: If a field is missing or invalid.
         """
-        duration = _number(row, "duration")
+        duration = _seconds(row, "duration", MAX_DURATION)
         if duration is None:
             raise ValueError("'duration' must be a number of seconds, but is missing")
-        end, outcome = _number(row, "timestamp"), row.get("outcome")
+        end, outcome = _seconds(row, "timestamp", LATEST / 1e9), row.get("outcome")
         if outcome is not None and outcome not in OUTCOMES:
             raise ValueError(f"'outcome' must be one of {', '.join(OUTCOMES)}, got {outcome!r}")
         metadata = row.get("metadata") or {}
@@ -169,19 +175,19 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
     )
 
 
-def _number(row: dict[str, Any], key: str) -> float | int | None:
-    """Return the number in the field ``key``, or None if the field is absent or null.
+def _seconds(row: dict[str, Any], key: str, most: float) -> float | int | None:
+    """Return the number of seconds in the field ``key``, or None if the field is absent or null.
 
     Raises:
-        ValueError: If the field is not a number of seconds from 0 to 2**63 - 1 (``LATEST``).
+        ValueError: If the field is not a number from 0 to ``most``.
     """
     value = row.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{key!r} must be a number of seconds, got {value!r}")  # noqa: TRY004
-    if not 0 <= value <= LATEST or math.isnan(value):
-        raise ValueError(f"{key!r} must be a number of seconds from 0 to {LATEST}, got {value!r}")
+    if not 0 <= value <= most:
+        raise ValueError(f"{key!r} must be a number of seconds from 0 to {most}, got {value!r}")
     return value
 
 

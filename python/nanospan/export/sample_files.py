@@ -151,9 +151,9 @@ def _read_benchmarks(root: Node, summaries: bool) -> SampleFile:
             benchmark["fullname"].fail("a name that no other benchmark in the file has")
         stats = benchmark["stats"]
         if stats.has("data"):
-            operations[name] = stats["data"].numbers(non_negative=True)
+            operations[name] = stats["data"].durations()
         elif summaries:
-            operations[name] = array("d", [stats["median"].seconds()])
+            operations[name] = array("d", [stats["median"].duration()])
         else:
             raise DataFileError(
                 root.path,

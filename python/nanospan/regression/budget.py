@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nanospan._core import compare
+from nanospan._core import MAX_DURATION, compare
 from nanospan.recorder import Recorder, process_recorder
 from nanospan.regression.effects import BUDGET_MAX_INCREASE, tail_min_effect_beside
 from nanospan.values.baselines import Baseline
@@ -165,10 +165,10 @@ class _Block:
 def _validated(operation: str, limits: dict[str, float | None]) -> dict[str, float]:
     given = {name: limit for name, limit in limits.items() if limit is not None}
     for name, limit in given.items():
-        if not isinstance(limit, (int, float)) or not 0 < limit < math.inf:
+        if not isinstance(limit, (int, float)) or not 0 < limit <= MAX_DURATION:
             raise ValueError(
-                f"the budget of {operation!r}: {name} must be a positive number of seconds, "
-                f"got {limit!r}"
+                f"the budget of {operation!r}: {name} must be a positive number of seconds, at "
+                f"most {MAX_DURATION} (584 years), got {limit!r}"
             )
     return given
 

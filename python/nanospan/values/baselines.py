@@ -121,7 +121,7 @@ class Baseline:
 
         Raises:
             TypeError: If a name or label is not a str, or a duration is not a number.
-            ValueError: If a duration is negative or not finite, or a name is empty.
+            ValueError: If a duration is negative, longer than 584 years or NaN, or a name is empty.
         """
         operations = {}
         for name, values in samples.items():
@@ -224,15 +224,15 @@ class Baseline:
 
 
 def _read_time(node: Node) -> float:
-    if (seconds := node.seconds()) >= YEAR_10000:
-        node.fail("a Unix time before the year 10000")
+    if not 0 <= (seconds := node.number()) < YEAR_10000:
+        node.fail("a Unix time from 1970 to the year 9999, in seconds")
     return seconds
 
 
 def _read_operation(name: str, node: Node) -> OperationBaseline:
     if not name:
         node.fail("an operation with a name")
-    samples = node["samples"].numbers(non_negative=True)
+    samples = node["samples"].durations()
     encoded = node["histogram"].text()
     try:
         histogram = Snapshot.from_bytes(base64.b64decode(encoded, validate=True))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nanospan._core import MAX_DURATION
 from nanospan.values.units import printable
 
 if TYPE_CHECKING:
@@ -157,11 +158,23 @@ class Node:
             self.fail("a finite number")
         return float(self.value)
 
-    def seconds(self) -> float:
-        """Return the value as seconds; raise if it is not a finite, non-negative number."""
-        if (number := self.number()) < 0:
-            self.fail("a number of seconds, zero or more")
+    def duration(self) -> float:
+        """Return the value as a duration in seconds; raise if it is not from 0 to 584 years."""
+        if not 0 <= (number := self.number()) <= MAX_DURATION:
+            self.fail(f"a number of seconds from 0 to {MAX_DURATION} (584 years)")
         return number
+
+    def durations(self) -> array[float]:
+        """Return the value, a list of durations in seconds, as an array of floats.
+
+        Raises:
+            DataFileError: If the value is not a non-empty list of numbers from 0 to 584 years.
+        """
+        values = self.numbers(non_negative=False)
+        if min(values) < 0 or max(values) > MAX_DURATION:
+            for element in self.elements():
+                element.duration()
+        return values
 
     def numbers(self, *, non_negative: bool) -> array[float]:
         """Return the value, a list of numbers, as an array of floats.
@@ -179,10 +192,8 @@ class Node:
                 if all(map(math.isfinite, values)) and (not non_negative or min(values) >= 0):
                     return values
         for element in self.elements():
-            if non_negative:
-                element.seconds()
-            else:
-                element.number()
+            if element.number() < 0 and non_negative:
+                element.fail("a number of seconds, zero or more")
         raise AssertionError("unreachable: one of the elements is invalid")
 
 

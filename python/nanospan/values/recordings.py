@@ -92,7 +92,8 @@ def histogram_of(operation: str, durations: Iterable[float]) -> Snapshot:
 
     Raises:
         TypeError: If ``operation`` is not a str, or a duration is not a number.
-        ValueError: If a duration is negative or not finite, or ``operation`` is empty.
+        ValueError: If a duration is negative, longer than 584 years or NaN, or ``operation`` is
+            empty.
     """
     counted = Monitor(1, 1, None).operation(operation)
     for duration in durations:

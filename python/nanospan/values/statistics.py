@@ -1,4 +1,4 @@
-"""Statistics of the samples in an operation's window."""
+"""Statistics of an operation's samples: those in its window, and all of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from dataclasses import dataclass
 
 @dataclass
 class PerformanceStats:
-    """Statistics of the samples in an operation's window. Durations are in seconds.
+    """Statistics of an operation's samples. Durations are in seconds.
 
-    Percentiles interpolate linearly between closest ranks (type 7 of Hyndman and Fan, "Sample
-    Quantiles in Statistical Packages", 1996; NumPy's default).
+    Most figures cover the samples in the operation's window: the latest 1,000, unless the monitor
+    was created with another ``max_metrics_per_operation``. Figures whose names begin with
+    ``lifetime_``, ``total_count`` and ``violation_count`` cover all samples since the operation
+    was first recorded or last cleared. A slow sample that has left the window shows only there.
+
+    Percentiles of the window interpolate linearly between closest ranks (type 7 of Hyndman and
+    Fan, "Sample Quantiles in Statistical Packages", 1996; NumPy's default). Lifetime percentiles
+    equal those of the window as long as the window holds all samples. After that they are
+    estimated from the histogram, to within 0.55 %.
 
     Attributes:
         operation: The operation's name.
@@ -28,9 +35,17 @@ class PerformanceStats:
         stddev_duration: The population standard deviation (the divisor is ``count``).
         error_count: The number of failed samples in the window.
         cancelled_count: The number of cancelled samples in the window.
-        total_count: The number of samples since the operation was first recorded or last cleared.
-        violation_count: The number of samples over the threshold since the operation was first
-            recorded or last cleared.
+        total_count: The number of all samples.
+        violation_count: The number of all samples over the threshold.
+        lifetime_avg: The arithmetic mean of all samples.
+        lifetime_min: The shortest duration of all samples.
+        lifetime_max: The longest duration of all samples.
+        lifetime_p50: The median of all samples.
+        lifetime_p95: The 95th percentile of all samples.
+        lifetime_p99: The 99th percentile of all samples.
+        lifetime_p999: The 99.9th percentile of all samples.
+        lifetime_success_rate: The share of successes among all samples that were not cancelled,
+            from 0 to 1; 1 if all were cancelled.
     """
 
     operation: str
@@ -49,6 +64,14 @@ class PerformanceStats:
     cancelled_count: int = 0
     total_count: int = 0
     violation_count: int = 0
+    lifetime_avg: float = 0.0
+    lifetime_min: float = 0.0
+    lifetime_max: float = 0.0
+    lifetime_p50: float = 0.0
+    lifetime_p95: float = 0.0
+    lifetime_p99: float = 0.0
+    lifetime_p999: float = 0.0
+    lifetime_success_rate: float = 1.0
 
     @property
     def cancelled_rate(self) -> float:

@@ -101,6 +101,10 @@ mod _core {
     #[pymodule_export]
     const TAIL_MIN_EFFECT: f64 = nanospan_stats::TAIL_MIN_EFFECT;
 
+    /// The longest duration and the largest threshold in seconds (584 years); longer ones raise ValueError.
+    #[pymodule_export]
+    const MAX_DURATION: f64 = nanospan_record::seconds::MAX_SECONDS;
+
     /// The first bytes of every serialised monitor snapshot.
     #[pymodule_export]
     const SNAPSHOT_MAGIC: &[u8] = nanospan_record::snapshot::codec::MAGIC.as_bytes();

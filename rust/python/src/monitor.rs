@@ -232,7 +232,7 @@ impl Monitor {
     ///
     /// Raises:
     ///     TypeError: If ``operation`` is not a str, or ``threshold_seconds`` is neither a number nor None.
-    ///     ValueError: If ``operation`` is empty, or ``threshold_seconds`` is negative, infinite or NaN.
+    ///     ValueError: If ``operation`` is empty, or ``threshold_seconds`` is negative, longer than 584 years or NaN.
     fn set_threshold(
         &self,
         operation: &Bound<'_, PyAny>,

@@ -325,6 +325,7 @@ impl Operation {
             return Ok(None);
         };
         let totals = self.core.totals();
+        let lifetime = self.core.block().lifetime(&summary);
         let bindings = bindings::get(py)?;
         let updated = self
             .shared
@@ -352,6 +353,14 @@ impl Operation {
             count(summary.cancelled as u64)?,
             count(totals.count)?,
             count(totals.violations)?,
+            float(lifetime.mean),
+            float(lifetime.min),
+            float(lifetime.max),
+            float(lifetime.p50),
+            float(lifetime.p95),
+            float(lifetime.p99),
+            float(lifetime.p999),
+            float(totals.success_rate()),
         ];
         let arguments = PyTuple::new(py, arguments)?;
         let class = bindings.performance_stats.bind(py);
@@ -361,12 +370,12 @@ impl Operation {
     /// Record an execution that was cancelled, which counts as neither a success nor an error.
     ///
     /// Args:
-    ///     duration: Duration until the cancellation in seconds, finite and at least 0.
+    ///     duration: Duration until the cancellation in seconds, from 0 to ``_core.MAX_DURATION`` (584 years).
     ///     metadata: A mapping to keep with the sample; it is copied.
     ///
     /// Raises:
     ///     TypeError: If ``duration`` is not a number, or ``metadata`` is neither a mapping nor None.
-    ///     ValueError: If ``duration`` is negative, infinite or NaN.
+    ///     ValueError: If ``duration`` is negative, longer than 584 years or NaN.
     #[pyo3(signature = (duration, metadata=None))]
     fn record_cancelled<'py>(
         &self,

@@ -1,6 +1,6 @@
 //! `Snapshot`, the Python class for a histogram's contents. Durations are in seconds.
 
-use nanospan_record::{Seconds, histogram};
+use nanospan_record::{Seconds, histogram, seconds::MAX_SECONDS};
 use pyo3::{
     intern,
     prelude::*,
@@ -123,6 +123,9 @@ impl Snapshot {
     /// Raises:
     ///     ValueError: If ``seconds`` is negative, infinite or NaN.
     fn count_below(&self, seconds: f64) -> PyResult<u64> {
+        if seconds > MAX_SECONDS && seconds.is_finite() {
+            return Ok(self.0.count());
+        }
         match Seconds::new(seconds) {
             Ok(seconds) => Ok(self.0.count_up_to(seconds.nanos())),
             Err(refused) => Err(error::to_python("count_below", &refused)),

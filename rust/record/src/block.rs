@@ -12,6 +12,7 @@ use crate::{
         self, Recorder,
         config::{BUCKETS_PER_OCTAVE, MIN_INDEX},
     },
+    lifetime::Lifetime,
     memory::Memory,
     ring::{MAX_WINDOW, Ring, SLOT_WORDS},
     sample::{Measured, OUTCOMES, Outcome, Sample},
@@ -62,6 +63,20 @@ pub struct Totals {
     pub cancelled: u64,
     /// Number of samples that exceeded the threshold in force when they were recorded.
     pub violations: u64,
+}
+
+impl Totals {
+    /// Returns the fraction of samples that succeeded, from 0 to 1. Cancelled samples are ignored; the result is 1 if
+    /// no sample finished.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a fraction")]
+    pub fn success_rate(&self) -> f64 {
+        // While samples are recorded, some counts may be ahead of others.
+        match self.count.saturating_sub(self.cancelled) {
+            0 => 1.0,
+            finished => finished.saturating_sub(self.errors) as f64 / finished as f64,
+        }
+    }
 }
 
 /// The counts and samples of one operation, stored in one block of memory. All methods may be called from any number of
@@ -250,24 +265,55 @@ impl Block {
         }
     }
 
+    /// Computes the statistics of all samples since the operation was created or last cleared. `window` is the summary
+    /// of the window; if the window holds all samples, its statistics are returned.
+    #[must_use]
+    pub fn lifetime(&self, window: &Summary) -> Lifetime {
+        if self.totals().count <= window.count as u64 {
+            return window.into();
+        }
+        let (mut all, mut zeros) = (Sums::default(), 0);
+        let parts = OUTCOMES.map(|outcome| (self.recorder(outcome), self.sums(outcome)));
+        let recorded = || parts.iter().filter(|(_, sums)| sums.min <= sums.max);
+        for (recorder, sums) in recorded() {
+            all = Sums {
+                sum: all.sum + sums.sum,
+                min: all.min.min(sums.min),
+                max: all.max.max(sums.max),
+            };
+            zeros += recorder.zeros();
+        }
+        let (first, last) = all.octaves();
+        let mut counts = vec![0; (last - first + 1).cast_unsigned() as usize];
+        for (recorder, _) in recorded() {
+            recorder.add_to(first, &mut counts);
+        }
+        Lifetime::of_buckets(zeros, first, &counts, all.sum, [all.min, all.max])
+            .unwrap_or_else(|| window.into())
+    }
+
+    /// Reads the sum and the extremes of the samples with `outcome`.
+    fn sums(&self, outcome: Outcome) -> Sums {
+        let at = sums_of(outcome);
+        Sums {
+            min: !self.load_relaxed(at + MIN_INVERTED),
+            max: self.load_relaxed(at + MAX),
+            sum: u128::from(self.load_relaxed(at + SUM_HIGH)) << 64
+                | u128::from(self.load_relaxed(at + SUM_LOW)),
+        }
+    }
+
     /// Copies the histogram of the samples with `outcome`. A sample that is being recorded may be included only in
     /// part.
     #[must_use]
     pub fn histogram(&self, outcome: Outcome) -> histogram::Snapshot {
-        let sums = sums_of(outcome);
-        let (min, max) = (
-            !self.load_relaxed(sums + MIN_INVERTED),
-            self.load_relaxed(sums + MAX),
-        );
+        let sums = self.sums(outcome);
         let recorder = self.recorder(outcome);
-        let sum = u128::from(self.load_relaxed(sums + SUM_HIGH)) << 64
-            | u128::from(self.load_relaxed(sums + SUM_LOW));
+        let Sums { sum, min, max } = sums;
         if min > max {
             return histogram::Snapshot::default();
         }
-        // Copy only the octaves from the minimum to the maximum: all other buckets are empty.
-        let first = octave_start(min);
-        let last = octave_start(max) + BUCKETS_PER_OCTAVE;
+        let (first, last) = sums.octaves();
         histogram::Snapshot::new(
             recorder.zeros(),
             first,
@@ -303,6 +349,32 @@ impl Block {
         if threshold.is_some() {
             self.set_threshold(threshold);
         }
+    }
+}
+
+/// The sum and the extremes of durations, in nanoseconds. The minimum exceeds the maximum if there are no durations.
+struct Sums {
+    sum: u128,
+    min: u64,
+    max: u64,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self {
+            sum: 0,
+            min: u64::MAX,
+            max: 0,
+        }
+    }
+}
+
+impl Sums {
+    /// Returns the first and the last bucket to read: those of the octaves from the minimum to the maximum, because all
+    /// others are empty.
+    fn octaves(&self) -> (i32, i32) {
+        let (first, last) = (octave_start(self.min), octave_start(self.max));
+        (first, last.max(first) + BUCKETS_PER_OCTAVE)
     }
 }
 

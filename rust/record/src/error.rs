@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::seconds::MAX_SECONDS;
+
 /// The reason why a call failed. For an invalid argument, the message states the value and which values are valid.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -18,7 +20,7 @@ pub enum Error {
     },
     /// `max_operations` is 0; it must be at least 1.
     MaxOperations(usize),
-    /// A duration or threshold in seconds is negative, infinite or not a number.
+    /// A duration or threshold in seconds is negative, longer than 584 years or not a number.
     Seconds(f64),
     /// A quantile is outside 0 to 1, or not a number.
     Quantile(f64),
@@ -46,7 +48,7 @@ impl fmt::Display for Error {
             Self::Seconds(given) => {
                 write!(
                     f,
-                    "the number of seconds must be finite and >= 0, got {given}"
+                    "the number of seconds must be between 0 and {MAX_SECONDS} (584 years), got {given:?}"
                 )
             }
             Self::Quantile(given) => write!(f, "a quantile must be between 0 and 1, got {given}"),
@@ -106,7 +108,7 @@ pub enum Damage {
     Extremes,
     /// No values in the encoded buckets can add up to the encoded sum.
     Sum,
-    /// A time or threshold is negative, infinite or not a number.
+    /// A time or threshold is negative, longer than 584 years or not a number.
     Seconds,
     /// An operation's name is empty or occurs twice.
     Name,
@@ -140,7 +142,10 @@ impl fmt::Display for Damage {
                 f.write_str("the minimum and maximum do not match the first and last bucket")
             }
             Self::Sum => f.write_str("no values in these buckets can add up to the sum"),
-            Self::Seconds => f.write_str("a time or threshold must be a finite number >= 0"),
+            Self::Seconds => write!(
+                f,
+                "a time or threshold must be between 0 and {MAX_SECONDS} seconds (584 years)"
+            ),
             Self::Name => f.write_str("an operation's name is empty or occurs twice"),
             Self::Mark => f.write_str(
                 "the byte that marks an optional field as absent or present must be 0 or 1",

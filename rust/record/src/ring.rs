@@ -158,7 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::memory::Memory;
+    use crate::{memory::Memory, seconds::MAX_SECONDS};
 
     fn sample(end: u64) -> Sample {
         Sample {
@@ -216,7 +216,7 @@ mod tests {
             ticket in 0..u64::MAX / 2,
             duration in prop_oneof![
                 any::<u64>().prop_map(Measured::Nanos),
-                (0.0..=f64::MAX).prop_map(|s| Measured::Seconds(Seconds::new(s).unwrap())),
+                (0.0..=MAX_SECONDS).prop_map(|s| Measured::Seconds(Seconds::new(s).unwrap())),
             ],
             outcome in prop_oneof![
                 Just(Outcome::Ok), Just(Outcome::Error), Just(Outcome::Cancelled),

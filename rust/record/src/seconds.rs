@@ -2,7 +2,12 @@
 
 use crate::error::Error;
 
-/// A duration or threshold in seconds; guaranteed to be finite and >= 0.
+/// The longest duration in seconds (584 years): that of 2^64 nanoseconds.
+///
+/// It is a valid duration itself, because `u64::MAX` nanoseconds convert to this float.
+pub const MAX_SECONDS: f64 = (1_u128 << 64) as f64 / 1e9;
+
+/// A duration or threshold in seconds; guaranteed to be between 0 and [`MAX_SECONDS`].
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Seconds(f64);
 
@@ -11,10 +16,10 @@ impl Seconds {
     ///
     /// # Errors
     ///
-    /// [`Error::Seconds`] if `value` is negative, infinite or NaN.
+    /// [`Error::Seconds`] if `value` is negative, above [`MAX_SECONDS`] or NaN.
     #[inline]
     pub fn new(value: f64) -> Result<Self, Error> {
-        if value.is_finite() && value >= 0.0 {
+        if (0.0..=MAX_SECONDS).contains(&value) {
             Ok(Self(value))
         } else {
             Err(Error::Seconds(value))
@@ -40,7 +45,7 @@ impl Seconds {
         self.0
     }
 
-    /// Returns the value rounded to whole nanoseconds, or `u64::MAX` if it is too large (more than 584 years).
+    /// Returns the value rounded to whole nanoseconds; `u64::MAX` for [`MAX_SECONDS`].
     #[inline]
     #[must_use]
     pub fn nanos(self) -> u64 {
@@ -49,7 +54,7 @@ impl Seconds {
 }
 
 /// Rounds an unvalidated number of seconds to whole nanoseconds, like [`Seconds::nanos`]; returns 0 if `seconds` is
-/// negative or NaN.
+/// negative or NaN, and `u64::MAX` if it is [`MAX_SECONDS`] or more.
 #[inline]
 #[must_use]
 #[expect(

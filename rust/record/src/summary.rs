@@ -32,7 +32,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Computes the statistics of `samples`, whose durations must be finite and >= 0. Returns `None` if there are no
+    /// Computes the statistics of `samples`. Returns `None` if there are no
     /// samples.
     #[must_use]
     pub fn of(samples: impl IntoIterator<Item = Sample>) -> Option<Self> {
@@ -99,14 +99,8 @@ impl Tally {
         let (lowest, highest) = (self.lowest, self.highest);
         let (min, max) = (f64::from_bits(lowest), f64::from_bits(highest));
         let count = self.keys.len();
-        // Only values near the end of the range need scaling, and only powers of two scale exactly.
-        let scale = if max > SAFE_TO_SQUARE {
-            (-600_f64).exp2()
-        } else {
-            1.0
-        };
-        let mean = sum(&self.keys, scale) / count as f64;
-        let stddev = stddev(&self.keys, mean, scale) / scale;
+        let mean = sum(&self.keys) / count as f64;
+        let stddev = stddev(&self.keys, mean);
         let [p50, p95, p99, p999] =
             percentiles(&self.keys, lowest, highest, [0.5, 0.95, 0.99, 0.999]);
         Some(Summary {
@@ -114,7 +108,7 @@ impl Tally {
             errors: self.errors,
             cancelled: self.cancelled,
             // Rounding of the sum and the quotient may put the mean outside the range by a unit in the last place.
-            mean: (mean / scale).clamp(min, max),
+            mean: mean.clamp(min, max),
             stddev,
             min,
             max,
@@ -126,10 +120,6 @@ impl Tally {
         })
     }
 }
-
-/// A limit up to which squaring is safe: if no value exceeds it, neither the sum of 2^24 values nor the sum of
-/// their squares overflows.
-const SAFE_TO_SQUARE: f64 = 1e100;
 
 /// A compensated sum: a running sum and the total of its rounding errors.
 ///
@@ -155,32 +145,30 @@ impl Compensated {
     }
 }
 
-/// Returns `scale` times the sum of the values whose bit patterns are in `keys`.
-fn sum(keys: &[u64], scale: f64) -> f64 {
+/// Returns the sum of the values whose bit patterns are in `keys`.
+fn sum(keys: &[u64]) -> f64 {
     // Two independent sums, so that the processor can add to both at the same time.
     let mut lanes = [Compensated::default(); 2];
     let (pairs, rest) = keys.as_chunks::<2>();
     for pair in pairs {
         for (lane, &key) in lanes.iter_mut().zip(pair) {
-            lane.add(f64::from_bits(key) * scale);
+            lane.add(f64::from_bits(key));
         }
     }
     let [mut all, other] = lanes;
     all.add(other.sum);
     all.lost += other.lost;
-    rest.iter()
-        .for_each(|&key| all.add(f64::from_bits(key) * scale));
+    rest.iter().for_each(|&key| all.add(f64::from_bits(key)));
     all.total()
 }
 
-/// Returns `scale` times the population standard deviation of the values whose bit patterns are in `keys`. `mean` is
-/// `scale` times the mean of these values.
+/// Returns the population standard deviation of the values whose bit patterns are in `keys`; `mean` is their mean.
 ///
 /// Summing the squared deviations in a second pass avoids the loss of precision in a difference of squares.
 #[expect(clippy::cast_precision_loss, reason = "counts below 2^24")]
-fn stddev(keys: &[u64], mean: f64, scale: f64) -> f64 {
+fn stddev(keys: &[u64], mean: f64) -> f64 {
     let square = |key: u64| {
-        let deviation = f64::from_bits(key) * scale - mean;
+        let deviation = f64::from_bits(key) - mean;
         deviation * deviation
     };
     // Squares are never negative and so cannot cancel: short plain sums lose no visible precision. Four sums are kept,
@@ -279,7 +267,10 @@ fn interpolate(a: f64, b: f64, fraction: f64) -> f64 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{sample::Measured, seconds::Seconds};
+    use crate::{
+        sample::Measured,
+        seconds::{MAX_SECONDS, Seconds},
+    };
 
     fn sample(seconds: f64, outcome: Outcome) -> Sample {
         Sample {
@@ -341,7 +332,7 @@ mod tests {
         let near: Vec<f64> = (0..1_000).map(|i| 1e9 + f64::from(i % 2)).collect();
         let near = summary(&near).unwrap();
         assert_eq!((near.mean, near.stddev), (1e9 + 0.5, 0.5));
-        let huge = summary(&[f64::MAX, f64::MAX]).unwrap();
-        assert_eq!((huge.mean, huge.stddev), (f64::MAX, 0.0));
+        let huge = summary(&[MAX_SECONDS; 2]).unwrap();
+        assert_eq!((huge.mean, huge.stddev), (MAX_SECONDS, 0.0));
     }
 }

@@ -237,11 +237,11 @@ static RECORD_METRIC: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords
     c"record_metric($self, /, operation, duration, success=True, metadata=None)\n--\n\n\
       Record a duration that was measured elsewhere.\n\n\
       Args:\n    operation: The operation's name, a non-empty string.\n    \
-      duration: Duration in seconds, finite and at least 0; it is stored without rounding.\n    \
+      duration: Duration in seconds, from 0 to 584 years; it is stored without rounding.\n    \
       success: Whether the execution succeeded.\n    \
       metadata: A mapping to keep with the sample; it is copied.\n\n\
       Raises:\n    TypeError: If an argument has the wrong type.\n    \
-      ValueError: If the duration is negative, infinite or NaN, or the name is empty.",
+      ValueError: If the duration is negative, longer than 584 years or NaN, or the name is empty.",
 ));
 
 static TRACK: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(

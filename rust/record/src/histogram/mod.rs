@@ -8,3 +8,4 @@ mod snapshot;
 
 pub use recorder::Recorder;
 pub use snapshot::Snapshot;
+pub(crate) use snapshot::rank;

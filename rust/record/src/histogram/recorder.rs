@@ -64,6 +64,14 @@ impl<'a> Recorder<'a> {
             .collect()
     }
 
+    /// Adds the counts of the buckets from `first` on to `counts`.
+    pub fn add_to(&self, first: i32, counts: &mut [u64]) {
+        let start = (first - FIRST_INDEX + 1).cast_unsigned() as usize;
+        for (count, bucket) in counts.iter_mut().zip(&self.words[start..]) {
+            *count += bucket.load_relaxed();
+        }
+    }
+
     /// Resets all counts to 0. A value that another thread counts at the same time may be kept or discarded.
     pub fn clear(&self) {
         for word in self.words {

@@ -21,6 +21,17 @@ pub struct Snapshot {
     pub(super) max: u64,
 }
 
+/// Returns the rank, counted from 1, of the `q`-quantile of `count` values: ceil(q * count). `count` must not be 0.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rank is off by less than one in 2^53"
+)]
+pub(crate) fn rank(q: f64, count: u64) -> u64 {
+    ((q * count as f64).ceil() as u64).clamp(1, count)
+}
+
 impl Default for Snapshot {
     /// Creates an empty histogram.
     fn default() -> Self {
@@ -198,9 +209,7 @@ impl Snapshot {
     /// [`Error::Quantile`] if `q` is not between 0 and 1.
     #[expect(
         clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rank is off by less than one in 2^53"
+        reason = "an estimate is less precise than a float"
     )]
     pub fn quantile(&self, q: f64) -> Result<Option<f64>, Error> {
         if !(0.0..=1.0).contains(&q) {
@@ -210,7 +219,7 @@ impl Snapshot {
         if count == 0 {
             return Ok(None);
         }
-        let rank = ((q * count as f64).ceil() as u64).clamp(1, count);
+        let rank = rank(q, count);
         let mut seen = self.zeros;
         if rank <= seen {
             return Ok(Some(0.0));

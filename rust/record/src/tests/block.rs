@@ -1,7 +1,7 @@
 //! Tests of `Block`, the memory block that holds an operation's counts and samples.
 //!
 //! Properties: comparing a duration with the threshold gives the same result in nanoseconds as in seconds; the totals
-//! and the histogram agree; serialised and concurrent recording leave the same state.
+//! and the histogram agree; lifetime statistics agree with the histogram, or with a window that holds all samples; serialised and concurrent recording leave the same state.
 
 use proptest::prelude::*;
 
@@ -11,6 +11,7 @@ use crate::{
     block::{Block, limit_ns},
     histogram,
     ring::MAX_WINDOW,
+    seconds::MAX_SECONDS,
 };
 
 fn sample(duration: Measured, outcome: Outcome) -> Sample {
@@ -142,14 +143,14 @@ fn only_durations_strictly_over_the_threshold_violate() {
     assert!(!record(&block, Measured::Nanos(0)));
     assert!(record(&block, Measured::Nanos(1)));
     block.set_threshold(None);
-    assert!(!record(&block, Measured::Seconds(seconds(f64::MAX))));
+    assert!(!record(&block, Measured::Seconds(seconds(MAX_SECONDS))));
 }
 
 #[test]
 fn sums_do_not_wrap_at_64_bits() {
     let block = Block::new(1).unwrap();
     for _ in 0..5 {
-        record(&block, Measured::Seconds(seconds(1e300)));
+        record(&block, Measured::Seconds(seconds(MAX_SECONDS)));
     }
     assert_eq!(
         block.histogram(Outcome::Ok).sum_ns(),
@@ -158,20 +159,30 @@ fn sums_do_not_wrap_at_64_bits() {
 }
 
 #[test]
-fn seconds_are_finite_and_not_negative() {
-    for bad in [-1.0, -f64::MIN_POSITIVE, f64::INFINITY, f64::NEG_INFINITY] {
+fn seconds_are_not_negative_and_fit_into_64_bits_of_nanoseconds() {
+    for bad in [
+        -1.0,
+        -f64::MIN_POSITIVE,
+        MAX_SECONDS.next_up(),
+        f64::MAX,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+    ] {
         assert_eq!(Seconds::new(bad), Err(Error::Seconds(bad)));
     }
     assert!(Seconds::new(f64::NAN).is_err());
-    for good in [0.0, -0.0, f64::MIN_POSITIVE, 0.1, f64::MAX] {
+    for good in [0.0, -0.0, f64::MIN_POSITIVE, 0.1, MAX_SECONDS] {
         assert_eq!(seconds(good).get().to_bits(), good.to_bits());
     }
+    assert_eq!(Measured::Nanos(u64::MAX).seconds(), MAX_SECONDS);
+    assert_eq!(seconds(MAX_SECONDS).nanos(), u64::MAX);
+    assert!(seconds(MAX_SECONDS.next_down()).nanos() < u64::MAX);
 }
 
 proptest! {
     #[test]
     fn nanoseconds_and_seconds_agree_on_the_threshold(
-        threshold in prop_oneof![0.0..1e-6, 0.0..10.0, 0.0..1e9, Just(f64::MAX)],
+        threshold in prop_oneof![0.0..1e-6, 0.0..10.0, 0.0..1e9, Just(MAX_SECONDS)],
         near in -3_i64..=3,
     ) {
         let limit = limit_ns(threshold);
@@ -192,6 +203,36 @@ proptest! {
         prop_assert_eq!(histogram.sum_ns(), values.iter().map(|&v| u128::from(v)).sum());
         prop_assert_eq!(histogram.min_ns(), values.iter().min().copied());
         prop_assert_eq!(histogram.max_ns(), values.iter().max().copied());
+    }
+
+    #[test]
+    fn lifetime_statistics_cover_all_samples(
+        values in proptest::collection::vec(
+            ((any::<u64>(), 0_u32..64).prop_map(|(v, s)| v >> s), 0..OUTCOMES.len()), 1..100,
+        ),
+    ) {
+        let block = Block::new(16).unwrap();
+        for &(ns, outcome) in &values {
+            put(&block, sample(Measured::Nanos(ns), OUTCOMES[outcome]), Writers::Concurrent);
+        }
+        let window = block.summary().unwrap();
+        let got = block.lifetime(&window);
+        if values.len() <= 16 {
+            prop_assert_eq!(got, (&window).into());
+            return Ok(());
+        }
+        let [mut all, rest @ ..] = OUTCOMES.map(|outcome| block.histogram(outcome));
+        rest.iter().for_each(|part| all.merge(part).unwrap());
+        let quantile = |q| all.quantile(q).unwrap().unwrap() / 1e9;
+        prop_assert_eq!([got.p50, got.p95, got.p99, got.p999], [0.5, 0.95, 0.99, 0.999].map(quantile));
+        let exact = |ns: Option<u64>| Measured::Nanos(ns.unwrap()).seconds();
+        prop_assert_eq!((got.min, got.max), (exact(all.min_ns()), exact(all.max_ns())));
+        let mean = all.sum_ns() as f64 / values.len() as f64 / 1e9;
+        prop_assert!((got.mean - mean).abs() <= f64::EPSILON * mean);
+        block.clear();
+        put(&block, sample(Measured::Nanos(7), Outcome::Ok), Writers::Concurrent);
+        let cleared = block.summary().unwrap();
+        prop_assert_eq!(block.lifetime(&cleared), (&cleared).into());
     }
 
     #[test]
