@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nanospan._core import outcome_of
-from nanospan.integrations.routes import Entry, route_key, template_of
+from nanospan.integrations.routes import Entry, inclusion_of, template_of
 from nanospan.recorder import Recorder, process_recorder
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ class NanospanMiddleware:
         self._exclude = frozenset(path.rstrip("/") for path in exclude)
         self._exclude_below = tuple(path.rstrip("/") + "/" for path in exclude)
         self._route = route
-        # The cached operations, keyed by method and route, with the objects that keep a key valid.
+        # The cached operations, keyed by method, the ids of the route and of the context of its
+        # inclusion, the mount's path, Litestar's template, and whether a router got the scope. The
+        # values keep the route and the context alive, so that their ids are not reused.
         self._handles: dict[tuple[object, ...], tuple[Operation, object]] = {}
         self._logged: set[str] = set()
 
@@ -135,8 +137,18 @@ class NanospanMiddleware:
             method = "_OTHER"
         if self._route is not None and (template := self._ask(self._route, scope)):
             return self._monitor.operation(f"{method} {template}")
-        route, kept_alive = route_key(scope)
-        key = (method, *route)
+        route = scope.get("route")
+        if route is None:
+            route = scope.get("endpoint", scope.get("route_handler"))
+        inclusion = inclusion_of(scope)
+        key = (
+            method,
+            id(route),
+            id(inclusion),
+            scope.get("root_path"),
+            scope.get("path_template"),
+            "router" in scope,
+        )
         known = self._handles.get(key)
         if known is not None:
             return known[0]
@@ -150,7 +162,7 @@ class NanospanMiddleware:
         if is_fixed:
             if len(self._handles) >= MAX_HANDLES:  # a mount's path may contain parameter values
                 self._handles.clear()
-            self._handles[key] = operation, kept_alive
+            self._handles[key] = operation, (route, inclusion)
         return operation
 
     def _ask(self, route: Callable[[Scope], object], scope: Scope) -> str | None:

@@ -34,7 +34,7 @@ def template_of(scope: Mapping[str, Any], entry: Entry, app: object) -> tuple[st
 
     Returns:
         A template such as ``/teams/{team}/users/{id}``, or None if no route matched, and whether
-        every request with the same :func:`route_key` has this template.
+        it is the template of every request with the same entries in the scope.
     """
     if "path_template" not in scope:
         return _starlette_template(scope, entry, app)
@@ -47,25 +47,15 @@ def template_of(scope: Mapping[str, Any], entry: Entry, app: object) -> tuple[st
     return (outer or "").removesuffix(REST) + template, False
 
 
-def route_key(scope: Mapping[str, Any]) -> tuple[tuple[object, ...], object]:
-    """Return a key for the route that a request matched, and the objects whose ids are part of it.
+def inclusion_of(scope: Mapping[str, Any]) -> Any:
+    """Return FastAPI's context for the matched route, or None if no included router contains it.
 
-    An object's id may be reused once the object is freed, so keep the objects with the key.
+    The context has the route's full path, including the prefix of the included router.
     """
-    route = scope.get("route")
-    if route is None:
-        route = scope.get("endpoint")
-        if route is None:
-            route = scope.get("route_handler")
-    inclusion = _inclusion_of(scope)
-    key = (
-        id(route),
-        id(inclusion),
-        "router" in scope,
-        scope.get("root_path"),
-        scope.get("path_template"),
-    )
-    return key, (route, inclusion)
+    noted = scope.get("fastapi")
+    if noted is None:
+        return None
+    return noted.get("effective_route_context") if isinstance(noted, Mapping) else None
 
 
 def _starlette_template(
@@ -97,17 +87,8 @@ def _starlette_template(
     return template, False
 
 
-def _inclusion_of(scope: Mapping[str, Any]) -> Any:
-    """Return FastAPI's context for the matched route, or None if no included router contains it.
-
-    The context has the route's full path, including the prefix of the included router.
-    """
-    noted = scope.get("fastapi")
-    return noted.get("effective_route_context") if isinstance(noted, Mapping) else None
-
-
 def _path_format(scope: Mapping[str, Any], route: Any) -> str | None:
-    inclusion = _inclusion_of(scope)
+    inclusion = inclusion_of(scope)
     # The context may belong to an outer application's route instead.
     if inclusion is not None and getattr(inclusion, "original_route", None) is route:
         route = inclusion
