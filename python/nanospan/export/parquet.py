@@ -9,6 +9,7 @@ from nanospan._core import OUTCOMES, escape_name
 from nanospan.export.safe_json import to_json
 from nanospan.export.summary import Summary
 from nanospan.export.tables import CHUNK_ROWS, figures_of
+from nanospan.values.extras import needs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 ROW_GROUP_ROWS = 262_144
 """Minimum number of rows in a row group, except the last; readers process groups in parallel."""
 
-INSTALL = "Parquet needs pyarrow; install it with: pip install 'nanospan[arrow]'"
+INSTALL = f"Parquet {needs('pyarrow', 'arrow')}"
 
 
 def write_parquet(recording: Recording, file: IO[bytes], *, samples: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nanospan._core import OUTCOMES, escape_name
 from nanospan.export.axes import LogAxis
 from nanospan.export.bars import bars_of
+from nanospan.values.extras import needs
 from nanospan.values.recordings import Recordable, RecordedOperation, record_of
 from nanospan.values.units import count_text, counted, duration_text
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MOST_NAMES = 10
 """Maximum number of operations listed in an error message."""
 
-INSTALL = "plotting needs matplotlib; install it with: pip install 'nanospan[plot]'"
+INSTALL = f"plotting {needs('matplotlib', 'plot')}"
 
 QUANTILES = ((0.5, "p50", "-"), (0.95, "p95", "--"), (0.99, "p99", ":"))
 

@@ -33,9 +33,7 @@ def require(values: VectorValues) -> None:
         try:
             import numpy  # noqa: F401, ICN001, PLC0415 - only checked
         except ImportError as exc:
-            raise ImportError(
-                "vector_values='numpy' requires NumPy; run pip install numpy"
-            ) from exc
+            raise ImportError("vector_values='numpy' needs NumPy: pip install numpy") from exc
 
 
 def use_values(adapters: AdaptersMap, values: VectorValues, oids: dict[str, int]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from nanospan.alerts.fields import RuleError, check_count, check_number
 from nanospan.alerts.sinks.base import DeliveryError
 from nanospan.alerts.sinks.secret import Origin, secret_headers, secret_url
+from nanospan.values.extras import needs
 from nanospan.values.units import counted
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _SERVER_ERRORS = range(500, 600)
 _SUCCESS = range(200, 300)
 
 
-MISSING = "needs httpx: pip install 'nanospan[alerts]'"
+MISSING = needs("httpx", "alerts")
 """What a sink lacks if httpx is not installed."""
 
 

@@ -7,12 +7,12 @@ environment variables. :class:`WithNanospan` adds a monitor's data to the metric
 application already exports.
 """
 
+from nanospan.values.extras import needs
+
 try:
     from nanospan.export.otlp.exporter import OtlpExporter, OtlpExportError, start_otlp_export
     from nanospan.export.otlp.pipeline import WithNanospan
 except ModuleNotFoundError as missing:
-    raise ImportError(
-        f"{missing}; OTLP export needs additional packages: pip install 'nanospan[otlp]'"
-    ) from missing
+    raise ImportError(f"OTLP export {needs(str(missing.name), 'otlp')}") from missing
 
 __all__ = ["OtlpExportError", "OtlpExporter", "WithNanospan", "start_otlp_export"]

@@ -181,7 +181,7 @@ def exporter_from_environment() -> MetricExporter:
         )
     except ModuleNotFoundError as missing:
         raise ImportError(
-            f"{missing}; the protocol {protocol} requires another package; to install it, run "
+            f"the protocol {protocol} needs {missing.name}: "
             f"pip install opentelemetry-exporter-otlp-proto-{name}"
         ) from missing
     return cast("MetricExporter", module.OTLPMetricExporter())

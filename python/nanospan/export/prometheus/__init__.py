@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from nanospan.export.prometheus.apps import metrics_app, metrics_wsgi_app
 from nanospan.export.prometheus.exposition import DEFAULT_BUCKETS, Exposition, Format
 from nanospan.export.prometheus.server import MetricsServer, start_http_server
+from nanospan.values.extras import needs
 
 if TYPE_CHECKING:
     from nanospan.export.prometheus.collector import NanospanCollector
@@ -38,8 +39,7 @@ def __getattr__(name: str) -> Any:
         try:
             from nanospan.export.prometheus.collector import NanospanCollector  # noqa: PLC0415
         except ModuleNotFoundError as exc:
-            raise ImportError(
-                f"NanospanCollector needs {exc.name}: pip install 'nanospan[prometheus]'"
-            ) from exc
+            message = f"NanospanCollector {needs('prometheus-client', 'prometheus')}"
+            raise ImportError(message) from exc
         return NanospanCollector
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
