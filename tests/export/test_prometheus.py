@@ -303,6 +303,7 @@ def colliding(monitor) -> PerformanceMonitor:
             Measurement("cache_hits", "counter", 3, attributes={"shard_id": "1"}),
             Measurement("größe", "up_down_counter", 5, attributes={"a": ""}),
             Measurement("grüße", "up_down_counter", 7),
+            Measurement("grüße", "up_down_counter", 9),
             Measurement("io.time", "histogram", waited, "s"),
             Measurement("io-time", "histogram", waited, "s"),
             Measurement("heat.now", "gauge", 1.5),
@@ -335,6 +336,7 @@ def test_measurements_whose_names_coincide_are_added(colliding, parse, caplog):
             "they are added together"
         ),
         f"measurements 'größe' and 'grüße' {same}, gr_e {{}}; they are added together",
+        f"measurement 'grüße' was reported twice: (); {left_out}",
         (
             f"measurements 'io.time' and 'io-time' {same}, io_time_seconds {{}}; "
             "they are added together"

@@ -52,7 +52,8 @@ def families_of(measurements: Iterable[Measurement], warn: Callable[[str], objec
     """
     families: dict[str, Family] = {}
     owners: dict[str, str] = {}
-    seen: dict[tuple[str, Labels], tuple[Measurement, int]] = {}
+    # The measurements that each series holds, and its place in the family.
+    held: dict[tuple[str, Labels], tuple[list[Measurement], int]] = {}
     for measurement in measurements:
         name, unit = family_name(measurement.name, measurement.unit, measurement.kind)
         kind = "gauge" if measurement.kind == "up_down_counter" else measurement.kind
@@ -78,33 +79,33 @@ def families_of(measurements: Iterable[Measurement], warn: Callable[[str], objec
             family = families[name] = (name, description, unit, kind, [])
             owners.update(dict.fromkeys(names, name))
         labels = label_pairs(measurement.attributes)
-        first = seen.get((name, labels))
-        if first is None:
-            seen[name, labels] = measurement, len(family[4])
+        others, place = held.setdefault((name, labels), ([], len(family[4])))
+        if not others:
             family[4].append((labels, measurement.value))
-        elif problem := _conflict(first[0], measurement):
+        elif problem := _conflict(others, measurement):
             warn(problem)
+            continue
         else:
-            place = first[1]
             family[4][place] = labels, _sum(family[4][place][1], measurement.value)
             warn(
-                f"measurements {first[0].name!r} and {measurement.name!r} have the same name and "
+                f"measurements {others[0].name!r} and {measurement.name!r} have the same name and "
                 f"labels in Prometheus, {name} {dict(labels)}; they are added together"
             )
+        others.append(measurement)
     return list(families.values())
 
 
-def _conflict(first: Measurement, second: Measurement) -> str:
-    """Return why two measurements with the same series cannot be added, or "" if they can."""
-    name = second.name
-    if (first.name, first.attributes) == (name, second.attributes):
+def _conflict(held: Sequence[Measurement], new: Measurement) -> str:
+    """Return why a measurement cannot be added to those of its series, or "" if it can."""
+    name = new.name
+    if (name, new.attributes) in [(each.name, each.attributes) for each in held]:
         return (
-            f"measurement {name!r} was reported twice: {label_pairs(second.attributes)!r}; the "
+            f"measurement {name!r} was reported twice: {label_pairs(new.attributes)!r}; the "
             "measurement is left out"
         )
-    if first.kind != second.kind or second.kind == "gauge":
+    if new.kind == "gauge" or new.kind != held[0].kind:
         return (
-            f"measurements {first.name!r} and {name!r} have the same name and labels in "
+            f"measurements {held[0].name!r} and {name!r} have the same name and labels in "
             f"Prometheus, and gauges cannot be added; {name!r} is left out"
         )
     return ""

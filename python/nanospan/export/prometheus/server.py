@@ -52,7 +52,7 @@ def start_http_server(
 
     A server on a loopback address answers only requests whose ``Host`` is ``localhost``, a loopback
     address, ``host`` or one of ``allow_hosts``, so that web pages cannot read the metrics through
-    a name of their own that resolves to this machine. Other requests get a 421.
+    another name that resolves to this machine. Other requests get a 421.
 
     A process forked later does not serve its parent's port. It has its own metrics, and may start
     another server on a different port.
