@@ -21,7 +21,7 @@ class AsyncRWLock:
     def __init__(self) -> None:
         self._readers = 0
         self._writers = 0
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], None] = {}  # in order of arrival
 
     async def acquire_read(self) -> None:
         """Wait until there is no writer, and become a reader."""
@@ -65,11 +65,11 @@ class AsyncRWLock:
 
     async def _released(self) -> None:
         waiting = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiting)
+        self._waiting[waiting] = None
         try:
             await waiting
         finally:
-            self._waiting.discard(waiting)
+            del self._waiting[waiting]
 
     def _wake(self) -> None:
         for waiting in self._waiting:
