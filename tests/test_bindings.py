@@ -64,8 +64,8 @@ def test_binding_again_replaces_the_classes():
         print(*monitor.get_stats("op"))
     """
     assert run(UNBOUND + textwrap.dedent(code)).splitlines() == [
-        "first performance_stats 16",
-        "second performance_stats 16",
+        "first performance_stats 24",
+        "second performance_stats 24",
     ]
 
 

@@ -4,7 +4,11 @@
 
 #![deny(unsafe_code)]
 
-use pyo3::prelude::*;
+use nanospan_record::OUTCOMES;
+use nanospan_stats::Verdict;
+use pyo3::{prelude::*, types::PyTuple};
+
+use crate::regression::verdict_name;
 
 mod arguments;
 mod bindings;
@@ -30,87 +34,70 @@ mod sync;
 mod values;
 
 /// The compiled core of nanospan. Use it through the names that ``nanospan`` exports.
-// The module does not need the GIL: all its shared state is atomic or protected by a lock.
+// The module does not need the GIL: all its shared state is atomic or protected by a lock. Its contents are added by
+// hand rather than with `#[pymodule_export]`, which would create Python objects before the interpreter is checked.
 #[pymodule(gil_used = false)]
-mod _core {
-    use nanospan_stats::Verdict;
-    use pyo3::prelude::*;
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    hot::interpreter::claim(module.py())?;
 
-    use super::regression::verdict_name;
+    module.add_class::<export::prometheus::Chunks>()?;
+    module.add_class::<export::prometheus::PrometheusEncoder>()?;
+    module.add_class::<export::samples::Lanes>()?;
+    module.add_class::<export::samples::Samples>()?;
+    module.add_class::<monitor::Monitor>()?;
+    module.add_class::<monitor_snapshot::MonitorSnapshot>()?;
+    module.add_class::<monitor_snapshot::OperationSnapshot>()?;
+    module.add_class::<operation::Operation>()?;
+    module.add_class::<operation_ref::OperationRef>()?;
+    module.add_class::<regression::OnlineDetector>()?;
+    module.add_class::<snapshot::Snapshot>()?;
 
-    #[pymodule_export]
-    use super::{
-        bindings::bind,
-        export::{
-            prometheus::{Chunks, PrometheusEncoder},
-            samples::{Lanes, Samples},
-        },
-        hot::function::tracked_function,
-        monitor::Monitor,
-        monitor_snapshot::{MonitorSnapshot, OperationSnapshot},
-        names::{escape_name, unescape_name},
-        operation::Operation,
-        operation_ref::{OperationRef, process_monitor, set_process_monitor},
-        outcome::outcome_of,
-        regression::{OnlineDetector, change_points, compare, compare_many},
-        snapshot::Snapshot,
-    };
+    module.add_function(wrap_pyfunction!(bindings::bind, module)?)?;
+    module.add_function(wrap_pyfunction!(hot::function::tracked_function, module)?)?;
+    module.add_function(wrap_pyfunction!(names::escape_name, module)?)?;
+    module.add_function(wrap_pyfunction!(names::unescape_name, module)?)?;
+    module.add_function(wrap_pyfunction!(operation_ref::process_monitor, module)?)?;
+    module.add_function(wrap_pyfunction!(
+        operation_ref::set_process_monitor,
+        module
+    )?)?;
+    module.add_function(wrap_pyfunction!(outcome::outcome_of, module)?)?;
+    module.add_function(wrap_pyfunction!(regression::change_points, module)?)?;
+    module.add_function(wrap_pyfunction!(regression::compare, module)?)?;
+    module.add_function(wrap_pyfunction!(regression::compare_many, module)?)?;
 
-    /// The version of nanospan, taken from Cargo.toml.
-    #[pymodule_export]
-    #[allow(non_upper_case_globals, reason = "the name that Python uses")]
-    const __version__: &str = env!("CARGO_PKG_VERSION");
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    // The operation that receives the samples of all names beyond `max_operations`.
+    module.add(
+        "OVERFLOW_OPERATION",
+        names::from_key(module.py(), nanospan_record::registry::OVERFLOW)?,
+    )?;
+    // The names of the outcomes; an outcome column holds indices into this tuple.
+    let [ok, error, cancelled] = OUTCOMES.map(nanospan_record::Outcome::name);
+    module.add("OUTCOMES", (ok, error, cancelled))?;
+    // The possible values of a comparison's verdict.
+    let verdicts = [
+        Verdict::Regressed,
+        Verdict::Improved,
+        Verdict::Unchanged,
+        Verdict::Insufficient,
+    ];
+    module.add(
+        "VERDICTS",
+        PyTuple::new(module.py(), verdicts.map(verdict_name))?,
+    )?;
+    // The defaults of the arguments of `compare` and `compare_many`.
+    module.add("ALPHA", nanospan_stats::ALPHA)?;
+    module.add("FALSE_DISCOVERY_RATE", nanospan_stats::FALSE_DISCOVERY_RATE)?;
+    module.add("MIN_EFFECT", nanospan_stats::MIN_EFFECT)?;
+    module.add("TAIL_MIN_EFFECT", nanospan_stats::TAIL_MIN_EFFECT)?;
+    // The longest duration and the largest threshold in seconds (584 years); longer ones raise ValueError.
+    module.add("MAX_DURATION", nanospan_record::seconds::MAX_SECONDS)?;
+    // The first bytes of every serialised monitor snapshot.
+    module.add(
+        "SNAPSHOT_MAGIC",
+        nanospan_record::snapshot::codec::MAGIC.as_bytes(),
+    )?;
 
-    /// The name of the operation that receives the samples of all names beyond `max_operations`.
-    #[pymodule_export]
-    const OVERFLOW_OPERATION: &str = match std::str::from_utf8(nanospan_record::registry::OVERFLOW)
-    {
-        Ok(name) => name,
-        Err(_) => unreachable!(),
-    };
-
-    /// The names of the outcomes; an outcome column holds indices into this tuple.
-    #[pymodule_export]
-    const OUTCOMES: (&str, &str, &str) = {
-        let [first, second, third] = nanospan_record::OUTCOMES;
-        (first.name(), second.name(), third.name())
-    };
-
-    /// The possible values of a comparison's verdict.
-    #[pymodule_export]
-    const VERDICTS: (&str, &str, &str, &str) = (
-        verdict_name(Verdict::Regressed),
-        verdict_name(Verdict::Improved),
-        verdict_name(Verdict::Unchanged),
-        verdict_name(Verdict::Insufficient),
-    );
-
-    /// The default `alpha` of `compare`.
-    #[pymodule_export]
-    const ALPHA: f64 = nanospan_stats::ALPHA;
-
-    /// The default `fdr` of `compare_many`.
-    #[pymodule_export]
-    const FALSE_DISCOVERY_RATE: f64 = nanospan_stats::FALSE_DISCOVERY_RATE;
-
-    /// The default `min_effect` of `compare` and `compare_many`.
-    #[pymodule_export]
-    const MIN_EFFECT: f64 = nanospan_stats::MIN_EFFECT;
-
-    /// The default `tail_min_effect` of `compare` and `compare_many`.
-    #[pymodule_export]
-    const TAIL_MIN_EFFECT: f64 = nanospan_stats::TAIL_MIN_EFFECT;
-
-    /// The longest duration and the largest threshold in seconds (584 years); longer ones raise ValueError.
-    #[pymodule_export]
-    const MAX_DURATION: f64 = nanospan_record::seconds::MAX_SECONDS;
-
-    /// The first bytes of every serialised monitor snapshot.
-    #[pymodule_export]
-    const SNAPSHOT_MAGIC: &[u8] = nanospan_record::snapshot::codec::MAGIC.as_bytes();
-
-    #[pymodule_init]
-    fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        super::hot::initialise(module)
-    }
+    hot::initialise(module)
 }

@@ -10,6 +10,7 @@ pub mod doubles;
 pub mod exclusive;
 mod free_list;
 pub mod function;
+pub mod interpreter;
 mod methods;
 pub mod operations;
 mod raw;
