@@ -23,7 +23,7 @@ def test_the_default_job_scrapes_the_default_server(capsys):
 
 def test_every_option_is_written(capsys):
     """Targets, scheme, path, the job's name and the interval are written."""
-    targets = ["https://a.example:8443/m", "https://b.example/m/"]
+    targets = ["https://a.example:8443/m", "https://b.example/m"]
     assert main(["prometheus-config", "--job", "shop", "--interval", "1m30s", *targets]) == 0
     assert capsys.readouterr().out == (
         'scrape_configs:\n  - job_name: "shop"\n    scrape_interval: 1m30s\n'
@@ -57,6 +57,7 @@ def test_a_newer_prometheus_gets_the_setting(version, capsys):
         (["user@a:1"], "got 'user@a:1'"),
         (["http://a/m?x=1"], "without a query"),
         ([""], "got ''"),
+        (["http://a/m", "http://a/m/"], "got http://.../m and http://.../m/"),
         (["a:1", "https://a:1"], "got http://.../metrics and https://.../metrics"),
         (["--job", ""], "the job's name must be printable and not empty, got ''"),
         (["--interval", "15"], "the interval must be a duration such as 15s or 1m30s, got '15'"),

@@ -90,7 +90,7 @@ def _split(target: str) -> tuple[str, str, str]:
         raise problem from None
     if not is_valid or "@" in url.netloc or url.query or url.fragment or not target.isprintable():
         raise problem
-    return url.scheme, url.path.rstrip("/") or "/metrics", url.netloc
+    return url.scheme, url.path if url.path not in {"", "/"} else "/metrics", url.netloc
 
 
 def _quoted(text: str) -> str:
