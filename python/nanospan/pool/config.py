@@ -11,6 +11,7 @@ from nanospan.pool.settings import (
     DEFAULT_POOL_SIZE,
     RULES,
     check_value,
+    environment_texts,
     read_environment,
     read_sections,
     to_fields,
@@ -168,6 +169,7 @@ class _Default:
 
     def __init__(self) -> None:
         self._given: ConnectionPoolConfig | dict[str, Any] = {}
+        self._last: tuple[object, object, ConnectionPoolConfig] | None = None
 
     def set(self, config: AnyConfig | None) -> None:
         as_config(config)  # raises if a value is invalid
@@ -177,7 +179,14 @@ class _Default:
         given = self._given
         if isinstance(given, ConnectionPoolConfig):
             return given
-        return ConnectionPoolConfig.from_sections(given)
+        # Reading and checking the settings takes far longer than a look at the environment.
+        variables = environment_texts()
+        last = self._last
+        if last is not None and last[0] is given and last[1] == variables:
+            return last[2]
+        config = ConnectionPoolConfig.from_sections(given)
+        self._last = (given, variables, config)
+        return config
 
 
 _DEFAULT = _Default()

@@ -27,7 +27,7 @@ def vector_context(conninfo: str, config: AnyConfig | None = None) -> AdaptersMa
     ```
 
     The first call for a database connects to it to look up the types, as does the first call after
-    ``type_cache_ttl`` expires; other calls take about a microsecond. If a pool's ``kwargs`` is a
+    ``type_cache_ttl`` expires; other calls take a few microseconds. If a pool's ``kwargs`` is a
     function, as in the second example, the pool calls the function for each new connection and so
     picks up changes to the types.
 

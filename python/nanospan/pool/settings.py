@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["RULES", "check_value", "read_environment", "read_sections", "to_fields"]
+__all__ = [
+    "RULES",
+    "check_value",
+    "environment_texts",
+    "read_environment",
+    "read_sections",
+    "to_fields",
+]
 
 logger = logging.getLogger("nanospan.pool")
 
@@ -125,6 +132,11 @@ def read_sections(config: Mapping[str, Any]) -> dict[str, Any]:
     if not settings:
         _report_misplaced(config)
     return settings
+
+
+def environment_texts() -> tuple[str | None, ...]:
+    """Return the values of the variables that ``read_environment`` reads."""
+    return tuple(map(os.environ.get, _VARIABLES))
 
 
 def read_environment() -> dict[str, Any]:
