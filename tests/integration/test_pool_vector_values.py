@@ -160,7 +160,11 @@ def printed_by(code: str, *arguments: str, **environment: str) -> str:
 
 def test_oldest_versions(database: str) -> None:
     """With pgvector 0.2.5 and psycopg 3.2.2, vectors work, and newer types arrive as text."""
-    assert OLDEST.is_dir(), f"{OLDEST} is missing; run make install"
+    if not OLDEST.is_dir():
+        missing = f"{OLDEST} is missing; run make install"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
     assert printed_by(OLD, database, PYTHONPATH=str(OLDEST)).splitlines() == [
         "(array([1. , 2.5], dtype=float32), '[1]', [array([3.], dtype=float32)], '{1:2}/3')",
         "(array([1.5, 2.5], dtype=float32), 0.0)",
