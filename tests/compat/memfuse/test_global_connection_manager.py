@@ -231,7 +231,7 @@ async def test_application_config(
 async def test_closing_is_logged(
     manager: GlobalConnectionManager, pools: list[FakePool], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What happens to pools is logged as before."""
+    """Closing pools, and leaving one open, is logged as before."""
     store = Store()
     with caplog.at_level(logging.INFO, LOGGER):
         await manager.get_connection_pool(URL, store_ref=store)

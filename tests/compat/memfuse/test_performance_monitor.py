@@ -72,7 +72,7 @@ def test_views_are_read_only(monitor: PerformanceMonitor) -> None:
 
 
 def test_thresholds(monitor: PerformanceMonitor) -> None:
-    """The default thresholds are there; one of 0 is none."""
+    """The default thresholds are there; 0 removes a threshold."""
     assert monitor._thresholds["connection_pool_access"] == 0.010
     alerts: list[tuple[str, PerformanceMetric]] = []
 
