@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
+from omegaconf import OmegaConf
+
 from nanospan import (
     PerformanceMetric,
     PerformanceMonitor,
@@ -13,6 +15,13 @@ from nanospan import (
     track_performance,
 )
 from nanospan.alerts import Alert, Alerts, Sink, StatisticRule, WebhookSink
+from nanospan.pool import (
+    ConnectionPoolConfig,
+    WarmupReport,
+    get_global_connection_manager,
+    get_sync_connection_manager,
+    set_default_config,
+)
 from nanospan.regression import Comparison
 
 monitor: PerformanceMonitor = get_performance_monitor()
@@ -83,3 +92,19 @@ sink: Sink = alerts.add_sink(on_alert)
 alerts.add_sink(WebhookSink("env:HOOK_URL", headers={"A": "env:TOKEN"}, states=["firing"]))
 active: list[Alert] = alerts.active()
 alerts.close()
+
+
+async def pools(url: str) -> None:
+    set_default_config({"database": {"postgres": {"pool_size": "5"}}})
+    set_default_config(ConnectionPoolConfig(recycle=None, vector_values="list"))
+    manager = get_global_connection_manager()
+    pool = await manager.get_connection_pool(url, OmegaConf.create({"postgres": {}}))
+    async with pool.connection(label="recall") as connection:
+        await connection.execute("SELECT 1")
+    async with manager.lease(url, config={"postgres": {"pool_size": 5}}) as connection:
+        await connection.execute("SELECT 1")
+    with get_sync_connection_manager().lease(url, config={}) as other:
+        other.execute("SELECT 1")
+    reports: list[WarmupReport] = await manager.warmup_common_pools()
+    closed: bool = await manager.close_pool(db_url=url) and not reports
+    print(closed)
