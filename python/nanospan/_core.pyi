@@ -1,8 +1,8 @@
 """Type stubs for the compiled core. Durations are in seconds, timestamps in Unix seconds."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType, TracebackType
-from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar, final
+from types import FunctionType, MappingProxyType, TracebackType
+from typing import Any, ClassVar, Final, ParamSpec, Protocol, TypeAlias, TypeVar, final
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -18,6 +18,7 @@ __all__ = [
     "OVERFLOW_OPERATION",
     "SNAPSHOT_MAGIC",
     "TAIL_MIN_EFFECT",
+    "VECTORCALL_IS_USED",
     "VERDICTS",
     "Chunks",
     "Lanes",
@@ -31,6 +32,7 @@ __all__ = [
     "Samples",
     "Snapshot",
     "Span",
+    "Tracker",
     "__version__",
     "bind",
     "change_points",
@@ -47,6 +49,8 @@ __all__ = [
 _Values: TypeAlias = Sequence[float] | Buffer
 _K = TypeVar("_K")
 _F = TypeVar("_F", bound=Callable[..., Any])
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _Self = TypeVar("_Self", bound=Monitor)
 
 __version__: Final[str]
@@ -59,6 +63,7 @@ MIN_EFFECT: Final[float]
 TAIL_MIN_EFFECT: Final[float]
 MAX_DURATION: Final[float]
 SNAPSHOT_MAGIC: Final[bytes]
+VECTORCALL_IS_USED: Final[bool]
 
 class _Events(Protocol):
     def violation(
@@ -112,6 +117,9 @@ class Operation:
         self, duration: float, metadata: Mapping[str, Any] | None = None
     ) -> None: ...
     def stats(self) -> PerformanceStats | None: ...
+    def wrap(
+        self, function: Callable[_P, _R], metadata: Mapping[str, Any] | None = None
+    ) -> Callable[_P, _R]: ...
     def snapshot(self) -> Snapshot: ...
     def _columns(self) -> Samples: ...
 
@@ -228,6 +236,17 @@ class OperationRef:
     def span(self) -> Span: ...
 
 @final
+class Tracker:
+    def __new__(
+        cls,
+        function: Callable[..., Any],
+        operation_ref: OperationRef,
+        is_coroutine_function: bool,
+    ) -> Tracker: ...
+    def attach(self, wrapper: FunctionType) -> None: ...
+    def call(self, *args: Any, **kwargs: Any) -> Any: ...
+
+@final
 class Samples:
     def __new__(
         cls,
@@ -286,6 +305,7 @@ def bind(
     *,
     process_recorder: Callable[[], Monitor],
     decorate: Callable[[_F, OperationRef], _F],
+    wrap: Callable[[Callable[..., Any], OperationRef], Callable[..., Any]],
     performance_stats: Callable[..., PerformanceStats],
     comparison: Callable[..., Comparison],
     quantile_change: Callable[..., QuantileChange],

@@ -5,15 +5,64 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from nanospan import _core
+from nanospan.wrappers import generate
 
 if TYPE_CHECKING:
     from nanospan._core import OperationRef
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# The definitions of the functions that replace decorated ones; see ``nanospan.wrappers``.
+
+_FUNCTION = """
+def function():
+    return original()
+"""
+
+_COROUTINE_FUNCTION = """
+async def function():
+    return await original()
+"""
+
+_GENERATOR_FUNCTION = """
+def function():
+    with span():
+        return (yield from original())
+"""
+
+_ASYNC_GENERATOR_FUNCTION = """
+async def function():
+    with span():
+        inner = original()
+        try:
+            step = inner.asend(None)
+            while True:
+                try:
+                    value = await step
+                except StopAsyncIteration:
+                    return
+                # Emulates `yield from`, which async generators do not support.
+                try:
+                    sent = yield value
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    # The generator decides what the error means.
+                    step = inner.athrow(error)
+                else:
+                    step = inner.asend(sent)
+        finally:
+            await inner.aclose()
+"""
+
+# The globals of the original may give these names another meaning.
+_EXCEPTIONS = {
+    error.__name__: error for error in (BaseException, GeneratorExit, StopAsyncIteration)
+}
 
 
 def track_performance(
@@ -49,10 +98,9 @@ def track_performance(
 
 
 def decorate(function: F, operation_ref: OperationRef) -> F:
-    """Wrap ``function`` so that each execution is recorded.
+    """Return a function that calls ``function`` and records each execution.
 
-    Functions and coroutine functions get a native wrapper. Generator functions and async generator
-    functions are wrapped in a function of the same kind, which runs the original inside a span.
+    It is a Python function of the same kind, with the same parameters and defaults.
 
     A generator's execution lasts from its first step until it returns, raises or is closed. A
     generator that is never started is not recorded, and one that is closed early is
@@ -68,23 +116,58 @@ def decorate(function: F, operation_ref: OperationRef) -> F:
     """
     if isinstance(function, (classmethod, staticmethod)):
         return cast("F", type(function)(decorate(function.__func__, operation_ref)))
-    if not callable(function):
-        raise TypeError(f"a tracked function must be callable, got {type(function).__name__}")
+    _check(function)
     wrapper: Callable[..., Any]
     if _is(inspect.isasyncgenfunction, function):
-        wrapper = _async_generator_function(function, operation_ref)
+        values = {"original": function, "span": operation_ref.span, **_EXCEPTIONS}
+        wrapper = generate(_ASYNC_GENERATOR_FUNCTION, function, values)
     elif _is(inspect.isgeneratorfunction, function):
-        wrapper = _generator_function(function, operation_ref)
+        values = {"original": function, "span": operation_ref.span}
+        wrapper = generate(_GENERATOR_FUNCTION, function, values)
         if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             wrapper = types.coroutine(wrapper)
     else:
-        is_coroutine_function = _is(inspect.iscoroutinefunction, function)
-        wrapper = _core.tracked_function(function, operation_ref, is_coroutine_function)
-        if is_coroutine_function and not inspect.iscoroutinefunction(wrapper):
-            # A partial or a callable object has no code object that marks it as a coroutine
-            # function.
-            wrapper = _awaiting(wrapper)
-    return cast("F", functools.wraps(function)(wrapper))
+        wrapper = _native(function, operation_ref)
+    return cast("F", wrapper)
+
+
+def wrap(function: Callable[..., Any], operation_ref: OperationRef) -> Callable[..., Any]:
+    """Return a native callable that calls ``function`` and records each execution.
+
+    Raises:
+        TypeError: If ``function`` is not callable, or is a generator function.
+    """
+    _check(function)
+    if _is(inspect.isasyncgenfunction, function) or _is(inspect.isgeneratorfunction, function):
+        raise TypeError(
+            "`function` must be a function or coroutine function, got a generator function; "
+            "decorate it instead"
+        )
+    is_coroutine_function = _is(inspect.iscoroutinefunction, function)
+    wrapper = _core.tracked_function(function, operation_ref, is_coroutine_function)
+    return functools.wraps(function)(wrapper)
+
+
+def _native(function: Callable[..., Any], operation_ref: OperationRef) -> types.FunctionType:
+    """Wrap a function or coroutine function, so that the native core times it."""
+    is_coroutine_function = _is(inspect.iscoroutinefunction, function)
+    tracker = _core.Tracker(function, operation_ref, is_coroutine_function)
+    source, flags = _FUNCTION, 0
+    if is_coroutine_function:
+        if _core.VECTORCALL_IS_USED:
+            source = _COROUTINE_FUNCTION
+        else:
+            # A second coroutine would cost as much as all the recording. The wrapper returns the
+            # tracker's, and is marked as a coroutine function.
+            flags = inspect.CO_COROUTINE
+    wrapper = generate(source, function, {"original": tracker.call}, flags)
+    tracker.attach(wrapper)
+    return wrapper
+
+
+def _check(function: object) -> None:
+    if not callable(function):
+        raise TypeError(f"a tracked function must be callable, got {type(function).__name__}")
 
 
 def _is(kind: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
@@ -92,48 +175,3 @@ def _is(kind: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
     return kind(function) or (
         not isinstance(function, type) and kind(getattr(type(function), "__call__", None))  # noqa: B004
     )
-
-
-def _awaiting(function: Callable[..., Any]) -> Callable[..., Any]:
-    async def tracked(*args: Any, **kwargs: Any) -> Any:
-        return await function(*args, **kwargs)
-
-    return tracked
-
-
-def _generator_function(
-    function: Callable[..., Any], operation_ref: OperationRef
-) -> Callable[..., Any]:
-    def tracked(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        with operation_ref.span():
-            return (yield from function(*args, **kwargs))
-
-    return tracked
-
-
-def _async_generator_function(
-    function: Callable[..., Any], operation_ref: OperationRef
-) -> Callable[..., Any]:
-    async def tracked(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        with operation_ref.span():
-            inner = function(*args, **kwargs)
-            try:
-                step = inner.asend(None)
-                while True:
-                    try:
-                        value = await step
-                    except StopAsyncIteration:
-                        return
-                    # Emulates `yield from`, which async generators do not support.
-                    try:
-                        sent = yield value
-                    except GeneratorExit:
-                        raise
-                    except BaseException as error:  # noqa: BLE001 - the generator decides
-                        step = inner.athrow(error)
-                    else:
-                        step = inner.asend(sent)
-            finally:
-                await inner.aclose()
-
-    return tracked

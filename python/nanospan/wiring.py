@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nanospan import _core
 from nanospan.monitor import PerformanceMonitor
 from nanospan.recorder import make_process_recorder_by, process_recorder
-from nanospan.tracking import decorate
+from nanospan.tracking import decorate, wrap
 from nanospan.values.statistics import PerformanceStats
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ make_process_recorder_by(PerformanceMonitor)
 _core.bind(
     process_recorder=process_recorder,
     decorate=decorate,
+    wrap=wrap,
     performance_stats=PerformanceStats,
     comparison=_comparison,
     quantile_change=_quantile_change,

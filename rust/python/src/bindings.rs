@@ -11,6 +11,7 @@ use crate::hot::exclusive::Exclusive;
 pub struct Bindings {
     pub process_recorder: Py<PyAny>,
     pub decorate: Py<PyAny>,
+    pub wrap: Py<PyAny>,
     pub performance_stats: Py<PyAny>,
     pub comparison: Py<PyAny>,
     pub quantile_change: Py<PyAny>,
@@ -29,6 +30,7 @@ static BOUND: Exclusive<Option<Arc<Bindings>>> = Exclusive::new(None);
 /// Args:
 ///     process_recorder: Returns the process-wide recorder, creating it if it does not exist yet.
 ///     decorate: Decorates a function, given the function and an OperationRef.
+///     wrap: Wraps a function in a native callable, given the function and an OperationRef.
 ///     performance_stats: Creates a PerformanceStats from its fields, passed by position.
 ///     comparison: Creates a Comparison from its fields, passed by position.
 ///     quantile_change: Creates a QuantileChange from its fields, passed by position.
@@ -36,8 +38,8 @@ static BOUND: Exclusive<Option<Arc<Bindings>>> = Exclusive::new(None);
 ///     alarm: Creates an Alarm from its fields, passed by position.
 ///     snapshot_html: Renders a Snapshot as HTML.
 #[pyfunction]
-#[pyo3(signature = (*, process_recorder, decorate, performance_stats, comparison, quantile_change, change_point,
-    alarm, snapshot_html))]
+#[pyo3(signature = (*, process_recorder, decorate, wrap, performance_stats, comparison, quantile_change,
+    change_point, alarm, snapshot_html))]
 #[expect(
     clippy::too_many_arguments,
     reason = "one argument for each field of Bindings"
@@ -46,6 +48,7 @@ pub fn bind(
     py: Python<'_>,
     process_recorder: Py<PyAny>,
     decorate: Py<PyAny>,
+    wrap: Py<PyAny>,
     performance_stats: Py<PyAny>,
     comparison: Py<PyAny>,
     quantile_change: Py<PyAny>,
@@ -56,6 +59,7 @@ pub fn bind(
     let bindings = Arc::new(Bindings {
         process_recorder,
         decorate,
+        wrap,
         performance_stats,
         comparison,
         quantile_change,

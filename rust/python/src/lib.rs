@@ -44,6 +44,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<export::prometheus::PrometheusEncoder>()?;
     module.add_class::<export::samples::Lanes>()?;
     module.add_class::<export::samples::Samples>()?;
+    module.add_class::<hot::tracker::Tracker>()?;
     module.add_class::<monitor::Monitor>()?;
     module.add_class::<monitor_snapshot::MonitorSnapshot>()?;
     module.add_class::<monitor_snapshot::OperationSnapshot>()?;
@@ -98,6 +99,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "SNAPSHOT_MAGIC",
         nanospan_record::snapshot::codec::MAGIC.as_bytes(),
     )?;
+    // Whether Python code calls functions through their vectorcall; see hot/vectorcall.rs.
+    module.add("VECTORCALL_IS_USED", cfg!(any(not(Py_3_11), Py_3_12)))?;
 
     hot::initialise(module)
 }

@@ -20,6 +20,7 @@ use crate::{
     export::samples::Samples,
     hot::exclusive::Exclusive,
     metadata::{self, MetadataTable},
+    operation_ref::OperationRef,
     outcome,
     snapshot::Snapshot,
     sync::Switch,
@@ -396,6 +397,32 @@ impl Operation {
             Outcome::Cancelled,
             kept,
         )
+    }
+
+    /// Wrap a function in a native callable that records each execution.
+    ///
+    /// On CPython 3.11, calling it is faster than calling a decorated function. It is not a function, however:
+    /// libraries that require one refuse it.
+    ///
+    /// Args:
+    ///     function: A function or coroutine function, or another callable that is not a generator function.
+    ///     metadata: A mapping to keep with every sample.
+    ///
+    /// Raises:
+    ///     TypeError: If ``function`` is not such a callable, or ``metadata`` is neither a mapping nor None.
+    #[pyo3(signature = (function, metadata=None))]
+    fn wrap<'py>(
+        slf: &Bound<'py, Self>,
+        function: &Bound<'py, PyAny>,
+        metadata: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let given = metadata.map(metadata::given).transpose()?;
+        let operation_ref = OperationRef::fixed(slf, given);
+        bindings::get(py)?
+            .wrap
+            .bind(py)
+            .call1((function, operation_ref))
     }
 
     /// Return a histogram of all durations recorded since the operation was created or last cleared.

@@ -4,8 +4,9 @@
 use nanospan_record::{Measured, Outcome};
 use pyo3::{
     PyTraverseError, PyVisit,
+    exceptions::PyTypeError,
     prelude::*,
-    types::{PyDict, PyString},
+    types::{PyDict, PyString, PyTuple},
 };
 
 use crate::{
@@ -82,6 +83,17 @@ impl OperationRef {
     fn span<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let given = self.metadata.as_ref().map(|given| given.bind(py));
         span::new(&self.operation(py)?, given)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let py = slf.py();
+        let Some(name) = &slf.get().name else {
+            return Err(PyTypeError::new_err(
+                "a function that records into a monitor of its own cannot be pickled by value; decorate it with \
+                 track_performance, which records into the process-wide monitor of each process",
+            ));
+        };
+        (slf.get_type(), (name, &slf.get().metadata)).into_pyobject(py)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -19,6 +19,7 @@ use pyo3::{
 use super::{
     free_list::FreeList,
     raw::{PassedOn, Progress},
+    stack,
     tables::RawType,
 };
 use crate::{operation::Operation, operation_ref::OperationRef};
@@ -127,12 +128,19 @@ impl TrackedCoroutine {
 
     /// Starts timing if this is the first step; must be called before each step.
     #[inline]
-    fn begin(&self, py: Python<'_>) {
-        if self.state.load(Ordering::Relaxed) == NEW {
-            self.state.store(STARTED, Ordering::Relaxed);
-            let operation = self.operation(py);
-            self.start.store(operation.begin(), Ordering::Relaxed);
+    fn begin(&self, py: Python<'_>) -> PyResult<()> {
+        if self.state.load(Ordering::Relaxed) != NEW {
+            return Ok(());
         }
+        // Later steps find the stack as deep as the first one did.
+        if let Err(error) = stack::check(py) {
+            self.close(py)?;
+            return Err(error);
+        }
+        self.state.store(STARTED, Ordering::Relaxed);
+        let operation = self.operation(py);
+        self.start.store(operation.begin(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Marks the execution as ended; returns false if it was not running.
@@ -177,7 +185,7 @@ impl TrackedCoroutine {
     #[inline]
     pub fn send<'py>(&self, sent: &Bound<'py, PyAny>) -> PyResult<Progress<'py>> {
         let py = sent.py();
-        self.begin(py);
+        self.begin(py)?;
         let step = iter_send(self.coroutine(py), sent);
         match step {
             Progress::Yielded(_) => {}
@@ -194,7 +202,7 @@ impl TrackedCoroutine {
         py: Python<'py>,
         arguments: &PassedOn<'_>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.begin(py);
+        self.begin(py)?;
         let throw = self.coroutine(py).getattr(intern!(py, "throw"))?;
         let result = arguments.call(&throw);
         if result.is_none() {

@@ -1,4 +1,5 @@
-//! The native callable that replaces a decorated function and times each call.
+//! The native callable that `Operation.wrap` returns, which times each call; and the two ways to time one, which
+//! decorated functions share.
 //!
 //! The overhead of each call is two readings of the time-stamp counter, the recording, and one vectorcall. The
 //! arguments are forwarded unchanged, without creating a tuple. Attributes that the wrapper does not have are looked up
@@ -17,6 +18,7 @@ use super::{
         PassedOn, Receiver, attribute, borrowed, guarded, guarded_clear, guarded_quietly,
         guarded_visit, or_null,
     },
+    stack,
     tables::{self, RawType, Table},
 };
 use crate::operation_ref::OperationRef;
@@ -34,41 +36,38 @@ struct TrackedFunction {
     weak_references: *mut ffi::PyObject,
 }
 
-impl TrackedFunction {
-    /// Calls a plain function and records the call. Returns `None` if the Python error is set.
-    #[inline(always)]
-    fn call<'py>(
-        &self,
-        py: Python<'py>,
-        arguments: &PassedOn<'_>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let operation_ref = self.operation_ref.bind(py).get();
-        let mut found = None;
-        let operation = operation_ref.current(py, &mut found)?.get();
-        let start = operation.begin();
-        let result = arguments.call(self.function.bind(py));
-        match result {
-            None => operation_ref.record_raised(py, operation, start)?,
-            Some(_) => operation_ref.record_success(py, operation, start)?,
-        }
-        Ok(result)
+/// Calls a plain function and records the call. Returns `None` if the Python error is set.
+#[inline(always)]
+pub fn call_timed<'py>(
+    function: &Bound<'py, PyAny>,
+    operation_ref: &OperationRef,
+    arguments: &PassedOn<'_>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = function.py();
+    stack::check(py)?;
+    let mut found = None;
+    let operation = operation_ref.current(py, &mut found)?.get();
+    let start = operation.begin();
+    let result = arguments.call(function);
+    match result {
+        None => operation_ref.record_raised(py, operation, start)?,
+        Some(_) => operation_ref.record_success(py, operation, start)?,
     }
+    Ok(result)
+}
 
-    /// Calls a coroutine function and wraps the coroutine that it returns. Returns `None` if the Python error is set.
-    #[inline(always)]
-    fn call_for_coroutine<'py>(
-        &self,
-        py: Python<'py>,
-        arguments: &PassedOn<'_>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let operation = self.operation_ref.bind(py).get().operation(py)?;
-        match arguments.call(self.function.bind(py)) {
-            None => Ok(None),
-            Some(made) => {
-                let operation_ref = self.operation_ref.clone_ref(py);
-                coroutine::new(made, operation, operation_ref).map(Some)
-            }
-        }
+/// Calls a coroutine function and wraps the coroutine that it returns. Returns `None` if the Python error is set.
+#[inline(always)]
+pub fn call_for_coroutine<'py>(
+    function: &Bound<'py, PyAny>,
+    operation_ref: &Py<OperationRef>,
+    arguments: &PassedOn<'_>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = function.py();
+    let operation = operation_ref.bind(py).get().operation(py)?;
+    match arguments.call(function) {
+        None => Ok(None),
+        Some(made) => coroutine::new(made, operation, operation_ref.clone_ref(py)).map(Some),
     }
 }
 
@@ -91,8 +90,8 @@ pub fn tracked_function<'py>(
         let made = Bound::from_owned_ptr_or_err(py, object)?;
         let tracked = object.cast::<TrackedFunction>();
         (&raw mut (*tracked).vectorcall).write(match is_coroutine_function {
-            true => call_for_coroutine,
-            false => call,
+            true => vectorcall_for_coroutine,
+            false => vectorcall,
         });
         (&raw mut (*tracked).function).write(function.clone().unbind());
         (&raw mut (*tracked).operation_ref).write(operation_ref.clone().unbind());
@@ -106,22 +105,7 @@ pub fn tracked_function<'py>(
 // The SAFETY comments refer to this: CPython calls every function below with the thread attached, with a
 // TrackedFunction as the first argument, and with the other arguments that the function's slot requires.
 
-unsafe extern "C" fn call(
-    object: *mut ffi::PyObject,
-    args: *const *mut ffi::PyObject,
-    count: usize,
-    keywords: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: see above.
-    let (tracked, arguments) = unsafe {
-        let tracked = Receiver::<TrackedFunction>::of(object);
-        (tracked, PassedOn::of(args, count, keywords))
-    };
-    let py = tracked.py();
-    guarded(py, || tracked.call(py, &arguments).map(or_null))
-}
-
-unsafe extern "C" fn call_for_coroutine(
+unsafe extern "C" fn vectorcall(
     object: *mut ffi::PyObject,
     args: *const *mut ffi::PyObject,
     count: usize,
@@ -134,7 +118,26 @@ unsafe extern "C" fn call_for_coroutine(
     };
     let py = tracked.py();
     guarded(py, || {
-        tracked.call_for_coroutine(py, &arguments).map(or_null)
+        let (function, operation_ref) = (tracked.function.bind(py), tracked.operation_ref.bind(py));
+        call_timed(function, operation_ref.get(), &arguments).map(or_null)
+    })
+}
+
+unsafe extern "C" fn vectorcall_for_coroutine(
+    object: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: usize,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: see above.
+    let (tracked, arguments) = unsafe {
+        let tracked = Receiver::<TrackedFunction>::of(object);
+        (tracked, PassedOn::of(args, count, keywords))
+    };
+    let py = tracked.py();
+    guarded(py, || {
+        let function = tracked.function.bind(py);
+        call_for_coroutine(function, &tracked.operation_ref, &arguments).map(or_null)
     })
 }
 

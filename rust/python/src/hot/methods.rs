@@ -274,7 +274,8 @@ pub fn initialise(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-fn add(class: &Bound<'_, PyType>, method: &'static Table<ffi::PyMethodDef>) -> PyResult<()> {
+/// Adds a method that takes an instance of `class` as its receiver.
+pub fn add(class: &Bound<'_, PyType>, method: &'static Table<ffi::PyMethodDef>) -> PyResult<()> {
     // SAFETY: the definition is static and, as a Table, is only read; a descriptor checks that `self` is an instance of
     // the class before it calls the function.
     let descriptor = unsafe {

@@ -17,9 +17,12 @@ mod raw;
 mod slot;
 pub mod span;
 mod span_type;
+mod stack;
 mod step;
 mod stop;
 mod tables;
+pub mod tracker;
+mod vectorcall;
 
 use pyo3::{prelude::*, types::PyModule};
 
@@ -32,5 +35,6 @@ pub fn initialise(module: &Bound<'_, PyModule>) -> PyResult<()> {
     done::initialise(py)?;
     coroutine_type::initialise(py)?;
     function::initialise(py)?;
+    tracker::initialise(py)?;
     methods::initialise(py)
 }

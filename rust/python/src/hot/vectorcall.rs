@@ -1,0 +1,170 @@
+//! Calls decorated functions without running their generated code.
+//!
+//! The interpreter calls a function through its `vectorcall` pointer, unless it takes a short cut: CPython 3.11 does for
+//! every call from Python code, and later versions only for functions whose pointer is the original one. A decorated
+//! function therefore gets a pointer to [`call`], which runs the tracker directly. Wherever the pointer is not used, the
+//! function's code does the same, at a higher cost.
+
+use std::{
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
+use pyo3::{exceptions::PyTypeError, ffi, prelude::*};
+
+use super::{
+    raw::{PassedOn, guarded, or_null},
+    tracker::{CALL, Tracker},
+};
+
+/// CPython's own vectorcall of functions, which runs their code.
+static OWN: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Replaces the vectorcall of `wrapper`, the function whose closure holds `tracker`; see `Tracker.attach`.
+pub fn replace(tracker: &Bound<'_, Tracker>, wrapper: &Bound<'_, PyAny>) -> PyResult<()> {
+    let (py, object) = (tracker.py(), wrapper.as_ptr());
+    // SAFETY: an object that passes PyFunction_Check has the layout of a function, and its code is not NULL.
+    unsafe {
+        let found = match ffi::PyFunction_Check(object) {
+            0 => None,
+            _ => tracker_of(py, object),
+        };
+        if !found.is_some_and(|found| found.is(tracker)) {
+            return Err(PyTypeError::new_err(
+                "`wrapper` must be a function whose first closure cell holds the tracker's bound method `call`",
+            ));
+        }
+        let function = object.cast::<ffi::PyFunctionObject>();
+        let code = Bound::from_borrowed_ptr(py, (*function).func_code);
+        if tracker.get().wrapper_code.set(code.unbind()).is_ok()
+            && let Some(own) = (*function).vectorcall
+        {
+            // Relaxed: every call stores the same value, and the thread that calls `wrapper` got it from this one.
+            OWN.store(own as *mut (), Ordering::Relaxed);
+            PyFunction_SetVectorcall(object, call);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(Py_3_12)]
+unsafe extern "C" {
+    // Part of CPython's public C API; PyO3 does not declare it.
+    fn PyFunction_SetVectorcall(function: *mut ffi::PyObject, vectorcall: ffi::vectorcallfunc);
+}
+
+/// Does what the function of this name in CPython's C API does from 3.12 on.
+#[cfg(not(Py_3_12))]
+#[allow(non_snake_case, reason = "CPython's name")]
+unsafe fn PyFunction_SetVectorcall(function: *mut ffi::PyObject, vectorcall: ffi::vectorcallfunc) {
+    // SAFETY: the caller promises a function.
+    unsafe { (*function.cast::<ffi::PyFunctionObject>()).vectorcall = Some(vectorcall) };
+}
+
+/// The vectorcall of decorated functions.
+unsafe extern "C" fn call(
+    wrapper: *mut ffi::PyObject,
+    args: *const *mut ffi::PyObject,
+    count: usize,
+    keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: CPython calls this function with the thread attached, a function and the arguments of a vectorcall.
+    let (py, arguments, tracker) = unsafe {
+        let py = Python::assume_attached();
+        let tracker = tracker_of(py, wrapper).filter(|tracker| is_unchanged(wrapper, tracker));
+        (py, PassedOn::of(args, count, keywords), tracker)
+    };
+    let Some(tracker) = tracker else {
+        // SAFETY: `replace` stored a function of this type before it set the wrapper's pointer.
+        return unsafe {
+            let own: ffi::vectorcallfunc = std::mem::transmute(OWN.load(Ordering::Relaxed));
+            own(wrapper, args, count, keywords)
+        };
+    };
+    guarded(py, || tracker.get().run(py, &arguments).map(or_null))
+}
+
+/// Returns the tracker in a function's closure, or `None` if the closure has been cleared or its cell changed.
+///
+/// # Safety
+///
+/// `wrapper` must be a function.
+#[inline(always)]
+unsafe fn tracker_of<'py>(
+    py: Python<'py>,
+    wrapper: *mut ffi::PyObject,
+) -> Option<Bound<'py, Tracker>> {
+    // SAFETY: the caller promises a function, whose closure is NULL or a tuple of cells. A builtin with the definition of
+    // Tracker.call is bound to a Tracker, because the method's descriptor checks that. The tracker gets a new reference,
+    // because the function called may change the cell.
+    unsafe {
+        let closure = (*wrapper.cast::<ffi::PyFunctionObject>()).func_closure;
+        if closure.is_null() || ffi::PyTuple_GET_SIZE(closure) == 0 {
+            return None;
+        }
+        let held = content(py, ffi::PyTuple_GET_ITEM(closure, 0))?;
+        if ffi::PyCFunction_CheckExact(held.as_ptr()) == 0 {
+            return None;
+        }
+        let method = held.as_ptr().cast::<ffi::PyCFunctionObject>();
+        if (*method).m_ml.cast_const() != &raw const CALL.0 {
+            return None;
+        }
+        Some(Bound::from_borrowed_ptr(py, (*method).m_self).cast_into_unchecked())
+    }
+}
+
+/// Returns what a cell holds, or `None` if it is empty. The reference is borrowed, which the GIL makes safe until other
+/// Python code runs.
+///
+/// # Safety
+///
+/// `cell` must be a cell.
+#[cfg(not(Py_GIL_DISABLED))]
+#[inline(always)]
+unsafe fn content(
+    py: Python<'_>,
+    cell: *mut ffi::PyObject,
+) -> Option<pyo3::Borrowed<'_, '_, PyAny>> {
+    // SAFETY: promised by the caller.
+    unsafe { pyo3::Borrowed::from_ptr_or_opt(py, (*cell.cast::<ffi::PyCellObject>()).ob_ref) }
+}
+
+/// Returns what a cell holds, or `None` if it is empty.
+///
+/// # Safety
+///
+/// `cell` must be a cell.
+#[cfg(Py_GIL_DISABLED)]
+#[inline(always)]
+unsafe fn content(py: Python<'_>, cell: *mut ffi::PyObject) -> Option<Bound<'_, PyAny>> {
+    // SAFETY: promised by the caller; the reference is new, because another thread may change the cell.
+    unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyCell_Get(cell)) }
+}
+
+/// Returns whether the wrapper still has its generated code and the original's defaults. If not, somebody has assigned
+/// to `__code__`, `__defaults__` or `__kwdefaults__`, which only the code can take into account.
+///
+/// # Safety
+///
+/// `wrapper` must be a function.
+#[inline(always)]
+unsafe fn is_unchanged(wrapper: *mut ffi::PyObject, tracker: &Bound<'_, Tracker>) -> bool {
+    let (py, tracker) = (tracker.py(), tracker.get());
+    let original = tracker.function.bind(py).as_ptr();
+    // SAFETY: the caller promises a function, and an object that passes PyFunction_Check is one. The pointers are only
+    // compared.
+    unsafe {
+        let wrapper = &*wrapper.cast::<ffi::PyFunctionObject>();
+        let defaults = match ffi::PyFunction_Check(original) {
+            0 => [ptr::null_mut(); 2],
+            _ => {
+                let original = &*original.cast::<ffi::PyFunctionObject>();
+                [original.func_defaults, original.func_kwdefaults]
+            }
+        };
+        let code = tracker.wrapper_code.get().map(Py::as_ptr);
+        code == Some(wrapper.func_code)
+            && [wrapper.func_defaults, wrapper.func_kwdefaults] == defaults
+    }
+}
