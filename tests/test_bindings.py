@@ -54,8 +54,8 @@ def test_binding_again_replaces_the_classes():
     """After a second bind(), as on reloading the package, the core uses the new classes."""
     code = """
     def give(name):
-        kinds = ["process_recorder", "decorate", "performance_stats", "comparison", "alarm"]
-        kinds += ["quantile_change", "change_point", "snapshot_html"]
+        kinds = ["process_recorder", "decorate", "wrap", "performance_stats", "comparison"]
+        kinds += ["alarm", "quantile_change", "change_point", "snapshot_html"]
         core.bind(**{kind: lambda *given, kind=kind: (name, kind, len(given)) for kind in kinds})
     monitor = core.Monitor(10, 10, None)
     monitor.record_metric("op", 0.1)

@@ -72,8 +72,9 @@ def track_performance(
 
     Coroutine functions, generators and async generators are timed from their first step to their
     end. Class methods and static methods may be decorated before or after ``@classmethod`` or
-    ``@staticmethod``. The function's name, signature and docstring are kept. The monitor is
-    looked up at each call, not when the function is decorated.
+    ``@staticmethod``. The result is a function of the same kind, with the same name, signature,
+    defaults and docstring. The monitor is looked up at each call, not when the function is
+    decorated.
 
     ```python
     @track_performance("load_user", {"source": "db"})
@@ -138,11 +139,16 @@ def wrap(function: Callable[..., Any], operation_ref: OperationRef) -> Callable[
         TypeError: If ``function`` is not callable, or is a generator function.
     """
     _check(function)
-    if _is(inspect.isasyncgenfunction, function) or _is(inspect.isgeneratorfunction, function):
-        raise TypeError(
-            "`function` must be a function or coroutine function, got a generator function; "
-            "decorate it instead"
-        )
+    kinds = {
+        "a generator function": inspect.isgeneratorfunction,
+        "an async generator function": inspect.isasyncgenfunction,
+    }
+    for name, kind in kinds.items():
+        if _is(kind, function):
+            raise TypeError(
+                f"`function` must be a function or coroutine function, got {name}; "
+                "decorate it instead"
+            )
     is_coroutine_function = _is(inspect.iscoroutinefunction, function)
     wrapper = _core.tracked_function(function, operation_ref, is_coroutine_function)
     return functools.wraps(function)(wrapper)
