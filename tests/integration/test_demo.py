@@ -11,12 +11,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import psycopg
 import pytest
+
+from nanospan.demo.session import NAIVE_DATABASE, NANOSPAN_DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +91,18 @@ def _read_until(demo: subprocess.Popen[str], beginning: str) -> str:
     raise AssertionError(demo.communicate(timeout=PATIENCE)[1])
 
 
+def _serves_requests(demo: subprocess.Popen[str]) -> bool:
+    """Return True if the naive way has a connection while the pool's connections are open."""
+    titles = []
+    for process in psutil.Process(demo.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            titles += process.cmdline()
+    return all(
+        any(f" {database} [local]" in title for title in titles)
+        for database in (NAIVE_DATABASE, NANOSPAN_DATABASE)
+    )
+
+
 def _wait_for(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -155,7 +170,7 @@ def test_signal_during_the_work(
     """On a signal, the demo prints one line, cleans up, and exits with the signal's status."""
     demo = _start(temporary, "--turns", "7000")
     _read_until(demo, "PostgreSQL started")
-    time.sleep(0.5)
+    _wait_for(lambda: _serves_requests(demo))
     demo.send_signal(number)
     _, errors = demo.communicate(timeout=PATIENCE)
     assert (demo.returncode, errors) == (status, message)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -11,9 +14,14 @@ from nanospan import get_performance_monitor
 from nanospan.demo import layers
 from nanospan.demo.corpus import Turn, take_turns
 from nanospan.demo.naive import NaiveMemory
-from nanospan.demo.requests import conversations
-from nanospan.demo.service import MemoryService, ServiceRegistry
+from nanospan.demo.requests import Request, conversations
+from nanospan.demo.service import ServiceRegistry
+from nanospan.demo.workload import PooledMemory, Way
 from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 CONFIG = ConnectionPoolConfig(min_size=2, max_size=4)
 
@@ -91,7 +99,25 @@ async def test_operations_are_tracked(url: str, manager: GlobalConnectionManager
         assert recorded[operation] == 1
     for layer in ("m0_operation", "m1_operation", "m2_operation"):
         assert recorded[layer] == 1
-    assert recorded["connection_pool_access"] == 5
+    assert recorded["connection_pool_access"] == 3
+
+
+async def test_question_is_answered_from_buffered_turns(
+    url: str, manager: GlobalConnectionManager
+) -> None:
+    """A question writes the buffered turns first, and its answer can be one of them."""
+    monitor = get_performance_monitor()
+    monitor.clear_metrics()
+    service = await ServiceRegistry(url, CONFIG, buffer_size=9).access(1)
+    await service.add(Turn("ROMEO", "O me!"))
+    assert [body for body, _ in await service.recall("O me!")] == ["ROMEO: O me!"]
+    durations = [
+        stats.avg_duration
+        for name in ("query", "m2_operation", "m1_operation", "m0_operation", "buffer_flush")
+        if (stats := monitor.get_stats(name)) is not None
+    ]
+    assert len(durations) == 5
+    assert durations == sorted(durations)
 
 
 async def test_lease_is_returned_without_autocommit(
@@ -110,25 +136,105 @@ async def test_lease_is_returned_without_autocommit(
         assert not lease.autocommit
 
 
-async def test_both_ways_write_the_same(url: str, manager: GlobalConnectionManager) -> None:
-    """The naive implementation and the service store the same rows, including embeddings."""
-    query = """
-        SELECT t.speaker, t.body, c.body, c.embedding::text, f.fact, f.embedding::text
-        FROM m0_turn t JOIN m1_chunk c ON t.id BETWEEN c.first_turn AND c.last_turn
-        LEFT JOIN m2_fact f ON f.source_turn = t.id ORDER BY t.id, f.fact
-    """
+async def test_a_failed_write_stores_nothing(url: str, manager: GlobalConnectionManager) -> None:
+    """If a layer's write fails, its error is raised, and no layer keeps rows of the flush."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1)
+    service = await ServiceRegistry(url, config, buffer_size=9).access(1)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE m1_chunk ADD CHECK (body NOT LIKE '%curfew%')")
+    await service.add(Turn("ROMEO", "O me!"))
+    await service.add(Turn("CAPULET", "The curfew bell hath rung."))
+    with pytest.raises(psycopg.errors.CheckViolation):
+        await service.recall("bell")
+    for table in layers.TABLES:
+        assert _rows(url, f"SELECT * FROM {table}") == []
+    await service.add(Turn("ROMEO", "O me!"))
+    assert [body for body, _ in await service.recall("me")] == ["ROMEO: O me!"]
+
+
+async def test_a_cancelled_request_leaves_the_pool_usable(
+    url: str, manager: GlobalConnectionManager
+) -> None:
+    """After a request was cancelled while it waited for the server, the next one is served."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1)
+    service = await ServiceRegistry(url, config, buffer_size=9).access(1)
+    await service.add(Turn("ROMEO", "O me!"))
+    with psycopg.connect(url) as blocking:
+        blocking.execute("LOCK TABLE m1_chunk")
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(service.recall("me"), 0.2)
+    await service.add(Turn("JULIET", "Ay me!"))
+    assert "JULIET: Ay me!" in [body for body, _ in await service.recall("me")]
+
+
+async def test_a_request_takes_one_round_trip(
+    url: str, manager: GlobalConnectionManager, tmp_path: Path
+) -> None:
+    """The client sends all statements of a request, and only then asks for their results."""
+    config = ConnectionPoolConfig(min_size=1, max_size=1, health_check_interval=3600.0)
+    memory = PooledMemory(ServiceRegistry(url, config, buffer_size=20))
     requests = [request for talk in conversations(take_turns(100)) for request in talk]
+    await memory.serve(requests[0])
+    pool = await manager.get_connection_pool(url)
+    trace = tmp_path / "trace"
+    with trace.open("wb") as file:
+        async with pool.connection() as connection:
+            connection.pgconn.trace(file.fileno())
+        for request in requests[1:11]:
+            await memory.serve(request)
+        async with pool.connection() as connection:
+            connection.pgconn.untrace()
+    # The line of a message from the client: time, F (frontend), length, type and contents.
+    sent = re.findall(r"^[^\t\n]+\tF\t\d+\t(\w+)", trace.read_text(), re.MULTILINE)
+    assert sent.count("Sync") == 10
+    assert sent.count("Bind") >= 30
+    assert "Query" not in sent
+    assert {before for before, this in pairwise(sent) if this == "Flush"} <= {"Sync"}
+
+
+@pytest.mark.parametrize("turns_per_request", [2, 4])
+async def test_both_ways_store_and_answer_the_same(
+    url: str, manager: GlobalConnectionManager, turns_per_request: int
+) -> None:
+    """The naive way and the service store equal rows in all tables, and give equal answers."""
+    talks = conversations(take_turns(100), turns_per_request)
+    requests = [request for talk in talks for request in talk]
+
+    async def results(way: Way) -> list[object]:
+        answers = [await way.serve(request) for request in requests]
+        queries = (f"SELECT {table}::text FROM {table} ORDER BY 1" for table in layers.TABLES)
+        return [answers, *(_rows(url, query) for query in queries)]
+
     naive = NaiveMemory(url)
-    for request in requests:
-        await naive.serve(request)
-    stored_naively = _rows(url, query)
+    naively = await results(naive)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(layers.SCHEMA)
-    registry = ServiceRegistry(url, CONFIG, buffer_size=2)
-    for request in requests:
-        service: MemoryService = await registry.access(request.conversation)
-        for turn in request.turns:
-            await service.add(turn)
-    assert _rows(url, query) == stored_naively
-    assert len(stored_naively) >= 100
-    assert len(naive.acquisitions) == len(requests)
+    registry = ServiceRegistry(url, CONFIG, buffer_size=20)
+    assert await results(PooledMemory(registry)) == naively
+    assert [len(rows) for rows in naively[:3]] == [len(requests), 100, len(requests)]
+    assert len(naive.acquisitions) == len(registry.database.acquisitions) == len(requests)
+
+
+async def test_concurrent_services_store_every_turn_once(
+    url: str, manager: GlobalConnectionManager
+) -> None:
+    """Services that share reserved ids store each turn once, and chunks name their own turns."""
+    registry = ServiceRegistry(url, CONFIG, buffer_size=20)
+    talks = conversations(take_turns(400))
+
+    async def client(talk: Sequence[Request]) -> None:
+        for request in talk:
+            await PooledMemory(registry).serve(request)
+
+    await asyncio.gather(*map(client, talks))
+    stored = _rows(
+        url,
+        """
+        SELECT t.conversation, string_agg(t.speaker || ': ' || t.body, E'\n' ORDER BY t.id), c.body
+        FROM m1_chunk c JOIN m0_turn t ON t.id BETWEEN c.first_turn AND c.last_turn
+        GROUP BY c.id, t.conversation ORDER BY c.first_turn
+        """,
+    )
+    assert len(stored) == 200
+    assert all(turns == body for _, turns, body in stored)
+    assert _rows(url, "SELECT count(*) FROM m0_turn") == [(400,)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nanospan.demo.corpus import DEFAULT_TURNS, FEWEST_TURNS, take_turns
 from nanospan.demo.folders import EmbeddedServerError, check_directory
+from nanospan.demo.requests import TURNS_PER_CONVERSATION, TURNS_PER_REQUEST
 from nanospan.values.extras import needs
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         f"(default: {DEFAULT_TURNS})",
     )
     parser.add_argument(
+        "--turns-per-request",
+        type=int,
+        default=TURNS_PER_REQUEST,
+        metavar="N",
+        help="number of turns that each request stores before it asks a question, from 1 to "
+        f"{TURNS_PER_CONVERSATION} (default: {TURNS_PER_REQUEST})",
+    )
+    parser.add_argument(
         "--serve-db",
         type=Path,
         metavar="DIR",
@@ -68,6 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     try:
         turns = take_turns(arguments.turns)
+        if not 1 <= arguments.turns_per_request <= TURNS_PER_CONVERSATION:
+            raise ValueError(  # noqa: TRY301 - reported with the errors of the other arguments
+                f"the number of turns per request must be from 1 to {TURNS_PER_CONVERSATION}, "
+                f"got {arguments.turns_per_request}"
+            )
         if arguments.serve_db is not None:
             check_directory(arguments.serve_db.absolute())
         if arguments.json is not None:
@@ -78,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nanospan.demo import session  # noqa: PLC0415 - needs the extra, checked for above
 
     try:
-        session.run(turns, arguments.serve_db, arguments.json)
+        session.run(turns, arguments.serve_db, arguments.json, arguments.turns_per_request)
     except EmbeddedServerError as exc:
         print(f"nanospan: {exc}", file=sys.stderr)
         return 1

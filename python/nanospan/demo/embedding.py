@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from operator import mul, sub
 from zlib import crc32
 
 DIMENSIONS = 384
@@ -39,10 +40,9 @@ def embed(text: str) -> list[float]:
     counts = [0] * (2 * DIMENSIONS)
     for size in NGRAM_SIZES:
         width = size * _BYTES_PER_CHARACTER
-        for start in range(0, len(data) - width + 1, _BYTES_PER_CHARACTER):
-            counts[crc32(data[start : start + width]) % (2 * DIMENSIONS)] += 1
-    signed = [
-        plus - minus for plus, minus in zip(counts[:DIMENSIONS], counts[DIMENSIONS:], strict=True)
-    ]
-    length = math.sqrt(sum(count * count for count in signed))
+        starts = range(0, len(data) - width + 1, _BYTES_PER_CHARACTER)
+        for code in map(crc32, [data[start : start + width] for start in starts]):
+            counts[code % (2 * DIMENSIONS)] += 1
+    signed = list(map(sub, counts[:DIMENSIONS], counts[DIMENSIONS:]))
+    length = math.sqrt(sum(map(mul, signed, signed)))
     return [count / length for count in signed] if length else [0.0] * DIMENSIONS

@@ -1,8 +1,9 @@
 """The SQL of the three memory layers: turns (M0), embedded chunks (M1) and embedded facts (M2).
 
-The demo's service and the naive implementation that it is compared with both call these functions,
-so the two differ only in how they get a connection and in whether they write M1 and M2
-concurrently. Writing a layer takes one statement, and with autocommit one round trip.
+The demo's service and the naive implementation that it is compared with both call these functions.
+They store the same rows and ask the same question, with one statement for each. They differ in how
+they get a connection and the turns' ids: the naive way lets the database assign the ids and waits
+for them, while the service reserves ids, so that it can send all its statements in a pipeline.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from nanospan.demo.embedding import DIMENSIONS, embed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from psycopg import AsyncConnection
+    from psycopg import AsyncConnection, AsyncCursor
 
     from nanospan.demo.corpus import Turn
 
@@ -62,6 +63,16 @@ ORDER BY place
 RETURNING id
 """
 
+_RESERVE_IDS = """
+SELECT nextval(pg_get_serial_sequence('m0_turn', 'id')) FROM generate_series(1, %s)
+"""
+
+_INSERT_NUMBERED_TURNS = """
+INSERT INTO m0_turn (id, conversation, speaker, body) OVERRIDING SYSTEM VALUE
+SELECT id, %s, speaker, body
+FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS turn (id, speaker, body)
+"""
+
 _INSERT_CHUNK = """
 INSERT INTO m1_chunk (conversation, first_turn, last_turn, body, embedding)
 VALUES (%s, %s, %s, %s, %s)
@@ -69,13 +80,13 @@ VALUES (%s, %s, %s, %s, %s)
 
 _INSERT_FACTS = """
 INSERT INTO m2_fact (speaker, fact, source_turn, embedding)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::vector[])
+SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %b::vector[])
 ON CONFLICT DO NOTHING
 """
 
-_NEAREST_CHUNKS = """
-SELECT body, embedding <=> %s AS distance FROM m1_chunk ORDER BY distance LIMIT %s
-"""
+_NEAREST_CHUNKS = f"""
+SELECT body, embedding <=> %s AS distance FROM m1_chunk ORDER BY distance LIMIT {NEIGHBOURS}
+"""  # noqa: S608 - a constant, and as a parameter it would keep the server from reusing the plan
 
 # A capitalised word inside a sentence: a person, a place or a god.
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}")
@@ -89,6 +100,20 @@ async def store_turns(
         _INSERT_TURNS, (conversation, [turn.speaker for turn in turns], [t.text for t in turns])
     )
     return [row[0] for row in await cursor.fetchall()]
+
+
+async def reserve_turn_ids(connection: AsyncConnection[Any], count: int) -> list[int]:
+    """Return ``count`` ids that the database will not assign to other turns, in rising order."""
+    cursor = await connection.execute(_RESERVE_IDS, (count,))
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def store_numbered_turns(
+    connection: AsyncConnection[Any], conversation: int, ids: Sequence[int], turns: Sequence[Turn]
+) -> None:
+    """Store ``turns`` in layer M0, under ids that were reserved with ``reserve_turn_ids``."""
+    columns = ([turn.speaker for turn in turns], [turn.text for turn in turns])
+    await connection.execute(_INSERT_NUMBERED_TURNS, (conversation, list(ids), *columns))
 
 
 async def store_chunk(
@@ -117,12 +142,14 @@ async def store_facts(
         )
 
 
-async def nearest_chunks(
+async def find_chunks(
     connection: AsyncConnection[Any], embedding: Vector
-) -> list[tuple[str, float]]:
-    """Return the bodies and cosine distances of the ``NEIGHBOURS`` nearest chunks."""
-    cursor = await connection.execute(_NEAREST_CHUNKS, (embedding, NEIGHBOURS))
-    return await cursor.fetchall()
+) -> AsyncCursor[tuple[str, float]]:
+    """Query the bodies and cosine distances of the ``NEIGHBOURS`` nearest chunks.
+
+    In a pipeline, the rows can be fetched from the returned cursor after the pipeline's end.
+    """
+    return await connection.execute(_NEAREST_CHUNKS, (embedding,))
 
 
 def embed_text(text: str) -> Vector:

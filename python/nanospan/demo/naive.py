@@ -1,8 +1,8 @@
 """The naive way to serve requests: a new connection for each, and one memory layer at a time.
 
 Nothing is deliberately slow. For each request, a connection is opened, the vector types are
-registered, the same statements as in ``MemoryService`` are executed, each in its own transaction,
-and the connection is closed.
+registered, the same rows are written and the same question is asked as by ``MemoryService``, with
+one statement for each in its own transaction, and the connection is closed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class NaiveMemory:
         self.acquisitions: list[float] = []
         self._url = url
 
-    async def serve(self, request: Request) -> None:
+    async def serve(self, request: Request) -> list[tuple[str, float]]:
         """Write the turns of ``request`` to all memory layers and answer its question."""
         started = time.perf_counter()
         async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
@@ -45,4 +45,5 @@ class NaiveMemory:
 
             await layers.store_facts(connection, layers.embed_facts(request.turns, ids))
 
-            await layers.nearest_chunks(connection, layers.embed_text(request.question))
+            cursor = await layers.find_chunks(connection, layers.embed_text(request.question))
+            return await cursor.fetchall()

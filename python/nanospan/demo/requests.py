@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from nanospan.demo.corpus import Turn
 
 TURNS_PER_REQUEST = 2
-"""The number of turns in an exchange: one speaker's words and another's answer."""
+"""The default number of turns in a request: one speaker's words and another's answer."""
 TURNS_PER_CONVERSATION = 20
+"""The number of turns in a conversation, and the maximum in a request."""
 
 
 @dataclass(frozen=True)
@@ -24,26 +25,26 @@ class Request:
     question: str
 
 
-def conversations(turns: Sequence[Turn]) -> list[list[Request]]:
+def conversations(
+    turns: Sequence[Turn], turns_per_request: int = TURNS_PER_REQUEST
+) -> list[list[Request]]:
     """Split turns of dialogue into conversations, and conversations into requests.
 
     Args:
         turns: The turns, in order.
+        turns_per_request: The number of turns in each request, at most ``TURNS_PER_CONVERSATION``.
 
     Returns:
-        The requests of each conversation. Every request has ``TURNS_PER_REQUEST`` turns (trailing
-        turns that do not fill a request are left out), and its question is the last turn's text.
+        The requests of each conversation. Trailing turns that do not fill a request are left out.
+        The question of a request is the last turn's text.
     """
+    size = turns_per_request
     result = []
     for number, start in enumerate(range(0, len(turns), TURNS_PER_CONVERSATION)):
         part = turns[start : start + TURNS_PER_CONVERSATION]
-        batches = (
-            tuple(part[i : i + TURNS_PER_REQUEST]) for i in range(0, len(part), TURNS_PER_REQUEST)
-        )
+        batches = (tuple(part[i : i + size]) for i in range(0, len(part), size))
         requests = [
-            Request(number, batch, batch[-1].text)
-            for batch in batches
-            if len(batch) == TURNS_PER_REQUEST
+            Request(number, batch, batch[-1].text) for batch in batches if len(batch) == size
         ]
         if requests:
             result.append(requests)

@@ -14,7 +14,7 @@ from nanospan.demo.database import VOLATILE_SETTINGS, EmbeddedServer
 from nanospan.demo.figures import Report, gain_figures, operation_figures
 from nanospan.demo.interrupt import run_cancellable
 from nanospan.demo.report import print_report, write_json
-from nanospan.demo.requests import conversations
+from nanospan.demo.requests import TURNS_PER_REQUEST, conversations
 from nanospan.demo.screen import Screen
 from nanospan.demo.workload import CLIENTS, compare
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nanospan.demo.corpus import Turn
+    from nanospan.demo.requests import Request
     from nanospan.demo.workload import Progress, Timings
 
 NAIVE_DATABASE = "naive"
@@ -30,7 +31,10 @@ NANOSPAN_DATABASE = "nanospan"
 
 
 def run(
-    turns: Sequence[Turn], serve_db: Path | None = None, json_path: Path | None = None
+    turns: Sequence[Turn],
+    serve_db: Path | None = None,
+    json_path: Path | None = None,
+    turns_per_request: int = TURNS_PER_REQUEST,
 ) -> Report:
     """Run the demo, and print its progress and results to standard output.
 
@@ -42,6 +46,7 @@ def run(
         serve_db: A folder in which to keep the database. After the results are printed, the server
             keeps running until a ``KeyboardInterrupt``, which ends the run normally.
         json_path: A file to write the figures to, as JSON.
+        turns_per_request: The number of turns that each request stores.
 
     Returns:
         The figures measured in this run.
@@ -54,7 +59,7 @@ def run(
     with EmbeddedServer(serve_db) as server:
         place = f"in {server.data_path}, kept" if server.keeps_data else "temporary"
         screen.say(f"PostgreSQL started in {time.perf_counter() - started:.1f} s; data: {place}")
-        report = _measure(server, turns, screen, started)
+        report = _measure(server, turns, turns_per_request, screen, started)
         print_report(screen.console, report, get_performance_monitor().max_metrics_per_operation)
         if json_path is not None:
             write_json(json_path, report)
@@ -65,11 +70,16 @@ def run(
 
 
 def _measure(
-    server: EmbeddedServer, turns: Sequence[Turn], screen: Screen, started: float
+    server: EmbeddedServer,
+    turns: Sequence[Turn],
+    turns_per_request: int,
+    screen: Screen,
+    started: float,
 ) -> Report:
     """Time the demo's service and the naive way (without a pool), and return the figures."""
+    talks = conversations(turns, turns_per_request)
     with screen.progress() as progress:
-        version, naive, nanospan = run_cancellable(_work(server, turns, progress))
+        version, naive, nanospan = run_cancellable(_work(server, talks, progress))
     setup: dict[str, Any] = {
         "nanospan": __version__,
         "python": platform.python_version(),
@@ -78,7 +88,8 @@ def _measure(
         "postgresql": f"{version // 10000}.{version % 10000}",
         "server_settings": {} if server.keeps_data else VOLATILE_SETTINGS,
         "turns": len(turns),
-        "requests": sum(map(len, conversations(turns))),
+        "turns_per_request": turns_per_request,
+        "requests": sum(map(len, talks)),
         "clients": CLIENTS,
     }
     return Report(
@@ -91,7 +102,7 @@ def _measure(
 
 
 async def _work(
-    server: EmbeddedServer, turns: Sequence[Turn], progress: Progress
+    server: EmbeddedServer, talks: Sequence[Sequence[Request]], progress: Progress
 ) -> tuple[int, Timings, Timings]:
     """Create the two databases unless they exist, and run the comparison on them.
 
@@ -108,7 +119,7 @@ async def _work(
                 query = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
                 await connection.execute(query)
     naive_url, nanospan_url = map(server.database_url, names)
-    return version, *await compare(naive_url, nanospan_url, turns, progress)
+    return version, *await compare(naive_url, nanospan_url, talks, progress)
 
 
 def _serve(server: EmbeddedServer, screen: Screen) -> None:

@@ -20,23 +20,22 @@ from psycopg import sql
 
 from nanospan.demo import layers
 from nanospan.demo.naive import NaiveMemory
-from nanospan.demo.requests import TURNS_PER_REQUEST, Request, conversations
+from nanospan.demo.requests import TURNS_PER_CONVERSATION, Request
 from nanospan.demo.service import ServiceRegistry
 from nanospan.pool import ConnectionPoolConfig, get_global_connection_manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nanospan.demo.corpus import Turn
-
 CLIENTS = 8
 CONNECTIONS = 8
 """The size of the service's pool.
 
-The clients could use twice as many connections, because each writes M1 and M2 concurrently. On few
-cores, however, a short wait for a connection is cheaper than more concurrent connections.
+Each client uses one connection at a time, so none ever waits for another.
 """
-HEALTH_CHECK_INTERVAL = 0.1
+BUFFER_SIZE = TURNS_PER_CONVERSATION
+"""The size of the service's write buffers, which a request's question empties before they fill."""
+HEALTH_CHECK_INTERVAL = 0.25
 """Seconds between health checks; with the default, 5 minutes, a short run would not show any."""
 
 
@@ -69,8 +68,8 @@ class Progress(Protocol):
 class Way(Protocol):
     """A way of serving requests: naively, without a pool, or by the memory service."""
 
-    async def serve(self, request: Request) -> None:
-        """Serve one request."""
+    async def serve(self, request: Request) -> list[tuple[str, float]]:
+        """Store the turns of ``request`` in all layers, and return the answer to its question."""
 
 
 class PooledMemory:
@@ -79,21 +78,21 @@ class PooledMemory:
     def __init__(self, registry: ServiceRegistry) -> None:
         self._registry = registry
 
-    async def serve(self, request: Request) -> None:
+    async def serve(self, request: Request) -> list[tuple[str, float]]:
         """Add the turns of ``request`` to the conversation's memory, and answer its question."""
         service = await self._registry.access(request.conversation)
         for turn in request.turns:
             await service.add(turn)
-        await service.recall(request.question)
+        return await service.recall(request.question)
 
 
 async def compare(
     naive_url: str,
     nanospan_url: str,
-    turns: Sequence[Turn],
+    talks: Sequence[Sequence[Request]],
     progress: Progress,
 ) -> tuple[Timings, Timings]:
-    """Time the naive way (without a pool) and the service on the same turns.
+    """Time the naive way (without a pool) and the service on the same requests.
 
     All pools are closed at the end, even after a failure.
 
@@ -102,7 +101,7 @@ async def compare(
             replaced.
         nanospan_url: The URL of another existing database, for the service; the demo's tables in it
             are also replaced.
-        turns: The turns of dialogue, in order; enough for at least four conversations.
+        talks: The requests of each conversation, at least four conversations.
         progress: Called at the start of each stage to show its progress; see ``Progress``.
 
     Returns:
@@ -111,7 +110,6 @@ async def compare(
     Raises:
         RuntimeError: If the two databases do not hold the same number of rows at the end.
     """
-    talks = conversations(turns)
     half = len(talks) // 2
     config = ConnectionPoolConfig(
         min_size=CONNECTIONS,
@@ -124,10 +122,10 @@ async def compare(
             await _create_tables(url)
         pool = await manager.get_connection_pool(nanospan_url, config)
         await pool.wait()
-        registry = ServiceRegistry(nanospan_url, config, TURNS_PER_REQUEST)
+        registry = ServiceRegistry(nanospan_url, config, BUFFER_SIZE)
         naive_way, nanospan_way = NaiveMemory(naive_url), PooledMemory(registry)
         naive = Timings(naive_way.acquisitions)
-        nanospan = Timings(registry.acquisitions)
+        nanospan = Timings(registry.database.acquisitions)
 
         ways: list[tuple[str, Way, Timings]]
         ways = [("naive way", naive_way, naive), ("nanospan", nanospan_way, nanospan)]
