@@ -10,6 +10,7 @@ import pytest
 
 import nanospan
 from nanospan import pool
+from nanospan.compat.memfuse import global_connection_manager, performance_monitor
 
 REQUIRED = inspect.Parameter.empty
 
@@ -98,8 +99,15 @@ def found(module: Any, name: str) -> Any:
 
 @pytest.mark.parametrize(
     ("module", "name", "expected"),
-    [(nanospan, *item) for item in MONITOR.items()] + [(pool, *item) for item in MANAGER.items()],
-    ids=[*MONITOR, *MANAGER],
+    [
+        pytest.param(module, *item, id=f"{module.__name__}-{item[0]}")
+        for modules, table in (
+            ((nanospan, performance_monitor), MONITOR),
+            ((pool, global_connection_manager), MANAGER),
+        )
+        for module in modules
+        for item in table.items()
+    ],
 )
 def test_parameters(module: Any, name: str, expected: dict[str, Any]) -> None:
     """The replaced parameters come first, in order; all others are optional."""

@@ -13,6 +13,7 @@ import pytest
 
 import nanospan
 from nanospan import pool
+from nanospan.compat.memfuse import global_connection_manager as module
 from nanospan.compat.memfuse.global_connection_manager import (
     AsyncConnectionPool,
     GlobalConnectionManager,
@@ -30,8 +31,11 @@ class Store:
 
 
 @pytest.fixture
-def old(manager: pool.GlobalConnectionManager) -> Iterator[GlobalConnectionManager]:
-    """Yield a new instance of the stand-in's manager."""
+def old(
+    manager: pool.GlobalConnectionManager, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GlobalConnectionManager]:
+    """Yield a new instance of the stand-in's manager, which logs where pytest sees it."""
+    monkeypatch.setattr(module, "logger", logging.getLogger(LOGGER))  # may be loguru's
     GlobalConnectionManager._instance = None
     yield GlobalConnectionManager()
     GlobalConnectionManager._instance = None

@@ -11,6 +11,11 @@ PARTS = [
     ("psycopg", "import nanospan.pool", "nanospan.pool needs psycopg: {pool}"),
     ("psycopg_pool", "import nanospan.pool.config", "nanospan.pool needs psycopg_pool: {pool}"),
     ("pgvector", "import nanospan.pool", "nanospan.pool needs pgvector: {pool}"),
+    (
+        "pgvector",
+        "import nanospan.compat.memfuse.global_connection_manager",
+        "nanospan.pool needs pgvector: {pool}",
+    ),
     ("opentelemetry", "import nanospan.export.otlp", "OTLP export needs opentelemetry: {otlp}"),
     (
         "prometheus_client",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,9 +26,11 @@ def process_monitor() -> Iterator[performance_monitor.PerformanceMonitor]:
 
 @pytest.fixture
 def manager(
-    process_monitor: performance_monitor.PerformanceMonitor,
+    process_monitor: performance_monitor.PerformanceMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[global_connection_manager.GlobalConnectionManager]:
-    """Yield a new instance of the stand-in's manager."""
+    """Yield a new instance of the stand-in's manager, which logs where pytest sees it."""
+    logger = logging.getLogger("memfuse_core.services.global_connection_manager")
+    monkeypatch.setattr(global_connection_manager, "logger", logger)  # may be loguru's
     global_connection_manager.GlobalConnectionManager._instance = None
     yield global_connection_manager.GlobalConnectionManager()
     global_connection_manager.GlobalConnectionManager._instance = None

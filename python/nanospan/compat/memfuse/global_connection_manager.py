@@ -10,10 +10,12 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from nanospan import pool as _pool  # first, because its error says what to install
+
+# isort: split
 from pgvector.psycopg import register_vector_async
 from psycopg_pool import AsyncConnectionPool
 
-from nanospan import pool as _pool
 from nanospan.compat.memfuse.application_config import application_config, application_url
 from nanospan.compat.memfuse.performance_monitor import PerformanceMonitor, get_performance_monitor
 from nanospan.compat.memfuse.replaced_pools import ReplacedPool, ReplacedPools
