@@ -213,6 +213,53 @@ def test_silence(
         assert_sound(sync_manager, pool, database)
 
 
+def test_silence_at_the_health_check(
+    sync_manager: SyncConnectionManager, database: str, server: EmbeddedServer
+) -> None:
+    """The timeouts of leases cover the health check of their pool, even if they share one check."""
+    config = ConnectionPoolConfig(
+        min_size=1, max_size=1, health_check_interval=0.0, connection_timeout=LIMIT
+    )
+    with SlowProxy(server.port) as proxy:
+        url = database.replace(f":{server.port}/", f":{proxy.port}/")
+        pool = sync_manager.get_connection_pool(url, config)
+        pool.wait(LIMIT)
+        proxy.silence()
+
+        def ask(_: int) -> float:
+            began = time.monotonic()
+            with pytest.raises(PoolExhausted), sync_manager.lease(url, timeout=0.5):
+                pass
+            return time.monotonic() - began
+
+        with ThreadPoolExecutor(3) as threads:
+            assert max(threads.map(ask, range(3))) < LIMIT / 3
+        proxy.resume()
+        with sync_manager.lease(url, timeout=LIMIT) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert_sound(sync_manager, pool, database)
+
+
+def test_a_lease_outlasts_an_outage(sync_manager: SyncConnectionManager) -> None:
+    """A lease from an open pool waits for the end of an outage."""
+    with EmbeddedServer(settings={"listen_addresses": "127.0.0.1"}) as own:
+        pool = sync_manager.get_connection_pool(own.url, TWO)
+        pool.wait(LIMIT)
+        own.stop()
+        assert settles_here(lambda: pool.idle_connections == 0)
+
+        def ask() -> object:
+            with sync_manager.lease(own.url, timeout=LIMIT) as connection:
+                return connection.execute("SELECT 1").fetchone()
+
+        with ThreadPoolExecutor(1) as threads:
+            answer = threads.submit(ask)
+            assert settles_here(lambda: answer.done() or pool.waiting_leases == 1)
+            own.start()
+            assert answer.result() == (1,)
+        assert_sound(sync_manager, pool, own.url)
+
+
 def test_recycle(sync_manager: SyncConnectionManager, database: str) -> None:
     """A connection older than `recycle` is never leased again."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, recycle=0.2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import atexit
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import psycopg
 
 from nanospan.pool.config import as_config
 from nanospan.pool.conninfo import Target
+from nanospan.pool.errors import PoolOpenError
 from nanospan.pool.lease import SyncLease
 from nanospan.pool.manager_base import PoolManager
 from nanospan.pool.null_pools import SyncVectorNullPool
@@ -53,6 +55,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
 
     def _forget_openings(self) -> None:
         self._locks: dict[str, threading.Lock] = {}
+        self._checks: dict[str, Future[None]] = {}
 
     def get_connection_pool(
         self,
@@ -162,36 +165,80 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         shared = self._warm.get(None, {}).get(db_url)
         return self._new_access(db_url) if shared is None else shared.access
 
-    def _shared(self, db_url: str, config: AnyConfig | None) -> SharedPool[SyncVectorPool]:
+    def _shared(
+        self, db_url: str, config: AnyConfig | None, seconds: float | None = None
+    ) -> SharedPool[SyncVectorPool]:
         shared = self._warm.get(None, {}).get(db_url)
         if (
             shared is None
             or monotonic() >= shared.healthy_until
             or (config is not None and config is not shared.requested)
         ):
-            shared = self._open_or_check(db_url, config)
+            shared = self._open_or_check(db_url, config, seconds)
         return shared
 
-    def _open_or_check(self, db_url: str, config: AnyConfig | None) -> SharedPool[SyncVectorPool]:
+    def _open_or_check(
+        self, db_url: str, config: AnyConfig | None, seconds: float | None
+    ) -> SharedPool[SyncVectorPool]:
+        """Return the shared pool for a database; if necessary, open it or check its health first.
+
+        Raises:
+            PoolExhausted: If checking an open pool takes longer than ``seconds``.
+        """
         wanted = as_config(config)
         target = Target.parse(db_url)
         key = (target.key, None)
         shared: SharedPool[SyncVectorPool] | None = None
         while shared is None or shared.pool.closed:  # another thread may have closed it meanwhile
-            # One thread at a time opens or checks a pool; waiting threads then find it healthy.
+            # One thread at a time opens a pool; waiting threads then find it open.
             with self._locks.setdefault(target.key, threading.Lock()):
                 shared = self._find(*key)
                 if shared is None:
                     shared = self._open_pool(key, target, wanted)
-                elif monotonic() >= shared.healthy_until:
-                    shared.pool.check_health(shared.config.connection_timeout)
-                    shared.trust()
+            if monotonic() >= shared.healthy_until:
+                self._check_pool(target.key, shared, seconds)
         if wanted is not None:
             shared.compare(wanted)
         if config is not None:
             shared.requested = config
         self._warm.setdefault(None, {})[db_url] = shared
         return shared
+
+    def _check_pool(
+        self, target_key: str, shared: SharedPool[SyncVectorPool], seconds: float | None
+    ) -> None:
+        """Check a pool's health, or join the check that is already running.
+
+        The check has a thread of its own, so that each of the threads waiting for it can stop
+        waiting after its own time limit.
+        """
+        check: Future[None] = Future()
+        running = self._checks.setdefault(target_key, check)
+        if running is check:
+            arguments = (target_key, shared, check)
+            try:
+                threading.Thread(target=self._run_check, args=arguments, daemon=True).start()
+            except RuntimeError:  # the interpreter is exiting, or has too many threads
+                self._run_check(*arguments)
+        try:
+            running.result(seconds)
+        except FutureTimeoutError:
+            raise shared.pool.exhausted(seconds) from None
+
+    def _run_check(
+        self, target_key: str, shared: SharedPool[SyncVectorPool], check: Future[None]
+    ) -> None:
+        error: BaseException | None = None
+        try:
+            shared.pool.check_health(shared.config.connection_timeout)
+            shared.trust()
+        except BaseException as exc:  # noqa: BLE001 - raised in the threads that wait
+            error = exc
+        self._checks.pop(target_key, None)
+        if error is None:
+            check.set_result(None)
+        else:
+            check.set_exception(error)
 
     def _open_pool(
         self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
@@ -249,7 +296,18 @@ class _SharedLease(SyncLease):
         manager = self._manager
         access = manager._access(self._url)  # noqa: SLF001 - a part of the manager
         with manager._track_access(access):  # noqa: SLF001
-            self._pool = manager._shared(self._url, self._config).pool  # noqa: SLF001
+            began = 0.0 if self._timeout is None else monotonic()
+            try:
+                shared = manager._shared(self._url, self._config, self._timeout)  # noqa: SLF001
+            except PoolOpenError:
+                # An open pool reconnects in the background, maybe before the lease times out.
+                found = manager._find(Target.parse(self._url).key, None)  # noqa: SLF001
+                if found is None:
+                    raise
+                shared = found
+            if self._timeout is not None:
+                self._timeout = max(self._timeout - (monotonic() - began), 0)
+            self._pool = shared.pool
             return super().__enter__()
 
 
