@@ -28,7 +28,7 @@ $(BIN)/python:
 
 # The oldest versions that the pools support, beside the newest ones: a test puts their folder first on the path, or is
 # skipped where they cannot be installed. In CI it fails.
-OLDEST := pgvector==0.2.5 psycopg==3.2.3 psycopg-binary==3.2.3
+OLDEST := pgvector==0.2.5 psycopg==3.2.6 psycopg-binary==3.2.6
 
 # All commands share one release build, which is repeated when a Rust source or the metadata changes.
 # pip would compile every file of every package; Python compiles those that are imported.

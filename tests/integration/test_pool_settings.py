@@ -12,7 +12,12 @@ import pytest
 from pool_checks import LIMIT, settles
 
 from nanospan import get_performance_monitor
-from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager, PoolExhausted
+from nanospan.pool import (
+    ConnectionPoolConfig,
+    GlobalConnectionManager,
+    PoolExhausted,
+    mask_conninfo,
+)
 
 
 async def pid(pool: Any) -> int:
@@ -124,3 +129,5 @@ async def test_health_check_interval(
         await pid(pool)
     checks = monitor.get_stats("pool_health_check")
     assert (checks.count if checks else 0) == questions
+    for sample in monitor.export_metrics().get("pool_health_check", []):
+        assert sample["metadata"] == {"pool": mask_conninfo(database)}

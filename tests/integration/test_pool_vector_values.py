@@ -115,7 +115,7 @@ except ImportError as error:
 OLD = f"""
 import sys, types
 import psycopg, numpy
-assert psycopg.__version__ == "3.2.3", psycopg.__version__
+assert psycopg.__version__ == "3.2.6", psycopg.__version__
 # pgvector 0.2 has no __init__.py, so that a later version anywhere on the path would win.
 pgvector = sys.modules["pgvector"] = types.ModuleType("pgvector")
 pgvector.__path__ = [{str(OLDEST / "pgvector")!r}]
@@ -159,7 +159,7 @@ def printed_by(code: str, *arguments: str, **environment: str) -> str:
 
 
 def test_oldest_versions(database: str) -> None:
-    """With pgvector 0.2.5 and psycopg 3.2.3, vectors work, and newer types arrive as text."""
+    """With pgvector 0.2.5 and psycopg 3.2.6, vectors work, and newer types arrive as text."""
     if not OLDEST.is_dir():
         missing = f"{OLDEST} is missing; run make install"
         if os.environ.get("CI") == "true":

@@ -248,7 +248,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         works = False
         began = monotonic()
         try:
-            with process_recorder().track_operation("pool_health_check"):
+            with process_recorder().track_operation("pool_health_check", self.statistics.metadata):
                 yield
             connection.alive_at = began
             works = self._types.is_current(connection.generation)

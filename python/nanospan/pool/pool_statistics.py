@@ -21,6 +21,8 @@ class PoolStatistics:
         wait: Times spent waiting for a connection, in seconds.
         hold: Times for which connections were held, in seconds.
         connect: Times taken to open a connection, in seconds.
+        metadata: The masked connection string, which all samples of the pool's leases and health
+            checks share.
         timeouts: Number of leases that failed because no connection was available in time.
     """
 
@@ -37,12 +39,11 @@ class PoolStatistics:
         self.connect = recorder.operation("connect")
         self.timeouts = 0
         self._lease = process_recorder().operation("connection_lease")
-        # All samples of leases share this one dict.
-        self._metadata = {"pool": pool}
+        self.metadata = {"pool": pool}
 
     def track_lease(self) -> Span:
         """Return a new ``connection_lease`` span; its metadata has the masked connection string."""
-        return self._lease.track(self._metadata)
+        return self._lease.track(self.metadata)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the statistics in the format of ``get_pool_statistics``."""
