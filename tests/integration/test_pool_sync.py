@@ -374,8 +374,14 @@ atexit.register(lambda: print(asyncio.run(manager.close_all_pools())))
 asyncio.run(main())
 """,
     }[kind]
+    # In development mode, asyncio reports every step that takes longer than 0.1 s.
+    fast_enough = """
+import logging
+logging.getLogger("asyncio").addFilter(lambda r: not r.getMessage().startswith("Executing "))
+"""
+    code = fast_enough + code.replace("URL", repr(database))
     finished = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", code.replace("URL", repr(database))],
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
         capture_output=True,
         text=True,
         timeout=LIMIT,
