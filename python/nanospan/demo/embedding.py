@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from operator import mul, sub
+from operator import mul
 from zlib import crc32
 
 DIMENSIONS = 384
@@ -30,19 +30,22 @@ def embed(text: str) -> list[float]:
         ``DIMENSIONS`` floats. They are all zero if ``text`` is empty or only white space; such a
         vector is not similar to any other.
     """
+    vector = [0.0] * DIMENSIONS
     words = unicodedata.normalize("NFKC", text).casefold().split()
     if not words:
-        return [0.0] * DIMENSIONS
+        return vector
     # In UTF-32 every character has four bytes, so encoding the text once is enough.
     data = f" {' '.join(words)} ".encode("utf-32-le", "surrogatepass")
-    # The first half counts the n-grams hashed to +1, the second those hashed to -1. Thanks to the
-    # signs, collisions cancel out on average instead of adding up.
-    counts = [0] * (2 * DIMENSIONS)
+    # A hash gives a place and a sign. Thanks to the signs, collisions cancel out on average instead
+    # of adding up.
     for size in NGRAM_SIZES:
         width = size * _BYTES_PER_CHARACTER
         starts = range(0, len(data) - width + 1, _BYTES_PER_CHARACTER)
         for code in map(crc32, [data[start : start + width] for start in starts]):
-            counts[code % (2 * DIMENSIONS)] += 1
-    signed = list(map(sub, counts[:DIMENSIONS], counts[DIMENSIONS:]))
-    length = math.sqrt(sum(map(mul, signed, signed)))
-    return [count / length for count in signed] if length else [0.0] * DIMENSIONS
+            place = code % (2 * DIMENSIONS)
+            if place < DIMENSIONS:
+                vector[place] += 1.0
+            else:
+                vector[place - DIMENSIONS] -= 1.0
+    length = math.sqrt(sum(map(mul, vector, vector)))
+    return [count / length for count in vector] if length else vector

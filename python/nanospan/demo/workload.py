@@ -1,10 +1,10 @@
 """Time the same requests served in two ways: naively, without a pool, and by the memory service.
 
-Each way has its own empty database on the same server. The naive way runs first for one half of the
-conversations, and the service runs first for the other half, so that warm-up effects favour
-neither. In each half, a third of the conversations is served by a single client, to measure
-latency, and the rest by ``CLIENTS`` concurrent clients, to measure throughput. A client serves
-whole conversations, one request after another.
+Each way has its own empty database on the same server. In each half of the conversations, a third
+is served by a single client, to measure latency, and the rest by ``CLIENTS`` concurrent clients, to
+measure throughput. A client serves whole conversations, one request after another. The single
+client serves each conversation in both ways before the next, so that other load on the machine
+slows both alike. The ways take turns at being first, so that warm-up effects favour neither.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import psycopg
@@ -35,7 +34,7 @@ Each client uses one connection at a time, so none ever waits for another.
 """
 BUFFER_SIZE = TURNS_PER_CONVERSATION
 """The size of the service's write buffers, which a request's question empties before they fill."""
-HEALTH_CHECK_INTERVAL = 0.25
+HEALTH_CHECK_INTERVAL = 0.5
 """Seconds between health checks; with the default, 5 minutes, a short run would not show any."""
 
 
@@ -130,9 +129,14 @@ async def compare(
         ways: list[tuple[str, Way, Timings]]
         ways = [("naive way", naive_way, naive), ("nanospan", nanospan_way, nanospan)]
         for part, order in ((talks[:half], ways), (talks[half:], ways[::-1])):
+            alone = max(1, len(part) // 3)
+            step = progress("in turn", 2 * sum(map(len, part[:alone])))
+            for number, talk in enumerate(part[:alone]):
+                for _, way, timings in order[:: -1 if number % 2 else 1]:
+                    await _serve_alone(way, talk, timings, step)
             for name, way, timings in order:
-                step = progress(name, sum(map(len, part)))
-                await _serve_all(way, part, timings, step)
+                step = progress(name, sum(map(len, part[alone:])))
+                await _serve_side_by_side(way, part[alone:], timings, step)
 
         naive.rows, nanospan.rows = await _count_rows(naive_url), await _count_rows(nanospan_url)
         if naive.rows != nanospan.rows:
@@ -145,21 +149,25 @@ async def compare(
         await manager.close_all_pools(force=True)
 
 
-async def _serve_all(
-    way: Way,
-    talks: Sequence[Sequence[Request]],
-    timings: Timings,
-    step: Callable[[], None],
+async def _serve_alone(
+    way: Way, talk: Sequence[Request], timings: Timings, step: Callable[[], None]
 ) -> None:
-    """Time one client serving a third of the conversations, and ``CLIENTS`` clients the rest."""
-    alone = max(1, len(talks) // 3)
-    for request in chain.from_iterable(talks[:alone]):
+    """Time each request of a conversation while no other client runs."""
+    for request in talk:
         started = time.perf_counter()
         await way.serve(request)
         timings.latencies.append(time.perf_counter() - started)
         step()
 
-    waiting = iter(talks[alone:])
+
+async def _serve_side_by_side(
+    way: Way,
+    talks: Sequence[Sequence[Request]],
+    timings: Timings,
+    step: Callable[[], None],
+) -> None:
+    """Time ``CLIENTS`` concurrent clients that serve the conversations."""
+    waiting = iter(talks)
 
     async def client() -> None:
         for talk in waiting:
@@ -177,7 +185,7 @@ async def _serve_all(
             task.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
     timings.concurrent_seconds += time.perf_counter() - started
-    timings.concurrent_requests += sum(map(len, talks[alone:]))
+    timings.concurrent_requests += sum(map(len, talks))
 
 
 async def _create_tables(url: str) -> None:
