@@ -126,7 +126,7 @@ impl OperationRef {
 
     /// Like [`operation`](Self::operation), but borrows the operation from `self` if it is stored there, which avoids
     /// changing its reference count. Otherwise the operation is looked up and stored in `found`.
-    #[inline]
+    #[inline(always)]
     pub fn current<'a, 'py>(
         &'a self,
         py: Python<'py>,
@@ -140,7 +140,7 @@ impl OperationRef {
 
     /// Returns the stored operation, or `None` if none is stored or the stored one is outdated. The operation lives as
     /// long as `self`.
-    #[inline]
+    #[inline(always)]
     fn known<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Operation>> {
         let (generation, operation) = self.found.get()?;
         // Acquire: pairs with the Release in set_process_monitor.

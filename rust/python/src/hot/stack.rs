@@ -1,10 +1,11 @@
 //! Ends deep recursion with a RecursionError before the C stack overflows.
 //!
-//! A timed call takes about 700 bytes of the C stack. From 3.12 on, CPython limits how deep C code may call itself. Before,
-//! only `sys.setrecursionlimit` does, and a program that raises it for the sake of recursive Python functions would be
-//! killed where such a function is timed.
+//! A timed call takes about 700 bytes of the C stack. Before CPython 3.12, only `sys.setrecursionlimit` limits how deep C code
+//! may call itself, and a program that raises the limit for the sake of recursive Python functions would be killed where
+//! such a function is timed. 3.12 and 3.13 have a limit for C code, which is too high for threads with small stacks. From
+//! 3.14 on, the interpreter checks how much of the stack is left.
 
-#[cfg(not(all(target_os = "linux", not(Py_3_12))))]
+#[cfg(any(not(target_os = "linux"), Py_3_14))]
 mod unchecked {
     use pyo3::prelude::*;
 
@@ -12,28 +13,70 @@ mod unchecked {
     #[inline(always)]
     #[expect(
         clippy::unnecessary_wraps,
-        reason = "checks where the interpreter does not"
+        reason = "the other implementation can fail"
     )]
     pub fn check(_: Python<'_>) -> PyResult<()> {
         Ok(())
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(Py_3_12))))]
+#[cfg(any(not(target_os = "linux"), Py_3_14))]
 pub use unchecked::check;
 
-#[cfg(all(target_os = "linux", not(Py_3_12)))]
+#[cfg(all(target_os = "linux", not(Py_3_14)))]
 mod checked {
-    use std::{cell::Cell, mem::MaybeUninit, ptr};
+    use std::{
+        mem::MaybeUninit,
+        ptr,
+        sync::atomic::{AtomicU64, Ordering},
+    };
 
     use pyo3::{exceptions::PyRecursionError, prelude::*};
 
-    /// Bytes to leave free for what a call does besides calling back: more than CPython and libc need at once.
+    /// Bytes to leave free for what a call does besides calling back; it is more than CPython and libc need at once.
     const RESERVE: usize = 256 * 1024;
 
+    /// A range of addresses, in units of 4 KiB: where it starts and, in the lower 28 bits, how long it is.
+    #[derive(Clone, Copy, PartialEq)]
+    struct Range(u64);
+
+    impl Range {
+        const LENGTH_BITS: u32 = 28;
+        const EMPTY: Self = Self(0);
+
+        fn new(start: usize, end: usize) -> Self {
+            let (start, end) = (start as u64 >> 12, end as u64 >> 12);
+            Self(start << Self::LENGTH_BITS | (end - start))
+        }
+
+        #[inline(always)]
+        fn contains(self, address: usize) -> bool {
+            let offset = (address as u64 >> 12).wrapping_sub(self.0 >> Self::LENGTH_BITS);
+            offset < self.0 & ((1 << Self::LENGTH_BITS) - 1)
+        }
+    }
+
+    /// The part of a stack in which calls may begin: that of the thread that checked last, which saves looking for the
+    /// current thread's. All accesses are Relaxed, because the value is complete in itself. Unused without a GIL, where
+    /// threads would write it all the time.
+    static USABLE: AtomicU64 = AtomicU64::new(Range::EMPTY.0);
+
+    /// What is known of a thread's stack.
+    struct Stack {
+        usable: Range,
+        reserve: Range,
+    }
+
+    impl Drop for Stack {
+        /// Forgets the stack when its thread ends, because other things may be mapped there afterwards.
+        fn drop(&mut self) {
+            let (own, empty) = (self.usable.0, Range::EMPTY.0);
+            let _ = USABLE.compare_exchange(own, empty, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     thread_local! {
-        /// The start and length of the part of the thread's stack in which no call may begin. Unknown at first.
-        static FORBIDDEN: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+        static STACK: Stack = look_up();
     }
 
     /// Raises RecursionError if little of the thread's C stack is left.
@@ -41,19 +84,32 @@ mod checked {
     pub fn check(_: Python<'_>) -> PyResult<()> {
         let local = 0u8;
         let here = ptr::from_ref(&local).addr();
-        let (low, length) = match FORBIDDEN.get() {
-            Some(range) => range,
-            None => look_up(),
-        };
-        match here.wrapping_sub(low) < length {
-            true => Err(overflow()),
-            false => Ok(()),
+        if !cfg!(Py_GIL_DISABLED) && Range(USABLE.load(Ordering::Relaxed)).contains(here) {
+            return Ok(());
+        }
+        check_own(here)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_own(here: usize) -> PyResult<()> {
+        let full = STACK.try_with(|stack| {
+            if !cfg!(Py_GIL_DISABLED) && stack.usable.contains(here) {
+                USABLE.store(stack.usable.0, Ordering::Relaxed);
+            }
+            stack.reserve.contains(here)
+        });
+        // Code that switches to a stack of its own, or runs while the thread ends, is not checked.
+        match full {
+            Ok(true) => Err(PyRecursionError::new_err(
+                "maximum recursion depth exceeded: the C stack is nearly full",
+            )),
+            _ => Ok(()),
         }
     }
 
-    /// Asks for the bounds of this thread's stack. A stack of which nothing is known is not checked.
-    #[cold]
-    fn look_up() -> (usize, usize) {
+    /// Asks for the bounds of this thread's stack. If they cannot be found, both ranges are empty.
+    fn look_up() -> Stack {
         let mut low = ptr::null_mut();
         let mut size = 0;
         // SAFETY: the attributes are initialised by the first function, used only if it succeeded, and then destroyed.
@@ -66,19 +122,19 @@ mod checked {
             }
             status
         };
-        let range = match status {
-            0 => (low.addr(), RESERVE.min(size / 4)),
-            _ => (0, 0),
-        };
-        FORBIDDEN.set(Some(range));
-        range
-    }
-
-    #[cold]
-    fn overflow() -> PyErr {
-        PyRecursionError::new_err("maximum recursion depth exceeded: the C stack is nearly full")
+        if status != 0 {
+            return Stack {
+                usable: Range::EMPTY,
+                reserve: Range::EMPTY,
+            };
+        }
+        let limit = low.addr() + RESERVE.min(size / 2);
+        Stack {
+            usable: Range::new(limit, low.addr() + size),
+            reserve: Range::new(low.addr(), limit),
+        }
     }
 }
 
-#[cfg(all(target_os = "linux", not(Py_3_12)))]
+#[cfg(all(target_os = "linux", not(Py_3_14)))]
 pub use checked::check;
