@@ -36,18 +36,21 @@ struct TrackedFunction {
     weak_references: *mut ffi::PyObject,
 }
 
-/// Calls a plain function and records the call. Returns `None` if the Python error is set.
+/// Calls a plain function and records the call. Returns `None` if the Python error is set. What `keep` returns is dropped
+/// after the call; `keep` is called after the clock was read, which on some processors waits for preceding stores.
 #[inline(always)]
-pub fn call_timed<'py>(
+pub fn call_timed<'py, T>(
     function: &Bound<'py, PyAny>,
     operation_ref: &OperationRef,
     arguments: &PassedOn<'_>,
+    keep: impl FnOnce() -> T,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = function.py();
     stack::check(py)?;
     let mut found = None;
     let operation = operation_ref.current(py, &mut found)?.get();
     let start = operation.begin();
+    let _kept = keep();
     let result = arguments.call(function);
     match result {
         None => operation_ref.record_raised(py, operation, start)?,
@@ -119,7 +122,7 @@ unsafe extern "C" fn vectorcall(
     let py = tracked.py();
     guarded(py, || {
         let (function, operation_ref) = (tracked.function.bind(py), tracked.operation_ref.bind(py));
-        call_timed(function, operation_ref.get(), &arguments).map(or_null)
+        call_timed(function, operation_ref.get(), &arguments, || ()).map(or_null)
     })
 }
 

@@ -78,17 +78,21 @@ impl Tracker {
 
 impl Tracker {
     /// Calls the original with `arguments` and records the execution. Returns `None` if the Python error is set.
+    /// What `keep` returns is dropped after the call; it keeps the tracker alive if the caller does not.
     #[inline(always)]
-    pub fn run<'py>(
+    pub fn run<'py, T>(
         &self,
         py: Python<'py>,
         arguments: &PassedOn<'_>,
+        keep: impl FnOnce() -> T,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let function = self.function.bind(py);
-        match self.is_coroutine_function {
-            false => call_timed(function, self.operation_ref.bind(py).get(), arguments),
-            true => call_for_coroutine(function, &self.operation_ref, arguments),
+        if self.is_coroutine_function {
+            let _kept = keep();
+            return call_for_coroutine(function, &self.operation_ref, arguments);
         }
+        let operation_ref = self.operation_ref.bind(py).get();
+        call_timed(function, operation_ref, arguments, keep)
     }
 }
 
@@ -105,7 +109,7 @@ unsafe extern "C" fn call(
         (tracker, PassedOn::of(args, count.cast_unsigned(), keywords))
     };
     let py = tracker.py();
-    guarded(py, || tracker.get().run(py, &arguments).map(or_null))
+    guarded(py, || tracker.get().run(py, &arguments, || ()).map(or_null))
 }
 
 pub static CALL: Table<ffi::PyMethodDef> = Table(tables::fast_with_keywords(

@@ -81,7 +81,11 @@ unsafe extern "C" fn call(
             own(wrapper, args, count, keywords)
         };
     };
-    guarded(py, || tracker.get().run(py, &arguments).map(or_null))
+    guarded(py, || {
+        // The function may change the cell that holds the tracker.
+        let keep = || Bound::clone(&tracker);
+        tracker.get().run(py, &arguments, keep).map(or_null)
+    })
 }
 
 /// Returns the tracker in a function's closure, or `None` if the closure has been cleared or its cell changed.
@@ -93,10 +97,9 @@ unsafe extern "C" fn call(
 unsafe fn tracker_of<'py>(
     py: Python<'py>,
     wrapper: *mut ffi::PyObject,
-) -> Option<Bound<'py, Tracker>> {
+) -> Option<Found<'py, Tracker>> {
     // SAFETY: the caller promises a function, whose closure is NULL or a tuple of cells. A builtin with the definition of
-    // Tracker.call is bound to a Tracker, because the method's descriptor checks that. The tracker gets a new reference,
-    // because the function called may change the cell.
+    // Tracker.call is bound to a Tracker, because the method's descriptor checks that.
     unsafe {
         let closure = (*wrapper.cast::<ffi::PyFunctionObject>()).func_closure;
         if closure.is_null() || ffi::PyTuple_GET_SIZE(closure) == 0 {
@@ -110,36 +113,46 @@ unsafe fn tracker_of<'py>(
         if (*method).m_ml.cast_const() != &raw const CALL.0 {
             return None;
         }
-        Some(Bound::from_borrowed_ptr(py, (*method).m_self).cast_into_unchecked())
+        Some(found(py, (*method).m_self))
     }
 }
 
-/// Returns what a cell holds, or `None` if it is empty. The reference is borrowed, which the GIL makes safe until other
-/// Python code runs.
-///
-/// # Safety
-///
-/// `cell` must be a cell.
+/// An object that was found in a cell. With a GIL the reference is borrowed: it is valid until other Python code runs.
 #[cfg(not(Py_GIL_DISABLED))]
-#[inline(always)]
-unsafe fn content(
-    py: Python<'_>,
-    cell: *mut ffi::PyObject,
-) -> Option<pyo3::Borrowed<'_, '_, PyAny>> {
-    // SAFETY: promised by the caller.
-    unsafe { pyo3::Borrowed::from_ptr_or_opt(py, (*cell.cast::<ffi::PyCellObject>()).ob_ref) }
-}
+type Found<'py, T> = pyo3::Borrowed<'py, 'py, T>;
+#[cfg(Py_GIL_DISABLED)]
+type Found<'py, T> = Bound<'py, T>;
 
 /// Returns what a cell holds, or `None` if it is empty.
 ///
 /// # Safety
 ///
 /// `cell` must be a cell.
-#[cfg(Py_GIL_DISABLED)]
 #[inline(always)]
-unsafe fn content(py: Python<'_>, cell: *mut ffi::PyObject) -> Option<Bound<'_, PyAny>> {
-    // SAFETY: promised by the caller; the reference is new, because another thread may change the cell.
-    unsafe { Bound::from_owned_ptr_or_opt(py, ffi::PyCell_Get(cell)) }
+unsafe fn content(py: Python<'_>, cell: *mut ffi::PyObject) -> Option<Found<'_, PyAny>> {
+    // SAFETY: promised by the caller. Without a GIL, another thread may change the cell at any time.
+    unsafe {
+        #[cfg(not(Py_GIL_DISABLED))]
+        return Found::from_ptr_or_opt(py, (*cell.cast::<ffi::PyCellObject>()).ob_ref);
+        #[cfg(Py_GIL_DISABLED)]
+        return Found::from_owned_ptr_or_opt(py, ffi::PyCell_Get(cell));
+    }
+}
+
+/// Converts a raw pointer to a tracker.
+///
+/// # Safety
+///
+/// `tracker` must be a Tracker.
+#[inline(always)]
+unsafe fn found(py: Python<'_>, tracker: *mut ffi::PyObject) -> Found<'_, Tracker> {
+    // SAFETY: promised by the caller.
+    unsafe {
+        #[cfg(not(Py_GIL_DISABLED))]
+        return Found::from_ptr(py, tracker).cast_unchecked();
+        #[cfg(Py_GIL_DISABLED)]
+        return Found::from_borrowed_ptr(py, tracker).cast_into_unchecked();
+    }
 }
 
 /// Returns whether the wrapper still has its generated code and the original's defaults. If not, somebody has assigned
