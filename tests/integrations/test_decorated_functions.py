@@ -166,11 +166,11 @@ class TestCommands:
         @click.argument("name")
         @tracked
         def greet(name, count):
-            """Greet somebody."""
+            """Greet a person."""
             click.echo(f"hello {name} " * count)
 
         assert greet.name == "greet"
-        assert "Greet somebody." in CliRunner().invoke(greet, ["--help"]).output
+        assert "Greet a person." in CliRunner().invoke(greet, ["--help"]).output
         assert CliRunner().invoke(greet, ["x", "--count", "2"]).output == "hello x hello x \n"
         assert stats().count == 1
 

@@ -89,7 +89,7 @@ impl OperationRef {
         let py = slf.py();
         let Some(name) = &slf.get().name else {
             return Err(PyTypeError::new_err(
-                "a function that records into a monitor of its own cannot be pickled by value; decorate it with \
+                "a function that records into its own monitor cannot be pickled by value; decorate it with \
                  track_performance, which records into the process-wide monitor of each process",
             ));
         };

@@ -99,7 +99,7 @@ mod checked {
             }
             stack.reserve.contains(here)
         });
-        // Code that switches to a stack of its own, or runs while the thread ends, is not checked.
+        // Code that switches to its own stack, or runs while the thread ends, is not checked.
         match full {
             Ok(true) => Err(PyRecursionError::new_err(
                 "maximum recursion depth exceeded: the C stack is nearly full",

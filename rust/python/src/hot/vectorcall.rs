@@ -155,7 +155,7 @@ unsafe fn found(py: Python<'_>, tracker: *mut ffi::PyObject) -> Found<'_, Tracke
     }
 }
 
-/// Returns whether the wrapper still has its generated code and the original's defaults. If not, somebody has assigned
+/// Returns whether the wrapper still has its generated code and the original's defaults. If not, a program has assigned
 /// to `__code__`, `__defaults__` or `__kwdefaults__`, which only the code can take into account.
 ///
 /// # Safety
