@@ -22,11 +22,11 @@ use crate::{operation_ref::OperationRef, sync::OnceLock};
 ///     is_coroutine_function: Whether to time the coroutine that ``function`` returns, instead of the call.
 #[pyclass(frozen, module = "nanospan._core")]
 pub struct Tracker {
-    pub function: Py<PyAny>,
+    function: Py<PyAny>,
     operation_ref: Py<OperationRef>,
     is_coroutine_function: bool,
-    /// The code of the wrapper that `attach` was called with.
-    pub wrapper_code: OnceLock<Py<PyAny>>,
+    /// The code, defaults and keyword defaults of the wrapper when `attach` was called with it.
+    pub attached: OnceLock<[Option<Py<PyAny>>; 3]>,
 }
 
 #[pymethods]
@@ -41,7 +41,7 @@ impl Tracker {
             function,
             operation_ref,
             is_coroutine_function,
-            wrapper_code: OnceLock::new(),
+            attached: OnceLock::new(),
         }
     }
 
@@ -70,9 +70,8 @@ impl Tracker {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.function)?;
         visit.call(&self.operation_ref)?;
-        self.wrapper_code
-            .get()
-            .map_or(Ok(()), |code| visit.call(code))
+        let mut attached = self.attached.get().into_iter().flatten();
+        attached.try_for_each(|part| visit.call(part))
     }
 }
 

@@ -35,8 +35,9 @@ pub fn replace(tracker: &Bound<'_, Tracker>, wrapper: &Bound<'_, PyAny>) -> PyRe
             ));
         }
         let function = object.cast::<ffi::PyFunctionObject>();
-        let code = Bound::from_borrowed_ptr(py, (*function).func_code);
-        if tracker.get().wrapper_code.set(code.unbind()).is_ok()
+        let parts = parts_of(object)
+            .map(|part| Bound::from_borrowed_ptr_or_opt(py, part).map(Bound::unbind));
+        if tracker.get().attached.set(parts).is_ok()
             && let Some(own) = (*function).vectorcall
         {
             // Relaxed: every call stores the same value, and the thread that calls `wrapper` got it from this one.
@@ -155,29 +156,37 @@ unsafe fn found(py: Python<'_>, tracker: *mut ffi::PyObject) -> Found<'_, Tracke
     }
 }
 
-/// Returns whether the wrapper still has its generated code and the original's defaults. If not, a program has assigned
-/// to `__code__`, `__defaults__` or `__kwdefaults__`, which only the code can take into account.
+/// Returns whether the wrapper still has the code and the defaults that it was generated with. If not, a program has
+/// assigned to `__code__`, `__defaults__` or `__kwdefaults__`, which only the code can take into account.
 ///
 /// # Safety
 ///
 /// `wrapper` must be a function.
 #[inline(always)]
 unsafe fn is_unchanged(wrapper: *mut ffi::PyObject, tracker: &Bound<'_, Tracker>) -> bool {
-    let (py, tracker) = (tracker.py(), tracker.get());
-    let original = tracker.function.bind(py).as_ptr();
-    // SAFETY: the caller promises a function, and an object that passes PyFunction_Check is one. The pointers are only
-    // compared.
-    unsafe {
-        let wrapper = &*wrapper.cast::<ffi::PyFunctionObject>();
-        let defaults = match ffi::PyFunction_Check(original) {
-            0 => [ptr::null_mut(); 2],
-            _ => {
-                let original = &*original.cast::<ffi::PyFunctionObject>();
-                [original.func_defaults, original.func_kwdefaults]
-            }
+    // SAFETY: promised by the caller.
+    let parts = unsafe { parts_of(wrapper) };
+    let attached = tracker.get().attached.get();
+    attached.is_some_and(|attached| {
+        let same = |(own, then): (_, &Option<Py<PyAny>>)| {
+            own == then.as_ref().map_or(ptr::null_mut(), Py::as_ptr)
         };
-        let code = tracker.wrapper_code.get().map(Py::as_ptr);
-        code == Some(wrapper.func_code)
-            && [wrapper.func_defaults, wrapper.func_kwdefaults] == defaults
-    }
+        parts.into_iter().zip(attached).all(same)
+    })
+}
+
+/// Returns the code, the defaults and the keyword defaults of a function, which may be NULL.
+///
+/// # Safety
+///
+/// `function` must be a function.
+#[inline(always)]
+unsafe fn parts_of(function: *mut ffi::PyObject) -> [*mut ffi::PyObject; 3] {
+    // SAFETY: a function has this layout.
+    let function = unsafe { &*function.cast::<ffi::PyFunctionObject>() };
+    [
+        function.func_code,
+        function.func_defaults,
+        function.func_kwdefaults,
+    ]
 }
