@@ -217,7 +217,7 @@ class TestParameters:
         tracker = _core.Tracker(len, _core.OperationRef("op"), False)
         for other in (documented, documented.__wrapped__, len, None):
             with pytest.raises(TypeError, match="`wrapper` must be a function whose"):
-                tracker.attach(other)
+                _core.attach(tracker, other)
 
 
 class TestClasses:

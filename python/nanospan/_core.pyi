@@ -34,6 +34,7 @@ __all__ = [
     "Span",
     "Tracker",
     "__version__",
+    "attach",
     "bind",
     "change_points",
     "compare",
@@ -233,6 +234,8 @@ class Chunks:
 @final
 class OperationRef:
     def __new__(cls, operation: str, metadata: Mapping[str, Any] | None = None) -> OperationRef: ...
+    @staticmethod
+    def fixed(operation: Operation, metadata: dict[str, Any] | None) -> OperationRef: ...
     def span(self) -> Span: ...
 
 @final
@@ -243,7 +246,6 @@ class Tracker:
         operation_ref: OperationRef,
         is_coroutine_function: bool,
     ) -> Tracker: ...
-    def attach(self, wrapper: FunctionType) -> None: ...
     def call(self, *args: Any, **kwargs: Any) -> Any: ...
 
 @final
@@ -301,11 +303,12 @@ class Lanes:
         fallback: Callable[[object], bytes],
     ) -> bytes: ...
 
+def attach(tracker: Tracker, wrapper: FunctionType) -> None: ...
 def bind(
     *,
     process_recorder: Callable[[], Monitor],
     decorate: Callable[[_F, OperationRef], _F],
-    wrap: Callable[[Callable[..., Any], OperationRef], Callable[..., Any]],
+    wrap: Callable[[Callable[..., Any], Operation, dict[str, Any] | None], Callable[..., Any]],
     performance_stats: Callable[..., PerformanceStats],
     comparison: Callable[..., Comparison],
     quantile_change: Callable[..., QuantileChange],

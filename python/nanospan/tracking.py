@@ -12,7 +12,7 @@ from nanospan import _core
 from nanospan.wrappers import generate
 
 if TYPE_CHECKING:
-    from nanospan._core import OperationRef
+    from nanospan._core import Operation, OperationRef
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -132,7 +132,9 @@ def decorate(function: F, operation_ref: OperationRef) -> F:
     return cast("F", wrapper)
 
 
-def wrap(function: Callable[..., Any], operation_ref: OperationRef) -> Callable[..., Any]:
+def wrap(
+    function: Callable[..., Any], operation: Operation, metadata: dict[str, Any] | None
+) -> Callable[..., Any]:
     """Return a native callable that calls ``function`` and records each execution.
 
     Raises:
@@ -150,6 +152,7 @@ def wrap(function: Callable[..., Any], operation_ref: OperationRef) -> Callable[
                 "decorate it instead"
             )
     is_coroutine_function = _is(inspect.iscoroutinefunction, function)
+    operation_ref = _core.OperationRef.fixed(operation, metadata)
     wrapper = _core.tracked_function(function, operation_ref, is_coroutine_function)
     return functools.wraps(function)(wrapper)
 
@@ -167,7 +170,7 @@ def _native(function: Callable[..., Any], operation_ref: OperationRef) -> types.
             # tracker's, and is marked as a coroutine function.
             flags = inspect.CO_COROUTINE
     wrapper = generate(source, function, {"original": tracker.call}, flags)
-    tracker.attach(wrapper)
+    _core.attach(tracker, wrapper)
     return wrapper
 
 

@@ -209,7 +209,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
     ) -> None:
         """Check a pool's health, or join the check that is already running.
 
-        The check has a thread of its own, so that each of the threads waiting for it can stop
+        The check has its own thread, so that each of the threads waiting for it can stop
         waiting after its own time limit.
         """
         check: Future[None] = Future()

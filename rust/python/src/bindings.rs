@@ -30,7 +30,7 @@ static BOUND: Exclusive<Option<Arc<Bindings>>> = Exclusive::new(None);
 /// Args:
 ///     process_recorder: Returns the process-wide recorder, creating it if it does not exist yet.
 ///     decorate: Decorates a function, given the function and an OperationRef.
-///     wrap: Wraps a function in a native callable, given the function and an OperationRef.
+///     wrap: Wraps a function in a native callable, given the function, an Operation and the metadata, a dict or None.
 ///     performance_stats: Creates a PerformanceStats from its fields, passed by position.
 ///     comparison: Creates a Comparison from its fields, passed by position.
 ///     quantile_change: Creates a QuantileChange from its fields, passed by position.

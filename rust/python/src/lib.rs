@@ -55,6 +55,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     module.add_function(wrap_pyfunction!(bindings::bind, module)?)?;
     module.add_function(wrap_pyfunction!(hot::function::tracked_function, module)?)?;
+    module.add_function(wrap_pyfunction!(hot::vectorcall::attach, module)?)?;
     module.add_function(wrap_pyfunction!(names::escape_name, module)?)?;
     module.add_function(wrap_pyfunction!(names::unescape_name, module)?)?;
     module.add_function(wrap_pyfunction!(operation_ref::process_monitor, module)?)?;
@@ -93,7 +94,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("MIN_EFFECT", nanospan_stats::MIN_EFFECT)?;
     module.add("TAIL_MIN_EFFECT", nanospan_stats::TAIL_MIN_EFFECT)?;
     // The longest duration and the largest threshold in seconds (584 years); longer ones raise ValueError.
-    module.add("MAX_DURATION", nanospan_record::seconds::MAX_SECONDS)?;
+    module.add("MAX_DURATION", nanospan_record::limits::MAX_SECONDS)?;
     // The first bytes of every serialised monitor snapshot.
     module.add(
         "SNAPSHOT_MAGIC",

@@ -20,7 +20,6 @@ use crate::{
     export::samples::Samples,
     hot::exclusive::Exclusive,
     metadata::{self, MetadataTable},
-    operation_ref::OperationRef,
     outcome,
     snapshot::Snapshot,
     sync::Switch,
@@ -418,11 +417,10 @@ impl Operation {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let given = metadata.map(metadata::given).transpose()?;
-        let operation_ref = OperationRef::fixed(slf, given);
         bindings::get(py)?
             .wrap
             .bind(py)
-            .call1((function, operation_ref))
+            .call1((function, slf, given))
     }
 
     /// Return a histogram of all durations recorded since the operation was created or last cleared.

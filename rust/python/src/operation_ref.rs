@@ -79,6 +79,20 @@ impl OperationRef {
         })
     }
 
+    /// Return a reference that always refers to ``operation``.
+    ///
+    /// Args:
+    ///     operation: The operation to record into.
+    ///     metadata: A dict to keep with every sample.
+    #[staticmethod]
+    pub fn fixed(operation: &Bound<'_, Operation>, metadata: Option<Bound<'_, PyDict>>) -> Self {
+        Self {
+            name: None,
+            found: OnceLock::from((0, operation.clone().unbind())),
+            metadata: metadata.map(Bound::unbind),
+        }
+    }
+
     /// Return a new span, with which Python code can time one execution of the operation.
     fn span<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let given = self.metadata.as_ref().map(|given| given.bind(py));
@@ -106,15 +120,6 @@ impl OperationRef {
 }
 
 impl OperationRef {
-    /// Creates a reference that always refers to `operation`.
-    pub fn fixed(operation: &Bound<'_, Operation>, metadata: Option<Bound<'_, PyDict>>) -> Self {
-        Self {
-            name: None,
-            found: OnceLock::from((0, operation.clone().unbind())),
-            metadata: metadata.map(Bound::unbind),
-        }
-    }
-
     /// Returns the operation to record into, looking it up if necessary.
     #[inline]
     pub fn operation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {

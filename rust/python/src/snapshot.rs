@@ -1,6 +1,6 @@
 //! `Snapshot`, the Python class for a histogram's contents. Durations are in seconds.
 
-use nanospan_record::{Seconds, histogram, seconds::MAX_SECONDS};
+use nanospan_record::{Seconds, histogram, limits::MAX_SECONDS};
 use pyo3::{
     intern,
     prelude::*,

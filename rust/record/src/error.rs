@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::seconds::MAX_SECONDS;
+use crate::limits::MAX_SECONDS;
 
 /// The reason why a call failed. For an invalid argument, the message states the value and which values are valid.
 #[derive(Debug, Clone, PartialEq)]

@@ -23,6 +23,7 @@ pub mod clock;
 pub mod error;
 pub mod histogram;
 pub mod lifetime;
+pub mod limits;
 mod memory;
 pub mod operation;
 pub mod registry;

@@ -158,7 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{memory::Memory, seconds::MAX_SECONDS};
+    use crate::{limits::MAX_SECONDS, memory::Memory};
 
     fn sample(end: u64) -> Sample {
         Sample {

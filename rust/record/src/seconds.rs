@@ -1,11 +1,6 @@
 //! A number of seconds that is validated when it is created, used for durations and thresholds.
 
-use crate::error::Error;
-
-/// The longest duration in seconds (584 years): that of 2^64 nanoseconds.
-///
-/// It is a valid duration itself, because `u64::MAX` nanoseconds convert to this float.
-pub const MAX_SECONDS: f64 = (1_u128 << 64) as f64 / 1e9;
+use crate::{error::Error, limits::MAX_SECONDS};
 
 /// A duration or threshold in seconds; guaranteed to be between 0 and [`MAX_SECONDS`].
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]

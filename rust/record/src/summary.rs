@@ -267,10 +267,7 @@ fn interpolate(a: f64, b: f64, fraction: f64) -> f64 {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::{
-        sample::Measured,
-        seconds::{MAX_SECONDS, Seconds},
-    };
+    use crate::{limits::MAX_SECONDS, sample::Measured, seconds::Seconds};
 
     fn sample(seconds: f64, outcome: Outcome) -> Sample {
         Sample {

@@ -22,7 +22,7 @@ mod step;
 mod stop;
 mod tables;
 pub mod tracker;
-mod vectorcall;
+pub mod vectorcall;
 
 use pyo3::{prelude::*, types::PyModule};
 

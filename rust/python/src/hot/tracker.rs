@@ -10,7 +10,6 @@ use super::{
     methods,
     raw::{PassedOn, borrowed, guarded, or_null},
     tables::{self, Table},
-    vectorcall,
 };
 use crate::{operation_ref::OperationRef, sync::OnceLock};
 
@@ -43,17 +42,6 @@ impl Tracker {
             is_coroutine_function,
             attached: OnceLock::new(),
         }
-    }
-
-    /// Let calls of ``wrapper`` skip its code where the interpreter calls functions through their vectorcall.
-    ///
-    /// Args:
-    ///     wrapper: A function whose first closure cell holds the tracker's bound method ``call``.
-    ///
-    /// Raises:
-    ///     TypeError: If ``wrapper`` is not such a function.
-    fn attach(slf: &Bound<'_, Self>, wrapper: &Bound<'_, PyAny>) -> PyResult<()> {
-        vectorcall::replace(slf, wrapper)
     }
 
     // Libraries that pickle a function by value, instead of by name, pickle its closure.

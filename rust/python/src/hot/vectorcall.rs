@@ -20,8 +20,16 @@ use super::{
 /// CPython's own vectorcall of functions, which runs their code.
 static OWN: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Replaces the vectorcall of `wrapper`, the function whose closure holds `tracker`; see `Tracker.attach`.
-pub fn replace(tracker: &Bound<'_, Tracker>, wrapper: &Bound<'_, PyAny>) -> PyResult<()> {
+/// Let calls of ``wrapper`` skip its code where the interpreter calls functions through their vectorcall.
+///
+/// Args:
+///     tracker: The native part of the decorated function.
+///     wrapper: A function whose first closure cell holds the tracker's bound method ``call``.
+///
+/// Raises:
+///     TypeError: If ``wrapper`` is not such a function.
+#[pyfunction]
+pub fn attach(tracker: &Bound<'_, Tracker>, wrapper: &Bound<'_, PyAny>) -> PyResult<()> {
     let (py, object) = (tracker.py(), wrapper.as_ptr());
     // SAFETY: an object that passes PyFunction_Check has the layout of a function, and its code is not NULL.
     unsafe {
@@ -76,7 +84,7 @@ unsafe extern "C" fn call(
         (py, PassedOn::of(args, count, keywords), tracker)
     };
     let Some(tracker) = tracker else {
-        // SAFETY: `replace` stored a function of this type before it set the wrapper's pointer.
+        // SAFETY: `attach` stored a function of this type before it set the wrapper's pointer.
         return unsafe {
             let own: ffi::vectorcallfunc = std::mem::transmute(OWN.load(Ordering::Relaxed));
             own(wrapper, args, count, keywords)

@@ -10,8 +10,8 @@ use crate::{
     Error, Measured, OUTCOMES, Outcome, Sample, Seconds, Totals, Writers,
     block::{Block, limit_ns},
     histogram,
+    limits::MAX_SECONDS,
     ring::MAX_WINDOW,
-    seconds::MAX_SECONDS,
 };
 
 fn sample(duration: Measured, outcome: Outcome) -> Sample {

@@ -7,7 +7,7 @@ use num_bigint::BigUint;
 use proptest::{collection::vec, prelude::*};
 
 use super::seconds;
-use crate::{Clock, Measured, Operation, Outcome, Sample, Summary, Writers, seconds::MAX_SECONDS};
+use crate::{Clock, Measured, Operation, Outcome, Sample, Summary, Writers, limits::MAX_SECONDS};
 
 fn sample(duration: Measured) -> Sample {
     Sample {
