@@ -40,7 +40,7 @@ from nanospan.values.units import duration_text
 DURATIONS = st.one_of(
     st.sampled_from([0.0, 5e-324, 4e-10, 5e-10, 1e-9, 0.1, 1.0, 2.0**34, MAX_DURATION]),
     st.floats(0, MAX_DURATION),
-    st.floats(-25, math.log10(MAX_DURATION)).map(lambda exponent: 10**exponent),
+    st.floats(-25, math.log10(MAX_DURATION)).map(lambda exponent: min(10**exponent, MAX_DURATION)),
     st.integers(0, 2**64 - 1).map(lambda nanoseconds: nanoseconds / 1e9),
 )
 SAMPLES = st.lists(st.tuples(DURATIONS, st.sampled_from(OUTCOMES)), min_size=1, max_size=8)
