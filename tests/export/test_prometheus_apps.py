@@ -220,6 +220,22 @@ class TestASGI:
         for path in ("/prom", "/sub/metrics"):
             assert (await request(outer, path))[0] == 200
 
+    async def test_a_route_in_a_mount_leads_to_it_and_a_mount_does_not_hide_paths(self, exposition):
+        """A route in a mounted application answers at any path, a mount at the root at its own."""
+        inner = FastAPI()
+        inner.add_route("/internal/prom", metrics_app(exposition))
+        outer = FastAPI()
+        outer.mount("/api", inner)
+        inner.mount("/mounted", metrics_app(exposition))
+        assert (await request(outer, "/api/internal/prom"))[0] == 200
+        assert (await request(outer, "/api/mounted/metrics"))[0] == 200
+        assert (await request(outer, "/api/mounted/x"))[0] == 404
+        nested = Starlette(routes=[Route("/m", metrics_app(exposition))])
+        assert (await request(Starlette(routes=[Mount("/x", nested)]), "/x/m"))[0] == 200
+        root = Starlette(routes=[Mount("/", metrics_app(exposition))])
+        statuses = [(await request(root, path))[0] for path in ("/metrics", "/admin/secret")]
+        assert statuses == [200, 404]
+
     async def test_a_request_in_absolute_form_is_answered(self, exposition):
         """A request line with a whole URL is answered behind a real server."""
         async with _served(metrics_app(exposition)) as address:

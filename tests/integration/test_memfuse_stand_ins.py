@@ -146,6 +146,9 @@ async def test_application_config(
     assert old._warmup_completed
     assert list(old._pools) == [database]
     assert old._pool_configs[database].max_size == 2
+    await old._pools[database].close()
+    opened = await old.get_connection_pool(database, {"store": "pgai"})
+    assert (opened.min_size, opened.max_size) == (1, 2)
     await old.warmup_common_pools()
     assert list(old._pools) == [database]
     await old.reset_all_pools()

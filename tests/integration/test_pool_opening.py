@@ -166,12 +166,15 @@ async def test_warm_up_reports_failures(
     first, second, third = await manager.warmup_common_pools(
         [dead, database, f"password=two {MARK}"], CONFIG
     )
+    no_name = f"postgresql://u@{'a' * 70}.test/d"  # too long a label for DNS
+    [refused] = await manager.warmup_common_pools([no_name], CONFIG)
+    assert isinstance(refused.error, PoolOpenError)
     assert isinstance(first.error, PoolOpenError)
     assert first.connections == 0
     assert second.error is None
     assert second.connections == 1
     assert isinstance(third.error, ConninfoError)
-    assert caplog.text.count("warm-up of") == 2
+    assert caplog.text.count("warm-up of") == 3
     assert MARK not in caplog.text
     assert MARK not in repr((first, second, third))
     with pytest.raises(PoolOpenError):

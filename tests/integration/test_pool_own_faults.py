@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -50,13 +51,15 @@ async def test_lease(
         async with manager.lease(database, config=CONFIG):
             pass
     with pytest.raises(AttributeError):
-        await manager.warmup_common_pools([database])
+        await manager.warmup_common_pools([database], strict=True)
+    [report] = await manager.warmup_common_pools([database])
+    assert isinstance(report.error, AttributeError)
     pool = await manager.get_connection_pool(database)
     assert await settles(lambda: pool.get_stats()["pool_size"] == 0)
     assert time.monotonic() - began < LIMIT
     assert "keep trying" not in caplog.text
     faults = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert [record.exc_info is not None for record in faults] == [True]
+    assert [record.exc_info is not None for record in faults] == [True, False, False]
     faulty.undo()
     await assert_sound(manager, pool, database)
 
@@ -71,7 +74,7 @@ def test_synchronous_lease(
     with pytest.raises(AttributeError), sync_manager.lease(database, config=CONFIG):
         pass
     with pytest.raises(AttributeError):
-        sync_manager.warmup_common_pools([database])
+        sync_manager.warmup_common_pools([database], strict=True)
     assert "keep trying" not in caplog.text
     faulty.undo()
     pool = sync_manager.get_connection_pool(database)
@@ -79,6 +82,22 @@ def test_synchronous_lease(
         for _ in range(3):
             held.enter_context(pool.connection())
     assert settles_here(lambda: pool.idle_connections == pool.get_stats()["pool_size"])
+
+
+async def test_waiting_leases_get_the_fault_each_for_itself(
+    manager: GlobalConnectionManager, database: str, faulty: pytest.MonkeyPatch
+) -> None:
+    """Leases that wait for the same connection raise the same fault, but not the same object."""
+    pool = await manager.get_connection_pool(database, CONFIG)
+    errors = await asyncio.gather(*(pool.getconn() for _ in range(4)), return_exceptions=True)
+    assert {type(error) for error in errors} == {AttributeError}
+    assert len({id(error) for error in errors}) == 4
+    depths = []
+    for _ in range(3):
+        with pytest.raises(AttributeError) as caught:
+            await pool.wait(LIMIT)
+        depths.append(len(caught.traceback))
+    assert len(set(depths)) == 1
 
 
 async def test_health_check(

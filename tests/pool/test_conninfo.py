@@ -170,6 +170,25 @@ def test_misread_queries(address: str) -> None:
     assert Target.parse("postgresql://u:a?b=c@host/db").params["password"] == "a?b=c"
 
 
+@pytest.mark.parametrize(
+    "conninfo",
+    [
+        f"postgresql://h/d?user=x&pwd=abc&{MARK}",
+        f"postgresql://h/d?user=x&pass=abc&{MARK}=1",
+        f"postgresql://h/d?Password=abc&{MARK}=2",
+        f"postgresql://h/d?auth_token=abc&{MARK}=2",
+        f"postgresql://h/d?{MARK}",
+        f"postgresql://u:a?{MARK}",
+        f"postgresql://u:a?{MARK}=b",
+    ],
+)
+def test_cut_passwords(conninfo: str) -> None:
+    """A part of a password that was cut at a "?" or "&" is not shown as a parameter's name."""
+    with pytest.raises(ConninfoError) as caught:
+        Target.parse(conninfo)
+    assert MARK not in str(caught.value)
+
+
 def test_same_parameters_same_key() -> None:
     """A target's key depends on its parameters, not on how the connection string spells them."""
     spellings = [

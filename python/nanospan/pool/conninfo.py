@@ -136,7 +136,7 @@ def default_conninfo() -> str | None:
     ``PGDATABASE``, where libpq itself reads the other variables.
     """
     env = os.environ
-    if (url := env.get("DATABASE_URL", "")).startswith("postgres"):
+    if (url := env.get("DATABASE_URL", "")).startswith(SCHEMES):
         return url
     if database := env.get("POSTGRES_DB"):
         return make_conninfo(

@@ -39,6 +39,7 @@ _OWNERS = {
     "cockroachdb:": f"CockroachDB's; {WRITE}",
     "prisma:": f"Prisma's; {WRITE}",
 }
+_CREDENTIAL = re.compile("pass|pwd|secret|token|key|cred|auth", re.IGNORECASE)
 _SEARCH_PATH = "write options=-csearch_path%3DNAME"
 _POOLING = "pass it as a pool setting, in config"
 _REMEDIES = {
@@ -115,8 +116,7 @@ def _query(url: str, known: Container[str], secret: Container[str]) -> str | Non
     pairs = [pair.partition("=") for pair in query.split("&")]
     names = [unquote(name) for name, _, _ in pairs]
     unknown = [name for name in names if name not in known]
-    # A name may be a part of a password that contains an unescaped "@" or "&".
-    safe = "@" not in query and not any(name in secret for name in names)
+    safe = _cannot_hold_a_password(url, names, secret) and all(equals for _, equals, _ in pairs)
     shown = [name for name in unknown if safe or name in _REMEDIES]
     if shown and all(re.fullmatch(r"[\w.-]{1,40}", name) for name in shown):
         return _unknown(shown, "URL")
@@ -125,6 +125,17 @@ def _query(url: str, known: Container[str], secret: Container[str]) -> str | Non
     if any("=" in value for *_, value in pairs):
         return "a parameter in the URL's query has a second '='; write '=' in a value as %3D"
     return None
+
+
+def _cannot_hold_a_password(url: str, names: list[str], secret: Container[str]) -> bool:
+    """Return whether no part of a password can have been taken for a parameter's name.
+
+    A password that contains an unescaped "?", "@" or "&" is cut there.
+    """
+    before, _, query = url.partition("?")
+    authority = before.partition("://")[2]
+    is_cut = "@" in query or (":" in authority and "@" not in authority)
+    return not is_cut and not any(name in secret or _CREDENTIAL.search(name) for name in names)
 
 
 def _syntax(url: str) -> str | None:

@@ -37,7 +37,7 @@ async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
     """
     try:
         await within(seconds, _reach_async(endpoint, seconds))
-    except OUTAGE as exc:
+    except (*OUTAGE, UnicodeError) as exc:  # the latter for a host name that DNS cannot have
         error = open_error(endpoint, exc)
     else:
         return
@@ -69,7 +69,7 @@ def reach_server(endpoint: Endpoint, seconds: float) -> None:
         with closing(connection):
             if endpoint.types_are_stale():
                 ask(endpoint, connection, deadline - monotonic())
-    except OUTAGE as exc:
+    except (*OUTAGE, UnicodeError) as exc:
         error = open_error(endpoint, exc)
     else:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import math
@@ -41,6 +42,14 @@ __all__ = ["PolicyPool"]
 logger = logging.getLogger("nanospan.pool")
 
 C = TypeVar("C", bound=Pooled)
+
+
+def _twin(fault: Exception) -> Exception:
+    """Return a copy, because an exception that several tasks raise gets the frames of all."""
+    try:
+        return copy.copy(fault)
+    except Exception:  # noqa: BLE001 - not every exception can be copied
+        return fault
 
 
 class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycopg_pool's classes
@@ -327,15 +336,16 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             waiting = list(self._waiting)
             self._waiting.clear()
         for client in waiting:
-            client.fail(fault)
+            client.fail(_twin(fault).with_traceback(fault.__traceback__))
         if self._fault is None:
             logger.error("pool %s cannot connect, and not for an outage", self.name, exc_info=fault)
-        self._fault = fault
+        # Without its traceback, whose frames would stay alive with all they hold.
+        self._fault = _twin(fault).with_traceback(None)
 
     def _check_fault(self) -> None:
         """Raise the error of the last attempt to connect, if no outage made it fail."""
         if self._fault is not None:
-            raise self._fault
+            raise _twin(self._fault)
 
     def _replace(self, connection: C) -> None:
         """Close a connection, and open another if one is needed."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from nanospan.pool.conninfo import mask_conninfo
 
 if TYPE_CHECKING:
@@ -51,7 +49,6 @@ class Warmup:
 
     def __init__(self, url: object) -> None:
         self.connections = 0
-        self._given = url
         self._url = mask_conninfo(url) if isinstance(url, str) else repr(type(url).__name__)
         self._started = perf_counter()
 
@@ -59,11 +56,10 @@ class Warmup:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
-        failed = isinstance(error, psycopg.Error) or not isinstance(self._given, str)
         seconds = perf_counter() - self._started
         kept = error if isinstance(error, Exception) else None
         self.report = WarmupReport(self._url, self.connections, seconds, kept)
-        return failed
+        return kept is not None
 
 
 def check_urls(urls: Iterable[str]) -> list[str]:

@@ -150,5 +150,6 @@ def test_clear(monitor: PerformanceMonitor) -> None:
         monitor.record_metric(name, 0.1)
     monitor.clear_metrics("a")
     assert list(monitor.get_all_stats()) == ["b"]
+    assert (len(monitor._metrics["a"]), len(monitor._metrics["b"])) == (0, 1)
     monitor.clear_metrics("")
     assert monitor.get_all_stats() == {}

@@ -22,6 +22,7 @@ from nanospan.compat.memfuse.replaced_pools import ReplacedPool, ReplacedPools
 from nanospan.compat.memfuse.rw_lock import AsyncRWLock
 from nanospan.compat.memfuse.views import HealthCache, PoolView
 from nanospan.pool import ConnectionPoolConfig, ConninfoError, mask_conninfo
+from nanospan.pool.config import as_config
 from nanospan.pool.connections import VectorConnection
 from nanospan.pool.conninfo import Target
 from nanospan.pool.registry import REGISTRY
@@ -113,12 +114,12 @@ class GlobalConnectionManager:
         """
         if AsyncConnectionPool is not _ORIGINAL_POOL:
             return await self._get_replaced_pool(db_url, config, store_ref)
-        warm = REGISTRY.warm.get(asyncio.get_running_loop(), {})
-        if db_url in warm or self._find_shared(db_url) is not None:
+        loop = asyncio.get_running_loop()
+        if db_url in REGISTRY.warm.get(loop, {}) or self._is_open(db_url, loop):
             return await self._manager.get_connection_pool(db_url, config or None, store_ref)
         masked = self._mask_url(db_url)
         logger.info(f"GlobalConnectionManager: Creating new pool for {masked}")
-        settings = config or application_config()
+        settings = as_config(config) or application_config()
         pool = await self._manager.get_connection_pool(db_url, settings, store_ref)
         logger.info(
             "GlobalConnectionManager: Pool opened successfully "
@@ -293,6 +294,15 @@ class GlobalConnectionManager:
 
     def _find(self, db_url: str) -> SharedPool[Any] | ReplacedPool | None:
         return self._replaced.get(db_url) or self._find_shared(db_url)
+
+    def _is_open(self, db_url: str, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether the event loop has an open pool for a database."""
+        try:
+            target_key = Target.parse(db_url).key
+        except ConninfoError:
+            return False
+        shared = REGISTRY.pools.get((target_key, loop))
+        return shared is not None and not shared.pool.closed
 
     def _shared_urls(self) -> list[str]:
         REGISTRY.drop_dead_loops()

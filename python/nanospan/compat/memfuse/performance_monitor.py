@@ -83,14 +83,12 @@ class PerformanceMonitor(_PerformanceMonitor):
 
     @property
     def _metrics(self) -> Mapping[str, tuple[PerformanceMetric, ...]]:
-        """The samples in each operation's window, oldest first."""
-        exported = self.export_metrics()
-        return MappingProxyType(
-            {
-                operation: tuple(PerformanceMetric(**sample) for sample in samples)
-                for operation, samples in exported.items()
-            }
-        )
+        """The samples in each operation's window, oldest first; none for unknown operations."""
+        samples = {
+            operation: tuple(PerformanceMetric(**sample) for sample in samples)
+            for operation, samples in self.export_metrics().items()
+        }
+        return MappingProxyType(_Windows(samples))
 
     @property
     def _alert_callbacks(self) -> tuple[AlertCallback, ...]:
@@ -104,6 +102,11 @@ class PerformanceMonitor(_PerformanceMonitor):
         rank, fraction = divmod(percentile / 100 * (len(ordered) - 1), 1)
         lower, upper = ordered[int(rank)], ordered[min(int(rank) + 1, len(ordered) - 1)]
         return lower + (upper - lower) * fraction
+
+
+class _Windows(dict[str, tuple[PerformanceMetric, ...]]):
+    def __missing__(self, operation: str) -> tuple[PerformanceMetric, ...]:
+        return ()
 
 
 def get_performance_monitor() -> PerformanceMonitor:

@@ -110,9 +110,16 @@ class MetricsApp:
 
     def _is_routed(self, scope: Message) -> bool:
         """Return whether a route of Starlette, rather than a mount, has chosen this application."""
+        if scope.get("endpoint") is not self:
+            return False
+        if (route := scope.get("route")) is not None:
+            return not hasattr(route, "routes")  # a mount has routes
+        # FastAPI does not name a route that it did not make itself.
+        routes = getattr(scope.get("app"), "routes", ())
+        if any(getattr(each, "endpoint", None) is self for each in routes):
+            return True
         root_path = scope.get("root_path", "")
-        is_mounted = scope.get("app_root_path", root_path) != root_path
-        return scope.get("endpoint") is self and not is_mounted
+        return bool(scope.get("app_root_path", root_path) == root_path)
 
 
 def _path_below_mount(scope: Message) -> str:
