@@ -12,6 +12,7 @@ import sys
 import traceback
 import types
 import typing
+import xmlrpc.client
 from unittest import mock
 
 import pytest
@@ -105,12 +106,27 @@ class TestKind:
             (documented.__get__(1), ()),
             (list, ((1,),)),
             (mock.Mock(return_value=3), (1,)),
+            (mock.MagicMock(spec=generator_function, return_value=3), (1,)),
+            (xmlrpc.client.MultiCall(None).add, (1,)),  # has any attribute
         ]
         for original, args in callables:
             function = tracked(original)
             assert type(function) is types.FunctionType
             assert function(*args) == original(*args)
         assert stats().count == len(callables) + 2  # `documented` was called twice
+
+    def test_a_partial_of_a_generator_function_is_a_generator_function(self, stats):
+        """A partial of a generator function, and an object that is called as one, are timed."""
+
+        class Callable:
+            def __call__(self, n):
+                yield from range(n)
+
+        partial = functools.partial(generator_function.__wrapped__, 3)
+        for function, args in ((tracked(partial), ()), (tracked(Callable()), (2,))):
+            assert inspect.isgeneratorfunction(function)
+            list(function(*args))
+        assert stats().count == 2
 
 
 class TestParameters:
@@ -197,6 +213,41 @@ class TestParameters:
 
         function.__closure__[0].cell_contents = lambda x: ("other", x)
         assert function(1) == ("other", 1)
+
+    def test_a_closure_changed_while_the_monitor_is_looked_up_is_honoured(self):
+        """A change of the closure while the process-wide monitor is made frees nothing in use."""
+        code = """
+import functools, gc
+from nanospan import _core, recorder, track_performance
+@track_performance("op", {"k": 1})
+def function(): return "original"
+made, junk = recorder._make, []
+def make():
+    function.__closure__[0].cell_contents = lambda: "other"
+    gc.collect()
+    junk.extend(_core.OperationRef(f"junk {i}") for i in range(1000))
+    junk.extend(bytes([65]) * n for n in range(8, 200) for _ in range(50))
+    return made()
+recorder._make = make
+partial = functools.partial(function)
+print(partial(), partial())
+"""
+        command = [sys.executable, "-c", code]
+        run = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert (run.returncode, run.stdout) == (0, "original other\n"), run.stderr
+
+    def test_a_function_attached_twice_still_runs_its_code(self):
+        """Attaching a function to another tracker leaves the way to run functions' code alone."""
+
+        @tracked
+        def function():
+            return "before"
+
+        other = _core.Tracker(lambda: "after", _core.OperationRef("op"), False)
+        function.__closure__[0].cell_contents = other.call
+        _core.attach(other, function)
+        function.__defaults__ = ()
+        assert functools.partial(function)() == "after"
 
     def test_the_closure_of_the_original_keeps_working(self):
         """A decorated closure sees and makes changes of the variables that it closes over."""

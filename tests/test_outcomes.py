@@ -174,7 +174,15 @@ def test_unusual_groups_do_not_disturb_the_program(monitor):
         def code(self):
             raise RuntimeError
 
+    class Growing(BaseException):
+        @property
+        def exceptions(self):
+            return [Growing(), Growing()]
+
+    circle = Legacy()
+    circle.exceptions = [circle]
     cancelled = [Unreadable(), Misleading(), Legacy(), Legacy(KeyboardInterrupt())]
+    cancelled += [circle, Growing()]
     failed = [Legacy(KeyboardInterrupt(), ValueError()), UnreadableExit()]
     for error in cancelled + failed:
         with pytest.raises(type(error)), monitor.track_operation("op"):

@@ -242,7 +242,10 @@ _recorders: weakref.WeakValueDictionary[int, Recorder] = weakref.WeakValueDictio
 
 def _reset_all_in_child() -> None:
     for recorder in list(_recorders.values()):
-        recorder._reset_in_child()  # noqa: SLF001 - defined in this module
+        try:
+            recorder._reset_in_child()  # noqa: SLF001 - defined in this module
+        except Exception:
+            logger.exception("recorder %r could not be reset in a forked child", recorder)
 
 
 os.register_at_fork(after_in_child=_reset_all_in_child)

@@ -125,7 +125,8 @@ def decorate(function: F, operation_ref: OperationRef) -> F:
     elif _is(inspect.isgeneratorfunction, function):
         values = {"original": function, "span": operation_ref.span}
         wrapper = generate(_GENERATOR_FUNCTION, function, values)
-        if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_flags & inspect.CO_ITERABLE_COROUTINE:
             wrapper = types.coroutine(wrapper)
     else:
         wrapper = _native(function, operation_ref)
@@ -181,6 +182,9 @@ def _check(function: object) -> None:
 
 def _is(kind: Callable[[Any], bool], function: Callable[..., Any]) -> bool:
     """Return whether the predicate ``kind`` holds for ``function`` or its class's ``__call__``."""
+    code = getattr(function, "__code__", None)
+    if not isinstance(getattr(code, "co_flags", 0), int):
+        return False  # a mock, or an object with any attribute
     return kind(function) or (
         not isinstance(function, type) and kind(getattr(type(function), "__call__", None))  # noqa: B004
     )

@@ -7,6 +7,7 @@ libraries treat it like a function written by hand.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import inspect
 import types
@@ -28,7 +29,7 @@ class _Parameters(NamedTuple):
     @classmethod
     def of(cls, function: Callable[..., Any]) -> _Parameters:
         """Return the parameters of ``function``; for other callables, ``(*args, **kwargs)``."""
-        if not isinstance(function, types.FunctionType):
+        if type(function) is not types.FunctionType:
             return cls()
         code = function.__code__
         names = iter(code.co_varnames)
@@ -69,15 +70,20 @@ def generate(
     """
     code = _compile(source, _Parameters.of(function))
     code = code.replace(co_flags=code.co_flags | flags, **_origin(function))
+    namespace = getattr(function, "__globals__", None)
     wrapper = types.FunctionType(
         code,
-        getattr(function, "__globals__", globals()),
+        namespace if isinstance(namespace, dict) else globals(),
         closure=tuple(types.CellType(values[name[1:]]) for name in code.co_freevars),
     )
-    if isinstance(function, types.FunctionType):
+    if type(function) is types.FunctionType:
         wrapper.__defaults__ = function.__defaults__
         wrapper.__kwdefaults__ = function.__kwdefaults__
-    functools.update_wrapper(wrapper, function)
+    for name in functools.WRAPPER_ASSIGNMENTS:
+        # An object that is not a function may have values that no function can have, or none.
+        with contextlib.suppress(AttributeError, TypeError):
+            setattr(wrapper, name, getattr(function, name))
+    functools.update_wrapper(wrapper, function, assigned=())
     return wrapper
 
 

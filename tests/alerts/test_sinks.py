@@ -9,6 +9,7 @@ import time
 import pytest
 from alerting import make_alert
 
+from nanospan import PerformanceMonitor
 from nanospan.alerts import (
     AlertmanagerSink,
     DeliveryError,
@@ -133,6 +134,9 @@ def test_a_coroutine_that_is_never_awaited_is_an_error():
     async def tell(rule):
         raise AssertionError(rule)
 
+    decorated = PerformanceMonitor().track_operation("op")(tell)
+    with pytest.raises(DeliveryError, match="returned a coroutine"):
+        FunctionSink(lambda alert: decorated(alert.rule)).deliver(make_alert(), never)
     with pytest.raises(DeliveryError, match="returned a coroutine"):
         FunctionSink(lambda alert: tell(alert.rule)).deliver(make_alert(), never)
 

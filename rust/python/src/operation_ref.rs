@@ -129,32 +129,19 @@ impl OperationRef {
         }
     }
 
-    /// Like [`operation`](Self::operation), but borrows the operation from `self` if it is stored there, which avoids
-    /// changing its reference count. Otherwise the operation is looked up and stored in `found`.
-    #[inline(always)]
-    pub fn current<'a, 'py>(
-        &'a self,
-        py: Python<'py>,
-        found: &'a mut Option<Bound<'py, Operation>>,
-    ) -> PyResult<&'a Bound<'py, Operation>> {
-        match self.known(py) {
-            Some(known) => Ok(known),
-            None => Ok(found.insert(self.look_up(py)?)),
-        }
-    }
-
     /// Returns the stored operation, or `None` if none is stored or the stored one is outdated. The operation lives as
     /// long as `self`.
     #[inline(always)]
-    fn known<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Operation>> {
+    pub fn known<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Operation>> {
         let (generation, operation) = self.found.get()?;
         // Acquire: pairs with the Release in set_process_monitor.
         let current = self.name.is_none() || *generation == GENERATION.load_acquire();
         current.then(|| operation.bind(py))
     }
 
+    /// Looks the operation up in the process-wide monitor, which runs Python code, and stores it.
     #[cold]
-    fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
+    pub fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
         let ask = || -> PyResult<_> {
             let generation = GENERATION.load_acquire();
             let recorder = bindings::get(py)?.process_recorder.bind(py).call0()?;

@@ -36,10 +36,17 @@ pub fn outcome_of(error: &Bound<'_, PyBaseException>) -> PyResult<&'static str> 
     Ok(of_exception(&error.get_type(), error)?.name())
 }
 
+/// How many exceptions in a group are looked at.
+const MAX_PARTS: usize = 10_000;
+
 /// Returns whether `exception`, or any exception in it if it is a group, is an error.
 fn contains_error(exception: &Bound<'_, PyAny>) -> bool {
     let mut pending = vec![exception.clone()];
-    while let Some(exception) = pending.pop() {
+    // Bounded, because any exception may have an attribute of this name, and it may lead in a circle.
+    for _ in 0..MAX_PARTS {
+        let Some(exception) = pending.pop() else {
+            break;
+        };
         if exception.is_instance_of::<PyException>() || is_failed_exit(&exception) {
             return true;
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import inspect
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from nanospan.alerts.sinks.base import DeliveryError, Sink
@@ -68,7 +69,7 @@ class FunctionSink(Sink):
         """Call the function with the alert and wait until it returns."""
         if not _is_async(self._function):
             result = self._function(alert)
-            if inspect.iscoroutine(result):
+            if isinstance(result, Coroutine):
                 result.close()
                 raise DeliveryError(
                     "the function is not async but returned a coroutine; use async def"

@@ -37,20 +37,29 @@ struct TrackedFunction {
 }
 
 /// Calls a plain function and records the call. Returns `None` if the Python error is set. What `keep` returns is dropped
-/// after the call; `keep` is called after the clock was read, which on some processors waits for preceding stores.
+/// after the call; if nothing has to be looked up, `keep` is called after the clock was read, which on some processors
+/// waits for preceding stores.
 #[inline(always)]
 pub fn call_timed<'py, T>(
     function: &Bound<'py, PyAny>,
     operation_ref: &OperationRef,
     arguments: &PassedOn<'_>,
-    keep: impl FnOnce() -> T,
+    keep: impl Fn() -> T,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = function.py();
     stack::check(py)?;
     let mut found = None;
-    let operation = operation_ref.current(py, &mut found)?.get();
+    let (operation, kept) = match operation_ref.known(py) {
+        Some(operation) => (operation, None),
+        None => {
+            // Before the look-up, because that runs Python code.
+            let kept = keep();
+            (&*found.insert(operation_ref.look_up(py)?), Some(kept))
+        }
+    };
+    let operation = operation.get();
     let start = operation.begin();
-    let _kept = keep();
+    let _kept = kept.unwrap_or_else(keep);
     let result = arguments.call(function);
     match result {
         None => operation_ref.record_raised(py, operation, start)?,

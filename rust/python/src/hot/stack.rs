@@ -5,7 +5,7 @@
 //! such a function is timed. 3.12 and 3.13 have a limit for C code, which is too high for threads with small stacks. From
 //! 3.14 on, the interpreter checks how much of the stack is left.
 
-#[cfg(any(not(target_os = "linux"), Py_3_14))]
+#[cfg(any(not(all(target_os = "linux", target_env = "gnu")), Py_3_14))]
 mod unchecked {
     use pyo3::prelude::*;
 
@@ -20,10 +20,10 @@ mod unchecked {
     }
 }
 
-#[cfg(any(not(target_os = "linux"), Py_3_14))]
+#[cfg(any(not(all(target_os = "linux", target_env = "gnu")), Py_3_14))]
 pub use unchecked::check;
 
-#[cfg(all(target_os = "linux", not(Py_3_14)))]
+#[cfg(all(target_os = "linux", target_env = "gnu", not(Py_3_14)))]
 mod checked {
     use std::{
         mem::MaybeUninit,
@@ -44,8 +44,10 @@ mod checked {
         const LENGTH_BITS: u32 = 28;
         const EMPTY: Self = Self(0);
 
+        /// Of a longer range than 1 TiB, which a stack without a limit may be, the end is kept.
         fn new(start: usize, end: usize) -> Self {
             let (start, end) = (start as u64 >> 12, end as u64 >> 12);
+            let start = start.max(end.saturating_sub((1 << Self::LENGTH_BITS) - 1));
             Self(start << Self::LENGTH_BITS | (end - start))
         }
 
@@ -136,5 +138,5 @@ mod checked {
     }
 }
 
-#[cfg(all(target_os = "linux", not(Py_3_14)))]
+#[cfg(all(target_os = "linux", target_env = "gnu", not(Py_3_14)))]
 pub use checked::check;

@@ -71,7 +71,7 @@ impl Tracker {
         &self,
         py: Python<'py>,
         arguments: &PassedOn<'_>,
-        keep: impl FnOnce() -> T,
+        keep: impl Fn() -> T,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let function = self.function.bind(py);
         if self.is_coroutine_function {

@@ -47,6 +47,7 @@ pub fn attach(tracker: &Bound<'_, Tracker>, wrapper: &Bound<'_, PyAny>) -> PyRes
             .map(|part| Bound::from_borrowed_ptr_or_opt(py, part).map(Bound::unbind));
         if tracker.get().attached.set(parts).is_ok()
             && let Some(own) = (*function).vectorcall
+            && own as *const () != call as *const ()
         {
             // Relaxed: every call stores the same value, and the thread that calls `wrapper` got it from this one.
             OWN.store(own as *mut (), Ordering::Relaxed);
