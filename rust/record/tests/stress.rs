@@ -31,7 +31,7 @@ fn records() -> u64 {
     std::env::var("NANOSPAN_STRESS_RECORDS").map_or(fast, |n| n.parse().expect("a number"))
 }
 
-/// Returns the `i`th duration that thread `writer` records, in nanoseconds or seconds (see `record_all`). The
+/// Returns the `i`th duration that thread `writer` records, in nanoseconds. The
 /// durations span all orders of magnitude, include 0 and are often short.
 fn duration(writer: u64, i: u64) -> u64 {
     let mixed = (i + 1)
@@ -49,7 +49,7 @@ fn outcome(i: u64) -> Outcome {
 }
 
 fn in_seconds(ns: u64) -> Measured {
-    Measured::Seconds(Seconds::new(ns as f64).expect("a finite number"))
+    Measured::Seconds(Seconds::new(ns as f64 / 1e9).expect("a duration in range"))
 }
 
 /// Records `records` samples from each of the writer threads concurrently, with durations in seconds if `seconds` is
@@ -84,7 +84,7 @@ fn all_durations(records: u64) -> impl Iterator<Item = u64> {
 fn is_whole(sample: &Sample) -> bool {
     match sample.duration {
         Measured::Nanos(ns) => sample.end == !ns,
-        Measured::Seconds(seconds) => !sample.end as f64 == seconds.get(),
+        Measured::Seconds(seconds) => !sample.end as f64 / 1e9 == seconds.get(),
     }
 }
 
@@ -107,8 +107,9 @@ fn totals_histogram_and_ring_agree_exactly_once_the_writers_stop() {
             totals.cancelled,
             expected(|i| outcome(i) == Outcome::Cancelled)
         );
-        let over = |ns: u64| if seconds { ns > 1 } else { ns > 1_000_000_000 };
-        let violations = all_durations(records).filter(|&ns| over(ns)).count();
+        let violations = all_durations(records)
+            .filter(|&ns| ns > 1_000_000_000)
+            .count();
         assert_eq!(totals.violations, violations as u64);
 
         let nanos = |ns: u64| match seconds {
