@@ -145,7 +145,8 @@ async def test_failed_warm_up(
     monkeypatch.setattr(FakePool, "broken", True)
     await manager.warmup_common_pools([URL])
     assert manager._warmup_completed
-    (warning,) = [r.getMessage() for r in caplog.records if r.name == LOGGER]
+    records = [r for r in caplog.records if r.name == LOGGER and r.levelno >= logging.WARNING]
+    (warning,) = [r.getMessage() for r in records]
     assert warning == f"GlobalConnectionManager: Pool warmup failed for {MASKED}: no server"
 
 
