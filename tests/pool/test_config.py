@@ -107,6 +107,10 @@ def test_every_key_reaches_its_field() -> None:
         ("capture_stacks", "maybe"),
         ("null_pool", 2),
         ("max_idle", "x"),
+        ("prepare_threshold", -2),
+        ("prepare_threshold", 2.5),
+        ("prepare_threshold", "often"),
+        ("prepare_threshold", True),
     ],
 )
 def test_wrong_values(key: str, value: object) -> None:

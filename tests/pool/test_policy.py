@@ -258,6 +258,16 @@ def test_null_pools_prepare_no_statements() -> None:
     assert "prepare_threshold" not in connect_parameters(CONFIG, given=())
 
 
+@pytest.mark.parametrize("null_pool", [False, True])
+@pytest.mark.parametrize("threshold", [None, 0, 3])
+def test_a_prepare_threshold_applies_to_both_kinds_of_pool(
+    threshold: int | None, null_pool: bool
+) -> None:
+    """A ``prepare_threshold`` reaches psycopg as given, whether or not connections stay idle."""
+    config = replace(CONFIG, null_pool=null_pool, prepare_threshold=threshold)
+    assert connect_parameters(config, given=())["prepare_threshold"] == threshold
+
+
 @pytest.mark.parametrize(
     ("error", "last_message", "expected"),
     [

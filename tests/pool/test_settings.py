@@ -101,11 +101,20 @@ def test_seconds_as_people_write_them(number: object) -> None:
 
 @pytest.mark.parametrize("never", [-1, "-1", -1.0, None])
 def test_never(never: object) -> None:
-    """-1 means that connections are never recycled, and that leaks are never logged."""
-    config = as_config({"postgres": {"pool_recycle": never, "leak_after": never}})
+    """-1 means never: to recycle connections, log leaks or prepare statements."""
+    section = {"pool_recycle": never, "leak_after": never, "prepare_threshold": never}
+    config = as_config({"postgres": section})
     assert config is not None
     assert config.recycle is None
     assert config.leak_after is None
+    assert config.prepare_threshold is None
+
+
+@pytest.mark.parametrize(("given", "threshold"), [("auto", "auto"), ("0", 0), (7, 7)])
+def test_prepare_threshold(given: object, threshold: object) -> None:
+    """The threshold for preparing statements is a count, or ``auto``."""
+    config = as_config({"postgres": {"prepare_threshold": given}})
+    assert config == ConnectionPoolConfig(prepare_threshold=threshold)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("No", False), ("1", True)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from nanospan.pool.settings import (
     DEFAULT_MAX_OVERFLOW,
@@ -60,6 +60,9 @@ class ConnectionPoolConfig:
             which suits a server behind a pooler such as PgBouncer; ``min_size`` then has no effect.
         vector_values: What vectors and half vectors arrive as: ``pgvector`` for what the installed
             pgvector gives, ``numpy`` for arrays, or ``list`` for lists of floats.
+        prepare_threshold: Number of executions after which psycopg prepares a statement on the
+            server; 0 prepares it at once, and ``None`` never. ``auto`` means psycopg's default, 5,
+            or ``None`` for null pools.
     """
 
     min_size: int = DEFAULT_POOL_SIZE
@@ -78,6 +81,7 @@ class ConnectionPoolConfig:
     capture_stacks: bool = False
     null_pool: bool = False
     vector_values: VectorValues = "pgvector"
+    prepare_threshold: int | Literal["auto"] | None = "auto"
 
     def __post_init__(self) -> None:
         """Validate the settings; if one is invalid, raise a ValueError that names it."""
@@ -96,9 +100,9 @@ class ConnectionPoolConfig:
         variables ``POSTGRES_POOL_SIZE``, ``POSTGRES_MAX_OVERFLOW``, ``POSTGRES_POOL_TIMEOUT`` and
         ``POSTGRES_CONNECTION_TIMEOUT``. The key ``pool_size`` sets ``min_size``, and ``max_size``
         is ``pool_size`` plus ``max_overflow``; ``pool_timeout`` and ``pool_recycle`` set
-        ``timeout`` and ``recycle``. Numbers may be given as text, and -1 as ``pool_recycle`` or
-        ``leak_after`` means ``None``. Unknown keys are ignored; if one looks like a misspelled
-        setting, a warning is logged once.
+        ``timeout`` and ``recycle``. Numbers may be given as text, and -1 as ``pool_recycle``,
+        ``leak_after`` or ``prepare_threshold`` means ``None``. Unknown keys are ignored; if
+        one looks like a misspelled setting, a warning is logged once.
 
         Args:
             config: The application's configuration, as nested mappings of any type. A section that

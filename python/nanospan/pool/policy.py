@@ -216,7 +216,9 @@ def connect_parameters(config: ConnectionPoolConfig, given: Container[str]) -> d
         "keepalives_count": config.keepalives_count,
     }
     parameters = {name: value for name, value in wanted.items() if name not in given}
-    if config.null_pool:
+    if config.prepare_threshold != "auto":
+        parameters["prepare_threshold"] = config.prepare_threshold
+    elif config.null_pool:
         # The pooler may run a transaction in a session that lacks the prepared statement.
         parameters["prepare_threshold"] = None
     return parameters

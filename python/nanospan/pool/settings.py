@@ -38,7 +38,7 @@ class Rule:
         minimum: The smallest valid number.
         exclusive: Whether the minimum itself is invalid.
         optional: Whether None is valid, which means "never"; in a mapping, -1 means the same.
-        choices: The valid texts of a setting that is a ``str``.
+        choices: The valid texts of a ``str``, or those that may stand in for a number.
     """
 
     kind: type[bool | int | float | str]
@@ -72,6 +72,7 @@ RULES = {
     "capture_stacks": _SWITCH,
     "null_pool": _SWITCH,
     "vector_values": Rule(str, choices=("pgvector", "numpy", "list")),
+    "prepare_threshold": Rule(int, optional=True, choices=("auto",)),
 }
 """The rule for each field of ``ConnectionPoolConfig``."""
 
@@ -162,19 +163,18 @@ def to_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_value(name: str, rule: Rule, value: object) -> None:
     """Raise ValueError, naming the setting, if a value has the wrong type or is out of range."""
-    if value is None and rule.optional:
+    if (value is None and rule.optional) or (isinstance(value, str) and value in rule.choices):
         return
     if rule.kind is bool:
         if not isinstance(value, bool):
             raise ValueError(f"{name} must be true or false, got {value!r}")
         return
     if rule.kind is str:
-        if value not in rule.choices:
-            choices = " or ".join(map(repr, rule.choices))
-            raise ValueError(f"{name} must be {choices}, got {value!r}")
-        return
+        choices = " or ".join(map(repr, rule.choices))
+        raise ValueError(f"{name} must be {choices}, got {value!r}")
     accepted = (int,) if rule.kind is int else (int, float)
-    alternative = " or None" if rule.optional else ""
+    alternatives = (*rule.choices, None) if rule.optional else rule.choices
+    alternative = "".join(f" or {each!r}" for each in alternatives)
     finite = not isinstance(value, float) or math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, accepted) or not finite:
         noun = "an integer" if rule.kind is int else "a finite number"
