@@ -23,6 +23,7 @@ from nanospan.pool import (
     PoolOpenError,
     SyncConnectionManager,
     get_global_connection_manager,
+    lookup,
     vector_context,
     vector_context_async,
 )
@@ -396,6 +397,21 @@ def test_one_look_up_for_loops_and_threads(
         for future in [threads.submit(kind) for kind in kinds]:
             future.result(30)
     assert len(statements(server, before)) == 1
+
+
+async def test_a_look_up_that_waits_for_this_thread(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A synchronous caller on an event loop's thread does not wait for that loop's look-up."""
+    monkeypatch.setattr(lookup, "SYNC_PATIENCE", 0.01)
+    types = DatabaseTypes("a database")
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        waits_for_us = asyncio.create_task(look_up_async(types, connection, LIMIT))
+        await asyncio.sleep(0)
+        assert types._lookup is not None
+        with psycopg.connect(database) as ours:
+            assert lookup.look_up(types, ours, LIMIT) is types.current
+        assert await waits_for_us is types.current
 
 
 async def test_a_refused_write_between_getconn_and_putconn(

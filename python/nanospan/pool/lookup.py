@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,13 @@ JOIN pg_catalog.pg_depend d
 JOIN pg_catalog.pg_type t ON t.oid = d.objid
 WHERE e.extname = 'vector' AND t.typname IN ('vector', 'halfvec', 'sparsevec')
 ORDER BY t.typname
+"""
+
+
+SYNC_PATIENCE = 1.0
+"""Seconds that a synchronous caller waits for another's look-up before it sends the query itself.
+
+The other look-up may need the event loop of the very thread that waits.
 """
 
 
@@ -73,7 +81,11 @@ async def look_up_async(
 def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -> VectorTypes:
     """Look up pgvector's types on a synchronous connection; see ``look_up_async``."""
     while (other := types.join_lookup()) is not None:
-        if (found := other.result(seconds)) is not None:
+        try:
+            found = other.result(min(seconds, SYNC_PATIENCE))
+        except concurrent.futures.TimeoutError:
+            break
+        if found is not None:
             return found
     with _lookup_ended(types) as asked_at:
         autocommit = connection.autocommit
