@@ -19,13 +19,17 @@ class SlowProxy:
     Args:
         port: The port to forward connections to.
         round_trip: Delay to add to each round trip, in seconds.
+        listen: The address and port to listen on; port 0 for any.
 
     Attributes:
         port: The port that the proxy listens on.
     """
 
-    def __init__(self, port: int, round_trip: float = 0.0) -> None:
+    def __init__(
+        self, port: int, round_trip: float = 0.0, listen: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
         self.port = 0
+        self._listen = listen
         self._target = port
         self._one_way = round_trip / 2
         self._writers: set[asyncio.StreamWriter] = set()
@@ -41,6 +45,10 @@ class SlowProxy:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join(10)
+
+    def move(self, port: int) -> None:
+        """Forward new connections to another port; those that are open stay where they are."""
+        self._target = port
 
     def silence(self) -> None:
         """Keep accepting connections, but hold back all data until ``resume()`` is called."""
@@ -68,7 +76,7 @@ class SlowProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._tasks: set[asyncio.Task[None]] = set()
-        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
+        listener = await asyncio.start_server(self._accept, *self._listen, backlog=1024)
         self.port = listener.sockets[0].getsockname()[1]
         self._listening.set()
         await self._closing.wait()

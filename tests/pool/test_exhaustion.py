@@ -83,3 +83,15 @@ def test_failed_connects(leased: int, blamed: bool) -> None:
     assert (reason in text) is blamed
     assert ("  to fix: bring the server back, or raise its max_connections" in text) is blamed
     assert ("raise max_size" in text[-1]) is not blamed
+
+
+def test_servers_of_the_wrong_kind() -> None:
+    """If no server is of the kind that the connection string requires, the error says so."""
+    target = Target.parse("postgresql://u@h/d?target_session_attrs=read-write")
+    endpoint = Endpoint(target, CONFIG, DatabaseTypes("d"))
+    failure = ConnectFailure(1.0, "session is read-only")
+    text = lines(exhausted_error(endpoint, COUNTS, (), 0.5, failure))
+    assert text[-1] == (
+        "  to fix: bring a server with target_session_attrs=read-write back, "
+        "or raise its max_connections"
+    )

@@ -14,9 +14,11 @@ from nanospan.pool.policy import (
     PoolCounts,
     PoolPolicy,
     Reconnection,
+    SessionPolicy,
     connect_parameters,
     is_missing_type,
 )
+from nanospan.pool.session_attrs import SessionAttrs
 from nanospan.pool.vector_types import DatabaseTypes
 
 ROWS = (("vector", 70_000, 70_001, "vector", ","),)
@@ -40,6 +42,7 @@ class Idle:
     alive_at: float = NOW - 1
     unread_input: bool = False
     expired: bool = False
+    session_attrs: SessionAttrs | None = None
 
     def has_unread_input(self) -> bool:
         return self.unread_input
@@ -128,6 +131,45 @@ def test_sweeps(idle: Idle, expected: Fitness) -> None:
 def test_sweep_interval(leak_after: float | None, interval: float) -> None:
     """The sweep interval equals `leak_after`, but is at least 0.05 s and at most 1 s."""
     assert PoolPolicy(replace(CONFIG, leak_after=leak_after)).sweep_interval == interval
+
+
+@dataclass
+class Standby:
+    """A fake libpq connection whose server reports that it is a standby, or reports nothing."""
+
+    reports: bool
+
+    def parameter_status(self, _: bytes) -> bytes | None:
+        return b"on" if self.reports else None
+
+
+def requiring(required: str, age: float, *, reports: bool = False) -> Idle:
+    """Return a connection to a standby that met the requirement ``age`` seconds ago."""
+    attrs = SessionAttrs(Standby(reports), required, NOW - age)  # type: ignore[arg-type]
+    return Idle(session_attrs=attrs)
+
+
+@pytest.mark.parametrize(
+    ("idle", "at_the_lease", "at_the_sweep"),
+    [
+        (Idle(), Fitness.FIT, Fitness.FIT),
+        (requiring("standby", 0.4), Fitness.FIT, Fitness.FIT),
+        (requiring("standby", 0.6), Fitness.FIT, Fitness.UNSURE),
+        (requiring("standby", 1.1), Fitness.UNSURE, Fitness.UNSURE),
+        (requiring("standby", 0.4, reports=True), Fitness.FIT, Fitness.FIT),
+        (requiring("primary", 0.4, reports=True), Fitness.UNSURE, Fitness.UNSURE),
+        (replace(requiring("standby", 0.4), generation=2), Fitness.UNFIT, Fitness.UNFIT),
+        (replace(requiring("standby", 1.1), unread_input=True), Fitness.UNSURE, Fitness.UNSURE),
+    ],
+    ids=["none", "known", "half known", "known no more", "right", "wrong", "unfit", "doubtful"],
+)
+def test_requirements_of_the_server(
+    idle: Idle, at_the_lease: Fitness, at_the_sweep: Fitness
+) -> None:
+    """The server is asked once per sweep, and before a lease if it was not asked for that long."""
+    policy = SessionPolicy(CONFIG)
+    assert policy.fitness(idle, types(), 0.0, NOW) is at_the_lease
+    assert policy.sweep_fitness(idle, types(), NOW) is at_the_sweep
 
 
 @pytest.mark.parametrize(
@@ -239,6 +281,12 @@ def test_connect_parameters() -> None:
         "keepalives_interval": 7,
         "keepalives_count": 4,
     }
+
+
+def test_hosts_share_the_connection_timeout() -> None:
+    """Each of several hosts is tried for its share of `connection_timeout`, rounded up."""
+    assert connect_parameters(CONFIG, (), hosts=2)["connect_timeout"] == 5
+    assert connect_parameters(CONFIG, (), hosts=3)["connect_timeout"] == 4
 
 
 def test_parameters_of_the_connection_string_take_precedence() -> None:

@@ -88,6 +88,18 @@ class Target:
         return tuple(values.get(name, "") for name in names)
 
     @cached_property
+    def hosts(self) -> int:
+        """The number of hosts, of which psycopg connects to the first that accepts it."""
+        values = self._effective
+        return 1 + max(values.get(name, "").count(",") for name in ("host", "hostaddr"))
+
+    @cached_property
+    def session_attrs(self) -> str | None:
+        """The value of ``target_session_attrs``, unless every server meets it."""
+        value = self._effective.get("target_session_attrs")
+        return None if value in (None, "any", "prefer-standby") else value
+
+    @cached_property
     def _effective(self) -> dict[str, str]:
         """The parameters, with libpq's environment variables and defaults filled in."""
         values = {

@@ -62,9 +62,11 @@ def exhausted_error(
     if leased > len(named):
         lines.append(f"  and {leased - len(named)} more")
     if failure is not None and leased < max_size:
+        attrs = endpoint.target.session_attrs
+        server = "the server" if attrs is None else f"a server with target_session_attrs={attrs}"
         lines += [
             f"  the last attempt to connect failed {failure.age:.1f} s ago: {failure.text}",
-            "  to fix: bring the server back, or raise its max_connections",
+            f"  to fix: bring {server} back, or raise its max_connections",
         ]
     else:
         hint = "" if config.capture_stacks else "; capture_stacks=True shows where they were taken"

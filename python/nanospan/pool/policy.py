@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from nanospan.pool.config import ConnectionPoolConfig
+    from nanospan.pool.session_attrs import SessionAttrs
     from nanospan.pool.vector_types import DatabaseTypes
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PoolCounts",
     "PoolPolicy",
     "Reconnection",
+    "SessionPolicy",
     "connect_parameters",
     "is_missing_type",
 ]
@@ -59,6 +61,10 @@ class IdleConnection(Protocol):
     @property
     def alive_at(self) -> float:
         """Monotonic time, in seconds, at which the connection was last known to work."""
+
+    @property
+    def session_attrs(self) -> SessionAttrs | None:
+        """What the connection requires of its server, if anything; read by ``SessionPolicy``."""
 
     def has_unread_input(self) -> bool:
         """Return True if the connection is closed or has received unsolicited input."""
@@ -179,6 +185,36 @@ class PoolPolicy:
         return counts.total <= counts.min_size or counts.waiting > 0
 
 
+class SessionPolicy(PoolPolicy):
+    """Decides for pools whose connections have ``target_session_attrs``.
+
+    The server is asked about each idle connection once per sweep, and before a lease if the last
+    answer is older than that.
+    """
+
+    def fitness(
+        self, connection: IdleConnection, types: DatabaseTypes, doubted_at: float, now: float
+    ) -> Fitness:
+        """Decide as ``PoolPolicy`` does; UNSURE if the server may no longer be the right one."""
+        fitness = super().fitness(connection, types, doubted_at, now)
+        return self._unless_in_doubt(fitness, connection, now - self.sweep_interval)
+
+    def sweep_fitness(
+        self, connection: IdleConnection, types: DatabaseTypes, now: float
+    ) -> Fitness:
+        """Decide as ``PoolPolicy`` does; UNSURE if a lease would soon have to ask the server."""
+        fitness = super().sweep_fitness(connection, types, now)
+        return self._unless_in_doubt(fitness, connection, now - self.sweep_interval / 2)
+
+    def _unless_in_doubt(
+        self, fitness: Fitness, connection: IdleConnection, since: float
+    ) -> Fitness:
+        attrs = connection.session_attrs
+        if fitness is Fitness.FIT and attrs is not None and not attrs.hold(since):
+            return Fitness.UNSURE
+        return fitness
+
+
 class Reconnection(AttemptWithBackoff):
     """Backoff delays for reconnecting to an unreachable server, without a time limit.
 
@@ -200,16 +236,20 @@ class Reconnection(AttemptWithBackoff):
         self.delay = self._ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads load
 
 
-def connect_parameters(config: ConnectionPoolConfig, given: Container[str]) -> dict[str, Any]:
+def connect_parameters(
+    config: ConnectionPoolConfig, given: Container[str], hosts: int = 1
+) -> dict[str, Any]:
     """Return the arguments for psycopg's ``connect`` that implement a pool's settings.
 
     Args:
         config: The pool's settings.
         given: Names of the parameters in the connection string; the result omits these parameters,
             because the connection string takes precedence.
+        hosts: Number of hosts that are tried one after another, each for its share of the
+            ``connection_timeout``; otherwise, one that is silent would leave the next no time.
     """
     wanted: dict[str, Any] = {
-        "connect_timeout": math.ceil(config.connection_timeout),
+        "connect_timeout": math.ceil(config.connection_timeout / hosts),
         "keepalives": 1,
         "keepalives_idle": config.keepalives_idle,
         "keepalives_interval": config.keepalives_interval,
