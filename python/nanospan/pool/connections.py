@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from psycopg_pool.base import BasePool
     from typing_extensions import Self
 
+    from nanospan.pool.session_attrs import SessionAttrs
+
 __all__ = ["Hangup", "Pooled", "SyncVectorConnection", "VectorConnection", "hang_up"]
 
 IDLE = TransactionStatus.IDLE
@@ -36,10 +38,12 @@ class Pooled:
         generation: Generation number of the pgvector types registered on the connection; 0 until
             the result of a look-up has been applied.
         alive_at: Monotonic time, in seconds, at which the connection was last known to work.
+        session_attrs: What the connection requires of its server; ``None`` if nothing.
     """
 
     generation: int = 0
     alive_at: float = 0.0
+    session_attrs: SessionAttrs | None = None
     adapters: AdaptersMap
     closed: bool
     pgconn: PGconn
