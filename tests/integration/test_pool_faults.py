@@ -107,6 +107,25 @@ async def test_a_restart_hidden_by_the_network(
     await assert_sound(manager, pool, database)
 
 
+async def test_a_look_up_by_others_is_no_sign_of_life(
+    manager: GlobalConnectionManager, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that got its types from another's look-up is itself checked as well."""
+    pool = await manager.get_connection_pool(database, ConnectionPoolConfig(1, 1, timeout=LIMIT))
+    await pool.wait(LIMIT)
+    monkeypatch.setattr(VectorConnection, "has_unread_input", lambda _: False)
+    await asyncio.to_thread(kill_backends, database)
+    types = pool.endpoint.types
+    types.distrust(time.monotonic())
+    assert types.join_lookup() is None
+    leasing = asyncio.create_task(backend(pool))
+    assert await settles(lambda: pool.idle_connections == 0)
+    types.publish(types.current.rows, time.monotonic())
+    assert await leasing
+    monkeypatch.undo()
+    await assert_sound(manager, pool, database)
+
+
 async def test_outage_without_requests(
     manager: GlobalConnectionManager, own_server: EmbeddedServer
 ) -> None:

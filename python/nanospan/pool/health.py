@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
+from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from nanospan.pool.connections import Hangup, hang_up
@@ -13,6 +15,7 @@ from nanospan.pool.lookup import look_up, look_up_async
 if TYPE_CHECKING:
     from nanospan.pool.connections import SyncVectorConnection, VectorConnection
     from nanospan.pool.endpoint import Endpoint
+    from nanospan.pool.session_attrs import SessionAttrs
 
 __all__ = ["ask", "ask_async"]
 
@@ -23,9 +26,10 @@ CANCEL_GRACE = 0.5
 async def ask_async(
     endpoint: Endpoint, connection: VectorConnection, seconds: float, *, look_up_types: bool = False
 ) -> None:
-    """Check that an idle connection works; look up pgvector's type identifiers if they are stale.
+    """Check that an idle connection works, and that its server meets ``target_session_attrs``.
 
-    Takes one round trip. Cancelling the check takes effect at once.
+    Also looks up pgvector's type identifiers if they are stale. Takes one round trip, or two if it
+    does both. Cancelling the check takes effect at once.
 
     Args:
         endpoint: The database that the connection belongs to.
@@ -35,7 +39,8 @@ async def ask_async(
         look_up_types: Whether to look up the identifiers even if they are not stale.
 
     Raises:
-        psycopg.Error: If the connection is broken, or the server does not answer in time.
+        psycopg.Error: If the connection is broken, the server does not answer in time, or it is
+            not what the connection requires.
     """
     question = asyncio.ensure_future(
         _question(endpoint, connection, seconds, look_up_types=look_up_types)
@@ -54,9 +59,12 @@ async def ask_async(
 async def _question(
     endpoint: Endpoint, connection: VectorConnection, seconds: float, *, look_up_types: bool
 ) -> None:
+    works = not connection.alive_at  # a new connection
     if look_up_types or endpoint.types_are_stale():
-        await look_up_async(endpoint.types, connection, seconds)
-    else:
+        works |= await look_up_async(endpoint.types, connection, seconds)
+    if connection.session_attrs is not None:
+        await _confirm_async(connection, connection.session_attrs)
+    elif not works:
         await AsyncConnectionPool.check_connection(connection)
 
 
@@ -69,7 +77,31 @@ def ask(
 ) -> None:
     """Check a synchronous connection; see ``ask_async``."""
     with Hangup(connection, seconds):
+        works = not connection.alive_at  # a new connection
         if look_up_types or endpoint.types_are_stale():
-            look_up(endpoint.types, connection, seconds)
-        else:
+            works |= look_up(endpoint.types, connection, seconds)
+        if connection.session_attrs is not None:
+            _confirm(connection, connection.session_attrs)
+        elif not works:
             ConnectionPool.check_connection(connection)
+
+
+async def _confirm_async(connection: VectorConnection, attrs: SessionAttrs) -> None:
+    asked_at = monotonic()
+    autocommit = connection.autocommit
+    await connection.set_autocommit(True)
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(attrs.query, prepare=False)
+        result = cursor.pgresult
+    await connection.set_autocommit(autocommit)
+    attrs.confirm(result, asked_at)
+
+
+def _confirm(connection: SyncVectorConnection, attrs: SessionAttrs) -> None:
+    asked_at = monotonic()
+    autocommit = connection.autocommit
+    connection.set_autocommit(True)
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        result = cursor.execute(attrs.query, prepare=False).pgresult
+    connection.set_autocommit(autocommit)
+    attrs.confirm(result, asked_at)

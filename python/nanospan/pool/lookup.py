@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection, Connection
 
-    from nanospan.pool.vector_types import DatabaseTypes, VectorTypes
+    from nanospan.pool.vector_types import DatabaseTypes
 
 __all__ = ["look_up", "look_up_async"]
 
@@ -44,7 +44,7 @@ The other look-up may need the event loop of the very thread that waits.
 
 async def look_up_async(
     types: DatabaseTypes, connection: AsyncConnection[Any], seconds: float
-) -> VectorTypes:
+) -> bool:
     """Look up a database's pgvector types, or wait for a look-up that is already in progress.
 
     The query takes one round trip. It runs outside a transaction, as BEGIN and ROLLBACK would add
@@ -57,7 +57,8 @@ async def look_up_async(
             itself, the caller must limit the query's duration.
 
     Returns:
-        The database's current types.
+        True if the query was sent on ``connection``, which therefore works; False if another
+        caller's look-up gave the types.
 
     Raises:
         psycopg.Error: If the query fails.
@@ -67,7 +68,7 @@ async def look_up_async(
     while (other := types.join_lookup()) is not None:
         found = await asyncio.wait_for(asyncio.wrap_future(other), seconds)
         if found is not None:
-            return found
+            return False
     with _lookup_ended(types) as asked_at:
         autocommit = connection.autocommit
         await connection.set_autocommit(True)
@@ -75,10 +76,11 @@ async def look_up_async(
             await cursor.execute(QUERY, prepare=False)
             rows = tuple(await cursor.fetchall())
         await connection.set_autocommit(autocommit)
-        return types.publish(rows, asked_at)
+        types.publish(rows, asked_at)
+        return True
 
 
-def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -> VectorTypes:
+def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -> bool:
     """Look up pgvector's types on a synchronous connection; see ``look_up_async``."""
     while (other := types.join_lookup()) is not None:
         try:
@@ -86,14 +88,15 @@ def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -
         except concurrent.futures.TimeoutError:
             break
         if found is not None:
-            return found
+            return False
     with _lookup_ended(types) as asked_at:
         autocommit = connection.autocommit
         connection.set_autocommit(True)
         with connection.cursor(row_factory=tuple_row) as cursor:
             rows = tuple(cursor.execute(QUERY, prepare=False).fetchall())
         connection.set_autocommit(autocommit)
-        return types.publish(rows, asked_at)
+        types.publish(rows, asked_at)
+        return True
 
 
 @contextmanager

@@ -192,25 +192,32 @@ class SessionPolicy(PoolPolicy):
     answer is older than that.
     """
 
+    def __init__(self, config: ConnectionPoolConfig) -> None:
+        """Create a policy that applies the settings in ``config``."""
+        super().__init__(config)
+        self._interval = self.sweep_interval
+
     def fitness(
         self, connection: IdleConnection, types: DatabaseTypes, doubted_at: float, now: float
     ) -> Fitness:
         """Decide as ``PoolPolicy`` does; UNSURE if the server may no longer be the right one."""
         fitness = super().fitness(connection, types, doubted_at, now)
-        return self._unless_in_doubt(fitness, connection, now - self.sweep_interval)
+        attrs = connection.session_attrs
+        if fitness is Fitness.FIT and attrs is not None and not attrs.hold(now - self._interval):
+            return Fitness.UNSURE
+        return fitness
 
     def sweep_fitness(
         self, connection: IdleConnection, types: DatabaseTypes, now: float
     ) -> Fitness:
         """Decide as ``PoolPolicy`` does; UNSURE if a lease would soon have to ask the server."""
         fitness = super().sweep_fitness(connection, types, now)
-        return self._unless_in_doubt(fitness, connection, now - self.sweep_interval / 2)
-
-    def _unless_in_doubt(
-        self, fitness: Fitness, connection: IdleConnection, since: float
-    ) -> Fitness:
         attrs = connection.session_attrs
-        if fitness is Fitness.FIT and attrs is not None and not attrs.hold(since):
+        if (
+            fitness is Fitness.FIT
+            and attrs is not None
+            and not attrs.hold(now - self._interval / 2)
+        ):
             return Fitness.UNSURE
         return fitness
 

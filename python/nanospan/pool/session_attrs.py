@@ -47,13 +47,20 @@ class SessionAttrs:
         confirmed_at: Monotonic time, in seconds, as of which the server was known to be right.
     """
 
-    __slots__ = ("_pgconn", "_requirement", "confirmed_at", "query", "required")
+    __slots__ = (
+        "_answer",
+        "_reported",
+        "_reports",
+        "_violation",
+        "confirmed_at",
+        "query",
+        "required",
+    )
 
     def __init__(self, pgconn: PGconn, required: str, now: float) -> None:
-        self._pgconn = pgconn
-        self._requirement = _REQUIREMENTS[required]
         self.required = required
-        self.query = self._requirement.query
+        self.query, self._answer, self._reports, self._violation = _REQUIREMENTS[required]
+        self._reported = pgconn.parameter_status
         self.confirmed_at = now
 
     @classmethod
@@ -78,10 +85,16 @@ class SessionAttrs:
         Args:
             since: Monotonic time, in seconds, at or after which the server must have confirmed it.
         """
-        return self.confirmed_at >= since and self._reported_answer() in (
-            self._requirement.answer,
-            None,
-        )
+        if self.confirmed_at < since:
+            return False
+        answer = b"f"
+        for name in self._reports:
+            value = self._reported(name)
+            if value is None:
+                return True
+            if value == b"on":
+                answer = b"t"
+        return answer == self._answer
 
     def confirm(self, result: PGresult | None, asked_at: float) -> None:
         """Record the server's answer to ``query``.
@@ -94,14 +107,8 @@ class SessionAttrs:
             psycopg.OperationalError: If the server is not what the connection requires.
         """
         answer = None if result is None else result.get_value(0, 0)
-        if answer != self._requirement.answer:
+        if answer != self._answer:
             raise psycopg.OperationalError(
-                f"{self._requirement.violation}, but target_session_attrs is {self.required}"
+                f"{self._violation}, but target_session_attrs is {self.required}"
             )
         self.confirmed_at = asked_at
-
-    def _reported_answer(self) -> bytes | None:
-        values = [self._pgconn.parameter_status(name) for name in self._requirement.reports]
-        if None in values:
-            return None
-        return b"t" if b"on" in values else b"f"
