@@ -19,7 +19,7 @@ async def test_growing(manager: GlobalConnectionManager, database: str) -> None:
         assert await manager.resize_pool(database, 2, 4)
         assert pool.get_stats()["pool_size"] == 2
         assert await manager.resize_pool(database, 3, 4)
-        await pool.wait(LIMIT)
+        await pool.fill(LIMIT)
         assert pool.open_connections == 3
     assert pool.sizes == (3, 4)
     await assert_sound(manager, pool, database)
@@ -39,7 +39,7 @@ async def test_growing_serves_who_waits(manager: GlobalConnectionManager, databa
 async def test_shrinking(manager: GlobalConnectionManager, database: str) -> None:
     """Shrinking closes surplus idle connections at once, and leased connections on return."""
     pool = await manager.get_connection_pool(database, ConnectionPoolConfig(6, 6))
-    await pool.wait(LIMIT)
+    await pool.fill(LIMIT)
     async with AsyncExitStack() as leases:
         for _ in range(4):
             await leases.enter_async_context(pool.connection())

@@ -10,7 +10,7 @@ import pytest
 from nanospan.pool import ConnectionPoolConfig, LeaseHolder, PoolExhausted, PoolOverloaded
 from nanospan.pool.conninfo import Target
 from nanospan.pool.endpoint import Endpoint
-from nanospan.pool.exhaustion import ConnectFailure, exhausted_error
+from nanospan.pool.exhaustion import Failure, exhausted_error
 from nanospan.pool.policy import PoolCounts
 from nanospan.pool.vector_types import DatabaseTypes
 
@@ -51,7 +51,8 @@ def test_the_error_survives_pickling() -> None:
 
 def test_captured_stacks_need_no_hint() -> None:
     """The error's message suggests `capture_stacks` only if that setting is off."""
-    endpoint = replace(ENDPOINT, config=replace(CONFIG, capture_stacks=True))
+    config = replace(CONFIG, capture_stacks=True)
+    endpoint = Endpoint(ENDPOINT.target, config, ENDPOINT.types)
     assert "capture_stacks" not in str(exhausted_error(endpoint, COUNTS, HOLDERS, 0.5, None))
 
 
@@ -77,7 +78,7 @@ def test_many_holders() -> None:
 @pytest.mark.parametrize(("leased", "blamed"), [(0, True), (1, True), (2, False)])
 def test_failed_connects(leased: int, blamed: bool) -> None:
     """The error blames a failed connection attempt only if fewer than `max_size` are leased."""
-    failure = ConnectFailure(1.25, "connection refused")
+    failure = Failure("attempt to connect", 1.25, "connection refused")
     text = lines(exhausted_error(ENDPOINT, COUNTS, HOLDERS[:leased], 0.5, failure))
     reason = "  the last attempt to connect failed 1.2 s ago: connection refused"
     assert (reason in text) is blamed

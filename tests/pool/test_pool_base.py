@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg_pool import PoolTimeout, TooManyRequests
@@ -15,15 +15,18 @@ from nanospan.pool.lease_table import Holder
 from nanospan.pool.sync_vector_pool import SyncVectorPool
 from nanospan.pool.vector_types import DatabaseTypes
 
+if TYPE_CHECKING:
+    from psycopg import Connection
+
 CONFIG = ConnectionPoolConfig(min_size=2, max_size=5)
 
 
-def unopened_pool(distrusted: list[str] | None = None) -> SyncVectorPool:
+def unopened_pool(distrusted: list[str] | None = None) -> SyncVectorPool[Connection[Any]]:
     """Return a pool that appends to ``distrusted`` each time the pool becomes distrusted."""
     found = [] if distrusted is None else distrusted
     target = Target.parse("postgresql://u:S3cr3t@h/d")
     endpoint = Endpoint(target, CONFIG, DatabaseTypes("d"))
-    return SyncVectorPool(endpoint, lambda: found.append("distrusted"))
+    return SyncVectorPool.shared(endpoint, lambda: found.append("distrusted"))
 
 
 @pytest.mark.parametrize(

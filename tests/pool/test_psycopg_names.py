@@ -39,26 +39,33 @@ POOL = {
     "_reset_connection": "async (self, conn)",
     "_start_initial_tasks": "(self)",
     "_start_workers": "(self)",
+    "check": "async (self)",
     "close": "async (self, timeout=5.0)",
     "connection": "(self, timeout=None)",
     "getconn": "async (self, timeout=None)",
     "putconn": "async (self, conn)",
+    "reconnect_failed": "async (self)",
     "resize": "async (self, min_size, max_size=None)",
     "wait": "async (self, timeout=30.0)",
 }
 NULL_POOL = {
     "_add_to_pool": "async (self, conn)",
     "_get_ready_connection": "async (self, timeout)",
+    "check": "async (self)",
     "resize": "async (self, min_size, max_size=None)",
     "wait": "async (self, timeout=30.0)",
 }
 TASK = {"_run": "async (self, pool)"}
+WAIT = {"wait": "async (self, gen, interval=0.1, timeout=None)"}
 METHODS = {
+    "psycopg.AsyncConnection": WAIT,
+    "psycopg.Connection": WAIT,
     "psycopg_pool.base.AttemptWithBackoff": {"update_delay": "(self, now)"},
     "psycopg_pool.base.BasePool": {
         "_check_open_getconn": "(self)",
         "_check_pool_putconn": "(self, conn)",
         "_check_size": "(self, min_size, max_size)",
+        "_set_connection_expiry_date": "(self, conn)",
     },
     "psycopg_pool.base_null_pool._BaseNullConnectionPool": {
         "_check_size": "(self, min_size, max_size)",
@@ -73,15 +80,20 @@ METHODS = {
     "psycopg_pool.pool.MaintenanceTask": TASK,
 }
 STATISTICS = {
+    "_CONNECTIONS_ERRORS": "connections_errors",
     "_CONNECTIONS_LOST": "connections_lost",
+    "_CONNECTIONS_MS": "connections_ms",
+    "_CONNECTIONS_NUM": "connections_num",
     "_REQUESTS_ERRORS": "requests_errors",
     "_REQUESTS_NUM": "requests_num",
     "_REQUESTS_QUEUED": "requests_queued",
     "_REQUESTS_WAIT_MS": "requests_wait_ms",
+    "_RETURNS_BAD": "returns_bad",
     "_USAGE_MS": "usage_ms",
 }
 # Attribute types in an open asynchronous and an open synchronous pool, keyed by attribute name.
 ATTRIBUTES: dict[str, tuple[type, type]] = {
+    "_check": (type(None), type(None)),
     "_closed": (bool, bool),
     "_drained_at": (float, float),
     "_lock": (asyncio.Lock, type(threading.RLock())),
@@ -89,6 +101,7 @@ ATTRIBUTES: dict[str, tuple[type, type]] = {
     "_min_size": (int, int),
     "_nconns": (int, int),
     "_nconns_min": (int, int),
+    "_open_implicit": (bool, bool),
     "_pool": (deque, deque),
     "_sched": (sched_async.AsyncScheduler, sched.Scheduler),
     "_sched_runner": (asyncio.Task, threading.Thread),
@@ -97,12 +110,17 @@ ATTRIBUTES: dict[str, tuple[type, type]] = {
     "_waiting": (deque, deque),
     "_workers": (list, list),
 }
-CONNECTION_ATTRIBUTES = {"_closed", "_created_at", "_expire_at", "_pool"}
+POOL_CONNECTION_ATTRIBUTES = {"_closed", "_created_at", "_expire_at", "_pool"}
+CONNECTION_ATTRIBUTES = {
+    "_begin_statement",
+    "_pipeline",
+    "_prepared",
+    *POOL_CONNECTION_ATTRIBUTES,
+}
 # Undocumented constructors and methods of psycopg_pool that the pools call.
 CALLED = {
     "psycopg_pool.pool_async.AddConnection.__init__": "(self, pool, attempt=None, growing=False)",
     "psycopg_pool.pool.AddConnection.__init__": "(self, pool, attempt=None, growing=False)",
-    "psycopg_pool.pool_async.ReturnConnection.__init__": "(self, pool, conn, from_getconn)",
     "psycopg_pool.pool_async.MaintenanceTask.__init__": "(self, pool)",
     "psycopg_pool.pool.MaintenanceTask.__init__": "(self, pool)",
     "psycopg_pool.base.AttemptWithBackoff.__init__": "(self, *, timeout)",
@@ -181,7 +199,7 @@ def test_overridden_methods() -> None:
                     found.setdefault(where, {})[name] = signature(f"{where}.{name}")
     expected = {
         where: methods
-        if "async" in where or "base" in where
+        if "async" in where.lower() or "base" in where
         else {name: text.removeprefix("async ") for name, text in methods.items()}
         for where, methods in METHODS.items()
     }
@@ -205,7 +223,7 @@ def test_all_private_names_are_expected() -> None:
     If the pools use such a name only by coincidence, rename it in the pools.
     """
     methods = {name for each in METHODS.values() for name in each if is_private(name)}
-    expected = methods | STATISTICS.keys() | ATTRIBUTES.keys() | CONNECTION_ATTRIBUTES
+    expected = methods | STATISTICS.keys() | ATTRIBUTES.keys() | POOL_CONNECTION_ATTRIBUTES
     assert used_private_names() == expected
     assert _connection_base.__file__ is not None
     of_connections = private_names([Path(_connection_base.__file__)])

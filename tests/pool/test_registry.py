@@ -20,7 +20,7 @@ def test_a_pool_keeps_its_name_when_another_of_the_same_database_closes() -> Non
             (target.key, loops.enter_context(contextlib.closing(asyncio.new_event_loop())))
             for _ in range(2)
         ]
-        pools = [registry.prepare(key, target, ConnectionPoolConfig()) for key in keys]
+        pools = [registry.prepare(key, target, ConnectionPoolConfig(), URL) for key in keys]
         registry.pools.update(zip(keys, pools, strict=True))
         masked = "postgresql://app:***@db.example/shop"
         first, second, third = masked, f"{masked} (2)", f"{masked} (3)"

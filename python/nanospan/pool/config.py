@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from nanospan.pool.settings import (
     DEFAULT_MAX_OVERFLOW,
@@ -18,11 +18,14 @@ from nanospan.pool.settings import (
 )
 
 if TYPE_CHECKING:
+    from nanospan.pool.session_state import Reset
     from nanospan.pool.vector_values import VectorValues
 
 __all__ = [
     "AnyConfig",
     "ConnectionPoolConfig",
+    "PoolSettings",
+    "SharedPoolSettings",
     "as_config",
     "default_config",
     "set_default_config",
@@ -34,11 +37,14 @@ class ConnectionPoolConfig:
     """Settings of a connection pool. All times are in seconds.
 
     Parameters in the connection string (``connect_timeout``, ``keepalives_*``) take precedence over
-    these settings because they are more specific.
+    these settings because they are more specific, and so do those in ``kwargs``.
+
+    The functions get a connection, or, in the case of ``reconnect_failed``, the pool. Asynchronous
+    pools await what they return.
 
     Attributes:
         min_size: Number of connections the pool keeps open.
-        max_size: Maximum number of open connections.
+        max_size: Maximum number of open connections; 0 means no limit, in null pools only.
         timeout: Maximum time a lease waits for a connection.
         recycle: Maximum age of a connection; older ones are replaced. ``None`` means no limit.
         connection_timeout: Time limit for opening the pool, for each health check, and for each
@@ -63,6 +69,28 @@ class ConnectionPoolConfig:
         prepare_threshold: Number of executions after which psycopg prepares a statement on the
             server; 0 prepares it at once, and ``None`` never. ``auto`` means psycopg's default, 5,
             or ``None`` for null pools.
+        reset: What resets a connection's session when a lease ends: ``discard`` for ``DISCARD
+            ALL``, which is one round trip after each lease that used the connection; a function,
+            which must leave the connection outside a transaction; or ``none``. In any case, open
+            transactions are rolled back, psycopg's attributes (``autocommit``, ``row_factory``,
+            ...) are restored, and so is each parameter that the server reports to have changed.
+        open: Whether the manager connects once before it opens a pool (``eagerly``), and raises an
+            error if it cannot; or opens the pool in any case (``lazily``), which connects once the
+            server is there.
+        num_workers: Maximum number of connections that are being opened at the same time.
+        reconnect_timeout: How long attempts to connect fail before ``reconnect_failed`` is called,
+            and then the time between its calls. The pool never stops trying.
+        close_returns: Whether ``close`` of a leased connection returns it to the pool. Needs
+            psycopg 3.3; without effect in null pools.
+        configure: A function that prepares each new connection. It must leave the connection
+            outside a transaction.
+        check: A function that is called before each lease; if it raises an exception, the
+            connection is replaced.
+        reconnect_failed: A function that is called when the server cannot be reached.
+        kwargs: Arguments for the connection class's ``connect``, such as ``autocommit`` or
+            ``row_factory``; or a function that returns them for each new connection.
+        connection_class: The class of the connections, which the pool extends; ``None`` means
+            psycopg's.
     """
 
     min_size: int = DEFAULT_POOL_SIZE
@@ -82,6 +110,18 @@ class ConnectionPoolConfig:
     null_pool: bool = False
     vector_values: VectorValues = "pgvector"
     prepare_threshold: int | Literal["auto"] | None = "auto"
+    reset: Reset | None = "none"
+    open: Literal["eagerly", "lazily"] = "eagerly"
+    num_workers: int = 8
+    reconnect_timeout: float = 300.0
+    close_returns: bool = False
+    configure: Callable[[Any], Any] | None = None
+    check: Callable[[Any], Any] | None = None
+    reconnect_failed: Callable[[Any], Any] | None = None
+    kwargs: Mapping[str, Any] | Callable[[], Any] | None = field(
+        default=None, repr=False, hash=False
+    )
+    connection_class: type[Any] | None = None
 
     def __post_init__(self) -> None:
         """Validate the settings; if one is invalid, raise a ValueError that names it."""
@@ -90,6 +130,10 @@ class ConnectionPoolConfig:
         if self.max_size < self.min_size and not self.null_pool:
             msg = f"max_size must be at least min_size ({self.min_size}), got {self.max_size}"
             raise ValueError(msg)
+        if self.max_size == 0 and not self.null_pool:
+            raise ValueError(
+                "max_size must be at least 1, got 0; only a null pool may have no limit"
+            )
 
     @classmethod
     def from_memfuse_config(cls, config: Mapping[str, Any] | None = None) -> ConnectionPoolConfig:
@@ -123,24 +167,73 @@ class ConnectionPoolConfig:
         return cls(**to_fields({**settings, **read_environment()}))
 
 
+class PoolSettings(TypedDict, total=False):
+    """Fields of ``ConnectionPoolConfig`` that a pool takes as keyword arguments."""
+
+    timeout: float
+    connection_timeout: float
+    keepalives_idle: int
+    keepalives_interval: int
+    keepalives_count: int
+    health_check_interval: float
+    type_cache_ttl: float
+    leak_after: float | None
+    max_waiting: int
+    max_idle: float
+    capture_stacks: bool
+    vector_values: VectorValues
+    prepare_threshold: int | Literal["auto"] | None
+    reset: Reset | None
+    num_workers: int
+    reconnect_timeout: float
+    close_returns: bool
+    configure: Callable[[Any], Any] | None
+    check: Callable[[Any], Any] | None
+    reconnect_failed: Callable[[Any], Any] | None
+    kwargs: Mapping[str, Any] | Callable[[], Any] | None
+
+
+class SharedPoolSettings(PoolSettings, total=False):
+    """Fields of ``ConnectionPoolConfig`` that ``get_connection_pool`` takes as keywords."""
+
+    min_size: int
+    max_size: int
+    recycle: float | None
+    null_pool: bool
+    open: Literal["eagerly", "lazily"]
+    connection_class: type[Any] | None
+
+
 AnyConfig: TypeAlias = ConnectionPoolConfig | Mapping[str, Any]
 """Settings as callers may give them: an object, or an application's configuration."""
 
 
-def as_config(config: AnyConfig | None) -> ConnectionPoolConfig | None:
+def as_config(
+    config: AnyConfig | None, settings: SharedPoolSettings | None = None
+) -> ConnectionPoolConfig | None:
     """Return the settings that a caller gave, read from a mapping if necessary.
+
+    Args:
+        config: An object or a mapping, or ``None``.
+        settings: Fields given as keyword arguments, which take precedence. Those that are given
+            in neither way have the process's defaults.
 
     Returns:
         ``None`` if the caller gave none: ``None``, or a mapping without pool settings.
 
     Raises:
-        TypeError: If ``config`` is neither a mapping nor a ConnectionPoolConfig.
+        TypeError: If ``config`` is neither a mapping nor a ConnectionPoolConfig, or ``settings``
+            has a name that is no field.
         ValueError: If a value in the mapping or in the environment is invalid.
     """
-    given = _given(config)
-    if isinstance(given, ConnectionPoolConfig):
-        return given
-    return ConnectionPoolConfig.from_sections(given) if given else None
+    given: ConnectionPoolConfig | dict[str, Any] | None = _given(config)
+    if isinstance(given, dict):
+        given = ConnectionPoolConfig.from_sections(given) if given else None
+    if settings:
+        if unknown := settings.keys() - RULES.keys():
+            raise TypeError(f"unknown setting {', '.join(map(repr, sorted(unknown)))}")
+        given = replace(given or default_config(), **settings)
+    return given
 
 
 def set_default_config(config: AnyConfig | None) -> None:

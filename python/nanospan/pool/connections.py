@@ -8,8 +8,8 @@ import selectors
 import socket
 import threading
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, cast, get_origin
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -18,14 +18,23 @@ from psycopg.pq import TransactionStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Sized
 
+    from psycopg._preparing import PrepareManager
     from psycopg.adapt import AdaptersMap
     from psycopg.pq.abc import PGconn
     from psycopg_pool.base import BasePool
     from typing_extensions import Self
 
     from nanospan.pool.session_attrs import SessionAttrs
+    from nanospan.pool.session_state import SessionState
 
-__all__ = ["Hangup", "Pooled", "SyncVectorConnection", "VectorConnection", "hang_up"]
+__all__ = [
+    "Hangup",
+    "Pooled",
+    "SyncVectorConnection",
+    "VectorConnection",
+    "hang_up",
+    "pooled_class",
+]
 
 IDLE = TransactionStatus.IDLE
 INERROR = TransactionStatus.INERROR
@@ -39,11 +48,15 @@ class Pooled:
             the result of a look-up has been applied.
         alive_at: Monotonic time, in seconds, at which the connection was last known to work.
         session_attrs: What the connection requires of its server; ``None`` if nothing.
+        used: Whether anything was sent to the server since the connection was last leased.
+        initial: The state in which the connection is leased.
     """
 
     generation: int = 0
     alive_at: float = 0.0
     session_attrs: SessionAttrs | None = None
+    used: bool = False
+    initial: SessionState
     adapters: AdaptersMap
     closed: bool
     pgconn: PGconn
@@ -52,6 +65,13 @@ class Pooled:
     _created_at: float
     _expire_at: float
     _poll: Callable[[], Sized] | None = None
+    _prepared: PrepareManager
+    _begin_statement: bytes
+
+    def wait(self, *args: Any, **kwargs: Any) -> Any:
+        """Wait as psycopg's ``wait`` does, through which everything passes that is sent."""
+        self.used = True
+        return super().wait(*args, **kwargs)  # type: ignore[misc]  # psycopg's class is the next
 
     def is_expired(self, now: float, drained_at: float = 0.0) -> bool:
         """Return True if the connection has expired or predates the pool's last ``drain``."""
@@ -90,6 +110,24 @@ class VectorConnection(Pooled, AsyncConnection[Any]):
 
 class SyncVectorConnection(Pooled, Connection[Any]):
     """A connection of a ``SyncVectorPool``."""
+
+
+@cache
+def pooled_class(kind: type[Any]) -> type[Any]:
+    """Return a subclass of a psycopg connection class that has the pools' bookkeeping.
+
+    Args:
+        kind: A subclass of ``Connection`` or ``AsyncConnection``; generic ones may be
+            parametrized.
+    """
+    plain = get_origin(kind) or kind
+    if issubclass(plain, Pooled):
+        return cast("type[Any]", plain)
+    if plain is AsyncConnection:
+        return VectorConnection
+    if plain is Connection:
+        return SyncVectorConnection
+    return type(f"Pooled{plain.__name__}", (Pooled, plain), {"__module__": plain.__module__})
 
 
 def hang_up(connection: Pooled) -> None:

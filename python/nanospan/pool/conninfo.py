@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from psycopg import OperationalError, pq
@@ -14,10 +16,25 @@ from psycopg.conninfo import make_conninfo
 from nanospan.pool.conninfo_faults import SCHEMES, explain
 from nanospan.pool.errors import ConninfoError
 
-__all__ = ["HIDDEN", "UNREADABLE", "Target", "default_conninfo", "mask_conninfo"]
+__all__ = [
+    "FROM_FUNCTION",
+    "HIDDEN",
+    "UNREADABLE",
+    "Conninfo",
+    "Target",
+    "check_kwargs",
+    "default_conninfo",
+    "mask_conninfo",
+    "with_parameters",
+]
+
+Conninfo: TypeAlias = str | Callable[[], Any]
+"""A connection string, or a function that returns one for each new connection. In asynchronous
+pools, what the function returns may have to be awaited."""
 
 HIDDEN = "***"
 UNREADABLE = "<unreadable connection string>"
+FROM_FUNCTION = "<connection string from a function>"
 
 # libpq marks options whose values should be hidden with "*". It does not mark the options in the
 # first set, although SCRAM keys are credentials and the two files contain passwords or keys.
@@ -25,6 +42,7 @@ _SECRET = frozenset(
     {"passfile", "scram_client_key", "scram_server_key", "sslkeylogfile"}
     | {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.dispchar == b"*"}
 )
+_IDENTITY = ("service", "host", "hostaddr", "port", "dbname", "user")
 _KEYWORDS = frozenset(option.keyword.decode() for option in pq.Conninfo.get_defaults())
 
 # With a random key, passwords cannot be guessed from the digests outside this process.
@@ -41,11 +59,13 @@ class Target:
         conninfo: The connection string as given, including its secrets.
         params: The string's parameters, including secrets, keyed by libpq parameter name.
         masked: The connection string without its secrets.
+        rotates: Whether a function returned the string, so that the secrets may change.
     """
 
     conninfo: str = field(repr=False)
     params: dict[str, str] = field(repr=False, compare=False, hash=False)
     masked: str
+    rotates: bool = False
 
     @classmethod
     def parse(cls, conninfo: str) -> Target:
@@ -67,6 +87,10 @@ class Target:
             raise TypeError(msg)
         return _parse(conninfo)
 
+    def rotating(self) -> Target:
+        """Return the same target, of which the secrets are no part of the ``key``."""
+        return replace(self, rotates=True)
+
     @cached_property
     def key(self) -> str:
         """A digest of all parameters, independent of their order and notation in the string.
@@ -74,7 +98,10 @@ class Target:
         Missing parameters are first filled in from libpq's environment variables and defaults, so
         writing a default explicitly, such as ``port=5432``, does not change the digest.
         """
-        canonical = "\0".join(f"{name}={value}" for name, value in sorted(self._effective.items()))
+        values = {**self._effective, "": str(self.rotates)}
+        if self.rotates:
+            values = {name: value for name, value in values.items() if name not in _SECRET}
+        canonical = "\0".join(f"{name}={value}" for name, value in sorted(values.items()))
         return hashlib.blake2b(canonical.encode(), key=_DIGEST_KEY, digest_size=16).hexdigest()
 
     @cached_property
@@ -84,8 +111,7 @@ class Target:
         Missing values are filled in from libpq's environment variables and defaults.
         """
         values = self._effective
-        names = ("service", "host", "hostaddr", "port", "dbname", "user")
-        return tuple(values.get(name, "") for name in names)
+        return tuple(values.get(name, "") for name in _IDENTITY)
 
     @cached_property
     def hosts(self) -> int:
@@ -125,15 +151,40 @@ class Target:
         return text
 
 
-def mask_conninfo(conninfo: str) -> str:
+def with_parameters(conninfo: str, kwargs: Mapping[str, Any]) -> Target:
+    """Return the target of a connection string and further arguments for psycopg's ``connect``.
+
+    Args:
+        conninfo: A connection string.
+        kwargs: Arguments, of which libpq's parameters take precedence over the string's.
+    """
+    target = Target.parse(conninfo)
+    given = {name: value for name, value in kwargs.items() if name in _KEYWORDS}
+    return Target.parse(make_conninfo(**{**target.params, **given})) if given else target
+
+
+def check_kwargs(kwargs: object) -> None:
+    """Raise ValueError if a shared pool's ``kwargs`` say where to connect, or as whom."""
+    given = kwargs.keys() if isinstance(kwargs, Mapping) else ()
+    if misplaced := sorted((_SECRET | set(_IDENTITY)) & set(given)):
+        raise ValueError(
+            f"kwargs of a shared pool must not contain {', '.join(misplaced)}; write it into the "
+            "connection string, by which pools are shared"
+        )
+
+
+def mask_conninfo(conninfo: Conninfo) -> str:
     """Return a connection string with passwords, keys and the paths of secret files masked.
 
     Args:
-        conninfo: A URL or ``key=value`` pairs.
+        conninfo: A URL or ``key=value`` pairs, or a function that returns one of them.
 
     Returns:
-        The masked form, or ``<unreadable connection string>`` if ``conninfo`` is invalid.
+        The masked form, or ``<unreadable connection string>`` if ``conninfo`` is invalid. A
+        function is not called: ``<connection string from a function>``.
     """
+    if callable(conninfo):
+        return FROM_FUNCTION
     try:
         return Target.parse(conninfo).masked
     except ConninfoError:

@@ -1,50 +1,162 @@
-"""The ``Endpoint`` class: a database, the settings for it, and its known pgvector types."""
+"""The ``Endpoint`` class: a database, how to connect to it, and its known pgvector types."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from collections import deque
+from collections.abc import Mapping
+from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from psycopg.adapt import AdaptersMap
+
+from nanospan.pool.connections import pooled_class
+from nanospan.pool.conninfo import with_parameters
+from nanospan.pool.errors import OUTAGE, ConninfoSourceError
 from nanospan.pool.policy import connect_parameters
 
 if TYPE_CHECKING:
-    from psycopg.adapt import AdaptersMap
+    from collections.abc import Hashable, Iterator
 
     from nanospan.pool.config import ConnectionPoolConfig
-    from nanospan.pool.conninfo import Target
-    from nanospan.pool.vector_types import DatabaseTypes
+    from nanospan.pool.conninfo import Conninfo, Target
+    from nanospan.pool.vector_types import DatabaseTypes, VectorTypes
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "call", "call_async"]
+
+PROGRAM_ERRORS = (TypeError, AttributeError, NameError, ImportError, AssertionError, LookupError)
+"""Errors of the program that provides a function, which do not go away by trying again."""
+REMEMBERED = 8
+"""How many of the last connection strings are remembered, to hide their secrets in errors."""
 
 
-@dataclass(frozen=True, eq=False)
 class Endpoint:
-    """A database, the settings for connecting to it, and its pgvector types. Thread-safe.
+    """A database, how to connect to it, and its pgvector types. Thread-safe.
 
     Attributes:
-        target: The parsed connection string.
+        target: The parsed connection string; of one that a function returns, the first.
         config: The pool's settings.
         types: The database's pgvector types, as last looked up.
+        conninfo: The connection string, or the function that returns it, as given.
     """
 
-    target: Target
-    config: ConnectionPoolConfig
-    types: DatabaseTypes
+    def __init__(
+        self,
+        target: Target,
+        config: ConnectionPoolConfig,
+        types: DatabaseTypes,
+        conninfo: Conninfo | None = None,
+    ) -> None:
+        """Create an endpoint; without ``conninfo``, the target's connection string is used."""
+        self.target = target
+        self.config = config
+        self.types = types
+        self.conninfo = target.conninfo if conninfo is None else conninfo
+        self._targets = deque([target], maxlen=REMEMBERED)
+        self._own_types: tuple[Any, VectorTypes, AdaptersMap] | None = None
 
-    def connect_parameters(self) -> dict[str, Any]:
-        """Return arguments for psycopg's ``connect``, omitting any set in the connection string."""
-        return connect_parameters(self.config, self.target.params)
+    def connection_class(self, default: type[Any]) -> type[Any]:
+        """Return the class of the pool's connections.
 
-    def connect_arguments(self) -> dict[str, Any]:
-        """Return ``connect_parameters`` plus a ``context`` with the known pgvector types."""
-        return {**self.connect_parameters(), "context": self.adapters()}
+        Args:
+            default: psycopg's class of the pool's kind, ``Connection`` or ``AsyncConnection``.
 
-    def adapters(self) -> AdaptersMap | None:
-        """Return the shared adapters for the known types, which give vectors as configured."""
-        current = self.types.current
-        return None if current is None else current.adapters_for(self.config.vector_values)
+        Raises:
+            TypeError: If the configured class is of the other kind.
+        """
+        kind: type[Any] = pooled_class(cast("Hashable", self.config.connection_class or default))
+        if not issubclass(kind, default):
+            raise TypeError(
+                f"connection_class must be a subclass of psycopg.{default.__name__}, got "
+                f"{self.config.connection_class!r}"
+            )
+        return kind
+
+    def arguments(self) -> tuple[str, dict[str, Any]]:
+        """Return the connection string and the other arguments for a synchronous connection.
+
+        Raises:
+            TypeError: If a function returns neither a string nor a mapping, whichever is due.
+            ConninfoError: If a function returns a connection string that libpq cannot read.
+            ConninfoSourceError: If a function raises an exception that may not last. Errors of
+                the program, such as a ``TypeError``, are raised as they are.
+        """
+        with _from_function():
+            given = call(self.conninfo), call(self.config.kwargs)
+        return self._combine(*given)
+
+    async def arguments_async(self) -> tuple[str, dict[str, Any]]:
+        """Return the connection string and the other arguments for an asynchronous connection."""
+        with _from_function():
+            given = await call_async(self.conninfo), await call_async(self.config.kwargs)
+        return self._combine(*given)
+
+    def redact(self, text: str) -> str:
+        """Replace the secrets of the last connection strings in ``text`` with ``***``."""
+        for target in list(self._targets):
+            text = target.redact(text)
+        return text
 
     def types_are_stale(self) -> bool:
         """Return True if the pgvector types should be looked up again on the server."""
         return self.types.stale(self.config.type_cache_ttl, monotonic())
+
+    def adapters(self, context: Any = None) -> AdaptersMap | None:
+        """Return the shared adapters for the known types, which give vectors as configured.
+
+        Args:
+            context: An object with the adapters to use for all other types, instead of psycopg's.
+                The combination with the last such object is kept.
+        """
+        current, values = self.types.current, self.config.vector_values
+        if current is None:
+            return None if context is None else AdaptersMap(context.adapters)
+        if context is None:
+            return current.adapters_for(values)
+        kept = self._own_types
+        if kept is None or kept[0] is not context or kept[1] is not current:
+            adapters = AdaptersMap(context.adapters)
+            current.register(adapters, values)
+            self._own_types = kept = (context, current, adapters)
+        return kept[2]
+
+    def _combine(self, conninfo: str, given: Any) -> tuple[str, dict[str, Any]]:
+        kwargs = {} if given is None else given
+        if not isinstance(kwargs, Mapping):
+            raise TypeError(f"kwargs must be a mapping, got {type(kwargs).__name__}")
+        target = with_parameters(conninfo, kwargs)
+        if target not in self._targets:
+            self._targets.append(target)
+        ours = connect_parameters(self.config, {*target.params, *kwargs}, target.hosts)
+        return conninfo, {**ours, **kwargs, "context": self.adapters(kwargs.get("context"))}
+
+
+@contextmanager
+def _from_function() -> Iterator[None]:
+    """Convert exceptions other than errors of the program: they may come from an outage."""
+    try:
+        yield
+    except (*OUTAGE, *PROGRAM_ERRORS):
+        raise
+    except Exception as exc:
+        raise ConninfoSourceError(f"{type(exc).__name__}: {exc}") from exc
+
+
+def call(given: Any) -> Any:
+    """Return ``given``, or what it returns if it is a function."""
+    if not callable(given):
+        return given
+    result = given()
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()  # it would warn that it was never awaited
+        name = getattr(given, "__qualname__", repr(given))
+        raise TypeError(f"{name} must be a plain function in a synchronous pool, got an async one")
+    return result
+
+
+async def call_async(given: Any) -> Any:
+    """Return ``given``, or what it returns if it is a function, asynchronous or not."""
+    result = given() if callable(given) else given
+    return await result if inspect.isawaitable(result) else result

@@ -12,7 +12,14 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 if TYPE_CHECKING:
     from nanospan.pool.lease_table import LeaseHolder
 
-__all__ = ["OUTAGE", "ConninfoError", "PoolExhausted", "PoolOpenError", "PoolOverloaded"]
+__all__ = [
+    "OUTAGE",
+    "ConninfoError",
+    "ConninfoSourceError",
+    "PoolExhausted",
+    "PoolOpenError",
+    "PoolOverloaded",
+]
 
 OUTAGE = (
     psycopg.Error,
@@ -38,6 +45,14 @@ class ConninfoError(psycopg.ProgrammingError, ValueError):
     """A connection string is invalid; the message does not quote it.
 
     libpq's own message quotes the part it could not parse, which may be part of a password.
+    """
+
+
+class ConninfoSourceError(psycopg.OperationalError):
+    """A function could not return the connection string, or the arguments, for a connection.
+
+    The pool tries again, as it does if the server cannot be reached: the service that the function
+    asks may be back by then.
     """
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nanospan.pool.errors import PoolExhausted, PoolOverloaded
+from nanospan.pool.policy import UNLIMITED
 
 if TYPE_CHECKING:
     from nanospan.pool.endpoint import Endpoint
     from nanospan.pool.lease_table import LeaseHolder
     from nanospan.pool.policy import PoolCounts
 
-__all__ = ["ConnectFailure", "exhausted_error"]
+__all__ = ["Failure", "exhausted_error"]
 
 HOLDERS_NAMED = 5
 """Maximum number of leases listed in the error."""
 
 
-class ConnectFailure(NamedTuple):
-    """A failed attempt to connect: how long ago it failed, and why."""
+class Failure(NamedTuple):
+    """What last failed on the way to a connection, how long ago, and why."""
 
+    what: str
     age: float
-    """Seconds since the attempt failed."""
+    """Seconds since it failed."""
     text: str
     """The error message, without secrets."""
 
@@ -31,7 +33,7 @@ def exhausted_error(
     counts: PoolCounts,
     holders: tuple[LeaseHolder, ...],
     waited: float | None,
-    failure: ConnectFailure | None,
+    failure: Failure | None,
 ) -> PoolExhausted:
     """Return the error to raise for a lease that could not get a connection.
 
@@ -42,12 +44,13 @@ def exhausted_error(
         holders: All current leases, the longest-held first.
         waited: Seconds the failed lease waited; ``None`` if it failed at once because
             ``max_waiting`` leases were already waiting.
-        failure: The last attempt to connect if it failed, otherwise ``None``.
+        failure: The last attempt to connect, or the last check, if it failed, otherwise ``None``.
     """
     pool, config = endpoint.target.masked, endpoint.config
     min_size, max_size = counts.min_size, counts.max_size
     waiting, leased = counts.waiting, len(holders)
     named = holders[:HOLDERS_NAMED]
+    limit = "any number of" if max_size == UNLIMITED else f"at most {max_size}"
     if waited is None:
         kind: type[PoolExhausted] = PoolOverloaded
         lines = [f"pool {pool} is exhausted: {waiting} leases are already waiting (max_waiting)"]
@@ -55,7 +58,7 @@ def exhausted_error(
         kind = PoolExhausted
         lines = [f"no connection from pool {pool} within {waited:.2f} s"]
     lines.append(
-        f"  {leased} of at most {max_size} connections are leased "
+        f"  {leased} of {limit} connections are leased "
         f"(min_size {min_size}), {waiting} other leases are waiting"
     )
     lines += [f"  held for {holder}" for holder in named]
@@ -65,7 +68,7 @@ def exhausted_error(
         attrs = endpoint.target.session_attrs
         server = "the server" if attrs is None else f"a server with target_session_attrs={attrs}"
         lines += [
-            f"  the last attempt to connect failed {failure.age:.1f} s ago: {failure.text}",
+            f"  the last {failure.what} failed {failure.age:.1f} s ago: {failure.text}",
             f"  to fix: bring {server} back, or raise its max_connections",
         ]
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from nanospan.pool.connections import IDLE, INERROR, Pooled, SyncVectorConnection, VectorConnection
 from nanospan.pool.lease_table import Holder
@@ -32,17 +32,17 @@ class LeasingPool(Protocol):
 class AsyncLeasingPool(LeasingPool, Protocol):
     """The part of an asynchronous pool's interface that ``Lease`` uses."""
 
-    async def lease(self, holder: Holder, timeout: float | None) -> VectorConnection: ...
+    async def lease(self, holder: Holder, timeout: float | None) -> Any: ...
 
-    async def putconn(self, conn: VectorConnection) -> None: ...
+    async def putconn(self, conn: Any) -> None: ...
 
 
 class SyncLeasingPool(LeasingPool, Protocol):
     """The part of a synchronous pool's interface that ``SyncLease`` uses."""
 
-    def lease(self, holder: Holder, timeout: float | None) -> SyncVectorConnection: ...
+    def lease(self, holder: Holder, timeout: float | None) -> Any: ...
 
-    def putconn(self, conn: SyncVectorConnection) -> None: ...
+    def putconn(self, conn: Any) -> None: ...
 
 
 P = TypeVar("P", bound=LeasingPool)

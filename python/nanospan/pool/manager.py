@@ -6,11 +6,12 @@ import asyncio
 import logging
 from asyncio import get_running_loop
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nanospan.pool.closing import close_in_its_loop
 from nanospan.pool.config import as_config
 from nanospan.pool.conninfo import Target
+from nanospan.pool.endpoint import call_async
 from nanospan.pool.errors import PoolOpenError
 from nanospan.pool.lease import Lease
 from nanospan.pool.manager_base import PoolManager
@@ -25,8 +26,12 @@ from nanospan.recorder import process_recorder
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nanospan.pool.config import AnyConfig, ConnectionPoolConfig
+    from psycopg import AsyncConnection
+    from typing_extensions import Unpack
+
+    from nanospan.pool.config import AnyConfig, ConnectionPoolConfig, SharedPoolSettings
     from nanospan.pool.connections import VectorConnection
+    from nanospan.pool.conninfo import Conninfo
     from nanospan.pool.shared_pool import SharedPool
 
 __all__ = [
@@ -38,11 +43,13 @@ __all__ = [
 
 logger = logging.getLogger("nanospan.pool")
 
+AnyPool: TypeAlias = "VectorPool[AsyncConnection[Any]]"
+
 REGISTRATION_THRESHOLD = 0.050
 """Default threshold, in seconds, for the duration of a look-up of pgvector's types."""
 
 
-class GlobalConnectionManager(PoolManager[VectorPool]):
+class GlobalConnectionManager(PoolManager[AnyPool]):
     """Process-wide manager that shares one asynchronous pool per event loop and database URL.
 
     A singleton: constructing it again returns the same object and changes nothing. URLs that spell
@@ -65,39 +72,46 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
             recorder.set_threshold("pgvector_registration", REGISTRATION_THRESHOLD)
 
     def _forget_openings(self) -> None:
-        self._openings: SingleFlight[PoolKey, SharedPool[VectorPool]] = SingleFlight()
+        self._openings: SingleFlight[PoolKey, SharedPool[AnyPool]] = SingleFlight()
         self._checks: SingleFlight[PoolKey, None] = SingleFlight()
 
     async def get_connection_pool(
         self,
-        db_url: str,
+        db_url: Conninfo,
         config: AnyConfig | None = None,
         store_ref: object | None = None,
-    ) -> VectorPool:
+        **settings: Unpack[SharedPoolSettings],
+    ) -> VectorPool[AsyncConnection[Any]]:
         """Return the running event loop's shared pool for a database.
 
         The first call opens the pool. Each call is timed as ``connection_pool_access``.
 
         Args:
-            db_url: A PostgreSQL URL or ``key=value`` pairs.
+            db_url: A PostgreSQL URL or ``key=value`` pairs, or a function that returns one of them
+                for each new connection, such as one with a password that changes. The function may
+                be asynchronous. Functions whose connection strings differ only in their secrets
+                share a pool.
             config: Settings for a newly opened pool: a ``ConnectionPoolConfig`` or a mapping that
                 ``ConnectionPoolConfig.from_memfuse_config`` can read. ``None``, or a mapping
                 without pool settings, means the process's default; see ``set_default_config``. A
                 pool that is already open keeps its settings; a warning is logged if they differ.
             store_ref: An object that uses the pool. While this object is alive, ``close_pool``
                 closes the pool only with ``force``.
+            **settings: Fields of ``ConnectionPoolConfig``, which take precedence over ``config``.
 
         Returns:
             An open ``psycopg_pool.AsyncConnectionPool``. Do not close it: it is shared.
 
         Raises:
             PoolOpenError: If the server refuses the connection, or does not answer within
-                ``connection_timeout``.
+                ``connection_timeout``; not with ``open="lazily"``.
             ConninfoError: If ``db_url`` is not a valid connection string.
-            TypeError: If ``store_ref`` cannot be weakly referenced, or ``config`` is neither a
-                mapping nor a ConnectionPoolConfig.
+            TypeError: If ``store_ref`` cannot be weakly referenced, ``config`` is neither a
+                mapping nor a ConnectionPoolConfig, or a setting is unknown.
             ValueError: If a setting in ``config`` or in the environment is invalid.
         """
+        if settings:
+            config = as_config(config, settings)
         try:
             shared = self._warm[get_running_loop()][db_url]
         except KeyError:
@@ -111,7 +125,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
 
     def lease(
         self,
-        db_url: str,
+        db_url: Conninfo,
         label: str | None = None,
         *,
         config: AnyConfig | None = None,
@@ -124,7 +138,8 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         ``connection_pool_access``, and the block as ``connection_lease``.
 
         Args:
-            db_url: A PostgreSQL URL or ``key=value`` pairs.
+            db_url: A connection string, or a function that returns one; see
+                ``get_connection_pool``.
             label: Name of the lease in statistics, errors and the log.
             config: Settings for a newly opened pool; see ``get_connection_pool``.
             timeout: Seconds to wait for a connection from an open pool, including the pool's health
@@ -140,7 +155,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
 
     async def warmup_common_pools(
         self,
-        common_db_urls: Iterable[str] | None = None,
+        common_db_urls: Iterable[Conninfo] | None = None,
         config: AnyConfig | None = None,
         *,
         strict: bool = False,
@@ -172,7 +187,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         warming = (self._warm_up(url, wanted) for url in urls)
         return conclude(list(await asyncio.gather(*warming)), strict=strict)
 
-    async def is_pool_healthy(self, pool: VectorPool, db_url: str) -> bool:
+    async def is_pool_healthy(self, pool: AnyPool, db_url: Conninfo) -> bool:
         """Return True if ``pool`` is open and can reach its server.
 
         Call this in the event loop that the pool belongs to. The server is not asked
@@ -187,7 +202,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
             ``False`` if the pool is closed, is not the running event loop's pool for ``db_url``, or
             cannot reach its server.
         """
-        key = (Target.parse(db_url).key, get_running_loop())
+        key = ((await _target(db_url)).key, get_running_loop())
         shared = self._find(*key)
         if shared is None or shared.pool is not pool:
             return False
@@ -200,7 +215,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
             return False
         return True
 
-    async def close_pool(self, db_url: str, force: bool = False) -> bool:
+    async def close_pool(self, db_url: Conninfo, force: bool = False) -> bool:
         """Close the asynchronous pools for ``db_url`` in all event loops, except pools in use.
 
         A pool is in use while an object that was passed to ``get_connection_pool`` as
@@ -213,7 +228,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         Returns:
             False if a pool for ``db_url`` stays open because it is in use, otherwise True.
         """
-        return await self._close(Target.parse(db_url).key, force=force)
+        return await self._close((await _target(db_url)).key, force=force)
 
     async def close_all_pools(self, force: bool = False) -> bool:
         """Close every asynchronous pool, except pools in use.
@@ -234,7 +249,7 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         await self.close_all_pools(force=True)
         REGISTRY.types.clear()
 
-    async def resize_pool(self, db_url: str, min_size: int, max_size: int) -> bool:
+    async def resize_pool(self, db_url: Conninfo, min_size: int, max_size: int) -> bool:
         """Resize the running event loop's pool for ``db_url``; see ``VectorPool.resize``.
 
         Args:
@@ -248,15 +263,15 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         Raises:
             ValueError: If the sizes are not integers or are out of range.
         """
-        shared = self._find(Target.parse(db_url).key, get_running_loop())
+        shared = self._find((await _target(db_url)).key, get_running_loop())
         if shared is None:
             return False
         await shared.pool.resize(min_size, max_size)
         return True
 
     async def _open_or_check(
-        self, db_url: str, config: AnyConfig | None, seconds: float | None = None
-    ) -> SharedPool[VectorPool]:
+        self, db_url: Conninfo, config: AnyConfig | None, seconds: float | None = None
+    ) -> SharedPool[AnyPool]:
         """Return the shared pool for a database; if necessary, open it or check its health first.
 
         Raises:
@@ -265,13 +280,15 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
         wanted = as_config(config)
         REGISTRY.drop_dead_loops()
         loop = get_running_loop()
-        target = Target.parse(db_url)
+        target = await _target(db_url)
         key = (target.key, loop)
         while True:
             shared = self._find(*key)
             if shared is None:
-                shared = await self._openings.do(key, lambda: self._open_pool(key, target, wanted))
-            elif monotonic() >= shared.healthy_until:
+                shared = await self._openings.do(
+                    key, lambda: self._open_pool(key, target, wanted, db_url)
+                )
+            elif monotonic() >= shared.healthy_until and shared.config.open == "eagerly":
                 try:
                     await asyncio.wait_for(self._check_pool(key, shared), seconds)
                 except asyncio.TimeoutError:
@@ -282,29 +299,34 @@ class GlobalConnectionManager(PoolManager[VectorPool]):
             shared.compare(wanted)
         if config is not None:
             shared.requested = config
-        if monotonic() < shared.healthy_until:
+        if monotonic() < shared.healthy_until or shared.config.open == "lazily":
             self._warm.setdefault(loop, {})[db_url] = shared
         return shared
 
     async def _open_pool(
-        self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
-    ) -> SharedPool[VectorPool]:
-        shared: SharedPool[VectorPool] = REGISTRY.prepare(key, target, config)
-        await reach_server_async(shared.endpoint, shared.config.connection_timeout)
-        kind = VectorNullPool if shared.config.null_pool else VectorPool
-        shared.pool = kind(shared.endpoint, shared.distrust)
+        self,
+        key: PoolKey,
+        target: Target,
+        config: ConnectionPoolConfig | None,
+        conninfo: Conninfo,
+    ) -> SharedPool[AnyPool]:
+        shared: SharedPool[AnyPool] = REGISTRY.prepare(key, target, config, conninfo)
+        kind: type[AnyPool] = VectorNullPool if shared.config.null_pool else VectorPool
+        shared.pool = kind.shared(shared.endpoint, shared.distrust)
+        if shared.config.open == "eagerly":
+            await reach_server_async(shared.endpoint, shared.config.connection_timeout)
         await shared.pool.open()
         shared.trust(key[1])
         REGISTRY.pools[key] = shared
         return shared
 
-    async def _check_pool(self, key: PoolKey, shared: SharedPool[VectorPool]) -> None:
+    async def _check_pool(self, key: PoolKey, shared: SharedPool[AnyPool]) -> None:
         await self._checks.do(key, lambda: _check_health(shared))
 
-    async def _warm_up(self, url: str, config: ConnectionPoolConfig | None) -> WarmupReport:
+    async def _warm_up(self, url: Conninfo, config: ConnectionPoolConfig | None) -> WarmupReport:
         with Warmup(url) as warmup:
             pool = await self.get_connection_pool(url, config)
-            await pool.wait(pool.config.connection_timeout)
+            await pool.fill(pool.config.connection_timeout)
             warmup.connections = pool.open_connections
         return warmup.report
 
@@ -330,7 +352,7 @@ class _SharedLease(Lease):
     def __init__(
         self,
         manager: GlobalConnectionManager,
-        url: str,
+        url: Conninfo,
         config: AnyConfig | None,
         timeout: float | None,
         label: str | None,
@@ -357,7 +379,8 @@ class _SharedLease(Lease):
                     shared = await manager._open_or_check(self._url, config, self._timeout)  # noqa: SLF001
                 except PoolOpenError:
                     # An open pool reconnects in the background, maybe before the lease times out.
-                    shared = manager._find(Target.parse(self._url).key, loop)  # noqa: SLF001
+                    target = await _target(self._url)
+                    shared = manager._find(target.key, loop)  # noqa: SLF001
                     if shared is None:
                         raise
                 if self._timeout is not None:
@@ -366,7 +389,13 @@ class _SharedLease(Lease):
             return await super().__aenter__()
 
 
-async def _check_health(shared: SharedPool[VectorPool]) -> None:
+async def _target(conninfo: Conninfo) -> Target:
+    """Return the target of a connection string, or of the one that a function returns now."""
+    target = Target.parse(await call_async(conninfo))
+    return target.rotating() if callable(conninfo) else target
+
+
+async def _check_health(shared: SharedPool[AnyPool]) -> None:
     await shared.pool.check_health(shared.config.connection_timeout)
     shared.trust(get_running_loop())
 
@@ -377,7 +406,7 @@ def get_global_connection_manager() -> GlobalConnectionManager:
 
 
 async def warmup_global_connection_pools(
-    common_db_urls: Iterable[str] | None = None,
+    common_db_urls: Iterable[Conninfo] | None = None,
     config: AnyConfig | None = None,
     *,
     strict: bool = False,

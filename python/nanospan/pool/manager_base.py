@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from nanospan.pool.conninfo import Conninfo
     from nanospan.pool.pool_base import PolicyPool
     from nanospan.pool.shared_pool import SharedPool
 
 __all__ = ["PoolManager"]
 
-P = TypeVar("P", bound="PolicyPool[Any]")
+P = TypeVar("P", bound="PolicyPool")
 
 
 class PoolManager(Generic[P]):
@@ -52,8 +53,8 @@ class PoolManager(Generic[P]):
         recorder = process_recorder()
         recorder.add_source(REGISTRY.measurements)
         self._track_access = recorder.operation("connection_pool_access").track
-        warm = REGISTRY.warm
-        self._warm = cast("dict[asyncio.AbstractEventLoop | None, dict[str, SharedPool[P]]]", warm)
+        # By event loop and connection string.
+        self._warm = cast("dict[Any, dict[Conninfo, SharedPool[P]]]", REGISTRY.warm)
 
     def _forget_openings(self) -> None:
         """Reset the record of pools that are being opened or checked."""
@@ -82,13 +83,13 @@ class PoolManager(Generic[P]):
         return REGISTRY.statistics()
 
     def _urls_to_warm(
-        self, given: Iterable[str] | None, loop: asyncio.AbstractEventLoop | None
-    ) -> list[str]:
+        self, given: Iterable[Conninfo] | None, loop: asyncio.AbstractEventLoop | None
+    ) -> list[Conninfo]:
         """Return the URLs to warm up: those given, or of the open pools and the environment."""
         if given is not None:
             return check_urls(given)
         known = {
-            key: shared.endpoint.target.conninfo
+            key: shared.endpoint.conninfo
             for (key, its_loop), shared in list(REGISTRY.pools.items())
             if its_loop is loop and not shared.pool.closed
         }
@@ -101,7 +102,7 @@ class PoolManager(Generic[P]):
         return list(known.values())
 
     @staticmethod
-    def _new_access(db_url: str) -> dict[str, str]:
+    def _new_access(db_url: Conninfo) -> dict[str, str]:
         """Return the metadata of an access to a pool that is not open yet, or must be checked."""
         return {"db_url": mask_conninfo(db_url)}
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from time import monotonic
+from typing import Any
 
 import psycopg
 from psycopg_pool import AsyncNullConnectionPool, NullConnectionPool, PoolTimeout
+from psycopg_pool.abc import ACT, CT
 
-from nanospan.pool.connections import SyncVectorConnection, VectorConnection
+from nanospan.pool.errors import OUTAGE
 from nanospan.pool.opening import open_error
+from nanospan.pool.policy import Reconnection
 from nanospan.pool.sync_vector_pool import SyncVectorPool
 from nanospan.pool.tasks import within
 from nanospan.pool.vector_pool import VectorPool
@@ -16,19 +21,52 @@ from nanospan.pool.vector_pool import VectorPool
 __all__ = ["SyncVectorNullPool", "VectorNullPool"]
 
 
-class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
+class VectorNullPool(VectorPool[ACT], AsyncNullConnectionPool[ACT]):
     """A ``VectorPool`` that opens a new connection for each lease.
 
     The pgvector types are cached for each database, so opening a connection includes looking them
     up only if the cached types are stale.
     """
 
-    async def _getconn_unchecked(self, timeout: float) -> VectorConnection:
+    null_pool = True
+
+    async def wait(self, timeout: float = 30.0) -> None:
+        """Open a connection and close it again, to test that the server can be reached.
+
+        The connection is opened even if ``max_size`` connections are leased. Failed attempts are
+        repeated. Unlike in psycopg_pool, the pool stays open if the wait times out.
+
+        Args:
+            timeout: Maximum seconds to wait.
+
+        Raises:
+            PoolExhausted: If no attempt succeeds in time.
+            PoolClosed: If the pool is closed.
+        """
+        deadline = monotonic() + timeout
+        attempt = Reconnection()
+        while True:
+            self._check_open_getconn()
+            try:
+                connection = await within(deadline - monotonic(), self._connect())
+            except OUTAGE:
+                attempt.update_delay(monotonic())
+                if (remaining := deadline - monotonic()) <= 0:
+                    raise self.exhausted(timeout) from None
+                await asyncio.sleep(min(attempt.delay, remaining))
+            else:
+                connection.drop()
+                return
+
+    async def check(self) -> None:
+        """Do nothing: there are no idle connections."""
+
+    async def _getconn_unchecked(self, timeout: float) -> Any:
         """Open a connection, or wait for one if ``max_size`` connections are already open.
 
         Unlike in psycopg_pool, several leases can open connections concurrently.
         """
-        if self._nconns >= self._max_size or timeout <= 0:
+        if self._nconns >= self._limit or timeout <= 0:
             return await super()._getconn_unchecked(timeout)
         self._nconns += 1
         try:
@@ -40,7 +78,7 @@ class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
                 raise PoolTimeout from None
             raise
 
-    async def _connect(self, timeout: float | None = None) -> VectorConnection:
+    async def _connect(self, timeout: float | None = None) -> Any:
         try:
             return await super()._connect(timeout)
         except (psycopg.Error, OSError) as exc:
@@ -52,7 +90,14 @@ class VectorNullPool(VectorPool, AsyncNullConnectionPool[VectorConnection]):
     def _maybe_grow_pool(self) -> None:
         """Do nothing: connections are opened when a lease begins, never in advance."""
 
-    def _keep(self, connection: VectorConnection) -> None:
+    def _clean_up(self, connection: Any) -> None:
+        if self._waiting:
+            super()._clean_up(connection)
+        else:
+            self._count_if_broken(connection)
+            self._keep(connection)
+
+    def _keep(self, connection: Any) -> None:
         connection.drop()
         self._nconns -= 1
 
@@ -61,10 +106,32 @@ class _MayConnect(Exception):  # noqa: N818 - not an error
     """Raised to make ``_getconn_unchecked`` open a connection that the pool already counts."""
 
 
-class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection]):
+class SyncVectorNullPool(SyncVectorPool[CT], NullConnectionPool[CT]):
     """A ``SyncVectorPool`` that opens a new connection for each lease."""
 
-    def _getconn_unchecked(self, timeout: float) -> SyncVectorConnection:
+    null_pool = True
+
+    def wait(self, timeout: float = 30.0) -> None:
+        """Open a connection and close it again; see ``VectorNullPool.wait``."""
+        deadline = monotonic() + timeout
+        attempt = Reconnection()
+        while True:
+            self._check_open_getconn()
+            try:
+                connection = self._connect(max(deadline - monotonic(), 1.0))
+            except OUTAGE:
+                attempt.update_delay(monotonic())
+                if (remaining := deadline - monotonic()) <= 0:
+                    raise self.exhausted(timeout) from None
+                time.sleep(min(attempt.delay, remaining))
+            else:
+                connection.drop()
+                return
+
+    def check(self) -> None:
+        """Do nothing: there are no idle connections."""
+
+    def _getconn_unchecked(self, timeout: float) -> Any:
         """Open a connection, or wait for one if ``max_size`` connections are already open.
 
         Unlike in psycopg_pool, the pool's lock is not held while connecting.
@@ -82,13 +149,13 @@ class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection
                 raise PoolTimeout from None
             raise
 
-    def _get_ready_connection(self, timeout: float | None) -> SyncVectorConnection | None:
-        if self._nconns >= self._max_size or (timeout is not None and timeout <= 0):
+    def _get_ready_connection(self, timeout: float | None) -> Any:
+        if self._nconns >= self._limit or (timeout is not None and timeout <= 0):
             return super()._get_ready_connection(timeout)
         self._nconns += 1
         raise _MayConnect
 
-    def _connect(self, timeout: float | None = None) -> SyncVectorConnection:
+    def _connect(self, timeout: float | None = None) -> Any:
         try:
             return super()._connect(timeout)
         except psycopg.errors.ConnectionTimeout:
@@ -100,5 +167,14 @@ class SyncVectorNullPool(SyncVectorPool, NullConnectionPool[SyncVectorConnection
     def _maybe_grow_pool(self) -> None:
         """Do nothing: connections are opened when a lease begins, never in advance."""
 
-    def _add_to_pool(self, conn: SyncVectorConnection) -> None:
+    def _clean_up(self, connection: Any) -> None:
+        with self._lock:
+            if not self._waiting:  # leases that begin now connect
+                self._count_if_broken(connection)
+                connection.drop()
+                self._nconns -= 1
+                return
+        super()._clean_up(connection)
+
+    def _add_to_pool(self, conn: Any) -> None:
         NullConnectionPool._add_to_pool(self, conn)  # noqa: SLF001 - keeps no connection idle

@@ -11,8 +11,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg import AsyncConnection, Connection
 
-from nanospan.pool.connections import SyncVectorConnection, VectorConnection
 from nanospan.pool.errors import OUTAGE, PoolOpenError
 from nanospan.pool.health import ask, ask_async
 from nanospan.pool.tasks import within
@@ -46,9 +46,9 @@ async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
 
 async def _reach_async(endpoint: Endpoint, seconds: float) -> None:
     deadline = monotonic() + seconds
-    connection = await VectorConnection.connect(
-        endpoint.target.conninfo, autocommit=True, **endpoint.connect_parameters()
-    )
+    conninfo, arguments = await endpoint.arguments_async()
+    kind = endpoint.connection_class(AsyncConnection)
+    connection = await kind.connect(conninfo, **{**arguments, "autocommit": True})
     try:
         if endpoint.types_are_stale():
             await ask_async(endpoint, connection, deadline - monotonic())
@@ -63,9 +63,9 @@ def reach_server(endpoint: Endpoint, seconds: float) -> None:
     """
     deadline = monotonic() + seconds
     try:
-        connection = SyncVectorConnection.connect(
-            endpoint.target.conninfo, autocommit=True, **endpoint.connect_parameters()
-        )
+        conninfo, arguments = endpoint.arguments()
+        kind = endpoint.connection_class(Connection)
+        connection = kind.connect(conninfo, **{**arguments, "autocommit": True})
         with closing(connection):
             if endpoint.types_are_stale():
                 ask(endpoint, connection, deadline - monotonic())
@@ -87,7 +87,7 @@ def open_error(endpoint: Endpoint, cause: BaseException) -> PoolOpenError:
         seconds = endpoint.config.connection_timeout
         problem = f"no answer within {seconds:g} s (connection_timeout)"
     else:
-        problem = target.redact(str(cause)).strip()
+        problem = endpoint.redact(str(cause)).strip()
     error = PoolOpenError(f"cannot reach {target.masked}: {problem}")
     if isinstance(cause, psycopg.Error):
         error.sqlstate = cause.sqlstate

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nanospan.pool.vector_types import DatabaseTypes
 
 __all__ = [
+    "UNLIMITED",
     "Fitness",
     "IdleConnection",
     "PoolCounts",
@@ -38,6 +39,8 @@ SHORTEST_SWEEP_INTERVAL = 0.05
 """Minimum seconds between sweeps of a pool, even if ``leak_after`` is shorter."""
 MISSING_TYPE = "cache lookup failed for type"
 """Text of PostgreSQL's error (XX000) for a parameter whose type no longer exists."""
+UNLIMITED = 2**31 - 1
+"""The ``max_size`` that a null pool without a limit counts with."""
 LEAST_PATIENCE = 0.01
 """Minimum seconds to wait for a health check, however little time the caller has left."""
 
@@ -250,8 +253,8 @@ def connect_parameters(
 
     Args:
         config: The pool's settings.
-        given: Names of the parameters in the connection string; the result omits these parameters,
-            because the connection string takes precedence.
+        given: Names of the parameters in the connection string and of the other arguments; the
+            result omits these, because they take precedence.
         hosts: Number of hosts that are tried one after another, each for its share of the
             ``connection_timeout``; otherwise, one that is silent would leave the next no time.
     """
@@ -262,13 +265,12 @@ def connect_parameters(
         "keepalives_interval": config.keepalives_interval,
         "keepalives_count": config.keepalives_count,
     }
-    parameters = {name: value for name, value in wanted.items() if name not in given}
     if config.prepare_threshold != "auto":
-        parameters["prepare_threshold"] = config.prepare_threshold
+        wanted["prepare_threshold"] = config.prepare_threshold
     elif config.null_pool:
         # The pooler may run a transaction in a session that lacks the prepared statement.
-        parameters["prepare_threshold"] = None
-    return parameters
+        wanted["prepare_threshold"] = None
+    return {name: value for name, value in wanted.items() if name not in given}
 
 
 def is_missing_type(error: BaseException | None, last_message: str) -> bool:

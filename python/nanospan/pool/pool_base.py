@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import math
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from psycopg_pool import PoolTimeout
-from psycopg_pool.base import BasePool
 
-from nanospan.pool.connections import IDLE, Pooled
+from nanospan.pool.connections import IDLE
 from nanospan.pool.errors import OUTAGE
-from nanospan.pool.exhaustion import ConnectFailure, exhausted_error
+from nanospan.pool.exhaustion import Failure, exhausted_error
 from nanospan.pool.lease_table import Holder, LeaseTable
-from nanospan.pool.policy import (
-    Fitness,
-    PoolCounts,
-    PoolPolicy,
-    Reconnection,
-    is_missing_type,
-)
+from nanospan.pool.policy import Fitness, PoolPolicy, Reconnection, is_missing_type
+from nanospan.pool.pool_growth import GrowingPool
 from nanospan.pool.pool_statistics import PoolStatistics
+from nanospan.pool.session_state import has_changed, restore_attributes
 from nanospan.recorder import process_recorder
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Iterator
 
     from psycopg_pool import TooManyRequests
-    from psycopg_pool.base import AttemptWithBackoff
+    from typing_extensions import Self
 
+    from nanospan.pool.connections import Pooled
     from nanospan.pool.endpoint import Endpoint
     from nanospan.pool.errors import PoolExhausted
 
@@ -41,18 +35,8 @@ __all__ = ["PolicyPool"]
 
 logger = logging.getLogger("nanospan.pool")
 
-C = TypeVar("C", bound=Pooled)
 
-
-def _twin(fault: Exception) -> Exception:
-    """Return a copy, because an exception that several tasks raise gets the frames of all."""
-    try:
-        return copy.copy(fault)
-    except Exception:  # noqa: BLE001 - not every exception can be copied
-        return fault
-
-
-class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycopg_pool's classes
+class PolicyPool(GrowingPool):
     """A psycopg_pool pool that delegates its decisions to a ``PoolPolicy``.
 
     Attributes:
@@ -66,20 +50,34 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
     """
 
     kind: ClassVar[str]
+    null_pool: ClassVar[bool] = False
 
-    _pool: deque[C]
-    _waiting: deque[Any]  # waiting clients, of different types in the two kinds of pool
-    _guard: AbstractContextManager[object]
-    """Held while the counts change: a reentrant lock, or in asynchronous pools a no-op."""
-
-    def _set_up(self, endpoint: Endpoint, distrust: Callable[[], None]) -> None:
-        """Set the attributes that psycopg_pool's constructor does not set.
+    @classmethod
+    def shared(cls, endpoint: Endpoint, distrust: Callable[[], None]) -> Self:
+        """Create a pool that its manager opens and shares.
 
         Args:
             endpoint: The database the pool connects to.
             distrust: Called when a lease times out, a connection is returned broken, or the pool
                 is closed.
         """
+        pool = cls.__new__(cls)
+        pool._begin(endpoint, distrust, open=False)  # noqa: SLF001 - in place of the constructor
+        return pool
+
+    def _begin(
+        self,
+        endpoint: Endpoint,
+        distrust: Callable[[], None],
+        *,
+        open: bool | None,  # noqa: A002 - psycopg_pool's name
+        name: str | None = None,
+    ) -> None:
+        """Initialise the pool; constructors and ``shared`` call this."""
+        raise NotImplementedError
+
+    def _set_up(self, endpoint: Endpoint, distrust: Callable[[], None]) -> None:
+        """Set the attributes that psycopg_pool's constructor does not set."""
         self.endpoint = endpoint
         self.config = endpoint.config
         self._types = endpoint.types
@@ -89,23 +87,32 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         self.disowned = False
         self._distrust = distrust
         self._doubted_at = 0.0
-        self._last_failure: tuple[float, str] | None = None
-        self._fault: Exception | None = None
+        self._busy = 0
+        self._check_failure: tuple[float, str] | None = None
+        self._last_failure = None
+        self._failing_since = 0.0
+        self._fault = None
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the constructor arguments common to psycopg_pool's pool classes."""
+        """Return the arguments of psycopg_pool's constructors, of which both kinds have the same.
+
+        Configuring and resetting connections is not left to psycopg_pool.
+        """
         config = self.config
         return {
-            "conninfo": self.endpoint.target.conninfo,
-            "kwargs": self.endpoint.connect_arguments,
-            "open": False,
-            "name": self.endpoint.target.masked,
-            "min_size": 0 if config.null_pool else config.min_size,
+            "conninfo": self.endpoint.conninfo,
+            "kwargs": config.kwargs,
+            "min_size": 0 if self.null_pool else config.min_size,
             "max_size": config.max_size,
+            "check": config.check,
+            "close_returns": config.close_returns,
             "timeout": config.timeout,
             "max_waiting": config.max_waiting,
             "max_lifetime": math.inf if config.recycle is None else config.recycle,
             "max_idle": config.max_idle,
+            "reconnect_timeout": config.reconnect_timeout,
+            "reconnect_failed": config.reconnect_failed,
+            "num_workers": config.num_workers,
         }
 
     @property
@@ -123,11 +130,6 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         """The number of leases waiting for a connection."""
         return len(self._waiting)
 
-    @property
-    def open_connections(self) -> int:
-        """The number of open connections, idle or leased."""
-        return len(self._pool) + len(self.leases)
-
     def exhausted(self, waited: float | None) -> PoolExhausted:
         """Count a failed lease and return the error to raise; see ``exhausted_error``."""
         self.statistics.timeouts += 1
@@ -135,7 +137,10 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         failure = None
         if self._last_failure is not None:
             failed_at, text = self._last_failure
-            failure = ConnectFailure(now - failed_at, text)
+            failure = Failure("attempt to connect", now - failed_at, text)
+        elif self._check_failure is not None:
+            failed_at, text = self._check_failure
+            failure = Failure("check of a connection", now - failed_at, text)
         holders = self.leases.views(now)
         return exhausted_error(self.endpoint, self._counts(), holders, waited, failure)
 
@@ -175,17 +180,24 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         self._distrust()
         return self.exhausted(monotonic() - began)
 
-    def _begin_lease(self, connection: C, holder: Holder, began: float, now: float) -> None:
+    def _begin_lease(self, connection: Any, holder: Holder, began: float, now: float) -> None:
         connection._pool = self  # noqa: SLF001 - keeps the end of a block from closing it
+        connection.used = False
         self.leases.begin(connection, holder, now)
         if self._waiting:  # leases that queued while this connection was being checked
             self._maybe_grow_pool()
         self.statistics.wait.record(now - began)
 
-    def _end_lease(self, connection: C, now: float) -> int:
-        """Record the end of a lease; return the connection's transaction status."""
+    def _end_lease(self, connection: Any, now: float) -> bool:
+        """Record the end of a lease; return True if the connection can be leased as it is.
+
+        Raises:
+            ValueError: If the connection is not leased from this pool.
+        """
         if getattr(connection, "_pool", None) is not self:
-            self._check_pool_putconn(connection)  # type: ignore[arg-type]
+            self._check_pool_putconn(connection)
+        connection._pool = None  # noqa: SLF001 - it cannot be returned twice
+        restore_attributes(connection)
         holder = self.leases.end(connection)
         if holder is not None:
             held = now - holder.since
@@ -195,12 +207,92 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         pgconn = connection.pgconn
         if pgconn.error_message:  # from the last statement, even if its exception was caught
             self.lease_failed(connection, None)
-        status = pgconn.transaction_status
-        if status != IDLE and connection.closed:
-            # The server may have ended other connections, too.
-            self._distrust()
-            self._doubt_idle()
-        return status
+        if pgconn.transaction_status != IDLE:
+            if connection.closed:
+                # The server may have ended other connections, too.
+                self._distrust()
+                self._doubt_idle()
+            return False
+        reset = self.config.reset
+        return not (
+            connection._pipeline is not None  # noqa: SLF001
+            or (connection.used and (reset == "discard" or has_changed(connection)))
+            or callable(reset)
+        )
+
+    @contextmanager
+    def _cleaning(self, connection: Any) -> Iterator[None]:
+        """Run the block, which cleans a returned connection, and close the connection on failure.
+
+        Exceptions are logged, except for those that end the program or the task.
+        """
+        with self._guard:
+            self._busy += 1
+        try:
+            if connection._pipeline is not None:  # noqa: SLF001
+                logger.warning("closing returned connection in pipeline mode: %s", connection)
+                connection.drop()
+            yield
+        except BaseException as exc:
+            connection.drop()
+            if not isinstance(exc, Exception):
+                raise
+            text = self.endpoint.redact(str(exc))
+            logger.warning("error resetting connection %s: %s", connection, text)
+        finally:
+            with self._guard:
+                self._busy -= 1
+
+    def _is_reusable(self, connection: Pooled, now: float) -> bool:
+        """Return True if a cleaned connection can be kept; otherwise replace it."""
+        if self._count_if_broken(connection):
+            logger.warning("discarding closed connection: %s", connection)
+        elif not connection.is_expired(now, self._drained_at):
+            return True
+        self._replace(connection)
+        return False
+
+    def _count_if_broken(self, connection: Pooled) -> bool:
+        """Return True if a returned connection is closed, and count it."""
+        self._stats[self._RETURNS_BAD] += connection.closed
+        return connection.closed
+
+    @contextmanager
+    def _user_check(self, connection: Any) -> Iterator[None]:
+        """Run the block, which calls the user's check; if it fails, replace the connection."""
+        with self._guard:
+            self._busy += 1
+        works = False
+        try:
+            yield
+            works = not connection.closed
+        except Exception as exc:  # noqa: BLE001 - whatever the check raises
+            text = self.endpoint.redact(str(exc)) or type(exc).__name__
+            logger.info("a connection in pool %s failed check: %s", self.name, text)
+            self._check_failure = (monotonic(), text)
+        finally:
+            with self._guard:
+                self._busy -= 1
+            if not works:
+                self._stats[self._CONNECTIONS_LOST] += 1
+                self._replace(connection)
+
+    def _pause(self, attempt: Reconnection, began: float, deadline: float) -> float:
+        """Return the seconds to wait after a failed check until another connection is tried.
+
+        Raises:
+            PoolExhausted: If the time for the lease is up.
+        """
+        now = monotonic()
+        if now >= deadline:
+            raise self._lease_error(PoolTimeout(), began)
+        if self._pool:
+            return 0.0
+        attempt.update_delay(now)
+        return min(attempt.delay, deadline - now)
+
+    def _report_broken(self, connection: Any) -> None:
+        logger.warning("discarding broken connection: %s", connection)
 
     def _doubt_idle(self) -> None:
         """Require a health check before any currently idle connection is leased."""
@@ -208,7 +300,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
 
     # Idle connections
 
-    def _pop_idle(self, now: float) -> C | None:
+    def _pop_idle(self, now: float) -> Any:
         """Remove and return the longest-idle connection, if any; replace expired connections."""
         idle = self._pool
         while idle:
@@ -219,17 +311,28 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             self._replace(connection)
         return None
 
-    def _take_outdated(self) -> list[tuple[C, Fitness]]:
-        """Remove the idle connections that are not ``FIT``; return each with its fitness."""
-        now = monotonic()
+    def _outdated(self) -> Iterator[tuple[Any, Fitness]]:
+        """Remove the idle connections that are not ``FIT``; yield each with its fitness.
+
+        Each is removed when it is its turn, so that the others can be leased until then.
+        """
+        for connection in self._idle():
+            fitness = self.policy.sweep_fitness(connection, self._types, monotonic())
+            if fitness is not Fitness.FIT and self._take(connection):
+                yield connection, fitness
+
+    def _idle(self) -> list[Any]:
         with self._guard:
-            judged = [
-                (each, self.policy.sweep_fitness(each, self._types, now)) for each in self._pool
-            ]
-            outdated = [pair for pair in judged if pair[1] is not Fitness.FIT]
-            for connection, _ in outdated:
+            return list(self._pool)
+
+    def _take(self, connection: Any) -> bool:
+        """Remove an idle connection; return False if it is no longer idle."""
+        with self._guard:
+            try:
                 self._pool.remove(connection)
-        return outdated
+            except ValueError:
+                return False
+        return True
 
     def _report_leaks(self) -> None:
         """Log each lease held for longer than ``leak_after``, once."""
@@ -246,7 +349,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             )
 
     @contextmanager
-    def _health_check(self, connection: C, seconds: float) -> Iterator[None]:
+    def _health_check(self, connection: Any, seconds: float) -> Iterator[None]:
         """Run the block, which checks ``connection``; on failure, close and replace the connection.
 
         Args:
@@ -256,6 +359,8 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
         """
         works = False
         began = monotonic()
+        with self._guard:
+            self._busy += 1
         try:
             with process_recorder().track_operation("pool_health_check", self.statistics.metadata):
                 yield
@@ -268,143 +373,7 @@ class PolicyPool(Generic[C], BasePool):  # noqa: PYI059 - in the order of psycop
             if self.policy.replaces_all_idle(monotonic() - began, seconds):
                 self._replace_all_idle()
         finally:
+            with self._guard:
+                self._busy -= 1
             if not works:
                 self._replace(connection)
-
-    # Opening and closing connections
-
-    def _request_connection(self) -> None:
-        """Queue a task that opens a connection; the caller has already counted the connection."""
-        raise NotImplementedError
-
-    @contextmanager
-    def _watch_connect(self) -> Iterator[None]:
-        """Record how long the block takes to connect, or which outage makes it fail."""
-        began = monotonic()
-        try:
-            yield
-        except OUTAGE as exc:
-            redacted = self.endpoint.target.redact(str(exc))
-            text = " ".join(redacted.split()) or type(exc).__name__
-            if self._last_failure is None:
-                logger.warning("pool %s cannot connect and will keep trying: %s", self.name, text)
-            self._last_failure = (monotonic(), text)
-            raise
-        if self._last_failure is not None:
-            logger.info("pool %s has reconnected", self.name)
-            self._last_failure = None
-        self._fault = None
-        self.statistics.connect.record(monotonic() - began)
-
-    @contextmanager
-    def _prepare(self, connection: C) -> Iterator[None]:
-        """Run the block, which refreshes stale pgvector types; then register the types.
-
-        They are registered on the new ``connection``, which is closed if anything here fails.
-        """
-        try:
-            yield
-            current = self._types.current
-            if current is not None:
-                # The types may have changed while the connection was being opened.
-                if not current.known_to(connection.adapters):
-                    current.register(connection.adapters, self.config.vector_values)
-                connection.generation = current.generation
-            connection.alive_at = monotonic()
-            connection.watch()
-        except BaseException:
-            connection.drop()
-            raise
-
-    def _next_attempt(self, failed: AttemptWithBackoff | None) -> AttemptWithBackoff | None:
-        """Return the next attempt to connect, or None if the connection is no longer needed."""
-        with self._guard:
-            if not self.policy.retries(self._counts()):
-                self._nconns -= 1
-                return None
-        attempt = failed or Reconnection()
-        attempt.update_delay(monotonic())
-        return attempt
-
-    def _give_up(self, fault: Exception) -> None:
-        """End an attempt to connect that no outage made fail, and raise the error in all waiters.
-
-        The fault is logged if it is the first since the last successful attempt.
-        """
-        with self._guard:
-            self._nconns -= 1
-            waiting = list(self._waiting)
-            self._waiting.clear()
-        for client in waiting:
-            client.fail(_twin(fault).with_traceback(fault.__traceback__))
-        if self._fault is None:
-            logger.error("pool %s cannot connect, and not for an outage", self.name, exc_info=fault)
-        # Without its traceback, whose frames would stay alive with all they hold.
-        self._fault = _twin(fault).with_traceback(None)
-
-    def _check_fault(self) -> None:
-        """Raise the error of the last attempt to connect, if no outage made it fail."""
-        if self._fault is not None:
-            raise _twin(self._fault)
-
-    def _replace(self, connection: C) -> None:
-        """Close a connection, and open another if one is needed."""
-        connection.drop()
-        self._request_replacement()
-
-    def _request_replacement(self) -> None:
-        """Request a connection to replace one that was closed, if one is needed."""
-        with self._guard:
-            if self._closed:
-                return
-            if self.policy.replaces(self._counts()):
-                self._request_connection()
-            else:
-                self._nconns -= 1
-
-    def _replace_all_idle(self) -> None:
-        with self._guard:
-            while self._pool:
-                self._replace(self._pool.popleft())
-
-    def _maybe_grow_pool(self) -> None:
-        """Open connections for the waiting leases, within ``max_size``."""
-        with self._guard:
-            growth = self.policy.growth(self._counts())
-            self._nconns += growth
-            for _ in range(growth):
-                self._request_connection()
-
-    def _top_up(self) -> None:
-        """Open connections up to ``min_size``, counting those already being opened."""
-        with self._guard:
-            missing = self.policy.missing(self._counts())
-            self._nconns += missing
-            for _ in range(missing):
-                self._request_connection()
-
-    def _change_sizes(self, min_size: int, max_size: int | None) -> None:
-        """Validate and set the size limits, then close or open connections to match them."""
-        with self._guard:
-            self._min_size, self._max_size = self._check_size(min_size, max_size)
-            for _ in range(self.policy.surplus(self._counts())):
-                self._replace(self._pool.popleft())
-            self._top_up()
-            self._maybe_grow_pool()
-
-    def _check_size(self, min_size: int, max_size: int | None) -> tuple[int, int]:
-        """Return the pool's size limits, or raise ValueError if they are invalid."""
-        for name, size in (("min_size", min_size), ("max_size", max_size)):
-            if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
-                raise ValueError(f"{name} must be an integer, got {size!r}")
-        return super()._check_size(min_size, max_size)
-
-    def _counts(self) -> PoolCounts:
-        return PoolCounts(
-            min_size=self._min_size,
-            max_size=self._max_size,
-            total=self._nconns,
-            opening=self._nconns - self.open_connections,
-            idle=len(self._pool),
-            waiting=len(self._waiting),
-        )

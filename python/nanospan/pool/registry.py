@@ -7,8 +7,10 @@ import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
 
 from nanospan.pool.config import default_config
+from nanospan.pool.conninfo import check_kwargs
 from nanospan.pool.endpoint import Endpoint
 from nanospan.pool.semantic_conventions import measure
 from nanospan.pool.shared_pool import SharedPool
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nanospan.pool.config import ConnectionPoolConfig
-    from nanospan.pool.conninfo import Target
+    from nanospan.pool.conninfo import Conninfo, Target
+    from nanospan.pool.pool_base import PolicyPool
     from nanospan.values.measurements import Measurement
 
 PoolKey: TypeAlias = "tuple[str, asyncio.AbstractEventLoop | None]"
@@ -42,12 +45,14 @@ class PoolRegistry:
             string a caller passed, so that a warm pool is found without parsing that string or
             reading the clock.
         types: The pgvector types of each database.
+        own_pools: The pools that the program has constructed itself.
     """
 
     def __init__(self) -> None:
         self.pools: dict[PoolKey, SharedPool[Any]] = {}
-        self.warm: dict[asyncio.AbstractEventLoop | None, dict[str, SharedPool[Any]]] = {}
+        self.warm: dict[asyncio.AbstractEventLoop | None, dict[Conninfo, SharedPool[Any]]] = {}
         self.types = TypeCache()
+        self.own_pools: WeakSet[PolicyPool] = WeakSet()
         self._names: dict[PoolKey, str] = {}
         self._naming = threading.Lock()  # held while the names of new pools are chosen
         os.register_at_fork(after_in_child=self._reset_in_child)
@@ -56,31 +61,52 @@ class PoolRegistry:
         # Closing the connections properly would end the parent's sessions on the server.
         for shared in self.pools.values():
             shared.pool.disown()
+        for pool in list(self.own_pools):
+            if not pool.closed:  # one that was never opened can be opened in the child
+                pool.disown()
         self.pools.clear()
         self.warm.clear()
         self._names.clear()
         self._naming = threading.Lock()
         self.types = TypeCache()  # a look-up may have been in progress in the parent
 
-    def endpoint(self, target: Target, config: ConnectionPoolConfig) -> Endpoint:
+    def endpoint(
+        self, target: Target, config: ConnectionPoolConfig, conninfo: Conninfo | None = None
+    ) -> Endpoint:
         """Create an endpoint for ``target`` that shares the pgvector types of its database.
+
+        Args:
+            target: The parsed connection string.
+            config: The settings.
+            conninfo: The function that returned the connection string, if one did.
 
         Raises:
             ImportError: If a package for ``vector_values`` is missing.
         """
         require(config.vector_values)
-        return Endpoint(target, config, self.types.of(target.database, target.masked))
+        types = self.types.of(target.database, target.masked)
+        return Endpoint(target, config, types, conninfo)
 
     def prepare(
-        self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
+        self,
+        key: PoolKey,
+        target: Target,
+        config: ConnectionPoolConfig | None,
+        conninfo: Conninfo,
     ) -> SharedPool[Any]:
         """Return a ``SharedPool`` for a pool that the caller is about to open.
 
         Without a ``config``, the process's default settings apply.
         If the new pool replaces a closed one, the users of the closed pool become users of the
         new one.
+
+        Raises:
+            ValueError: If the settings' ``kwargs`` name another server, database or role than the
+                connection string, by which the pool is shared.
         """
-        endpoint = self.endpoint(target, config or default_config())
+        config = config or default_config()
+        check_kwargs(config.kwargs)
+        endpoint = self.endpoint(target, config, conninfo)
         shared: SharedPool[Any] = SharedPool(endpoint, partial(self._remove_from_warm, key[1]))
         if (closed := self.pools.get(key)) is not None:  # closed by one of its users
             shared.references = closed.references

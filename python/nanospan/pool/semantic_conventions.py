@@ -8,7 +8,6 @@ from nanospan.values.measurements import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Any
 
     from nanospan.pool.pool_base import PolicyPool
 
@@ -18,7 +17,7 @@ PREFIX = "db.client.connection."
 """Prefix of all metric and attribute names in OpenTelemetry's database client conventions."""
 
 
-def measure(pools: Mapping[str, PolicyPool[Any]]) -> Iterator[Measurement]:
+def measure(pools: Mapping[str, PolicyPool]) -> Iterator[Measurement]:
     """Yield measurements of ``pools``, whose keys become the reported pool names.
 
     See https://opentelemetry.io/docs/specs/semconv/database/database-metrics/
@@ -27,7 +26,7 @@ def measure(pools: Mapping[str, PolicyPool[Any]]) -> Iterator[Measurement]:
         yield from _measure_one({PREFIX + "pool.name": name}, pool)
 
 
-def _measure_one(labels: dict[str, str], pool: PolicyPool[Any]) -> Iterator[Measurement]:
+def _measure_one(labels: dict[str, str], pool: PolicyPool) -> Iterator[Measurement]:
     min_size, max_size = pool.sizes
     statistics = pool.statistics
 

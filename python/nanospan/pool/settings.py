@@ -9,7 +9,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_origin
+
+from psycopg import BaseConnection
 
 __all__ = [
     "RULES",
@@ -39,13 +41,15 @@ class Rule:
         exclusive: Whether the minimum itself is invalid.
         optional: Whether None is valid, which means "never"; in a mapping, -1 means the same.
         choices: The valid texts of a ``str``, or those that may stand in for a number.
+        callable: Whether a function is valid as well.
     """
 
-    kind: type[bool | int | float | str]
+    kind: type[bool | int | float | str | type | Mapping[str, Any] | None]
     minimum: float = 0.0
     exclusive: bool = False
     optional: bool = False
     choices: tuple[str, ...] = ()
+    callable: bool = False
 
 
 _COUNT = Rule(int)
@@ -54,10 +58,11 @@ _SECONDS = Rule(float)
 _POSITIVE_SECONDS = Rule(float, exclusive=True)
 _SECONDS_OR_NEVER = Rule(float, exclusive=True, optional=True)
 _SWITCH = Rule(bool)
+_FUNCTION = Rule(type(None), optional=True, callable=True)
 
 RULES = {
     "min_size": _COUNT,
-    "max_size": _POSITIVE_COUNT,
+    "max_size": _COUNT,
     "timeout": _POSITIVE_SECONDS,
     "recycle": _SECONDS_OR_NEVER,
     "connection_timeout": _POSITIVE_SECONDS,
@@ -73,6 +78,16 @@ RULES = {
     "null_pool": _SWITCH,
     "vector_values": Rule(str, choices=("pgvector", "numpy", "list")),
     "prepare_threshold": Rule(int, optional=True, choices=("auto",)),
+    "reset": Rule(str, choices=("none", "discard"), callable=True, optional=True),
+    "open": Rule(str, choices=("eagerly", "lazily")),
+    "num_workers": _POSITIVE_COUNT,
+    "reconnect_timeout": _POSITIVE_SECONDS,
+    "close_returns": _SWITCH,
+    "configure": _FUNCTION,
+    "check": _FUNCTION,
+    "reconnect_failed": _FUNCTION,
+    "kwargs": Rule(Mapping, optional=True, callable=True),
+    "connection_class": Rule(type, optional=True),
 }
 """The rule for each field of ``ConnectionPoolConfig``."""
 
@@ -83,7 +98,12 @@ _KEY_RULES = {
     "max_overflow": _COUNT,
     "pool_timeout": RULES["timeout"],
     "pool_recycle": RULES["recycle"],
-    **{k: r for k, r in RULES.items() if k not in {"min_size", "max_size", "timeout", "recycle"}},
+    **{
+        name: rule
+        for name, rule in RULES.items()
+        if name not in {"min_size", "max_size", "timeout", "recycle"}
+        and rule.kind in {bool, int, float, str}  # what a configuration file can hold
+    },
 }
 _VARIABLES = {
     "POSTGRES_POOL_SIZE": "pool_size",
@@ -101,6 +121,11 @@ _MEANT = {
 }
 # Keys that an application's configuration has outside the sections for other purposes.
 _AMBIGUOUS = frozenset({"timeout", "recycle", "connect_timeout"})
+_OBJECTS: dict[type, str] = {
+    type(None): "a function",
+    Mapping: "a mapping or a function",
+    type: "a class of connections",
+}
 _logged: set[str] = set()
 _SWITCHES = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
@@ -163,14 +188,23 @@ def to_fields(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_value(name: str, rule: Rule, value: object) -> None:
     """Raise ValueError, naming the setting, if a value has the wrong type or is out of range."""
-    if (value is None and rule.optional) or (isinstance(value, str) and value in rule.choices):
+    if (
+        (value is None and rule.optional)
+        or (rule.callable and callable(value))
+        or (isinstance(value, str) and value in rule.choices)
+    ):
+        return
+    if noun := _OBJECTS.get(rule.kind):
+        if not _is_object(rule.kind, value):
+            got = repr(value) if isinstance(value, type) else type(value).__name__
+            raise ValueError(f"{name} must be {noun} or None, got {got}")
         return
     if rule.kind is bool:
         if not isinstance(value, bool):
             raise ValueError(f"{name} must be true or false, got {value!r}")
         return
     if rule.kind is str:
-        choices = " or ".join(map(repr, rule.choices))
+        choices = " or ".join(map(repr, rule.choices)) + " or a function" * rule.callable
         raise ValueError(f"{name} must be {choices}, got {value!r}")
     accepted = (int,) if rule.kind is int else (int, float)
     alternatives = (*rule.choices, None) if rule.optional else rule.choices
@@ -183,6 +217,13 @@ def check_value(name: str, rule: Rule, value: object) -> None:
         relation = "more than" if rule.exclusive else "at least"
         limits = f"{relation} {rule.minimum:g} and at most {MAXIMUM}"
         raise ValueError(f"{name} must be {limits}{alternative}, got {value!r}")
+
+
+def _is_object(kind: type, value: object) -> bool:
+    if kind is type:
+        value = get_origin(value) or value  # such as AsyncConnection[dict]
+        return isinstance(value, type) and issubclass(value, BaseConnection)
+    return isinstance(value, kind)
 
 
 def _read_section(config: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ __all__ = ["SharedPool"]
 
 logger = logging.getLogger("nanospan.pool")
 
-P = TypeVar("P", bound="PolicyPool[Any]", covariant=True)  # noqa: PLC0105 - a one-letter name is clear
+P = TypeVar("P", bound="PolicyPool", covariant=True)  # noqa: PLC0105 - a one-letter name is clear
 
 # Counters that `get_stats` omits while they are zero.
 _COUNTERS = (

@@ -8,12 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psycopg
 
 from nanospan.pool.config import as_config
 from nanospan.pool.conninfo import Target
+from nanospan.pool.endpoint import call
 from nanospan.pool.errors import PoolOpenError
 from nanospan.pool.lease import SyncLease
 from nanospan.pool.manager_base import PoolManager
@@ -26,11 +27,17 @@ from nanospan.pool.warmup import Warmup, WarmupReport, conclude
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nanospan.pool.config import AnyConfig, ConnectionPoolConfig
+    from psycopg import Connection
+    from typing_extensions import Unpack
+
+    from nanospan.pool.config import AnyConfig, ConnectionPoolConfig, SharedPoolSettings
     from nanospan.pool.connections import SyncVectorConnection
+    from nanospan.pool.conninfo import Conninfo
     from nanospan.pool.shared_pool import SharedPool
 
 __all__ = ["SyncConnectionManager", "get_sync_connection_manager"]
+
+AnyPool: TypeAlias = "SyncVectorPool[Connection[Any]]"
 
 CLOSE_TIMEOUT = 5.0
 """Maximum time for each pool to close, in seconds."""
@@ -38,7 +45,7 @@ EXIT_TIMEOUT = 1.0
 """Maximum time for each pool to close when the interpreter exits, in seconds."""
 
 
-class SyncConnectionManager(PoolManager[SyncVectorPool]):
+class SyncConnectionManager(PoolManager[AnyPool]):
     """Process-wide manager that shares one synchronous pool per database URL.
 
     A singleton: the counterpart of ``GlobalConnectionManager`` for programs without an event loop.
@@ -59,18 +66,22 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
 
     def get_connection_pool(
         self,
-        db_url: str,
+        db_url: Conninfo,
         config: AnyConfig | None = None,
         store_ref: object | None = None,
-    ) -> SyncVectorPool:
+        **settings: Unpack[SharedPoolSettings],
+    ) -> SyncVectorPool[Connection[Any]]:
         """Return the shared pool for a database, opening it on the first call.
 
         Takes the same arguments and raises the same exceptions as
-        ``GlobalConnectionManager.get_connection_pool``.
+        ``GlobalConnectionManager.get_connection_pool``, except that functions are called in the
+        thread that needs a connection.
 
         Returns:
             An open ``psycopg_pool.ConnectionPool``. Do not close it: it is shared.
         """
+        if settings:
+            config = as_config(config, settings)
         with self._track_access(self._access(db_url)):
             shared = self._shared(db_url, config)
             if store_ref is not None:
@@ -79,7 +90,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
 
     def lease(
         self,
-        db_url: str,
+        db_url: Conninfo,
         label: str | None = None,
         *,
         config: AnyConfig | None = None,
@@ -93,7 +104,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
 
     def warmup_common_pools(
         self,
-        common_db_urls: Iterable[str] | None = None,
+        common_db_urls: Iterable[Conninfo] | None = None,
         config: AnyConfig | None = None,
         *,
         strict: bool = False,
@@ -105,12 +116,12 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
             reports = list(threads.map(lambda url: self._warm_up(url, wanted), every))
         return conclude(reports, strict=strict)
 
-    def is_pool_healthy(self, pool: SyncVectorPool, db_url: str) -> bool:
+    def is_pool_healthy(self, pool: AnyPool, db_url: Conninfo) -> bool:
         """Return True if a pool is open and can reach its server.
 
         See ``GlobalConnectionManager.is_pool_healthy``.
         """
-        shared = self._find(Target.parse(db_url).key, None)
+        shared = self._find(_target(db_url).key, None)
         if shared is None or shared.pool is not pool:
             return False
         with suppress(psycopg.OperationalError):
@@ -118,15 +129,15 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
             return True
         return False
 
-    def resize_pool(self, db_url: str, min_size: int, max_size: int) -> bool:
+    def resize_pool(self, db_url: Conninfo, min_size: int, max_size: int) -> bool:
         """Resize the pool for ``db_url``; see ``GlobalConnectionManager.resize_pool``."""
-        shared = self._find(Target.parse(db_url).key, None)
+        shared = self._find(_target(db_url).key, None)
         if shared is None:
             return False
         shared.pool.resize(min_size, max_size)
         return True
 
-    def close_pool(self, db_url: str, force: bool = False) -> bool:
+    def close_pool(self, db_url: Conninfo, force: bool = False) -> bool:
         """Close the synchronous pool for ``db_url``, unless the pool is in use.
 
         A pool is in use while an object that was passed to ``get_connection_pool`` as
@@ -139,7 +150,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         Returns:
             True if no synchronous pool for ``db_url`` remains open.
         """
-        return self._close(Target.parse(db_url).key, force=force)
+        return self._close(_target(db_url).key, force=force)
 
     def close_all_pools(self, force: bool = False) -> bool:
         """Close every synchronous pool, except pools in use.
@@ -160,42 +171,42 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         self.close_all_pools(force=True)
         REGISTRY.types.clear()
 
-    def _access(self, db_url: str) -> dict[str, str]:
+    def _access(self, db_url: Conninfo) -> dict[str, str]:
         """Return the metadata of an access to the pool for ``db_url``."""
         shared = self._warm.get(None, {}).get(db_url)
         return self._new_access(db_url) if shared is None else shared.access
 
     def _shared(
-        self, db_url: str, config: AnyConfig | None, seconds: float | None = None
-    ) -> SharedPool[SyncVectorPool]:
+        self, db_url: Conninfo, config: AnyConfig | None, seconds: float | None = None
+    ) -> SharedPool[AnyPool]:
         shared = self._warm.get(None, {}).get(db_url)
         if (
             shared is None
-            or monotonic() >= shared.healthy_until
+            or (monotonic() >= shared.healthy_until and shared.config.open == "eagerly")
             or (config is not None and config is not shared.requested)
         ):
             shared = self._open_or_check(db_url, config, seconds)
         return shared
 
     def _open_or_check(
-        self, db_url: str, config: AnyConfig | None, seconds: float | None
-    ) -> SharedPool[SyncVectorPool]:
+        self, db_url: Conninfo, config: AnyConfig | None, seconds: float | None
+    ) -> SharedPool[AnyPool]:
         """Return the shared pool for a database; if necessary, open it or check its health first.
 
         Raises:
             PoolExhausted: If checking an open pool takes longer than ``seconds``.
         """
         wanted = as_config(config)
-        target = Target.parse(db_url)
+        target = _target(db_url)
         key = (target.key, None)
-        shared: SharedPool[SyncVectorPool] | None = None
+        shared: SharedPool[AnyPool] | None = None
         while shared is None or shared.pool.closed:  # another thread may have closed it meanwhile
             # One thread at a time opens a pool; waiting threads then find it open.
             with self._locks.setdefault(target.key, threading.Lock()):
                 shared = self._find(*key)
                 if shared is None:
-                    shared = self._open_pool(key, target, wanted)
-            if monotonic() >= shared.healthy_until:
+                    shared = self._open_pool(key, target, wanted, db_url)
+            if monotonic() >= shared.healthy_until and shared.config.open == "eagerly":
                 self._check_pool(target.key, shared, seconds)
         if wanted is not None:
             shared.compare(wanted)
@@ -205,7 +216,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         return shared
 
     def _check_pool(
-        self, target_key: str, shared: SharedPool[SyncVectorPool], seconds: float | None
+        self, target_key: str, shared: SharedPool[AnyPool], seconds: float | None
     ) -> None:
         """Check a pool's health, or join the check that is already running.
 
@@ -225,9 +236,7 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
         except FutureTimeoutError:
             raise shared.pool.exhausted(seconds) from None
 
-    def _run_check(
-        self, target_key: str, shared: SharedPool[SyncVectorPool], check: Future[None]
-    ) -> None:
+    def _run_check(self, target_key: str, shared: SharedPool[AnyPool], check: Future[None]) -> None:
         error: BaseException | None = None
         try:
             shared.pool.check_health(shared.config.connection_timeout)
@@ -241,21 +250,26 @@ class SyncConnectionManager(PoolManager[SyncVectorPool]):
             check.set_exception(error)
 
     def _open_pool(
-        self, key: PoolKey, target: Target, config: ConnectionPoolConfig | None
-    ) -> SharedPool[SyncVectorPool]:
-        shared: SharedPool[SyncVectorPool] = REGISTRY.prepare(key, target, config)
-        reach_server(shared.endpoint, shared.config.connection_timeout)
-        kind = SyncVectorNullPool if shared.config.null_pool else SyncVectorPool
-        shared.pool = kind(shared.endpoint, shared.distrust)
+        self,
+        key: PoolKey,
+        target: Target,
+        config: ConnectionPoolConfig | None,
+        conninfo: Conninfo,
+    ) -> SharedPool[AnyPool]:
+        shared: SharedPool[AnyPool] = REGISTRY.prepare(key, target, config, conninfo)
+        kind: type[AnyPool] = SyncVectorNullPool if shared.config.null_pool else SyncVectorPool
+        shared.pool = kind.shared(shared.endpoint, shared.distrust)
+        if shared.config.open == "eagerly":
+            reach_server(shared.endpoint, shared.config.connection_timeout)
         shared.pool.open()
         shared.trust()
         REGISTRY.pools[key] = shared
         return shared
 
-    def _warm_up(self, url: str, config: ConnectionPoolConfig | None) -> WarmupReport:
+    def _warm_up(self, url: Conninfo, config: ConnectionPoolConfig | None) -> WarmupReport:
         with Warmup(url) as warmup:
             pool = self.get_connection_pool(url, config)
-            pool.wait(pool.config.connection_timeout)
+            pool.fill(pool.config.connection_timeout)
             warmup.connections = pool.open_connections
         return warmup.report
 
@@ -282,7 +296,7 @@ class _SharedLease(SyncLease):
     def __init__(
         self,
         manager: SyncConnectionManager,
-        url: str,
+        url: Conninfo,
         config: AnyConfig | None,
         timeout: float | None,
         label: str | None,
@@ -301,7 +315,7 @@ class _SharedLease(SyncLease):
                 shared = manager._shared(self._url, self._config, self._timeout)  # noqa: SLF001
             except PoolOpenError:
                 # An open pool reconnects in the background, maybe before the lease times out.
-                found = manager._find(Target.parse(self._url).key, None)  # noqa: SLF001
+                found = manager._find(_target(self._url).key, None)  # noqa: SLF001
                 if found is None:
                     raise
                 shared = found
@@ -309,6 +323,12 @@ class _SharedLease(SyncLease):
                 self._timeout = max(self._timeout - (monotonic() - began), 0)
             self._pool = shared.pool
             return super().__enter__()
+
+
+def _target(conninfo: Conninfo) -> Target:
+    """Return the target of a connection string, or of the one that a function returns now."""
+    target = Target.parse(call(conninfo))
+    return target.rotating() if callable(conninfo) else target
 
 
 def get_sync_connection_manager() -> SyncConnectionManager:

@@ -3,102 +3,157 @@
 from __future__ import annotations
 
 import threading
+import time
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
+from psycopg import Connection
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
-from psycopg_pool.pool import AddConnection, MaintenanceTask
+from psycopg_pool.abc import CT
+from psycopg_pool.pool import MaintenanceTask
 
-from nanospan.pool.connections import IDLE, Hangup, SyncVectorConnection
-from nanospan.pool.errors import OUTAGE
-from nanospan.pool.health import ask
 from nanospan.pool.lease import SyncLease
 from nanospan.pool.lease_table import Holder
 from nanospan.pool.opening import reach_server
-from nanospan.pool.policy import Fitness
-from nanospan.pool.pool_base import PolicyPool
+from nanospan.pool.own_pools import own_endpoint
+from nanospan.pool.policy import Fitness, Reconnection
+from nanospan.pool.sync_pool_base import SyncPoolBase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from psycopg_pool.base import AttemptWithBackoff
+    from typing_extensions import Unpack
 
+    from nanospan.pool.config import PoolSettings
+    from nanospan.pool.conninfo import Conninfo
     from nanospan.pool.endpoint import Endpoint
 
 __all__ = ["SyncVectorPool"]
 
 
-class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVectorConnection]):
+class SyncVectorPool(SyncPoolBase[CT]):
     """A ``psycopg_pool.ConnectionPool`` with pgvector types, self-healing and tracked leases.
 
     The synchronous counterpart of ``VectorPool``. Thread-safe.
-
-    Args:
-        endpoint: The database, its settings and its types.
-        distrust: Called when a lease times out, a connection is returned broken, or the pool is
-            closed.
     """
 
     kind = "sync"
 
-    def __init__(self, endpoint: Endpoint, distrust: Callable[[], None]) -> None:
-        """Prepare the pool; ``open`` starts it."""
+    def __init__(  # noqa: PLR0913 - psycopg_pool's arguments, as keywords
+        self,
+        conninfo: Conninfo = "",
+        *,
+        connection_class: type[CT] = cast("type[CT]", Connection),  # noqa: B008 - a cast
+        min_size: int | None = None,
+        max_size: int | None = None,
+        open: bool | None = None,  # noqa: A002 - psycopg_pool's name
+        name: str | None = None,
+        max_lifetime: float = 3600.0,
+        **settings: Unpack[PoolSettings],
+    ) -> None:
+        """Prepare the pool; ``open``, or a ``with`` block, starts it.
+
+        Takes the same arguments as ``VectorPool``, except that the functions are called in the
+        pool's threads, or in the thread that leases or returns a connection.
+        """
+        fields = {"connection_class": connection_class, **settings}
+        endpoint = own_endpoint(self, conninfo, (min_size, max_size), max_lifetime, fields)
+        self._begin(endpoint, lambda: None, open=open, name=name)
+
+    def _begin(
+        self,
+        endpoint: Endpoint,
+        distrust: Callable[[], None],
+        *,
+        open: bool | None,  # noqa: A002 - psycopg_pool's name
+        name: str | None = None,
+    ) -> None:
         self._set_up(endpoint, distrust)
         self._grown = threading.Condition()
         super().__init__(
-            connection_class=SyncVectorConnection,
-            configure=self._configure_types,
+            connection_class=endpoint.connection_class(Connection),
+            open=open,
+            name=name or endpoint.target.masked,
             **self._arguments(),
         )
-        self._guard = self._lock
 
     def connection(  # type: ignore[override]  # psycopg_pool's method is a generator
         self, timeout: float | None = None, label: str | None = None
-    ) -> AbstractContextManager[SyncVectorConnection]:
+    ) -> AbstractContextManager[CT]:
         """Lease a connection for a block: ``with pool.connection() as connection:``."""
-        return SyncLease(timeout, label, self)
+        return cast("AbstractContextManager[CT]", SyncLease(timeout, label, self))
 
-    def getconn(self, timeout: float | None = None) -> SyncVectorConnection:
+    def getconn(self, timeout: float | None = None) -> CT:
         """Lease a connection, which the caller must return with ``putconn``."""
         return self.lease(Holder(), timeout)
 
-    def lease(self, holder: Holder, timeout: float | None) -> SyncVectorConnection:
+    def lease(self, holder: Holder, timeout: float | None) -> CT:
         """Lease a connection for ``holder``; see ``getconn``."""
         self._check_open_getconn()
         holder.owner = threading.current_thread()
         began = now = self._request_lease(holder)
         deadline = began + (self.timeout if timeout is None else timeout)
-        policy = self.policy
+        policy, check = self.policy, self._check
+        attempt = Reconnection()
         while True:
             try:
-                connection = self._getconn_unchecked(deadline - now)
+                connection: Any = self._getconn_unchecked(deadline - now)
             except (PoolTimeout, TooManyRequests) as exc:
                 self._remove_failed_waiters()
                 raise self._lease_error(exc, began) from None
             now = monotonic()
             fitness = policy.fitness(connection, self._types, self._doubted_at, now)
-            if fitness is Fitness.FIT:
+            if fitness is Fitness.FIT and check is None:
                 break
-            works = self._recovers(connection, fitness, policy.patience(deadline - now))
+            patience = policy.patience(deadline - now)
+            works = fitness is Fitness.FIT or self._recovers(connection, fitness, patience)
+            if works and check is not None:
+                works = self._passes(connection, patience)
+                if not works:
+                    time.sleep(self._pause(attempt, began, deadline))
             now = monotonic()
             if works:
                 break
         self._begin_lease(connection, holder, began, now)
-        return connection
+        return cast("CT", connection)
 
-    def putconn(self, conn: SyncVectorConnection) -> None:
-        """Return a leased connection to the pool, rolling back any open transaction."""
+    def putconn(self, conn: CT) -> None:
+        """Return a leased connection to the pool.
+
+        Rolls back any open transaction, and undoes what the lease changed, in the calling thread:
+        no busy worker delays it.
+
+        Raises:
+            ValueError: If the connection is not leased from this pool.
+        """
         if self.disowned:
             return
-        self._end_lease(conn, monotonic())
-        super().putconn(conn)
+        now = monotonic()
+        connection: Any = conn
+        clean = self._end_lease(connection, now)
+        if self._closed:
+            connection.drop()
+        elif not clean:
+            self._clean_up(connection)
+        elif connection.is_expired(now, self._drained_at):
+            self._replace(connection)
+        else:
+            self._add_to_pool(connection)
 
     def wait(self, timeout: float = 30.0) -> None:
-        """Wait until ``min_size`` connections are open; see ``VectorPool.wait``."""
+        """Wait until ``min_size`` connections are idle; see ``VectorPool.wait``."""
+        self._wait_for(lambda: len(self._pool) >= self._min_size, timeout)
+
+    def fill(self, timeout: float) -> None:
+        """Wait until ``min_size`` connections are open, whether idle or leased; see ``wait``."""
+        self._wait_for(lambda: self.open_connections >= self._min_size, timeout)
+
+    def _wait_for(self, is_reached: Callable[[], bool], timeout: float) -> None:
         deadline = monotonic() + timeout
+        self._check_open_getconn()
         with self._grown:
-            while self.open_connections < self._min_size:
+            while not is_reached():
                 self._check_open_getconn()
                 self._check_fault()
                 if not self._grown.wait(max(deadline - monotonic(), 0)):
@@ -124,9 +179,22 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
     def sweep(self) -> None:
         """Log leaked leases, replace lost or expired idle connections, and open missing ones."""
         self._report_leaks()
-        for connection, fitness in self._take_outdated():
+        for connection, fitness in self._outdated():
             if self._recovers(connection, fitness, self.config.connection_timeout):
                 self._add_to_pool(connection)
+        self._top_up()
+
+    def check(self) -> None:
+        """Ask the server on each idle connection; see ``VectorPool.check``."""
+        self._maybe_grow_pool()
+        for connection in self._idle():
+            if self._take(connection):
+                expired = connection.is_expired(monotonic())
+                fitness = Fitness.UNFIT if expired else Fitness.UNSURE
+                if self._recovers(connection, fitness, self.config.connection_timeout):
+                    self._add_to_pool(connection)
+                elif not expired:
+                    self._report_broken(connection)
         self._top_up()
 
     def close(self, timeout: float = 5.0) -> None:
@@ -144,96 +212,11 @@ class SyncVectorPool(PolicyPool[SyncVectorConnection], ConnectionPool[SyncVector
         super()._start_initial_tasks()
         self.run_task(_Sweep(self))
 
-    def _request_connection(self) -> None:
-        self.run_task(AddConnection(self))
-
-    def _remove_failed_waiters(self) -> None:
-        """Remove failed leases from the queue, because psycopg_pool would still count them."""
-        with self._lock:
-            waiting = [client for client in self._waiting if client.error is None]
-            self._waiting.clear()
-            self._waiting.extend(waiting)
-
-    def _get_ready_connection(self, timeout: float | None) -> SyncVectorConnection | None:
-        """Return the longest-idle unexpired connection, if any; replace those that have expired."""
-        while True:
-            connection = super()._get_ready_connection(timeout)
-            if (
-                connection is None
-                or self.config.null_pool
-                or not connection.is_expired(monotonic())
-            ):
-                return connection
-            self._replace(connection)
-
-    def _connect(self, timeout: float | None = None) -> SyncVectorConnection:
-        with self._watch_connect():
-            return super()._connect(timeout)
-
-    def _configure_types(self, connection: SyncVectorConnection) -> None:
-        with self._prepare(connection):
-            if self.endpoint.types_are_stale():
-                limit = self.config.connection_timeout
-                ask(self.endpoint, connection, limit, look_up_types=True)
-
-    def _add_connection(
-        self,
-        attempt: AttemptWithBackoff | None,
-        growing: bool = False,  # noqa: ARG002 - psycopg_pool's signature
-    ) -> None:
-        """Open a connection, retrying until it succeeds or the connection is no longer needed."""
-        try:
-            connection = self._connect()
-        except OUTAGE:  # recorded and logged by _watch_connect
-            if (attempt := self._next_attempt(attempt)) is not None:
-                self.schedule_task(AddConnection(self, attempt), attempt.delay)
-        except Exception as exc:  # noqa: BLE001 - raised in the leases that wait
-            self._give_up(exc)
-            with self._grown:
-                self._grown.notify_all()
-        else:
-            self._add_to_pool(connection)
-
-    def _add_to_pool(self, conn: SyncVectorConnection) -> None:
-        """Hand a working connection to the longest-waiting lease, or keep it in the pool."""
-        with self._lock:
-            if not self._closed and self.policy.is_surplus(self._nconns, self._max_size):
-                self._replace(conn)
-                return
-        super()._add_to_pool(conn)
-        with self._grown:
-            self._grown.notify_all()
-
-    def _reset_connection(self, conn: SyncVectorConnection) -> None:
-        """Roll back with a time limit; otherwise, an unresponsive server would block the thread."""
-        if conn.pgconn.transaction_status != IDLE:
-            with Hangup(conn, self.config.connection_timeout):
-                super()._reset_connection(conn)
-
-    def _recovers(
-        self,
-        connection: SyncVectorConnection,
-        fitness: Fitness,
-        seconds: float,
-        *,
-        look_up_types: bool = False,
-    ) -> bool:
-        """Return True if a connection can be leased; check an UNSURE one with the server first.
-
-        An UNFIT connection, or one that fails the check, is closed and replaced.
-        """
-        if fitness is Fitness.UNFIT:
-            self._replace(connection)
-            return False
-        with self._health_check(connection, seconds):
-            ask(self.endpoint, connection, seconds, look_up_types=look_up_types)
-        return not connection.closed
-
 
 class _Sweep(MaintenanceTask):
     """A task that calls a pool's ``sweep`` periodically, like psycopg_pool's ``ShrinkPool``."""
 
     def _run(self, pool: ConnectionPool[Any]) -> None:
-        swept = cast("SyncVectorPool", pool)
+        swept = cast("SyncVectorPool[Any]", pool)
         swept.schedule_task(self, swept.policy.sweep_interval)
         swept.sweep()

@@ -78,14 +78,16 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
             task.add_done_callback(_retrieve_exception)
 
 
-async def end_on_cancel(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` so that a single cancellation reliably ends it.
+async def end_on_cancel(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run the coroutine that ``work`` returns so that a single cancellation reliably ends it.
+
+    If this is cancelled before it runs, no coroutine is left that was never awaited.
 
     psycopg_pool's worker mistakes a cancellation during a task for a failure of that task, and
     before Python 3.12 its scheduler may lose a cancellation in ``asyncio.wait_for``. Either would
     then keep running, and ``asyncio.run`` would wait forever if a pool was left open.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(work())
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from nanospan.pool.conninfo import Conninfo
+
 __all__ = ["Warmup", "WarmupReport", "check_urls", "conclude"]
 
 logger = logging.getLogger("nanospan.pool")
@@ -49,7 +51,10 @@ class Warmup:
 
     def __init__(self, url: object) -> None:
         self.connections = 0
-        self._url = mask_conninfo(url) if isinstance(url, str) else repr(type(url).__name__)
+        if isinstance(url, str) or callable(url):
+            self._url = mask_conninfo(url)
+        else:
+            self._url = repr(type(url).__name__)
         self._started = perf_counter()
 
     def __enter__(self) -> Self:
@@ -62,11 +67,12 @@ class Warmup:
         return kept is not None
 
 
-def check_urls(urls: Iterable[str]) -> list[str]:
-    """Return the URLs as a list; raise TypeError if they are a single string."""
-    if isinstance(urls, str):
+def check_urls(urls: Iterable[Conninfo]) -> list[Conninfo]:
+    """Return the URLs as a list; raise TypeError if they are a single string or function."""
+    if isinstance(urls, str) or callable(urls):
         raise TypeError(
-            "common_db_urls must be an iterable of connection strings, got str; pass [url]"
+            "common_db_urls must be an iterable of connection strings, got "
+            f"{type(urls).__name__}; pass [url]"
         )
     return list(urls)
 

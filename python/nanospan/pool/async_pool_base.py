@@ -1,0 +1,213 @@
+"""The part of an asynchronous pool that opens, checks, cleans and hands over connections."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext, suppress
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, cast
+
+from psycopg_pool import (
+    AsyncConnectionPool,
+)
+from psycopg_pool.abc import ACT
+from psycopg_pool.pool_async import AddConnection
+
+from nanospan.pool.connections import hang_up
+from nanospan.pool.endpoint import call_async
+from nanospan.pool.errors import OUTAGE
+from nanospan.pool.health import ask_async
+from nanospan.pool.policy import Fitness
+from nanospan.pool.pool_base import PolicyPool
+from nanospan.pool.queueing import WaitingLease
+from nanospan.pool.session_state import undo
+from nanospan.pool.tasks import end_on_cancel
+
+if TYPE_CHECKING:
+    from psycopg_pool.base import AttemptWithBackoff
+
+
+__all__ = ["AsyncPoolBase"]
+
+
+class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
+    """The part of ``VectorPool`` that is not for its users."""
+
+    _guard = nullcontext()
+    _grown: asyncio.Event
+    """Set whenever a connection has become idle, or the pool has been closed."""
+    _cleaners: dict[asyncio.Task[None], Any]
+    """The tasks that clean returned connections, and the connections."""
+
+    @classmethod
+    async def worker(cls, q: asyncio.Queue[Any]) -> None:
+        """Run the pool's queued tasks until cancelled."""
+        await end_on_cancel(partial(super().worker, cast("Any", q)))
+
+    def _start_workers(self) -> None:
+        self._sched.run = partial(end_on_cancel, self._sched.run)  # type: ignore[method-assign]
+        super()._start_workers()
+
+    def _request_connection(self) -> None:
+        self.run_task(AddConnection(self))
+
+    async def _getconn_unchecked(self, timeout: float) -> Any:
+        """Return an idle connection, or wait for one; waiting leases are served in order."""
+        async with self._lock:
+            connection = await self._get_ready_connection(timeout)
+            if connection is not None:
+                return connection
+            client = WaitingLease()
+            self._waiting.append(client)
+        self._stats[self._REQUESTS_QUEUED] += 1
+        self._maybe_grow_pool()
+        began = monotonic()
+        try:
+            return await client.wait(timeout)
+        except BaseException:
+            self._stats[self._REQUESTS_ERRORS] += 1
+            if client.conn is not None:
+                self._put_back(client.conn)
+            else:
+                with suppress(ValueError):
+                    self._waiting.remove(client)
+            raise
+        finally:
+            self._stats[self._REQUESTS_WAIT_MS] += int(1000 * (monotonic() - began))
+
+    async def _connect(self, timeout: float | None = None) -> Any:
+        with self._watch_connect():
+            conninfo, arguments = await self.endpoint.arguments_async()
+            if timeout:
+                arguments["connect_timeout"] = max(round(timeout), 1)
+            connection: Any = await self.connection_class.connect(conninfo, **arguments)
+            connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
+            with self._prepare(connection):
+                if self.endpoint.types_are_stale():
+                    limit = self.config.connection_timeout
+                    await ask_async(self.endpoint, connection, limit, look_up_types=True)
+                self._register_types(connection)
+                if (configure := self.config.configure) is not None:
+                    await call_async(partial(configure, connection))
+        return connection
+
+    async def _add_connection(
+        self,
+        attempt: AttemptWithBackoff | None,
+        growing: bool = False,  # noqa: ARG002 - psycopg_pool's signature
+    ) -> None:
+        """Open a connection, retrying until it succeeds or the connection is no longer needed."""
+        try:
+            connection = await self._connect()
+        except OUTAGE:  # recorded and logged by _watch_connect
+            if self._must_report():
+                await self.reconnect_failed()
+            if (attempt := self._next_attempt(attempt)) is not None:
+                await self.schedule_task(AddConnection(self, attempt), attempt.delay)
+        except Exception as exc:  # noqa: BLE001 - raised in the leases that wait
+            self._give_up(exc)
+            self._grown.set()
+        except asyncio.CancelledError:
+            self._nconns -= 1  # the worker is being stopped, which will cancel it again
+        else:
+            self._put_back(connection)
+
+    async def reconnect_failed(self) -> None:
+        """Call the function that the setting ``reconnect_failed`` names, and log its errors."""
+        try:
+            await super().reconnect_failed()
+        except Exception as exc:  # noqa: BLE001 - the pool must go on
+            self._report_failed(exc)
+
+    async def _add_to_pool(self, conn: ACT) -> None:
+        self._put_back(conn)
+
+    def _put_back(self, connection: Any) -> None:
+        """Hand a working connection to the longest-waiting lease, or keep it in the pool."""
+        connection._pool = None  # noqa: SLF001 - an idle connection must not refer to its pool
+        if self._closed:
+            connection.drop()
+        elif self.policy.is_surplus(self._nconns, self._limit):
+            self._replace(connection)
+        else:
+            while self._waiting:
+                if self._waiting.popleft().give(connection):
+                    break
+            else:
+                self._keep(connection)
+            self._grown.set()
+
+    def _keep(self, connection: Any) -> None:
+        self._pool.append(connection)
+
+    def _clean_up(self, connection: Any) -> None:
+        """Clean a returned connection in a task, which no busy worker and no caller delays."""
+        task = asyncio.get_running_loop().create_task(self._clean(connection))
+        self._cleaners[task] = connection
+        task.add_done_callback(self._cleaners.pop)
+
+    async def _clean(self, connection: Any) -> None:
+        try:
+            with self._cleaning(connection):
+                await self._reset_connection(connection)
+        finally:
+            if self._is_reusable(connection, monotonic()):
+                self._put_back(connection)
+
+    async def _reset_connection(self, conn: ACT) -> None:
+        """Roll back, and undo what the lease changed, with a time limit.
+
+        Otherwise, an unresponsive server would keep the connection forever.
+        """
+        config, connection = self.config, cast("Any", conn)
+        limit = config.connection_timeout
+        timer = asyncio.get_running_loop().call_later(limit, hang_up, connection)
+        try:
+            await super()._reset_connection(conn)
+            if conn.closed:
+                return
+            for step in undo(connection, config.reset, config.configure):
+                if callable(step):
+                    await call_async(partial(step, connection))
+                else:
+                    await self._execute(connection, step)
+        finally:
+            timer.cancel()
+
+    @staticmethod
+    async def _execute(connection: Any, statement: str) -> None:
+        """Execute a statement outside a transaction."""
+        autocommit = connection.autocommit
+        await connection.set_autocommit(True)
+        await connection.execute(statement, prepare=False)
+        await connection.set_autocommit(autocommit)
+
+    async def _passes(self, connection: Any, seconds: float) -> bool:
+        """Return True if a connection passes the user's check; else replace it."""
+        timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
+        try:
+            with self._user_check(connection):
+                await call_async(partial(cast("Any", self._check), connection))
+        finally:
+            timer.cancel()
+        return not cast("bool", connection.closed)
+
+    async def _recovers(
+        self,
+        connection: Any,
+        fitness: Fitness,
+        seconds: float,
+        *,
+        look_up_types: bool = False,
+    ) -> bool:
+        """Return True if a connection can be leased; check an UNSURE one with the server first.
+
+        An UNFIT connection, or one whose check fails or is cancelled, is closed and replaced.
+        """
+        if fitness is Fitness.UNFIT:
+            self._replace(connection)
+            return False
+        with self._health_check(connection, seconds):
+            await ask_async(self.endpoint, connection, seconds, look_up_types=look_up_types)
+        return not cast("bool", connection.closed)

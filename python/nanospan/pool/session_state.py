@@ -1,0 +1,153 @@
+"""What a lease can leave behind on a connection, and the steps that undo it.
+
+psycopg's attributes are compared and set again without a round trip. Of the session on the server,
+the parameters that it reports of its own accord are compared as well, and are reset if they differ.
+The connections are those of ``nanospan.pool.connections``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
+
+from psycopg.pq import TransactionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Reset", "SessionState", "has_changed", "restore_attributes", "undo"]
+
+Reset: TypeAlias = "Literal['none', 'discard'] | Callable[[Any], Any]"
+"""How a connection's session is reset when a lease ends."""
+
+_NAMES = (
+    "_autocommit",
+    "_isolation_level",
+    "_read_only",
+    "_deferrable",
+    "row_factory",
+    "cursor_factory",
+    "server_cursor_factory",
+    "_notice_handlers",
+    "_notify_handlers",
+    "_notifies_backlog",
+    "_num_transactions",
+    "_tpc",
+)
+_read = attrgetter(*_NAMES)
+
+# The statement that resets each parameter, by its name as the server reports it. PostgreSQL 18
+# reports the search_path, and 14 the default for reading only. A role shows only if it changes
+# whether the session is a superuser's.
+_RESETS = {
+    b"search_path": "RESET search_path",
+    b"session_authorization": "RESET SESSION AUTHORIZATION",
+    b"is_superuser": "RESET SESSION AUTHORIZATION; RESET ROLE",
+    b"default_transaction_read_only": "RESET default_transaction_read_only",
+    b"TimeZone": "RESET TimeZone",
+    b"DateStyle": "RESET DateStyle",
+    b"IntervalStyle": "RESET IntervalStyle",
+    b"client_encoding": "RESET client_encoding",
+    b"application_name": "RESET application_name",
+}
+
+
+class SessionState(NamedTuple):
+    """The state in which a connection is leased.
+
+    Attributes:
+        attributes: The values of psycopg's attributes.
+        preparing: The connection's ``prepare_threshold`` and maximum of prepared statements.
+        reported: The parameters that the server reported, in the order of a fixed list; ``None``
+            for those that its version does not report.
+    """
+
+    attributes: tuple[Any, ...]
+    preparing: tuple[int | None, int]
+    reported: list[bytes | None]
+
+    @classmethod
+    def of(cls, connection: Any) -> SessionState:
+        """Return the present state of a connection."""
+        attributes = tuple(map(_copy, _read(connection)))
+        prepared = connection._prepared  # noqa: SLF001 - psycopg's properties take longer
+        preparing = (prepared.prepare_threshold, prepared.prepared_max)
+        return cls(attributes, preparing, _reported(connection))
+
+
+def restore_attributes(connection: Any) -> None:
+    """Set psycopg's attributes to what they were before the connection's first lease.
+
+    Costs less than a microsecond if none has changed.
+    """
+    initial = connection.initial
+    if _read(connection) != initial.attributes:
+        for name, value in zip(_NAMES, initial.attributes, strict=True):
+            setattr(connection, name, _copy(value))
+        connection._begin_statement = b""  # noqa: SLF001 - psycopg derives it from the attributes
+    prepared = connection._prepared  # noqa: SLF001
+    threshold, maximum = initial.preparing
+    if prepared.prepare_threshold != threshold or prepared.prepared_max != maximum:
+        prepared.prepare_threshold, prepared.prepared_max = threshold, maximum
+
+
+def has_changed(connection: Any) -> bool:
+    """Return True if the server has reported a parameter that differs from its initial value."""
+    return _reported(connection) != cast("SessionState", connection.initial).reported
+
+
+def undo(
+    connection: Any, reset: Reset | None, configure: Callable[[Any], Any] | None
+) -> Iterator[str | Callable[[Any], Any]]:
+    """Yield the steps that undo what a lease has changed in the session on the server.
+
+    Args:
+        connection: The connection, which is not in a transaction.
+        reset: The pool's setting.
+        configure: The function that configured the connection. It is repeated after everything was
+            discarded, as that includes its work.
+
+    Yields:
+        Each step: a statement to execute outside a transaction, or a function to call with the
+        connection.
+
+    Raises:
+        SessionNotRestored: If the parameters that the server reports are not what they were.
+    """
+    if reset == "discard":
+        # psycopg would otherwise deallocate, in another round trip, what it believes prepared.
+        connection._prepared.clear()  # noqa: SLF001
+        connection._prepared._to_flush.clear()  # noqa: SLF001
+        yield "DISCARD ALL"
+        if configure is not None:
+            yield configure
+    elif changed := _changed(connection):
+        yield "; ".join(_RESETS[name] for name in changed)
+    if changed := _changed(connection):
+        names = ", ".join(name.decode() for name in changed)
+        raise SessionNotRestored(f"{names} changed, and a reset does not restore it")
+    if callable(reset):
+        yield reset
+        status = TransactionStatus(connection.pgconn.transaction_status)
+        if status != TransactionStatus.IDLE:
+            raise SessionNotRestored(f"the reset function left it in status {status.name}")
+        connection.initial = connection.initial._replace(reported=_reported(connection))
+
+
+class SessionNotRestored(Exception):  # noqa: N818 - never raised to a caller
+    """A session is not what it was before the lease, so its connection is replaced."""
+
+
+def _reported(connection: Any) -> list[bytes | None]:
+    return list(map(connection.pgconn.parameter_status, _RESETS))
+
+
+def _changed(connection: Any) -> list[bytes]:
+    now, before = _reported(connection), connection.initial.reported
+    return [name for name, new, old in zip(_RESETS, now, before, strict=True) if new != old]
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of a list or deque, which psycopg modifies in place, and else the value."""
+    return value.copy() if isinstance(value, list | deque) else value

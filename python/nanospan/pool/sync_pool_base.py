@@ -1,0 +1,170 @@
+"""The part of a synchronous pool that opens, checks, cleans and hands over connections."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any, cast
+
+from psycopg_pool import ConnectionPool
+from psycopg_pool.abc import CT
+from psycopg_pool.pool import AddConnection
+
+from nanospan.pool.connections import Hangup
+from nanospan.pool.errors import OUTAGE
+from nanospan.pool.health import ask
+from nanospan.pool.policy import Fitness
+from nanospan.pool.pool_base import PolicyPool
+from nanospan.pool.session_state import undo
+
+if TYPE_CHECKING:
+    import threading
+    from contextlib import AbstractContextManager
+
+    from psycopg_pool.base import AttemptWithBackoff
+
+
+__all__ = ["SyncPoolBase"]
+
+
+class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
+    """The part of ``SyncVectorPool`` that is not for its users."""
+
+    _grown: threading.Condition
+    """Notified whenever a connection has become idle, or the pool has been closed."""
+
+    @property
+    def _guard(self) -> AbstractContextManager[object]:  # type: ignore[override]
+        return self._lock
+
+    def _request_connection(self) -> None:
+        self.run_task(AddConnection(self))
+
+    def _remove_failed_waiters(self) -> None:
+        """Remove failed leases from the queue, because psycopg_pool would still count them."""
+        with self._lock:
+            waiting = [client for client in self._waiting if client.error is None]
+            self._waiting.clear()
+            self._waiting.extend(waiting)
+
+    def _get_ready_connection(self, timeout: float | None) -> Any:
+        """Return the longest-idle unexpired connection, if any; replace those that have expired."""
+        while True:
+            connection: Any = super()._get_ready_connection(timeout)
+            if (
+                connection is None
+                or self.config.null_pool
+                or not connection.is_expired(monotonic())
+            ):
+                return connection
+            self._replace(connection)
+
+    def _connect(self, timeout: float | None = None) -> Any:
+        with self._watch_connect():
+            conninfo, arguments = self.endpoint.arguments()
+            if timeout:
+                arguments["connect_timeout"] = max(round(timeout), 1)
+            connection: Any = self.connection_class.connect(conninfo, **arguments)
+            connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
+            with self._prepare(connection):
+                if self.endpoint.types_are_stale():
+                    limit = self.config.connection_timeout
+                    ask(self.endpoint, connection, limit, look_up_types=True)
+                self._register_types(connection)
+                if (configure := self.config.configure) is not None:
+                    configure(connection)
+        return connection
+
+    def reconnect_failed(self) -> None:
+        """Call the function that the setting ``reconnect_failed`` names, and log its errors."""
+        try:
+            super().reconnect_failed()
+        except Exception as exc:  # noqa: BLE001 - the pool must go on
+            self._report_failed(exc)
+
+    def _add_connection(
+        self,
+        attempt: AttemptWithBackoff | None,
+        growing: bool = False,  # noqa: ARG002 - psycopg_pool's signature
+    ) -> None:
+        """Open a connection, retrying until it succeeds or the connection is no longer needed."""
+        try:
+            connection = self._connect()
+        except OUTAGE:  # recorded and logged by _watch_connect
+            if self._must_report():
+                self.reconnect_failed()
+            if (attempt := self._next_attempt(attempt)) is not None:
+                self.schedule_task(AddConnection(self, attempt), attempt.delay)
+        except Exception as exc:  # noqa: BLE001 - raised in the leases that wait
+            self._give_up(exc)
+            with self._grown:
+                self._grown.notify_all()
+        else:
+            self._add_to_pool(connection)
+
+    def _add_to_pool(self, conn: Any) -> None:
+        """Hand a working connection to the longest-waiting lease, or keep it in the pool."""
+        with self._lock:
+            if not self._closed and self.policy.is_surplus(self._nconns, self._limit):
+                self._replace(conn)
+                return
+        super()._add_to_pool(conn)
+        with self._grown:
+            self._grown.notify_all()
+
+    def _clean_up(self, connection: Any) -> None:
+        """Clean a returned connection in the calling thread, which no busy worker delays."""
+        try:
+            with self._cleaning(connection):
+                self._reset_connection(connection)
+        finally:
+            if self._is_reusable(connection, monotonic()):
+                self._add_to_pool(connection)
+
+    def _reset_connection(self, conn: CT) -> None:
+        """Roll back, and undo what the lease changed, with a time limit.
+
+        Otherwise, an unresponsive server would block the thread.
+        """
+        config, connection = self.config, cast("Any", conn)
+        with Hangup(connection, config.connection_timeout):
+            super()._reset_connection(conn)
+            if conn.closed:
+                return
+            for step in undo(connection, config.reset, config.configure):
+                if callable(step):
+                    step(connection)
+                else:
+                    self._execute(connection, step)
+
+    @staticmethod
+    def _execute(connection: Any, statement: str) -> None:
+        """Execute a statement outside a transaction."""
+        autocommit = connection.autocommit
+        connection.set_autocommit(True)
+        connection.execute(statement, prepare=False)
+        connection.set_autocommit(autocommit)
+
+    def _passes(self, connection: Any, seconds: float) -> bool:
+        """Return True if a connection passes the user's check; else replace it."""
+        with self._user_check(connection), Hangup(connection, seconds):
+            cast("Any", self._check)(connection)
+        return not cast("bool", connection.closed)
+
+    def _recovers(
+        self,
+        connection: Any,
+        fitness: Fitness,
+        seconds: float,
+        *,
+        look_up_types: bool = False,
+    ) -> bool:
+        """Return True if a connection can be leased; check an UNSURE one with the server first.
+
+        An UNFIT connection, or one that fails the check, is closed and replaced.
+        """
+        if fitness is Fitness.UNFIT:
+            self._replace(connection)
+            return False
+        with self._health_check(connection, seconds):
+            ask(self.endpoint, connection, seconds, look_up_types=look_up_types)
+        return not cast("bool", connection.closed)
