@@ -90,7 +90,7 @@ def test_servers_of_the_wrong_kind() -> None:
     """If no server is of the kind that the connection string requires, the error says so."""
     target = Target.parse("postgresql://u@h/d?target_session_attrs=read-write")
     endpoint = Endpoint(target, CONFIG, DatabaseTypes("d"))
-    failure = ConnectFailure(1.0, "session is read-only")
+    failure = Failure("attempt to connect", 1.0, "session is read-only")
     text = lines(exhausted_error(endpoint, COUNTS, (), 0.5, failure))
     assert text[-1] == (
         "  to fix: bring a server with target_session_attrs=read-write back, "
