@@ -80,13 +80,12 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
         with self._watch_connect():
             conninfo, arguments = await self.endpoint.arguments_async()
             if timeout:
-                arguments["connect_timeout"] = max(round(timeout), 1)
+                arguments["connect_timeout"] = max(round(timeout / self.endpoint.target.hosts), 1)
             connection: Any = await self.connection_class.connect(conninfo, **arguments)
             connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
             with self._prepare(connection):
-                if self.endpoint.types_are_stale():
-                    limit = self.config.connection_timeout
-                    await ask_async(self.endpoint, connection, limit, look_up_types=True)
+                if self.endpoint.types_are_stale() or connection.session_attrs is not None:
+                    await ask_async(self.endpoint, connection, self.config.connection_timeout)
                 self._register_types(connection)
                 if (configure := self.config.configure) is not None:
                     await call_async(partial(configure, connection))

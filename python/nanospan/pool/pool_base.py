@@ -15,7 +15,7 @@ from nanospan.pool.connections import IDLE
 from nanospan.pool.errors import OUTAGE
 from nanospan.pool.exhaustion import Failure, exhausted_error
 from nanospan.pool.lease_table import Holder, LeaseTable
-from nanospan.pool.policy import Fitness, PoolPolicy, Reconnection, is_missing_type
+from nanospan.pool.policy import Fitness, PoolPolicy, Reconnection, SessionPolicy, is_missing_type
 from nanospan.pool.pool_growth import GrowingPool
 from nanospan.pool.pool_statistics import PoolStatistics
 from nanospan.pool.session_state import has_changed, restore_attributes
@@ -81,7 +81,7 @@ class PolicyPool(GrowingPool):
         self.endpoint = endpoint
         self.config = endpoint.config
         self._types = endpoint.types
-        self.policy = PoolPolicy(endpoint.config)
+        self.policy: PoolPolicy = SessionPolicy(endpoint.config)
         self.leases = LeaseTable()
         self.statistics = PoolStatistics(endpoint.target.masked)
         self.disowned = False
@@ -295,8 +295,12 @@ class PolicyPool(GrowingPool):
         logger.warning("discarding broken connection: %s", connection)
 
     def _doubt_idle(self) -> None:
-        """Require a health check before any currently idle connection is leased."""
-        self._doubted_at = monotonic()
+        """Require a health check before any currently idle connection is leased.
+
+        Also mark the pgvector types as stale, because another server may have taken over.
+        """
+        self._doubted_at = now = monotonic()
+        self._types.distrust(now)
 
     # Idle connections
 

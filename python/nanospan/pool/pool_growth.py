@@ -14,7 +14,8 @@ from psycopg_pool.base import BasePool
 
 from nanospan.pool.connections import IDLE, Pooled
 from nanospan.pool.errors import OUTAGE
-from nanospan.pool.policy import UNLIMITED, PoolCounts, PoolPolicy, Reconnection
+from nanospan.pool.policy import UNLIMITED, PoolCounts, PoolPolicy, Reconnection, SessionPolicy
+from nanospan.pool.session_attrs import SessionAttrs
 from nanospan.pool.session_state import SessionState
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class GrowingPool(BasePool):
             psycopg.ProgrammingError: If the block leaves the connection in a transaction.
         """
         try:
+            self._note_requirements(connection)
             yield
             self._check_configured(connection)
             connection.initial = SessionState.of(connection)
@@ -121,6 +123,13 @@ class GrowingPool(BasePool):
         except BaseException:
             connection.drop()
             raise
+
+    def _note_requirements(self, connection: Pooled) -> None:
+        """Note what a new connection requires of its server, unless the pool's require nothing."""
+        if isinstance(self.policy, SessionPolicy):
+            connection.session_attrs = SessionAttrs.of(connection.pgconn, monotonic())
+            if connection.session_attrs is None:
+                self.policy = PoolPolicy(self.config)
 
     def _check_configured(self, connection: Pooled) -> None:
         status = TransactionStatus(connection.pgconn.transaction_status)

@@ -62,13 +62,12 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
         with self._watch_connect():
             conninfo, arguments = self.endpoint.arguments()
             if timeout:
-                arguments["connect_timeout"] = max(round(timeout), 1)
+                arguments["connect_timeout"] = max(round(timeout / self.endpoint.target.hosts), 1)
             connection: Any = self.connection_class.connect(conninfo, **arguments)
             connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
             with self._prepare(connection):
-                if self.endpoint.types_are_stale():
-                    limit = self.config.connection_timeout
-                    ask(self.endpoint, connection, limit, look_up_types=True)
+                if self.endpoint.types_are_stale() or connection.session_attrs is not None:
+                    ask(self.endpoint, connection, self.config.connection_timeout)
                 self._register_types(connection)
                 if (configure := self.config.configure) is not None:
                     configure(connection)
