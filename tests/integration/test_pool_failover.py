@@ -8,10 +8,12 @@ import sys
 import time
 import traceback
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from pgbouncer import PgBouncer
 from pgvector import Vector
 from pool_checks import LIMIT, ask, backends, kill_backends, run, settles, settles_here
 from slow_proxy import SlowProxy
@@ -28,6 +30,7 @@ from nanospan.pool.session_attrs import SessionAttrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SWEEP = 0.2
 TWO = ConnectionPoolConfig(min_size=2, max_size=2, timeout=LIMIT, leak_after=SWEEP)
@@ -205,6 +208,24 @@ async def test_promoted_standbys(
     await asyncio.to_thread(restart_as_standby, first)
     assert await port_of(pool) == first.port
     await manager.close_all_pools()
+
+
+async def test_reports_of_a_pooler(
+    manager: GlobalConnectionManager, first: EmbeddedServer, tmp_path: Path
+) -> None:
+    """If PgBouncer repeats what the server reported before, no lease gets the wrong server."""
+    restart_as_standby(first)
+    config = replace(TWO, prepare_threshold=None)
+    with PgBouncer("transaction", first.port, tmp_path) as pooler:
+        url = f"{pooler.url(first.url)}?target_session_attrs="
+        pool = await manager.get_connection_pool(f"{url}standby", config)
+        assert await port_of(pool, "SELECT pg_is_in_recovery()")
+        run(first.url, "SELECT pg_promote()")
+        psycopg.connect(f"{url}standby").close()
+        assert await settles(lambda: pool.get_stats().get("connections_errors"))
+        with pytest.raises(PoolExhausted, match="the server is not a standby"):
+            await pool.getconn(timeout=SWEEP)
+        await manager.close_all_pools()
 
 
 async def test_hosts_that_die(
