@@ -83,9 +83,10 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
                 arguments["connect_timeout"] = max(round(timeout / self.endpoint.target.hosts), 1)
             connection: Any = await self.connection_class.connect(conninfo, **arguments)
             connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
-            with self._prepare(connection):
-                if self.endpoint.types_are_stale() or connection.session_attrs is not None:
-                    await ask_async(self.endpoint, connection, self.config.connection_timeout)
+            with self._prepare(connection) as must_ask:
+                if must_ask or self.endpoint.types_are_stale():
+                    limit = self.config.connection_timeout
+                    await ask_async(self.endpoint, connection, limit, works=not must_ask)
                 self._register_types(connection)
                 if (configure := self.config.configure) is not None:
                     await call_async(partial(configure, connection))

@@ -24,7 +24,12 @@ CANCEL_GRACE = 0.5
 
 
 async def ask_async(
-    endpoint: Endpoint, connection: VectorConnection, seconds: float, *, look_up_types: bool = False
+    endpoint: Endpoint,
+    connection: VectorConnection,
+    seconds: float,
+    *,
+    look_up_types: bool = False,
+    works: bool = False,
 ) -> None:
     """Check that an idle connection works, and that its server meets ``target_session_attrs``.
 
@@ -37,13 +42,14 @@ async def ask_async(
             but may close the connection.
         seconds: Time limit for the check.
         look_up_types: Whether to look up the identifiers even if they are not stale.
+        works: Whether the connection is known to work, so that nothing else need be asked.
 
     Raises:
         psycopg.Error: If the connection is broken, the server does not answer in time, or it is
             not what the connection requires.
     """
     question = asyncio.ensure_future(
-        _question(endpoint, connection, seconds, look_up_types=look_up_types)
+        _question(endpoint, connection, seconds, look_up_types=look_up_types, works=works)
     )
     timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
     try:
@@ -57,9 +63,13 @@ async def ask_async(
 
 
 async def _question(
-    endpoint: Endpoint, connection: VectorConnection, seconds: float, *, look_up_types: bool
+    endpoint: Endpoint,
+    connection: VectorConnection,
+    seconds: float,
+    *,
+    look_up_types: bool,
+    works: bool,
 ) -> None:
-    works = not connection.alive_at  # a new connection
     if look_up_types or endpoint.types_are_stale():
         works |= await look_up_async(endpoint.types, connection, seconds)
     if connection.session_attrs is not None:
@@ -74,10 +84,10 @@ def ask(
     seconds: float,
     *,
     look_up_types: bool = False,
+    works: bool = False,
 ) -> None:
     """Check a synchronous connection; see ``ask_async``."""
     with Hangup(connection, seconds):
-        works = not connection.alive_at  # a new connection
         if look_up_types or endpoint.types_are_stale():
             works |= look_up(endpoint.types, connection, seconds)
         if connection.session_attrs is not None:

@@ -24,9 +24,10 @@ __all__ = ["open_error", "reach_server", "reach_server_async"]
 
 
 async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
-    """Connect once to check that the server is reachable and accepts the credentials.
+    """Connect once to check that the server is reachable, accepts the credentials and answers.
 
-    If the database's pgvector types are stale, look them up on that connection.
+    If the database's pgvector types are stale, look them up on that connection. If they are not,
+    ask the server nevertheless: a pooler accepts connections to a server that is down.
 
     Args:
         endpoint: The database to connect to, with its settings.
@@ -50,8 +51,7 @@ async def _reach_async(endpoint: Endpoint, seconds: float) -> None:
     kind = endpoint.connection_class(AsyncConnection)
     connection = await kind.connect(conninfo, **{**arguments, "autocommit": True})
     try:
-        if endpoint.types_are_stale():
-            await ask_async(endpoint, connection, deadline - monotonic())
+        await ask_async(endpoint, connection, deadline - monotonic())
     finally:
         await connection.close()
 
@@ -67,8 +67,7 @@ def reach_server(endpoint: Endpoint, seconds: float) -> None:
         kind = endpoint.connection_class(Connection)
         connection = kind.connect(conninfo, **{**arguments, "autocommit": True})
         with closing(connection):
-            if endpoint.types_are_stale():
-                ask(endpoint, connection, deadline - monotonic())
+            ask(endpoint, connection, deadline - monotonic())
     except (*OUTAGE, UnicodeError) as exc:
         error = open_error(endpoint, exc)
     else:

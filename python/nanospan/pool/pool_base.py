@@ -86,7 +86,7 @@ class PolicyPool(GrowingPool):
         self.statistics = PoolStatistics(endpoint.target.masked)
         self.disowned = False
         self._distrust = distrust
-        self._doubted_at = 0.0
+        self._doubted_at = self._answered_at = 0.0
         self._busy = 0
         self._check_failure: tuple[float, str] | None = None
         self._last_failure = None

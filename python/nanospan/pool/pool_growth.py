@@ -56,6 +56,10 @@ class GrowingPool(BasePool):
     _waiting: deque[Any]  # waiting clients, of different types in the two kinds of pool
     _guard: AbstractContextManager[object]
     """Held while the counts change: a reentrant lock, or in asynchronous pools a no-op."""
+    _doubted_at: float
+    """When a connection last failed; any that was idle then must be checked."""
+    _answered_at: float
+    """When the last attempt to open a connection began that succeeded."""
     _busy: int
     """Number of connections that are being checked or cleaned, which may take long."""
     _last_failure: tuple[float, str] | None
@@ -106,15 +110,23 @@ class GrowingPool(BasePool):
         self._last_failure = (now, text)
 
     @contextmanager
-    def _prepare(self, connection: Any) -> Iterator[None]:
+    def _prepare(self, connection: Any) -> Iterator[bool]:
         """Run the block, which configures a new connection; close it if that fails.
+
+        Yields:
+            True if the block must check the connection with the server. A pooler accepts
+            connections while its server is down, so the first connection after a failure is
+            checked; and whether the server meets ``target_session_attrs`` is checked for each.
 
         Raises:
             psycopg.ProgrammingError: If the block leaves the connection in a transaction.
         """
+        began = monotonic()
         try:
             self._note_requirements(connection)
-            yield
+            doubted = self._doubted_at > self._answered_at
+            yield doubted or connection.session_attrs is not None
+            self._answered_at = began
             self._check_configured(connection)
             connection.initial = SessionState.of(connection)
             connection.alive_at = monotonic()
