@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 from servers import STARTING, free_port, server_path
 
+from nanospan.demo.folders import UNPRIVILEGED_USER
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -70,7 +72,7 @@ class PgBouncer:
         """Start PgBouncer, which refuses to run as root, and wait until it accepts connections."""
         command = [self._program, str(self._configuration)]
         if os.geteuid() == 0:
-            command += ["--user", "nobody"]
+            command += ["--user", UNPRIVILEGED_USER]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + STARTING

@@ -136,6 +136,11 @@ def test_no_password_as_the_name_of_a_parameter(name: str) -> None:
             "postgresql://h/d?sslmod=x&pgbouncer=true",
             "'sslmod' (correct or remove it), 'pgbouncer'",
         ),
+        *(
+            (f"postgresql://h/d?{parameter}", "(remove it, and pass prepare_threshold=None in")
+            for parameter in ("pgbouncer=true", "statement_cache_size=0", "prepareThreshold=0")
+        ),
+        ("host=h prepare_threshold=0", "'prepare_threshold' (pass it as a pool setting"),
         ("postgresql://u:p@h/d?pool_size=5", "'pool_size' (pass it as a pool setting, in config)"),
         ("postgresql://h/d?sslmode", "each parameter in the URL's query must be name=value"),
         ("postgresql://h/d?options=-c a=b", "has a second '='; write '=' in a value as %3D"),

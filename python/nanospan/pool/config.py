@@ -64,12 +64,12 @@ class ConnectionPoolConfig:
         capture_stacks: Whether to record the call stack where each lease is taken, and show it in
             statistics, errors and the log. Costs a few microseconds per lease.
         null_pool: Whether to open a new connection for each lease and keep no idle connections,
-            which suits a server behind a pooler such as PgBouncer; ``min_size`` then has no effect.
+            because a pooler such as PgBouncer keeps them; ``min_size`` then has no effect.
         vector_values: What vectors and half vectors arrive as: ``pgvector`` for what the installed
             pgvector gives, ``numpy`` for arrays, or ``list`` for lists of floats.
         prepare_threshold: Number of executions after which psycopg prepares a statement on the
-            server; 0 prepares it at once, and ``None`` never. ``auto`` means psycopg's default, 5,
-            or ``None`` for null pools.
+            server; 0 prepares it at once, and ``None`` never, as some versions and modes of
+            PgBouncer require. ``auto`` means psycopg's default, 5, or ``None`` for null pools.
         reset: What resets a connection's session when a lease ends: ``discard`` for ``DISCARD
             ALL``, which is one round trip after each lease that used the connection; a function,
             which must leave the connection outside a transaction; or ``none``. In any case, open

@@ -42,6 +42,10 @@ _OWNERS = {
 _CREDENTIAL = re.compile("pass|pwd|secret|token|key|cred|auth", re.IGNORECASE)
 _SEARCH_PATH = "write options=-csearch_path%3DNAME"
 _POOLING = "pass it as a pool setting, in config"
+_UNPREPARED = (
+    "remove it, and pass prepare_threshold=None in config if PgBouncer does not track prepared "
+    "statements"
+)
 _REMEDIES = {
     "schema": _SEARCH_PATH,
     "currentSchema": _SEARCH_PATH,
@@ -56,11 +60,13 @@ _REMEDIES = {
     "max_overflow": _POOLING,
     "pool_timeout": _POOLING,
     "pool_recycle": _POOLING,
-    "pgbouncer": "remove it; for a server behind PgBouncer, set null_pool",
+    "pgbouncer": _UNPREPARED,
     "connection_limit": "remove it, and set the pool's max_size",
     "command_timeout": "remove it",
-    "prepared_statement_cache_size": "remove it",
-    "statement_cache_size": "remove it",
+    "prepared_statement_cache_size": _UNPREPARED,
+    "statement_cache_size": _UNPREPARED,
+    "prepareThreshold": _UNPREPARED,
+    "prepare_threshold": _POOLING,
     "database": "write dbname",
     "db": "write dbname",
     "username": "write user",

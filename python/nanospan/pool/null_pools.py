@@ -1,4 +1,4 @@
-"""Pools that keep no idle connections, for servers behind a pooler such as PgBouncer."""
+"""Pools that keep no idle connections, because a pooler such as PgBouncer keeps them."""
 
 from __future__ import annotations
 
