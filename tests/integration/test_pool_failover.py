@@ -36,6 +36,7 @@ SWEEP = 0.2
 TWO = ConnectionPoolConfig(min_size=2, max_size=2, timeout=LIMIT, leak_after=SWEEP)
 """Sweeps the idle connections as often as it reports leaks."""
 PORT = "SELECT current_setting('port')::int"
+READ_WRITE = {"target_session_attrs": "read-write"}
 USER = "SELECT current_user"
 PID = "SELECT pg_backend_pid()"
 READ_ONLY = "ALTER SYSTEM SET default_transaction_read_only = on"
@@ -151,7 +152,8 @@ async def test_a_server_that_becomes_read_only(
     manager: GlobalConnectionManager, first: EmbeddedServer, second: EmbeddedServer
 ) -> None:
     """No lease gets a server that has been read-only for a sweep's interval."""
-    pool = await manager.get_connection_pool(url_of(first.port, second.port), TWO)
+    url, config = url_of(first.port, second.port, attrs="any"), replace(TWO, kwargs=READ_WRITE)
+    pool = await manager.get_connection_pool(url, config)
     assert await port_of(pool) == first.port
     reload(first, READ_ONLY)
     since = time.monotonic()
