@@ -25,7 +25,10 @@ try:
         reset_global_connection_pools,
         warmup_global_connection_pools,
     )
+    from nanospan.pool.null_pools import SyncVectorNullPool, VectorNullPool
     from nanospan.pool.sync_manager import SyncConnectionManager, get_sync_connection_manager
+    from nanospan.pool.sync_vector_pool import SyncVectorPool
+    from nanospan.pool.vector_pool import VectorPool
     from nanospan.pool.warmup import WarmupReport
 except ImportError as exc:
     package = (exc.name or "psycopg").partition(".")[0]  # psycopg does not name a missing libpq
@@ -42,6 +45,10 @@ __all__ = [
     "PoolOpenError",
     "PoolOverloaded",
     "SyncConnectionManager",
+    "SyncVectorNullPool",
+    "SyncVectorPool",
+    "VectorNullPool",
+    "VectorPool",
     "WarmupReport",
     "get_global_connection_manager",
     "get_sync_connection_manager",

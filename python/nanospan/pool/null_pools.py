@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from time import monotonic
 from typing import Any
 
@@ -113,20 +116,33 @@ class SyncVectorNullPool(SyncVectorPool[CT], NullConnectionPool[CT]):
 
     def wait(self, timeout: float = 30.0) -> None:
         """Open a connection and close it again; see ``VectorNullPool.wait``."""
-        deadline = monotonic() + timeout
+        self._check_open_getconn()
+        end = monotonic() + timeout
+        tried: Future[None] = Future()
+        # In a thread, because psycopg's time limit for connecting is at least 2 s.
+        threading.Thread(target=self._try, args=(tried, end), daemon=True).start()
+        try:
+            tried.result(timeout)
+        except FutureTimeoutError:
+            raise self.exhausted(timeout) from None
+
+    def _try(self, tried: Future[None], end: float) -> None:
+        """Connect, repeatedly if it fails, until it has worked once or the time has passed."""
         attempt = Reconnection()
-        while True:
+        try:
+            while not self._closed and monotonic() < end:
+                try:
+                    self._connect().drop()
+                except OUTAGE:
+                    attempt.update_delay(monotonic())
+                    time.sleep(attempt.delay)
+                else:
+                    break
             self._check_open_getconn()
-            try:
-                connection = self._connect(max(deadline - monotonic(), 1.0))
-            except OUTAGE:
-                attempt.update_delay(monotonic())
-                if (remaining := deadline - monotonic()) <= 0:
-                    raise self.exhausted(timeout) from None
-                time.sleep(min(attempt.delay, remaining))
-            else:
-                connection.drop()
-                return
+        except BaseException as exc:  # noqa: BLE001 - raised in the thread that waits
+            tried.set_exception(exc)
+        else:
+            tried.set_result(None)
 
     def check(self) -> None:
         """Do nothing: there are no idle connections."""

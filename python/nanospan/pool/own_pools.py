@@ -1,4 +1,4 @@
-"""What a pool needs that a program constructs itself, with the arguments of psycopg_pool's."""
+"""The endpoints of pools that a program constructs itself, as it does psycopg_pool's."""
 
 from __future__ import annotations
 

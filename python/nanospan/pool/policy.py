@@ -67,7 +67,7 @@ class IdleConnection(Protocol):
 
     @property
     def session_attrs(self) -> SessionAttrs | None:
-        """What the connection requires of its server, if anything; read by ``SessionPolicy``."""
+        """The connection's requirements of its server, if any; read by ``SessionPolicy``."""
 
     def has_unread_input(self) -> bool:
         """Return True if the connection is closed or has received unsolicited input."""

@@ -39,7 +39,7 @@ _REQUIREMENTS = {
 
 
 class SessionAttrs:
-    """What one connection requires of its server, and when the server last confirmed it.
+    """One connection's requirement of its server, and when the server last confirmed it.
 
     Attributes:
         required: ``read-write``, ``read-only``, ``primary`` or ``standby``.

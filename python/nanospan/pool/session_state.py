@@ -1,4 +1,4 @@
-"""What a lease can leave behind on a connection, and the steps that undo it.
+"""The state that a lease can leave behind on a connection, and the steps that undo it.
 
 psycopg's attributes are compared and set again without a round trip. Of the session on the server,
 the parameters that it reports of its own accord are compared as well, and are reset if they differ.

@@ -1,0 +1,293 @@
+"""Tests that returning connections, and asking those that are idle, delays no other lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from pool_checks import LIMIT, backend, backends, run, settles, settles_here
+from psycopg_pool import PoolClosed
+from slow_proxy import SlowProxy
+
+from nanospan.pool import (
+    SyncVectorNullPool,
+    SyncVectorPool,
+    VectorNullPool,
+    VectorPool,
+)
+
+if TYPE_CHECKING:
+    from nanospan.demo.database import EmbeddedServer
+
+
+def through(database: str, proxy: SlowProxy, server: EmbeddedServer) -> str:
+    """Return the database's URL with the server's port replaced by the proxy's port."""
+    return database.replace(f":{server.port}/", f":{proxy.port}/")
+
+
+async def test_returning_in_a_transaction(database: str, server: EmbeddedServer) -> None:
+    """A waiting lease gets a connection returned in a transaction, though no worker is free."""
+    urls = [database]
+    with SlowProxy(server.port) as proxy:
+        async with VectorPool(lambda: urls[-1], min_size=1, max_size=9, num_workers=2) as pool:
+            first = await pool.getconn()
+            await first.execute("SELECT 1")
+            proxy.silence()
+            urls.append(through(database, proxy, server))
+            waiting = [asyncio.create_task(pool.getconn(LIMIT)) for _ in range(8)]
+            await asyncio.sleep(0.05)  # the workers begin to connect to a server that is silent
+            await pool.putconn(first)
+            done, rest = await asyncio.wait(
+                waiting, timeout=LIMIT, return_when=asyncio.FIRST_COMPLETED
+            )
+            assert [await task for task in done] == [first]
+            assert pool.get_stats().get("connections_errors", 0) == 0  # none has timed out yet
+            for task in rest:
+                task.cancel()
+            await asyncio.wait(rest)
+            await pool.putconn(first)
+
+
+def test_returning_in_a_transaction_from_threads(database: str, server: EmbeddedServer) -> None:
+    """The same holds in a synchronous pool, also if the session is reset."""
+    urls = [database]
+    with SlowProxy(server.port) as proxy, ThreadPoolExecutor(3) as threads:
+        pool = SyncVectorPool(
+            lambda: urls[-1],
+            min_size=1,
+            max_size=9,
+            num_workers=2,
+            reset="discard",
+            open=True,
+            connection_timeout=2.0,
+        )
+        first = pool.getconn()
+        first.execute("SELECT 1")
+        proxy.silence()
+        urls.append(through(database, proxy, server))
+        waiting = [threads.submit(pool.getconn, LIMIT) for _ in range(3)]
+        assert settles_here(lambda: pool.waiting_leases == 3)
+        pool.putconn(first)
+        assert settles_here(lambda: any(each.done() for each in waiting))
+        assert pool.get_stats().get("connections_errors", 0) == 0
+        pool.putconn(first)
+        proxy.resume()
+        for each in waiting:
+            if (leased := each.result(LIMIT)) is not first:
+                pool.putconn(leased)
+        pool.close()
+
+
+async def test_returning_twice(database: str) -> None:
+    """A connection that is returned again is a ValueError, whatever state it is in."""
+    async with VectorPool(database, min_size=1) as pool:
+        for state in ("idle", "in a transaction", "closed"):
+            connection = await pool.getconn()
+            if state == "in a transaction":
+                await connection.execute("SELECT 1")
+            elif state == "closed":
+                await connection.close()
+            await pool.putconn(connection)
+            with pytest.raises(ValueError, match="can't return connection"):
+                await pool.putconn(connection)
+        assert await backend(pool)
+        await pool.wait(LIMIT)
+        assert pool.get_stats()["pool_size"] == 1
+
+
+def test_returning_twice_from_a_thread(database: str) -> None:
+    """The same holds in a synchronous pool."""
+    with SyncVectorPool(database, min_size=1, open=True) as pool:
+        for state in ("idle", "in a transaction", "closed"):
+            connection = pool.getconn()
+            if state == "in a transaction":
+                connection.execute("SELECT 1")
+            elif state == "closed":
+                connection.close()
+            pool.putconn(connection)
+            with pytest.raises(ValueError, match="can't return connection"):
+                pool.putconn(connection)
+
+
+async def test_growth_while_connections_are_asked(database: str, server: EmbeddedServer) -> None:
+    """While idle connections are asked and do not answer, other leases get new ones at once."""
+    urls = []
+    with SlowProxy(server.port) as proxy:
+        urls.append(through(database, proxy, server))
+        async with VectorPool(
+            lambda: urls[-1], min_size=3, max_size=9, health_check_interval=0.0
+        ) as pool:
+            await pool.wait(LIMIT)
+            proxy.silence()
+            urls.append(database)
+            asking = [asyncio.create_task(pool.getconn(LIMIT)) for _ in range(3)]
+            await asyncio.sleep(0)
+            assert pool.idle_connections == 0
+            found = await asyncio.gather(*(pool.getconn(LIMIT) for _ in range(3)))
+            assert not [task for task in asking if task.done()]
+            for task in asking:
+                task.cancel()
+            await asyncio.wait(asking)
+            for connection in found:
+                await pool.putconn(connection)
+
+
+async def test_check_of_a_silent_server(database: str, server: EmbeddedServer) -> None:
+    """`check` has a time limit for a server that does not answer, and delays no lease."""
+    urls = []
+    with SlowProxy(server.port) as proxy:
+        urls.append(through(database, proxy, server))
+        async with VectorPool(
+            lambda: urls[-1], min_size=2, max_size=4, connection_timeout=1.0
+        ) as pool:
+            await pool.wait(LIMIT)
+            proxy.silence()
+            urls.append(database)
+            checking = asyncio.create_task(pool.check())
+            await asyncio.sleep(0)
+            assert pool.idle_connections == 1
+            await asyncio.wait_for(checking, LIMIT)
+            await pool.wait(LIMIT)
+            assert await backend(pool)
+            assert pool.get_stats()["connections_lost"] >= 1
+
+
+def test_check_of_a_silent_server_from_a_thread(database: str, server: EmbeddedServer) -> None:
+    """The same holds in a synchronous pool."""
+    urls = []
+    with SlowProxy(server.port) as proxy:
+        urls.append(through(database, proxy, server))
+        with SyncVectorPool(
+            lambda: urls[-1], min_size=2, max_size=4, connection_timeout=1.0, open=True
+        ) as pool:
+            pool.wait(LIMIT)
+            proxy.silence()
+            urls.append(database)
+            pool.check()
+            pool.wait(LIMIT)
+            with pool.connection() as connection:
+                connection.execute("SELECT 1")
+
+
+async def test_wait_counts_idle_connections(database: str) -> None:
+    """`wait` ends once `min_size` connections are idle; those that are leased do not count."""
+    async with VectorPool(database, min_size=1, max_size=1) as pool:
+        async with pool.connection():
+            waiting = asyncio.create_task(pool.wait(LIMIT))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            await pool.fill(LIMIT)
+        await waiting
+
+
+@pytest.mark.parametrize("kind", [VectorPool, VectorNullPool])
+async def test_wait_on_a_closed_pool(database: str, kind: type[Any]) -> None:
+    """`wait` raises PoolClosed on every pool that is closed or not open yet."""
+    pool = kind(database, min_size=0, max_size=1, open=False)
+    with pytest.raises(PoolClosed):
+        await pool.wait()
+    async with pool:
+        pass
+    with pytest.raises(PoolClosed):
+        await pool.wait()
+
+
+@pytest.mark.parametrize("kind", [SyncVectorPool, SyncVectorNullPool])
+def test_wait_on_a_closed_synchronous_pool(database: str, kind: type[Any]) -> None:
+    """The same holds in a synchronous pool."""
+    pool = kind(database, min_size=0, max_size=1, open=False)
+    with pytest.raises(PoolClosed):
+        pool.wait()
+    with pool:
+        pass
+    with pytest.raises(PoolClosed):
+        pool.wait()
+
+
+async def test_wait_of_a_null_pool(database: str) -> None:
+    """`wait` of a null pool connects once, or raises an error that says why it cannot."""
+    async with VectorNullPool(database) as pool:
+        await pool.wait(LIMIT)
+        assert pool.get_stats()["connections_num"] == 1
+        assert pool.get_stats()["pool_size"] == 0
+    assert await settles(lambda: backends(database) == 0)
+    async with VectorNullPool("host=127.0.0.1 port=1") as pool:
+        with pytest.raises(psycopg.OperationalError, match="refused"):
+            await pool.wait(0.1)
+
+
+def test_wait_of_a_synchronous_null_pool(database: str, server: EmbeddedServer) -> None:
+    """The same holds in a synchronous pool, and a silent server does not block longer."""
+    with SyncVectorNullPool(database, open=True) as pool:
+        pool.wait(LIMIT)
+        assert pool.get_stats()["connections_num"] == 1
+    with SlowProxy(server.port) as proxy:
+        proxy.silence()
+        pool = SyncVectorNullPool(through(database, proxy, server), open=True)
+        began = time.monotonic()
+        with pytest.raises(psycopg.OperationalError, match="within"):
+            pool.wait(0.1)
+        assert time.monotonic() - began < 2.0  # psycopg's least time limit
+        pool.close()
+
+
+async def test_a_null_pool_does_not_connect_for_nobody(database: str) -> None:
+    """After a lease has broken its connection, a null pool does not open another."""
+    async with VectorNullPool(database, max_size=2) as pool:
+        with suppress(psycopg.OperationalError):
+            async with pool.connection() as connection:
+                run(database, f"SELECT pg_terminate_backend({connection.info.backend_pid}, 10000)")
+                await connection.execute("SELECT 1")
+        await asyncio.sleep(0.05)
+        assert pool.get_stats()["connections_num"] == 1
+        assert pool.get_stats()["pool_size"] == 0
+        assert pool.get_stats()["returns_bad"] == 1
+
+
+async def test_unlimited_null_pools(database: str) -> None:
+    """`max_size=0` sets no limit to a null pool."""
+    async with VectorNullPool(database) as pool:
+        assert (pool.min_size, pool.max_size) == (0, 0)
+        leased = await asyncio.gather(*(pool.getconn() for _ in range(12)))
+        assert len({each.info.backend_pid for each in leased}) == 12
+        for each in leased:
+            await pool.putconn(each)
+    with SyncVectorNullPool(database, open=True) as synchronous, synchronous.connection() as one:
+        assert one.execute("SELECT 1").fetchone() == (1,)
+
+
+async def test_closing_before_the_loop_turns(database: str) -> None:
+    """A pool that is closed at once leaves no coroutine that was never awaited."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        pool = VectorPool(database, open=False)
+        await pool.open()
+        await pool.close()
+    assert not [str(each.message) for each in found]
+
+
+async def test_closing_while_a_connection_is_cleaned(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A connection that is being cleaned is closed with the pool."""
+    started = threading.Event()
+
+    async def reset(_: psycopg.AsyncConnection[Any]) -> None:
+        started.set()
+        await asyncio.sleep(LIMIT)
+
+    caplog.set_level(logging.CRITICAL)
+    async with VectorPool(database, min_size=1, reset=reset) as pool:
+        async with pool.connection() as connection:
+            pass
+        assert await settles(started.is_set)
+    assert connection.closed
+    assert await settles(lambda: backends(database) == 0)
