@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pool_checks import LIMIT, assert_sound, settles, settles_here
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from nanospan.pool import ConnectionPoolConfig, GlobalConnectionManager, SyncConnectionManager
+from nanospan.pool import (
+    ConnectionPoolConfig,
+    GlobalConnectionManager,
+    SyncConnectionManager,
+    health,
+)
 from nanospan.pool.connections import Pooled
 
 if TYPE_CHECKING:
@@ -107,7 +111,7 @@ async def test_health_check(
     pool = await manager.get_connection_pool(database, CHECKING)
     await pool.wait(LIMIT)
     with monkeypatch.context() as patch:
-        patch.setattr(AsyncConnectionPool, "check_connection", broken)
+        patch.setattr(health, "_execute_async", broken)
         for _ in range(3):
             with pytest.raises(AttributeError):
                 await pool.getconn()
@@ -122,7 +126,7 @@ def test_synchronous_health_check(
     pool = sync_manager.get_connection_pool(database, CHECKING)
     pool.wait(LIMIT)
     with monkeypatch.context() as patch:
-        patch.setattr(ConnectionPool, "check_connection", broken)
+        patch.setattr(health, "_execute", broken)
         with pytest.raises(AttributeError):
             pool.getconn()
     with pool.connection() as connection:

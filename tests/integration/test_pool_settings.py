@@ -106,6 +106,22 @@ async def test_recycle(manager: GlobalConnectionManager, database: str) -> None:
     assert await pid(pool) not in {idle, held}
 
 
+@pytest.mark.parametrize(("threshold", "prepared"), [("auto", 0), (None, 0), (0, 1)])
+async def test_prepare_threshold(
+    manager: GlobalConnectionManager, database: str, threshold: Any, prepared: int
+) -> None:
+    """Only statements of leases are prepared, and only from the `prepare_threshold` on."""
+    config = ConnectionPoolConfig(
+        min_size=1, max_size=1, health_check_interval=0, prepare_threshold=threshold
+    )
+    pool = await manager.get_connection_pool(database, config)
+    for _ in range(3):
+        async with pool.connection() as connection:
+            cursor = await connection.execute("SELECT count(*) FROM pg_prepared_statements")
+            row = await cursor.fetchone()
+    assert row == (prepared,)
+
+
 async def test_max_idle(manager: GlobalConnectionManager, database: str) -> None:
     """Unused connections in excess of `min_size` are closed after `max_idle`."""
     config = ConnectionPoolConfig(min_size=1, max_size=2, max_idle=0.2)

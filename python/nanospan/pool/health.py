@@ -7,15 +7,16 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from psycopg.rows import tuple_row
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from nanospan.pool.connections import Hangup, hang_up
 from nanospan.pool.lookup import look_up, look_up_async
 
 if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+    from typing_extensions import LiteralString
+
     from nanospan.pool.connections import SyncVectorConnection, VectorConnection
     from nanospan.pool.endpoint import Endpoint
-    from nanospan.pool.session_attrs import SessionAttrs
 
 __all__ = ["ask", "ask_async"]
 
@@ -72,10 +73,11 @@ async def _question(
 ) -> None:
     if look_up_types or endpoint.types_are_stale():
         works |= await look_up_async(endpoint.types, connection, seconds)
-    if connection.session_attrs is not None:
-        await _confirm_async(connection, connection.session_attrs)
+    if (attrs := connection.session_attrs) is not None:
+        asked_at = monotonic()
+        attrs.confirm(await _execute_async(connection, attrs.query), asked_at)
     elif not works:
-        await AsyncConnectionPool.check_connection(connection)
+        await _execute_async(connection, "")
 
 
 def ask(
@@ -90,28 +92,29 @@ def ask(
     with Hangup(connection, seconds):
         if look_up_types or endpoint.types_are_stale():
             works |= look_up(endpoint.types, connection, seconds)
-        if connection.session_attrs is not None:
-            _confirm(connection, connection.session_attrs)
+        if (attrs := connection.session_attrs) is not None:
+            asked_at = monotonic()
+            attrs.confirm(_execute(connection, attrs.query), asked_at)
         elif not works:
-            ConnectionPool.check_connection(connection)
+            _execute(connection, "")
 
 
-async def _confirm_async(connection: VectorConnection, attrs: SessionAttrs) -> None:
-    asked_at = monotonic()
+async def _execute_async(connection: VectorConnection, query: LiteralString) -> PGresult | None:
+    """Execute a query outside a transaction, without preparing it, and return the result."""
     autocommit = connection.autocommit
     await connection.set_autocommit(True)
     async with connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(attrs.query, prepare=False)
+        await cursor.execute(query, prepare=False)
         result = cursor.pgresult
     await connection.set_autocommit(autocommit)
-    attrs.confirm(result, asked_at)
+    return result
 
 
-def _confirm(connection: SyncVectorConnection, attrs: SessionAttrs) -> None:
-    asked_at = monotonic()
+def _execute(connection: SyncVectorConnection, query: LiteralString) -> PGresult | None:
+    """Execute a query on a synchronous connection; see ``_execute_async``."""
     autocommit = connection.autocommit
     connection.set_autocommit(True)
     with connection.cursor(row_factory=tuple_row) as cursor:
-        result = cursor.execute(attrs.query, prepare=False).pgresult
+        result = cursor.execute(query, prepare=False).pgresult
     connection.set_autocommit(autocommit)
-    attrs.confirm(result, asked_at)
+    return result
