@@ -239,6 +239,14 @@ def test_wait_of_a_synchronous_null_pool(database: str, server: EmbeddedServer) 
         pool.close()
 
 
+def test_an_impatient_wait_of_a_null_pool() -> None:
+    """`wait` never reports a server that is down as reachable, however short it waits."""
+    with SyncVectorNullPool("host=127.0.0.1 port=1", open=True) as pool:
+        for _ in range(20):
+            with pytest.raises(psycopg.OperationalError, match="within"):
+                pool.wait(0.0)
+
+
 async def test_a_null_pool_does_not_connect_for_nobody(database: str) -> None:
     """After a lease has broken its connection, a null pool does not open another."""
     async with VectorNullPool(database, max_size=2) as pool:

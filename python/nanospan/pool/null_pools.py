@@ -130,15 +130,17 @@ class SyncVectorNullPool(SyncVectorPool[CT], NullConnectionPool[CT]):
         """Connect, repeatedly if it fails, until it has worked once or the time has passed."""
         attempt = Reconnection()
         try:
-            while not self._closed and monotonic() < end:
+            while True:
+                self._check_open_getconn()
                 try:
                     self._connect().drop()
                 except OUTAGE:
                     attempt.update_delay(monotonic())
+                    if monotonic() + attempt.delay >= end:
+                        return  # the caller stops waiting before another attempt
                     time.sleep(attempt.delay)
                 else:
                     break
-            self._check_open_getconn()
         except BaseException as exc:  # noqa: BLE001 - raised in the thread that waits
             tried.set_exception(exc)
         else:
