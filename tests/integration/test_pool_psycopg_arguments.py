@@ -143,14 +143,14 @@ async def test_reconnect_failed(caplog: pytest.LogCaptureFixture) -> None:
 
     async def failed(pool: AsyncConnectionPool[Any]) -> None:
         calls.append(pool.name)
-        raise LookupError("nobody to tell")
+        raise LookupError("no pager to call")
 
     async with VectorPool(
         DOWN, min_size=1, name="shop", reconnect_failed=failed, reconnect_timeout=0.1
     ):
         assert await settles(lambda: len(calls) >= 2)
     assert set(calls) == {"shop"}
-    assert "nobody to tell" in caplog.text
+    assert "no pager to call" in caplog.text
     told: list[Any] = []
     with SyncVectorPool(
         DOWN, min_size=1, reconnect_failed=told.append, reconnect_timeout=0.1, open=True
