@@ -87,6 +87,8 @@ class PolicyPool(GrowingPool):
         self.disowned = False
         self._distrust = distrust
         self._doubted_at = self._answered_at = 0.0
+        self._always_resets = callable(endpoint.config.reset)
+        self._limit = endpoint.config.max_size or UNLIMITED
         self._busy = 0
         self._check_failure: tuple[float, str] | None = None
         self._last_failure = None
@@ -213,11 +215,13 @@ class PolicyPool(GrowingPool):
                 self._distrust()
                 self._doubt_idle()
             return False
-        reset = self.config.reset
-        return not (
-            connection._pipeline is not None  # noqa: SLF001
-            or (connection.used and (reset == "discard" or has_changed(connection)))
-            or callable(reset)
+        return not self._always_resets and not (
+            connection.used
+            and (
+                self.config.reset == "discard"
+                or connection._pipeline is not None  # noqa: SLF001
+                or has_changed(connection)
+            )
         )
 
     @contextmanager

@@ -60,6 +60,8 @@ class GrowingPool(BasePool):
     """When a connection last failed; any that was idle then must be checked."""
     _answered_at: float
     """When the last attempt to open a connection began that succeeded."""
+    _limit: int
+    """The current ``max_size``, or a large number if there is no limit."""
     _busy: int
     """Number of connections that are being checked or cleaned, which may take long."""
     _last_failure: tuple[float, str] | None
@@ -72,10 +74,6 @@ class GrowingPool(BasePool):
     def open_connections(self) -> int:
         """The number of open connections, idle or leased."""
         return len(self._pool) + len(self.leases)
-
-    @property
-    def _limit(self) -> int:
-        return self._max_size or UNLIMITED
 
     def _request_connection(self) -> None:
         """Queue a task that opens a connection; the caller has already counted the connection."""
@@ -246,6 +244,7 @@ class GrowingPool(BasePool):
         """Validate and set the size limits, then close or open connections to match them."""
         with self._guard:
             self._min_size, self._max_size = self._check_size(min_size, max_size)
+            self._limit = self._max_size or UNLIMITED
             for _ in range(self.policy.surplus(self._counts())):
                 self._replace(self._pool.popleft())
             self._top_up()

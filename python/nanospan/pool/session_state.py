@@ -21,20 +21,27 @@ __all__ = ["Reset", "SessionState", "has_changed", "restore_attributes", "undo"]
 Reset: TypeAlias = "Literal['none', 'discard'] | Callable[[Any], Any]"
 """How a connection's session is reset when a lease ends."""
 
-_NAMES = (
-    "_autocommit",
-    "_isolation_level",
-    "_read_only",
-    "_deferrable",
+# Attributes that can change although nothing is sent to the server, and then the others.
+_SETTABLE = (
     "row_factory",
     "cursor_factory",
     "server_cursor_factory",
     "_notice_handlers",
     "_notify_handlers",
-    "_notifies_backlog",
+    "_prepared.prepare_threshold",
+    "_prepared.prepared_max",
+)
+_NAMES = (
+    *_SETTABLE,
+    "_autocommit",  # even setting this passes through `wait`, as what is sent does
+    "_isolation_level",
+    "_read_only",
+    "_deferrable",
     "_num_transactions",
     "_tpc",
+    "_notifies_backlog",
 )
+_read_settable = attrgetter(*_SETTABLE)
 _read = attrgetter(*_NAMES)
 
 # The statement that resets each parameter, by its name as the server reports it. PostgreSQL 18
@@ -57,23 +64,21 @@ class SessionState(NamedTuple):
     """The state in which a connection is leased.
 
     Attributes:
-        attributes: The values of psycopg's attributes.
-        preparing: The connection's ``prepare_threshold`` and maximum of prepared statements.
+        settable: The values of psycopg's attributes that can change without any query.
+        attributes: The values of all attributes that a lease can change.
         reported: The parameters that the server reported, in the order of a fixed list; ``None``
             for those that its version does not report.
     """
 
+    settable: tuple[Any, ...]
     attributes: tuple[Any, ...]
-    preparing: tuple[int | None, int]
     reported: list[bytes | None]
 
     @classmethod
     def of(cls, connection: Any) -> SessionState:
         """Return the present state of a connection."""
         attributes = tuple(map(_copy, _read(connection)))
-        prepared = connection._prepared  # noqa: SLF001 - psycopg's properties take longer
-        preparing = (prepared.prepare_threshold, prepared.prepared_max)
-        return cls(attributes, preparing, _reported(connection))
+        return cls(attributes[: len(_SETTABLE)], attributes, _reported(connection))
 
 
 def restore_attributes(connection: Any) -> None:
@@ -81,15 +86,12 @@ def restore_attributes(connection: Any) -> None:
 
     Costs less than a microsecond if none has changed.
     """
-    initial = connection.initial
-    if _read(connection) != initial.attributes:
-        for name, value in zip(_NAMES, initial.attributes, strict=True):
-            setattr(connection, name, _copy(value))
+    settable, initial, _ = connection.initial
+    if (connection.used and _read(connection) != initial) or _read_settable(connection) != settable:
+        for path, value in zip(_NAMES, initial, strict=True):
+            part, _, name = path.rpartition(".")
+            setattr(getattr(connection, part) if part else connection, name, _copy(value))
         connection._begin_statement = b""  # noqa: SLF001 - psycopg derives it from the attributes
-    prepared = connection._prepared  # noqa: SLF001
-    threshold, maximum = initial.preparing
-    if prepared.prepare_threshold != threshold or prepared.prepared_max != maximum:
-        prepared.prepare_threshold, prepared.prepared_max = threshold, maximum
 
 
 def has_changed(connection: Any) -> bool:

@@ -95,7 +95,7 @@ class SyncVectorPool(SyncPoolBase[CT]):
         began = now = self._request_lease(holder)
         deadline = began + (self.timeout if timeout is None else timeout)
         policy, check = self.policy, self._check
-        attempt = Reconnection()
+        attempt: Reconnection | None = None
         while True:
             try:
                 connection: Any = self._getconn_unchecked(deadline - now)
@@ -111,12 +111,13 @@ class SyncVectorPool(SyncPoolBase[CT]):
             if works and check is not None:
                 works = self._passes(connection, patience)
                 if not works:
+                    attempt = attempt or Reconnection()
                     time.sleep(self._pause(attempt, began, deadline))
             now = monotonic()
             if works:
                 break
         self._begin_lease(connection, holder, began, now)
-        return cast("CT", connection)
+        return connection  # type: ignore[no-any-return]
 
     def putconn(self, conn: CT) -> None:
         """Return a leased connection to the pool.

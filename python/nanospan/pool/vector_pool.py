@@ -145,7 +145,7 @@ class VectorPool(AsyncPoolBase[ACT]):
         began = now = self._request_lease(holder)
         deadline = began + (self.timeout if timeout is None else timeout)
         policy, check = self.policy, self._check
-        attempt = Reconnection()
+        attempt: Reconnection | None = None
         while True:
             connection = self._pop_idle(now)
             if connection is None:
@@ -162,12 +162,13 @@ class VectorPool(AsyncPoolBase[ACT]):
             if works and check is not None:
                 works = await self._passes(connection, patience)
                 if not works:
+                    attempt = attempt or Reconnection()
                     await asyncio.sleep(self._pause(attempt, began, deadline))
             now = monotonic()
             if works:
                 break
         self._begin_lease(connection, holder, began, now)
-        return cast("ACT", connection)
+        return connection  # type: ignore[no-any-return]
 
     async def putconn(self, conn: ACT) -> None:
         """Return a leased connection to the pool without waiting.
