@@ -15,7 +15,14 @@ from nanospan.pool.connections import IDLE
 from nanospan.pool.errors import OUTAGE
 from nanospan.pool.exhaustion import Failure, exhausted_error
 from nanospan.pool.lease_table import Holder, LeaseTable
-from nanospan.pool.policy import Fitness, PoolPolicy, Reconnection, SessionPolicy, is_missing_type
+from nanospan.pool.policy import (
+    UNLIMITED,
+    Fitness,
+    PoolPolicy,
+    Reconnection,
+    SessionPolicy,
+    is_missing_type,
+)
 from nanospan.pool.pool_growth import GrowingPool
 from nanospan.pool.pool_statistics import PoolStatistics
 from nanospan.pool.session_state import has_changed, restore_attributes
