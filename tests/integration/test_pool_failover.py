@@ -103,7 +103,7 @@ async def port_of(pool: Any, query: str = PORT) -> Any:
 
 @pytest.mark.parametrize("state", ["writable", "read-only by default", "standby"])
 def test_libpq_agrees(first: EmbeddedServer, state: str) -> None:
-    """What the server reports and answers meets a requirement exactly if libpq connects with it."""
+    """A server meets a requirement, by its reports and answers, exactly if libpq connects to it."""
     if state == "standby":
         restart_as_standby(first)
     elif state == "read-only by default":
@@ -185,7 +185,7 @@ async def test_reports_of_the_server(
 async def test_a_session_that_a_lease_made_read_only(
     manager: GlobalConnectionManager, first: EmbeddedServer, second: EmbeddedServer
 ) -> None:
-    """What a lease leaves in its session is not taken for the server's."""
+    """The traces that a lease leaves in its session are not taken for the server's."""
     config = ConnectionPoolConfig(min_size=1, max_size=1, timeout=LIMIT)
     pool = await manager.get_connection_pool(url_of(first.port, second.port), config)
     async with pool.connection() as connection:

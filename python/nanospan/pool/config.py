@@ -224,7 +224,7 @@ def as_config(
 
     Raises:
         TypeError: If ``config`` is neither a mapping nor a ConnectionPoolConfig, or ``settings``
-            has a name that is no field.
+            has a name that is not a field's.
         ValueError: If a value in the mapping or in the environment is invalid.
     """
     given: ConnectionPoolConfig | dict[str, Any] | None = _given(config)

@@ -19,7 +19,7 @@ HOLDERS_NAMED = 5
 
 
 class Failure(NamedTuple):
-    """What last failed on the way to a connection, how long ago, and why."""
+    """The last failure on the way to a connection: of what, how long ago, and why."""
 
     what: str
     age: float
