@@ -332,9 +332,14 @@ class PolicyPool(GrowingPool):
         Each is removed when it is its turn, so that the others can be leased until then.
         """
         for connection in self._idle():
-            fitness = self.policy.sweep_fitness(connection, self._types, monotonic())
-            if fitness is not Fitness.FIT and self._take(connection):
-                yield connection, fitness
+            with self._guard:  # a lease that takes it must not poll its socket at the same time
+                if connection not in self._pool:
+                    continue
+                fitness = self.policy.sweep_fitness(connection, self._types, monotonic())
+                if fitness is Fitness.FIT:
+                    continue
+                self._pool.remove(connection)
+            yield connection, fitness
 
     def _idle(self) -> list[Any]:
         with self._guard:
