@@ -137,6 +137,55 @@ async def test_a_check_that_always_fails(database: str) -> None:
         synchronous.getconn()
 
 
+async def test_a_check_without_end(database: str) -> None:
+    """A check that waits for something else than the server does not outlast the lease's time."""
+
+    async def check(_: object) -> None:
+        await asyncio.sleep(2 * LIMIT)
+
+    async with VectorPool(database, min_size=1, check=check, timeout=0.2) as pool:
+        with pytest.raises(PoolExhausted, match=r"check of a connection failed .*TimeoutError"):
+            await asyncio.wait_for(pool.getconn(), LIMIT)
+
+
+async def test_blocks_in_functions(database: str) -> None:
+    """A block of the connection in `configure`, `check` and `reset` does not close it."""
+
+    async def block(connection: psycopg.AsyncConnection[Any]) -> None:
+        async with connection:
+            await connection.execute("SELECT 1")
+
+    def block_here(connection: psycopg.Connection[Any]) -> None:
+        with connection:
+            connection.execute("SELECT 1")
+
+    async with VectorPool(
+        database, min_size=1, max_size=1, configure=block, check=block, reset=block
+    ) as pool:
+        assert await backend(pool) == await backend(pool)
+    with SyncVectorPool(
+        database, min_size=1, configure=block_here, check=block_here, reset=block_here, open=True
+    ) as synchronous:
+        pids = []
+        for _ in range(2):
+            with synchronous.connection() as connection:
+                pids.append(connection.info.backend_pid)
+        assert pids[0] == pids[1]
+
+
+async def test_closing_in_functions(database: str) -> None:
+    """A connection that a function of the pool closes is not returned by that, but replaced."""
+
+    async def close(connection: psycopg.AsyncConnection[Any]) -> None:
+        await connection.close()
+
+    async with VectorPool(database, min_size=1, reset=close, close_returns=True) as pool:
+        for _ in range(3):
+            assert await backend(pool)
+            await pool.wait(LIMIT)
+            assert pool.get_stats()["pool_size"] == 1
+
+
 async def test_reconnect_failed(caplog: pytest.LogCaptureFixture) -> None:
     """The function is called again and again while the server is away, and its errors logged."""
     calls: list[str] = []

@@ -140,6 +140,44 @@ async def test_growth_while_connections_are_asked(database: str, server: Embedde
                 await pool.putconn(connection)
 
 
+async def test_growth_while_a_connection_is_cleaned(database: str) -> None:
+    """A lease that begins right after a return gets a new connection while the other is reset."""
+
+    async def reset(_: object) -> None:
+        await asyncio.sleep(LIMIT)
+
+    async with VectorPool(database, min_size=1, max_size=2, reset=reset) as pool:
+        first = await pool.getconn()
+        await pool.putconn(first)
+        second = await asyncio.wait_for(pool.getconn(), LIMIT / 2)
+        assert second is not first
+
+
+async def test_a_reset_without_end(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A reset function that waits for something else than the server has a time limit as well."""
+
+    async def reset(_: object) -> None:
+        await asyncio.sleep(2 * LIMIT)
+
+    async with VectorPool(database, min_size=1, reset=reset, connection_timeout=1.0) as pool:
+        first = await pool.getconn()
+        await pool.putconn(first)
+        assert await asyncio.wait_for(pool.getconn(), LIMIT) is not first
+        assert "discarding closed connection" in caplog.text
+
+
+async def test_draining_while_connections_are_asked(database: str) -> None:
+    """`drain` also replaces an idle connection that is just being asked."""
+    async with VectorPool(database, min_size=1) as pool:
+        await pool.wait(LIMIT)
+        before = await backend(pool)
+        checking = asyncio.create_task(pool.check())
+        await asyncio.sleep(0)
+        await pool.drain()
+        await checking
+        assert await backend(pool) != before
+
+
 async def test_check_of_a_silent_server(database: str, server: EmbeddedServer) -> None:
     """`check` has a time limit for a server that does not answer, and delays no lease."""
     urls = []
@@ -175,6 +213,44 @@ def test_check_of_a_silent_server_from_a_thread(database: str, server: EmbeddedS
             pool.wait(LIMIT)
             with pool.connection() as connection:
                 connection.execute("SELECT 1")
+
+
+def test_sweeps_and_leases_at_once(database: str) -> None:
+    """A lease and a sweep can look at the same connection at the same moment."""
+    with SyncVectorPool(database, min_size=1, max_size=1, open=True) as pool:
+        pool.wait(LIMIT)
+
+        def sweep() -> None:
+            for _ in range(3000):
+                pool.sweep()
+
+        def lease() -> None:
+            for _ in range(1000):
+                with pool.connection(timeout=LIMIT):
+                    pass
+
+        with ThreadPoolExecutor(5) as threads:
+            for each in [threads.submit(work) for work in (sweep, sweep, lease, lease, lease)]:
+                each.result()
+        assert pool.get_stats()["pool_available"] == 1
+
+
+def test_shrinking_a_busy_null_pool(database: str) -> None:
+    """A null pool closes connections over its new `max_size` though leases wait for them."""
+    with SyncVectorNullPool(database, max_size=2, open=True) as pool, ThreadPoolExecutor(2) as more:
+        leased = [pool.getconn(), pool.getconn()]
+        waiting = [more.submit(pool.getconn, LIMIT) for _ in range(2)]
+        assert settles_here(lambda: pool.waiting_leases == 2)
+        pool.resize(0, 1)
+        pool.putconn(leased[0])
+        assert (pool.get_stats()["pool_size"], pool.waiting_leases) == (1, 2)
+        pool.putconn(leased[1])
+        for each in waiting:
+            assert settles_here(lambda: any(each.done() for each in waiting))
+            if each.done():
+                pool.putconn(each.result())
+        for each in waiting:
+            each.cancel()
 
 
 async def test_wait_counts_idle_connections(database: str) -> None:

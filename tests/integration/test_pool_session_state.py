@@ -149,6 +149,39 @@ async def test_discard(database: str) -> None:
             assert await listening.fetchall() == []
 
 
+async def test_handlers_after_discard(database: str) -> None:
+    """Configuring a connection again does not add its handlers a second time."""
+    heard: list[str | None] = []
+
+    def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        connection.add_notice_handler(lambda notice: heard.append(notice.message_primary))
+
+    async with VectorPool(database, min_size=1, configure=configure, reset="discard") as pool:
+        for _ in range(2):
+            heard.clear()
+            async with pool.connection() as connection:
+                await connection.execute("DO $$ BEGIN RAISE NOTICE 'heard'; END $$")
+            assert heard == ["heard"]
+            await pool.wait(LIMIT)
+
+
+async def test_configure_after_discard(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A connection that `configure` leaves in a transaction after a reset is replaced."""
+    calls: list[object] = []
+
+    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        calls.append(connection)
+        if len(calls) == 2:
+            await connection.execute("SELECT 1")
+
+    async with VectorPool(database, min_size=1, configure=configure, reset="discard") as pool:
+        first = await pool.getconn()
+        await first.execute("SELECT 1")
+        await pool.putconn(first)
+        assert await pool.getconn() is not first
+    assert "configure function left it in status INTRANS" in caplog.text
+
+
 async def test_discard_costs_nothing_unused(database: str, server: Any) -> None:
     """A connection that a lease has not used is not reset."""
     async with VectorPool(database, min_size=1, reset="discard") as pool:

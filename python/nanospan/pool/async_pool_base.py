@@ -17,7 +17,7 @@ from psycopg_pool.pool_async import AddConnection
 from nanospan.pool.connections import hang_up
 from nanospan.pool.endpoint import call_async
 from nanospan.pool.errors import OUTAGE
-from nanospan.pool.health import ask_async
+from nanospan.pool.health import CANCEL_GRACE, ask_async
 from nanospan.pool.policy import Fitness
 from nanospan.pool.pool_base import PolicyPool
 from nanospan.pool.queueing import WaitingLease
@@ -39,6 +39,8 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
     """Set whenever a connection has become idle, or the pool has been closed."""
     _cleaners: dict[asyncio.Task[None], Any]
     """The tasks that clean returned connections, and the connections."""
+    _reports: set[asyncio.Task[None]]
+    """The tasks that call ``reconnect_failed``."""
 
     @classmethod
     async def worker(cls, q: asyncio.Queue[Any]) -> None:
@@ -55,6 +57,7 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
     async def _getconn_unchecked(self, timeout: float) -> Any:
         """Return an idle connection, or wait for one; waiting leases are served in order."""
         async with self._lock:
+            self._check_open_getconn()  # the pool may have been closed during a check
             connection = await self._get_ready_connection(timeout)
             if connection is not None:
                 return connection
@@ -76,11 +79,12 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
         finally:
             self._stats[self._REQUESTS_WAIT_MS] += int(1000 * (monotonic() - began))
 
-    async def _connect(self, timeout: float | None = None) -> Any:
+    async def _connect(
+        self,
+        timeout: float | None = None,  # noqa: ARG002 - psycopg_pool's signature
+    ) -> Any:
         with self._watch_connect():
             conninfo, arguments = await self.endpoint.arguments_async()
-            if timeout:
-                arguments["connect_timeout"] = max(round(timeout / self.endpoint.target.hosts), 1)
             connection: Any = await self.connection_class.connect(conninfo, **arguments)
             connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
             with self._prepare(connection) as must_ask:
@@ -102,7 +106,10 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
             connection = await self._connect()
         except OUTAGE:  # recorded and logged by _watch_connect
             if self._must_report():
-                await self.reconnect_failed()
+                # In a task of its own: the function may close the pool, which ends the worker.
+                task = asyncio.get_running_loop().create_task(self.reconnect_failed())
+                self._reports.add(task)
+                task.add_done_callback(self._reports.discard)
             if (attempt := self._next_attempt(attempt)) is not None:
                 await self.schedule_task(AddConnection(self, attempt), attempt.delay)
         except Exception as exc:  # noqa: BLE001 - raised in the leases that wait
@@ -128,9 +135,7 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
         connection._pool = None  # noqa: SLF001 - an idle connection must not refer to its pool
         if self._closed:
             connection.drop()
-        elif self.policy.is_surplus(self._nconns, self._limit):
-            self._replace(connection)
-        else:
+        elif not self._closes_surplus(connection):
             while self._waiting:
                 if self._waiting.popleft().give(connection):
                     break
@@ -143,6 +148,7 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
 
     def _clean_up(self, connection: Any) -> None:
         """Clean a returned connection in a task, which no busy worker and no caller delays."""
+        self._begin_work()
         task = asyncio.get_running_loop().create_task(self._clean(connection))
         self._cleaners[task] = connection
         task.add_done_callback(self._cleaners.pop)
@@ -158,11 +164,15 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
     async def _reset_connection(self, conn: ACT) -> None:
         """Roll back, and undo what the lease changed, with a time limit.
 
-        Otherwise, an unresponsive server would keep the connection forever.
+        Otherwise, an unresponsive server or function would keep the connection forever.
         """
         config, connection = self.config, cast("Any", conn)
-        limit = config.connection_timeout
-        timer = asyncio.get_running_loop().call_later(limit, hang_up, connection)
+        limit, loop = config.connection_timeout, asyncio.get_running_loop()
+        cancel = cast("asyncio.Task[None]", asyncio.current_task()).cancel
+        timers = (
+            loop.call_later(limit, hang_up, connection),
+            loop.call_later(limit + CANCEL_GRACE, cancel),
+        )
         try:
             await super()._reset_connection(conn)
             if conn.closed:
@@ -173,7 +183,8 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
                 else:
                     await self._execute(connection, step)
         finally:
-            timer.cancel()
+            for timer in timers:
+                timer.cancel()
 
     @staticmethod
     async def _execute(connection: Any, statement: str) -> None:
@@ -183,12 +194,20 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
         await connection.execute(statement, prepare=False)
         await connection.set_autocommit(autocommit)
 
+    def abandon(self) -> None:
+        """Close the pool and its unused connections after its event loop has stopped running."""
+        super().abandon()
+        for connection in self._cleaners.values():
+            connection.drop()
+
     async def _passes(self, connection: Any, seconds: float) -> bool:
         """Return True if a connection passes the user's check; else replace it."""
         timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
         try:
             with self._user_check(connection):
-                await call_async(partial(cast("Any", self._check), connection))
+                # Shutting the connection down ends a check that waits for the server, but no other.
+                work = call_async(partial(cast("Any", self._check), connection))
+                await asyncio.wait_for(work, seconds + CANCEL_GRACE)
         finally:
             timer.cancel()
         return not cast("bool", connection.closed)

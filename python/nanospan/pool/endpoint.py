@@ -92,6 +92,11 @@ class Endpoint:
             given = await call_async(self.conninfo), await call_async(self.config.kwargs)
         return self._combine(*given)
 
+    @property
+    def hosts(self) -> int:
+        """The number of hosts in the last connection string."""
+        return self._targets[-1].hosts
+
     def redact(self, text: str) -> str:
         """Replace the secrets of the last connection strings in ``text`` with ``***``."""
         for target in list(self._targets):
@@ -126,7 +131,7 @@ class Endpoint:
         if not isinstance(kwargs, Mapping):
             raise TypeError(f"kwargs must be a mapping, got {type(kwargs).__name__}")
         target = with_parameters(conninfo, kwargs)
-        if target not in self._targets:
+        if target not in list(self._targets):  # a copy, as other threads append to it
             self._targets.append(target)
         ours = connect_parameters(self.config, {*target.params, *kwargs}, target.hosts)
         return conninfo, {**ours, **kwargs, "context": self.adapters(kwargs.get("context"))}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nanospan.pool.connections import SyncVectorConnection, VectorConnection
     from nanospan.pool.endpoint import Endpoint
 
-__all__ = ["ask", "ask_async"]
+__all__ = ["CANCEL_GRACE", "ask", "ask_async"]
 
 CANCEL_GRACE = 0.5
 """Seconds a check gets to end after its connection is shut down, before it is cancelled."""

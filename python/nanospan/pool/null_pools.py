@@ -69,6 +69,7 @@ class VectorNullPool(VectorPool[ACT], AsyncNullConnectionPool[ACT]):
 
         Unlike in psycopg_pool, several leases can open connections concurrently.
         """
+        self._check_open_getconn()
         if self._nconns >= self._limit or timeout <= 0:
             return await super()._getconn_unchecked(timeout)
         self._nconns += 1
@@ -168,6 +169,7 @@ class SyncVectorNullPool(SyncVectorPool[CT], NullConnectionPool[CT]):
             raise
 
     def _get_ready_connection(self, timeout: float | None) -> Any:
+        self._check_open_getconn()
         if self._nconns >= self._limit or (timeout is not None and timeout <= 0):
             return super()._get_ready_connection(timeout)
         self._nconns += 1
@@ -195,4 +197,5 @@ class SyncVectorNullPool(SyncVectorPool[CT], NullConnectionPool[CT]):
         super()._clean_up(connection)
 
     def _add_to_pool(self, conn: Any) -> None:
-        NullConnectionPool._add_to_pool(self, conn)  # noqa: SLF001 - keeps no connection idle
+        if not self._closes_surplus(conn):
+            NullConnectionPool._add_to_pool(self, conn)  # noqa: SLF001 - keeps no connection idle

@@ -205,9 +205,13 @@ class PolicyPool(GrowingPool):
         """
         if getattr(connection, "_pool", None) is not self:
             self._check_pool_putconn(connection)
+        holder = self.leases.end(connection)  # of several threads, one gets the holder
+        if holder is None and not self._closed:
+            raise ValueError(
+                f"can't return connection to pool {self.name!r}, it is not leased: {connection}"
+            )
         connection._pool = None  # noqa: SLF001 - it cannot be returned twice
         restore_attributes(connection)
-        holder = self.leases.end(connection)
         if holder is not None:
             held = now - holder.since
             self.statistics.hold.record(held)
@@ -235,10 +239,10 @@ class PolicyPool(GrowingPool):
     def _cleaning(self, connection: Any) -> Iterator[None]:
         """Run the block, which cleans a returned connection, and close the connection on failure.
 
-        Exceptions are logged, except for those that end the program or the task.
+        Exceptions are logged, except for those that end the program or the task. The caller has
+        called ``_begin_work``.
         """
-        with self._guard:
-            self._busy += 1
+        connection._pool = self  # noqa: SLF001 - keeps a block in `reset` from closing it
         try:
             if connection._pipeline is not None:  # noqa: SLF001
                 logger.warning("closing returned connection in pipeline mode: %s", connection)
@@ -251,8 +255,7 @@ class PolicyPool(GrowingPool):
             text = self.endpoint.redact(str(exc))
             logger.warning("error resetting connection %s: %s", connection, text)
         finally:
-            with self._guard:
-                self._busy -= 1
+            self._end_work()
 
     def _is_reusable(self, connection: Pooled, now: float) -> bool:
         """Return True if a cleaned connection can be kept; otherwise replace it."""
@@ -271,9 +274,9 @@ class PolicyPool(GrowingPool):
     @contextmanager
     def _user_check(self, connection: Any) -> Iterator[None]:
         """Run the block, which calls the user's check; if it fails, replace the connection."""
-        with self._guard:
-            self._busy += 1
+        self._begin_work()
         works = False
+        connection._pool = self  # noqa: SLF001 - keeps a block in `check` from closing it
         try:
             yield
             works = not connection.closed
@@ -282,8 +285,7 @@ class PolicyPool(GrowingPool):
             logger.info("a connection in pool %s failed check: %s", self.name, text)
             self._check_failure = (monotonic(), text)
         finally:
-            with self._guard:
-                self._busy -= 1
+            self._end_work()
             if not works:
                 self._stats[self._CONNECTIONS_LOST] += 1
                 self._replace(connection)
@@ -379,21 +381,22 @@ class PolicyPool(GrowingPool):
         """
         works = False
         began = monotonic()
-        with self._guard:
-            self._busy += 1
+        self._begin_work()
         try:
             with process_recorder().track_operation("pool_health_check", self.statistics.metadata):
                 yield
             connection.alive_at = began
-            works = self._types.is_current(connection.generation)
+            works = self._types.is_current(connection.generation) and not connection.is_expired(
+                began, self._drained_at
+            )
         except OUTAGE as exc:
-            logger.info("a connection in pool %s failed its health check: %s", self.name, exc)
+            text = self.endpoint.redact(str(exc))
+            logger.info("a connection in pool %s failed its health check: %s", self.name, text)
             self._stats[self._CONNECTIONS_LOST] += 1
             self._doubt_idle()
             if self.policy.replaces_all_idle(monotonic() - began, seconds):
                 self._replace_all_idle()
         finally:
-            with self._guard:
-                self._busy -= 1
+            self._end_work()
             if not works:
                 self._replace(connection)

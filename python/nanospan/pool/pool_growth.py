@@ -46,6 +46,7 @@ def _twin(fault: Exception) -> Exception:
 class GrowingPool(BasePool):
     """Counts, opens and replaces a pool's connections, as its ``PoolPolicy`` decides."""
 
+    _closed = True  # also if the constructor fails before psycopg_pool's sets it
     endpoint: Endpoint
     config: ConnectionPoolConfig
     policy: PoolPolicy
@@ -231,6 +232,28 @@ class GrowingPool(BasePool):
             self._nconns += growth
             for _ in range(growth):
                 self._request_connection()
+
+    def _begin_work(self) -> None:
+        """Count a connection that is about to be checked or cleaned.
+
+        It may not come back soon, so leases that wait for it get another.
+        """
+        with self._guard:
+            self._busy += 1
+            if self._waiting:
+                self._maybe_grow_pool()
+
+    def _end_work(self) -> None:
+        with self._guard:
+            self._busy -= 1
+
+    def _closes_surplus(self, connection: Pooled) -> bool:
+        """Close a connection if there are more than ``max_size``; return False if not."""
+        with self._guard:
+            if self._closed or not self.policy.is_surplus(self._nconns, self._limit):
+                return False
+            self._replace(connection)
+            return True
 
     def _top_up(self) -> None:
         """Open connections up to ``min_size``, counting those already being opened."""

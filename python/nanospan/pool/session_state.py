@@ -115,7 +115,8 @@ def undo(
         connection.
 
     Raises:
-        SessionNotRestored: If the parameters that the server reports are not what they were.
+        SessionNotRestored: If the parameters that the server reports are not what they were, or a
+            function leaves a transaction open.
     """
     if reset == "discard":
         # psycopg would otherwise deallocate, in another round trip, what it believes prepared.
@@ -124,6 +125,8 @@ def undo(
         yield "DISCARD ALL"
         if configure is not None:
             yield configure
+            _check_idle(connection, "configure")
+            restore_attributes(connection)  # it may have added its handlers a second time
     elif changed := _changed(connection):
         yield "; ".join(_RESETS[name] for name in changed)
     if changed := _changed(connection):
@@ -131,14 +134,18 @@ def undo(
         raise SessionNotRestored(f"{names} changed, and a reset does not restore it")
     if callable(reset):
         yield reset
-        status = TransactionStatus(connection.pgconn.transaction_status)
-        if status != TransactionStatus.IDLE:
-            raise SessionNotRestored(f"the reset function left it in status {status.name}")
+        _check_idle(connection, "reset")
         connection.initial = connection.initial._replace(reported=_reported(connection))
 
 
 class SessionNotRestored(Exception):  # noqa: N818 - never raised to a caller
     """A session is not what it was before the lease, so its connection is replaced."""
+
+
+def _check_idle(connection: Any, name: str) -> None:
+    status = TransactionStatus(connection.pgconn.transaction_status)
+    if status != TransactionStatus.IDLE:
+        raise SessionNotRestored(f"the {name} function left it in status {status.name}")
 
 
 def _reported(connection: Any) -> list[bytes | None]:

@@ -49,6 +49,7 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
     def _get_ready_connection(self, timeout: float | None) -> Any:
         """Return the longest-idle unexpired connection, if any; replace those that have expired."""
         while True:
+            self._check_open_getconn()  # the pool may have been closed during a check
             connection: Any = super()._get_ready_connection(timeout)
             if (
                 connection is None
@@ -61,13 +62,14 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
     def _connect(self, timeout: float | None = None) -> Any:
         with self._watch_connect():
             conninfo, arguments = self.endpoint.arguments()
+            limit = self.config.connection_timeout
             if timeout:
-                arguments["connect_timeout"] = max(round(timeout / self.endpoint.target.hosts), 1)
+                limit = min(limit, timeout)
+                arguments["connect_timeout"] = max(round(timeout / self.endpoint.hosts), 1)
             connection: Any = self.connection_class.connect(conninfo, **arguments)
             connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
             with self._prepare(connection) as must_ask:
                 if must_ask or self.endpoint.types_are_stale():
-                    limit = self.config.connection_timeout
                     ask(self.endpoint, connection, limit, works=not must_ask)
                 self._register_types(connection)
                 if (configure := self.config.configure) is not None:
@@ -78,7 +80,7 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
         """Call the function that the setting ``reconnect_failed`` names, and log its errors."""
         try:
             super().reconnect_failed()
-        except Exception as exc:  # noqa: BLE001 - the pool must go on
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - the pool must go on
             self._report_failed(exc)
 
     def _add_connection(
@@ -90,10 +92,11 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
         try:
             connection = self._connect()
         except OUTAGE:  # recorded and logged by _watch_connect
-            if self._must_report():
-                self.reconnect_failed()
+            must_report = self._must_report()
             if (attempt := self._next_attempt(attempt)) is not None:
                 self.schedule_task(AddConnection(self, attempt), attempt.delay)
+            if must_report:  # last, as the function may end the thread, or close the pool
+                self.reconnect_failed()
         except Exception as exc:  # noqa: BLE001 - raised in the leases that wait
             self._give_up(exc)
             with self._grown:
@@ -103,16 +106,14 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
 
     def _add_to_pool(self, conn: Any) -> None:
         """Hand a working connection to the longest-waiting lease, or keep it in the pool."""
-        with self._lock:
-            if not self._closed and self.policy.is_surplus(self._nconns, self._limit):
-                self._replace(conn)
-                return
-        super()._add_to_pool(conn)
-        with self._grown:
-            self._grown.notify_all()
+        if not self._closes_surplus(conn):
+            super()._add_to_pool(conn)
+            with self._grown:
+                self._grown.notify_all()
 
     def _clean_up(self, connection: Any) -> None:
         """Clean a returned connection in the calling thread, which no busy worker delays."""
+        self._begin_work()
         try:
             with self._cleaning(connection):
                 self._reset_connection(connection)

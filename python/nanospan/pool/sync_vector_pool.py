@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from psycopg import Connection
-from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 from psycopg_pool.abc import CT
 from psycopg_pool.pool import MaintenanceTask
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from nanospan.pool.endpoint import Endpoint
 
 __all__ = ["SyncVectorPool"]
+
+logger = logging.getLogger("nanospan.pool")
 
 
 class SyncVectorPool(SyncPoolBase[CT]):
@@ -173,7 +176,7 @@ class SyncVectorPool(SyncPoolBase[CT]):
             if self._recovers(connection, Fitness.UNSURE, seconds / 2, look_up_types=True):
                 self._add_to_pool(connection)
                 return
-        elif len(self.leases) >= self._max_size:
+        elif len(self.leases) >= self._limit:
             return
         reach_server(self.endpoint, began + seconds - monotonic())
 
@@ -202,12 +205,29 @@ class SyncVectorPool(SyncPoolBase[CT]):
         """Close the pool. New and waiting leases fail; leased connections are closed when returned.
 
         Args:
-            timeout: Seconds to wait for the pool's threads to end.
+            timeout: Maximum seconds to wait for the pool's threads to end.
         """
         self._distrust()
-        super().close(timeout)
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            waiting, idle = list(self._waiting), list(self._pool)
+            self._waiting.clear()
+            self._pool.clear()
+            threads = self._signal_stop_worker()
         with self._grown:
             self._grown.notify_all()
+        for client in waiting:
+            client.fail(PoolClosed(f"the pool {self.name!r} is closed"))
+        for connection in idle:
+            connection.drop()
+        deadline = monotonic() + timeout
+        for thread in threads:
+            if thread is not threading.current_thread():  # `reconnect_failed` may close the pool
+                thread.join(max(deadline - monotonic(), 0.0))
+                if thread.is_alive():
+                    logger.warning("could not stop thread %r within %g s", thread.name, timeout)
 
     def _start_initial_tasks(self) -> None:
         super()._start_initial_tasks()

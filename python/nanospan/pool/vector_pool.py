@@ -94,6 +94,7 @@ class VectorPool(AsyncPoolBase[ACT]):
         self._set_up(endpoint, distrust)
         self._grown = asyncio.Event()
         self._cleaners = {}
+        self._reports = set()
         super().__init__(
             connection_class=endpoint.connection_class(AsyncConnection),
             open=open,
@@ -256,7 +257,7 @@ class VectorPool(AsyncPoolBase[ACT]):
             if await self._recovers(connection, Fitness.UNSURE, seconds / 2, look_up_types=True):
                 self._put_back(connection)
                 return
-        elif len(self.leases) >= self._max_size:
+        elif len(self.leases) >= self._limit:
             return
         await reach_server_async(self.endpoint, began + seconds - monotonic())
 
