@@ -144,12 +144,10 @@ class PolicyPool(GrowingPool):
         self.statistics.timeouts += 1
         now = monotonic()
         failure = None
-        if self._last_failure is not None:
-            failed_at, text = self._last_failure
-            failure = Failure("attempt to connect", now - failed_at, text)
-        elif self._check_failure is not None:
-            failed_at, text = self._check_failure
-            failure = Failure("check of a connection", now - failed_at, text)
+        if (connecting := self._last_failure) is not None:
+            failure = Failure("attempt to connect", now - connecting[0], connecting[1])
+        elif (checking := self._check_failure) is not None:
+            failure = Failure("check of a connection", now - checking[0], checking[1])
         holders = self.leases.views(now)
         return exhausted_error(self.endpoint, self._counts(), holders, waited, failure)
 

@@ -92,10 +92,11 @@ class GrowingPool(BasePool):
             if isinstance(exc, OUTAGE):
                 self._record_failure(exc)
             raise
-        if self._last_failure is not None:
+        with self._guard:
+            failure, self._last_failure = self._last_failure, None
+            self._fault = None
+        if failure is not None:
             logger.info("pool %s has reconnected", self.name)
-            self._last_failure = None
-        self._fault = None
         seconds = monotonic() - began
         self._stats[self._CONNECTIONS_MS] += int(1000 * seconds)
         self.statistics.connect.record(seconds)
@@ -103,10 +104,13 @@ class GrowingPool(BasePool):
     def _record_failure(self, error: BaseException) -> None:
         now = monotonic()
         text = " ".join(self.endpoint.redact(str(error)).split()) or type(error).__name__
-        if self._last_failure is None:
+        with self._guard:  # several workers may fail at once
+            is_first = self._last_failure is None
+            self._last_failure = (now, text)
+            if is_first:
+                self._failing_since = now
+        if is_first:
             logger.warning("pool %s cannot connect and will keep trying: %s", self.name, text)
-            self._failing_since = now
-        self._last_failure = (now, text)
 
     @contextmanager
     def _prepare(self, connection: Any) -> Iterator[bool]:
@@ -176,9 +180,10 @@ class GrowingPool(BasePool):
     def _must_report(self) -> bool:
         """Return True, once in each ``reconnect_timeout``, if attempts have failed for so long."""
         now = monotonic()
-        if now < self._failing_since + self.config.reconnect_timeout:
-            return False
-        self._failing_since = now
+        with self._guard:
+            if now < self._failing_since + self.config.reconnect_timeout:
+                return False
+            self._failing_since = now
         return self.config.reconnect_failed is not None
 
     def _report_failed(self, error: BaseException) -> None:
@@ -193,17 +198,18 @@ class GrowingPool(BasePool):
             self._nconns -= 1
             waiting = list(self._waiting)
             self._waiting.clear()
+            is_first = self._fault is None
+            # Without its traceback, whose frames would stay alive with all they hold.
+            self._fault = _twin(fault).with_traceback(None)
         for client in waiting:
             client.fail(_twin(fault).with_traceback(fault.__traceback__))
-        if self._fault is None:
+        if is_first:
             logger.error("pool %s cannot connect, and not for an outage", self.name, exc_info=fault)
-        # Without its traceback, whose frames would stay alive with all they hold.
-        self._fault = _twin(fault).with_traceback(None)
 
     def _check_fault(self) -> None:
         """Raise the error of the last attempt to connect, if no outage made it fail."""
-        if self._fault is not None:
-            raise _twin(self._fault)
+        if (fault := self._fault) is not None:
+            raise _twin(fault)
 
     def _replace(self, connection: Pooled) -> None:
         """Close a connection, and open another if one is needed."""
