@@ -128,13 +128,13 @@ async def test_a_check_that_always_fails(database: str) -> None:
         raise LookupError("no such tenant")
 
     async with VectorPool(database, min_size=1, check=check, timeout=0.2) as pool:
+        await pool.wait(LIMIT)
         with pytest.raises(PoolExhausted, match=r"check of a connection failed .*no such tenant"):
             await pool.getconn()
-    with (
-        SyncVectorPool(database, min_size=1, check=check, timeout=0.2, open=True) as synchronous,
-        pytest.raises(PoolTimeout, match="no such tenant"),
-    ):
-        synchronous.getconn()
+    with SyncVectorPool(database, min_size=1, check=check, timeout=0.2, open=True) as synchronous:
+        synchronous.wait(LIMIT)
+        with pytest.raises(PoolTimeout, match="no such tenant"):
+            synchronous.getconn()
 
 
 async def test_a_check_without_end(database: str) -> None:
@@ -144,6 +144,7 @@ async def test_a_check_without_end(database: str) -> None:
         await asyncio.sleep(2 * LIMIT)
 
     async with VectorPool(database, min_size=1, check=check, timeout=0.2) as pool:
+        await pool.wait(LIMIT)
         with pytest.raises(PoolExhausted, match=r"check of a connection failed .*TimeoutError"):
             await asyncio.wait_for(pool.getconn(), LIMIT)
 
@@ -296,6 +297,7 @@ async def test_opening_lazily(manager: GlobalConnectionManager) -> None:
         await manager.get_connection_pool(DOWN)
     pool = await manager.get_connection_pool(DOWN, open="lazily", timeout=0.2)
     assert await manager.get_connection_pool(DOWN) is pool
+    assert await settles(lambda: pool.get_stats().get("connections_errors"))
     with pytest.raises(PoolExhausted, match="refused"):
         async with manager.lease(DOWN):
             pass
@@ -305,6 +307,7 @@ async def test_opening_lazily(manager: GlobalConnectionManager) -> None:
 def test_opening_lazily_without_a_loop(sync_manager: SyncConnectionManager) -> None:
     """The same holds for the synchronous manager, with the setting in a mapping."""
     pool = sync_manager.get_connection_pool(DOWN, {"postgres": {"open": "lazily"}})
+    assert settles_here(lambda: pool.get_stats().get("connections_errors"))
     with pytest.raises(PoolExhausted, match="refused"), pool.connection(timeout=0.2):
         pass
     assert sync_manager.get_connection_pool(DOWN) is pool

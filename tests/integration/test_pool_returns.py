@@ -67,7 +67,6 @@ def test_returning_in_a_transaction_from_threads(database: str, server: Embedded
             num_workers=2,
             reset="discard",
             open=True,
-            connection_timeout=2.0,
         )
         first = pool.getconn()
         first.execute("SELECT 1")
@@ -213,26 +212,6 @@ def test_check_of_a_silent_server_from_a_thread(database: str, server: EmbeddedS
             pool.wait(LIMIT)
             with pool.connection() as connection:
                 connection.execute("SELECT 1")
-
-
-def test_sweeps_and_leases_at_once(database: str) -> None:
-    """A lease and a sweep can look at the same connection at the same moment."""
-    with SyncVectorPool(database, min_size=1, max_size=1, open=True) as pool:
-        pool.wait(LIMIT)
-
-        def sweep() -> None:
-            for _ in range(3000):
-                pool.sweep()
-
-        def lease() -> None:
-            for _ in range(1000):
-                with pool.connection(timeout=LIMIT):
-                    pass
-
-        with ThreadPoolExecutor(5) as threads:
-            for each in [threads.submit(work) for work in (sweep, sweep, lease, lease, lease)]:
-                each.result()
-        assert pool.get_stats()["pool_available"] == 1
 
 
 def test_shrinking_a_busy_null_pool(database: str) -> None:

@@ -99,15 +99,9 @@ class Pooled:
         """Return True if the connection is closed or in a transaction, or has unsolicited input.
 
         Makes one system call, and no round trip to the server. Unsolicited input is usually the
-        server's message that it is ending the connection. Also returns True if another thread is
-        looking at the same moment, which ``poll`` objects do not allow.
+        server's message that it is ending the connection.
         """
-        try:
-            return (
-                self._poll is None or self.pgconn.transaction_status != IDLE or bool(self._poll())
-            )
-        except RuntimeError:  # concurrent poll() invocation
-            return True
+        return self._poll is None or self.pgconn.transaction_status != IDLE or bool(self._poll())
 
 
 class VectorConnection(Pooled, AsyncConnection[Any]):
