@@ -169,7 +169,7 @@ class ConnectionPoolConfig:
 
 
 class PoolSettings(TypedDict, total=False):
-    """Fields of ``ConnectionPoolConfig`` that a pool takes as keyword arguments."""
+    """Fields of ``ConnectionPoolConfig`` whose types do not depend on the pool's connections."""
 
     timeout: float
     connection_timeout: float
@@ -184,12 +184,9 @@ class PoolSettings(TypedDict, total=False):
     capture_stacks: bool
     vector_values: VectorValues
     prepare_threshold: int | Literal["auto"] | None
-    reset: Reset | None
     num_workers: int
     reconnect_timeout: float
     close_returns: bool
-    configure: Callable[[Any], Any] | None
-    check: Callable[[Any], Any] | None
     reconnect_failed: Callable[[Any], Any] | None
     kwargs: Mapping[str, Any] | Callable[[], Any] | None
 
@@ -202,6 +199,9 @@ class SharedPoolSettings(PoolSettings, total=False):
     recycle: float | None
     null_pool: bool
     open: Literal["eagerly", "lazily"]
+    reset: Reset | None
+    configure: Callable[[Any], Any] | None
+    check: Callable[[Any], Any] | None
     connection_class: type[Any] | None
 
 

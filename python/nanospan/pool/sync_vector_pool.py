@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from psycopg import Connection
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
@@ -53,6 +53,9 @@ class SyncVectorPool(SyncPoolBase[CT]):
         open: bool | None = None,  # noqa: A002 - psycopg_pool's name
         name: str | None = None,
         max_lifetime: float = 3600.0,
+        configure: Callable[[CT], None] | None = None,
+        check: Callable[[CT], None] | None = None,
+        reset: Literal["none", "discard"] | Callable[[CT], None] | None = "none",
         **settings: Unpack[PoolSettings],
     ) -> None:
         """Prepare the pool; ``open``, or a ``with`` block, starts it.
@@ -60,7 +63,13 @@ class SyncVectorPool(SyncPoolBase[CT]):
         Takes the same arguments as ``VectorPool``, except that the functions are called in the
         pool's threads, or in the thread that leases or returns a connection.
         """
-        fields = {"connection_class": connection_class, **settings}
+        fields = {
+            "connection_class": connection_class,
+            "configure": configure,
+            "check": check,
+            "reset": reset,
+            **settings,
+        }
         endpoint = own_endpoint(self, conninfo, (min_size, max_size), max_lifetime, fields)
         self._begin(endpoint, lambda: None, open=open, name=name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from psycopg import AsyncConnection
 from psycopg_pool import (
@@ -60,6 +60,9 @@ class VectorPool(AsyncPoolBase[ACT]):
         open: bool | None = None,  # noqa: A002 - psycopg_pool's name
         name: str | None = None,
         max_lifetime: float = 3600.0,
+        configure: Callable[[ACT], Any] | None = None,
+        check: Callable[[ACT], Any] | None = None,
+        reset: Literal["none", "discard"] | Callable[[ACT], Any] | None = "none",
         **settings: Unpack[PoolSettings],
     ) -> None:
         """Prepare the pool; ``open``, or an ``async with`` block, starts it.
@@ -73,13 +76,23 @@ class VectorPool(AsyncPoolBase[ACT]):
             open: Whether to open the pool at once, which psycopg_pool warns of.
             name: The pool's name in the log; by default the masked connection string.
             max_lifetime: The setting ``recycle``.
+            configure: The setting ``configure``. If no class is given, the type of its argument is
+                that of the pool's connections, to type checkers; so are those of the next two.
+            check: The setting ``check``.
+            reset: The setting ``reset``.
             **settings: Other settings, with the names and defaults of ``ConnectionPoolConfig``.
 
         Raises:
             ValueError: If a setting is invalid.
             ConninfoError: If libpq cannot read ``conninfo``.
         """
-        fields = {"connection_class": connection_class, **settings}
+        fields = {
+            "connection_class": connection_class,
+            "configure": configure,
+            "check": check,
+            "reset": reset,
+            **settings,
+        }
         endpoint = own_endpoint(self, conninfo, (min_size, max_size), max_lifetime, fields)
         self._begin(endpoint, lambda: None, open=open, name=name)
 
