@@ -6,12 +6,14 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import pytest
 from pool_checks import LIMIT, settles_here
 
-from nanospan.pool import SyncVectorPool
+from nanospan.pool import SyncVectorPool, VectorPool
 
 if TYPE_CHECKING:
-    import pytest
+    from psycopg import AsyncConnection, Connection
+    from psycopg.rows import TupleRow
 
 
 def test_leases_beside_the_sweep(database: str) -> None:
@@ -45,3 +47,40 @@ def test_the_log_of_an_outage(caplog: pytest.LogCaptureFixture) -> None:
     warnings = [each.message for each in caplog.records if each.levelno >= logging.WARNING]
     assert len(warnings) == 1
     assert warnings[0].startswith("pool shop cannot connect and will keep trying: ")
+
+
+async def test_subclasses_that_override_getconn(database: str) -> None:
+    """`connection` takes and returns connections with the methods of a user's subclass."""
+    calls: list[str] = []
+
+    class Pool(VectorPool):
+        async def getconn(self, timeout: float | None = None) -> AsyncConnection[TupleRow]:
+            calls.append("get")
+            return await super().getconn(timeout)
+
+        async def putconn(self, conn: AsyncConnection[TupleRow]) -> None:
+            calls.append("put")
+            await super().putconn(conn)
+
+    class SyncPool(SyncVectorPool):
+        def getconn(self, timeout: float | None = None) -> Connection[TupleRow]:
+            calls.append("get")
+            return super().getconn(timeout)
+
+        def putconn(self, conn: Connection[TupleRow]) -> None:
+            calls.append("put")
+            super().putconn(conn)
+
+    async with Pool(database, min_size=1) as pool:
+        lease = pool.connection(label="recall")
+        async with lease as connection:
+            await connection.execute("SELECT 1")
+            assert [each.label for each in pool.leases.views(0)] == ["recall"]
+        with pytest.raises(RuntimeError, match="one block only"):
+            await lease.__aenter__()
+    with SyncPool(database, min_size=1) as synchronous:
+        with synchronous.connection(label="recall") as leased:
+            leased.execute("SELECT 1")
+            assert [each.label for each in synchronous.leases.views(0)] == ["recall"]
+        assert synchronous.get_stats()["pool_available"] == 1
+    assert calls == ["get", "put"] * 2

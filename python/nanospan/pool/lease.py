@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from nanospan.pool.connections import IDLE, INERROR, Pooled, SyncVectorConnection, VectorConnection
-from nanospan.pool.lease_table import Holder
+from nanospan.pool.lease_table import Holder, LeaseTable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from nanospan._core import Span
     from nanospan.pool.pool_statistics import PoolStatistics
 
-__all__ = ["Lease", "SyncLease"]
+__all__ = ["GetconnLease", "Lease", "SyncGetconnLease", "SyncLease"]
 
 ONE_USE = "a lease can be used for one block only, and this one was used; request a new one"
 
@@ -22,6 +23,7 @@ class LeasingPool(Protocol):
     """The part of a pool's interface that both ``Lease`` and ``SyncLease`` use."""
 
     disowned: bool
+    leases: LeaseTable
 
     @property
     def statistics(self) -> PoolStatistics: ...
@@ -34,6 +36,8 @@ class AsyncLeasingPool(LeasingPool, Protocol):
 
     async def lease(self, holder: Holder, timeout: float | None) -> Any: ...
 
+    async def getconn(self, timeout: float | None) -> Any: ...
+
     async def putconn(self, conn: Any) -> None: ...
 
 
@@ -41,6 +45,8 @@ class SyncLeasingPool(LeasingPool, Protocol):
     """The part of a synchronous pool's interface that ``SyncLease`` uses."""
 
     def lease(self, holder: Holder, timeout: float | None) -> Any: ...
+
+    def getconn(self, timeout: float | None) -> Any: ...
 
     def putconn(self, conn: Any) -> None: ...
 
@@ -77,6 +83,12 @@ class _BlockLease(Holder, Generic[P, C]):
         self._span = self._pool.statistics.track_lease()
         self._span.__enter__()
         return connection
+
+    def _begin_got(self, connection: C) -> C:
+        """Begin with a connection that ``getconn`` returned, whose lease is in the table."""
+        self.since = monotonic()
+        self._pool.leases.set_label(connection, self.label)
+        return self._begin(connection)
 
     def _needs_end(self, error: BaseException | None) -> bool:
         """Tell the pool if the block failed; return True if a transaction is still open."""
@@ -117,6 +129,18 @@ class Lease(_BlockLease[AsyncLeasingPool, VectorConnection]):
             await self._pool.putconn(self._connection)
 
 
+class GetconnLease(Lease):
+    """A lease from a pool whose class overrides ``getconn``, which must not be passed over."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> VectorConnection:
+        """Take a connection with the pool's ``getconn``."""
+        if self.since:
+            raise RuntimeError(ONE_USE)
+        return self._begin_got(await self._pool.getconn(self._timeout))
+
+
 class SyncLease(_BlockLease[SyncLeasingPool, SyncVectorConnection]):
     """Leases a connection for one ``with`` block; returned by ``SyncVectorPool.connection``.
 
@@ -146,3 +170,15 @@ class SyncLease(_BlockLease[SyncLeasingPool, SyncVectorConnection]):
         finally:
             self._span.__exit__(exc_type, exc, traceback)
             self._pool.putconn(self._connection)
+
+
+class SyncGetconnLease(SyncLease):
+    """A lease from a synchronous pool whose class overrides ``getconn``."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> SyncVectorConnection:
+        """Take a connection with the pool's ``getconn``."""
+        if self.since:
+            raise RuntimeError(ONE_USE)
+        return self._begin_got(self._pool.getconn(self._timeout))

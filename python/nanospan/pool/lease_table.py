@@ -94,6 +94,12 @@ class LeaseTable:
         holder.since = now
         self._holders[connection] = holder
 
+    def set_label(self, connection: object, label: str | None) -> None:
+        """Label the connection's lease, if it is leased."""
+        holder = self._holders.get(connection)
+        if holder is not None:
+            holder.label = label
+
     def end(self, connection: object) -> Holder | None:
         """Remove and return the connection's lease; return None if the connection is not leased."""
         return self._holders.pop(connection, None)

@@ -6,14 +6,14 @@ import logging
 import threading
 import time
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from psycopg import Connection
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 from psycopg_pool.abc import CT
 from psycopg_pool.pool import MaintenanceTask
 
-from nanospan.pool.lease import SyncLease
+from nanospan.pool.lease import SyncGetconnLease, SyncLease
 from nanospan.pool.lease_table import Holder
 from nanospan.pool.opening import reach_server
 from nanospan.pool.own_pools import own_endpoint
@@ -42,6 +42,12 @@ class SyncVectorPool(SyncPoolBase[CT]):
     """
 
     kind = "sync"
+    _lease: ClassVar[type[SyncLease]] = SyncLease
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.getconn is not SyncVectorPool.getconn:
+            cls._lease = SyncGetconnLease
 
     def __init__(  # noqa: PLR0913 - psycopg_pool's arguments, as keywords
         self,
@@ -94,7 +100,7 @@ class SyncVectorPool(SyncPoolBase[CT]):
         self, timeout: float | None = None, label: str | None = None
     ) -> AbstractContextManager[CT]:
         """Lease a connection for a block: ``with pool.connection() as connection:``."""
-        return cast("AbstractContextManager[CT]", SyncLease(timeout, label, self))
+        return cast("AbstractContextManager[CT]", self._lease(timeout, label, self))
 
     def getconn(self, timeout: float | None = None) -> CT:
         """Lease a connection, which the caller must return with ``putconn``."""

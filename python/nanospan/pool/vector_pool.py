@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from psycopg import AsyncConnection
 from psycopg_pool import (
@@ -17,7 +17,7 @@ from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import MaintenanceTask
 
 from nanospan.pool.async_pool_base import AsyncPoolBase
-from nanospan.pool.lease import Lease
+from nanospan.pool.lease import GetconnLease, Lease
 from nanospan.pool.lease_table import Holder
 from nanospan.pool.opening import reach_server_async
 from nanospan.pool.own_pools import own_endpoint
@@ -49,6 +49,12 @@ class VectorPool(AsyncPoolBase[ACT]):
     """
 
     kind = "async"
+    _lease: ClassVar[type[Lease]] = Lease
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.getconn is not VectorPool.getconn:
+            cls._lease = GetconnLease
 
     def __init__(  # noqa: PLR0913 - psycopg_pool's arguments, as keywords
         self,
@@ -131,7 +137,7 @@ class VectorPool(AsyncPoolBase[ACT]):
             A context manager that can be used once. Entering it can raise the same exceptions as
             ``getconn``.
         """
-        return cast("AbstractAsyncContextManager[ACT]", Lease(timeout, label, self))
+        return cast("AbstractAsyncContextManager[ACT]", self._lease(timeout, label, self))
 
     async def getconn(self, timeout: float | None = None) -> ACT:
         """Lease a connection, which the caller must return with ``putconn``.
