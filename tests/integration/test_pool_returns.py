@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 import time
 import warnings
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from pool_checks import LIMIT, backend, backends, run, settles, settles_here
-from psycopg_pool import PoolClosed
+from psycopg_pool import PoolClosed, PoolTimeout
+from psycopg_pool.pool import WaitingClient
 from slow_proxy import SlowProxy
 
 from nanospan.pool import (
@@ -212,6 +214,49 @@ def test_check_of_a_silent_server_from_a_thread(database: str, server: EmbeddedS
             pool.wait(LIMIT)
             with pool.connection() as connection:
                 connection.execute("SELECT 1")
+
+
+def test_interrupting_a_lease(database: str) -> None:
+    """A connection that is returned after Ctrl-C has ended the wait for it is not lost."""
+    main = threading.main_thread().ident
+    assert main == threading.get_ident()
+    assert main is not None
+    with SyncVectorPool(database, min_size=1, max_size=1, open=True) as pool:
+        leased = pool.getconn()
+
+        def interrupt() -> None:
+            assert settles_here(lambda: pool.waiting_leases == 1)
+            signal.pthread_kill(main, signal.SIGINT)
+
+        interrupting = threading.Thread(target=interrupt)
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt):
+            pool.getconn(LIMIT)
+        interrupting.join()
+        assert pool.waiting_leases == 0
+        pool.putconn(leased)
+        assert pool.idle_connections == 1
+
+
+def test_a_connection_that_arrives_too_late(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is handed to a lease at the moment its time ends goes to the next."""
+    wait = WaitingClient.wait
+
+    def wait_too_long(client: WaitingClient[Any], timeout: float) -> Any:
+        if wait(client, timeout):
+            client.error = PoolTimeout()  # as if both happened at once
+            raise client.error
+
+    with SyncVectorPool(database, min_size=0, max_size=1, reset=fail, open=True) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(WaitingClient, "wait", wait_too_long)
+            with pytest.raises(PoolTimeout):
+                pool.getconn(LIMIT)
+        assert settles_here(lambda: pool.idle_connections)
+
+
+def fail(connection: object) -> None:
+    raise LookupError(connection)
 
 
 def test_shrinking_a_busy_null_pool(database: str) -> None:

@@ -132,6 +132,9 @@ CALLED = {
     "psycopg_pool.pool.ConnectionPool.run_task": "(self, task)",
     "psycopg_pool.pool_async.AsyncConnectionPool.schedule_task": "async (self, task, delay)",
     "psycopg_pool.pool.ConnectionPool.schedule_task": "(self, task, delay)",
+    "psycopg_pool.pool.WaitingClient.__init__": "(self)",
+    "psycopg_pool.pool.WaitingClient.fail": "(self, error)",
+    "psycopg_pool.pool.WaitingClient.wait": "(self, timeout)",
     "psycopg_pool.sched_async.AsyncScheduler.run": "async (self)",
 }
 

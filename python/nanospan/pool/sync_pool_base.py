@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from psycopg_pool import ConnectionPool
 from psycopg_pool.abc import CT
-from psycopg_pool.pool import AddConnection
+from psycopg_pool.pool import AddConnection, WaitingClient
 
 from nanospan.pool.connections import Hangup
 from nanospan.pool.errors import OUTAGE
@@ -39,12 +40,37 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
     def _request_connection(self) -> None:
         self.run_task(AddConnection(self))
 
-    def _remove_failed_waiters(self) -> None:
-        """Remove failed leases from the queue, because psycopg_pool would still count them."""
+    def _getconn_unchecked(self, timeout: float) -> Any:
+        """Return an idle connection, or wait for one; waiting leases are served in order.
+
+        Unlike in psycopg_pool, a lease that ends without a connection is not counted any longer,
+        loses no connection if it is interrupted, and needs no worker to pass on one that arrives as
+        its time ends.
+        """
         with self._lock:
-            waiting = [client for client in self._waiting if client.error is None]
-            self._waiting.clear()
-            self._waiting.extend(waiting)
+            connection = self._get_ready_connection(timeout)
+            if connection is None:
+                client: WaitingClient[Any] = WaitingClient()
+                self._waiting.append(client)
+                self._stats[self._REQUESTS_QUEUED] += 1
+                self._maybe_grow_pool()
+        if connection is None:
+            began = monotonic()
+            try:
+                connection = client.wait(timeout)
+            except BaseException as exc:
+                self._stats[self._REQUESTS_ERRORS] += 1
+                client.fail(cast("Exception", exc))  # from now on, it is given no connection
+                if client.conn is not None:
+                    self._add_to_pool(client.conn)
+                else:
+                    with self._lock, suppress(ValueError):
+                        self._waiting.remove(client)
+                raise
+            finally:
+                self._stats[self._REQUESTS_WAIT_MS] += int(1000 * (monotonic() - began))
+        connection._pool = self  # noqa: SLF001 - as psycopg_pool does
+        return connection
 
     def _get_ready_connection(self, timeout: float | None) -> Any:
         """Return the longest-idle unexpired connection, if any; replace those that have expired."""

@@ -118,7 +118,6 @@ class SyncVectorPool(SyncPoolBase[CT]):
             try:
                 connection: Any = self._getconn_unchecked(deadline - now)
             except (PoolTimeout, TooManyRequests) as exc:
-                self._remove_failed_waiters()
                 raise self._lease_error(exc, began) from None
             now = monotonic()
             fitness = policy.fitness(connection, self._types, self._doubted_at, now)
