@@ -268,11 +268,37 @@ def leave_transaction_block(connection: Any) -> None:
     connection.transaction().__enter__()
 
 
+def leave_notifications(connection: Any) -> None:
+    connection.execute("LISTEN channel")
+    connection.execute("NOTIFY channel")
+    if not connection.autocommit:
+        connection.commit()
+    notifications.append(connection.notifies())
+    next(notifications[-1])
+
+
+def leave_notifications_in_transaction(connection: Any) -> None:
+    leave_notifications(connection)
+    connection.pgconn.exec_(b"BEGIN")
+
+
+notifications: list[Any] = []
+
+
 def leave_two_phase(connection: Any) -> None:
     connection.tpc_begin("left")
 
 
-@pytest.mark.parametrize("leave", [leave_pipeline, leave_transaction_block, leave_two_phase])
+@pytest.mark.parametrize(
+    "leave",
+    [
+        leave_pipeline,
+        leave_transaction_block,
+        leave_two_phase,
+        leave_notifications,
+        leave_notifications_in_transaction,
+    ],
+)
 def test_unfinished_blocks(
     database: str, leave: Callable[[Any], None], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -66,6 +66,8 @@ class Pooled:
     _expire_at: float
     _poll: Callable[[], Sized] | None = None
     _prepared: PrepareManager
+    _pipeline: object
+    lock: Any
     _begin_statement: bytes
 
     def wait(self, *args: Any, **kwargs: Any) -> Any:
@@ -94,6 +96,13 @@ class Pooled:
             selector = selectors.DefaultSelector()
             selector.register(socket, selectors.EVENT_READ)
             self._poll = partial(selector.select, 0)
+
+    def is_in_use(self) -> bool:
+        """Return True if a pipeline, or something that waits for the server, has not ended.
+
+        psycopg locks the connection meanwhile, such as for ``notifies()``.
+        """
+        return self._pipeline is not None or self.lock.locked()
 
     def has_unread_input(self) -> bool:
         """Return True if the connection is closed or in a transaction, or has unsolicited input.

@@ -227,9 +227,7 @@ class PolicyPool(GrowingPool):
         return not self._always_resets and not (
             connection.used
             and (
-                self.config.reset == "discard"
-                or connection._pipeline is not None  # noqa: SLF001
-                or has_changed(connection)
+                self.config.reset == "discard" or connection.is_in_use() or has_changed(connection)
             )
         )
 
@@ -242,8 +240,8 @@ class PolicyPool(GrowingPool):
         """
         connection._pool = self  # noqa: SLF001 - keeps a block in `reset` from closing it
         try:
-            if connection._pipeline is not None:  # noqa: SLF001
-                logger.warning("closing returned connection in pipeline mode: %s", connection)
+            if connection.is_in_use():
+                logger.warning("closing returned connection that is still in use: %s", connection)
                 connection.drop()
             yield
         except BaseException as exc:

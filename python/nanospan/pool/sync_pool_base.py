@@ -121,14 +121,18 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
             must_report = self._must_report()
             if (attempt := self._next_attempt(attempt)) is not None:
                 self.schedule_task(AddConnection(self, attempt), attempt.delay)
-            if must_report:  # last, as the function may end the thread, or close the pool
-                self.reconnect_failed()
         except Exception as exc:  # noqa: BLE001 - raised in the leases that wait
             self._give_up(exc)
             with self._grown:
                 self._grown.notify_all()
+            return
         else:
             self._add_to_pool(connection)
+            return
+        # Outside the handler, as the error of an attempt to connect may contain a secret, and last,
+        # as the function may close the pool.
+        if must_report:
+            self.reconnect_failed()
 
     def _add_to_pool(self, conn: Any) -> None:
         """Hand a working connection to the longest-waiting lease, or keep it in the pool."""
