@@ -66,7 +66,7 @@ class Pooled:
     _expire_at: float
     _poll: Callable[[], Sized] | None = None
     _prepared: PrepareManager
-    _pipeline: object
+    _pipeline: Any
     lock: Any
     _begin_statement: bytes
 
