@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from pool_checks import LIMIT, settles_here
+from pool_checks import LIMIT, kill_backends, settles_here
+from psycopg import Connection, OperationalError
+from psycopg.rows import Row, TupleRow
 
 from nanospan.pool import SyncVectorPool, VectorPool
 
 if TYPE_CHECKING:
-    from psycopg import AsyncConnection, Connection
-    from psycopg.rows import TupleRow
+    from psycopg import AsyncConnection
 
 
 def test_leases_beside_the_sweep(database: str) -> None:
@@ -84,3 +85,31 @@ async def test_subclasses_that_override_getconn(database: str) -> None:
             assert [each.label for each in synchronous.leases.views(0)] == ["recall"]
         assert synchronous.get_stats()["pool_available"] == 1
     assert calls == ["get", "put"] * 2
+
+
+class OwnConnection(Connection[Row]):
+    """A user's class of connections."""
+
+
+async def test_closing_returns_broken_connections(database: str) -> None:
+    """With `close_returns`, closing a connection that broke while leased makes room for another."""
+    async with VectorPool(database, min_size=1, close_returns=True) as pool:
+        for _ in range(2):
+            connection = await pool.getconn(LIMIT)
+            kill_backends(database)
+            with pytest.raises(OperationalError):
+                await connection.execute("SELECT 1")
+            await connection.close()
+            assert connection not in pool.leases
+    with SyncVectorPool(
+        database, min_size=1, close_returns=True, connection_class=OwnConnection[TupleRow]
+    ) as synchronous:
+        for _ in range(2):
+            leased = synchronous.getconn(LIMIT)
+            kill_backends(database)
+            with pytest.raises(OperationalError):
+                leased.execute("SELECT 1")
+            leased.close()
+        leased = synchronous.getconn(LIMIT)
+        leased.close()
+        assert not leased.closed

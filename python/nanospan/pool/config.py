@@ -81,8 +81,8 @@ class ConnectionPoolConfig:
         num_workers: Maximum number of connections that are being opened at the same time.
         reconnect_timeout: How long attempts to connect fail before ``reconnect_failed`` is called,
             and then the time between its calls. The pool never stops trying.
-        close_returns: Whether ``close`` of a leased connection returns it to the pool. Needs
-            psycopg 3.3; without effect in null pools.
+        close_returns: Whether ``close`` of a leased connection returns it to the pool; without
+            effect in null pools.
         configure: A function that prepares each new connection. It must leave the connection
             outside a transaction.
         check: A function that is called before each lease; if it raises an exception, the

@@ -60,7 +60,7 @@ class Pooled:
     adapters: AdaptersMap
     closed: bool
     pgconn: PGconn
-    _pool: BasePool | None
+    _pool: BasePool | None = None
     _closed: bool
     _created_at: float
     _expire_at: float
@@ -74,6 +74,17 @@ class Pooled:
         """Wait as psycopg's ``wait`` does, through which everything passes that is sent."""
         self.used = True
         return super().wait(*args, **kwargs)  # type: ignore[misc]  # psycopg's class is the next
+
+    def close(self) -> Any:
+        """Close the connection; with the pool's ``close_returns``, return it instead if leased.
+
+        psycopg's method returns none that has broken, so that it would stay leased, and before
+        version 3.3 none at all.
+        """
+        pool: Any = self._pool
+        if pool is not None and pool.close_returns and self in pool.leases:
+            return pool.putconn(self)
+        return super().close()  # type: ignore[misc]  # psycopg's class is the next
 
     def is_expired(self, now: float, drained_at: float = 0.0) -> bool:
         """Return True if the connection has expired or predates the pool's last ``drain``."""

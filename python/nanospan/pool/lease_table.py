@@ -89,6 +89,10 @@ class LeaseTable:
         """Return the number of leased connections."""
         return len(self._holders)
 
+    def __contains__(self, connection: object) -> bool:
+        """Return True if the connection is leased."""
+        return connection in self._holders
+
     def begin(self, connection: object, holder: Holder, now: float) -> None:
         """Record that ``holder`` has taken ``connection``."""
         holder.since = now

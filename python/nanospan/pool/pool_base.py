@@ -114,7 +114,6 @@ class PolicyPool(GrowingPool):
             "min_size": 0 if self.null_pool else config.min_size,
             "max_size": config.max_size,
             "check": config.check,
-            "close_returns": config.close_returns,
             "timeout": config.timeout,
             "max_waiting": config.max_waiting,
             "max_lifetime": math.inf if config.recycle is None else config.recycle,

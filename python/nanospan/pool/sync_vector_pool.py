@@ -95,6 +95,7 @@ class SyncVectorPool(SyncPoolBase[CT]):
             name=name or endpoint.target.masked,
             **self._arguments(),
         )
+        self.close_returns = endpoint.config.close_returns and not self.null_pool
 
     def connection(  # type: ignore[override]  # psycopg_pool's method is a generator
         self, timeout: float | None = None, label: str | None = None
