@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
+import time
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -185,6 +187,48 @@ async def test_closing_in_functions(database: str) -> None:
             assert await backend(pool)
             await pool.wait(LIMIT)
             assert pool.get_stats()["pool_size"] == 1
+
+
+async def test_arguments_that_libpq_does_not_know(database: str) -> None:
+    """A misspelled argument is a fault of the program, which leases raise at once."""
+    kwargs = {"aplication_name": "ours"}
+    async with VectorPool(database, min_size=1, kwargs=kwargs, timeout=LIMIT) as pool:
+        with pytest.raises(TypeError, match=r'kwargs .* "aplication_name"'):
+            await pool.getconn()
+    with (
+        SyncVectorPool(database, min_size=1, kwargs=kwargs, timeout=LIMIT, open=True) as twin,
+        pytest.raises(TypeError, match=r'kwargs .* "aplication_name"'),
+    ):
+        twin.getconn()
+
+
+def test_times_without_end(database: str) -> None:
+    """Times may be infinite, as psycopg_pool takes them."""
+    forever = math.inf
+    with SyncVectorPool(
+        database,
+        min_size=1,
+        timeout=forever,
+        max_idle=forever,
+        max_lifetime=forever,
+        reconnect_timeout=forever,
+        open=True,
+    ) as pool:
+        assert pool.getconn() is not None
+    with pytest.raises(ValueError, match="max_lifetime must be more than 0"):
+        SyncVectorPool(database, max_lifetime=0.0)
+
+
+def test_reporting_each_failure() -> None:
+    """With `reconnect_timeout=0`, each failed attempt is reported, with pauses in between."""
+    calls: list[Any] = []
+    with SyncVectorPool(
+        DOWN, min_size=1, reconnect_failed=calls.append, reconnect_timeout=0.0, open=True
+    ) as pool:
+        began = time.monotonic()
+        assert settles_here(lambda: len(calls) >= 4)
+        assert time.monotonic() - began > 0.3  # pauses of at least 0.05, 0.1 and 0.2 s
+        assert pool.get_stats()["connections_errors"] >= 4
 
 
 async def test_reconnect_failed(caplog: pytest.LogCaptureFixture) -> None:

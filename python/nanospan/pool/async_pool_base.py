@@ -15,7 +15,7 @@ from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import AddConnection
 
 from nanospan.pool.connections import hang_up
-from nanospan.pool.endpoint import call_async
+from nanospan.pool.endpoint import call_async, known_arguments
 from nanospan.pool.errors import OUTAGE
 from nanospan.pool.health import CANCEL_GRACE, ask_async
 from nanospan.pool.policy import Fitness
@@ -85,7 +85,8 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
     ) -> Any:
         with self._watch_connect():
             conninfo, arguments = await self.endpoint.arguments_async()
-            connection: Any = await self.connection_class.connect(conninfo, **arguments)
+            with known_arguments():
+                connection: Any = await self.connection_class.connect(conninfo, **arguments)
             connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
             with self._prepare(connection) as must_ask:
                 if must_ask or self.endpoint.types_are_stale():

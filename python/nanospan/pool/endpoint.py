@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 from psycopg.adapt import AdaptersMap
 
 from nanospan.pool.connections import pooled_class
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from nanospan.pool.conninfo import Conninfo, Target
     from nanospan.pool.vector_types import DatabaseTypes, VectorTypes
 
-__all__ = ["Endpoint", "call", "call_async"]
+__all__ = ["Endpoint", "call", "call_async", "known_arguments"]
 
 PROGRAM_ERRORS = (TypeError, AttributeError, NameError, ImportError, AssertionError, LookupError)
 """Errors of the program that provides a function, which do not go away by trying again."""
@@ -146,6 +147,23 @@ def _from_function() -> Iterator[None]:
         raise
     except Exception as exc:
         raise ConninfoSourceError(f"{type(exc).__name__}: {exc}") from exc
+
+
+@contextmanager
+def known_arguments() -> Iterator[None]:
+    """Run the block, which connects; raise a TypeError for an argument that libpq does not know.
+
+    What the server causes has an SQLSTATE, or is an ``OperationalError``.
+    """
+    try:
+        yield
+    except psycopg.ProgrammingError as exc:
+        if exc.sqlstate is not None:
+            raise
+        error = TypeError(f"kwargs must contain arguments of connect only: {exc}")
+    else:
+        return
+    raise error
 
 
 def call(given: Any) -> Any:

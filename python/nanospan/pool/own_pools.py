@@ -10,6 +10,7 @@ from nanospan.pool.config import ConnectionPoolConfig
 from nanospan.pool.conninfo import FROM_FUNCTION, Target, with_parameters
 from nanospan.pool.endpoint import Endpoint
 from nanospan.pool.registry import REGISTRY
+from nanospan.pool.settings import MAXIMUM, RULES, check_value
 from nanospan.pool.vector_types import DatabaseTypes
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ __all__ = ["own_endpoint"]
 
 DEFAULT_SIZE = 4
 """psycopg_pool's default for ``min_size``."""
+_FOREVER = {"timeout", "max_idle", "reconnect_timeout"}
+"""Settings that psycopg_pool's users may give as infinite."""
 
 
 def own_endpoint(
@@ -39,11 +42,16 @@ def own_endpoint(
         conninfo: A connection string, or a function that returns one.
         sizes: The pool's ``min_size`` and ``max_size``.
         max_lifetime: The maximum age of a connection, in seconds; may be infinite.
-        settings: Other fields of ``ConnectionPoolConfig``.
+        settings: Other fields of ``ConnectionPoolConfig``; times may be infinite.
     """
     REGISTRY.own_pools.add(pool)
     default = 0 if pool.null_pool else DEFAULT_SIZE
     least, most = (default if sizes[0] is None else sizes[0]), sizes[1]
+    if max_lifetime != math.inf:
+        check_value("max_lifetime", RULES["recycle"], max_lifetime)
+    for name in _FOREVER & settings.keys():
+        if settings[name] == math.inf:
+            settings[name] = MAXIMUM
     least, most = pool._check_size(least, most)  # noqa: SLF001 - raises psycopg_pool's errors
     config = ConnectionPoolConfig(
         min_size=least,

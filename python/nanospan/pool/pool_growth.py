@@ -174,7 +174,8 @@ class GrowingPool(BasePool):
         attempt.update_delay(now)
         if self.config.reconnect_failed is not None:
             report_at = self._failing_since + self.config.reconnect_timeout
-            attempt.delay = min(attempt.delay, max(report_at - now, 0.0))
+            if report_at > now:
+                attempt.delay = min(attempt.delay, report_at - now)
         return attempt
 
     def _must_report(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, get_origin
 from psycopg import BaseConnection
 
 __all__ = [
+    "MAXIMUM",
     "RULES",
     "check_value",
     "environment_texts",
@@ -81,7 +82,7 @@ RULES = {
     "reset": Rule(str, choices=("none", "discard"), callable=True, optional=True),
     "open": Rule(str, choices=("eagerly", "lazily")),
     "num_workers": _POSITIVE_COUNT,
-    "reconnect_timeout": _POSITIVE_SECONDS,
+    "reconnect_timeout": _SECONDS,
     "close_returns": _SWITCH,
     "configure": _FUNCTION,
     "check": _FUNCTION,

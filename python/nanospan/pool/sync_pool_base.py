@@ -11,6 +11,7 @@ from psycopg_pool.abc import CT
 from psycopg_pool.pool import AddConnection, WaitingClient
 
 from nanospan.pool.connections import Hangup
+from nanospan.pool.endpoint import known_arguments
 from nanospan.pool.errors import OUTAGE
 from nanospan.pool.health import ask
 from nanospan.pool.policy import Fitness
@@ -92,7 +93,8 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
             if timeout:
                 limit = min(limit, timeout)
                 arguments["connect_timeout"] = max(round(timeout / self.endpoint.hosts), 1)
-            connection: Any = self.connection_class.connect(conninfo, **arguments)
+            with known_arguments():
+                connection: Any = self.connection_class.connect(conninfo, **arguments)
             connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
             with self._prepare(connection) as must_ask:
                 if must_ask or self.endpoint.types_are_stale():
