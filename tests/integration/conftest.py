@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -21,6 +22,8 @@ from nanospan.pool import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+WITH_VECTOR = "with_vector"
+"""The database that has the pgvector extension, of which tests get copies."""
 _numbers = itertools.count(1)
 
 
@@ -29,24 +32,37 @@ def server() -> Iterator[EmbeddedServer]:
     """Yield the session's PostgreSQL server, which also listens on TCP and logs every statement."""
     settings = {"listen_addresses": "127.0.0.1", "log_statement": "all", "max_connections": "100"}
     with EmbeddedServer(settings=settings) as embedded:
+        with psycopg.connect(embedded.create_database(WITH_VECTOR), autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION vector")
         yield embedded
+
+
+@contextmanager
+def new_database(server: EmbeddedServer, template: str) -> Iterator[str]:
+    """Yield the URL of a copy of a database, which is dropped at the end."""
+    text = f"test_{next(_numbers)}"
+    name = sql.Identifier(text)
+    # By copying files, which takes a tenth of the time without fsync.
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(create.format(name, sql.Identifier(template)))
+    yield server.database_url(text)
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 @pytest.fixture
 def bare_database(server: EmbeddedServer) -> Iterator[str]:
     """Yield the URL of a new database without extensions."""
-    name = f"test_{next(_numbers)}"
-    yield server.create_database(name)
-    with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with new_database(server, "template1") as url:
+        yield url
 
 
 @pytest.fixture
-def database(bare_database: str) -> str:
-    """Return the URL of a new database with the pgvector extension."""
-    with psycopg.connect(bare_database, autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION vector")
-    return bare_database
+def database(server: EmbeddedServer) -> Iterator[str]:
+    """Yield the URL of a new database with the pgvector extension."""
+    with new_database(server, WITH_VECTOR) as url:
+        yield url
 
 
 @pytest_asyncio.fixture

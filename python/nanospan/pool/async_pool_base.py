@@ -107,7 +107,7 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
             connection = await self._connect()
         except OUTAGE:  # recorded and logged by _watch_connect
             if self._must_report():
-                # In a task of its own: the function may close the pool, which ends the worker.
+                # In a separate task: the function may close the pool, which ends the worker.
                 task = asyncio.get_running_loop().create_task(self.reconnect_failed())
                 self._reports.add(task)
                 task.add_done_callback(self._reports.discard)
