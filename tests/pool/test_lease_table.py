@@ -57,6 +57,20 @@ def test_clear() -> None:
     assert table.views(2.0) == ()
 
 
+async def test_owner_of_another_class() -> None:
+    """A task may be of a class other than asyncio's, which a loop's task factory chooses."""
+
+    async def take() -> None:
+        table.begin("connection", holder, 1.0)
+        holder.owner = asyncio.current_task()
+
+    table, holder = LeaseTable(), Holder("mine")
+    task = asyncio.tasks._PyTask(take(), name="plain")
+    await task
+    assert not isinstance(task, asyncio.Task)
+    assert [view.owner for view in table.views(2.0)] == ["task 'plain'"]
+
+
 async def test_owners() -> None:
     """A lease's owner is shown as a task or thread, by name."""
     holder = Holder()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import threading
+    import asyncio
     from types import FrameType
 
 __all__ = ["Holder", "LeaseHolder", "LeaseTable"]
@@ -70,10 +70,10 @@ class Holder:
         return LeaseHolder(self.label, self._owner_name(), now - self.since, tuple(stack[::-1]))
 
     def _owner_name(self) -> str:
-        if isinstance(self.owner, asyncio.Task):
-            return f"task {self.owner.get_name()!r}"
-        if self.owner is not None:
+        if isinstance(self.owner, threading.Thread):
             return f"thread {self.owner.name!r}"
+        if self.owner is not None:  # not always asyncio's class: task factories can choose theirs
+            return f"task {self.owner.get_name()!r}"
         return "an unknown task"
 
 
