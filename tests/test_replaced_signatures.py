@@ -119,7 +119,10 @@ def test_parameters(module: Any, name: str, expected: dict[str, Any]) -> None:
         assert parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         if expected[parameter.name] is not REQUIRED:
             assert parameter.default == expected[parameter.name]
-    assert all(parameter.default is not REQUIRED for parameter in others)
+    assert all(
+        parameter.default is not REQUIRED or parameter.kind is parameter.VAR_KEYWORD
+        for parameter in others
+    )
     assert inspect.iscoroutinefunction(function) == (name in COROUTINES)
 
 

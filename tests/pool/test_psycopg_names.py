@@ -56,10 +56,13 @@ NULL_POOL = {
     "wait": "async (self, timeout=30.0)",
 }
 TASK = {"_run": "async (self, pool)"}
-WAIT = {"wait": "async (self, gen, interval=0.1, timeout=None)"}
+CONNECTION = {
+    "close": "async (self)",
+    "wait": "async (self, gen, interval=0.1, timeout=None)",
+}
 METHODS = {
-    "psycopg.AsyncConnection": WAIT,
-    "psycopg.Connection": WAIT,
+    "psycopg.AsyncConnection": CONNECTION,
+    "psycopg.Connection": CONNECTION,
     "psycopg_pool.base.AttemptWithBackoff": {"update_delay": "(self, now)"},
     "psycopg_pool.base.BasePool": {
         "_check_open_getconn": "(self)",
