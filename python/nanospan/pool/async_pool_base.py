@@ -136,7 +136,9 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
         connection._pool = None  # noqa: SLF001 - an idle connection must not refer to its pool
         if self._closed:
             connection.drop()
-        elif not self._closes_surplus(connection):
+        elif self.policy.is_surplus(self._nconns, self._limit):
+            self._replace(connection)
+        else:
             while self._waiting:
                 if self._waiting.popleft().give(connection):
                     break

@@ -254,14 +254,6 @@ class GrowingPool(BasePool):
         with self._guard:
             self._busy -= 1
 
-    def _closes_surplus(self, connection: Pooled) -> bool:
-        """Close a connection if there are more than ``max_size``; return False if not."""
-        with self._guard:
-            if self._closed or not self.policy.is_surplus(self._nconns, self._limit):
-                return False
-            self._replace(connection)
-            return True
-
     def _top_up(self) -> None:
         """Open connections up to ``min_size``, counting those already being opened."""
         with self._guard:

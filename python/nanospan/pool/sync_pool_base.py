@@ -143,6 +143,14 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
             with self._grown:
                 self._grown.notify_all()
 
+    def _closes_surplus(self, connection: Any) -> bool:
+        """Close a connection if there are more than ``max_size``; return False if not."""
+        with self._lock:
+            if self._closed or not self.policy.is_surplus(self._nconns, self._limit):
+                return False
+            self._replace(connection)
+            return True
+
     def _clean_up(self, connection: Any) -> None:
         """Clean a returned connection in the calling thread, which no busy worker delays."""
         self._begin_work()
