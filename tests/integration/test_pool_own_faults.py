@@ -111,7 +111,7 @@ async def test_health_check(
     pool = await manager.get_connection_pool(database, CHECKING)
     await pool.wait(LIMIT)
     with monkeypatch.context() as patch:
-        patch.setattr(health, "_execute_async", broken)
+        patch.setattr(health, "query_async", broken)
         for _ in range(3):
             with pytest.raises(AttributeError):
                 await pool.getconn()
@@ -126,7 +126,7 @@ def test_synchronous_health_check(
     pool = sync_manager.get_connection_pool(database, CHECKING)
     pool.wait(LIMIT)
     with monkeypatch.context() as patch:
-        patch.setattr(health, "_execute", broken)
+        patch.setattr(health, "query", broken)
         with pytest.raises(AttributeError):
             pool.getconn()
     with pool.connection() as connection:

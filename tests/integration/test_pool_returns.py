@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 import threading
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -88,7 +87,7 @@ def test_returning_in_a_transaction_from_threads(database: str, server: Embedded
 
 
 async def test_returning_twice(database: str) -> None:
-    """A connection that is returned again is a ValueError, whatever state it is in."""
+    """Returning a connection again is a ValueError in every state of the connection."""
     async with VectorPool(database, min_size=1) as pool:
         for state in ("idle", "in a transaction", "closed"):
             connection = await pool.getconn()
@@ -332,10 +331,9 @@ def test_wait_of_a_synchronous_null_pool(database: str, server: EmbeddedServer) 
     with SlowProxy(server.port) as proxy:
         proxy.silence()
         pool = SyncVectorNullPool(through(database, proxy, server), open=True)
-        began = time.monotonic()
         with pytest.raises(psycopg.OperationalError, match="within"):
             pool.wait(0.1)
-        assert time.monotonic() - began < 2.0  # psycopg's least time limit
+        assert pool.get_stats().get("connections_errors", 0) == 0  # the attempt has not ended yet
         pool.close()
 
 

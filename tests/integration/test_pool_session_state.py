@@ -302,7 +302,7 @@ def leave_two_phase(connection: Any) -> None:
 def test_unfinished_blocks(
     database: str, leave: Callable[[Any], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The next lease works, whatever block of psycopg's the last one has not left."""
+    """The next lease works although the last one has not left a block of psycopg's."""
     caplog.set_level(logging.CRITICAL)
     with SyncVectorPool(database, min_size=1, open=True) as pool:
         connection = pool.getconn()

@@ -8,9 +8,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
-from psycopg_pool import (
-    AsyncConnectionPool,
-)
+from psycopg_pool import AsyncConnectionPool
 from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import AddConnection
 
@@ -20,6 +18,7 @@ from nanospan.pool.errors import OUTAGE
 from nanospan.pool.health import CANCEL_GRACE, ask_async
 from nanospan.pool.policy import Fitness
 from nanospan.pool.pool_base import PolicyPool
+from nanospan.pool.queries import query_async
 from nanospan.pool.queueing import WaitingLease
 from nanospan.pool.session_state import undo
 from nanospan.pool.tasks import end_on_cancel
@@ -48,6 +47,7 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
         await end_on_cancel(partial(super().worker, cast("Any", q)))
 
     def _start_workers(self) -> None:
+        # The scheduler is psycopg_pool's, which offers no other way to wrap the coroutine.
         self._sched.run = partial(end_on_cancel, self._sched.run)  # type: ignore[method-assign]
         super()._start_workers()
 
@@ -184,18 +184,10 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
                 if callable(step):
                     await call_async(partial(step, connection))
                 else:
-                    await self._execute(connection, step)
+                    await query_async(connection, step)
         finally:
             for timer in timers:
                 timer.cancel()
-
-    @staticmethod
-    async def _execute(connection: Any, statement: str) -> None:
-        """Execute a statement outside a transaction."""
-        autocommit = connection.autocommit
-        await connection.set_autocommit(True)
-        await connection.execute(statement, prepare=False)
-        await connection.set_autocommit(autocommit)
 
     def abandon(self) -> None:
         """Close the pool and its unused connections after its event loop has stopped running."""

@@ -88,7 +88,7 @@ class Target:
         return _parse(conninfo)
 
     def rotating(self) -> Target:
-        """Return the same target, of which the secrets are no part of the ``key``."""
+        """Return the same target, with a ``key`` that does not depend on the secrets."""
         return replace(self, rotates=True)
 
     @cached_property

@@ -29,14 +29,15 @@ __all__ = ["Endpoint", "call", "call_async", "known_arguments"]
 PROGRAM_ERRORS = (TypeError, AttributeError, NameError, ImportError, AssertionError, LookupError)
 """Errors of the program that provides a function, which do not go away by trying again."""
 REMEMBERED = 8
-"""How many of the last connection strings are remembered, to hide their secrets in errors."""
+"""Number of recent connection strings whose secrets are hidden in errors."""
 
 
 class Endpoint:
     """A database, how to connect to it, and its pgvector types. Thread-safe.
 
     Attributes:
-        target: The parsed connection string; of one that a function returns, the first.
+        target: The parsed connection string; if a function returns it, the one that a manager got
+            first, or in a pool that no manager shares, a placeholder.
         config: The pool's settings.
         types: The database's pgvector types, as last looked up.
         conninfo: The connection string, or the function that returns it, as given.

@@ -6,15 +6,11 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from psycopg.rows import tuple_row
-
 from nanospan.pool.connections import Hangup, hang_up
 from nanospan.pool.lookup import look_up, look_up_async
+from nanospan.pool.queries import query, query_async
 
 if TYPE_CHECKING:
-    from psycopg.pq.abc import PGresult
-    from typing_extensions import LiteralString
-
     from nanospan.pool.connections import SyncVectorConnection, VectorConnection
     from nanospan.pool.endpoint import Endpoint
 
@@ -75,9 +71,9 @@ async def _question(
         works |= await look_up_async(endpoint.types, connection, seconds)
     if (attrs := connection.session_attrs) is not None:
         asked_at = monotonic()
-        attrs.confirm(await _execute_async(connection, attrs.query), asked_at)
+        attrs.confirm((await query_async(connection, attrs.query)).pgresult, asked_at)
     elif not works:
-        await _execute_async(connection, "")
+        await query_async(connection, "")
 
 
 def ask(
@@ -94,27 +90,6 @@ def ask(
             works |= look_up(endpoint.types, connection, seconds)
         if (attrs := connection.session_attrs) is not None:
             asked_at = monotonic()
-            attrs.confirm(_execute(connection, attrs.query), asked_at)
+            attrs.confirm(query(connection, attrs.query).pgresult, asked_at)
         elif not works:
-            _execute(connection, "")
-
-
-async def _execute_async(connection: VectorConnection, query: LiteralString) -> PGresult | None:
-    """Execute a query outside a transaction, without preparing it, and return the result."""
-    autocommit = connection.autocommit
-    await connection.set_autocommit(True)
-    async with connection.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(query, prepare=False)
-        result = cursor.pgresult
-    await connection.set_autocommit(autocommit)
-    return result
-
-
-def _execute(connection: SyncVectorConnection, query: LiteralString) -> PGresult | None:
-    """Execute a query on a synchronous connection; see ``_execute_async``."""
-    autocommit = connection.autocommit
-    connection.set_autocommit(True)
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        result = cursor.execute(query, prepare=False).pgresult
-    connection.set_autocommit(autocommit)
-    return result
+            query(connection, "")

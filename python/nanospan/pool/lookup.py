@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from psycopg.rows import tuple_row
-
+from nanospan.pool.queries import query, query_async
 from nanospan.recorder import process_recorder
 
 if TYPE_CHECKING:
@@ -70,13 +69,8 @@ async def look_up_async(
         if found is not None:
             return False
     with _lookup_ended(types) as asked_at:
-        autocommit = connection.autocommit
-        await connection.set_autocommit(True)
-        async with connection.cursor(row_factory=tuple_row) as cursor:
-            await cursor.execute(QUERY, prepare=False)
-            rows = tuple(await cursor.fetchall())
-        await connection.set_autocommit(autocommit)
-        types.publish(rows, asked_at)
+        cursor = await query_async(connection, QUERY)
+        types.publish(tuple(await cursor.fetchall()), asked_at)
         return True
 
 
@@ -90,12 +84,7 @@ def look_up(types: DatabaseTypes, connection: Connection[Any], seconds: float) -
         if found is not None:
             return False
     with _lookup_ended(types) as asked_at:
-        autocommit = connection.autocommit
-        connection.set_autocommit(True)
-        with connection.cursor(row_factory=tuple_row) as cursor:
-            rows = tuple(cursor.execute(QUERY, prepare=False).fetchall())
-        connection.set_autocommit(autocommit)
-        types.publish(rows, asked_at)
+        types.publish(tuple(query(connection, QUERY).fetchall()), asked_at)
         return True
 
 

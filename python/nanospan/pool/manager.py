@@ -380,7 +380,7 @@ class _SharedLease(Lease):
                 except PoolOpenError:
                     # An open pool reconnects in the background, maybe before the lease times out.
                     target = await _target(self._url)
-                    shared = manager._find(target.key, loop)  # noqa: SLF001
+                    shared = manager._find(target.key, loop)  # noqa: SLF001 - as above
                     if shared is None:
                         raise
                 if self._timeout is not None:

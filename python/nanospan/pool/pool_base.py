@@ -58,6 +58,8 @@ class PolicyPool(GrowingPool):
 
     kind: ClassVar[str]
     null_pool: ClassVar[bool] = False
+    _plain_class: ClassVar[type[Any]]
+    """psycopg's class of connections."""
 
     @classmethod
     def shared(cls, endpoint: Endpoint, distrust: Callable[[], None]) -> Self:
@@ -81,7 +83,14 @@ class PolicyPool(GrowingPool):
         name: str | None = None,
     ) -> None:
         """Initialise the pool; constructors and ``shared`` call this."""
-        raise NotImplementedError
+        self._set_up(endpoint, distrust)
+        super().__init__(  # type: ignore[call-arg]  # the next class is one of psycopg_pool's four
+            connection_class=endpoint.connection_class(self._plain_class),
+            open=open,
+            name=name or endpoint.target.masked,
+            **self._arguments(),
+        )
+        self.close_returns = self.config.close_returns and not self.null_pool
 
     def _set_up(self, endpoint: Endpoint, distrust: Callable[[], None]) -> None:
         """Set the attributes that psycopg_pool's constructor does not set."""
@@ -275,7 +284,7 @@ class PolicyPool(GrowingPool):
         try:
             yield
             works = not connection.closed
-        except Exception as exc:  # noqa: BLE001 - whatever the check raises
+        except Exception as exc:  # noqa: BLE001 - the user's check may raise any
             text = self.endpoint.redact(str(exc)) or type(exc).__name__
             logger.info("a connection in pool %s failed check: %s", self.name, text)
             self._check_failure = (monotonic(), text)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Reset", "SessionState", "has_changed", "restore_attributes", "undo"]
 
 Reset: TypeAlias = "Literal['none', 'discard'] | Callable[[Any], Any]"
-"""How a connection's session is reset when a lease ends."""
+"""The setting for resetting a connection's session when a lease ends."""
 
 # Attributes that can change although nothing is sent to the server, and then the others.
 _SETTABLE = (

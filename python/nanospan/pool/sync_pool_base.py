@@ -16,6 +16,7 @@ from nanospan.pool.errors import OUTAGE
 from nanospan.pool.health import ask
 from nanospan.pool.policy import Fitness
 from nanospan.pool.pool_base import PolicyPool
+from nanospan.pool.queries import query
 from nanospan.pool.session_state import undo
 
 if TYPE_CHECKING:
@@ -175,15 +176,7 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
                 if callable(step):
                     step(connection)
                 else:
-                    self._execute(connection, step)
-
-    @staticmethod
-    def _execute(connection: Any, statement: str) -> None:
-        """Execute a statement outside a transaction."""
-        autocommit = connection.autocommit
-        connection.set_autocommit(True)
-        connection.execute(statement, prepare=False)
-        connection.set_autocommit(autocommit)
+                    query(connection, step)
 
     def _passes(self, connection: Any, seconds: float) -> bool:
         """Return True if a connection passes the user's check; else replace it."""

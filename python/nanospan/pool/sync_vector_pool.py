@@ -42,6 +42,7 @@ class SyncVectorPool(SyncPoolBase[CT]):
     """
 
     kind = "sync"
+    _plain_class = Connection
     _lease: ClassVar[type[SyncLease]] = SyncLease
 
     def __init_subclass__(cls) -> None:
@@ -79,23 +80,9 @@ class SyncVectorPool(SyncPoolBase[CT]):
         endpoint = own_endpoint(self, conninfo, (min_size, max_size), max_lifetime, fields)
         self._begin(endpoint, lambda: None, open=open, name=name)
 
-    def _begin(
-        self,
-        endpoint: Endpoint,
-        distrust: Callable[[], None],
-        *,
-        open: bool | None,  # noqa: A002 - psycopg_pool's name
-        name: str | None = None,
-    ) -> None:
-        self._set_up(endpoint, distrust)
+    def _set_up(self, endpoint: Endpoint, distrust: Callable[[], None]) -> None:
+        super()._set_up(endpoint, distrust)
         self._grown = threading.Condition()
-        super().__init__(
-            connection_class=endpoint.connection_class(Connection),
-            open=open,
-            name=name or endpoint.target.masked,
-            **self._arguments(),
-        )
-        self.close_returns = endpoint.config.close_returns and not self.null_pool
 
     def connection(  # type: ignore[override]  # psycopg_pool's method is a generator
         self, timeout: float | None = None, label: str | None = None
