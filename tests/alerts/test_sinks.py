@@ -3,11 +3,12 @@
 import asyncio
 import json
 import logging
+import resource
 import threading
 import time
 
 import pytest
-from alerting import make_alert
+from alerting import PATIENCE, make_alert
 
 from nanospan import PerformanceMonitor
 from nanospan.alerts import (
@@ -20,6 +21,7 @@ from nanospan.alerts import (
     Sink,
     WebhookSink,
 )
+from nanospan.alerts.delivery import SinkWorker
 
 
 def never(_seconds):
@@ -53,6 +55,30 @@ def test_json_lines_are_appended_as_whole_lines(tmp_path):
     path.rename(tmp_path / "old")
     sink.deliver(make_alert(), never)
     assert len(path.read_text().splitlines()) == 1
+
+
+def test_an_alert_that_does_not_fit_on_the_disk_is_lost_whole(tmp_path, caplog):
+    """On a full disk, no part of an alert is kept, it counts as lost, and the next is whole."""
+    path = tmp_path / "alerts.jsonl"
+    worker = SinkWorker(JsonLinesSink(path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    worker.put(make_alert())
+    assert worker.flush(PATIENCE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, hard))
+    try:
+        worker.put(make_alert(operation="unlucky"))
+        assert worker.flush(PATIENCE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    worker.put(make_alert(state="resolved"))
+    worker.end(time.monotonic() + PATIENCE)
+    worker.join()
+    states = [json.loads(line)["state"] for line in path.read_text().splitlines()]
+    assert states == ["firing", "resolved"]
+    report = worker.report()
+    assert (report.delivered, report.lost) == (2, 1)
+    assert "the alert was not appended: only 20 of " in report.last_error
+    assert [record.getMessage().count("\n") for record in caplog.records] == [0]
 
 
 def test_sinks_select_alerts_by_state_and_severity():
