@@ -286,15 +286,3 @@ def test_children_forked_while_threads_record(monitor):
         stop.set()
         for thread in threads:
             thread.join()
-
-
-def test_a_lock_held_during_the_fork_is_free_in_the_child(monitor):
-    """A child can add callbacks and sources even if a parent's thread was adding one."""
-
-    def work():
-        monitor.add_source(list)
-        monitor.add_alert_callback(print)
-        return len(monitor._sources)
-
-    with monitor._sources_lock, monitor._events._lock:
-        assert in_child(work) == 1

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import FunctionType, MappingProxyType, TracebackType
-from typing import Any, ClassVar, Final, ParamSpec, Protocol, TypeAlias, TypeVar, final
+from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, final
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -20,6 +20,7 @@ __all__ = [
     "TAIL_MIN_EFFECT",
     "VECTORCALL_IS_USED",
     "VERDICTS",
+    "Atomic",
     "Chunks",
     "Lanes",
     "Monitor",
@@ -40,6 +41,7 @@ __all__ = [
     "compare",
     "compare_many",
     "escape_name",
+    "offer_process_monitor",
     "outcome_of",
     "process_monitor",
     "set_process_monitor",
@@ -53,6 +55,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _Self = TypeVar("_Self", bound=Monitor)
+_T = TypeVar("_T")
 
 __version__: Final[str]
 OVERFLOW_OPERATION: Final[str]
@@ -77,6 +80,13 @@ class _Events(Protocol):
         /,
     ) -> None: ...
     def overflow(self, operation: str, max_operations: int, /) -> None: ...
+
+@final
+class Atomic(Generic[_T]):
+    def __new__(cls, value: _T) -> Atomic[_T]: ...
+    def get(self) -> _T: ...
+    def replace(self, expected: _T, value: _T) -> bool: ...
+    def update(self, function: Callable[[_T], _T]) -> _T: ...
 
 @final
 class Span:
@@ -316,6 +326,7 @@ def bind(
     alarm: Callable[..., Alarm],
     snapshot_html: Callable[[Snapshot], str],
 ) -> None: ...
+def offer_process_monitor(monitor: Monitor) -> Monitor: ...
 def process_monitor() -> Monitor | None: ...
 def set_process_monitor(monitor: Monitor | None) -> None: ...
 def outcome_of(error: BaseException) -> str: ...

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from nanospan import _core
-from nanospan.recorder import Recorder, creation, process_recorder
+from nanospan.recorder import Recorder, process_recorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,9 +32,11 @@ class PerformanceMonitor(Recorder):
     monitor.get_stats("parse").p99_duration
     ```
 
-    Every method may be called from any thread, task, signal handler or finaliser. Recording never
-    blocks, and never raises except for invalid arguments. A forked child counts from zero, with
-    the parent's thresholds, callbacks and handles.
+    Every method may be called from any thread, task, signal handler or finaliser, even in one that
+    has interrupted another method. Recording never blocks, and never raises except for invalid
+    arguments. Only the first use of a method that imports a module, such as ``alerts``, must not be
+    in a handler that has interrupted that very import. A forked child counts from zero, with the
+    parent's thresholds, callbacks and handles.
 
     Args:
         max_metrics_per_operation: The size of each operation's window: the number of its latest
@@ -62,7 +64,7 @@ class PerformanceMonitor(Recorder):
         super().__init__(
             max_metrics_per_operation, max_operations=max_operations, thresholds=thresholds
         )
-        self._alerts: Alerts | None = None
+        self._alerts: _core.Atomic[Alerts | None] = _core.Atomic(None)
 
     @property
     def alerts(self) -> Alerts:
@@ -73,10 +75,9 @@ class PerformanceMonitor(Recorder):
         """
         from nanospan.alerts import Alerts  # noqa: PLC0415 - not loaded unless used
 
-        with creation:
-            if self._alerts is None or self._alerts.closed:
-                self._alerts = Alerts(self)
-            return self._alerts
+        while (alerts := self._alerts.get()) is None or alerts.closed:
+            self._alerts.replace(alerts, Alerts(self))
+        return alerts
 
     def detect_regressions(self, baseline_stats: Mapping[str, PerformanceStats]) -> list[str]:
         """Report every operation whose mean duration is more than 1.2 times its baseline mean.

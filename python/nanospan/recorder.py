@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-import weakref
 from array import array
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nanospan import _core
+from nanospan.reentrant import LiveObjects
 from nanospan.values.samples import PerformanceMetric
 
 if TYPE_CHECKING:
@@ -58,9 +57,8 @@ class Recorder(_core.Monitor):
         events = _Events()
         super().__init__(max_metrics_per_operation, max_operations, events)
         self._events = events
-        self._sources: tuple[MeasurementSource, ...] = ()
-        self._sources_lock = threading.Lock()
-        _recorders[id(self)] = self
+        self._sources: _core.Atomic[tuple[MeasurementSource, ...]] = _core.Atomic(())
+        _recorders.add(self)
         for operation, seconds in thresholds.items():
             self.set_threshold(operation, seconds)
 
@@ -133,33 +131,24 @@ class Recorder(_core.Monitor):
         """
         if not callable(source):
             raise TypeError(f"source must be callable, got {type(source).__name__}")
-        with self._sources_lock:
-            if source not in self._sources:
-                self._sources = (*self._sources, source)
+        self._sources.update(lambda sources: sources if source in sources else (*sources, source))
 
     def remove_source(self, source: MeasurementSource) -> None:
         """Remove a source added by :meth:`add_source`; an unknown source is ignored."""
-        with self._sources_lock:
-            self._sources = tuple(known for known in self._sources if known != source)
+        self._sources.update(lambda sources: tuple(known for known in sources if known != source))
 
     def measurements(self) -> list[Measurement]:
         """Return the current measurements from all sources; a source's exceptions are logged."""
         measurements: list[Measurement] = []
-        for source in self._sources:
+        for source in self._sources.get():
             try:
                 measurements.extend(source())
             except Exception:
                 logger.exception("measurement source %r failed", source)
         return measurements
 
-    def _reset_in_child(self) -> None:
-        """Count from zero in a forked child, and replace locks that a parent's thread may hold."""
-        super()._reset_in_child()
-        self._sources_lock = threading.Lock()
-        self._events.reset_in_child()
-
     def _became_process_recorder(self) -> None:
-        """Finish setting up the process-wide recorder. Called once, with no lock held."""
+        """Finish setting up the process-wide recorder. Called once."""
 
     def __repr__(self) -> str:
         state = "enabled" if self.enabled else "disabled"
@@ -177,23 +166,23 @@ class _Events:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        # Replaced rather than mutated, so that a callback may add and remove callbacks.
-        self._callbacks: tuple[AlertCallback, ...] = ()
+        self._callbacks: _core.Atomic[tuple[AlertCallback, ...]] = _core.Atomic(())
 
-    def reset_in_child(self) -> None:
-        self._lock = threading.Lock()
+    @property
+    def callbacks(self) -> tuple[AlertCallback, ...]:
+        return self._callbacks.get()
 
     def add(self, callback: AlertCallback) -> None:
-        with self._lock:
-            self._callbacks = (*self._callbacks, callback)
+        self._callbacks.update(lambda callbacks: (*callbacks, callback))
 
     def remove(self, callback: AlertCallback) -> None:
-        with self._lock:
-            callbacks = list(self._callbacks)
-            if callback in callbacks:
-                callbacks.remove(callback)
-            self._callbacks = tuple(callbacks)
+        def without(callbacks: tuple[AlertCallback, ...]) -> tuple[AlertCallback, ...]:
+            if callback not in callbacks:
+                return callbacks
+            at = callbacks.index(callback)
+            return (*callbacks[:at], *callbacks[at + 1 :])
+
+        self._callbacks.update(without)
 
     def violation(
         self,
@@ -203,7 +192,7 @@ class _Events:
         success: bool,
         metadata: dict[str, Any] | None,
     ) -> None:
-        for callback in self._callbacks:
+        for callback in self._callbacks.get():
             try:
                 # Each callback gets its own metric, so that callbacks cannot affect each other.
                 metric = PerformanceMetric(
@@ -226,24 +215,13 @@ class _Events:
         )
 
 
-creation = threading.Lock()
-"""The lock to hold while creating the process-wide recorder or a monitor's alerts."""
-
-# If another thread held the lock during a fork, the child could never acquire it.
-os.register_at_fork(
-    before=creation.acquire,
-    after_in_parent=creation.release,
-    after_in_child=creation.release,
-)
-
-# Keyed by id, because a subclass may define its own equality.
-_recorders: weakref.WeakValueDictionary[int, Recorder] = weakref.WeakValueDictionary()
+_recorders: LiveObjects[Recorder] = LiveObjects()
 
 
 def _reset_all_in_child() -> None:
-    for recorder in list(_recorders.values()):
+    for recorder in _recorders.all():
         try:
-            recorder._reset_in_child()  # noqa: SLF001 - defined in this module
+            recorder._reset_in_child()  # noqa: SLF001 - a hook for this function
         except Exception:
             logger.exception("recorder %r could not be reset in a forked child", recorder)
 
@@ -265,14 +243,11 @@ def process_recorder() -> Recorder:
     The recorder is the :class:`nanospan.PerformanceMonitor` that
     ``nanospan.get_performance_monitor()`` returns.
     """
-    recorder: Recorder | None = _core.process_monitor()  # type: ignore[assignment]  # set below
+    recorder = _core.process_monitor()
     if recorder is None:
-        created = None
-        with creation:
-            recorder = _core.process_monitor()  # type: ignore[assignment]
-            if recorder is None:
-                recorder = created = _make()
-                _core.set_process_monitor(recorder)
-        if created is not None:
-            created._became_process_recorder()  # noqa: SLF001 - defined in this module
-    return recorder
+        # A signal handler, or another thread, may create one meanwhile; then this one is dropped.
+        made = _make()
+        recorder = _core.offer_process_monitor(made)
+        if recorder is made:
+            made._became_process_recorder()  # noqa: SLF001 - defined in this module
+    return recorder  # type: ignore[return-value]  # made by `_make`

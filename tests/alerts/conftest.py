@@ -39,7 +39,10 @@ class EngineHarness:
         self.monitor = monitor
         clock = Clock(lambda: self.now, lambda: self.wall)
         self._observations = _ShiftedClock(monitor)
-        self.engine = Engine(self._observations, self._publish, clock)
+        self.rules, self.silences = (), ()
+        self.engine = Engine(
+            self._observations, lambda: (self.rules, self.silences), self._publish, clock
+        )
 
     def _publish(self, alert, announce):
         self.published.append(alert)
@@ -51,7 +54,7 @@ class EngineHarness:
         self._observations.step += step
 
     def set_rules(self, *rules):
-        self.engine.set_rules(rules)
+        self.rules = rules
         self.engine.tick()
 
     def tick(self, after=1.0, *, times=1):

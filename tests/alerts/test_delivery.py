@@ -175,7 +175,7 @@ def test_exceptions_in_other_methods_of_a_sink_stop_nothing(monitor):
     assert refreshed[1] - refreshed[0] >= 1
     picky, restless, _ = monitor.alerts.deliveries()
     assert (picky.lost, restless.lost) == (2, 2)
-    thread = monitor.alerts._workers[1]._thread
+    thread = monitor.alerts._state.get().workers[1].thread
     monitor.alerts.close()
     wait_until(lambda: not thread.is_alive())
 

@@ -54,7 +54,7 @@ def test_each_change_is_announced_once(harness, monitor):
 def test_a_silence_delays_announcements_until_its_end(harness, monitor):
     """A silenced alert is published as such, and announced once the silence has ended."""
     harness.set_rules(SLOW)
-    harness.engine.set_silences((Silence(until=harness.wall + 5, rule="sl*", operation="o?"),))
+    harness.silences = (Silence(until=harness.wall + 5, rule="sl*", operation="o?"),)
     for _ in range(4):
         monitor.record_metric("op", 1.0)
         harness.tick()
@@ -122,12 +122,12 @@ def test_the_thread_survives_observations_that_raise(caplog):
             calls.append(1)
             raise SystemExit("no snapshot")
 
-    engine = Engine(Observations(), lambda *_: None)
-    engine.set_rules((StatisticRule(name="r", operation="op", statistic="absent", window=0.1),))
+    rules = (StatisticRule(name="r", operation="op", statistic="absent", window=0.1),)
+    engine = Engine(Observations(), lambda: (rules, ()), lambda *_: None)
     engine.start()
     wait_until(lambda: len(calls) >= 3)
     engine.stop(10)
-    assert not engine._thread.is_alive()
+    assert not engine.thread.is_alive()
     messages = [record.getMessage() for record in caplog.records]
     assert messages == ["alerts could not be evaluated"]
 

@@ -91,7 +91,7 @@ def test_a_file_with_errors_changes_nothing(alerts, tmp_path):
             alerts.load(path)
         assert alerts.rules() == [rule("taken")]
         assert [report.sink for report in alerts.deliveries()] == ["LogSink"]
-        assert alerts._sinks == ()
+        assert alerts._state.get().workers == ()
 
 
 def test_silences_end(alerts):

@@ -6,14 +6,18 @@ import logging
 import math
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from nanospan import _core
 from nanospan.alerts.sinks.base import DeliveryError, PostponedError
+from nanospan.reentrant import Wakeup
 from nanospan.values.units import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from nanospan.alerts.alert import Alert
     from nanospan.alerts.sinks.base import Sink
 
@@ -45,103 +49,165 @@ class Delivery:
     last_error: str
 
 
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The state of a worker. Immutable: every change replaces it."""
+
+    queue: tuple[Alert, ...] = ()
+    is_busy: bool = False
+    delivered: int = 0
+    lost: int = 0
+    last_error: str = ""
+    deadline: float | None = None  # on the monotonic clock; set by ``end``
+    has_given_up: bool = False
+    waiting: tuple[Wakeup, ...] = ()  # those of the callers of ``flush``
+
+    @property
+    def left(self) -> int:
+        return len(self.queue) + self.is_busy
+
+    def is_over(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+
 class SinkWorker:
     """Delivers alerts to one sink on a daemon thread. The first alert starts the thread.
+
+    Every method may be called from any thread, signal handler or finaliser.
 
     Args:
         sink: The sink to deliver to.
         capacity: The maximum number of alerts to queue.
+        current: The alerts to queue first, if the sink wants them; ``start`` begins to deliver
+            them.
     """
 
-    def __init__(self, sink: Sink, capacity: int = CAPACITY) -> None:
+    def __init__(self, sink: Sink, capacity: int = CAPACITY, current: Iterable[Alert] = ()) -> None:
         self.sink = sink
         self._name = str(sink)  # str() runs only here, where the caller sees exceptions
         self._capacity = capacity
-        self._queue: deque[Alert] = deque()
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._deadline: float | None = None  # on the monotonic clock; set by ``end``
-        self._has_given_up = False
-        self._busy = False
+        self._state: _core.Atomic[_State] = _core.Atomic(_State())
+        self._wakeup = Wakeup()
+        self._started: _core.Atomic[threading.Thread | None] = _core.Atomic(None)
         self._refreshed = -math.inf  # on the monotonic clock
-        self._delivered = 0
-        self._lost = 0
-        self._last_error = ""
+        for alert in current:
+            self._enqueue(alert)
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The thread that delivers the alerts, or None if there was no alert yet."""
+        return self._started.get()
 
     def put(self, alert: Alert) -> None:
         """Queue an alert if the sink wants it. Never blocks or raises."""
+        self._enqueue(alert)
+        self.start()
+
+    def _change(self, change: Callable[[_State], _State]) -> _State:
+        state = self._state.update(change)
+        self._wakeup.set()
+        for waiting in state.waiting:
+            waiting.set()
+        return state
+
+    def _enqueue(self, alert: Alert) -> None:
         try:
             if not self.sink.wants(alert):
                 return
         except Exception as exc:  # noqa: BLE001 - the other sinks must get the alert
             self._settle(alert, error=type(exc).__name__, lost=True, was_busy=False)
             return
-        with self._changed:
-            if self._deadline is not None:
-                self._lost += 1
-                return
-            if len(self._queue) >= self._capacity:
-                self._queue.popleft()
-                self._lost += 1
-                # Logged at 1, 2, 4, 8 ..., so that a flood of alerts does not flood the log.
-                if self._lost & (self._lost - 1) == 0:
-                    logger.warning(
-                        "%s is too slow: its queue of %d alerts is full, %d lost so far",
-                        self._name,
-                        self._capacity,
-                        self._lost,
-                    )
-            self._queue.append(alert)
-            self._changed.notify_all()
-            self._start()
+        dropped = False
 
-    def _start(self) -> None:
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name=f"nanospan-{self._name}", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as exc:  # no more threads, or the interpreter is ending
-                self._last_error = str(exc)
-            else:
-                self._thread = thread
+        def enqueue(state: _State) -> _State:
+            nonlocal dropped
+            if state.deadline is not None:
+                dropped = False
+                return replace(state, lost=state.lost + 1)
+            dropped = len(state.queue) >= self._capacity
+            queue = (*state.queue[dropped:], alert)
+            return replace(state, queue=queue, lost=state.lost + dropped)
+
+        lost = self._change(enqueue).lost
+        # Logged at 1, 2, 4, 8 ..., so that a flood of alerts does not flood the log.
+        if dropped and lost & (lost - 1) == 0:
+            logger.warning(
+                "%s is too slow: its queue of %d alerts is full, %d lost so far",
+                self._name,
+                self._capacity,
+                lost,
+            )
+
+    def start(self) -> None:
+        """Start the thread if there are alerts to deliver, and it is not running."""
+        state = self._state.get()
+        if not state.queue or state.deadline is not None or self.thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name=f"nanospan-{self._name}", daemon=True)
+        if not self._started.replace(None, thread):
+            return
+        try:
+            thread.start()
+        except RuntimeError as exc:  # no more threads, or the interpreter is ending
+            error = str(exc)
+            self._started.replace(thread, None)
+            self._change(lambda state: replace(state, last_error=error))
 
     def report(self) -> Delivery:
         """Return the sink's delivery statistics."""
-        with self._changed:
-            waiting = len(self._queue) + self._busy
-            return Delivery(self._name, waiting, self._delivered, self._lost, self._last_error)
+        state = self._state.get()
+        return Delivery(self._name, state.left, state.delivered, state.lost, state.last_error)
 
     def flush(self, timeout: float) -> bool:
         """Wait until every queued alert has been delivered, lost, or kept by the sink for a retry.
 
         Return False if this takes longer than ``timeout`` seconds.
         """
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._queue and not self._busy, timeout)
+        end = time.monotonic() + timeout
+        mine = Wakeup()
+        self._state.update(lambda state: replace(state, waiting=(*state.waiting, mine)))
+        try:
+            while self._state.get().left:
+                if not mine.wait(end - time.monotonic()):
+                    return not self._state.get().left
+            return True
+        finally:
+            self._state.update(
+                lambda state: replace(
+                    state, waiting=tuple(other for other in state.waiting if other is not mine)
+                )
+            )
 
     def end(self, deadline: float) -> None:
         """Stop accepting alerts, but deliver queued alerts until ``deadline``.
 
         The deadline is a time on the monotonic clock, in seconds.
         """
-        with self._changed:
-            self._deadline = deadline
-            self._changed.notify_all()
+        self._change(lambda state: replace(state, deadline=deadline))
 
     def join(self) -> None:
         """Wait until the thread ends or the deadline passes; count undelivered alerts as lost."""
-        thread = self._thread
-        if self._deadline is not None and thread not in {None, threading.current_thread()}:
-            thread.join(max(self._deadline - time.monotonic(), 0.0))
-        with self._changed:
-            self._has_given_up = True
-            left = len(self._queue) + self._busy
-            self._lost += left
-            self._queue.clear()
+        thread, deadline = self.thread, self._state.get().deadline
+        if deadline is not None and thread not in {None, threading.current_thread()}:
+            # The caller may be a signal handler that has interrupted the start of the thread.
+            with suppress(RuntimeError):
+                thread.join(max(deadline - time.monotonic(), 0.0))
+        left = 0
+
+        def give_up(state: _State) -> _State:
+            nonlocal left
+            left = state.left
+            return replace(state, has_given_up=True, lost=state.lost + left, queue=())
+
+        self._change(give_up)
         if left:
             logger.warning(
                 "%s lost %s: not delivered before the deadline", self._name, counted(left, "alert")
             )
+
+    def abandon(self) -> None:
+        """Deliver nothing, and leave the sink to another worker, in a forked child."""
+        self._change(lambda state: replace(state, deadline=-math.inf, queue=()))
 
     def _run(self) -> None:
         while (task := self._next()) is not None:
@@ -174,18 +240,27 @@ class SinkWorker:
 
     def _next(self) -> tuple[Alert | None] | None:
         """Wait for a task: ``(alert,)`` to deliver, ``(None,)`` to refresh, or None to end."""
-        with self._changed:
-            while True:
-                if self._queue and not self._is_over():
-                    self._busy = True
-                    return (self._queue.popleft(),)
-                if self._deadline is not None:
-                    return None
-                due = self._refresh_in()
-                if due is not None and due <= 0:
-                    self._refreshed = time.monotonic()
-                    return (None,)
-                self._changed.wait(due)
+        taken: Alert | None = None
+
+        def take(state: _State) -> _State:
+            nonlocal taken
+            taken = None
+            if not state.queue or state.is_over():
+                return state
+            taken, *left = state.queue
+            return replace(state, queue=tuple(left), is_busy=True)
+
+        while True:
+            state = self._state.update(take)
+            if taken is not None:
+                return (taken,)
+            if state.deadline is not None:
+                return None
+            due = self._refresh_in()
+            if due is not None and due <= 0:
+                self._refreshed = time.monotonic()
+                return (None,)
+            self._wakeup.wait(due)
 
     def _refresh_in(self) -> float | None:
         """Return the number of seconds until the sink's next refresh; None if it needs none.
@@ -195,37 +270,40 @@ class SinkWorker:
         try:
             due = self.sink.refresh_in()
         except Exception as exc:  # noqa: BLE001 - the sink still gets its alerts
-            if self._last_error != (error := type(exc).__name__):
-                self._last_error = error
+            error = type(exc).__name__
+            if self._state.get().last_error != error:
+                self._state.update(lambda state: replace(state, last_error=error))
                 self._explain(exc)
             return None
         return None if due is None else max(due, self._refreshed + 1 - time.monotonic())
 
-    def _is_over(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
-
     def _pause(self, seconds: float) -> bool:
         """Wait ``seconds`` before the next attempt; return False at once if that is too late."""
-        with self._changed:
-            end = time.monotonic() + seconds
-            while (left := end - time.monotonic()) > 0:
-                if self._deadline is not None and end >= self._deadline:
-                    return False
-                self._changed.wait(left)
-            return True
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            deadline = self._state.get().deadline
+            if deadline is not None and end >= deadline:
+                return False
+            self._wakeup.wait(left)
+        return True
 
     def _settle(
         self, alert: Alert | None, *, error: str, lost: bool, was_busy: bool = True
     ) -> None:
-        with self._changed:
-            if error:
-                self._last_error = error
-            if alert is not None:
-                self._busy = self._busy and not was_busy
-                if not self._has_given_up:  # otherwise ``join`` has counted the alert as lost
-                    self._lost += lost
-                    self._delivered += not error
-            self._changed.notify_all()
+        def settle(state: _State) -> _State:
+            state = replace(state, last_error=error or state.last_error)
+            if alert is None:
+                return state
+            # If it is over, ``join`` has counted the alert as lost.
+            counts = not state.has_given_up
+            return replace(
+                state,
+                is_busy=state.is_busy and not was_busy,
+                lost=state.lost + (counts and lost),
+                delivered=state.delivered + (counts and not error),
+            )
+
+        self._change(settle)
         if lost and alert is not None:
             logger.warning(
                 "%s lost the alert of rule %r for operation %r (%s): %s",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nanospan import _core
 from nanospan.alerts.alert import Alert, describe, instance_name
 from nanospan.alerts.evaluation import Evaluator
 from nanospan.alerts.observations import MonitorGoneError, Observations
 from nanospan.alerts.states import Finding, Lifecycle, Transition, step
+from nanospan.reentrant import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,10 +76,12 @@ class Engine:
 
     ``tick`` evaluates the rules once; ``start`` starts a daemon thread that calls ``tick`` at the
     shortest interval that any rule needs. Only one thread at a time may call ``tick``; all other
-    methods may be called from any thread.
+    methods may be called from any thread, signal handler or finaliser.
 
     Args:
         observations: Provides the monitor's data.
+        settings: Returns the rules to evaluate and the silences to apply. If a rule equals an
+            earlier one, its alerts keep their state.
         publish: Called with each alert that changed, and whether the sinks should receive it. Must
             return quickly.
         clock: The clocks to read; by default the real ones.
@@ -86,40 +91,40 @@ class Engine:
     def __init__(
         self,
         observations: Observations,
+        settings: Callable[[], tuple[tuple[Rule, ...], tuple[Silence, ...]]],
         publish: Callable[[Alert, bool], None],
         clock: Clock | None = None,
         *,
         on_monitor_gone: Callable[[], None] = lambda: None,
     ) -> None:
         self._observations = observations
+        self._settings = settings
         self._publish = publish
         self._clock = clock or Clock()
         self._on_monitor_gone = on_monitor_gone
         self._evaluator = Evaluator()
-        # Replaced, never modified in place, so that a running evaluation is not affected.
-        self._rules: tuple[Rule, ...] = ()
-        self._silences: tuple[Silence, ...] = ()
         self._entries: dict[tuple[str, str], _Entry] = {}
+        # Replaced, never modified in place.
         self._active: tuple[Alert, ...] = ()
         self._stopping = False
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._wakeup = Wakeup()
+        self._started: _core.Atomic[threading.Thread | None] = _core.Atomic(None)
         self._last_error = ""
 
-    def set_rules(self, rules: tuple[Rule, ...]) -> None:
-        """Replace the rules. If a new rule equals an old one, its alerts keep their state."""
-        self._rules = rules
-        self._wake.set()
-
-    def set_silences(self, silences: tuple[Silence, ...]) -> None:
-        """Replace the silences that the engine applies."""
-        self._silences = silences
-        self._wake.set()
+    def wake(self) -> None:
+        """Evaluate the rules without waiting for the interval to end, because they have changed."""
+        self._wakeup.set()
 
     @property
     def interval(self) -> float:
         """The time between evaluations, in seconds: the shortest interval of any rule."""
-        return min((rule.interval for rule in self._rules), default=1.0)
+        rules, _ = self._settings()
+        return min((rule.interval for rule in rules), default=1.0)
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The thread that evaluates the rules, or None if it was never started."""
+        return self._started.get()
 
     def active(self) -> list[Alert]:
         """Return the alerts that were pending or firing at the last evaluation."""
@@ -131,8 +136,8 @@ class Engine:
         Raises:
             MonitorGoneError: If the monitor no longer exists.
         """
-        moment = _Moment(self._clock.monotonic(), self._clock.time(), self._silences)
-        rules = self._rules
+        rules, silences = self._settings()
+        moment = _Moment(self._clock.monotonic(), self._clock.time(), silences)
         self._resolve_removed(rules, moment)
         if rules:
             found = self._evaluator.findings(rules, self._observations, moment.now)
@@ -207,19 +212,28 @@ class Engine:
         )
 
     def start(self) -> None:
-        """Start the daemon thread, unless it is already running."""
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="nanospan-alerts", daemon=True)
+        """Start the daemon thread, unless it was started or stopped already."""
+        if self._stopping or self.thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name="nanospan-alerts", daemon=True)
+        if not self._started.replace(None, thread):
+            return
+        try:
             thread.start()
-            self._thread = thread
+        except RuntimeError:  # no more threads, or the interpreter is ending
+            self._started.replace(thread, None)
+            raise
 
     def stop(self, timeout: float) -> None:
         """Tell the thread to stop, and wait at most ``timeout`` seconds for it to end."""
         self._stopping = True
-        self._wake.set()
-        thread = self._thread
+        self._wakeup.set()
+        thread = self.thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+            # The caller may be a signal handler that has interrupted `start`: then the thread ends
+            # as soon as it has started.
+            with suppress(RuntimeError):
+                thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -235,5 +249,4 @@ class Engine:
                     self._last_error = error
                     logger.exception("alerts could not be evaluated")
             took = time.monotonic() - began
-            self._wake.wait(max(self.interval - took, took * REST_RATIO))
-            self._wake.clear()
+            self._wakeup.wait(max(self.interval - took, took * REST_RATIO))

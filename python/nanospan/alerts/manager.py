@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import logging
 import os
-import threading
 import time
-import weakref
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanospan.alerts.alerts_file import AlertsFile, AlertsFileError, Problem, load
-from nanospan.alerts.delivery import Delivery, SinkWorker
+from nanospan import _core
+from nanospan.alerts.alerts_file import AlertsFileError, Problem, load
 from nanospan.alerts.engine import Clock, Engine
 from nanospan.alerts.fields import check_seconds
+from nanospan.alerts.manager_state import ManagerState
 from nanospan.alerts.observations import MonitorObservations
 from nanospan.alerts.rules import Rule
 from nanospan.alerts.silences import Silence
-from nanospan.alerts.sinks import FunctionSink, LogSink, Sink
+from nanospan.alerts.sinks import FunctionSink, Sink
+from nanospan.reentrant import LiveObjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from nanospan.alerts.alert import Alert
+    from nanospan.alerts.delivery import Delivery
     from nanospan.recorder import Recorder
 
 __all__ = ["Alerts"]
 
 logger = logging.getLogger("nanospan.alerts")
 
-HISTORY = 1000
 CLOSE_SECONDS = 2.0
 """How long ``close`` (by default) and interpreter exit wait for queued alerts, in seconds."""
 
@@ -47,7 +47,8 @@ class Alerts:
 
     Adding the first rule starts a daemon thread that evaluates the rules; recording is not slowed
     down. If no sink is added, alerts go to the logger ``nanospan.alerts``. Every method may be
-    called from any thread.
+    called from any thread, signal handler or finaliser. ``flush`` and ``close`` wait no longer than
+    their ``timeout``, even in a handler that has interrupted the thread they wait for.
 
     A forked child has the same rules, silences and sinks, but starts with no alerts and an empty
     history; the parent's alerts are delivered by the parent only. At interpreter exit, delivering
@@ -67,39 +68,51 @@ class Alerts:
     ) -> None:
         self._observations = MonitorObservations(monitor)
         self._clock = clock or Clock()
-        # Replaced, never modified in place, so that a fork always sees a consistent value.
-        self._rules: dict[str, Rule] = {}
-        self._silences: tuple[Silence, ...] = ()
-        self._sinks: tuple[Sink, ...] = ()
-        self._files: dict[Path, AlertsFile] = {}
-        self._closed = False
-        self._init_process_state()
+        self._state: _core.Atomic[ManagerState] = _core.Atomic(ManagerState(self._new_engine()))
         _instances.add(self)
 
-    def _init_process_state(self) -> None:
-        """Create the state that a forked child must not share with its parent; start no threads."""
-        self._lock = threading.RLock()
-        self._history: deque[Alert] = deque(maxlen=HISTORY)
-        # The firing alerts as last announced to the sinks, keyed by rule and operation.
-        self._firing: dict[tuple[str, str], Alert] = {}
-        self._default = SinkWorker(LogSink())
-        self._workers = tuple(SinkWorker(sink) for sink in self._sinks)
-        self._engine = Engine(
-            self._observations, self._publish, self._clock, on_monitor_gone=self.close
+    def _new_engine(self) -> Engine:
+        return Engine(
+            self._observations,
+            self._settings,
+            self._publish,
+            self._clock,
+            on_monitor_gone=self.close,
         )
 
+    def _settings(self) -> tuple[tuple[Rule, ...], tuple[Silence, ...]]:
+        state = self._state.get()
+        return tuple(state.rules.values()), state.silences
+
     def _publish(self, alert: Alert, announce: bool) -> None:
-        self._history.append(alert)
+        self._state.get().history.append(alert)
         if not announce:
             return
-        # The lock ensures that a sink being added receives every transition, in order.
-        with self._lock:
-            if alert.state == "firing":
-                self._firing[alert.rule, alert.operation] = alert
-            else:
-                self._firing.pop((alert.rule, alert.operation), None)
-            for worker in self._workers or (self._default,):
-                worker.put(alert)
+        # A sink that is added meanwhile either finds the alert among the firing ones, or is one of
+        # the workers here; so it receives every transition once, and in order.
+        state = self._state.update(
+            lambda state: dataclasses.replace(state, firing=state.firing.after(alert))
+        )
+        for worker in state.receivers:
+            worker.put(alert)
+
+    def _change(self, change: Callable[[ManagerState], ManagerState]) -> None:
+        """Replace the state, and let the threads act on the new one.
+
+        ``change`` may be called several times, and must not change anything itself.
+        """
+        before = self._state.get().workers
+        self._state.update(change)
+        state = self._state.get()
+        state.engine.wake()
+        if state.rules and not state.closed:
+            state.engine.start()
+        for worker in state.workers:
+            worker.start()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for worker in before:
+            if worker not in state.workers:
+                worker.end(deadline)  # the thread ends by itself
 
     def add(self, rule: Rule, *, replace: bool = False) -> None:
         """Add a rule and start evaluating it.
@@ -119,14 +132,17 @@ class Alerts:
                 "rule must be a StatisticRule, RegressionRule or ChangeRule, "
                 f"got {type(rule).__name__}"
             )
-        with self._lock:
-            self._check_open()
-            if not replace and rule.name in self._rules:
+
+        def add(state: ManagerState) -> ManagerState:
+            state.check_open()
+            if not replace and rule.name in state.rules:
                 raise ValueError(
                     f"there is already a rule named {rule.name!r}; "
                     "remove it first or pass replace=True"
                 )
-            self._set_rules({**self._rules, rule.name: rule})
+            return dataclasses.replace(state, rules={**state.rules, rule.name: rule})
+
+        self._change(add)
 
     def remove(self, name: str) -> None:
         """Remove the rule with this name; its firing alerts resolve.
@@ -134,10 +150,14 @@ class Alerts:
         Raises:
             KeyError: If there is no rule with this name.
         """
-        with self._lock:
-            if name not in self._rules:
+
+        def remove(state: ManagerState) -> ManagerState:
+            if name not in state.rules:
                 raise KeyError(name)
-            self._set_rules({key: rule for key, rule in self._rules.items() if key != name})
+            rules = {key: rule for key, rule in state.rules.items() if key != name}
+            return dataclasses.replace(state, rules=rules)
+
+        self._change(remove)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Add the rules, sinks and silences from a TOML file.
@@ -156,22 +176,28 @@ class Alerts:
         """
         loaded = load(path)
         key = Path(path).absolute()
-        with self._lock:
-            self._check_open()
-            before = self._files.get(key)
+
+        def replace_file(state: ManagerState) -> ManagerState:
+            state.check_open()
+            before = state.files.get(key)
             old_names = {rule.name for rule in before.rules} if before else set()
-            rules = {name: rule for name, rule in self._rules.items() if name not in old_names}
+            rules = {name: rule for name, rule in state.rules.items() if name not in old_names}
             taken = [rule.name for rule in loaded.rules if rule.name in rules]
             if taken:
                 message = f"there is already a rule named {taken[0]!r}; rename one of the two rules"
                 raise AlertsFileError(loaded.path, [Problem(0, "", message)])
             rules.update((rule.name, rule) for rule in loaded.rules)
-            self._files = {**self._files, key: loaded}
             old_silences = before.silences if before else ()
-            kept = (each for each in self._silences if each not in old_silences)
-            self._set_silences((*kept, *loaded.silences))
-            self._change_sinks(added=loaded.sinks, removed=before.sinks if before else ())
-            self._set_rules(rules)
+            kept = (each for each in state.silences if each not in old_silences)
+            state = dataclasses.replace(
+                state,
+                rules=rules,
+                files={**state.files, key: loaded},
+                silences=(*kept, *loaded.silences),
+            )
+            return state.without_sinks(before.sinks if before else ()).with_sinks(loaded.sinks)
+
+        self._change(replace_file)
 
     def add_sink(self, sink: Sink | Callable[[Alert], object]) -> Sink:
         """Add a sink to which alerts are delivered from now on.
@@ -190,11 +216,14 @@ class Alerts:
             RuntimeError: If :meth:`close` was called.
         """
         made = sink if isinstance(sink, Sink) else FunctionSink(sink)
-        with self._lock:
-            self._check_open()
-            if made in self._sinks:
+
+        def add(state: ManagerState) -> ManagerState:
+            state.check_open()
+            if any(worker.sink == made for worker in state.workers):
                 raise ValueError(f"{made!r} is already registered; add each sink once")
-            self._change_sinks(added=(made,), removed=())
+            return state.with_sinks([made])
+
+        self._change(add)
         return made
 
     def remove_sink(self, sink: Sink) -> None:
@@ -206,10 +235,13 @@ class Alerts:
         Raises:
             ValueError: If ``sink`` is not registered.
         """
-        with self._lock:
-            if sink not in self._sinks:
+
+        def remove(state: ManagerState) -> ManagerState:
+            if all(worker.sink != sink for worker in state.workers):
                 raise ValueError(f"{sink!r} is not registered; pass what add_sink() returned")
-            self._change_sinks(added=(), removed=(sink,))
+            return state.without_sinks([sink])
+
+        self._change(remove)
 
     def silence(  # noqa: PLR0913 - the fields of a Silence, all keyword-only
         self,
@@ -251,35 +283,44 @@ class Alerts:
             labels=labels or {},
             comment=comment,
         )
-        with self._lock:
-            self._set_silences((*self.silences(), silence))
+        now = self._clock.time()
+
+        def add(state: ManagerState) -> ManagerState:
+            current = [each for each in state.silences if each.until > now]
+            return dataclasses.replace(state, silences=(*current, silence))
+
+        self._change(add)
         return silence
 
     def unsilence(self, silence: Silence) -> None:
         """End a silence early; do nothing if it has already ended."""
-        with self._lock:
-            self._set_silences(tuple(each for each in self._silences if each != silence))
+
+        def remove(state: ManagerState) -> ManagerState:
+            kept = tuple(each for each in state.silences if each != silence)
+            return dataclasses.replace(state, silences=kept)
+
+        self._change(remove)
 
     def silences(self) -> list[Silence]:
         """Return the silences that have not expired."""
         now = self._clock.time()
-        return [silence for silence in self._silences if silence.until > now]
+        return [silence for silence in self._state.get().silences if silence.until > now]
 
     def rules(self) -> list[Rule]:
         """Return the rules in the order in which they were added."""
-        return list(self._rules.values())
+        return list(self._state.get().rules.values())
 
     def active(self) -> list[Alert]:
         """Return the alerts that were pending or firing when the rules were last evaluated."""
-        return self._engine.active()
+        return self._state.get().engine.active()
 
     def history(self) -> list[Alert]:
         """Return the last 1,000 state changes of alerts, oldest first."""
-        return list(self._history)
+        return list(self._state.get().history.copy())
 
     def deliveries(self) -> list[Delivery]:
         """Return the delivery statistics of each sink."""
-        return [worker.report() for worker in self._workers or (self._default,)]
+        return [worker.report() for worker in self._state.get().receivers]
 
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Wait until every queued alert has been delivered, lost, or kept by its sink for a retry.
@@ -291,13 +332,13 @@ class Alerts:
             True if no queued alerts are left; False if the timeout expired first.
         """
         deadline = time.monotonic() + timeout
-        workers = self._workers or (self._default,)
-        return all(c.flush(max(deadline - time.monotonic(), 0.0)) for c in workers)
+        workers = self._state.get().receivers
+        return all(each.flush(max(deadline - time.monotonic(), 0.0)) for each in workers)
 
     @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._closed
+        return self._state.get().closed
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """Stop evaluating rules, deliver queued alerts and stop the threads.
@@ -309,71 +350,61 @@ class Alerts:
         Args:
             timeout: Maximum time to wait, in seconds. Alerts not delivered by then are lost.
         """
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+        was_closed = False
+
+        def close(state: ManagerState) -> ManagerState:
+            nonlocal was_closed
+            was_closed = state.closed
+            return dataclasses.replace(state, closed=True)
+
+        state = self._state.update(close)
+        if was_closed:
+            return
         deadline = time.monotonic() + timeout
-        self._engine.stop(timeout / 2)
-        workers = (*self._workers, self._default)
+        state.engine.stop(timeout / 2)
+        workers = (*state.workers, state.default)
         for worker in workers:
             worker.end(deadline)
         for worker in workers:
             worker.join()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("this Alerts object is closed; use monitor.alerts to get a new one")
-
-    def _set_rules(self, rules: dict[str, Rule]) -> None:
-        self._rules = rules
-        self._engine.set_rules(tuple(rules.values()))
-        if rules:
-            self._engine.start()
-
-    def _set_silences(self, silences: tuple[Silence, ...]) -> None:
-        self._silences = silences
-        self._engine.set_silences(silences)
-
-    def _change_sinks(self, *, added: tuple[Sink, ...], removed: tuple[Sink, ...]) -> None:
-        old = [worker for worker in self._workers if worker.sink in removed]
-        kept = [worker for worker in self._workers if worker.sink not in removed]
-        new = [SinkWorker(sink) for sink in added]
-        self._workers = (*kept, *new)
-        for worker in new:
-            if worker.sink.wants_current_alerts:
-                for alert in self._firing.values():
-                    worker.put(alert)
-        self._sinks = tuple(worker.sink for worker in self._workers)
-        deadline = time.monotonic() + CLOSE_SECONDS
-        for worker in old:
-            worker.end(deadline)  # the thread ends by itself
-
     def _restart_in_child(self) -> None:
-        """Replace threads and locks in a forked child, where the parent's threads do not exist."""
-        for sink in self._sinks:
-            sink.after_fork()
-        self._init_process_state()
-        self._engine.set_silences(self._silences)
-        if self._rules and not self._closed:
-            self._set_rules(self._rules)
+        """Replace what belongs to the parent's threads in a forked child, where they do not exist.
+
+        The fork may have been made by a signal handler that has interrupted a method of this
+        object, which then goes on in the child, too.
+        """
+        parent = self._state.get()
+        for worker in (*parent.workers, parent.default):
+            worker.abandon()
+            worker.sink.after_fork()
+        parent.engine.stop(0)
+
+        def restart(state: ManagerState) -> ManagerState:
+            sinks = [worker.sink for worker in state.workers]
+            fresh = ManagerState(
+                self._new_engine(), state.rules, state.silences, state.files, closed=state.closed
+            )
+            return fresh.with_sinks(sinks)
+
+        self._change(restart)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self.active())} active"
-        return f"<{type(self).__name__} of {len(self._rules)} rules, {state}>"
+        state = "closed" if self.closed else f"{len(self.active())} active"
+        return f"<{type(self).__name__} of {len(self.rules())} rules, {state}>"
 
 
-_instances: weakref.WeakSet[Alerts] = weakref.WeakSet()
+_instances: LiveObjects[Alerts] = LiveObjects()
 
 
 def _close_all() -> None:
     deadline = time.monotonic() + CLOSE_SECONDS
-    for alerts in list(_instances):
+    for alerts in _instances.all():
         alerts.close(max(deadline - time.monotonic(), 0.1))
 
 
 def _restart_all_in_child() -> None:
-    for alerts in list(_instances):
+    for alerts in _instances.all():
         try:
             alerts._restart_in_child()  # noqa: SLF001 - defined in this module
         except Exception:  # the child continues without alerts

@@ -11,6 +11,7 @@ use pyo3::{prelude::*, types::PyTuple};
 use crate::regression::verdict_name;
 
 mod arguments;
+mod atomic;
 mod bindings;
 mod error;
 mod export;
@@ -40,6 +41,7 @@ mod values;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     hot::interpreter::claim(module.py())?;
 
+    module.add_class::<atomic::Atomic>()?;
     module.add_class::<export::prometheus::Chunks>()?;
     module.add_class::<export::prometheus::PrometheusEncoder>()?;
     module.add_class::<export::samples::Lanes>()?;
@@ -58,6 +60,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(hot::vectorcall::attach, module)?)?;
     module.add_function(wrap_pyfunction!(names::escape_name, module)?)?;
     module.add_function(wrap_pyfunction!(names::unescape_name, module)?)?;
+    module.add_function(wrap_pyfunction!(
+        operation_ref::offer_process_monitor,
+        module
+    )?)?;
     module.add_function(wrap_pyfunction!(operation_ref::process_monitor, module)?)?;
     module.add_function(wrap_pyfunction!(
         operation_ref::set_process_monitor,

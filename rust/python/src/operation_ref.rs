@@ -32,6 +32,22 @@ pub fn process_monitor(py: Python<'_>) -> Option<Py<Monitor>> {
     PROCESS_MONITOR.with(py, |monitor| Some(monitor.as_ref()?.clone_ref(py)))
 }
 
+/// Make ``monitor`` the process-wide monitor unless there already is one, and return the process-wide monitor.
+#[pyfunction]
+pub fn offer_process_monitor(py: Python<'_>, monitor: Py<Monitor>) -> Py<Monitor> {
+    let offered = monitor.clone_ref(py);
+    let (agreed, refused) = PROCESS_MONITOR.with(py, |current| match current {
+        Some(current) => (current.clone_ref(py), Some(offered)),
+        None => {
+            GENERATION.advance_release(); // as in `set_process_monitor`
+            *current = Some(offered);
+            (monitor.clone_ref(py), None)
+        }
+    });
+    drop(refused.map(|refused| refused.into_bound(py)));
+    agreed
+}
+
 /// Set the process-wide monitor, or remove it if ``monitor`` is None.
 #[pyfunction]
 pub fn set_process_monitor(py: Python<'_>, monitor: Option<Py<Monitor>>) {

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nanospan import pool as _pool  # first, because its error says what to install
@@ -27,9 +28,10 @@ from nanospan.pool.connections import VectorConnection
 from nanospan.pool.conninfo import Target
 from nanospan.pool.registry import REGISTRY
 from nanospan.pool.vector_pool import VectorPool
-from nanospan.recorder import creation
+from nanospan.reentrant import LiveObjects
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Iterable
 
     from typing_extensions import Self
@@ -57,6 +59,17 @@ except ImportError:
 
 PSYCOPG_AVAILABLE = True
 _ORIGINAL_POOL = AsyncConnectionPool
+# Held only while one of several new instances is chosen. Re-entrant, for signal handlers.
+_agreement = threading.RLock()
+
+
+def _renew_agreement() -> None:
+    global _agreement  # noqa: PLW0603 - a thread of the parent may hold the lock
+    _agreement = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_agreement)
 
 
 class GlobalConnectionManager:
@@ -75,18 +88,18 @@ class GlobalConnectionManager:
 
     def __new__(cls) -> Self:
         """Return the current instance, creating it if there is none."""
-        manager = _pool.get_global_connection_manager()
-        with creation:
-            if cls._instance is None:
-                cls._instance = instance = super().__new__(cls)
-                instance._set_up(manager)
+        if cls._instance is None:
+            made = super().__new__(cls)
+            made._set_up(_pool.get_global_connection_manager())
+            with _agreement:
+                cls._instance = cls._instance or made
         return cls._instance  # type: ignore[return-value]  # subclasses share the instance
 
     def _set_up(self, manager: _pool.GlobalConnectionManager) -> None:
         self._manager = manager
         self._warmup_completed = False
         self._replaced = ReplacedPools(self._configure_connection)
-        self._configured: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._configured: LiveObjects[Any] = LiveObjects()
         self._health_check_cache = HealthCache(self._shared_urls, self._find_shared)
 
     def __getattr__(self, name: str) -> Any:

@@ -92,7 +92,7 @@ class PerformanceMonitor(_PerformanceMonitor):
 
     @property
     def _alert_callbacks(self) -> tuple[AlertCallback, ...]:
-        return self._events._callbacks  # noqa: SLF001 - a part of the monitor
+        return self._events.callbacks
 
     def _percentile(self, data: Sequence[float], percentile: float) -> float:
         """Interpolate linearly between the closest ranks; 0 if there are no data."""

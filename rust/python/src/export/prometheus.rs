@@ -1,6 +1,9 @@
 //! Encodes Prometheus expositions with the GIL released.
 
-use std::{borrow::Cow, sync::MutexGuard};
+use std::{
+    borrow::Cow,
+    sync::{Arc, MutexGuard},
+};
 
 use nanospan_format::prometheus::{
     Family, Format, Head, Kind, Options, Sample, Series, Source, Value, encode, samples,
@@ -189,7 +192,7 @@ pub struct Chunks {
 
 /// The encoded bytes, and the position of the first byte that has not been returned yet.
 struct Left {
-    bytes: DropWithoutGil<Vec<u8>>,
+    bytes: Arc<DropWithoutGil<Vec<u8>>>,
     next: usize,
 }
 
@@ -210,7 +213,7 @@ impl Left {
     fn of(bytes: Vec<u8>) -> Self {
         let is_large = bytes.len() >= 1 << 20;
         Self {
-            bytes: DropWithoutGil::new(bytes, is_large),
+            bytes: Arc::new(DropWithoutGil::new(bytes, is_large)),
             next: 0,
         }
     }
@@ -228,10 +231,14 @@ impl Chunks {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let mut left = self.left();
-        let start = left.next;
-        left.next = left.bytes.len().min(start + CHUNK_BYTES);
-        let chunk = &left.bytes[start..left.next];
+        // The lock is released before an object is created, which may run Python code that asks for the next chunk.
+        let (bytes, range) = {
+            let mut left = self.left();
+            let start = left.next;
+            left.next = left.bytes.len().min(start + CHUNK_BYTES);
+            (Arc::clone(&left.bytes), start..left.next)
+        };
+        let chunk = &bytes[range];
         (!chunk.is_empty()).then(|| PyBytes::new(py, chunk))
     }
 

@@ -1,0 +1,87 @@
+"""Building blocks that signal handlers, finalisers and forked children may use at any moment.
+
+A handler or finaliser can interrupt Python code between any two instructions, and it runs on the
+thread that it has interrupted. If that thread holds a lock, even a re-entrant one, the handler may
+wait for ever: for the lock itself, or for a thread that waits for it. A child forked by another
+thread inherits the lock, and nothing in it will release it. Therefore, no code that may be called
+from there holds a lock. State that belongs together is one immutable value, which ``_core.Atomic``
+replaces; what remains is here.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+__all__ = ["LiveObjects", "Wakeup"]
+
+T = TypeVar("T")
+
+
+class Wakeup:
+    """Lets one thread wait until another calls ``set``, which may also be a handler on that thread.
+
+    ``threading.Event`` holds a lock in ``set`` and ``wait``, so that a handler could not call it.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        # It does not exclude anyone: it is free while the wake-up is set, and acquired by `wait`.
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """End the current ``wait``, or else the next one. Never blocks."""
+        with suppress(RuntimeError):  # it is set already
+            self._lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until ``set`` is called, and reset.
+
+        Args:
+            timeout: Maximum time to wait, in seconds; by default, there is no limit.
+
+        Returns:
+            False if the timeout expired first.
+        """
+        if timeout is None:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
+
+
+class LiveObjects(Generic[T]):
+    """The objects that were added and still exist, compared by identity.
+
+    ``weakref.WeakSet`` raises an exception if an object is added while it is being iterated over.
+    """
+
+    __slots__ = ("_references",)
+
+    def __init__(self) -> None:
+        self._references: dict[int, weakref.ref[T]] = {}
+
+    def add(self, live: T) -> None:
+        """Add an object, without keeping it alive."""
+        key, references = id(live), self._references
+
+        def forget(_: weakref.ref[T]) -> None:
+            references.pop(key, None)
+
+        references[key] = weakref.ref(live, forget)
+
+    def discard(self, live: T) -> None:
+        """Remove an object, if it was added."""
+        self._references.pop(id(live), None)
+
+    def __contains__(self, live: object) -> bool:
+        """Return True if the object was added."""
+        return id(live) in self._references
+
+    def all(self) -> list[T]:
+        """Return the objects, in the order in which they were added."""
+        # Copying a dict's values runs no Python code, unlike taking the referents.
+        found = [reference() for reference in list(self._references.values())]
+        return [live for live in found if live is not None]
