@@ -59,8 +59,8 @@ class AlertmanagerSink(HttpSink):
             ``env:NAME`` in it is replaced by that environment variable's value.
         headers: Additional headers; ``env:NAME`` in a value is replaced by that variable's value.
         repeat: Time between posts of an alert that keeps firing, in seconds; at least 1.
-        timeout: Maximum time in seconds for each phase of a request: connecting, sending, and
-            waiting for the response.
+        timeout: Maximum duration of each attempt, in seconds, from the look-up of the host to
+            the last of the response's headers, however slowly they arrive.
         attempts: Maximum number of attempts for each post. If all fail, the alerts are posted again
             when the next post is due.
         origin: Where the settings come from: ``program``, ``file`` (secrets in ``headers`` must be

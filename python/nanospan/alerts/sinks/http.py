@@ -10,12 +10,13 @@ import logging
 import random
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nanospan.alerts.fields import RuleError, check_count, check_number
 from nanospan.alerts.sinks.base import DeliveryError
 from nanospan.alerts.sinks.secret import Origin, secret_headers, secret_url
 from nanospan.values.extras import needs
+from nanospan.values.timed_calls import TimedCalls
 from nanospan.values.units import counted
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import httpx
 
     from nanospan.alerts.sinks.base import Pause
+    from nanospan.values.timed_calls import Connections
 
 __all__ = ["Poster"]
 
@@ -63,8 +65,8 @@ class Poster:
     Args:
         url: The URL; ``env:NAME`` in it is replaced by that environment variable's value.
         headers: Additional headers; ``env:NAME`` in a value is replaced by that variable's value.
-        timeout: Maximum time in seconds for each phase of a request: connecting, sending, and
-            waiting for the response.
+        timeout: Maximum duration of each attempt, in seconds, from the look-up of the host to
+            the last of the response's headers, however slowly they arrive.
         attempts: Maximum number of attempts for each request.
         origin: Where the settings come from: ``program``, ``file`` (secrets in ``headers`` must be
             given as ``env:NAME``), or ``unchecked file`` (the same, but the environment variables
@@ -97,6 +99,7 @@ class Poster:
         self._attempts = attempts
         self._path = path
         self._client: httpx.Client | None = None
+        self._calls = TimedCalls("nanospan-post")
 
     @property
     def unset_variables(self) -> list[str]:
@@ -133,20 +136,15 @@ class Poster:
         """
         import httpx  # noqa: PLC0415 - optional; the constructor has checked that it is installed
 
+        progress = _Progress()
         try:
-            url = self._url.reveal().rstrip("/") + self._path if self._path else self._url.reveal()
-            headers = {name: secret.reveal() for name, secret in self._headers.items()}
-            # The response body may be long and is not needed, so it is never read.
-            with (
-                _unlogged(),
-                self._open().stream(
-                    "POST", url, content=content, headers={**_JSON, **headers}
-                ) as response,
-            ):
-                status = response.status_code
-                retry_after = _seconds(response.headers.get("Retry-After"))
-        except httpx.TimeoutException as exc:
-            return f"timed out ({type(exc).__name__})", 0.0
+            client = self._open()  # reads certificates, which the attempt does not include
+            status, retry_after = self._calls.run(
+                lambda connections: self._request(client, content, progress, connections),
+                self._timeout,
+            )
+        except (TimeoutError, httpx.TimeoutException):
+            return f"timed out while {progress.phase}", 0.0
         except httpx.TransportError as exc:
             return f"connection failed ({type(exc).__name__})", 0.0
         except Exception as exc:  # noqa: BLE001 - any error may reveal a secret
@@ -160,6 +158,26 @@ class Poster:
             raise DeliveryError(f"rejected with status {status}")
         # Raised outside the handler, so that the original error does not become its context.
         raise DeliveryError(f"the request could not be made ({kind})")
+
+    def _request(
+        self, client: httpx.Client, content: bytes, progress: _Progress, connections: Connections
+    ) -> tuple[int, float]:
+        """Send the request; return the response's status and ``Retry-After`` in seconds."""
+        progress.connections = connections
+        url = self._url.reveal().rstrip("/") + self._path if self._path else self._url.reveal()
+        headers = {name: secret.reveal() for name, secret in self._headers.items()}
+        # The response body may be long and is not needed, so it is never read.
+        with (
+            _unlogged(),
+            client.stream(
+                "POST",
+                url,
+                content=content,
+                headers={**_JSON, **headers},
+                extensions={"trace": progress.trace},
+            ) as response,
+        ):
+            return response.status_code, _seconds(response.headers.get("Retry-After"))
 
     def _open(self) -> httpx.Client:
         if self._client is None:
@@ -183,6 +201,34 @@ class Poster:
     def __str__(self) -> str:
         return str(self._url)
 
+
+class _Progress:
+    """Follows one request, of which httpx reports each step.
+
+    Attributes:
+        phase: What the request is waiting for, in words.
+        connections: Gets the sockets that the request opens.
+    """
+
+    connections: Connections
+
+    def __init__(self) -> None:
+        self.phase = "connecting"
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Note a step, such as ``connection.connect_tcp.complete``."""
+        _, step, state = event.split(".")
+        if state == "started":
+            self.phase = _PHASES.get(step, self.phase)
+        elif step == "connect_tcp" and state == "complete":
+            self.connections.add(info["return_value"].get_extra_info("socket"))
+
+
+_PHASES = {
+    "start_tls": "waiting for the TLS handshake",
+    "send_request_headers": "sending the request",
+    "receive_response_headers": "waiting for the response",
+}
 
 _JSON = {"Content-Type": "application/json", "User-Agent": "nanospan"}
 

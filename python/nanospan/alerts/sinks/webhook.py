@@ -63,8 +63,8 @@ class WebhookSink(HttpSink):
     Args:
         url: The URL; ``env:NAME`` in it is replaced by that environment variable's value.
         headers: Additional headers; ``env:NAME`` in a value is replaced by that variable's value.
-        timeout: Maximum time in seconds for each phase of a request: connecting, sending, and
-            waiting for the response.
+        timeout: Maximum duration of each attempt, in seconds, from the look-up of the host to
+            the last of the response's headers, however slowly they arrive.
         attempts: Maximum number of attempts for each alert. Connection errors, timeouts and the
             statuses 408, 425, 429 and 5xx are retried after random pauses that grow with each
             attempt, or after the server's ``Retry-After`` if that is longer.
