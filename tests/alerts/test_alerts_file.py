@@ -18,7 +18,7 @@ from nanospan.alerts import (
     load,
 )
 from nanospan.alerts.alerts_file import _toml_parser
-from nanospan.alerts.toml_lines import locate
+from nanospan.alerts.toml_lines import locate, statements
 
 tomllib = _toml_parser()
 
@@ -254,7 +254,7 @@ def test_keys_are_found_in_difficult_documents():
     """Errors have the right line despite multi-line strings, arrays, comments and quoted keys."""
     text = HARD + "[t . 'u.v']\nk = 1\n[[t.w]]\n[[t.w]]\nm = '[x]'\n[t.w.n]\no = 1\n"
     tomllib.loads(text)
-    assert locate(text) == {
+    assert locate(statements(text)) == {
         ("a", "b"): 1,
         ("quoted key",): 2,
         ("c",): 6,
@@ -274,16 +274,16 @@ VALUES = st.sampled_from(
 
 
 @given(st.lists(st.tuples(st.booleans(), VALUES, st.sampled_from(["", "\n", "# x = [\n"]))))
-def test_every_key_is_found_on_its_line(statements):
+def test_every_key_is_found_on_its_line(chosen):
     """In any TOML document, the line reported for a key is the line that begins with it."""
     text = ""
-    for number, (is_table, value, blank) in enumerate(statements):
+    for number, (is_table, value, blank) in enumerate(chosen):
         text += f"[[t]]\n{blank}" if is_table else f"k{number} = {value}\n{blank}"
     tomllib.loads(text)
     lines = text.split("\n")
-    found = locate(text)
+    found = locate(statements(text))
     keys = {path[-1] for path in found if isinstance(path[-1], str)}
-    assert keys == {f"k{n}" for n, (is_table, _, _) in enumerate(statements) if not is_table}
+    assert keys == {f"k{n}" for n, (is_table, _, _) in enumerate(chosen) if not is_table}
     for path, line in found.items():
         expected = f"{path[-1]} = " if isinstance(path[-1], str) else "[[t]]"
         assert lines[line - 1].startswith(expected)

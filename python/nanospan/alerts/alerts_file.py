@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
@@ -13,12 +14,13 @@ from nanospan.alerts.fields import RuleError
 from nanospan.alerts.rules import ChangeRule, RegressionRule, Rule, StatisticRule
 from nanospan.alerts.silences import Silence
 from nanospan.alerts.sinks import AlertmanagerSink, JsonLinesSink, LogSink, Sink, WebhookSink
+from nanospan.alerts.toml_lines import ComplexityError, locate, statements
 from nanospan.alerts.toml_lines import Path as KeyPath
-from nanospan.alerts.toml_lines import locate
 from nanospan.values.extras import needs
+from nanospan.values.messages import shorten, shown
+from nanospan.values.units import printable
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Collection, Iterator, Mapping
     from types import ModuleType
 
@@ -34,6 +36,12 @@ D = TypeVar("D", bound="DataclassInstance")
 
 LARGEST_FILE = 1 << 20
 """The maximum size of an alerts file, in bytes: far more than anyone would write by hand."""
+
+MOST_PROBLEMS = 100
+"""The maximum number of errors to report; a file with more of them is probably of another kind."""
+
+LONGEST_GUESSED = 100
+"""The length in characters up to which a similar known key is sought for an unknown key."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,10 @@ _SINKS: dict[str, _TableType[Sink]] = {
     "webhook": _TableType(WebhookSink, (*_HTTP, *_FILTERS), ("url",)),
     "alertmanager": _TableType(AlertmanagerSink, (*_HTTP, "repeat", "min_severity"), ("url",)),
 }
+
+
+# The limit of paths is the system's. The time to get a logger grows with the square of its name.
+_LONGEST = {"path": 4096, "logger": 200}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +189,10 @@ def _toml_parser() -> ModuleType:
         return tomli
 
 
+class _TooManyProblemsError(Exception):
+    """Ends the reading of a file that has too many errors to report them all."""
+
+
 class _Reader:
     """Parses one alerts file and collects all errors in the file."""
 
@@ -188,16 +204,36 @@ class _Reader:
         self._text = text
 
     def read(self) -> AlertsFile:
+        document = self._parse()
+        try:
+            return self._interpret(document)
+        except _TooManyProblemsError:
+            raise AlertsFileError(self._path, self._problems) from None
+
+    def _parse(self) -> dict[str, object]:
         parser = _toml_parser()
         try:
-            document = parser.loads(self._text)
+            # This comes first, because it bounds the time and depth of the parser.
+            found = list(statements(self._text))
+            document: dict[str, object] = parser.loads(self._text)
+        except ComplexityError as exc:
+            problem = Problem(exc.line, "", str(exc))
         except parser.TOMLDecodeError as exc:
             message, _, place = str(exc).partition(" (at line ")
             line = place.partition(",")[0]  # the end of the file has no number
             number = int(line) if line.isdecimal() else len(self._text.splitlines())
-            problem = Problem(number, "", message)
-            raise AlertsFileError(self._path, [problem]) from None
-        self._lines = locate(self._text)
+            problem = Problem(number, "", shorten(printable(message)))
+        except ValueError:
+            # Python limits the number of digits, and tomllib does not say where it found them.
+            problem = Problem(0, "", "the file must not contain numbers of thousands of digits")
+        except RecursionError:
+            problem = Problem(0, "", "there is no room left on the stack to read the file")
+        else:
+            self._lines = locate(found)
+            return document
+        raise AlertsFileError(self._path, [problem])
+
+    def _interpret(self, document: dict[str, object]) -> AlertsFile:
         self._report_unknown_keys((), document, ("rule", "sink", "silence"))
         rules = [rule for each in self._tables(document, "rule") if (rule := self._rule(*each))]
         sinks = [sink for each in self._tables(document, "sink") if (sink := self._sink(*each))]
@@ -216,8 +252,8 @@ class _Reader:
     ) -> Iterator[tuple[KeyPath, dict[str, object]]]:
         tables = document.get(key, [])
         if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
-            shown = "..." if key == "sink" else repr(tables)  # a sink's values may be secrets
-            self._report((key,), f"{key} = {shown}: must be tables, each headed [[{key}]]")
+            text = "..." if key == "sink" else shown(tables)  # a sink's values may be secrets
+            self._report((key,), f"{key} = {text}: must be tables, each headed [[{key}]]")
             return
         for number, table in enumerate(tables):
             yield (key, number), table
@@ -230,13 +266,15 @@ class _Reader:
         if "baseline" in values and kind == "regression":
             baseline = values["baseline"]
             if not isinstance(baseline, str):
-                self._report((*place, "baseline"), f"baseline = {baseline!r}: must be a string")
+                problem = f"baseline = {shown(baseline)}: must be a string"
+                self._report((*place, "baseline"), problem)
                 return None
             # Relative paths are relative to the alerts file, not to the working directory.
             path = self._path.absolute().parent / baseline
-            if self._origin == "file" and not path.is_file():
+            # Unlike Path.is_file, it returns False if the path is too long.
+            if self._origin == "file" and not os.path.isfile(path):  # noqa: PTH113
                 self._report(
-                    (*place, "baseline"), f"baseline = {baseline!r}: there is no such file"
+                    (*place, "baseline"), f"baseline = {shown(baseline)}: there is no such file"
                 )
                 return None
             values["baseline"] = path
@@ -251,7 +289,9 @@ class _Reader:
         if not self._check_strings(place, values, ("path", "logger")):
             return None
         if "states" in values and not isinstance(values["states"], list):
-            self._report((*place, "states"), f"states = {values['states']!r}: must be an array")
+            self._report(
+                (*place, "states"), f"states = {shown(values['states'])}: must be an array"
+            )
             return None
         if kind == "json_lines" and "path" in values:
             values["path"] = self._path.absolute().parent / str(values["path"])
@@ -264,8 +304,17 @@ class _Reader:
     ) -> bool:
         wrong = [n for n in names if n in values and not (isinstance(values[n], str) and values[n])]
         for name in wrong:
-            self._report((*place, name), f"{name} = {values[name]!r}: must be a non-empty string")
-        return not wrong
+            value = shown(values[name])
+            self._report((*place, name), f"{name} = {value}: must be a non-empty string")
+        if wrong:
+            return False
+        for name in (n for n in names if n in values):
+            text, most = str(values[name]), _LONGEST[name]
+            if len(text) > most or "\0" in text:
+                problem = f"must have at most {most:,} characters, none of them NUL"
+                self._report((*place, name), f"{name} = {shown(text)}: {problem}")
+                return False
+        return True
 
     def _kind(
         self,
@@ -282,7 +331,7 @@ class _Reader:
         if kind is None:
             self._report(place, f"{_name(place)} lacks {key}: one of {choices}")
         else:
-            self._report((*place, key), f"{key} = {kind!r}: must be one of {choices}")
+            self._report((*place, key), f"{key} = {shown(kind)}: must be one of {choices}")
         return None
 
     def _make(
@@ -299,9 +348,9 @@ class _Reader:
         try:
             return table_type.make(**values)
         except RuleError as exc:
-            self._report((*place, *exc.field.split(".")), f"{_name(place)}: {exc}")
+            self._report((*place, *exc.field.split(".", 1)), f"{_name(place)}: {exc}")
         except (ImportError, TypeError, ValueError) as exc:
-            self._report(place, f"{_name(place)}: {exc}")
+            self._report(place, f"{_name(place)}: {shorten(exc)}")
         return None
 
     def _report_unknown_keys(
@@ -309,22 +358,27 @@ class _Reader:
     ) -> None:
         for key, value in table.items():
             if key not in known:
-                close = get_close_matches(key, known, n=1)
+                close = get_close_matches(key[:LONGEST_GUESSED], known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
                 # The value of an unknown key may be a secret, except in rules and silences.
-                shown = repr(value) if place[:1] in {("rule",), ("silence",)} else "..."
-                self._report((*place, key), f"{key} = {shown}: unknown key; {hint}")
+                text = shown(value) if place[:1] in {("rule",), ("silence",)} else "..."
+                self._report((*place, key), f"{_name((key,))} = {text}: unknown key; {hint}")
 
     def _report_duplicate_names(self, rules: list[Rule]) -> None:
         seen = set[str]()
         for number, rule in enumerate(rules):
             if rule.name in seen:
                 self._report(
-                    ("rule", number, "name"), f"name = {rule.name!r}: another rule has this name"
+                    ("rule", number, "name"),
+                    f"name = {shown(rule.name)}: another rule has this name",
                 )
             seen.add(rule.name)
 
     def _report(self, place: KeyPath, message: str) -> None:
+        if len(self._problems) == MOST_PROBLEMS:
+            message = f"only the first {MOST_PROBLEMS} errors are shown"
+            self._problems.append(Problem(0, "", message))
+            raise _TooManyProblemsError
         self._problems.append(Problem(self._line(place), _name(place), message))
 
     def _line(self, place: KeyPath) -> int:
@@ -338,5 +392,8 @@ class _Reader:
 def _name(place: KeyPath) -> str:
     name = ""
     for part in place:
-        name += f"[{part}]" if isinstance(part, int) else f"{'.' if name else ''}{part}"
+        if isinstance(part, int):
+            name += f"[{part}]"
+        else:
+            name += f"{'.' if name else ''}{shorten(printable(part))}"
     return name

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+
+from nanospan.values.messages import shorten, shown
 
 __all__ = [
     "RuleError",
@@ -13,12 +16,20 @@ __all__ = [
     "check_count",
     "check_labels",
     "check_number",
+    "check_pattern",
     "check_seconds",
     "check_text",
 ]
 
 # Every alert already has these labels, so a rule must not redefine them.
 RESERVED_LABELS = frozenset({"alertname", "operation", "severity"})
+
+LARGEST_COUNT = 10**9
+"""The largest number of samples or attempts; more would never be reached."""
+
+LONGEST_PATTERN = 1000
+"""The maximum length of a pattern in characters; the time to match can grow with its square."""
+
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -32,7 +43,7 @@ class RuleError(ValueError):
     """
 
     def __init__(self, name: str, value: object, expected: str) -> None:
-        super().__init__(f"{name} = {value!r}: {expected}")
+        super().__init__(f"{shorten(name)} = {shown(value)}: {expected}")
         self.field = name
         self.value = value
         self.expected = expected
@@ -45,10 +56,18 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
+def check_pattern(name: str, value: object) -> str:
+    """Return ``value``; raise RuleError unless it is a non-empty string that is not too long."""
+    pattern = check_text(name, value)
+    if len(pattern) > LONGEST_PATTERN:
+        raise RuleError(name, value, f"must be at most {LONGEST_PATTERN:,} characters long")
+    return pattern
+
+
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     """Return ``value`` if it is in ``choices``; else raise RuleError, suggesting a close match."""
     if not isinstance(value, str) or value not in choices:
-        close = get_close_matches(value, choices, n=1) if isinstance(value, str) else []
+        close = get_close_matches(value[:100], choices, n=1) if isinstance(value, str) else []
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise RuleError(name, value, f"must be one of {', '.join(choices)}{hint}")
     return value
@@ -56,15 +75,19 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 
 def check_number(name: str, value: object) -> float:
     """Return ``value`` as a float; raise RuleError unless it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise RuleError(name, value, "must be a finite number")
-    return float(value)
+    if not isinstance(value, bool) and isinstance(value, (int, float)):
+        with contextlib.suppress(OverflowError):  # an integer beyond the range of a float
+            if math.isfinite(value):
+                return float(value)
+    raise RuleError(name, value, "must be a finite number")
 
 
 def check_count(name: str, value: object) -> int:
-    """Return ``value``; raise RuleError unless it is an integer of at least 1."""
+    """Return ``value``; raise RuleError unless it is an integer from 1 to ``LARGEST_COUNT``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise RuleError(name, value, "must be an integer of at least 1")
+    if value > LARGEST_COUNT:
+        raise RuleError(name, value, f"must be at most {LARGEST_COUNT:,}")
     return value
 
 
@@ -96,5 +119,5 @@ def check_labels(name: str, value: object) -> dict[str, str]:
             message = "must not be a reserved label; every alert already has this label"
             raise RuleError(name, key, message)
         if not isinstance(text, str):
-            raise RuleError(name, text, f"the value of the label {key} must be a string")
+            raise RuleError(name, text, f"the value of the label {shorten(key)} must be a string")
     return dict(value)

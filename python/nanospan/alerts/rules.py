@@ -14,6 +14,7 @@ from nanospan.alerts.fields import (
     check_count,
     check_labels,
     check_number,
+    check_pattern,
     check_seconds,
     check_text,
 )
@@ -121,7 +122,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         check_text("name", self.name)
-        check_text("operation", self.operation)
+        check_pattern("operation", self.operation)
         check_choice("severity", self.severity, SEVERITIES)
         check_seconds("for_seconds", self.for_seconds, minimum=0)
         check_seconds("cooldown", self.cooldown, minimum=0)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nanospan.alerts.fields import RuleError, check_labels, check_text
+from nanospan.alerts.fields import RuleError, check_labels, check_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,16 +48,13 @@ class Silence:
     comment: str = ""
 
     def __post_init__(self) -> None:
-        until: object = self.until
-        seconds = until.timestamp() if isinstance(until, datetime) else until
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-            raise RuleError("until", until, "must be a date and time, or a Unix time in seconds")
-        if not math.isfinite(seconds):
-            raise RuleError("until", until, "must be finite, because every silence must end")
-        object.__setattr__(self, "until", float(seconds))
-        check_text("rule", self.rule)
-        check_text("operation", self.operation)
+        object.__setattr__(self, "until", _unix_time(self.until))
+        check_pattern("rule", self.rule)
+        check_pattern("operation", self.operation)
         object.__setattr__(self, "labels", MappingProxyType(check_labels("labels", self.labels)))
+        for name, pattern in self.labels.items():
+            if pattern:
+                check_pattern(f"labels.{name}", pattern)
         if not isinstance(self.comment, str):
             raise RuleError(
                 "comment", self.comment, f"must be a string, got {type(self.comment).__name__}"
@@ -74,3 +71,17 @@ class Silence:
                 for name, pattern in self.labels.items()
             )
         )
+
+
+def _unix_time(until: object) -> float:
+    """Convert the end of a silence to Unix time; raise RuleError if it is invalid."""
+    if isinstance(until, bool) or not isinstance(until, (int, float, datetime)):
+        raise RuleError("until", until, "must be a date and time, or a Unix time in seconds")
+    try:
+        seconds = until.timestamp() if isinstance(until, datetime) else float(until)
+    except (OverflowError, ValueError, OSError):
+        # Local times near the first and last year are out of range, and so are huge integers.
+        raise RuleError("until", until, "must be a time that a float can represent") from None
+    if not math.isfinite(seconds):
+        raise RuleError("until", until, "must be finite, because every silence must end")
+    return seconds

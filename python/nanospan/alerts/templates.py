@@ -6,6 +6,7 @@ import re
 import string
 from typing import TYPE_CHECKING, Literal
 
+from nanospan.values.messages import shorten
 from nanospan.values.units import duration_text, share_text
 
 if TYPE_CHECKING:
@@ -89,15 +90,18 @@ def check_template(template: str, names: AbstractSet[str]) -> None:
         if name is None:
             continue
         if name not in names:
-            known = ", ".join(sorted(names))
+            known = shorten(", ".join(sorted(names)))
             raise ValueError(
-                f"unknown placeholder {{{name}}}; use one of {known}, or {{{{ for a literal brace"
+                f"unknown placeholder {{{shorten(name)}}}; use one of {known}, "
+                "or {{ for a literal brace"
             )
         if conversion is not None:
-            raise ValueError(f"placeholder {{{name}!{conversion}}}: conversions are not supported")
+            raise ValueError(
+                f"placeholder {{{shorten(name)}!{conversion}}}: conversions are not supported"
+            )
         if spec:
             if not _FORMAT.fullmatch(spec):
-                raise ValueError(f"placeholder {{{name}:{spec}}}: unsupported format")
+                raise ValueError(f"placeholder {{{name}:{shorten(spec)}}}: unsupported format")
             format(1.5 if name in _NUMBERS else "text", spec)
 
 

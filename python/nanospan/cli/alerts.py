@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanospan.values.units import counted
+from nanospan.cli import text
+from nanospan.values.messages import shorten
+from nanospan.values.units import counted, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -46,23 +49,28 @@ def run(arguments: argparse.Namespace) -> int:
         loaded = load(path, check=False)
     except AlertsFileError as exc:
         print(exc, file=sys.stderr)
-        return 2
-    except (OSError, ImportError) as exc:
+        return text.BAD_INPUT
+    except ImportError as exc:
         print(f"nanospan: {exc}", file=sys.stderr)
-        return 1 if isinstance(exc, ImportError) else 2
+        return 1
+    except OSError as exc:
+        return text.report_error(exc)
     counts = (
         counted(len(loaded.rules), "rule"),
         counted(len(loaded.sinks), "sink"),
         counted(len(loaded.silences), "silence"),
     )
-    print(f"{path}: {', '.join(counts)}")
+    lines = [f"{path}: {', '.join(counts)}"]
     http_sinks = [sink for sink in loaded.sinks if isinstance(sink, HttpSink)]
-    for name in sorted({name for sink in http_sinks for name in sink.unset_variables}):
-        print(f"{path}: {name} is not set in this environment")
-    regression_rules = (rule for rule in loaded.rules if isinstance(rule, RegressionRule))
-    for rule in regression_rules:
-        if isinstance(rule.baseline, Path) and not rule.baseline.is_file():
-            print(f"{path}: {rule.baseline} does not exist")
+    unset = sorted({name for sink in http_sinks for name in sink.unset_variables})
+    lines += [f"{path}: {shorten(name)} is not set in this environment" for name in unset]
+    for rule in loaded.rules:
+        if isinstance(rule, RegressionRule):
+            baseline = str(rule.baseline)
+            # Unlike Path.is_file, it returns False if the path is too long.
+            if not os.path.isfile(baseline):  # noqa: PTH113
+                lines.append(f"{path}: {shorten(printable(baseline))} does not exist")
+    text.print_lines(lines)
     if http_sinks and not is_installed():
         for sink in http_sinks:
             print(f"{path}: {sink} {MISSING}", file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from nanospan.alerts.fields import RuleError
+from nanospan.values.messages import shorten
 
 __all__ = ["HIDDEN", "Origin", "Secret", "is_secret_header", "secret_headers", "secret_url"]
 
@@ -94,7 +95,7 @@ def secret_url(name: str, value: object, origin: Origin) -> Secret:
             name, _show_template(value), "must be a URL that starts with http:// or https://"
         )
     rest = "/" + HIDDEN if (parts.path.strip("/") or parts.query) else ""
-    return Secret(value, f"{parts.scheme}://{parts.hostname}{port}{rest}")
+    return Secret(value, f"{parts.scheme}://{shorten(parts.hostname)}{port}{rest}")
 
 
 def secret_headers(name: str, value: object, origin: Origin) -> dict[str, Secret]:
@@ -137,10 +138,12 @@ def secret_headers(name: str, value: object, origin: Origin) -> dict[str, Secret
 def _check_set(name: str, variables: list[str]) -> None:
     if variables:
         shown = ", ".join(f"env:{variable}" for variable in variables)
-        raise RuleError(name, shown, f"the environment variable {variables[0]} is unset or empty")
+        raise RuleError(
+            name, shown, f"the environment variable {shorten(variables[0])} is unset or empty"
+        )
 
 
 def _show_template(value: str) -> str:
     """Return the text to show instead of a URL: its ``env:NAME`` placeholders, or ``***``."""
     variables = _VARIABLE.findall(value)
-    return ", ".join(f"env:{name}" for name in variables) or HIDDEN
+    return shorten(", ".join(f"env:{name}" for name in variables)) or HIDDEN
