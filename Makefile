@@ -17,7 +17,7 @@ PYTEST   := $(BIN)/python -m pytest $(PARALLEL)
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test servers test-rust test-loom miri test-python test-wheel test-free-threaded lint format bench bench-readme clean
+.PHONY: help install demo test servers test-rust test-loom miri test-python test-wheel test-free-threaded soak lint format bench bench-readme clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -91,6 +91,12 @@ test-free-threaded: $(FREE_THREADED)/.installed ## run the unit and stress tests
 		tests/test_span.py tests/test_thresholds.py tests/test_tracking.py tests/test_tracking_generators.py \
 		tests/test_native_wrappers.py tests/test_snapshot.py \
 		tests/values/test_measurements.py tests/test_process.py tests/test_fork.py tests/test_alert_callbacks.py
+
+# The running time of soak and fuzz, which end by themselves only because of it.
+SECONDS ?= 600
+
+soak: $(VENV)/.installed ## use everything at once, for SECONDS, and check that nothing is lost and nothing grows
+	$(BIN)/python tests/soak --seconds $(SECONDS)
 
 lint: $(VENV)/.installed ## check formatting, lints, types, imports, words and spelling
 	$(BIN)/ruff check

@@ -32,6 +32,12 @@ def pytest_configure() -> None:
     os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the test that takes a minute first, so that the others run beside it."""
+    items.sort(key=lambda item: "tests/soak" not in item.nodeid)
+
+
 @pytest.fixture
 def monitor() -> PerformanceMonitor:
     """Return a new monitor."""
