@@ -6,11 +6,7 @@ Exit status: 0 on success, 1 if the work failed or a regression was found, 2 for
 
 from __future__ import annotations
 
-import argparse
-import os
 import signal
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanospan.cli import (
@@ -26,6 +22,7 @@ from nanospan.cli import (
     serve,
     version,
 )
+from nanospan.cli.streams import ArgumentParser, replace_closed_streams, write_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,10 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    # A stream that was closed before the start is None. Replacing it here avoids later checks.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - stays open
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - stays open
-    parser = argparse.ArgumentParser(
+    replace_closed_streams()
+    parser = ArgumentParser(
         prog="nanospan", description="Performance monitor and PostgreSQL pool manager for Python."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -84,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, _Terminated) as exc:
         # The signals stay ignored, because the process is about to end anyway.
         terminated = isinstance(exc, _Terminated)
-        print(f"nanospan: {'terminated' if terminated else 'interrupted'}", file=sys.stderr)
+        write_error(f"nanospan: {'terminated' if terminated else 'interrupted'}\n")
         return TERMINATED if terminated else INTERRUPTED
     except BaseException:
         _restore(previous)

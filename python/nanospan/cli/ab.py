@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nanospan.cli import options, text
 from nanospan.cli.child import deferred_interrupts
 from nanospan.cli.series import NAMES, CommandFailedError, Series
+from nanospan.cli.streams import report_error
 from nanospan.regression import Baseline, compare
 from nanospan.regression.effects import ALPHA, tail_min_effect_beside
 from nanospan.values.units import change_text, counted, interval_text, printable
@@ -103,9 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
                 interrupts=interrupts,
             ).run()
     except CommandFailedError as exc:
-        return text.report_error(str(exc))
+        return report_error(str(exc))
     except OSError as exc:
-        return text.report_error(exc)
+        return report_error(exc)
     comparison = compare(
         *times,
         alpha=arguments.alpha,
@@ -113,15 +114,15 @@ def run(arguments: argparse.Namespace) -> int:
         tail_min_effect=tail_min_effect_beside(arguments.min_effect),
     )
     if arguments.format == "json":
-        text.print_json(_to_dict(arguments, commands, times, comparison))
+        text.print_json(_to_dict(arguments, commands, times, comparison), is_result=False)
     else:
-        text.print_lines(_report(arguments, commands, times, comparison))
+        text.print_lines(_report(arguments, commands, times, comparison), is_result=False)
     if arguments.save is not None:
         # The times are saved last, so that the result is printed even if they cannot be saved.
         try:
             Baseline.from_samples(dict(zip(NAMES, times, strict=True))).save(arguments.save)
         except OSError as exc:
-            return text.report_error(exc)
+            return report_error(exc)
     return 1 if comparison.verdict == "regressed" else 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanospan.cli import text
+from nanospan.cli.streams import BAD_INPUT, report_error, write_error
+from nanospan.cli.text import print_lines
 from nanospan.values.messages import shorten
 from nanospan.values.units import counted, printable
 
@@ -48,31 +48,32 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         loaded = load(path, check=False)
     except AlertsFileError as exc:
-        print(exc, file=sys.stderr)
-        return text.BAD_INPUT
-    except ImportError as exc:
-        print(f"nanospan: {exc}", file=sys.stderr)
-        return 1
+        write_error(f"{exc}\n")
+        return BAD_INPUT
     except OSError as exc:
-        return text.report_error(exc)
+        return report_error(exc)
+    except ImportError as exc:
+        write_error(f"nanospan: {exc}\n")
+        return 1
     counts = (
         counted(len(loaded.rules), "rule"),
         counted(len(loaded.sinks), "sink"),
         counted(len(loaded.silences), "silence"),
     )
-    lines = [f"{path}: {', '.join(counts)}"]
+    shown = shorten(path)
+    lines = [f"{shown}: {', '.join(counts)}"]
     http_sinks = [sink for sink in loaded.sinks if isinstance(sink, HttpSink)]
     unset = sorted({name for sink in http_sinks for name in sink.unset_variables})
-    lines += [f"{path}: {shorten(name)} is not set in this environment" for name in unset]
+    lines += [f"{shown}: {shorten(name)} is not set in this environment" for name in unset]
     for rule in loaded.rules:
         if isinstance(rule, RegressionRule):
             baseline = str(rule.baseline)
             # Unlike Path.is_file, it returns False if the path is too long.
             if not os.path.isfile(baseline):  # noqa: PTH113
-                lines.append(f"{path}: {shorten(printable(baseline))} does not exist")
-    text.print_lines(lines)
+                lines.append(f"{shown}: {shorten(printable(baseline))} does not exist")
+    print_lines(lines, is_result=False)
     if http_sinks and not is_installed():
         for sink in http_sinks:
-            print(f"{path}: {sink} {MISSING}", file=sys.stderr)
+            write_error(f"{shown}: {sink} {MISSING}\n")
         return 1
     return 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nanospan.cli import options, text
 from nanospan.cli.sparkline import sparkline
 from nanospan.cli.status import run_with_status
+from nanospan.cli.streams import report_error
 from nanospan.export.sample_files import read_histories
 from nanospan.regression import change_points
 from nanospan.regression.effects import MIN_SIZE, PENALTY
@@ -95,7 +96,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Find and print the changes, and return the exit status."""
     if arguments.plot is not None and importlib.util.find_spec("matplotlib") is None:
-        return text.report_error(f"--plot {needs('matplotlib', 'plot')}")
+        return report_error(f"--plot {needs('matplotlib', 'plot')}")
     try:
         histories = run_with_status(
             f"reading {counted(len(arguments.files), 'file')}",
@@ -109,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.plot is not None:
             _plot(arguments.plot, histories, changes)
     except (OSError, ValueError) as exc:
-        return text.report_error(exc)
+        return report_error(exc)
     if arguments.format == "json":
         text.print_json(_to_dict(histories, changes))
     else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanospan.cli import options, text
 from nanospan.cli.status import run_with_status
+from nanospan.cli.streams import report_error
 from nanospan.export.sample_files import read_samples
 from nanospan.regression import compare_many
 from nanospan.regression.effects import FDR, tail_min_effect_beside
@@ -81,10 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
             for file in (arguments.baseline, arguments.current)
         )
     except (OSError, ValueError) as exc:
-        return text.report_error(exc)
+        return report_error(exc)
     common = [name for name in baseline.operations if name in current.operations]
     if not common:
-        return text.report_error(
+        return report_error(
             f"no operation is in both files: {baseline.path} has {_some(baseline)}; "
             f"{current.path} has {_some(current)}"
         )
@@ -101,9 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
     ordered = sorted(comparisons.items(), key=lambda item: ORDER.index(item[1].verdict))
     report = _Report(baseline, current, dict(ordered), arguments.fdr, arguments.min_effect)
     if arguments.format == "json":
-        text.print_json(report.to_dict())
+        text.print_json(report.to_dict(), is_result=False)
     else:
-        text.print_lines(report.markdown() if arguments.format == "markdown" else report.plain())
+        lines = report.markdown() if arguments.format == "markdown" else report.plain()
+        text.print_lines(lines, is_result=False)
     return 1 if any(c.verdict == "regressed" for c in comparisons.values()) else 0
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanospan.cli.streams import describe, discard_output, write_error
 from nanospan.demo.corpus import DEFAULT_TURNS, FEWEST_TURNS, take_turns
 from nanospan.demo.folders import EmbeddedServerError, check_directory
 from nanospan.demo.requests import TURNS_PER_CONVERSATION, TURNS_PER_REQUEST
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check the arguments, run the demo and return the exit status."""
     missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
-        print(f"nanospan: the demo {needs(', '.join(missing), 'demo')}", file=sys.stderr)
+        write_error(f"nanospan: the demo {needs(', '.join(missing), 'demo')}\n")
         return 1
     try:
         turns = take_turns(arguments.turns)
@@ -86,7 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
             check_directory(arguments.serve_db.absolute())
         if arguments.json is not None:
             _check_writable(arguments.json)
-    except (ValueError, OSError, EmbeddedServerError) as exc:
+    except OSError as exc:
+        arguments.parser.error(describe(exc))
+    except (ValueError, EmbeddedServerError) as exc:
         arguments.parser.error(str(exc))
 
     from nanospan.demo import session  # noqa: PLC0415 - needs the extra, checked for above
@@ -94,7 +96,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         session.run(turns, arguments.serve_db, arguments.json, arguments.turns_per_request)
     except EmbeddedServerError as exc:
-        print(f"nanospan: {exc}", file=sys.stderr)
+        write_error(f"nanospan: {exc}\n")
+        return 1
+    except OSError as exc:
+        discard_output()
+        write_error(f"nanospan: {describe(exc, 'standard output')}\n")
         return 1
     return 0
 

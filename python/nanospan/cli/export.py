@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import signal
 import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from nanospan.cli.status import run_with_status
+from nanospan.cli.streams import describe, discard_output, write_error
 from nanospan.export.parquet import INSTALL
 from nanospan.export.recording_files import KINDS, read_recording
 from nanospan.export.write import FORMATS, write
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "parquet" and arguments.output == "-" and sys.stdout.isatty():
         arguments.parser.error("Parquet is binary; use --output FILE")
     if arguments.format == "parquet" and importlib.util.find_spec("pyarrow") is None:
-        print(f"nanospan: {INSTALL}", file=sys.stderr)
+        write_error(f"nanospan: {INSTALL}\n")
         return 1
     if arguments.format == "trace" and arguments.summaries:
         arguments.parser.error("a trace shows samples, not summaries; leave out --summaries")
@@ -107,15 +107,14 @@ def convert(source: Path, output: str, writer: Callable[[Recording, str | IO[byt
         writer(recording, sys.stdout.buffer if output == "-" else output)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Otherwise the interpreter would try to flush the rest at exit, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return PIPE_CLOSED
     except OSError as failed:
-        print(
-            f"nanospan: {failed.filename or output}: {failed.strerror or failed}", file=sys.stderr
-        )
+        discard_output()
+        target = "standard output" if output == "-" else output
+        write_error(f"nanospan: {describe(failed, target)}\n")
         return 1
     except (ValueError, ModuleNotFoundError) as failed:
-        print(f"nanospan: {failed}", file=sys.stderr)
+        write_error(f"nanospan: {failed}\n")
         return 1
     return 0

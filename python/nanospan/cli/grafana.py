@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from importlib.resources import files
+
+from nanospan.cli.streams import write_out
 
 DESCRIPTION = """\
 Print a Grafana dashboard for the metrics that nanospan exposes to Prometheus: rates, errors,
@@ -37,9 +37,5 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(_arguments: argparse.Namespace) -> int:
     """Print the dashboard and return the exit status."""
     dashboard = files("nanospan.export.prometheus") / "dashboard.json"
-    try:
-        print(dashboard.read_text(encoding="utf-8"), end="", flush=True)
-    except BrokenPipeError:
-        # The reader closed the pipe, so the rest must not be flushed to it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    write_out(dashboard.read_text(encoding="utf-8"))
     return 0

@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+from nanospan.cli.streams import describe, write_error
 from nanospan.export.prometheus.saved import SavedExposition
 from nanospan.export.prometheus.server import DEFAULT_HOST, DEFAULT_PORT, start_http_server
 
@@ -90,7 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
             _check_program(program)
         else:
             exposition = SavedExposition(arguments.files)
-    except (OSError, ValueError) as exc:
+    except OSError as exc:
+        arguments.parser.error(describe(exc))
+    except ValueError as exc:
         arguments.parser.error(str(exc))
     try:
         server = start_http_server(
@@ -99,10 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as exc:
         arguments.parser.error(str(exc))
     except OSError as exc:
-        print(f"nanospan: {exc.strerror}", file=sys.stderr)
+        write_error(f"nanospan: {exc.strerror}\n")
         return 1
     with server:
-        print(f"nanospan: serving {server.url}", file=sys.stderr, flush=True)
+        write_error(f"nanospan: serving {server.url}\n")
         if program:
             _run_program(program)
         else:

@@ -8,6 +8,8 @@ import time
 from concurrent import futures
 from typing import TYPE_CHECKING, TypeVar
 
+from nanospan.cli.streams import write_error
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,8 +37,7 @@ class Status:
     """Seconds between two updates of the status line on a terminal."""
 
     def __init__(self, *, at_once: bool = False) -> None:
-        self.stream = sys.stderr
-        self.terminal = self.stream.isatty()
+        self.terminal = sys.stderr.isatty()
         self._first = 0.0 if self.terminal and at_once else self.FIRST
 
     def __enter__(self) -> None:
@@ -45,8 +46,7 @@ class Status:
 
     def __exit__(self, *_exc: object) -> None:
         if self.terminal:
-            self.stream.write("\r\x1b[K")
-            self.stream.flush()
+            write_error("\r\x1b[K")
 
     @property
     def elapsed(self) -> float:
@@ -60,11 +60,10 @@ class Status:
             return
         if self.terminal:
             self._due = now + self.REFRESH
-            self.stream.write(f"\r\x1b[K{text()}")
+            write_error(f"\r\x1b[K{text()}")
         else:
             self._due = now + self.INTERVAL
-            self.stream.write(f"nanospan: {text()}\n")
-        self.stream.flush()
+            write_error(f"nanospan: {text()}\n")
 
 
 def run_with_status(doing: str, work: Callable[[], T]) -> T:

@@ -1,21 +1,18 @@
-"""Output functions shared by the commands: tables, colours and error messages."""
+"""Output functions shared by the commands: tables and colours."""
 
 from __future__ import annotations
 
 import functools
 import json
 import os
-import sys
 import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
+from nanospan.cli.streams import write_out
 from nanospan.values.units import duration_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-BAD_INPUT = 2
-"""The exit status for invalid input."""
 
 fixed_duration = functools.partial(duration_text, trim=False)
 """Formats a duration with exactly three digits, so that the figures in a column line up."""
@@ -24,35 +21,14 @@ COLOURS = {"regressed": "31", "improved": "32", "insufficient": "33"}
 """The terminal colour codes of verdicts: red, green and yellow."""
 
 
-def report_error(problem: str | OSError | ValueError) -> int:
-    """Print an error message about the input; return the exit status for invalid input."""
-    if isinstance(problem, OSError) and problem.filename is not None:
-        problem = f"{problem.filename}: {problem.strerror}"
-    print(f"nanospan: {problem}", file=sys.stderr)
-    return BAD_INPUT
+def print_lines(lines: Sequence[str], *, is_result: bool = True) -> None:
+    """Print lines to standard output; see ``write_out``."""
+    write_out("\n".join(lines) + "\n", is_result=is_result)
 
 
-def print_lines(lines: Sequence[str]) -> None:
-    """Print lines to standard output. A reader may close the pipe early, as ``head`` does.
-
-    Raises:
-        SystemExit: If the lines cannot be written. The exit status is that of invalid input,
-            because the status of an uncaught exception, 1, would mean that something regressed.
-    """
-    encoding = sys.stdout.encoding or "utf-8"
-    output = "\n".join(lines).encode(encoding, "replace").decode(encoding)
-    try:
-        print(output, flush=True)
-    except OSError as exc:
-        # Otherwise the interpreter would try to flush the rest at exit, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(exc, BrokenPipeError):
-            raise SystemExit(report_error(f"standard output: {exc.strerror}")) from None
-
-
-def print_json(document: object) -> None:
-    """Print ``document`` as JSON."""
-    print_lines([json.dumps(document, indent=2, allow_nan=False)])
+def print_json(document: object, *, is_result: bool = True) -> None:
+    """Print ``document`` as JSON; see ``write_out``."""
+    print_lines([json.dumps(document, indent=2, allow_nan=False)], is_result=is_result)
 
 
 def use_colour(stream: TextIO) -> bool:

@@ -6,6 +6,7 @@ import platform
 from typing import TYPE_CHECKING
 
 from nanospan import __version__
+from nanospan.cli.streams import write_out
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +20,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(_arguments: argparse.Namespace) -> int:
     """Print the versions and return the exit status."""
-    print(f"nanospan {__version__}")
-    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.platform()}")
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    write_out(f"nanospan {__version__}\n{python}, {platform.platform()}\n")
     return 0

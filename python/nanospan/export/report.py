@@ -17,6 +17,7 @@ from nanospan.export.svg import STYLE, distribution, timeline
 from nanospan.values.files import replacing
 from nanospan.values.recordings import record_of
 from nanospan.values.units import count_text, duration_text, share_text
+from nanospan.values.whole_writes import whole_writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -102,7 +103,8 @@ def write_report(
         with replacing(target) as file:
             file.writelines(part.encode("utf-8") for part in page)
     else:
-        target.writelines(part.encode("utf-8") for part in page)
+        with whole_writes(target) as file:
+            file.writelines(part.encode("utf-8") for part in page)
 
 
 def verdict_of(summary: Summary) -> Verdict:

@@ -11,6 +11,7 @@ from nanospan.export.tables import write_csv, write_jsonl
 from nanospan.export.timeline import write_trace
 from nanospan.values.files import replacing
 from nanospan.values.recordings import record_of
+from nanospan.values.whole_writes import whole_writes
 
 if TYPE_CHECKING:
     from nanospan.values.recordings import Recordable, Recording
@@ -94,7 +95,8 @@ def write(
         with replacing(target) as file:
             _write(recording, file, chosen, content)
     else:
-        _write(recording, target, chosen, content)
+        with whole_writes(target) as file:
+            _write(recording, file, chosen, content)
 
 
 def _write(recording: Recording, file: IO[bytes], format_: Format, content: Content) -> None:
