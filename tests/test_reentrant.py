@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from nanospan import _core
-from nanospan.reentrant import LiveObjects, Wakeup
+from nanospan.reentrant import Bell, LazyProperty, LiveObjects, Wakeup
 
 PATIENCE = 60.0
 
@@ -43,6 +43,52 @@ def test_a_signal_handler_ends_the_wait_that_it_interrupts():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_bell_wakes_every_thread_whose_condition_holds():
+    """Threads wait until their condition is true, and get its value."""
+    bell, values, got = Bell(), {}, []
+
+    def wait(key):
+        got.append(bell.wait_for(lambda: values.get(key), PATIENCE))
+
+    threads = [threading.Thread(target=wait, args=(key,)) for key in "aab"]
+    for thread in threads:
+        thread.start()
+    values["a"] = 1
+    bell.ring()
+    for thread in threads[:2]:
+        thread.join(PATIENCE)
+    assert got == [1, 1]
+    values["b"] = 2
+    bell.ring()
+    threads[2].join(PATIENCE)
+    assert got == [1, 1, 2]
+
+
+def test_a_wait_for_a_condition_ends_with_the_time_or_an_exception():
+    """If the time expires, the value is false; exceptions of the condition are raised."""
+    bell = Bell()
+    assert not bell.wait_for(lambda: 0, 0.01)
+    with pytest.raises(ZeroDivisionError):
+        bell.wait_for(lambda: 1 / 0)
+
+
+def test_a_lazy_property_is_computed_once():
+    """The property is computed when it is read first, and kept; on a class it is the property."""
+
+    class Lazy:
+        computed = 0
+
+        @LazyProperty
+        def value(self):
+            """The value."""
+            self.computed += 1
+            return self.computed
+
+    lazy = Lazy()
+    assert (lazy.value, lazy.value, Lazy().value) == (1, 1, 1)
+    assert Lazy.value.__doc__ == "The value."
 
 
 class Thing:

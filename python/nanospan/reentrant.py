@@ -11,11 +11,19 @@ replaces; what remains is here.
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-__all__ = ["LiveObjects", "Wakeup"]
+from nanospan import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+__all__ = ["Bell", "LazyProperty", "LiveObjects", "Wakeup"]
 
 T = TypeVar("T")
 
@@ -52,6 +60,49 @@ class Wakeup:
         return self._lock.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
 
 
+class Bell:
+    """Lets threads wait for a condition, which they check whenever ``ring`` is called.
+
+    Serves as ``threading.Condition`` does, but has no lock: change the condition, then ring.
+    """
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: _core.Atomic[tuple[Wakeup, ...]] = _core.Atomic(())
+
+    def ring(self) -> None:
+        """Make every waiting thread check its condition. Never blocks."""
+        for wakeup in self._waiting.get():
+            wakeup.set()
+
+    def wait_for(self, condition: Callable[[], T], timeout: float | None = None) -> T:
+        """Wait until ``condition`` returns a true value.
+
+        Args:
+            condition: Called now, and whenever ``ring`` may have been called. Its exceptions are
+                raised.
+            timeout: Maximum time to wait, in seconds; by default, there is no limit.
+
+        Returns:
+            The latest value of ``condition``, which is false if the timeout expired.
+        """
+        if value := condition():
+            return value
+        end = None if timeout is None else time.monotonic() + timeout
+        mine = Wakeup()
+        self._waiting.update(lambda waiting: (*waiting, mine))
+        try:
+            while not (value := condition()):
+                if not mine.wait(None if end is None else end - time.monotonic()):
+                    return condition()
+            return value
+        finally:
+            self._waiting.update(
+                lambda waiting: tuple(other for other in waiting if other is not mine)
+            )
+
+
 class LiveObjects(Generic[T]):
     """The objects that were added and still exist, compared by identity.
 
@@ -85,3 +136,26 @@ class LiveObjects(Generic[T]):
         # Copying a dict's values runs no Python code, unlike taking the referents.
         found = [reference() for reference in list(self._references.values())]
         return [live for live in found if live is not None]
+
+
+class LazyProperty(Generic[T]):
+    """A property that is computed when it is first read, and kept in the object's ``__dict__``.
+
+    Before Python 3.12, ``functools.cached_property`` holds one lock for all objects meanwhile. If
+    two threads compute the property at the same time, the first value is kept.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self._name = compute.__name__
+        self.__doc__ = compute.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any]) -> Self: ...
+    @overload
+    def __get__(self, instance: object, owner: type[Any]) -> T: ...
+    def __get__(self, instance: object | None, owner: type[Any]) -> Self | T:
+        """Return the value, or on a class the property itself."""
+        if instance is None:
+            return self
+        return cast("T", instance.__dict__.setdefault(self._name, self._compute(instance)))

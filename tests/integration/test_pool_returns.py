@@ -15,7 +15,6 @@ import psycopg
 import pytest
 from pool_checks import LIMIT, backend, backends, run, settles, settles_here
 from psycopg_pool import PoolClosed, PoolTimeout
-from psycopg_pool.pool import WaitingClient
 from slow_proxy import SlowProxy
 
 from nanospan.pool import (
@@ -24,6 +23,7 @@ from nanospan.pool import (
     VectorNullPool,
     VectorPool,
 )
+from nanospan.pool.threads import WaitingThread
 
 if TYPE_CHECKING:
     from nanospan.demo.database import EmbeddedServer
@@ -239,16 +239,15 @@ def test_interrupting_a_lease(database: str) -> None:
 
 def test_a_connection_that_arrives_too_late(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is handed to a lease at the moment its time ends goes to the next."""
-    wait = WaitingClient.wait
+    wait = WaitingThread.wait
 
-    def wait_too_long(client: WaitingClient[Any], timeout: float) -> Any:
+    def wait_too_long(client: WaitingThread[Any], timeout: float) -> Any:
         if wait(client, timeout):
-            client.error = PoolTimeout()  # as if both happened at once
-            raise client.error
+            raise PoolTimeout  # as if both happened at once
 
     with SyncVectorPool(database, min_size=0, max_size=1, reset=fail, open=True) as pool:
         with monkeypatch.context() as patch:
-            patch.setattr(WaitingClient, "wait", wait_too_long)
+            patch.setattr(WaitingThread, "wait", wait_too_long)
             with pytest.raises(PoolTimeout):
                 pool.getconn(LIMIT)
         assert settles_here(lambda: pool.idle_connections)

@@ -408,7 +408,7 @@ async def test_a_look_up_that_waits_for_this_thread(
     async with await psycopg.AsyncConnection.connect(database) as connection:
         waits_for_us = asyncio.create_task(look_up_async(types, connection, LIMIT))
         await asyncio.sleep(0)
-        assert types._lookup is not None
+        assert types._lookups
         with psycopg.connect(database) as ours:
             assert lookup.look_up(types, ours, LIMIT)
             assert types.current is not None

@@ -85,6 +85,7 @@ METHODS = {
     "psycopg_pool.null_pool.NullConnectionPool": NULL_POOL,
     "psycopg_pool.pool_async.MaintenanceTask": TASK,
     "psycopg_pool.pool.MaintenanceTask": TASK,
+    "psycopg_pool.sched.Scheduler": {"enterabs": "(self, time, action)", "run": "(self)"},
 }
 STATISTICS = {
     "_CONNECTIONS_ERRORS": "connections_errors",
@@ -135,9 +136,10 @@ CALLED = {
     "psycopg_pool.pool.ConnectionPool.run_task": "(self, task)",
     "psycopg_pool.pool_async.AsyncConnectionPool.schedule_task": "async (self, task, delay)",
     "psycopg_pool.pool.ConnectionPool.schedule_task": "(self, task, delay)",
-    "psycopg_pool.pool.WaitingClient.__init__": "(self)",
+    # Called by psycopg_pool; a class of the pools takes the place of this one.
     "psycopg_pool.pool.WaitingClient.fail": "(self, error)",
-    "psycopg_pool.pool.WaitingClient.wait": "(self, timeout)",
+    "psycopg_pool.pool.WaitingClient.set": "(self, conn)",
+    "psycopg_pool._task.Task.__init__": "(self, time, action)",
     "psycopg_pool.sched_async.AsyncScheduler.run": "async (self)",
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nanospan import _core
 from nanospan.alerts.sinks.base import DeliveryError, PostponedError
-from nanospan.reentrant import Wakeup
+from nanospan.reentrant import Bell, Wakeup
 from nanospan.values.units import counted
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ class _State:
     last_error: str = ""
     deadline: float | None = None  # on the monotonic clock; set by ``end``
     has_given_up: bool = False
-    waiting: tuple[Wakeup, ...] = ()  # those of the callers of ``flush``
 
     @property
     def left(self) -> int:
@@ -87,7 +86,8 @@ class SinkWorker:
         self._name = str(sink)  # str() runs only here, where the caller sees exceptions
         self._capacity = capacity
         self._state: _core.Atomic[_State] = _core.Atomic(_State())
-        self._wakeup = Wakeup()
+        self._wakeup = Wakeup()  # for the thread
+        self._changed = Bell()  # for the callers of ``flush``
         self._started: _core.Atomic[threading.Thread | None] = _core.Atomic(None)
         self._refreshed = -math.inf  # on the monotonic clock
         for alert in current:
@@ -106,8 +106,7 @@ class SinkWorker:
     def _change(self, change: Callable[[_State], _State]) -> _State:
         state = self._state.update(change)
         self._wakeup.set()
-        for waiting in state.waiting:
-            waiting.set()
+        self._changed.ring()
         return state
 
     def _enqueue(self, alert: Alert) -> None:
@@ -163,20 +162,7 @@ class SinkWorker:
 
         Return False if this takes longer than ``timeout`` seconds.
         """
-        end = time.monotonic() + timeout
-        mine = Wakeup()
-        self._state.update(lambda state: replace(state, waiting=(*state.waiting, mine)))
-        try:
-            while self._state.get().left:
-                if not mine.wait(end - time.monotonic()):
-                    return not self._state.get().left
-            return True
-        finally:
-            self._state.update(
-                lambda state: replace(
-                    state, waiting=tuple(other for other in state.waiting if other is not mine)
-                )
-            )
+        return self._changed.wait_for(lambda: not self._state.get().left, timeout)
 
     def end(self, deadline: float) -> None:
         """Stop accepting alerts, but deliver queued alerts until ``deadline``.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nanospan.alerts.rules import SLICES
+from nanospan.reentrant import LazyProperty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ class Window:
             # The operation was cleared, though its age did not show it: all its samples are new.
             return current
 
-    @cached_property
+    @LazyProperty
     def durations(self) -> Snapshot | None:
         """The durations of all samples in the window, including failed and cancelled ones.
 

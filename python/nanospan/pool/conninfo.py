@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from nanospan.pool.conninfo_faults import SCHEMES, explain
 from nanospan.pool.errors import ConninfoError
+from nanospan.reentrant import LazyProperty
 
 __all__ = [
     "FROM_FUNCTION",
@@ -91,7 +92,7 @@ class Target:
         """Return the same target, with a ``key`` that does not depend on the secrets."""
         return replace(self, rotates=True)
 
-    @cached_property
+    @LazyProperty
     def key(self) -> str:
         """A digest of all parameters, independent of their order and notation in the string.
 
@@ -104,7 +105,7 @@ class Target:
         canonical = "\0".join(f"{name}={value}" for name, value in sorted(values.items()))
         return hashlib.blake2b(canonical.encode(), key=_DIGEST_KEY, digest_size=16).hexdigest()
 
-    @cached_property
+    @LazyProperty
     def database(self) -> tuple[str, ...]:
         """The values of the parameters that identify the server, database and role.
 
@@ -113,19 +114,19 @@ class Target:
         values = self._effective
         return tuple(values.get(name, "") for name in _IDENTITY)
 
-    @cached_property
+    @LazyProperty
     def hosts(self) -> int:
         """The number of hosts, of which psycopg connects to the first that accepts it."""
         values = self._effective
         return 1 + max(values.get(name, "").count(",") for name in ("host", "hostaddr"))
 
-    @cached_property
+    @LazyProperty
     def session_attrs(self) -> str | None:
         """The value of ``target_session_attrs``, unless every server meets it."""
         value = self._effective.get("target_session_attrs")
         return None if value in (None, "any", "prefer-standby") else value
 
-    @cached_property
+    @LazyProperty
     def _effective(self) -> dict[str, str]:
         """The parameters, with libpq's environment variables and defaults filled in."""
         values = {

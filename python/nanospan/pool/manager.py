@@ -317,8 +317,9 @@ class GlobalConnectionManager(PoolManager[AnyPool]):
             await reach_server_async(shared.endpoint, shared.config.connection_timeout)
         await shared.pool.open()
         shared.trust(key[1])
-        REGISTRY.pools[key] = shared
-        return shared
+        if (used := REGISTRY.publish(key, shared)) is not shared:
+            await shared.pool.close()
+        return used
 
     async def _check_pool(self, key: PoolKey, shared: SharedPool[AnyPool]) -> None:
         await self._checks.do(key, lambda: _check_health(shared))

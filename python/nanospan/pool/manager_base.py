@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from nanospan.pool.conninfo import Target, default_conninfo, mask_conninfo
@@ -36,20 +35,24 @@ class PoolManager(Generic[P]):
 
     kind: ClassVar[str]
     _instances: ClassVar[dict[str, PoolManager[Any]]] = {}
-    _creation: ClassVar[threading.Lock] = threading.Lock()
 
     def __new__(cls) -> Self:
         """Return the only instance of this class, creating it on the first call."""
-        with PoolManager._creation:
-            if (instance := PoolManager._instances.get(cls.kind)) is None:
-                instance = super().__new__(cls)
-                instance._set_up()
-                PoolManager._instances[cls.kind] = instance
+        if (instance := PoolManager._instances.get(cls.kind)) is None:
+            # A signal handler, or another thread, may do the same: the first one is kept.
+            made = super().__new__(cls)
+            made._set_up()
+            instance = PoolManager._instances.setdefault(cls.kind, made)
         return cast("Self", instance)
 
+    @staticmethod
+    def instance_of(kind: str) -> PoolManager[Any] | None:
+        """Return the manager of one kind of pools, or None if it has not been created."""
+        return PoolManager._instances.get(kind)
+
     def _set_up(self) -> None:
+        """Set the attributes; effects on other objects must be the same if this is called again."""
         self._forget_openings()
-        os.register_at_fork(after_in_child=self._reset_in_child)
         recorder = process_recorder()
         recorder.add_source(REGISTRY.measurements)
         self._track_access = recorder.operation("connection_pool_access").track
@@ -60,10 +63,10 @@ class PoolManager(Generic[P]):
         """Reset the record of pools that are being opened or checked."""
         raise NotImplementedError
 
-    def _reset_in_child(self) -> None:
-        # A thread that does not exist in the child may have held the lock.
-        PoolManager._creation = threading.Lock()
-        self._forget_openings()
+    @staticmethod
+    def _reset_all_in_child() -> None:
+        for manager in PoolManager._instances.values():
+            manager._forget_openings()  # noqa: SLF001 - defined in this class
 
     def get_pool_statistics(self) -> dict[str, dict[str, Any]]:
         """Return the settings, state, counters and distributions of every pool in the process.
@@ -90,7 +93,7 @@ class PoolManager(Generic[P]):
             return check_urls(given)
         known = {
             key: shared.endpoint.conninfo
-            for (key, its_loop), shared in list(REGISTRY.pools.items())
+            for (key, its_loop), shared in REGISTRY.pools.items()
             if its_loop is loop and not shared.pool.closed
         }
         default = default_conninfo()
@@ -112,3 +115,6 @@ class PoolManager(Generic[P]):
         """Return the open pool for a database and event loop, or None if there is no such pool."""
         shared = cast("SharedPool[P] | None", REGISTRY.pools.get((target_key, loop)))
         return None if shared is None or shared.pool.closed else shared
+
+
+os.register_at_fork(after_in_child=PoolManager._reset_all_in_child)  # noqa: SLF001 - a hook

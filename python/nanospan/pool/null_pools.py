@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -19,6 +18,7 @@ from nanospan.pool.opening import open_error
 from nanospan.pool.policy import Reconnection
 from nanospan.pool.sync_vector_pool import SyncVectorPool
 from nanospan.pool.tasks import within
+from nanospan.pool.threads import start_in_thread
 from nanospan.pool.vector_pool import VectorPool
 
 __all__ = ["SyncVectorNullPool", "VectorNullPool"]
@@ -119,33 +119,27 @@ class SyncVectorNullPool(SyncVectorPool[CT], NullConnectionPool[CT]):
         """Open a connection and close it again; see ``VectorNullPool.wait``."""
         self._check_open_getconn()
         end = monotonic() + timeout
-        tried: Future[None] = Future()
         # In a thread, because psycopg's time limit for connecting is at least 2 s.
-        threading.Thread(target=self._try, args=(tried, end), daemon=True).start()
+        tried = start_in_thread(partial(self._try, end))
         try:
             tried.result(timeout)
         except FutureTimeoutError:
             raise self.exhausted(timeout) from None
 
-    def _try(self, tried: Future[None], end: float) -> None:
+    def _try(self, end: float) -> None:
         """Connect, repeatedly if it fails, until it has worked once or the time has passed."""
         attempt = Reconnection()
-        try:
-            while True:
-                self._check_open_getconn()
-                try:
-                    self._connect().drop()
-                except OUTAGE:
-                    attempt.update_delay(monotonic())
-                    if monotonic() + attempt.delay >= end:
-                        return  # the caller stops waiting before another attempt
-                    time.sleep(attempt.delay)
-                else:
-                    break
-        except BaseException as exc:  # noqa: BLE001 - raised in the thread that waits
-            tried.set_exception(exc)
-        else:
-            tried.set_result(None)
+        while True:
+            self._check_open_getconn()
+            try:
+                self._connect().drop()
+            except OUTAGE:
+                attempt.update_delay(monotonic())
+                time.sleep(attempt.delay)
+                if monotonic() >= end:  # the caller has stopped waiting
+                    raise
+            else:
+                return
 
     def check(self) -> None:
         """Do nothing: there are no idle connections."""

@@ -164,8 +164,12 @@ class PolicyPool(GrowingPool):
         if is_missing_type(error, connection.pgconn.get_error_message()):
             self._types.distrust(monotonic())
 
+    def renew_locks(self) -> None:
+        """Replace what threads of the parent may hold in a forked child; nothing by default."""
+
     def disown(self) -> None:
         """Forget all connections in a forked child process, because they belong to the parent."""
+        self.renew_locks()
         self.disowned = True
         self._closed = True
         self._pool.clear()

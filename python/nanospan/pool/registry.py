@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakSet
 
+from nanospan import _core
 from nanospan.pool.config import default_config
 from nanospan.pool.conninfo import check_kwargs
 from nanospan.pool.endpoint import Endpoint
@@ -16,10 +15,11 @@ from nanospan.pool.semantic_conventions import measure
 from nanospan.pool.shared_pool import SharedPool
 from nanospan.pool.vector_types import TypeCache
 from nanospan.pool.vector_values import require
+from nanospan.reentrant import LiveObjects
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from nanospan.pool.config import ConnectionPoolConfig
     from nanospan.pool.conninfo import Conninfo, Target
@@ -37,10 +37,10 @@ logger = logging.getLogger("nanospan.pool")
 class PoolRegistry:
     """The pools of a process and the pgvector types of their databases. Thread-safe.
 
-    A forked child starts with an empty registry.
+    No lock is held, so signal handlers may use it at any moment. A forked child starts with an
+    empty registry.
 
     Attributes:
-        pools: Every pool, keyed by database and event loop.
         warm: The pools considered healthy, keyed by event loop and then by the exact connection
             string a caller passed, so that a warm pool is found without parsing that string or
             reading the clock.
@@ -49,26 +49,49 @@ class PoolRegistry:
     """
 
     def __init__(self) -> None:
-        self.pools: dict[PoolKey, SharedPool[Any]] = {}
+        self._pools: _core.Atomic[Mapping[PoolKey, SharedPool[Any]]] = _core.Atomic({})
         self.warm: dict[asyncio.AbstractEventLoop | None, dict[Conninfo, SharedPool[Any]]] = {}
         self.types = TypeCache()
-        self.own_pools: WeakSet[PolicyPool] = WeakSet()
-        self._names: dict[PoolKey, str] = {}
-        self._naming = threading.Lock()  # held while the names of new pools are chosen
+        self.own_pools: LiveObjects[PolicyPool] = LiveObjects()
+        self._names: _core.Atomic[Mapping[PoolKey, str]] = _core.Atomic({})
         os.register_at_fork(after_in_child=self._reset_in_child)
 
     def _reset_in_child(self) -> None:
         # Closing the connections properly would end the parent's sessions on the server.
         for shared in self.pools.values():
             shared.pool.disown()
-        for pool in list(self.own_pools):
+        for pool in self.own_pools.all():
+            pool.renew_locks()
             if not pool.closed:  # one that was never opened can be opened in the child
                 pool.disown()
-        self.pools.clear()
-        self.warm.clear()
-        self._names.clear()
-        self._naming = threading.Lock()
+        self.clear()
         self.types = TypeCache()  # a look-up may have been in progress in the parent
+
+    @property
+    def pools(self) -> Mapping[PoolKey, SharedPool[Any]]:
+        """Every pool, keyed by database and event loop. Replaced, never modified."""
+        return self._pools.get()
+
+    def publish(self, key: PoolKey, shared: SharedPool[Any]) -> SharedPool[Any]:
+        """Add a pool that was just opened, in the place of a closed one if there is one.
+
+        Returns:
+            The pool to use: if another was opened meanwhile, that one; the caller must then close
+            its own.
+        """
+
+        def add(pools: Mapping[PoolKey, SharedPool[Any]]) -> Mapping[PoolKey, SharedPool[Any]]:
+            other = pools.get(key)
+            is_free = other is None or other.pool.closed
+            return {**pools, key: shared} if is_free else pools
+
+        return self._pools.update(add)[key]
+
+    def clear(self) -> None:
+        """Forget every pool, without closing it."""
+        self._pools.update(lambda _: {})
+        self._names.update(lambda _: {})
+        self.warm.clear()
 
     def endpoint(
         self, target: Target, config: ConnectionPoolConfig, conninfo: Conninfo | None = None
@@ -125,12 +148,20 @@ class PoolRegistry:
 
     def forget(self, key: PoolKey) -> None:
         """Remove a pool from ``pools``, and all of its entries from ``warm``."""
-        if (shared := self.pools.pop(key, None)) is not None:
+        shared: SharedPool[Any] | None = None
+
+        def remove(pools: Mapping[PoolKey, SharedPool[Any]]) -> Mapping[PoolKey, SharedPool[Any]]:
+            nonlocal shared
+            shared = pools.get(key)
+            return {other: pool for other, pool in pools.items() if other != key}
+
+        self._pools.update(remove)
+        if shared is not None:
             self._remove_from_warm(key[1], shared)
 
     def drop_dead_loops(self) -> None:
         """Remove the pools of closed event loops, and close their connections."""
-        for key, shared in list(self.pools.items()):
+        for key, shared in self.pools.items():
             if key[1] is not None and key[1].is_closed():
                 self.forget(key)
                 shared.pool.abandon()
@@ -148,7 +179,7 @@ class PoolRegistry:
         Yields:
             The key and pool of each removed pool, and ``None`` for each pool still in use.
         """
-        for key, shared in list(self.pools.items()):
+        for key, shared in self.pools.items():
             if target_key not in {None, key[0]} or (key[1] is None) is not synchronous:
                 continue
             users = len(shared.references)
@@ -170,9 +201,10 @@ class PoolRegistry:
         under that name remain those of one pool.
         """
         self.drop_dead_loops()
-        pools = dict(self.pools)
-        with self._naming:
-            names = {key: name for key, name in self._names.items() if key in pools}
+        pools = self.pools
+
+        def choose(before: Mapping[PoolKey, str]) -> Mapping[PoolKey, str]:
+            names = {key: name for key, name in before.items() if key in pools}
             taken = set(names.values())
             for key in [key for key in pools if key not in names]:
                 masked = name = pools[key].endpoint.target.masked
@@ -182,7 +214,9 @@ class PoolRegistry:
                     name = f"{masked} ({number})"
                 names[key] = name
                 taken.add(name)
-            self._names = names
+            return names
+
+        names = self._names.update(choose)
         return {names[key]: shared for key, shared in pools.items()}
 
     def statistics(self) -> dict[str, dict[str, Any]]:

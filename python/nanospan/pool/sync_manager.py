@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import atexit
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psycopg
 
-from nanospan.pool.config import as_config
+from nanospan.pool.config import as_config, default_config
 from nanospan.pool.conninfo import Target
 from nanospan.pool.endpoint import call
 from nanospan.pool.errors import PoolOpenError
@@ -22,6 +23,7 @@ from nanospan.pool.null_pools import SyncVectorNullPool
 from nanospan.pool.opening import reach_server
 from nanospan.pool.registry import REGISTRY, PoolKey
 from nanospan.pool.sync_vector_pool import SyncVectorPool
+from nanospan.pool.threads import start_in_thread
 from nanospan.pool.warmup import Warmup, WarmupReport, conclude
 
 if TYPE_CHECKING:
@@ -56,12 +58,8 @@ class SyncConnectionManager(PoolManager[AnyPool]):
 
     kind = "sync"
 
-    def _set_up(self) -> None:
-        super()._set_up()
-        atexit.register(self._close_at_exit)
-
     def _forget_openings(self) -> None:
-        self._locks: dict[str, threading.Lock] = {}
+        self._locks: dict[str, threading.RLock] = {}
         self._checks: dict[str, Future[None]] = {}
 
     def get_connection_pool(
@@ -112,9 +110,9 @@ class SyncConnectionManager(PoolManager[AnyPool]):
         """Open pools before first use; see ``GlobalConnectionManager.warmup_common_pools``."""
         every = self._urls_to_warm(common_db_urls, None)
         wanted = as_config(config)
-        with ThreadPoolExecutor(max(len(every), 1), "nanospan-warmup") as threads:
-            reports = list(threads.map(lambda url: self._warm_up(url, wanted), every))
-        return conclude(reports, strict=strict)
+        # An executor would hold a lock that all executors of the process share.
+        warming = [start_in_thread(partial(self._warm_up, url, wanted)) for url in every]
+        return conclude([future.result() for future in warming], strict=strict)
 
     def is_pool_healthy(self, pool: AnyPool, db_url: Conninfo) -> bool:
         """Return True if a pool is open and can reach its server.
@@ -201,11 +199,18 @@ class SyncConnectionManager(PoolManager[AnyPool]):
         key = (target.key, None)
         shared: SharedPool[AnyPool] | None = None
         while shared is None or shared.pool.closed:  # another thread may have closed it meanwhile
-            # One thread at a time opens a pool; waiting threads then find it open.
-            with self._locks.setdefault(target.key, threading.Lock()):
+            # One thread at a time opens a pool; waiting threads then find it open. A signal handler
+            # that interrupts it opens another, of which one is kept. So does a thread that has
+            # waited for long, because the lock's holder may be waiting for this thread.
+            lock = self._locks.setdefault(target.key, threading.RLock())
+            is_held = lock.acquire(timeout=(wanted or default_config()).connection_timeout)
+            try:
                 shared = self._find(*key)
                 if shared is None:
                     shared = self._open_pool(key, target, wanted, db_url)
+            finally:
+                if is_held:
+                    lock.release()
             if monotonic() >= shared.healthy_until and shared.config.open == "eagerly":
                 self._check_pool(target.key, shared, seconds)
         if wanted is not None:
@@ -220,34 +225,44 @@ class SyncConnectionManager(PoolManager[AnyPool]):
     ) -> None:
         """Check a pool's health, or join the check that is already running.
 
-        The check has its own thread, so that each of the threads waiting for it can stop
-        waiting after its own time limit.
+        The check has its own thread, so that each of the threads waiting for it can stop waiting
+        after its own time limit. That thread also registers it, so that a signal handler never
+        waits for a check that is yet to be started by the thread it has interrupted.
         """
-        check: Future[None] = Future()
-        running = self._checks.setdefault(target_key, check)
-        if running is check:
-            arguments = (target_key, shared, check)
-            try:
-                threading.Thread(target=self._run_check, args=arguments, daemon=True).start()
-            except RuntimeError:  # the interpreter is exiting, or has too many threads
-                self._run_check(*arguments)
+        running = self._checks.get(target_key)
+        if running is None:
+            caller = threading.get_ident()
+            running = start_in_thread(partial(self._run_check, target_key, shared, caller))
         try:
             running.result(seconds)
         except FutureTimeoutError:
+            if running.done():  # it is the check's own error
+                raise
             raise shared.pool.exhausted(seconds) from None
 
-    def _run_check(self, target_key: str, shared: SharedPool[AnyPool], check: Future[None]) -> None:
+    def _run_check(self, target_key: str, shared: SharedPool[AnyPool], caller: int) -> None:
+        check: Future[None] = Future()
+        if threading.get_ident() == caller:  # no thread could be started: others must not wait
+            running = check
+        else:
+            running = self._checks.setdefault(target_key, check)
+        if running is not check:
+            running.result()
+            return
         error: BaseException | None = None
         try:
             shared.pool.check_health(shared.config.connection_timeout)
             shared.trust()
-        except BaseException as exc:  # noqa: BLE001 - raised in the threads that wait
+        except BaseException as exc:
             error = exc
-        self._checks.pop(target_key, None)
-        if error is None:
-            check.set_result(None)
-        else:
-            check.set_exception(error)
+            raise
+        finally:
+            if self._checks.get(target_key) is check:
+                self._checks.pop(target_key, None)
+            if error is None:
+                check.set_result(None)
+            else:
+                check.set_exception(error)
 
     def _open_pool(
         self,
@@ -263,8 +278,9 @@ class SyncConnectionManager(PoolManager[AnyPool]):
             reach_server(shared.endpoint, shared.config.connection_timeout)
         shared.pool.open()
         shared.trust()
-        REGISTRY.pools[key] = shared
-        return shared
+        if (used := REGISTRY.publish(key, shared)) is not shared:
+            shared.pool.close(CLOSE_TIMEOUT)
+        return used
 
     def _warm_up(self, url: Conninfo, config: ConnectionPoolConfig | None) -> WarmupReport:
         with Warmup(url) as warmup:
@@ -284,7 +300,8 @@ class SyncConnectionManager(PoolManager[AnyPool]):
                 taken[1].pool.close(seconds)
         return all_closed
 
-    def _close_at_exit(self) -> None:
+    def close_at_exit(self) -> None:
+        """Close every pool, with less time for each."""
         self._close(None, force=True, seconds=EXIT_TIMEOUT)
 
 
@@ -334,3 +351,12 @@ def _target(conninfo: Conninfo) -> Target:
 def get_sync_connection_manager() -> SyncConnectionManager:
     """Return the process-wide manager of synchronous pools."""
     return SyncConnectionManager()
+
+
+def _close_at_exit() -> None:
+    manager = PoolManager.instance_of(SyncConnectionManager.kind)
+    if isinstance(manager, SyncConnectionManager):
+        manager.close_at_exit()
+
+
+atexit.register(_close_at_exit)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from psycopg_pool import ConnectionPool
 from psycopg_pool.abc import CT
-from psycopg_pool.pool import AddConnection, WaitingClient
+from psycopg_pool.pool import AddConnection
 
 from nanospan.pool.connections import Hangup
 from nanospan.pool.endpoint import known_arguments
@@ -18,12 +19,14 @@ from nanospan.pool.policy import Fitness
 from nanospan.pool.pool_base import PolicyPool
 from nanospan.pool.queries import query
 from nanospan.pool.session_state import undo
+from nanospan.pool.threads import PoolScheduler, TaskQueue, WaitingThread
 
 if TYPE_CHECKING:
-    import threading
     from contextlib import AbstractContextManager
 
     from psycopg_pool.base import AttemptWithBackoff
+
+    from nanospan.reentrant import Bell
 
 
 __all__ = ["SyncPoolBase"]
@@ -32,12 +35,22 @@ __all__ = ["SyncPoolBase"]
 class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
     """The part of ``SyncVectorPool`` that is not for its users."""
 
-    _grown: threading.Condition
-    """Notified whenever a connection has become idle, or the pool has been closed."""
+    _grown: Bell
+    """Rung whenever a connection has become idle, or the pool has been closed."""
 
     @property
     def _guard(self) -> AbstractContextManager[object]:  # type: ignore[override]
         return self._lock
+
+    def renew_locks(self) -> None:
+        """Replace the lock, which a thread of the parent may hold, in a forked child."""
+        self._lock = threading.RLock()
+
+    def _start_workers(self) -> None:
+        # psycopg_pool's own hold locks while a task is added.
+        self._tasks = cast("Any", TaskQueue())
+        self._sched = PoolScheduler()
+        super()._start_workers()
 
     def _request_connection(self) -> None:
         self.run_task(AddConnection(self))
@@ -52,8 +65,8 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
         with self._lock:
             connection = self._get_ready_connection(timeout)
             if connection is None:
-                client: WaitingClient[Any] = WaitingClient()
-                self._waiting.append(client)
+                client: WaitingThread[Any] = WaitingThread()
+                self._waiting.append(cast("Any", client))
                 self._stats[self._REQUESTS_QUEUED] += 1
                 self._maybe_grow_pool()
         if connection is None:
@@ -62,12 +75,12 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
                 connection = client.wait(timeout)
             except BaseException as exc:
                 self._stats[self._REQUESTS_ERRORS] += 1
-                client.fail(cast("Exception", exc))  # from now on, it is given no connection
+                client.fail(exc)  # from now on, it is given no connection
                 if client.conn is not None:
                     self._add_to_pool(client.conn)
                 else:
                     with self._lock, suppress(ValueError):
-                        self._waiting.remove(client)
+                        self._waiting.remove(cast("Any", client))
                 raise
             finally:
                 self._stats[self._REQUESTS_WAIT_MS] += int(1000 * (monotonic() - began))
@@ -126,8 +139,7 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
                 self.schedule_task(AddConnection(self, attempt), attempt.delay)
         except Exception as exc:  # noqa: BLE001 - raised in the leases that wait
             self._give_up(exc)
-            with self._grown:
-                self._grown.notify_all()
+            self._grown.ring()
             return
         else:
             self._add_to_pool(connection)
@@ -141,8 +153,7 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
         """Hand a working connection to the longest-waiting lease, or keep it in the pool."""
         if not self._closes_surplus(conn):
             super()._add_to_pool(conn)
-            with self._grown:
-                self._grown.notify_all()
+            self._grown.ring()
 
     def _closes_surplus(self, connection: Any) -> bool:
         """Close a connection if there are more than ``max_size``; return False if not."""

@@ -19,6 +19,7 @@ from nanospan.pool.opening import reach_server
 from nanospan.pool.own_pools import own_endpoint
 from nanospan.pool.policy import Fitness, Reconnection
 from nanospan.pool.sync_pool_base import SyncPoolBase
+from nanospan.reentrant import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ class SyncVectorPool(SyncPoolBase[CT]):
 
     def _set_up(self, endpoint: Endpoint, distrust: Callable[[], None]) -> None:
         super()._set_up(endpoint, distrust)
-        self._grown = threading.Condition()
+        self._grown = Bell()
 
     def connection(  # type: ignore[override]  # psycopg_pool's method is a generator
         self, timeout: float | None = None, label: str | None = None
@@ -156,14 +157,17 @@ class SyncVectorPool(SyncPoolBase[CT]):
         self._wait_for(lambda: self.open_connections >= self._min_size, timeout)
 
     def _wait_for(self, is_reached: Callable[[], bool], timeout: float) -> None:
-        deadline = monotonic() + timeout
         self._check_open_getconn()
-        with self._grown:
-            while not is_reached():
-                self._check_open_getconn()
-                self._check_fault()
-                if not self._grown.wait(max(deadline - monotonic(), 0)):
-                    raise self.exhausted(timeout)
+
+        def has_ended() -> bool:
+            if is_reached():
+                return True
+            self._check_open_getconn()
+            self._check_fault()
+            return False
+
+        if not self._grown.wait_for(has_ended, timeout):
+            raise self.exhausted(timeout)
 
     def resize(self, min_size: int, max_size: int | None = None) -> None:
         """Change the minimum and maximum size of the open pool; see ``VectorPool.resize``."""
@@ -218,8 +222,7 @@ class SyncVectorPool(SyncPoolBase[CT]):
             self._waiting.clear()
             self._pool.clear()
             threads = self._signal_stop_worker()
-        with self._grown:
-            self._grown.notify_all()
+        self._grown.ring()
         for client in waiting:
             client.fail(PoolClosed(f"the pool {self.name!r} is closed"))
         for connection in idle:

@@ -7,10 +7,10 @@ creates classes that psycopg never frees. Here, one query returns the types' obj
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import sys
-import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -48,6 +48,7 @@ _REGISTER: dict[str, _Register] = {
 
 Row: TypeAlias = "tuple[str, int, int, str, str]"
 
+_IN_PROGRESS = "in progress"
 ABSENCE_TTL = 1.0
 """Seconds before nanospan checks again whether a missing pgvector extension was created."""
 
@@ -134,7 +135,8 @@ class DatabaseTypes:
     """The latest ``VectorTypes`` of one database, as seen by one role.
 
     Does no I/O: the functions in ``lookup`` query the server and publish the result here. Safe to
-    use from several threads and event loops, because ``current`` is replaced, never modified.
+    use from several threads, event loops and signal handlers, because ``current`` is replaced,
+    never modified, and no lock is held.
 
     Attributes:
         name: The name by which log messages refer to the database, without secrets.
@@ -148,8 +150,9 @@ class DatabaseTypes:
         self.current: VectorTypes | None = None
         self._checked_at = -math.inf
         self._doubted_at = 0.0
-        self._lock = threading.Lock()
-        self._lookup: Future[VectorTypes | None] | None = None
+        self._generations = itertools.count(1)
+        # Has at most one item, so that one caller at a time can add it.
+        self._lookups: dict[str, Future[VectorTypes | None]] = {}
         self._warned = False
 
     def is_current(self, generation: int) -> bool:
@@ -182,13 +185,11 @@ class DatabaseTypes:
             fails. If no look-up was in progress, ``None``: the caller must then query the server
             and end the look-up with ``publish`` or ``give_up_lookup``.
         """
-        with self._lock:
-            if self._lookup is not None:
-                return self._lookup
-            self._lookup = Future()
-            # Otherwise, cancelling one waiting task would cancel the future for all of them.
-            self._lookup.set_running_or_notify_cancel()
-            return None
+        mine: Future[VectorTypes | None] = Future()
+        # Otherwise, cancelling one waiting task would cancel the future for all of them.
+        mine.set_running_or_notify_cancel()
+        lookup = self._lookups.setdefault(_IN_PROGRESS, mine)
+        return None if lookup is mine else lookup
 
     def publish(self, rows: tuple[Row, ...], asked_at: float) -> VectorTypes:
         """End a look-up, publishing the server's answer if it differs from the previous answer.
@@ -200,15 +201,15 @@ class DatabaseTypes:
         Returns:
             The currently published types.
         """
-        with self._lock:
-            before = self.current
-            if before is None or before.rows != rows:
-                self.current = VectorTypes.build(before.generation + 1 if before else 1, rows)
-            current = cast("VectorTypes", self.current)
-            self._checked_at = max(self._checked_at, asked_at)
-            warn = not rows and not self._warned
-            self._warned = not rows
-            lookup, self._lookup = self._lookup, None
+        before = current = self.current
+        if current is None or current.rows != rows:
+            current = VectorTypes.build(next(self._generations), rows)
+            if (other := self.current) is not None and other.rows == rows:
+                current = other  # published meanwhile
+            self.current = current
+        self._checked_at = max(self._checked_at, asked_at)
+        warn = not rows and not self._warned
+        self._warned = not rows
         if before is not None and before is not current:
             logger.info("pgvector's types changed in %s; replacing connections", self.name)
         if warn:
@@ -216,16 +217,17 @@ class DatabaseTypes:
                 'no extension "vector" in %s: vectors are read as text until it is created',
                 self.name,
             )
-        if lookup is not None:
-            lookup.set_result(current)
+        self._end_lookup(current)
         return current
 
     def give_up_lookup(self) -> None:
         """End a failed look-up, so that callers waiting for its result can query the server."""
-        with self._lock:
-            lookup, self._lookup = self._lookup, None
+        self._end_lookup(None)
+
+    def _end_lookup(self, found: VectorTypes | None) -> None:
+        lookup = self._lookups.pop(_IN_PROGRESS, None)
         if lookup is not None:
-            lookup.set_result(None)
+            lookup.set_result(found)
 
 
 class TypeCache:

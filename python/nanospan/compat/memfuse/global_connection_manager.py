@@ -321,7 +321,7 @@ class GlobalConnectionManager:
         REGISTRY.drop_dead_loops()
         urls = {
             target_key: shared.endpoint.target.conninfo
-            for (target_key, loop), shared in list(REGISTRY.pools.items())
+            for (target_key, loop), shared in REGISTRY.pools.items()
             if loop is not None
         }
         return list(urls.values())
@@ -335,7 +335,7 @@ class GlobalConnectionManager:
         REGISTRY.drop_dead_loops()
         by_loop = {
             loop: shared
-            for (target_key, loop), shared in list(REGISTRY.pools.items())
+            for (target_key, loop), shared in REGISTRY.pools.items()
             if target_key == wanted and loop is not None
         }
         running = asyncio._get_running_loop()  # noqa: SLF001 - the public function raises if none
