@@ -1,7 +1,9 @@
 """Tests for periodic exports in the background: schedule, failures, flush and close."""
 
 import contextlib
+import gc
 import logging
+import os
 import signal
 import sys
 import threading
@@ -279,3 +281,236 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def test_nothing_is_exported_after_the_end(monitor):
+    """After ``close()``, ``flush()`` exports nothing and returns False."""
+    sink = Sink()
+    export = export_periodically(sink, monitor, interval=SELDOM)
+    assert export.close()
+    assert not export.flush()
+    assert export.close()
+    assert (len(sink.given), sink.closed, export.export_count) == (1, 1, 1)
+
+
+def test_an_exporter_can_close_itself(monitor):
+    """``close()`` within the exporter does not wait: the export in progress is the last one."""
+    returned = []
+
+    class ClosesItself(Sink):
+        def __call__(self, snapshot, measurements):
+            super().__call__(snapshot, measurements)
+            returned.append([export.close(), export.flush(), export.close()])
+
+    sink = ClosesItself()
+    export = export_periodically(sink, monitor, interval=SELDOM)
+    assert export.flush()
+    assert export.close()
+    assert returned == [[False, False, False]]
+    assert (len(sink.given), sink.closed) == (1, 1)
+
+
+def test_exporters_that_use_each_other_do_not_wait(monitor):
+    """Two exporters that flush and close each other end, although each would wait for the other."""
+    exports, returned = [], []
+
+    def exporter(other):
+        return lambda *_: returned.append([exports[other].flush(), exports[other].close()])
+
+    exports += [export_periodically(exporter(n), monitor, interval=SELDOM) for n in (1, 0)]
+    assert exports[0].flush()
+    assert [export.close() for export in exports] == [True, True]
+    assert {flushed for flushed, _ in returned} == {False}
+
+
+def test_calls_of_close_wait_for_the_same_export(monitor):
+    """Every ``close()`` that is called while the last export runs returns its outcome."""
+    began, go_on, calls = threading.Event(), threading.Event(), []
+
+    def exporter(_snapshot, _measurements):
+        calls.append(1)
+        began.set()
+        assert go_on.wait(PATIENCE)
+        raise LookupError
+
+    export = export_periodically(exporter, monitor, interval=SELDOM)
+    outcomes = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(export.close(PATIENCE))) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    assert began.wait(PATIENCE)
+    assert not export.flush()
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    # A thread that calls close() after the end gets True.
+    assert False in outcomes
+    assert calls == [1]
+
+
+def test_an_exporter_is_closed_although_close_gave_up(monitor):
+    """If ``close()`` gives up, the exporter is closed when it returns, without another export."""
+    began, go_on, sink = threading.Event(), threading.Event(), Sink()
+
+    class Hanging(Sink):
+        def __call__(self, snapshot, measurements):
+            super().__call__(snapshot, measurements)
+            began.set()
+            assert go_on.wait(PATIENCE)
+
+    sink = Hanging()
+    export = export_periodically(sink, monitor, interval=0.01)
+    assert began.wait(PATIENCE)
+    assert not export.close(0.05)
+    go_on.set()
+    assert export.close()
+    assert (len(sink.given), sink.closed) == (1, 1)
+
+
+def test_an_error_without_a_text_is_counted(monitor):
+    """An exception whose ``str()`` fails is counted under its class; exports go on."""
+
+    class TextlessError(Exception):
+        def __str__(self):
+            raise ValueError
+
+    def exporter(_snapshot, _measurements):
+        raise TextlessError
+
+    with export_periodically(exporter, monitor, interval=SELDOM) as export:
+        assert not export.flush()
+        assert not export.flush()
+        assert (export.error_count, export.last_error) == (2, "TextlessError")
+
+
+def test_a_finaliser_on_an_exporting_thread_does_not_wait(monitor):
+    """A finaliser that runs while its own export does may flush and close it."""
+
+    class Closes:
+        def __del__(self):
+            returned.append([export.flush(), export.close()])
+
+    def exporter(_snapshot, _measurements):
+        cycle = [Closes()]
+        cycle.append(cycle)
+        del cycle
+        gc.collect()
+
+    returned = []
+    export = export_periodically(exporter, monitor, interval=SELDOM)
+    assert export.flush()
+    assert export.close()
+    assert returned == [[False, False]]
+
+
+class AmidEveryLine:
+    """Calls a function before one line of nanospan's export modules, as a signal handler would.
+
+    Each ``with`` block is interrupted one line later than the one before, until a block ends
+    without having been interrupted.
+    """
+
+    def __init__(self, handler):
+        self._handler = handler
+        self._line = 0
+        self.was_amid = True
+
+    def __enter__(self):
+        self._left, self.was_amid = self._line, False
+        self._line += 1
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+
+    def __exit__(self, *_):
+        sys.settrace(self._before)
+
+    def _trace(self, frame, event, _argument):
+        if "/nanospan/export/" not in frame.f_code.co_filename:
+            return None
+        if event == "line" and not self.was_amid:
+            self._left -= 1
+            if self._left < 0:
+                self.was_amid = True
+                sys.settrace(None)
+                self._handler()
+        return self._trace
+
+
+def _use(monitor, *, use):
+    """Use an export once, in one of all ways."""
+    export = export_periodically(lambda *_: None, monitor, interval=SELDOM)
+    if use == "flush":
+        export.flush()
+    elif use == "read":
+        repr(export)
+        _ = export.error_count, export.last_error
+    with export:
+        pass
+
+
+@pytest.mark.parametrize("interrupted", ["start", "flush", "close"])
+def test_a_signal_handler_may_use_exports_amid_their_use(monitor, interrupted):
+    """A handler that interrupts any line may start, flush and close exports, the same one too."""
+    exports = []
+
+    def handler():
+        began = time.monotonic()
+        for export in exports:
+            export.flush()
+        _use(monitor, use="flush")
+        for export in exports:
+            repr(export)
+            export.close()
+        assert time.monotonic() - began < PATIENCE / 2, "the handler waited in vain"
+
+    amid = AmidEveryLine(handler)
+    while amid.was_amid:
+        exports.clear()
+        if interrupted == "start":
+            with amid:
+                export = export_periodically(lambda *_: None, monitor, interval=SELDOM)
+        else:
+            export = export_periodically(lambda *_: None, monitor, interval=SELDOM)
+            exports.append(export)
+            with amid:
+                getattr(export, interrupted)()
+        assert export.close()
+        assert not export.flush()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("interrupted", ["flush", "close"])
+def test_a_child_forked_amid_any_line_goes_on(monitor, interrupted):
+    """A child forked by a handler amid ``flush()`` or ``close()`` returns from it and exports."""
+    children, is_child = [], []
+
+    def handler():
+        child = os.fork()
+        if child == 0:
+            signal.alarm(2 * PATIENCE)  # ends a child that is stuck
+            is_child.append(True)
+        children.append(child)
+
+    def go_on():
+        began = time.monotonic()
+        export.flush()
+        closed = export.close()
+        _use(monitor, use="flush")
+        return closed and not export.flush() and time.monotonic() - began < PATIENCE / 2
+
+    amid = AmidEveryLine(handler)
+    while amid.was_amid:
+        export = export_periodically(lambda *_: None, monitor, interval=SELDOM, timeout=PATIENCE)
+        status = 1
+        try:
+            with amid:
+                getattr(export, interrupted)()
+            status = 0 if go_on() else 1
+        finally:
+            if is_child:
+                os._exit(status)
+        assert status == 0
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)

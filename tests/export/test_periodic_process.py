@@ -144,3 +144,31 @@ assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
 """)
     assert reports == []
     assert not errors
+
+
+def test_a_flush_during_exit_is_not_mistaken_for_the_last_export():
+    """A flush after the last export exports nothing, and does not delay the exit or log a warning.
+
+    The exit is kept waiting by one exporter while another thread flushes the other one.
+    """
+    reports, _, errors = run("""
+flushed, flush = threading.Event(), threading.Event()
+def a(snapshot, measurements):
+    while not b.export_count:
+        time.sleep(0.01)
+    flush.set()
+    flushed.wait(60)
+def only_once(snapshot, measurements):
+    report("b")(snapshot, measurements)
+    while b.export_count:
+        time.sleep(60)
+def flusher():
+    flush.wait()
+    b.flush(0.1)
+    flushed.set()
+threading.Thread(target=flusher, daemon=True).start()
+export_periodically(a, interval=3600, exit_timeout=60)
+b = export_periodically(only_once, interval=3600, exit_timeout=0.5)
+""")
+    assert reports == [["b", {}]]
+    assert not errors

@@ -6,11 +6,13 @@ import logging
 import random
 import threading
 import time
-import traceback
 from math import inf, isfinite
-from typing import TYPE_CHECKING, TypeAlias
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from nanospan.export.schedule import schedule, seconds_until
+from nanospan.export.failure_log import FailureLog
+from nanospan.export.periodic_states import Event, Lifecycle, Step, step
+from nanospan.export.schedule import here, receive, schedule
 from nanospan.recorder import Recorder, process_recorder
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from nanospan._core import MonitorSnapshot
+    from nanospan.export.periodic_states import Answer
     from nanospan.values.measurements import Measurement
 
 logger = logging.getLogger("nanospan")
@@ -97,30 +100,24 @@ def _check_seconds(name: str, seconds: object) -> None:
 
 
 class _Run:
-    """One call of an exporter, in progress or finished."""
+    """An export in progress, or the call that closes the exporter."""
 
-    def __init__(self, overdue_at: float, *, is_last: bool) -> None:
-        self.is_last = is_last
+    def __init__(self, kind: Literal["export", "shut"], overdue_at: float) -> None:
+        self.kind = kind
         self.overdue_at = overdue_at  # inf once the overrun has been reported
-        self.done = threading.Event()
-        self.succeeded = False
-
-    def wait(self, deadline: float) -> bool:
-        return self.done.wait(seconds_until(deadline))
 
 
 class PeriodicExport:
     """A running periodic export, as returned by :func:`export_periodically`.
 
-    All methods are thread-safe.
+    All methods may be called from any thread, signal handler and finaliser. In a child forked while
+    another thread is in ``close()``, the export is closed.
 
     Attributes:
         name: The exporter's name in log messages.
         interval: Time between exports, in seconds.
         export_count: Number of exports that succeeded.
-        error_count: Number of exports that failed or took longer than ``timeout``.
         skipped_count: Number of exports skipped because the previous one was still running.
-        last_error: A description of the latest failure, or None.
     """
 
     def __init__(
@@ -137,40 +134,58 @@ class PeriodicExport:
         self._monitor = monitor
         self._timeout = timeout
         self._exit_timeout = exit_timeout
+        self._lifecycle = Lifecycle()  # changed only by the schedule's thread, as is the next one
+        self._run: _Run | None = None
         self._start_afresh()
 
     def _start_afresh(self) -> None:
-        self._lock = threading.Lock()  # guards the attributes below
         self.export_count = 0
-        self.error_count = 0
         self.skipped_count = 0
-        self.last_error: str | None = None
-        self._run: _Run | None = None
-        self._causes: set[object] = set()
-        self._failures = 0  # since the last success
         self._due = self._next_due(time.monotonic())
+        self._failures = FailureLog(self.name, MAX_CAUSES)
+
+    @property
+    def error_count(self) -> int:
+        """Number of exports that failed or took longer than ``timeout``."""
+        return self._failures.count
+
+    @property
+    def last_error(self) -> str | None:
+        """A description of the latest failure, or None."""
+        return self._failures.last_error
 
     def flush(self, timeout: float | None = None) -> bool:
         """Export now, and wait until the export is done.
 
         If an export is already running, it may lack the latest samples, so wait for it to finish
-        and then start another.
+        and then start another. Called by an exporter, do nothing and return False, because the
+        exporter would wait for itself.
 
         Args:
             timeout: Maximum time to wait, in seconds; by default, the ``timeout`` given to
                 :func:`export_periodically`.
 
         Returns:
-            True if the export succeeded in time. An export that takes longer keeps running.
+            True if the export succeeded in time. An export that takes longer keeps running. False
+            if the export has been closed.
 
         Raises:
             TypeError: If ``timeout`` is not a number.
             ValueError: If ``timeout`` is not positive and finite.
         """
-        return self._flush(timeout, is_last=False)
+        timeout = self._checked(timeout)
+        if here.serves or self.is_closed:
+            return False
+        return self._request("flush", timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Export one last time, and stop. Further calls do nothing and return True.
+        """Export one last time, close the exporter, and stop.
+
+        Further calls wait for that export while it is running; afterwards, they do nothing and
+        return True. If an earlier export is still running when the time is up, no other follows it.
+
+        Called by the exporter itself, make the export that is running the last one, and return
+        False without waiting for it.
 
         Args:
             timeout: Maximum time to wait, in seconds; see :meth:`flush`.
@@ -182,9 +197,13 @@ class PeriodicExport:
             TypeError: If ``timeout`` is not a number.
             ValueError: If ``timeout`` is not positive and finite.
         """
-        if timeout is not None:
-            _check_seconds("timeout", timeout)
-        return not schedule.remove(self) or self._flush(timeout, is_last=True)
+        timeout = self._checked(timeout)
+        if self.is_closed:
+            return True
+        if here.exporting is self:
+            schedule.post(self, Event("stop"))
+            return False
+        return self._request("close", timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -201,132 +220,132 @@ class PeriodicExport:
         counts = f"{self.export_count} exports, {self.error_count} errors"
         return f"<PeriodicExport {self.name} every {self.interval:g} s, {counts}>"
 
-    def _flush(self, timeout: float | None, *, is_last: bool) -> bool:
+    def _checked(self, timeout: float | None) -> float:
         if timeout is None:
-            timeout = self._timeout
+            return self._timeout
         _check_seconds("timeout", timeout)
-        return self._flush_until(time.monotonic() + timeout, is_last=is_last)
+        return timeout
 
-    def _flush_until(self, deadline: float, *, is_last: bool) -> bool:
-        while (run := self.begin(is_last=is_last)) is None:
-            if (before := self._run) and not before.wait(deadline):
-                return False
-        return run.wait(deadline) and run.succeeded
-
-    def begin(self, *, is_last: bool = False) -> _Run | None:
-        """Start an export and return its run; return None if another export is still running."""
-        with self._lock:
-            if self._run and not self._run.done.is_set():
-                return None
-            run = self._run = _Run(time.monotonic() + self._timeout, is_last=is_last)
-        thread = threading.Thread(
-            target=self._work, args=(run,), name=f"nanospan-export-{self.name}", daemon=True
-        )
+    def _request(self, name: Literal["flush", "close"], timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        answer: Answer = SimpleQueue()
         try:
-            thread.start()
+            schedule.post(self, Event(name, answer))
         except RuntimeError as error:
-            if is_last:
-                # CPython 3.12.0 and 3.12.1 refuse to start threads during interpreter exit.
-                self._work(run)
-            else:
-                self._failed(error)
-                run.done.set()
-        return run
+            self._failures.failed(error)
+            return False
+        if here.serves:  # the answer would be given by this thread, after its return from here
+            return False
+        outcome = receive(answer, deadline)
+        if outcome is None:
+            schedule.post(self, Event("withdraw", answer))
+        return bool(outcome)
 
-    def _work(self, run: _Run) -> None:
-        try:
-            measurements = self._monitor.measurements()
-            snapshot = self._monitor.snapshot()
-            self._export(snapshot, measurements)
-        except BaseException as error:  # noqa: BLE001 - a thread would lose even SystemExit
-            self._failed(error)
-        else:
-            run.succeeded = True
-            self._succeeded()
-        try:
-            if run.is_last and (close := getattr(self._export, "close", None)):
-                close()
-        except BaseException:
-            logger.exception("closing exporter %s failed", self.name)
-        finally:
-            run.done.set()
+    # The methods below are called by the schedule, on its thread if nothing else is said.
 
-    def _succeeded(self) -> None:
-        with self._lock:
-            self.export_count += 1
-            failures, self._failures = self._failures, 0
-            self._causes.clear()
-        if failures:
-            logger.info("export by %s succeeded again after %d failures", self.name, failures)
-
-    def _failed(self, error: BaseException) -> None:
-        if self._count_failure(f"{type(error).__name__}: {error}", _cause(error)):
-            logger.warning(
-                "export by %s failed: %s; further failures with this cause are counted, but not "
-                "logged until an export succeeds",
-                self.name,
-                self.last_error,
-                exc_info=error,
-            )
-
-    def _count_failure(self, text: str, cause: object) -> bool:
-        """Count a failure; return True if it must be logged.
-
-        Only the first failure with a given cause since the last success is logged.
-        """
-        with self._lock:
-            self.error_count += 1
-            self._failures += 1
-            self.last_error = text
-            is_first = cause not in self._causes and len(self._causes) < MAX_CAUSES
-            if is_first:
-                self._causes.add(cause)
-            return is_first
-
-    def _next_due(self, now: float) -> float:
-        return now + self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-
-    # The methods below are called by the schedule.
+    @property
+    def is_closed(self) -> bool:
+        """Whether the export has been closed. Any thread may ask."""
+        return self._lifecycle.state == "closed"
 
     def step(self, now: float) -> float:
         """Start an export if one is due, and report a running export that has exceeded its timeout.
 
         Return the time at which to call this method again.
         """
-        run = self._run
-        if run and not run.done.is_set() and now >= run.overdue_at:
-            run.overdue_at = inf
-            text = f"still running after {self._timeout:g} s"
-            if self._count_failure(text, "timeout"):
-                logger.warning(
-                    "export by %s is %s; its next export will start only after this one finishes",
-                    self.name,
-                    text,
-                )
         if now >= self._due:
             self._due = self._next_due(now)
-            if self.begin() is None:
-                self.skipped_count += 1
-        run = self._run
-        return min(self._due, run.overdue_at if run and not run.done.is_set() else inf)
+            self._apply(step(self._lifecycle, Event("due")))
+        state, run = self._lifecycle.state, self._run
+        if run is None or state not in {"idle", "running"}:
+            return self._due if state == "idle" else inf
+        if state == "running" and now >= run.overdue_at:
+            run.overdue_at = inf
+            self._failures.overran(self._timeout)
+        return min(self._due, run.overdue_at if state == "running" else inf)
 
-    def begin_last(self) -> bool:
-        """Start the last export; return False if another export is still running."""
-        return self.begin(is_last=True) is not None
+    def take(self, event: Event) -> None:
+        """Process an event: a request, or the end of a run."""
+        if event.run in {None, self._run}:  # a forked child may finish a run of its parent
+            self._apply(step(self._lifecycle, event))
 
-    def finish(self, start: float, *, begun: bool) -> None:
-        """Wait for the last export to finish, for at most ``exit_timeout`` seconds from ``start``.
+    def _apply(self, then: Step) -> None:
+        self._lifecycle = then.lifecycle
+        self.skipped_count += then.skipped
+        if then.start is not None:
+            self._begin(_Run(then.start, time.monotonic() + self._timeout))
+        _give_answers(then)
+
+    def _begin(self, run: _Run) -> None:
+        self._run = run
+        thread = threading.Thread(
+            target=self._work, args=(run,), name=f"nanospan-export-{self.name}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if self._lifecycle.state in {"last", "shutting"}:
+                # CPython 3.12.0 and 3.12.1 refuse to start threads during interpreter exit.
+                self._work(run)
+            else:
+                self._failures.failed(error)
+                schedule.post(self, Event("failed", run=run))
+
+    def _work(self, run: _Run) -> None:
+        """Carry out a run, on a thread that does nothing else if one can be started."""
+        was_serving, here.serves, here.exporting = here.serves, True, self
+        succeeded = False
+        try:
+            if run.kind == "export":
+                succeeded = self._try_to_export()
+            else:
+                self._close_exporter()
+        finally:
+            schedule.post(self, Event("succeeded" if succeeded else "failed", run=run))
+            here.serves, here.exporting = was_serving, None
+
+    def _try_to_export(self) -> bool:
+        try:
+            measurements = self._monitor.measurements()
+            snapshot = self._monitor.snapshot()
+            self._export(snapshot, measurements)
+        except BaseException as error:  # noqa: BLE001 - a thread would lose even SystemExit
+            self._failures.failed(error)
+            return False
+        self.export_count += 1
+        self._failures.succeeded()
+        return True
+
+    def _close_exporter(self) -> None:
+        try:
+            if close := getattr(self._export, "close", None):
+                close()
+        except BaseException:
+            logger.exception("closing exporter %s failed", self.name)
+
+    def _next_due(self, now: float) -> float:
+        return now + self.interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+
+    def begin_exit(self) -> Answer:
+        """Request the last export; called by the thread that ends the interpreter."""
+        answer: Answer = SimpleQueue()
+        try:
+            schedule.post(self, Event("close", answer))
+        except RuntimeError as error:
+            self._failures.failed(error)
+            answer.put(item=False)
+        return answer
+
+    def finish(self, outcome: Answer, start: float) -> None:
+        """Wait for the last export, at most ``exit_timeout`` seconds from ``start``.
+
+        Called by the thread that ends the interpreter.
 
         Args:
+            outcome: The result of :meth:`begin_exit`.
             start: The ``time.monotonic`` reading when the interpreter began to exit.
-            begun: Whether :meth:`begin_last` started the last export; if not, start it here.
         """
-        deadline = start + self._exit_timeout
-        if begun and self._run is not None:
-            self._run.wait(deadline)
-        else:  # the running export may lack the latest samples
-            self._flush_until(deadline, is_last=True)
-        if self._run and not self._run.done.is_set():
+        if receive(outcome, start + self._exit_timeout) is None:
             logger.warning(
                 "export by %s did not finish within %g s of interpreter exit; the latest samples "
                 "may be lost",
@@ -334,18 +353,19 @@ class PeriodicExport:
                 self._exit_timeout,
             )
 
-    def reset_in_child(self) -> None:
-        """Reset the state in a forked child, where the monitor has started to count from zero."""
+    def reset_in_child(self, missed: Sequence[Event]) -> None:
+        """Reset the state in a forked child, where the monitor has started to count from zero.
+
+        Called in the child's only thread. An export that was being closed is closed there.
+        """
+        self._run = None  # its end would not be the end of a run of this process
+        for event in (*(each for each in missed if each.run is None), Event("fork")):
+            then = step(self._lifecycle, event)
+            self._lifecycle = then.lifecycle
+            _give_answers(then)
         self._start_afresh()
 
 
-def _cause(error: BaseException) -> object:
-    """Return a key that identifies an error's cause: its class and the line that raised it.
-
-    The error's message is left out, because it may contain details, such as ports or times, that
-    differ on every attempt.
-    """
-    places = [
-        (frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)
-    ]
-    return type(error), *places[-1:]
+def _give_answers(then: Step) -> None:
+    for answer, succeeded in then.answers:
+        answer.put(succeeded)
