@@ -58,6 +58,8 @@ impl Location {
         if variance == 0.0 || self.mean == other.mean {
             return 0.0; // for constant samples, the rank test shows any difference
         }
-        (other.mean - self.mean) / variance.sqrt()
+        let z = (other.mean - self.mean) / variance.sqrt();
+        // Not a number if the squares of huge values are infinite; again, the rank test shows any difference.
+        if z.is_nan() { 0.0 } else { z }
     }
 }
