@@ -17,7 +17,7 @@ PYTEST   := $(BIN)/python -m pytest $(PARALLEL)
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test servers test-rust test-loom miri test-python test-wheel test-free-threaded soak lint format bench bench-readme clean
+.PHONY: help install demo test servers test-rust test-loom miri test-python test-wheel test-free-threaded soak lint format fuzz fuzz-keep bench bench-readme clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -114,6 +114,27 @@ format: $(VENV)/.installed ## format all sources
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	cargo fmt --all
+
+# For how long each fuzz target runs, and which ones: all of them by default.
+SECONDS ?= 600
+TARGETS ?=
+FUZZ := PYTHONPATH=fuzz/python $(BIN)/python -m
+
+# Without atheris, which has wheels for few versions of Python, Hypothesis alters the inputs.
+$(VENV)/.fuzz: $(VENV)/.installed
+	-$(BIN)/python -m pip install --quiet --no-compile --only-binary :all: --group fuzz
+	@touch $@
+
+# The tests' own inputs are where fuzzing begins, beside the saved ones and those of earlier runs.
+target/fuzz/.corpus: $(VENV)/.fuzz $(wildcard tests/*/test_*.py)
+	$(PYTEST) -q --extend-corpus target/fuzz/corpus tests/alerts tests/cli tests/export tests/pool tests/regression tests/values
+	@touch $@
+
+fuzz: target/fuzz/.corpus ## run every fuzz target for SECONDS=600, or only TARGETS="a b"
+	$(FUZZ) nanospan_fuzz --seconds $(SECONDS) $(TARGETS)
+
+fuzz-keep: target/fuzz/.corpus ## save the inputs that fuzzing found to reach new code in tests/corpus
+	$(FUZZ) nanospan_fuzz.keep $(TARGETS)
 
 # Several runs, so that each subject has some rounds while nothing else slows the machine down.
 BENCH_RUNS := 1 2 3 4 5 6 7

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,16 @@ else:
     settings.load_profile("patient")
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option with which the tests extend the corpus of the fuzz targets."""
+    parser.addoption(
+        "--extend-corpus",
+        metavar="FOLDER",
+        help="save what the tests pass to nanospan's readers as inputs for fuzz targets",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Give the programs that tests start the environment of a user's terminal.
 
     If a script runs the tests in the background, they inherit SIGINT as ignored and would pass
@@ -30,6 +40,10 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.pop("PYTEST_XDIST_WORKER", None)
+    if folder := config.getoption("extend_corpus"):
+        from nanospan_fuzz.taps import install
+
+        install(Path(folder))
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,0 +1,53 @@
+"""The limits that a target must keep for every input."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nanospan_fuzz.targets import Target
+
+LONGEST = 1.0
+"""The processor time that one input may take, in seconds."""
+
+FACTOR = 3
+"""The memory that a reader of files may take, as a multiple of the input's length."""
+
+ALLOWANCE = 256 * 1024
+"""The memory that any input may take in addition, in bytes: error messages, filled caches."""
+
+
+class LimitError(AssertionError):
+    """Raised when a target takes too much time or memory for an input."""
+
+
+def run(target: Target, data: bytes) -> None:
+    """Run a target on an input, and check the time and, if it is being traced, the memory.
+
+    Memory is traced where :func:`tracemalloc.start` has been called. It makes Python several times
+    slower, so an input that takes too long with it should be tried without. Only Python's own
+    allocations are counted; those of the extension are counted by the targets in Rust.
+
+    Raises:
+        LimitError: If the target takes more than ``LONGEST``, or is a reader of files and takes
+            more than ``FACTOR`` times the input and ``ALLOWANCE``.
+    """
+    traced = target.reads_files and tracemalloc.is_tracing()
+    before = 0
+    if traced:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+    start = time.process_time()
+    target.run(data)
+    took = time.process_time() - start
+    if took > LONGEST:
+        raise LimitError(f"{len(data):,} bytes took {took:.1f} s")
+    if traced:
+        memory = tracemalloc.get_traced_memory()[1] - before
+        most = FACTOR * len(data) + ALLOWANCE
+        if memory > most:
+            raise LimitError(
+                f"{len(data):,} bytes took {memory:,} bytes of memory, more than {most:,}"
+            )

@@ -1,0 +1,30 @@
+"""Files with samples, of every kind: baselines, benchmark results, lists of numbers."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from nanospan.export.sample_files import read_histories, read_samples
+from nanospan.values.documents import DataFileError
+from nanospan_fuzz.inputs import as_file, check_message
+
+READS_FILES = True
+
+
+def target(data: bytes) -> None:
+    """Any file gives a DataFileError, or operations with finite values."""
+    path = as_file(data)
+    try:
+        file = read_samples(path)
+    except DataFileError as error:
+        check_message(error)
+    else:
+        for values in file.operations.values():
+            assert values
+            assert all(value >= 0 and isfinite(value) for value in values)
+    try:
+        histories = read_histories([path, path])
+    except DataFileError as error:
+        check_message(error)
+    else:
+        assert all(len(history.values) == 2 for history in histories.values())

@@ -1,0 +1,5 @@
+//! Runs the target `exposition` under libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| nanospan_fuzz::run("exposition", data));

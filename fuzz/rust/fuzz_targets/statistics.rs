@@ -1,0 +1,5 @@
+//! Runs the target `statistics` under libFuzzer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| nanospan_fuzz::run("statistics", data));
