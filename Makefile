@@ -115,8 +115,7 @@ format: $(VENV)/.installed ## format all sources
 	$(BIN)/ruff format
 	cargo fmt --all
 
-# For how long each fuzz target runs, and which ones: all of them by default.
-SECONDS ?= 600
+# The fuzz targets to run for SECONDS each; all by default.
 TARGETS ?=
 FUZZ := PYTHONPATH=fuzz/python $(BIN)/python -m
 

@@ -13,14 +13,19 @@ from nanospan_fuzz.inputs import InvalidInput
 from nanospan_fuzz.targets import Target, load
 
 
-def replay(target: Target, data: bytes) -> None:
+def replay(target: Target, data: bytes, *, memory: bool = True) -> None:
     """Run a target on an input, and check the time that it takes, and then the memory.
+
+    Args:
+        target: The target.
+        data: The input.
+        memory: Whether to check the memory as well, by running the target again.
 
     Raises:
         LimitError: If it exceeds a limit.
         Exception: If it fails in another way.
     """
-    for traced in (False, True):
+    for traced in (False, True) if memory else (False,):
         if traced:
             tracemalloc.start()
         try:
