@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanospan import _core
 from nanospan.recorder import Recorder, process_recorder
+from nanospan.values.messages import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,7 +178,8 @@ class PerformanceMonitor(Recorder):
             self.alerts.load(path)
         except Exception as exc:  # noqa: BLE001 - a broken file must not break the program
             # The message locates the fault and contains no secrets; a traceback would add nothing.
-            logger.error("NANOSPAN_ALERTS: no alerts were loaded: %s", exc)  # noqa: TRY400
+            text = describe(exc) if isinstance(exc, OSError) else exc
+            logger.error("NANOSPAN_ALERTS: no alerts were loaded: %s", text)  # noqa: TRY400
 
 
 def get_performance_monitor() -> PerformanceMonitor:

@@ -284,6 +284,21 @@ def test_output_that_cannot_be_written_is_not_a_verdict(
     assert (done.returncode, done.stderr) == (status, message)
 
 
+def test_a_file_may_be_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``nanospan compare <(COMMAND) FILE`` reads the pipe; a device is an error."""
+    file = tmp_path / "file"
+    file.write_text(json.dumps(_durations(0.01)))
+    reader, writer = os.pipe()
+    os.write(writer, file.read_bytes())
+    os.close(writer)
+    assert main(["compare", f"/dev/fd/{reader}", str(file)]) == 0
+    os.close(reader)
+    capsys.readouterr()
+    assert main(["compare", "/dev/zero", str(file)]) == 2
+    problem = "must be a regular file or a pipe, got a device"
+    assert capsys.readouterr().err == f"nanospan: /dev/zero: {problem}\n"
+
+
 def test_huge_factors_are_shown_as_powers_of_ten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from nanospan.alerts.sinks import AlertmanagerSink, JsonLinesSink, LogSink, Sink
 from nanospan.alerts.toml_lines import ComplexityError, locate, statements
 from nanospan.alerts.toml_lines import Path as KeyPath
 from nanospan.values.extras import needs
+from nanospan.values.inputs import open_input
 from nanospan.values.messages import shorten, shown
 from nanospan.values.units import printable
 
@@ -155,11 +156,11 @@ def load(path: str | os.PathLike[str], *, check: bool = True) -> AlertsFile:
     Raises:
         AlertsFileError: (a ``ValueError``) If the file contains errors; the message gives the line,
             key and value of each.
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, or is not a regular file.
         ImportError: On Python 3.10, if ``tomli`` is not installed.
     """
     path = Path(path)
-    with path.open("rb") as file:
+    with open_input(path) as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise AlertsFileError(

@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         histories = run_with_status(
             f"reading {counted(len(arguments.files), 'file')}",
-            functools.partial(read_histories, arguments.files),
+            functools.partial(read_histories, arguments.files, pipes=True),
         )
         histories = _selected(histories, arguments.operation)
         changes = run_with_status(

@@ -16,6 +16,7 @@ from nanospan.cli.streams import report_error
 from nanospan.export.sample_files import read_samples
 from nanospan.regression import compare_many
 from nanospan.regression.effects import FDR, tail_min_effect_beside
+from nanospan.values.messages import shorten
 from nanospan.values.units import (
     NO_FIGURE,
     change_text,
@@ -38,7 +39,8 @@ is not, and insufficient if there are too few independent values to tell.
 
 Each file is a baseline saved by nanospan, pytest-benchmark's JSON (from --benchmark-json), a JSON
 list of durations, a JSON object of such lists keyed by operation, or a CSV file of one column.
-Durations must be in the order in which they were measured.
+Durations must be in the order in which they were measured. A file may be a pipe, such as
+/dev/stdin or <(COMMAND).
 """
 
 EPILOG = """\
@@ -77,17 +79,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     """Compare the files and return the exit status."""
     try:
-        baseline, current = (
-            run_with_status(f"reading {printable(file)}", functools.partial(read_samples, file))
-            for file in (arguments.baseline, arguments.current)
-        )
+        baseline, current = map(_read, (arguments.baseline, arguments.current))
     except (OSError, ValueError) as exc:
         return report_error(exc)
     common = [name for name in baseline.operations if name in current.operations]
     if not common:
         return report_error(
-            f"no operation is in both files: {baseline.path} has {_some(baseline)}; "
-            f"{current.path} has {_some(current)}"
+            f"no operation is in both files: {shorten(baseline.path)} has {_some(baseline)}; "
+            f"{shorten(current.path)} has {_some(current)}"
         )
     comparisons = run_with_status(
         f"comparing {counted(len(common), 'operation')}",
@@ -109,10 +108,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(c.verdict == "regressed" for c in comparisons.values()) else 0
 
 
+def _read(file: str) -> SampleFile:
+    reading = functools.partial(read_samples, file, pipes=True)
+    return run_with_status(f"reading {shorten(printable(file))}", reading)
+
+
 def _some(file: SampleFile) -> str:
-    names = [printable(operation) for operation in file.operations]
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004
-    return (", ".join(names[:5]) or "none") + more
+    names = [shorten(printable(operation)) for operation in list(file.operations)[:5]]
+    more = f" and {len(file.operations) - 5} more" if len(file.operations) > 5 else ""  # noqa: PLR2004
+    return (", ".join(names) or "none") + more
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanospan.cli.streams import describe, discard_output, write_error
+from nanospan.cli.streams import discard_output, write_error
 from nanospan.demo.corpus import DEFAULT_TURNS, FEWEST_TURNS, take_turns
 from nanospan.demo.folders import EmbeddedServerError, check_directory
 from nanospan.demo.requests import TURNS_PER_CONVERSATION, TURNS_PER_REQUEST
 from nanospan.values.extras import needs
+from nanospan.values.messages import describe
 
 if TYPE_CHECKING:
     import argparse

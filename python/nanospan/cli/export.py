@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from nanospan.cli.status import run_with_status
-from nanospan.cli.streams import describe, discard_output, write_error
+from nanospan.cli.streams import discard_output, write_error
 from nanospan.export.parquet import INSTALL
 from nanospan.export.recording_files import KINDS, read_recording
 from nanospan.export.write import FORMATS, write
+from nanospan.values.messages import describe
 from nanospan.values.units import printable
 
 if TYPE_CHECKING:

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     def report(recording: Recording, target: str | IO[bytes]) -> None:
         comparisons = None
         if arguments.baseline is not None:
-            comparisons = _compare(read_samples(arguments.baseline), recording)
+            comparisons = _compare(read_samples(arguments.baseline, pipes=True), recording)
         write_report(recording, target, arguments.title, comparisons)
 
     return convert(arguments.source, arguments.output, report)

@@ -10,9 +10,10 @@ import sys
 import threading
 from pathlib import Path
 
-from nanospan.cli.streams import describe, write_error
+from nanospan.cli.streams import write_error
 from nanospan.export.prometheus.saved import SavedExposition
 from nanospan.export.prometheus.server import DEFAULT_HOST, DEFAULT_PORT, start_http_server
+from nanospan.values.messages import describe
 
 DESCRIPTION = """\
 Serve /metrics for Prometheus, either for a Python program, which is run unchanged in this process,

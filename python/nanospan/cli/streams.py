@@ -9,7 +9,7 @@ import os
 import sys
 from typing import IO, TYPE_CHECKING, NoReturn
 
-from nanospan.values.messages import LONGEST_SHOWN, shorten
+from nanospan.values.messages import LONGEST_SHOWN, describe, shorten
 from nanospan.values.whole_writes import whole_writes
 
 if TYPE_CHECKING:
@@ -88,17 +88,6 @@ def report_error(problem: str | OSError | ValueError) -> int:
         problem = describe(problem)
     write_error(f"nanospan: {problem}\n")
     return BAD_INPUT
-
-
-def describe(error: OSError, default: str = "") -> str:
-    """Describe an error of the operating system as ``FILE: what failed``.
-
-    Args:
-        error: The error.
-        default: What failed, if the error names no file.
-    """
-    file = default if error.filename is None else shorten(error.filename)
-    return ": ".join(part for part in (file, error.strerror or shorten(error)) if part)
 
 
 def write_error(text: str) -> None:

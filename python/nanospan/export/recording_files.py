@@ -18,6 +18,7 @@ from nanospan._core import (
     unescape_name,
 )
 from nanospan.values.baselines import FORMAT, Baseline
+from nanospan.values.inputs import open_input
 from nanospan.values.recordings import RecordedOperation, Recording, histogram_of, record_of
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ def read_recording(path: Path) -> Recording:
     """Read a recording from a file, detecting the file's kind from its content.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, or is not a regular file.
         RecordingFileError: If the file is damaged or of an unknown kind.
     """
-    with path.open("rb") as file:
+    with open_input(path) as file:
         head = file.read(LONGEST_HEAD)
         file.seek(0)
         if head.startswith(SNAPSHOT_MAGIC):

@@ -64,7 +64,9 @@ class History:
     files: list[Path]
 
 
-def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History]:
+def read_histories(
+    paths: Sequence[str | os.PathLike[str]], *, pipes: bool = False
+) -> dict[str, History]:
     """Read the history of each operation from files.
 
     With a single file, an operation's history is the list of its values. With several files, such
@@ -74,6 +76,7 @@ def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History
 
     Args:
         paths: The paths of one or more files.
+        pipes: Whether the files may be pipes, which are waited for.
 
     Returns:
         The histories keyed by operation, in the order in which operations first appear. A file
@@ -85,12 +88,12 @@ def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History
             numbers are allowed in lists.
     """
     if len(paths) == 1:
-        file = read_samples(paths[0], non_negative=False)
+        file = read_samples(paths[0], non_negative=False, pipes=pipes)
         return {
             name: History(values, file.kind != "numbers", [])
             for name, values in file.operations.items()
         }
-    files = [read_samples(path, non_negative=False, summaries=True) for path in paths]
+    files = [read_samples(path, non_negative=False, summaries=True, pipes=pipes) for path in paths]
     if all(file.time is not None for file in files):
         files.sort(key=lambda file: file.time or 0.0)
     histories: dict[str, History] = {}
@@ -105,7 +108,11 @@ def read_histories(paths: Sequence[str | os.PathLike[str]]) -> dict[str, History
 
 
 def read_samples(
-    path: str | os.PathLike[str], *, non_negative: bool = True, summaries: bool = False
+    path: str | os.PathLike[str],
+    *,
+    non_negative: bool = True,
+    summaries: bool = False,
+    pipes: bool = False,
 ) -> SampleFile:
     """Read samples from a nanospan baseline, a pytest-benchmark JSON file, or lists of numbers.
 
@@ -118,15 +125,16 @@ def read_samples(
         path: The file's path.
         non_negative: Whether to reject negative numbers in lists, as they cannot be durations.
         summaries: Whether to use a benchmark's median if its individual rounds were not saved.
+        pipes: Whether the file may be a pipe, which is waited for.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, or is not a regular file.
         DataFileError: If the file is damaged, of an unknown kind, or has no values. The error is a
             ``ValueError``; its message names the file, the location of the error, and what is
             expected there.
     """
     path = Path(path)
-    text = read_text(path)
+    text = read_text(path, pipes=pipes)
     if text.lstrip()[0] not in "{[":
         return SampleFile(path, "numbers", {UNNAMED: _read_column(path, text, non_negative)})
     root = parse_json(path, text)

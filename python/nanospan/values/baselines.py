@@ -164,7 +164,7 @@ class Baseline:
             path: The file to read.
 
         Raises:
-            OSError: If the file cannot be read.
+            OSError: If the file cannot be read, or is not a regular file.
             DataFileError: If the file is not a baseline, is damaged, or has a newer format. The
                 message names the file, the location in the file and what was expected there.
         """

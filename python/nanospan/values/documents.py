@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nanospan._core import MAX_DURATION
+from nanospan.values.inputs import open_input
 from nanospan.values.units import printable
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ class DataFileError(ValueError):
         super().__init__(": ".join(part for part in (str(path), place, problem) if part))
 
 
-def read_text(path: Path) -> str:
-    """Read a UTF-8 text file.
+def read_text(path: Path, *, pipes: bool = False) -> str:
+    """Read a UTF-8 text file; a pipe is read only if ``pipes`` is set.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, or is not a regular file.
         DataFileError: If the file is longer than ``MAX_BYTES``, empty, or not UTF-8.
     """
-    with path.open("rb") as file:
+    with open_input(path, pipes=pipes) as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise DataFileError(path, "", f"the file must be at most {MAX_BYTES:,} bytes long")

@@ -40,6 +40,17 @@ def shorten(text: object) -> str:
     return f"{whole[:LONGEST_SHOWN]}... ({_size(whole)})"
 
 
+def describe(error: OSError, default: str = "") -> str:
+    """Describe an error of the operating system as ``FILE: what failed``.
+
+    Args:
+        error: The error.
+        default: What failed, if the error names no file.
+    """
+    file = default if error.filename is None else shorten(error.filename)
+    return ": ".join(part for part in (file, error.strerror or shorten(error)) if part)
+
+
 def _size(value: object) -> str:
     if isinstance(value, str):
         return f"{len(value):,} characters"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nanospan._core import MonitorSnapshot, escape_name
 from nanospan.export.prometheus.exposition import Exposition
+from nanospan.values.inputs import open_input
 from nanospan.values.measurements import Measurement
 
 if TYPE_CHECKING:
@@ -107,7 +108,9 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 
 def _read(path: Path) -> MonitorSnapshot:
+    with open_input(path) as file:
+        data = file.read()
     try:
-        return MonitorSnapshot.from_bytes(path.read_bytes())
+        return MonitorSnapshot.from_bytes(data)
     except ValueError as exc:
         raise ValueError(f"{path}: {exc}") from exc
