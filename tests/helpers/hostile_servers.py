@@ -24,6 +24,7 @@ class HostileServer:
 
     Args:
         behave: Called with each connection.
+        address: The address and port to listen on; port 0 for any.
 
     Attributes:
         port: The port it listens on.
@@ -31,9 +32,13 @@ class HostileServer:
         closing: Set once the server is being closed.
     """
 
-    def __init__(self, behave: Callable[[HostileServer, socket.socket], object]) -> None:
+    def __init__(
+        self,
+        behave: Callable[[HostileServer, socket.socket], object],
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         self._behave = behave
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(address)
         self.port: int = self._listener.getsockname()[1]
         self.accepted = 0
         self.closing = threading.Event()

@@ -262,40 +262,6 @@ async def test_hosts_that_die(
     await manager.close_all_pools()
 
 
-async def test_a_silent_first_host(
-    manager: GlobalConnectionManager, sync_manager: SyncConnectionManager, first: EmbeddedServer
-) -> None:
-    """A first host that never answers leaves the others time within `connection_timeout`."""
-    config = ConnectionPoolConfig(min_size=0, max_size=1, connection_timeout=4.0)
-    with SlowProxy(first.port) as proxy:
-        proxy.silence()
-        url = url_of(proxy.port, first.port)
-        await asyncio.gather(
-            manager.get_connection_pool(url, config),
-            asyncio.to_thread(sync_manager.get_connection_pool, url, config),
-        )
-        await manager.close_all_pools()
-        sync_manager.close_all_pools()
-
-
-def test_hosts_share_the_time_of_a_lease(
-    sync_manager: SyncConnectionManager, first: EmbeddedServer, second: EmbeddedServer
-) -> None:
-    """A null pool tries each of several hosts for its share of the time that the lease has."""
-    limits: list[object] = []
-
-    class Connection(psycopg.Connection[Any]):
-        @classmethod
-        def connect(cls, conninfo: str = "", **arguments: Any) -> Any:
-            limits.append(arguments["connect_timeout"])
-            return super().connect(conninfo, **arguments)
-
-    config = ConnectionPoolConfig(null_pool=True, connection_class=Connection)
-    pool = sync_manager.get_connection_pool(url_of(first.port, second.port), config)
-    with pool.connection(timeout=20.0):
-        assert limits[-1] == 10
-
-
 async def test_no_right_server_at_the_start(
     manager: GlobalConnectionManager, sync_manager: SyncConnectionManager, first: EmbeddedServer
 ) -> None:

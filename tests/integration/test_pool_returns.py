@@ -332,7 +332,6 @@ def test_wait_of_a_synchronous_null_pool(database: str, server: EmbeddedServer) 
         pool = SyncVectorNullPool(through(database, proxy, server), open=True)
         with pytest.raises(psycopg.OperationalError, match="within"):
             pool.wait(0.1)
-        assert pool.get_stats().get("connections_errors", 0) == 0  # the attempt has not ended yet
         pool.close()
 
 

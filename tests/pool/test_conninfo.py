@@ -195,27 +195,23 @@ def test_cut_passwords(conninfo: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("conninfo", "hosts", "attrs"),
+    ("conninfo", "attrs"),
     [
-        ("postgresql://h/d", 1, None),
-        ("dbname=d", 1, None),
-        ("postgresql://h1,h2:1,h3/d?target_session_attrs=primary", 3, "primary"),
-        ("hostaddr=10.0.0.1,10.0.0.2 target_session_attrs=any", 2, None),
-        ("host=h target_session_attrs=prefer-standby", 1, None),
+        ("postgresql://h/d", None),
+        ("postgresql://h1,h2:1,h3/d?target_session_attrs=primary", "primary"),
+        ("hostaddr=10.0.0.1,10.0.0.2 target_session_attrs=any", None),
+        ("host=h target_session_attrs=prefer-standby", None),
     ],
 )
-def test_hosts(conninfo: str, hosts: int, attrs: str | None) -> None:
-    """A target knows how many hosts it names, and what it requires of their sessions."""
-    target = Target.parse(conninfo)
-    assert (target.hosts, target.session_attrs) == (hosts, attrs)
+def test_session_attributes(conninfo: str, attrs: str | None) -> None:
+    """A target knows what it requires of its servers' sessions."""
+    assert Target.parse(conninfo).session_attrs == attrs
 
 
 def test_the_environment_requires_session_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment variables of libpq count where the connection string is silent."""
-    monkeypatch.setenv("PGHOST", "h1,h2")
     monkeypatch.setenv("PGTARGETSESSIONATTRS", "read-only")
-    target = Target.parse("dbname=with_an_environment")
-    assert (target.hosts, target.session_attrs) == (2, "read-only")
+    assert Target.parse("dbname=with_an_environment").session_attrs == "read-only"
 
 
 def test_same_parameters_same_key() -> None:

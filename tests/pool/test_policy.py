@@ -283,12 +283,6 @@ def test_connect_parameters() -> None:
     }
 
 
-def test_hosts_share_the_connection_timeout() -> None:
-    """Each of several hosts is tried for its share of `connection_timeout`, rounded up."""
-    assert connect_parameters(CONFIG, (), hosts=2)["connect_timeout"] == 5
-    assert connect_parameters(CONFIG, (), hosts=3)["connect_timeout"] == 4
-
-
 def test_parameters_of_the_connection_string_take_precedence() -> None:
     """A parameter that is set in the connection string overrides the pool's setting."""
     given = {"connect_timeout": "3", "keepalives": "0", "host": "h"}

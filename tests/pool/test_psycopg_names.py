@@ -61,6 +61,8 @@ CONNECTION = {
     "wait": "async (self, gen, interval=0.1, timeout=None)",
 }
 METHODS = {
+    # Before psycopg 3.3, it also takes the time limit; the pools pass on whatever it is given.
+    "psycopg._connection_base.BaseConnection": {"_connect_gen": "(conninfo='')"},
     "psycopg.AsyncConnection": CONNECTION,
     "psycopg.Connection": CONNECTION,
     "psycopg_pool.base.AttemptWithBackoff": {"update_delay": "(self, now)"},
@@ -78,6 +80,8 @@ METHODS = {
     "psycopg_pool.pool_async.AsyncConnectionPool": {
         **POOL,
         "_signal_stop_worker": "async (self)",
+        "drain": "async (self)",
+        "open": "async (self, wait=False, timeout=30.0)",
         "worker": "async (q)",
     },
     "psycopg_pool.pool.ConnectionPool": {**POOL, "_signal_stop_worker": "(self)"},
@@ -121,6 +125,7 @@ ATTRIBUTES: dict[str, tuple[type, type]] = {
 POOL_CONNECTION_ATTRIBUTES = {"_closed", "_created_at", "_expire_at", "_pool"}
 CONNECTION_ATTRIBUTES = {
     "_begin_statement",
+    "_connect_gen",
     "_pipeline",
     "_prepared",
     *POOL_CONNECTION_ATTRIBUTES,
@@ -235,6 +240,7 @@ def test_all_private_names_are_expected() -> None:
     If the pools use such a name only by coincidence, rename it in the pools.
     """
     methods = {name for each in METHODS.values() for name in each if is_private(name)}
+    methods -= CONNECTION_ATTRIBUTES
     expected = methods | STATISTICS.keys() | ATTRIBUTES.keys() | POOL_CONNECTION_ATTRIBUTES
     assert used_private_names() == expected
     assert _connection_base.__file__ is not None

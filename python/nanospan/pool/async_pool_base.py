@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import get_running_loop
 from contextlib import nullcontext, suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 from psycopg_pool import AsyncConnectionPool
 from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import AddConnection
 
+from nanospan.pool.connecting import find_route_async
 from nanospan.pool.connections import hang_up
 from nanospan.pool.endpoint import call_async, known_arguments
 from nanospan.pool.errors import OUTAGE
-from nanospan.pool.health import CANCEL_GRACE, ask_async
+from nanospan.pool.health import CANCEL_GRACE, ask_async, limit_work
+from nanospan.pool.loops import wrong_loop_error
 from nanospan.pool.policy import Fitness
 from nanospan.pool.pool_base import PolicyPool
 from nanospan.pool.queries import query_async
@@ -24,6 +28,8 @@ from nanospan.pool.session_state import undo
 from nanospan.pool.tasks import end_on_cancel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from psycopg_pool.base import AttemptWithBackoff
 
 
@@ -40,13 +46,30 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
     """The tasks that clean returned connections, and the connections."""
     _reports: set[asyncio.Task[None]]
     """The tasks that call ``reconnect_failed``."""
+    _home: asyncio.AbstractEventLoop | None = None
+    """The event loop that the pool was opened in."""
 
     @classmethod
     async def worker(cls, q: asyncio.Queue[Any]) -> None:
         """Run the pool's queued tasks until cancelled."""
         await end_on_cancel(partial(super().worker, cast("Any", q)))
 
+    def _check_loop(self) -> None:
+        """Raise a RuntimeError if the open pool belongs to another event loop.
+
+        There, its connections would come from tasks of the pool's loop, which do not wake the
+        running one: leases would wait until their timeout, or work by accident.
+        """
+        home = self._home
+        if home is not get_running_loop() and home is not None and not self._closed:
+            raise wrong_loop_error(
+                f"pool {self.name!r}",
+                home,
+                "open a pool in each event loop, or get the running loop's from a manager",
+            )
+
     def _start_workers(self) -> None:
+        self._home = get_running_loop()
         # The scheduler is psycopg_pool's, which offers no other way to wrap the coroutine.
         self._sched.run = partial(end_on_cancel, self._sched.run)  # type: ignore[method-assign]
         super()._start_workers()
@@ -79,23 +102,30 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
         finally:
             self._stats[self._REQUESTS_WAIT_MS] += int(1000 * (monotonic() - began))
 
-    async def _connect(
-        self,
-        timeout: float | None = None,  # noqa: ARG002 - psycopg_pool's signature
-    ) -> Any:
+    async def _connect(self, timeout: float | None = None) -> Any:
         with self._watch_connect():
-            conninfo, arguments = await self.endpoint.arguments_async()
+            limit = self._connect_limit(timeout)
+            route = await find_route_async(self.endpoint, limit, firm=timeout is not None)
             with known_arguments():
-                connection: Any = await self.connection_class.connect(conninfo, **arguments)
+                connection: Any = await route.connect_async(self.connection_class)
             connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
             with self._prepare(connection) as must_ask:
                 if must_ask or self.endpoint.types_are_stale():
-                    limit = self.config.connection_timeout
                     await ask_async(self.endpoint, connection, limit, works=not must_ask)
                 self._register_types(connection)
                 if (configure := self.config.configure) is not None:
-                    await call_async(partial(configure, connection))
+                    await self._configure_limited(configure, connection, limit)
         return connection
+
+    async def _configure_limited(
+        self, configure: Callable[[Any], Any], connection: Any, limit: float
+    ) -> None:
+        work = call_async(partial(configure, connection))
+        try:
+            await limit_work(connection, limit, work)
+        except asyncio.TimeoutError as exc:
+            problem = f"{exc}" or f"the configure function took longer than {limit:g} s"
+            raise psycopg.OperationalError(problem) from None
 
     async def _add_connection(
         self,
@@ -123,6 +153,7 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
 
     async def reconnect_failed(self) -> None:
         """Call the function that the setting ``reconnect_failed`` names, and log its errors."""
+        self._check_loop()
         try:
             await super().reconnect_failed()
         except Exception as exc:  # noqa: BLE001 - the pool must go on
@@ -197,14 +228,9 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
 
     async def _passes(self, connection: Any, seconds: float) -> bool:
         """Return True if a connection passes the user's check; else replace it."""
-        timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
-        try:
-            with self._user_check(connection):
-                # Shutting the connection down ends a check that waits for the server, but no other.
-                work = call_async(partial(cast("Any", self._check), connection))
-                await asyncio.wait_for(work, seconds + CANCEL_GRACE)
-        finally:
-            timer.cancel()
+        with self._user_check(connection):
+            work = call_async(partial(cast("Any", self._check), connection))
+            await limit_work(connection, seconds, work)
         return not cast("bool", connection.closed)
 
     async def _recovers(

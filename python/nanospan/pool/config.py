@@ -47,9 +47,9 @@ class ConnectionPoolConfig:
         max_size: Maximum number of open connections; 0 means no limit, in null pools only.
         timeout: Maximum time a lease waits for a connection.
         recycle: Maximum age of a connection; older ones are replaced. ``None`` means no limit.
-        connection_timeout: Time limit for opening the pool, for each health check, and for each
-            attempt to connect (where psycopg rounds it to whole seconds, at least 2). If there are
-            several hosts, each is tried for its share.
+        connection_timeout: Time limit for opening the pool, for each health check, for each attempt
+            to connect, and for ``configure`` and ``reset``. Several hosts, or addresses of one
+            name, share it: each is tried for an equal part of what is left.
         keepalives_idle: Idle time before the first TCP keepalive probe.
         keepalives_interval: Time between keepalive probes.
         keepalives_count: Number of lost probes after which a connection is considered dead.

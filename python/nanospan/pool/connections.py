@@ -9,11 +9,14 @@ import socket
 import threading
 from contextlib import suppress
 from functools import cache, partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast, get_origin
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
+
+from nanospan.pool.host_shares import HostShares, limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sized
@@ -69,6 +72,13 @@ class Pooled:
     _pipeline: Any
     lock: Any
     _begin_statement: bytes
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Any:
+        """Return psycopg's generator of an attempt at one host, limited to the host's share."""
+        attempt = super()._connect_gen(*args, **kwargs)  # type: ignore[misc]  # psycopg's class
+        shares = HostShares.of_context()
+        return attempt if shares is None else limited(attempt, shares.next_deadline(monotonic()))
 
     def wait(self, *args: Any, **kwargs: Any) -> Any:
         """Wait as psycopg's ``wait`` does, through which everything passes that is sent."""

@@ -99,7 +99,7 @@ class Target:
         Missing parameters are first filled in from libpq's environment variables and defaults, so
         writing a default explicitly, such as ``port=5432``, does not change the digest.
         """
-        values = {**self._effective, "": str(self.rotates)}
+        values = {**self.effective, "": str(self.rotates)}
         if self.rotates:
             values = {name: value for name, value in values.items() if name not in _SECRET}
         canonical = "\0".join(f"{name}={value}" for name, value in sorted(values.items()))
@@ -111,23 +111,17 @@ class Target:
 
         Missing values are filled in from libpq's environment variables and defaults.
         """
-        values = self._effective
+        values = self.effective
         return tuple(values.get(name, "") for name in _IDENTITY)
-
-    @LazyProperty
-    def hosts(self) -> int:
-        """The number of hosts, of which psycopg connects to the first that accepts it."""
-        values = self._effective
-        return 1 + max(values.get(name, "").count(",") for name in ("host", "hostaddr"))
 
     @LazyProperty
     def session_attrs(self) -> str | None:
         """The value of ``target_session_attrs``, unless every server meets it."""
-        value = self._effective.get("target_session_attrs")
+        value = self.effective.get("target_session_attrs")
         return None if value in (None, "any", "prefer-standby") else value
 
     @LazyProperty
-    def _effective(self) -> dict[str, str]:
+    def effective(self) -> dict[str, str]:
         """The parameters, with libpq's environment variables and defaults filled in."""
         values = {
             option.keyword.decode(): option.val.decode()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections import deque
 from collections.abc import Mapping
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import psycopg
 from psycopg.adapt import AdaptersMap
@@ -16,6 +17,7 @@ from nanospan.pool.connections import pooled_class
 from nanospan.pool.conninfo import with_parameters
 from nanospan.pool.errors import OUTAGE, ConninfoSourceError
 from nanospan.pool.policy import connect_parameters
+from nanospan.pool.tasks import within
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -24,12 +26,26 @@ if TYPE_CHECKING:
     from nanospan.pool.conninfo import Conninfo, Target
     from nanospan.pool.vector_types import DatabaseTypes, VectorTypes
 
-__all__ = ["Endpoint", "call", "call_async", "known_arguments"]
+__all__ = ["ConnectArguments", "Endpoint", "call", "call_async", "known_arguments"]
 
 PROGRAM_ERRORS = (TypeError, AttributeError, NameError, ImportError, AssertionError, LookupError)
 """Errors of the program that provides a function, which do not go away by trying again."""
 REMEMBERED = 8
 """Number of recent connection strings whose secrets are hidden in errors."""
+
+
+class ConnectArguments(NamedTuple):
+    """The arguments for psycopg's ``connect``.
+
+    Attributes:
+        conninfo: The connection string.
+        keywords: The other arguments.
+        target: Both, parsed.
+    """
+
+    conninfo: str
+    keywords: dict[str, Any]
+    target: Target
 
 
 class Endpoint:
@@ -75,8 +91,8 @@ class Endpoint:
             )
         return kind
 
-    def arguments(self) -> tuple[str, dict[str, Any]]:
-        """Return the connection string and the other arguments for a synchronous connection.
+    def arguments(self) -> ConnectArguments:
+        """Return the arguments for a synchronous connection.
 
         Raises:
             TypeError: If a function returns neither a string nor a mapping, whichever is due.
@@ -88,16 +104,24 @@ class Endpoint:
             given = call(self.conninfo), call(self.config.kwargs)
         return self._combine(*given)
 
-    async def arguments_async(self) -> tuple[str, dict[str, Any]]:
-        """Return the connection string and the other arguments for an asynchronous connection."""
-        with _from_function():
-            given = await call_async(self.conninfo), await call_async(self.config.kwargs)
+    async def arguments_async(self, seconds: float) -> ConnectArguments:
+        """Return the arguments for an asynchronous connection; see ``arguments``.
+
+        Raises:
+            ConninfoSourceError: Also if a function takes longer than ``seconds``.
+        """
+        if callable(self.conninfo) or callable(self.config.kwargs):
+            try:
+                with _from_function():
+                    given = await within(seconds, self._call_functions())
+            except asyncio.TimeoutError as exc:
+                raise ConninfoSourceError(f"{exc}" or f"no answer within {seconds:g} s") from None
+        else:
+            given = self.conninfo, self.config.kwargs
         return self._combine(*given)
 
-    @property
-    def hosts(self) -> int:
-        """The number of hosts in the last connection string."""
-        return self._targets[-1].hosts
+    async def _call_functions(self) -> tuple[str, Any]:
+        return await call_async(self.conninfo), await call_async(self.config.kwargs)
 
     def redact(self, text: str) -> str:
         """Replace the secrets of the last connection strings in ``text`` with ``***``."""
@@ -128,15 +152,16 @@ class Endpoint:
             self._own_types = kept = (context, current, adapters)
         return kept[2]
 
-    def _combine(self, conninfo: str, given: Any) -> tuple[str, dict[str, Any]]:
+    def _combine(self, conninfo: str, given: Any) -> ConnectArguments:
         kwargs = {} if given is None else given
         if not isinstance(kwargs, Mapping):
             raise TypeError(f"kwargs must be a mapping, got {type(kwargs).__name__}")
         target = with_parameters(conninfo, kwargs)
         if target not in list(self._targets):  # a copy, as other threads append to it
             self._targets.append(target)
-        ours = connect_parameters(self.config, {*target.params, *kwargs}, target.hosts)
-        return conninfo, {**ours, **kwargs, "context": self.adapters(kwargs.get("context"))}
+        ours = connect_parameters(self.config, {*target.params, *kwargs})
+        keywords = {**ours, **kwargs, "context": self.adapters(kwargs.get("context"))}
+        return ConnectArguments(conninfo, keywords, target)
 
 
 @contextmanager

@@ -4,20 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nanospan.pool.connections import Hangup, hang_up
 from nanospan.pool.lookup import look_up, look_up_async
 from nanospan.pool.queries import query, query_async
+from nanospan.pool.tasks import within
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from nanospan.pool.connections import SyncVectorConnection, VectorConnection
     from nanospan.pool.endpoint import Endpoint
 
-__all__ = ["CANCEL_GRACE", "ask", "ask_async"]
+__all__ = ["CANCEL_GRACE", "ask", "ask_async", "limit_work"]
+
+T = TypeVar("T")
 
 CANCEL_GRACE = 0.5
 """Seconds a check gets to end after its connection is shut down, before it is cancelled."""
+
+
+async def limit_work(
+    connection: VectorConnection, seconds: float, work: Coroutine[Any, Any, T]
+) -> T:
+    """Return the result of a program's function that uses a connection, within a time limit.
+
+    Shutting the connection down ends a function that waits for the server, but no other, which is
+    cancelled soon after.
+
+    Raises:
+        asyncio.TimeoutError: If the function takes longer and does not notice the end of the
+            connection.
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
+    try:
+        return await within(seconds + CANCEL_GRACE, work)
+    finally:
+        timer.cancel()
 
 
 async def ask_async(

@@ -50,8 +50,10 @@ class VectorNullPool(VectorPool[ACT], AsyncNullConnectionPool[ACT]):
         attempt = Reconnection()
         while True:
             self._check_open_getconn()
+            self._check_loop()
             try:
-                connection = await within(deadline - monotonic(), self._connect())
+                remaining = deadline - monotonic()
+                connection = await within(remaining, self._connect(remaining))
             except OUTAGE:
                 attempt.update_delay(monotonic())
                 if (remaining := deadline - monotonic()) <= 0:
@@ -63,6 +65,7 @@ class VectorNullPool(VectorPool[ACT], AsyncNullConnectionPool[ACT]):
 
     async def check(self) -> None:
         """Do nothing: there are no idle connections."""
+        self._check_loop()
 
     async def _getconn_unchecked(self, timeout: float) -> Any:
         """Open a connection, or wait for one if ``max_size`` connections are already open.
@@ -74,7 +77,7 @@ class VectorNullPool(VectorPool[ACT], AsyncNullConnectionPool[ACT]):
             return await super()._getconn_unchecked(timeout)
         self._nconns += 1
         try:
-            return await within(timeout, self._connect())
+            return await within(timeout, self._connect(timeout))
         except BaseException as exc:
             self._request_replacement()  # other leases may be waiting for it by now
             if isinstance(exc, (asyncio.TimeoutError, psycopg.errors.ConnectionTimeout)):
@@ -119,7 +122,7 @@ class SyncVectorNullPool(SyncVectorPool[CT], NullConnectionPool[CT]):
         """Open a connection and close it again; see ``VectorNullPool.wait``."""
         self._check_open_getconn()
         end = monotonic() + timeout
-        # In a thread, because psycopg's time limit for connecting is at least 2 s.
+        # In a thread, because a function that returns the connection string may take long.
         tried = start_in_thread(partial(self._try, end))
         try:
             tried.result(timeout)
@@ -132,7 +135,7 @@ class SyncVectorNullPool(SyncVectorPool[CT], NullConnectionPool[CT]):
         while True:
             self._check_open_getconn()
             try:
-                self._connect().drop()
+                self._connect(end - monotonic()).drop()
             except OUTAGE:
                 attempt.update_delay(monotonic())
                 time.sleep(attempt.delay)

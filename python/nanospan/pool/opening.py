@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import AsyncConnection, Connection
 
+from nanospan.pool.connecting import find_route, find_route_async
 from nanospan.pool.errors import OUTAGE, PoolOpenError
 from nanospan.pool.health import ask, ask_async
-from nanospan.pool.tasks import within
 
 if TYPE_CHECKING:
     from nanospan.pool.endpoint import Endpoint
@@ -31,13 +31,14 @@ async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
 
     Args:
         endpoint: The database to connect to, with its settings.
-        seconds: Time limit, which covers all attempts together if the target has several hosts.
+        seconds: Time limit, which the hosts share if there are several. A ``connect_timeout`` of
+            the connection string applies to each host instead.
 
     Raises:
         PoolOpenError: If the server refuses the connection or does not answer in time.
     """
     try:
-        await within(seconds, _reach_async(endpoint, seconds))
+        await _reach_async(endpoint, seconds)
     except (*OUTAGE, UnicodeError) as exc:  # the latter for a host name that DNS cannot have
         error = open_error(endpoint, exc)
     else:
@@ -47,27 +48,25 @@ async def reach_server_async(endpoint: Endpoint, seconds: float) -> None:
 
 async def _reach_async(endpoint: Endpoint, seconds: float) -> None:
     deadline = monotonic() + seconds
-    conninfo, arguments = await endpoint.arguments_async()
+    route = await find_route_async(endpoint, seconds)
     kind = endpoint.connection_class(AsyncConnection)
-    connection = await kind.connect(conninfo, **{**arguments, "autocommit": True})
+    connection = await route.connect_async(kind)
     try:
-        await ask_async(endpoint, connection, deadline - monotonic())
+        left = seconds if route.has_own_limit else deadline - monotonic()
+        await ask_async(endpoint, connection, left)
     finally:
         await connection.close()
 
 
 def reach_server(endpoint: Endpoint, seconds: float) -> None:
-    """Connect to the server once, synchronously; see ``reach_server_async``.
-
-    psycopg rounds the time limit of a synchronous attempt to whole seconds, with a minimum of 2 s.
-    """
+    """Connect to the server once, synchronously; see ``reach_server_async``."""
     deadline = monotonic() + seconds
     try:
-        conninfo, arguments = endpoint.arguments()
-        kind = endpoint.connection_class(Connection)
-        connection = kind.connect(conninfo, **{**arguments, "autocommit": True})
+        route = find_route(endpoint, seconds)
+        connection = route.connect(endpoint.connection_class(Connection))
         with closing(connection):
-            ask(endpoint, connection, deadline - monotonic())
+            left = seconds if route.has_own_limit else deadline - monotonic()
+            ask(endpoint, connection, left)
     except (*OUTAGE, UnicodeError) as exc:
         error = open_error(endpoint, exc)
     else:

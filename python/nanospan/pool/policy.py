@@ -246,20 +246,16 @@ class Reconnection(AttemptWithBackoff):
         self.delay = self._ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads load
 
 
-def connect_parameters(
-    config: ConnectionPoolConfig, given: Container[str], hosts: int = 1
-) -> dict[str, Any]:
+def connect_parameters(config: ConnectionPoolConfig, given: Container[str]) -> dict[str, Any]:
     """Return the arguments for psycopg's ``connect`` that implement a pool's settings.
 
     Args:
         config: The pool's settings.
         given: Names of the parameters in the connection string and of the other arguments; the
             result omits these, because they take precedence.
-        hosts: Number of hosts that are tried one after another, each for its share of the
-            ``connection_timeout``; otherwise, one that is silent would leave the next no time.
     """
     wanted: dict[str, Any] = {
-        "connect_timeout": math.ceil(config.connection_timeout / hosts),
+        "connect_timeout": math.ceil(config.connection_timeout),
         "keepalives": 1,
         "keepalives_idle": config.keepalives_idle,
         "keepalives_interval": config.keepalives_interval,

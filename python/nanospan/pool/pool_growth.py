@@ -80,6 +80,11 @@ class GrowingPool(BasePool):
         """Queue a task that opens a connection; the caller has already counted the connection."""
         raise NotImplementedError
 
+    def _connect_limit(self, timeout: float | None) -> float:
+        """Return the time limit of an attempt to connect, for which a lease may wait."""
+        limit = self.config.connection_timeout
+        return limit if timeout is None else min(limit, timeout)
+
     @contextmanager
     def _watch_connect(self) -> Iterator[None]:
         """Record how long the block takes to connect, or which outage makes it fail."""

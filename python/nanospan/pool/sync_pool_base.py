@@ -11,6 +11,7 @@ from psycopg_pool import ConnectionPool
 from psycopg_pool.abc import CT
 from psycopg_pool.pool import AddConnection
 
+from nanospan.pool.connecting import find_route
 from nanospan.pool.connections import Hangup
 from nanospan.pool.endpoint import known_arguments
 from nanospan.pool.errors import OUTAGE
@@ -102,20 +103,18 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
 
     def _connect(self, timeout: float | None = None) -> Any:
         with self._watch_connect():
-            conninfo, arguments = self.endpoint.arguments()
-            limit = self.config.connection_timeout
-            if timeout:
-                limit = min(limit, timeout)
-                arguments["connect_timeout"] = max(round(timeout / self.endpoint.hosts), 1)
+            limit = self._connect_limit(timeout)
+            route = find_route(self.endpoint, limit, firm=timeout is not None)
             with known_arguments():
-                connection: Any = self.connection_class.connect(conninfo, **arguments)
+                connection: Any = route.connect(self.connection_class)
             connection._pool = self  # noqa: SLF001 - keeps a block in `configure` from closing it
             with self._prepare(connection) as must_ask:
                 if must_ask or self.endpoint.types_are_stale():
                     ask(self.endpoint, connection, limit, works=not must_ask)
                 self._register_types(connection)
                 if (configure := self.config.configure) is not None:
-                    configure(connection)
+                    with Hangup(connection, limit):
+                        configure(connection)
         return connection
 
     def reconnect_failed(self) -> None:

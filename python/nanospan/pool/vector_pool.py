@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import get_running_loop
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -44,6 +45,7 @@ class VectorPool(AsyncPoolBase[ACT]):
 
     Takes the arguments of psycopg_pool's class, and the other settings of ``ConnectionPoolConfig``.
     A pool belongs to the event loop it is opened in; its statistics may be read from any thread.
+    In any other loop, each method that is awaited raises a RuntimeError that names both.
     Where ``psycopg_pool`` holds a lock, most methods here change the state without awaiting, which
     is equally safe within one loop and cannot be interrupted by a cancellation.
     """
@@ -141,13 +143,15 @@ class VectorPool(AsyncPoolBase[ACT]):
             PoolExhausted: If no connection becomes available in time, or ``max_waiting`` leases
                 are already waiting.
             PoolClosed: If the pool is closed.
+            RuntimeError: If the pool belongs to another event loop.
         """
         return await self.lease(Holder(), timeout)
 
     async def lease(self, holder: Holder, timeout: float | None) -> ACT:
         """Lease a connection for ``holder``; see ``getconn``."""
-        if self._closed or self._open_implicit:
+        if self._closed or self._open_implicit or self._home is not get_running_loop():
             self._check_open_getconn()
+            self._check_loop()
         if holder.owner is None:
             holder.owner = asyncio.current_task()
         began = now = self._request_lease(holder)
@@ -190,6 +194,11 @@ class VectorPool(AsyncPoolBase[ACT]):
             return
         now = monotonic()
         connection: Any = conn
+        if (home := self._home) is not get_running_loop():
+            if home is not None and home.is_closed() and connection in self.leases:
+                self.leases.end(connection)
+                connection.drop()  # nothing else will
+            self._check_loop()
         clean = self._end_lease(connection, now)
         if self._closed:
             connection.drop()
@@ -221,6 +230,7 @@ class VectorPool(AsyncPoolBase[ACT]):
     async def _wait_for(self, is_reached: Callable[[], bool], timeout: float) -> None:
         deadline = monotonic() + timeout
         self._check_open_getconn()
+        self._check_loop()
         while not is_reached():
             self._check_fault()
             self._grown.clear()
@@ -243,6 +253,7 @@ class VectorPool(AsyncPoolBase[ACT]):
         Raises:
             ValueError: If the sizes are not integers, or are out of range.
         """
+        self._check_loop()
         self._change_sizes(min_size, max_size)
 
     async def check_health(self, seconds: float) -> None:
@@ -258,6 +269,7 @@ class VectorPool(AsyncPoolBase[ACT]):
         Raises:
             PoolOpenError: If the server refuses the connection or does not answer in time.
         """
+        self._check_loop()
         began = monotonic()
         connection = self._pop_idle(began)
         if connection is not None:
@@ -270,6 +282,7 @@ class VectorPool(AsyncPoolBase[ACT]):
 
     async def sweep(self) -> None:
         """Log leaked leases, replace lost or expired idle connections; fill up to the minimum."""
+        self._check_loop()
         self._report_leaks()
         for connection, fitness in self._outdated():
             if await self._recovers(connection, fitness, self.config.connection_timeout):
@@ -281,6 +294,7 @@ class VectorPool(AsyncPoolBase[ACT]):
 
         Each may take up to ``connection_timeout``. Also fills the pool up to ``min_size``.
         """
+        self._check_loop()
         self._maybe_grow_pool()
         for connection in self._idle():
             if self._take(connection):
@@ -292,14 +306,41 @@ class VectorPool(AsyncPoolBase[ACT]):
                     self._report_broken(connection)
         self._top_up()
 
+    async def open(self, wait: bool = False, timeout: float = 30.0) -> None:
+        """Open the pool in the running event loop; an open pool stays as it is.
+
+        Args:
+            wait: Whether to wait until ``min_size`` connections are idle.
+            timeout: Maximum seconds to wait.
+
+        Raises:
+            RuntimeError: If the pool is open in another event loop.
+            OperationalError: If the pool was closed.
+        """
+        self._check_loop()
+        await super().open(wait, timeout)
+
+    async def drain(self) -> None:
+        """Replace every connection: idle ones now, and leased ones when they are returned."""
+        self._check_loop()
+        await super().drain()
+
     async def close(self, timeout: float = CLOSE_GRACE) -> None:
         """Close the pool. New and waiting leases fail; leased connections are closed when returned.
 
         Args:
             timeout: Maximum seconds to wait for the pool's tasks to end.
+
+        Raises:
+            RuntimeError: If the pool belongs to another event loop. If that one is closed, so is
+                the pool, without an error.
         """
         if self._closed:
             return
+        if self._home is not None and self._home.is_closed():
+            self.abandon()
+            return
+        self._check_loop()
         self._closed = True
         self._distrust()
         waiting, idle = list(self._waiting), list(self._pool)

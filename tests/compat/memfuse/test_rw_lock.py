@@ -68,3 +68,25 @@ async def test_error_releases() -> None:
             async with hold():
                 raise ValueError("broken")
     assert (lock._readers, lock._writers) == (0, 0)
+
+
+async def test_another_loop() -> None:
+    """While the lock is held, another event loop is refused at once; afterwards it may have it."""
+    lock = AsyncRWLock()
+    home = asyncio.get_running_loop()
+    async with lock.reader():
+        for work in (lock.acquire_read, lock.acquire_write, lock.release_read):
+            with pytest.raises(RuntimeError, match=f"{id(home):#x}>, which runs in another thread"):
+                await asyncio.to_thread(lambda work=work: asyncio.run(work()))
+    await asyncio.to_thread(lambda: asyncio.run(lock.acquire_write()))
+
+
+def test_a_closed_loop() -> None:
+    """A lock that a closed event loop has left held is free in the next loop."""
+    lock = AsyncRWLock()
+    asyncio.run(lock.acquire_write())
+    asyncio.run(lock.acquire_read())
+    assert (lock._readers, lock._writers) == (1, 0)
+    asyncio.run(lock.release_read())
+    asyncio.run(lock.release_read())
+    assert lock._readers == 0

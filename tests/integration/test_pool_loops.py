@@ -1,0 +1,172 @@
+"""Tests of asynchronous pools that are used in another event loop than their own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from pool_checks import LIMIT, backends, settles_here
+from psycopg_pool import PoolClosed
+
+from nanospan.pool import GlobalConnectionManager, VectorNullPool, VectorPool
+from nanospan.pool.lease_table import Holder
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+KINDS = [VectorPool, VectorNullPool]
+NOT_OF_THE_LOOP = {
+    "check_connection",  # of a connection, with no pool
+    "schedule_task",  # the next two are called by psycopg_pool's own tasks
+    "worker",
+}
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "__aexit__": (None, None, None),
+    "check_health": (LIMIT,),
+    "fill": (LIMIT,),
+    "getconn": (LIMIT,),
+    "lease": (Holder(), LIMIT),
+    "resize": (1, 2),
+    "wait": (LIMIT,),
+}
+
+
+class LoopThread:
+    """An event loop that runs in another thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(LIMIT)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(LIMIT)
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                self.loop.run_until_complete(task)
+        self.loop.close()
+
+
+@pytest.fixture
+def other() -> Iterator[LoopThread]:
+    """Yield an event loop that runs in another thread."""
+    thread = LoopThread()
+    yield thread
+    if not thread.loop.is_closed():
+        thread.close()
+
+
+@contextmanager
+def refused(home: asyncio.AbstractEventLoop, state: str) -> Iterator[None]:
+    """Assert that the block raises an error that names both event loops, and the first's state."""
+    with pytest.raises(RuntimeError) as caught:
+        yield
+    message = str(caught.value)
+    assert f"at {id(home):#x}>, which {state}, and cannot be used in" in message
+    assert f"at {id(asyncio.get_running_loop()):#x}>; open a pool in each event loop" in message
+
+
+def awaited_methods(kind: type[Any]) -> set[str]:
+    """Return the names of the public methods that are awaited."""
+    names = {name for name, _ in inspect.getmembers(kind, inspect.iscoroutinefunction)}
+    return {name for name in names if not name.startswith("_") or name.startswith("__a")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_method_in_another_loop(
+    kind: type[VectorPool[Any]], database: str, other: LoopThread
+) -> None:
+    """Every method that is awaited refuses another loop at once; the pool goes on in its own."""
+
+    async def opened() -> VectorPool[Any]:
+        pool = kind(database, open=False, timeout=LIMIT)
+        await pool.open()
+        return pool
+
+    pool = other.run(opened())
+    leased = other.run(pool.getconn())
+    before = pool.get_stats()["requests_num"]
+    methods = awaited_methods(kind) - NOT_OF_THE_LOOP
+    assert {"getconn", "putconn", "open", "close", "drain", "__aenter__"} <= methods
+    for name in methods:
+        arguments = (leased,) if name == "putconn" else ARGUMENTS.get(name, ())
+        with refused(other.loop, "runs in another thread"):
+            await getattr(pool, name)(*arguments)
+    with refused(other.loop, "runs in another thread"):
+        async with pool.connection(timeout=LIMIT):
+            pass
+    assert pool.get_stats()["requests_num"] == before
+    other.run(pool.putconn(leased))
+    connection = other.run(pool.getconn())
+    other.run(pool.putconn(connection))
+    other.run(pool.close())
+    with pytest.raises(PoolClosed):
+        await pool.getconn()
+
+
+async def test_a_loop_that_does_not_run(database: str) -> None:
+    """A pool whose loop has stopped refuses other loops until its own goes on."""
+
+    def opened(loop: asyncio.AbstractEventLoop) -> VectorPool[Any]:
+        async def work() -> VectorPool[Any]:
+            pool = VectorPool(database, min_size=1, open=False)
+            await pool.open(wait=True, timeout=LIMIT)
+            return pool
+
+        return loop.run_until_complete(work())
+
+    loop = asyncio.new_event_loop()
+    pool = await asyncio.to_thread(opened, loop)
+    with refused(loop, "is not running now"):
+        await pool.getconn()
+    with refused(loop, "is not running now"):
+        await pool.close()
+    await asyncio.to_thread(loop.run_until_complete, pool.close())
+    loop.close()
+
+
+def test_a_loop_that_is_closed(bare_database: str) -> None:
+    """A pool whose loop is closed refuses others, gives up what it leased, and can be closed."""
+
+    async def open_and_leave() -> tuple[VectorPool[Any], Any, asyncio.AbstractEventLoop]:
+        pool = VectorPool(bare_database, min_size=2, open=False)
+        await pool.open(wait=True, timeout=LIMIT)
+        return pool, await pool.getconn(), asyncio.get_running_loop()
+
+    pool, leased, home = asyncio.run(open_and_leave())
+
+    async def use() -> None:
+        with refused(home, "is closed"):
+            await pool.getconn()
+        with refused(home, "is closed"):
+            await pool.putconn(leased)
+        assert leased.closed
+        await pool.close()
+        assert pool.closed
+
+    asyncio.run(use())
+    assert settles_here(lambda: backends(bare_database) == 0)
+
+
+async def test_pools_of_a_manager(
+    manager: GlobalConnectionManager, database: str, other: LoopThread
+) -> None:
+    """A shared pool refuses other loops, which get their own from the manager."""
+    theirs = other.run(manager.get_connection_pool(database))
+    with refused(other.loop, "runs in another thread"):
+        await theirs.getconn()
+    ours = await manager.get_connection_pool(database)
+    assert cast("object", ours) is not theirs
+    async with ours.connection(), manager.lease(database):
+        pass
+    assert not await manager.is_pool_healthy(theirs, database)
+    other.run(manager.close_all_pools())
