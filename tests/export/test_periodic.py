@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from interruption import AmidEveryLine
 
 from nanospan.export import periodic
 from nanospan.export.periodic import export_periodically
@@ -403,39 +404,6 @@ def test_a_finaliser_on_an_exporting_thread_does_not_wait(monitor):
     assert export.flush()
     assert export.close()
     assert returned == [[False, False]]
-
-
-class AmidEveryLine:
-    """Calls a function before one line of nanospan's export modules, as a signal handler would.
-
-    Each ``with`` block is interrupted one line later than the one before, until a block ends
-    without having been interrupted.
-    """
-
-    def __init__(self, handler):
-        self._handler = handler
-        self._line = 0
-        self.was_amid = True
-
-    def __enter__(self):
-        self._left, self.was_amid = self._line, False
-        self._line += 1
-        self._before = sys.gettrace()
-        sys.settrace(self._trace)
-
-    def __exit__(self, *_):
-        sys.settrace(self._before)
-
-    def _trace(self, frame, event, _argument):
-        if "/nanospan/export/" not in frame.f_code.co_filename:
-            return None
-        if event == "line" and not self.was_amid:
-            self._left -= 1
-            if self._left < 0:
-                self.was_amid = True
-                sys.settrace(None)
-                self._handler()
-        return self._trace
 
 
 def _use(monitor, *, use):

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from nanospan.export.prometheus import Exposition, metrics_app, metrics_wsgi_app
+from nanospan.export.prometheus import Exposition, apps, metrics_app, metrics_wsgi_app
 
 OPENMETRICS = {"Accept": "application/openmetrics-text"}
 
@@ -104,6 +104,20 @@ class TestASGI:
         else:
             pytest.fail("a scrape's thread is still alive")
 
+    async def test_a_client_that_does_not_read_keeps_no_thread(self, exposition, monkeypatch):
+        """A response that is not received in time is given up, and its thread ends."""
+        monkeypatch.setattr(apps, "SEND_TIMEOUT", 0.05)
+
+        async def never(message):
+            await asyncio.Event().wait()
+
+        scope = {"type": "http", "method": "GET", "path": "/metrics", "headers": []}
+        await asyncio.wait_for(metrics_app(exposition)(scope, None, never), 30)
+        for thread in threading.enumerate():
+            if thread.name.startswith("nanospan-scrape"):
+                await asyncio.to_thread(thread.join, 30)
+                assert not thread.is_alive()
+
     async def test_accept_and_accept_encoding_are_honoured(self, exposition):
         """The response has the format and content coding that the client asked for."""
         status, headers, body = await _request(
@@ -155,8 +169,9 @@ class TestASGI:
 
     async def test_only_get_and_head_are_allowed(self, exposition):
         """Other methods get a 405 that lists both; HEAD has the headers of GET without a body."""
-        status, headers, _ = await _request(metrics_app(exposition), method="POST")
-        assert (status, headers["allow"]) == (405, "GET, HEAD")
+        for method in ("POST", "TRACE", "BREW", "get"):
+            status, headers, _ = await _request(metrics_app(exposition), method=method)
+            assert (status, headers["allow"]) == (405, "GET, HEAD")
         status, headers, body = await _request(metrics_app(exposition), method="HEAD")
         assert (status, body) == (200, b"")
         assert int(headers["content-length"]) == len((await _request(metrics_app(exposition)))[2])
@@ -277,6 +292,7 @@ def test_wsgi_follows_the_protocol(exposition):
         ("GET", "", "200 OK"),
         ("GET", "/other", "404 Not Found"),
         ("DELETE", "/metrics", "405 Method Not Allowed"),
+        ("TRACE", "/metrics", "405 Method Not Allowed"),
     ):
         environ = _environ(method, path)
         started = []

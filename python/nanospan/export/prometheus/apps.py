@@ -62,6 +62,10 @@ With this niceness, the thread gets 10 % of a core that it shares with one busy 
 """
 
 
+SEND_TIMEOUT = 30.0
+"""Maximum time for a client to receive a response, in seconds."""
+
+
 def _lower_priority() -> None:
     """Lower this thread's priority, so that other threads need not wait for it."""
     if sys.platform == "linux":  # on other systems, os.nice applies to the whole process
@@ -102,7 +106,10 @@ class MetricsApp:
                 executor, respond, self._exposition, self._path, request
             )
             try:
-                await _send(response, send)
+                # A client that does not read must not keep the thread.
+                await asyncio.wait_for(_send(response, send), SEND_TIMEOUT)
+            except asyncio.TimeoutError:
+                pass  # the server closes the connection, because the response is not complete
             finally:
                 executor.submit(response.close)
         finally:
