@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if folder := config.getoption("extend_corpus"):
         from nanospan_fuzz.taps import install
 
-        install(Path(folder))
+        install(Path(folder).resolve())
 
 
 @pytest.hookimpl(trylast=True)
