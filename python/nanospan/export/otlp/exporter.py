@@ -37,6 +37,12 @@ MAX_BUCKETS = 160
 PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc"}
 """The last part of each OpenTelemetry exporter's package name, keyed by protocol name."""
 
+CREDENTIAL_PROVIDERS = (
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_METRICS_CREDENTIAL_PROVIDER",
+)
+"""Variables that name a provider of OpenTelemetry's HTTP session, which is then used as it is."""
+
 Connect: TypeAlias = "Callable[[], MetricExporter]"
 
 
@@ -184,7 +190,11 @@ def exporter_from_environment() -> MetricExporter:
             f"the protocol {protocol} needs {missing.name}: "
             f"pip install opentelemetry-exporter-otlp-proto-{name}"
         ) from missing
-    return cast("MetricExporter", module.OTLPMetricExporter())
+    if protocol == "grpc" or any(os.environ.get(name) for name in CREDENTIAL_PROVIDERS):
+        return cast("MetricExporter", module.OTLPMetricExporter())
+    from nanospan.export.otlp.timed_session import TimedSession  # noqa: PLC0415 - needs requests
+
+    return cast("MetricExporter", module.OTLPMetricExporter(session=TimedSession()))
 
 
 def temporality_of(exporter: MetricExporter) -> dict[type, AggregationTemporality]:
