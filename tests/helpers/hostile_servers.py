@@ -132,6 +132,32 @@ def read_slowly(server: HostileServer, connection: socket.socket) -> None:
         pass
 
 
+def _postgres_startup(connection: socket.socket) -> None:
+    """Read what a client of PostgreSQL sends first, and refuse to encrypt."""
+    while len(connection.recv(10_000)) == 8:  # a request for TLS or GSSAPI
+        connection.sendall(b"N")
+
+
+def drip_postgres_login(server: HostileServer, connection: socket.socket) -> None:
+    """Answer a client of PostgreSQL with a long error, one byte at a time."""
+    _postgres_startup(connection)
+    server.drip(connection, itertools.chain([b"E\x00\x00\x70\x00S"], itertools.repeat(b"x")))
+
+
+def drip_postgres_answer(server: HostileServer, connection: socket.socket) -> None:
+    """Log a client of PostgreSQL in, and answer its queries with one notice after the other."""
+    _postgres_startup(connection)
+    for name, value in ((b"server_version", b"18.0"), (b"client_encoding", b"UTF8")):
+        body = name + b"\0" + value + b"\0"
+        connection.sendall(b"S" + (len(body) + 4).to_bytes(4, "big") + body)
+    ok, ready = b"R\0\0\0\x08\0\0\0\0", b"Z\0\0\0\x05I"
+    connection.sendall(ok + ready)
+    connection.recv(10_000)
+    notice = b"SNOTICE\0C00000\0Mwait\0\0"
+    message = b"N" + (len(notice) + 4).to_bytes(4, "big") + notice
+    server.drip(connection, itertools.repeat(message))
+
+
 @contextlib.contextmanager
 def stuck_resolver(name: str, resolve: Callable[..., object]) -> Iterator[Callable[..., object]]:
     """Yield a ``getaddrinfo`` that does not return for ``name`` before the block ends.

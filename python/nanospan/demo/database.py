@@ -38,6 +38,8 @@ START_TIMEOUT = 60.0
 """Timeout in seconds, for ``initdb`` and for the server's start; both usually take 0.5 s in all."""
 STOP_TIMEOUT = 10.0
 """The seconds to wait after each shutdown signal before sending a more forceful one."""
+CONNECT_TIMEOUT = 10
+"""Timeout in seconds for connecting to the server, which takes milliseconds."""
 VOLATILE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 """Settings for temporary data, which does not need crash safety."""
 
@@ -127,7 +129,9 @@ class EmbeddedServer:
         import psycopg  # noqa: PLC0415 - everything else works without psycopg
         from psycopg import sql  # noqa: PLC0415
 
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        with psycopg.connect(
+            self.url, autocommit=True, connect_timeout=CONNECT_TIMEOUT
+        ) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.database_url(name)
 

@@ -14,6 +14,7 @@ from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 
 from nanospan.demo import layers
+from nanospan.demo.database import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
     from nanospan.demo.requests import Request
@@ -33,7 +34,9 @@ class NaiveMemory:
     async def serve(self, request: Request) -> list[tuple[str, float]]:
         """Write the turns of ``request`` to all memory layers and answer its question."""
         started = time.perf_counter()
-        async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
+        async with await AsyncConnection.connect(
+            self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT
+        ) as connection:
             await register_vector_async(connection)
             self.acquisitions.append(time.perf_counter() - started)
 

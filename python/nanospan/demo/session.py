@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import AsyncConnection, sql
 
 from nanospan import __version__, get_performance_monitor
-from nanospan.demo.database import VOLATILE_SETTINGS, EmbeddedServer
+from nanospan.demo.database import CONNECT_TIMEOUT, VOLATILE_SETTINGS, EmbeddedServer
 from nanospan.demo.figures import Report, gain_figures, operation_figures
 from nanospan.demo.interrupt import run_cancellable
 from nanospan.demo.report import print_report, write_json
@@ -110,7 +110,9 @@ async def _work(
         The server's version as a number, and the timings of the naive way and of the service.
     """
     names = (NAIVE_DATABASE, NANOSPAN_DATABASE)
-    async with await AsyncConnection.connect(server.url, autocommit=True) as connection:
+    async with await AsyncConnection.connect(
+        server.url, autocommit=True, connect_timeout=CONNECT_TIMEOUT
+    ) as connection:
         version = connection.info.server_version
         cursor = await connection.execute("SELECT datname FROM pg_database")
         known = {row[0] for row in await cursor.fetchall()}

@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from nanospan.demo import layers
+from nanospan.demo.database import CONNECT_TIMEOUT
 from nanospan.demo.naive import NaiveMemory
 from nanospan.demo.requests import TURNS_PER_CONVERSATION, Request
 from nanospan.demo.service import ServiceRegistry
@@ -191,13 +192,17 @@ async def _serve_side_by_side(
 
 
 async def _create_tables(url: str) -> None:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(
+        url, autocommit=True, connect_timeout=CONNECT_TIMEOUT
+    ) as connection:
         await connection.execute(layers.SCHEMA)
 
 
 async def _count_rows(url: str) -> dict[str, int]:
     counts: dict[str, int] = {}
-    async with await psycopg.AsyncConnection.connect(url) as connection:
+    async with await psycopg.AsyncConnection.connect(
+        url, connect_timeout=CONNECT_TIMEOUT
+    ) as connection:
         for table in layers.TABLES:
             query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
             row: Any = await (await connection.execute(query)).fetchone()
