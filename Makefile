@@ -126,6 +126,7 @@ $(VENV)/.fuzz: $(VENV)/.installed
 
 # The tests' own inputs are where fuzzing begins, beside the saved ones and those of earlier runs.
 target/fuzz/.corpus: $(VENV)/.fuzz $(wildcard tests/*/test_*.py)
+	-NANOSPAN_CORPUS=$(CURDIR)/target/fuzz/corpus cargo test --quiet --package nanospan-record --lib -- tests::codec tests::snapshot
 	-$(PYTEST) -q --extend-corpus target/fuzz/corpus tests/alerts tests/cli tests/export tests/pool tests/regression tests/values
 	@touch $@
 

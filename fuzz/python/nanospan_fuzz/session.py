@@ -78,7 +78,9 @@ class Session:
 
     def _record(self, data: bytes, error: BaseException) -> None:
         frames = traceback.extract_tb(error.__traceback__)
-        cause = type(error), *((frame.filename, frame.lineno) for frame in frames[-3:])
+        is_memory = isinstance(error, limits.LimitError) and "memory" in str(error)
+        places = ((frame.filename, frame.lineno) for frame in frames[-3:])
+        cause = type(error), is_memory, *places
         if cause in self._seen:
             return
         path = self._failures / f"{self.target.name}-{hashlib.sha256(data).hexdigest()[:12]}"

@@ -5,6 +5,7 @@
 
 use std::{
     env, fs,
+    hash::{DefaultHasher, Hasher},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -149,7 +150,9 @@ fn try_altered(name: &str, seeds: Vec<Vec<u8>>) {
         });
         if let Err(TestError::Fail(_, bytes)) = found {
             let folder = env::var("NANOSPAN_FUZZ_FAILURES").unwrap_or_else(|_| ".".to_owned());
-            let file = format!("{folder}/{name}-{:08x}", crc32fast::hash(&bytes));
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&bytes);
+            let file = format!("{folder}/{name}-{:016x}", hasher.finish());
             fs::write(&file, bytes).expect("the folder exists");
             panic!("{name} failed; the input is in {file}");
         }

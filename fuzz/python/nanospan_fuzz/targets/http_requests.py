@@ -14,7 +14,7 @@ from nanospan.export.prometheus.server import _Handler, _Server
 if TYPE_CHECKING:
     import socket
 
-STATUSES = frozenset({200, 400, 404, 405, 406, 408, 411, 413, 414, 421, 431, 501, 505})
+STATUSES = frozenset({200, 400, 404, 405, 406, 408, 411, 413, 414, 421, 431, 505})
 
 
 class _FakeServer:

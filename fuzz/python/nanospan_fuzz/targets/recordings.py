@@ -9,7 +9,7 @@ READS_FILES = True
 
 
 def target(data: bytes) -> None:
-    """Any file gives a RecordingFileError, or operations with a sample for each duration."""
+    """Any file gives a RecordingFileError, or operations with names and samples."""
     try:
         recording = read_recording(as_file(data))
     except RecordingFileError as error:
@@ -17,5 +17,7 @@ def target(data: bytes) -> None:
         return
     for operation in recording.operations:
         assert operation.operation
+        assert operation.histogram.count >= 0
         samples = operation.samples()
-        assert samples is None or len(samples) == operation.histogram.count
+        if samples is not None:
+            assert len(samples.durations) == 8 * len(samples)

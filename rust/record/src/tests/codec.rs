@@ -7,7 +7,7 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::recorded;
+use super::{extend_corpus, recorded};
 use crate::{
     error::{Damage, Error},
     histogram::{Snapshot, config::MAX_INDEX},
@@ -24,6 +24,7 @@ fn fields(fields: &[u8]) -> Vec<u8> {
 }
 
 fn damage(bytes: &[u8]) -> Damage {
+    extend_corpus("histogram", bytes);
     match Snapshot::from_bytes(bytes) {
         Err(Error::Snapshot(damage)) => damage,
         other => panic!("{other:?}"),
@@ -130,6 +131,7 @@ proptest! {
     ) {
         let snapshot = recorded(&values).at_scale(scale);
         let bytes = snapshot.to_bytes();
+        extend_corpus("histogram", &bytes);
         prop_assert_eq!(Snapshot::from_bytes(&bytes), Ok(snapshot));
     }
 

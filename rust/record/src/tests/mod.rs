@@ -25,6 +25,20 @@ use crate::{
     sync::Writers,
 };
 
+/// Adds `bytes` to the inputs of the fuzz target `target`, if `NANOSPAN_CORPUS` names the folder with the targets' inputs.
+#[cfg(not(loom))]
+fn extend_corpus(target: &str, bytes: &[u8]) {
+    if let Some(corpus) = std::env::var_os("NANOSPAN_CORPUS") {
+        let folder = std::path::Path::new(&corpus).join(target);
+        std::fs::create_dir_all(&folder).expect("a folder that can be written");
+        // A checksum would not do: that of bytes which end with their own checksum is always the same.
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hasher::write(&mut hasher, bytes);
+        let name = format!("test-{:016x}", std::hash::Hasher::finish(&hasher));
+        std::fs::write(folder.join(name), bytes).expect("a folder that can be written");
+    }
+}
+
 #[cfg(not(loom))]
 fn seconds(value: f64) -> Seconds {
     Seconds::new(value).expect("seconds in range")

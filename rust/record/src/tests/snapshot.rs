@@ -5,7 +5,7 @@
 
 use proptest::{collection::vec, prelude::*};
 
-use super::recorded;
+use super::{extend_corpus, recorded};
 use crate::{
     Clock, Lookup, Measured, MonitorSnapshot, Operation, OperationSnapshot, Outcome, Registry,
     Seconds, Writers,
@@ -124,7 +124,11 @@ fn each_kind_of_damage_has_its_own_name() {
     let registry = Registry::new(10, 10).unwrap();
     record(&operation(&registry, b"op"), 1, Outcome::Ok);
     let good = registry.snapshot();
-    let damage = |snapshot: &MonitorSnapshot| MonitorSnapshot::from_bytes(&snapshot.to_bytes());
+    let decode = |bytes: &[u8]| {
+        extend_corpus("snapshot", bytes);
+        MonitorSnapshot::from_bytes(bytes)
+    };
+    let damage = |snapshot: &MonitorSnapshot| decode(&snapshot.to_bytes());
     let mut twice = good.clone();
     twice.operations.push(good.operations[0].clone());
     assert_eq!(damage(&twice), Err(Error::MonitorSnapshot(Damage::Name)));
@@ -135,7 +139,7 @@ fn each_kind_of_damage_has_its_own_name() {
         Err(Error::MonitorSnapshot(Damage::Seconds))
     );
 
-    let of = |bytes: &[u8]| match MonitorSnapshot::from_bytes(bytes) {
+    let of = |bytes: &[u8]| match decode(bytes) {
         Err(Error::MonitorSnapshot(damage)) => damage,
         other => panic!("{other:?}"),
     };
@@ -212,6 +216,7 @@ proptest! {
             }
         }
         let bytes = snapshot.to_bytes();
+        extend_corpus("snapshot", &bytes);
         prop_assert_eq!(MonitorSnapshot::from_bytes(&bytes), Ok(snapshot));
     }
 
