@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import http.client
+import itertools
 import os
 import sys
 import threading
@@ -227,6 +228,8 @@ class TestASGI:
                 assert status == 307
             status, _, body = await asyncio.to_thread(_get, address, "/metrics", "HEAD")
             assert (status, body) == (200, b"")
+            for path, method in itertools.product(("/metrics", "/mounted/"), ("TRACE", "BREW")):
+                assert (await asyncio.to_thread(_get, address, path, method))[0] == 405
 
     async def test_the_routes_of_starlette_lead_to_it(self, exposition):
         """The app works as a route of Starlette, also of a mounted application."""

@@ -145,7 +145,7 @@ class Poster:
             )
         except (TimeoutError, httpx.TimeoutException):
             return f"timed out while {progress.phase}", 0.0
-        except httpx.TransportError as exc:
+        except (httpx.TransportError, OSError) as exc:  # OSError: such as no free descriptor
             return f"connection failed ({type(exc).__name__})", 0.0
         except Exception as exc:  # noqa: BLE001 - any error may reveal a secret
             # The message may contain the URL or a header, so only the exception's type is reported.
