@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nanospan import _core
 from nanospan.reentrant import LiveObjects
+from nanospan.values.messages import shown
 from nanospan.values.samples import PerformanceMetric
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Recorder(_core.Monitor):
             try:
                 measurements.extend(source())
             except Exception:
-                logger.exception("measurement source %r failed", source)
+                logger.exception("measurement source %s failed", shown(source))
         return measurements
 
     def _became_process_recorder(self) -> None:
@@ -203,15 +204,17 @@ class _Events:
                 raise
             except BaseException:
                 # Even SystemExit is caught: a callback must not end the monitored program.
-                logger.exception("alert callback %r failed for operation %r", callback, operation)
+                logger.exception(
+                    "alert callback %s failed for operation %s", shown(callback), shown(operation)
+                )
 
     def overflow(self, operation: str, max_operations: int) -> None:
         logger.warning(
-            "operation %r exceeds max_operations=%d; samples of this and other new operations are "
-            "recorded under %r. Put identifiers into metadata, not into operation names",
-            operation,
+            "operation %s exceeds max_operations=%d; samples of this and other new operations are "
+            "recorded under %s. Put identifiers into metadata, not into operation names",
+            shown(operation),
             max_operations,
-            _core.OVERFLOW_OPERATION,
+            shown(_core.OVERFLOW_OPERATION),
         )
 
 
@@ -223,7 +226,7 @@ def _reset_all_in_child() -> None:
         try:
             recorder._reset_in_child()  # noqa: SLF001 - a hook for this function
         except Exception:
-            logger.exception("recorder %r could not be reset in a forked child", recorder)
+            logger.exception("recorder %s could not be reset in a forked child", shown(recorder))
 
 
 os.register_at_fork(after_in_child=_reset_all_in_child)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanospan._core import escape_name
 from nanospan.alerts.templates import Quantity, render, unit_of
+from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,8 +80,8 @@ def describe(rule: Rule, operation: str, value: float | None) -> str:
     unit = unit_of(rule.watched)
     placeholders: dict[str, object] = {
         **rule.labels,
-        "rule": rule.name,
-        "operation": operation,
+        "rule": shorten(rule.name),
+        "operation": shorten(operation),
         "severity": rule.severity,
         "statistic": rule.watched,
         "value": None if value is None else Quantity(value, unit),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nanospan import _core
 from nanospan.alerts.sinks.base import DeliveryError, PostponedError
 from nanospan.reentrant import Bell, Wakeup
+from nanospan.values.messages import shown
 from nanospan.values.units import counted
 
 if TYPE_CHECKING:
@@ -292,10 +293,10 @@ class SinkWorker:
         self._change(settle)
         if lost and alert is not None:
             logger.warning(
-                "%s lost the alert of rule %r for operation %r (%s): %s",
+                "%s lost the alert of rule %s for operation %s (%s): %s",
                 self._name,
-                alert.rule,
-                alert.operation,
+                shown(alert.rule),
+                shown(alert.operation),
                 alert.state,
                 error,
             )

@@ -10,6 +10,7 @@ from nanospan.alerts.change_detectors import ChangeDetectors
 from nanospan.alerts.rules import ChangeRule, RegressionRule, Rule, StatisticRule
 from nanospan.alerts.states import Finding
 from nanospan.alerts.windows import Window, Windows
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,7 +74,7 @@ class Evaluator:
                 self._log_error(rule, exc)
             else:
                 if self._errors.pop(rule.name, None):
-                    logger.info("alert rule %r works again", rule.name)
+                    logger.info("alert rule %s works again", shown(rule.name))
                 for operation, finding in found:
                     yield rule, operation, finding
 
@@ -141,7 +142,7 @@ class Evaluator:
         error = f"{type(exc).__name__}: {exc}"
         if self._errors.get(rule.name) != error:
             self._errors[rule.name] = error
-            logger.error("alert rule %r cannot be evaluated", rule.name, exc_info=exc)
+            logger.error("alert rule %s cannot be evaluated", shown(rule.name), exc_info=exc)
 
 
 def _judge_statistic(rule: StatisticRule, window: Window) -> Finding:

@@ -20,6 +20,7 @@ from nanospan.alerts.rules import Rule
 from nanospan.alerts.silences import Silence
 from nanospan.alerts.sinks import FunctionSink, Sink
 from nanospan.reentrant import LiveObjects
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -137,7 +138,7 @@ class Alerts:
             state.check_open()
             if not replace and rule.name in state.rules:
                 raise ValueError(
-                    f"there is already a rule named {rule.name!r}; "
+                    f"there is already a rule named {shown(rule.name)}; "
                     "remove it first or pass replace=True"
                 )
             return dataclasses.replace(state, rules={**state.rules, rule.name: rule})
@@ -184,7 +185,9 @@ class Alerts:
             rules = {name: rule for name, rule in state.rules.items() if name not in old_names}
             taken = [rule.name for rule in loaded.rules if rule.name in rules]
             if taken:
-                message = f"there is already a rule named {taken[0]!r}; rename one of the two rules"
+                message = (
+                    f"there is already a rule named {shown(taken[0])}; rename one of the two rules"
+                )
                 raise AlertsFileError(loaded.path, [Problem(0, "", message)])
             rules.update((rule.name, rule) for rule in loaded.rules)
             old_silences = before.silences if before else ()
@@ -220,7 +223,7 @@ class Alerts:
         def add(state: ManagerState) -> ManagerState:
             state.check_open()
             if any(worker.sink == made for worker in state.workers):
-                raise ValueError(f"{made!r} is already registered; add each sink once")
+                raise ValueError(f"{shown(made)} is already registered; add each sink once")
             return state.with_sinks([made])
 
         self._change(add)
@@ -238,7 +241,7 @@ class Alerts:
 
         def remove(state: ManagerState) -> ManagerState:
             if all(worker.sink != sink for worker in state.workers):
-                raise ValueError(f"{sink!r} is not registered; pass what add_sink() returned")
+                raise ValueError(f"{shown(sink)} is not registered; pass what add_sink() returned")
             return state.without_sinks([sink])
 
         self._change(remove)

@@ -16,6 +16,7 @@ from nanospan.cli.series import NAMES, CommandFailedError, Series
 from nanospan.cli.streams import report_error
 from nanospan.regression import Baseline, compare
 from nanospan.regression.effects import ALPHA, tail_min_effect_beside
+from nanospan.values.messages import shown
 from nanospan.values.units import change_text, counted, interval_text, printable
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _split_commands(arguments: argparse.Namespace) -> list[list[str]]:
         arguments.parser.error(f"expected two commands, each after --, got {len(commands)}")
     for name, command in zip(NAMES, commands, strict=True):
         if shutil.which(command[0]) is None:
-            arguments.parser.error(f"command {name}: there is no program {command[0]!r}")
+            arguments.parser.error(f"command {name}: there is no program {shown(command[0])}")
     return commands
 
 

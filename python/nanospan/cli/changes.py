@@ -19,6 +19,7 @@ from nanospan.regression import change_points
 from nanospan.regression.effects import MIN_SIZE, PENALTY
 from nanospan.values.extras import needs
 from nanospan.values.files import write_atomically
+from nanospan.values.messages import shorten
 from nanospan.values.units import change_text, counted, figure_text, interval_text, printable
 
 if TYPE_CHECKING:
@@ -135,8 +136,10 @@ def _find(histories: Mapping[str, History], penalty: float, min_size: int) -> Ch
 def _selected(histories: dict[str, History], operations: Sequence[str]) -> dict[str, History]:
     missing = [name for name in operations if name not in histories]
     if missing:
-        known = ", ".join(map(printable, list(histories)[:5]))
-        raise ValueError(f"no operation is named {printable(missing[0])}; use one of {known}")
+        known = ", ".join(shorten(printable(name)) for name in list(histories)[:5])
+        raise ValueError(
+            f"no operation is named {shorten(printable(missing[0]))}; use one of {known}"
+        )
     return {name: histories[name] for name in operations} if operations else histories
 
 

@@ -14,7 +14,7 @@ from nanospan.cli.streams import discard_output, write_error
 from nanospan.export.parquet import INSTALL
 from nanospan.export.recording_files import KINDS, read_recording
 from nanospan.export.write import FORMATS, write
-from nanospan.values.messages import describe
+from nanospan.values.messages import describe, shorten
 from nanospan.values.units import printable
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def convert(source: Path, output: str, writer: Callable[[Recording, str | IO[byt
     """
     try:
         reading = functools.partial(read_recording, source)
-        recording = run_with_status(f"reading {printable(str(source))}", reading)
+        recording = run_with_status(f"reading {shorten(printable(str(source)))}", reading)
         writer(recording, sys.stdout.buffer if output == "-" else output)
         sys.stdout.flush()
     except BrokenPipeError:

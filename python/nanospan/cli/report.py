@@ -10,6 +10,7 @@ from nanospan.cli.export import add_source, convert
 from nanospan.export.report import write_report
 from nanospan.export.sample_files import read_samples
 from nanospan.regression import compare_many
+from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
     import argparse
@@ -68,7 +69,7 @@ def _compare(baseline: SampleFile, recording: Recording) -> dict[str, Comparison
             pairs[recorded.operation] = (baseline.operations[recorded.operation], durations)
     if not pairs:
         raise ValueError(
-            f"the recording has no samples for any operation in {baseline.path}; "
+            f"the recording has no samples for any operation in {shorten(baseline.path)}; "
             "use a recording that contains samples, not a snapshot"
         )
     return compare_many(pairs)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nanospan.cli import text
 from nanospan.cli.child import Execution, Interrupts, execute
 from nanospan.cli.status import Status
+from nanospan.values.messages import describe, shorten
 from nanospan.values.units import printable
 
 if TYPE_CHECKING:
@@ -75,12 +76,15 @@ class Series:
         try:
             execution = execute(command, self.timeout, self.interrupts, self.progress.show)
         except OSError as exc:
-            raise CommandFailedError(f"command {NAMES[which]} failed to start: {exc}") from None
+            raise CommandFailedError(
+                f"command {NAMES[which]} failed to start: {describe(exc)}"
+            ) from None
         if execution.status == 0:
             return execution.seconds
         raise CommandFailedError(
             f"command {NAMES[which]} {_failure(execution, self.timeout)} in run "
-            f"{number + 1} of {self.rounds}: {shlex.join(command)}{_end_of_errors(execution)}"
+            f"{number + 1} of {self.rounds}: {shorten(shlex.join(command))}"
+            f"{_end_of_errors(execution)}"
         )
 
 

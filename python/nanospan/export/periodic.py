@@ -14,6 +14,7 @@ from nanospan.export.failure_log import FailureLog
 from nanospan.export.periodic_states import Event, Lifecycle, Step, step
 from nanospan.export.schedule import here, receive, schedule
 from nanospan.recorder import Recorder, process_recorder
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,7 +97,9 @@ def _check_seconds(name: str, seconds: object) -> None:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, got {type(seconds).__name__}")
     if not (seconds > 0 and isfinite(seconds)):
-        raise ValueError(f"{name} must be a positive, finite number of seconds, got {seconds!r}")
+        raise ValueError(
+            f"{name} must be a positive, finite number of seconds, got {shown(seconds)}"
+        )
 
 
 class _Run:

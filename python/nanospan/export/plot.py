@@ -8,6 +8,7 @@ from nanospan._core import OUTCOMES, escape_name
 from nanospan.export.axes import LogAxis
 from nanospan.export.bars import bars_of
 from nanospan.values.extras import needs
+from nanospan.values.messages import shorten, shown
 from nanospan.values.recordings import Recordable, RecordedOperation, record_of
 from nanospan.values.units import count_text, counted, duration_text
 
@@ -66,12 +67,12 @@ def plot(source: Recordable, operation: str) -> Figure:
     recording = record_of(source)
     recorded = {each.operation: each for each in recording.operations}.get(operation)
     if recorded is None or not recorded.histogram.count:
-        names = [escape_name(each.operation) for each in recording.operations]
-        known = ", ".join(names[:MOST_NAMES]) or "none"
+        names = [each.operation for each in recording.operations]
+        known = ", ".join(shorten(escape_name(name)) for name in names[:MOST_NAMES]) or "none"
         if len(names) > MOST_NAMES:
             known += f" and {len(names) - MOST_NAMES:,} more"
         raise ValueError(
-            f"operation {operation!r} has no samples; operations with samples: {known}"
+            f"operation {shown(operation)} has no samples; operations with samples: {known}"
         )
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra

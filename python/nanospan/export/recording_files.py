@@ -19,6 +19,7 @@ from nanospan._core import (
 )
 from nanospan.values.baselines import FORMAT, Baseline
 from nanospan.values.inputs import open_input
+from nanospan.values.messages import shorten, shown
 from nanospan.values.recordings import RecordedOperation, Recording, histogram_of, record_of
 
 if TYPE_CHECKING:
@@ -59,14 +60,14 @@ def read_recording(path: Path) -> Recording:
             return _read_baseline(path)
         if head.lstrip()[:1] == b"{":
             return _read_samples(path, file)
-    raise RecordingFileError(f"{path}: expected {KINDS}")
+    raise RecordingFileError(f"{shorten(path)}: expected {KINDS}")
 
 
 def _read_snapshot(path: Path, file: IO[bytes]) -> Recording:
     try:
         return record_of(MonitorSnapshot.from_bytes(file.read()))
     except ValueError as damaged:
-        raise RecordingFileError(f"{path}: {damaged}") from None
+        raise RecordingFileError(f"{shorten(path)}: {damaged}") from None
 
 
 def _read_baseline(path: Path) -> Recording:
@@ -117,10 +118,12 @@ class _Columns:
             raise ValueError("'duration' must be a number of seconds, but is missing")
         end, outcome = _seconds(row, "timestamp", LATEST / 1e9), row.get("outcome")
         if outcome is not None and outcome not in OUTCOMES:
-            raise ValueError(f"'outcome' must be one of {', '.join(OUTCOMES)}, got {outcome!r}")
+            raise ValueError(
+                f"'outcome' must be one of {', '.join(OUTCOMES)}, got {shown(outcome)}"
+            )
         metadata = row.get("metadata") or {}
         if not isinstance(metadata, dict):
-            raise ValueError(f"'metadata' must be a JSON object, got {metadata!r}")  # noqa: TRY004
+            raise ValueError(f"'metadata' must be a JSON object, got {shown(metadata)}")  # noqa: TRY004
         self.metadata.append(metadata or None)
         self.durations.append(duration)
         # A sample that lacks its end time or outcome is added to neither column. recorded() detects
@@ -168,7 +171,9 @@ def _read_samples(path: Path, file: IO[bytes]) -> Recording:
                 raise ValueError(problem)  # noqa: TRY301
             operations.setdefault(unescape_name(operation), _Columns()).add(row)
         except (ValueError, RecursionError) as wrong:
-            raise RecordingFileError(f"{path}, line {number}: {wrong}; expected {KINDS}") from None
+            raise RecordingFileError(
+                f"{shorten(path)}, line {number}: {wrong}; expected {KINDS}"
+            ) from None
     latest = max((end for columns in operations.values() for end in columns.ends), default=None)
     return Recording(
         path.stat().st_mtime if latest is None else latest / 1e9,
@@ -186,9 +191,11 @@ def _seconds(row: dict[str, Any], key: str, most: float) -> float | int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{key!r} must be a number of seconds, got {value!r}")  # noqa: TRY004
+        raise ValueError(f"{key!r} must be a number of seconds, got {shown(value)}")  # noqa: TRY004
     if not 0 <= value <= most:
-        raise ValueError(f"{key!r} must be a number of seconds from 0 to {most}, got {value!r}")
+        raise ValueError(
+            f"{key!r} must be a number of seconds from 0 to {most}, got {shown(value)}"
+        )
     return value
 
 
@@ -201,6 +208,7 @@ def _nanoseconds(time: float) -> int:
         nanoseconds = round(time * 10**9)
     if nanoseconds > LATEST:
         raise ValueError(
-            f"'timestamp' must be a Unix time of at most {LATEST // 10**9} seconds, got {time!r}"
+            f"'timestamp' must be a Unix time of at most {LATEST // 10**9} seconds, "
+            f"got {shown(time)}"
         )
     return nanoseconds

@@ -10,6 +10,7 @@ from nanospan.export.parquet import write_parquet
 from nanospan.export.tables import write_csv, write_jsonl
 from nanospan.export.timeline import write_trace
 from nanospan.values.files import replacing
+from nanospan.values.messages import shown
 from nanospan.values.recordings import record_of
 from nanospan.values.whole_writes import whole_writes
 
@@ -85,11 +86,11 @@ def write(
     """
     chosen = format or _format_of(target)
     if chosen not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {chosen!r}")
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {shown(chosen)}")
     if content not in get_args(Content):
-        raise ValueError(f"content must be 'samples' or 'summaries', got {content!r}")
+        raise ValueError(f"content must be 'samples' or 'summaries', got {shown(content)}")
     if chosen == "trace" and content != "samples":
-        raise ValueError(f"content must be 'samples' for format 'trace', got {content!r}")
+        raise ValueError(f"content must be 'samples' for format 'trace', got {shown(content)}")
     recording = record_of(source)
     if isinstance(target, (str, os.PathLike)):
         with replacing(target) as file:
@@ -113,6 +114,6 @@ def _format_of(target: str | os.PathLike[str] | IO[bytes]) -> Format:
     if suffix not in SUFFIXES:
         raise ValueError(
             f"target must have one of the suffixes {', '.join(SUFFIXES)}, got "
-            f"{os.fspath(target)!r}; use another name or set format"
+            f"{shown(os.fspath(target))}; use another name or set format"
         )
     return SUFFIXES[suffix]

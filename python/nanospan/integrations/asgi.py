@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from nanospan._core import outcome_of
 from nanospan.integrations.routes import Entry, inclusion_of, template_of
 from nanospan.recorder import Recorder, process_recorder
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from nanospan._core import Operation
@@ -82,13 +83,13 @@ class NanospanMiddleware:
         if not callable(app):
             raise TypeError(f"app must be callable, got {type(app).__name__}")
         if isinstance(exclude, str):
-            raise TypeError(f"exclude must be a list of paths, got the string {exclude!r}")
+            raise TypeError(f"exclude must be a list of paths, got the string {shown(exclude)}")
         if route is not None and not callable(route):
             raise TypeError(f"route must be a function of the scope, got {type(route).__name__}")
         exclude = tuple(exclude)
         for path in exclude:
             if not path.startswith("/"):
-                raise ValueError(f"a path in exclude must begin with '/', got {path!r}")
+                raise ValueError(f"a path in exclude must begin with '/', got {shown(path)}")
         self.app = app
         self._monitor = process_recorder() if monitor is None else monitor
         self.error_status = error_status
@@ -155,7 +156,7 @@ class NanospanMiddleware:
         try:
             template, is_fixed = template_of(scope, entry, self.app)
         except Exception as error:  # noqa: BLE001 - routes are third-party objects
-            message = "cannot read the template of route %r; its requests are recorded as unmatched"
+            message = "cannot read the template of route %s; its requests are recorded as unmatched"
             self._log_first(error, message, scope.get("route"))
             template, is_fixed = None, False
         operation = self._monitor.operation(f"{method} {template or UNMATCHED}")
@@ -169,19 +170,19 @@ class NanospanMiddleware:
         try:
             template = route(scope)
         except Exception as error:  # noqa: BLE001 - a broken function must not fail the request
-            self._log_first(error, "route=%r raised an exception; it is ignored", route)
+            self._log_first(error, "route=%s raised an exception; it is ignored", route)
             return None
         if template is None or isinstance(template, str):
             return template
         wrong = TypeError(f"route must return a str or None, got {type(template).__name__}")
-        self._log_first(wrong, "route=%r returned an invalid value; it is ignored", route)
+        self._log_first(wrong, "route=%s returned an invalid value; it is ignored", route)
         return None
 
     def _log_first(self, error: Exception, message: str, value: object) -> None:
         """Log an exception, unless the message has already been logged."""
         if message not in self._logged:
             self._logged.add(message)
-            logger.error(message, value, exc_info=error)
+            logger.error(message, shown(value), exc_info=error)
 
 
 # The error to record if the application returns early; the server then sends a 500.

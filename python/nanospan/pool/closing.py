@@ -8,6 +8,8 @@ from asyncio import get_running_loop
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from nanospan.values.messages import shorten
+
 if TYPE_CHECKING:
     from nanospan.pool.vector_pool import VectorPool
 
@@ -35,6 +37,8 @@ async def close_in_its_loop(pool: VectorPool, loop: asyncio.AbstractEventLoop | 
             closing.result()
             return
         if loop.is_running():
-            logger.warning("pool %s could not be closed: its event loop is blocked", pool.name)
+            logger.warning(
+                "pool %s could not be closed: its event loop is blocked", shorten(pool.name)
+            )
             return
     pool.abandon()  # its loop is not running

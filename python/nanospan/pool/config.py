@@ -16,6 +16,7 @@ from nanospan.pool.settings import (
     read_sections,
     to_fields,
 )
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from nanospan.pool.session_state import Reset
@@ -232,7 +233,7 @@ def as_config(
         given = ConnectionPoolConfig.from_sections(given) if given else None
     if settings:
         if unknown := settings.keys() - RULES.keys():
-            raise TypeError(f"unknown setting {', '.join(map(repr, sorted(unknown)))}")
+            raise TypeError(f"unknown setting {', '.join(map(shown, sorted(unknown)))}")
         given = replace(given or default_config(), **settings)
     return given
 

@@ -9,6 +9,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from nanospan.values.messages import shown
+
 if TYPE_CHECKING:
     from collections.abc import Container
 
@@ -173,6 +175,7 @@ def _pairs(conninfo: str) -> str | None:
 
 def _unknown(names: list[str], where: str) -> str:
     listed = ", ".join(
-        f"{name!r} ({_REMEDIES.get(name, 'correct or remove it')})" for name in dict.fromkeys(names)
+        f"{shown(name)} ({_REMEDIES.get(name, 'correct or remove it')})"
+        for name in dict.fromkeys(names)
     )
     return f"libpq does not know a parameter of the {where}: {listed}"

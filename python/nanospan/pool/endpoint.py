@@ -18,6 +18,7 @@ from nanospan.pool.conninfo import with_parameters
 from nanospan.pool.errors import OUTAGE, ConninfoSourceError
 from nanospan.pool.policy import connect_parameters
 from nanospan.pool.tasks import within
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -87,7 +88,7 @@ class Endpoint:
         if not issubclass(kind, default):
             raise TypeError(
                 f"connection_class must be a subclass of psycopg.{default.__name__}, got "
-                f"{self.config.connection_class!r}"
+                f"{shown(self.config.connection_class)}"
             )
         return kind
 

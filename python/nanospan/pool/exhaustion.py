@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nanospan.pool.errors import PoolExhausted, PoolOverloaded
 from nanospan.pool.policy import UNLIMITED
+from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
     from nanospan.pool.endpoint import Endpoint
@@ -46,7 +47,7 @@ def exhausted_error(
             ``max_waiting`` leases were already waiting.
         failure: The last attempt to connect, or the last check, if it failed, otherwise ``None``.
     """
-    pool, config = endpoint.target.masked, endpoint.config
+    pool, config = shorten(endpoint.target.masked), endpoint.config
     min_size, max_size = counts.min_size, counts.max_size
     waiting, leased = counts.waiting, len(holders)
     named = holders[:HOLDERS_NAMED]

@@ -7,6 +7,8 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nanospan.values.messages import shown
+
 if TYPE_CHECKING:
     import asyncio
     from types import FrameType
@@ -35,7 +37,7 @@ class LeaseHolder:
     stack: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        label = "" if self.label is None else f"{self.label!r}, "
+        label = "" if self.label is None else f"{shown(self.label)}, "
         place = f", at {self.stack[-1]}" if self.stack else ""
         return f"{self.seconds:.2f} s by {label}{self.owner}{place}"
 
@@ -71,9 +73,9 @@ class Holder:
 
     def _owner_name(self) -> str:
         if isinstance(self.owner, threading.Thread):
-            return f"thread {self.owner.name!r}"
+            return f"thread {shown(self.owner.name)}"
         if self.owner is not None:  # not always asyncio's class: task factories can choose theirs
-            return f"task {self.owner.get_name()!r}"
+            return f"task {shown(self.owner.get_name())}"
         return "an unknown task"
 
 

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, Connection
 from nanospan.pool.connecting import find_route, find_route_async
 from nanospan.pool.errors import OUTAGE, PoolOpenError
 from nanospan.pool.health import ask, ask_async
+from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
     from nanospan.pool.endpoint import Endpoint
@@ -86,7 +87,7 @@ def open_error(endpoint: Endpoint, cause: BaseException) -> PoolOpenError:
         problem = f"no answer within {seconds:g} s (connection_timeout)"
     else:
         problem = endpoint.redact(str(cause)).strip()
-    error = PoolOpenError(f"cannot reach {target.masked}: {problem}")
+    error = PoolOpenError(f"cannot reach {shorten(target.masked)}: {problem}")
     if isinstance(cause, psycopg.Error):
         error.sqlstate = cause.sqlstate
     return error

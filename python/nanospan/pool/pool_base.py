@@ -27,6 +27,7 @@ from nanospan.pool.pool_growth import GrowingPool
 from nanospan.pool.pool_statistics import PoolStatistics
 from nanospan.pool.session_state import has_changed, restore_attributes
 from nanospan.recorder import process_recorder
+from nanospan.values.messages import shorten, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -218,7 +219,8 @@ class PolicyPool(GrowingPool):
         holder = self.leases.end(connection)  # of several threads, one gets the holder
         if holder is None and not self._closed:
             raise ValueError(
-                f"can't return connection to pool {self.name!r}, it is not leased: {connection}"
+                f"can't return connection to pool {shown(self.name)}, it is not leased: "
+                f"{connection}"
             )
         connection._pool = None  # noqa: SLF001 - it cannot be returned twice
         restore_attributes(connection)
@@ -290,7 +292,7 @@ class PolicyPool(GrowingPool):
             works = not connection.closed
         except Exception as exc:  # noqa: BLE001 - the user's check may raise any
             text = self.endpoint.redact(str(exc)) or type(exc).__name__
-            logger.info("a connection in pool %s failed check: %s", self.name, text)
+            logger.info("a connection in pool %s failed check: %s", shorten(self.name), text)
             self._check_failure = (monotonic(), text)
         finally:
             self._end_work()
@@ -372,7 +374,7 @@ class PolicyPool(GrowingPool):
         for holder in self.leases.overdue(leak_after, monotonic()):
             logger.warning(
                 "a connection from pool %s has been held for more than %g s: %s%s",
-                self.name,
+                shorten(self.name),
                 leak_after,
                 holder,
                 "".join(f"\n  {place}" for place in holder.stack),
@@ -399,7 +401,9 @@ class PolicyPool(GrowingPool):
             )
         except OUTAGE as exc:
             text = self.endpoint.redact(str(exc))
-            logger.info("a connection in pool %s failed its health check: %s", self.name, text)
+            logger.info(
+                "a connection in pool %s failed its health check: %s", shorten(self.name), text
+            )
             self._stats[self._CONNECTIONS_LOST] += 1
             self._doubt_idle()
             if self.policy.replaces_all_idle(monotonic() - began, seconds):

@@ -17,6 +17,7 @@ from nanospan.pool.errors import OUTAGE
 from nanospan.pool.policy import UNLIMITED, PoolCounts, PoolPolicy, Reconnection, SessionPolicy
 from nanospan.pool.session_attrs import SessionAttrs
 from nanospan.pool.session_state import SessionState
+from nanospan.values.messages import shorten, shown
 
 if TYPE_CHECKING:
     from collections import deque
@@ -101,7 +102,7 @@ class GrowingPool(BasePool):
             failure, self._last_failure = self._last_failure, None
             self._fault = None
         if failure is not None:
-            logger.info("pool %s has reconnected", self.name)
+            logger.info("pool %s has reconnected", shorten(self.name))
         seconds = monotonic() - began
         self._stats[self._CONNECTIONS_MS] += int(1000 * seconds)
         self.statistics.connect.record(seconds)
@@ -115,7 +116,9 @@ class GrowingPool(BasePool):
             if is_first:
                 self._failing_since = now
         if is_first:
-            logger.warning("pool %s cannot connect and will keep trying: %s", self.name, text)
+            logger.warning(
+                "pool %s cannot connect and will keep trying: %s", shorten(self.name), text
+            )
 
     @contextmanager
     def _prepare(self, connection: Any) -> Iterator[bool]:
@@ -156,7 +159,7 @@ class GrowingPool(BasePool):
         if status != IDLE:
             raise psycopg.ProgrammingError(
                 f"connection left in status {status.name} by configure function "
-                f"{self.config.configure!r}: discarded"
+                f"{shown(self.config.configure)}: discarded"
             )
 
     def _register_types(self, connection: Pooled) -> None:
@@ -193,7 +196,7 @@ class GrowingPool(BasePool):
         return self.config.reconnect_failed is not None
 
     def _report_failed(self, error: BaseException) -> None:
-        logger.error("reconnect_failed of pool %s failed", self.name, exc_info=error)
+        logger.error("reconnect_failed of pool %s failed", shorten(self.name), exc_info=error)
 
     def _give_up(self, fault: Exception) -> None:
         """End an attempt to connect that no outage made fail, and raise the error in all waiters.
@@ -210,7 +213,9 @@ class GrowingPool(BasePool):
         for client in waiting:
             client.fail(_twin(fault).with_traceback(fault.__traceback__))
         if is_first:
-            logger.error("pool %s cannot connect, and not for an outage", self.name, exc_info=fault)
+            logger.error(
+                "pool %s cannot connect, and not for an outage", shorten(self.name), exc_info=fault
+            )
 
     def _check_fault(self) -> None:
         """Raise the error of the last attempt to connect, if no outage made it fail."""
@@ -281,7 +286,7 @@ class GrowingPool(BasePool):
         """Return the pool's size limits, or raise ValueError if they are invalid."""
         for name, size in (("min_size", min_size), ("max_size", max_size)):
             if size is not None and (isinstance(size, bool) or not isinstance(size, int)):
-                raise ValueError(f"{name} must be an integer, got {size!r}")
+                raise ValueError(f"{name} must be an integer, got {shown(size)}")
         return super()._check_size(min_size, max_size)
 
     def _counts(self) -> PoolCounts:

@@ -16,6 +16,7 @@ from nanospan.pool.shared_pool import SharedPool
 from nanospan.pool.vector_types import TypeCache
 from nanospan.pool.vector_values import require
 from nanospan.reentrant import LiveObjects
+from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
     import asyncio
@@ -186,7 +187,7 @@ class PoolRegistry:
             if users and not force:
                 logger.warning(
                     "pool %s stays open because it is in use by %d object(s)",
-                    shared.endpoint.target.masked,
+                    shorten(shared.endpoint.target.masked),
                     users,
                 )
                 yield None

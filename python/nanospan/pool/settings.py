@@ -13,6 +13,8 @@ from typing import Any, get_origin
 
 from psycopg import BaseConnection
 
+from nanospan.values.messages import shorten, shown
+
 __all__ = [
     "MAXIMUM",
     "RULES",
@@ -202,22 +204,22 @@ def check_value(name: str, rule: Rule, value: object) -> None:
         return
     if rule.kind is bool:
         if not isinstance(value, bool):
-            raise ValueError(f"{name} must be true or false, got {value!r}")
+            raise ValueError(f"{name} must be true or false, got {shown(value)}")
         return
     if rule.kind is str:
         choices = " or ".join(map(repr, rule.choices)) + " or a function" * rule.callable
-        raise ValueError(f"{name} must be {choices}, got {value!r}")
+        raise ValueError(f"{name} must be {choices}, got {shown(value)}")
     accepted = (int,) if rule.kind is int else (int, float)
     alternatives = (*rule.choices, None) if rule.optional else rule.choices
     alternative = "".join(f" or {each!r}" for each in alternatives)
     finite = not isinstance(value, float) or math.isfinite(value)
     if isinstance(value, bool) or not isinstance(value, accepted) or not finite:
         noun = "an integer" if rule.kind is int else "a finite number"
-        raise ValueError(f"{name} must be {noun}{alternative}, got {value!r}")
+        raise ValueError(f"{name} must be {noun}{alternative}, got {shown(value)}")
     if not rule.minimum <= value <= MAXIMUM or (rule.exclusive and value == rule.minimum):
         relation = "more than" if rule.exclusive else "at least"
         limits = f"{relation} {rule.minimum:g} and at most {MAXIMUM}"
-        raise ValueError(f"{name} must be {limits}{alternative}, got {value!r}")
+        raise ValueError(f"{name} must be {limits}{alternative}, got {shown(value)}")
 
 
 def _is_object(kind: type, value: object) -> bool:
@@ -239,7 +241,7 @@ def _read_section(config: Mapping[str, Any], path: tuple[str, ...]) -> dict[str,
         if key in _KEY_RULES:
             settings[key] = _convert(name, _KEY_RULES[key], section[key])
         elif meant := _meant_by(key):
-            _warn_once(f"unknown setting {name} ignored; did you mean {meant}?")
+            _warn_once(f"unknown setting {shorten(name)} ignored; did you mean {meant}?")
     return settings
 
 

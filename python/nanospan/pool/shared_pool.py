@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from nanospan.pool.references import References
+from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
     import asyncio
@@ -102,7 +103,7 @@ class SharedPool(Generic[P]):
             self._warned_of_config = True
             logger.warning(
                 "pool %s is already open with other settings; the requested settings are ignored",
-                self.endpoint.target.masked,
+                shorten(self.endpoint.target.masked),
             )
 
     def statistics(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from nanospan.pool.own_pools import own_endpoint
 from nanospan.pool.policy import Fitness, Reconnection
 from nanospan.pool.sync_pool_base import SyncPoolBase
 from nanospan.reentrant import Bell
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +225,7 @@ class SyncVectorPool(SyncPoolBase[CT]):
             threads = self._signal_stop_worker()
         self._grown.ring()
         for client in waiting:
-            client.fail(PoolClosed(f"the pool {self.name!r} is closed"))
+            client.fail(PoolClosed(f"the pool {shown(self.name)} is closed"))
         for connection in idle:
             connection.drop()
         deadline = monotonic() + timeout
@@ -232,7 +233,9 @@ class SyncVectorPool(SyncPoolBase[CT]):
             if thread is not threading.current_thread():  # `reconnect_failed` may close the pool
                 thread.join(max(deadline - monotonic(), 0.0))
                 if thread.is_alive():
-                    logger.warning("could not stop thread %r within %g s", thread.name, timeout)
+                    logger.warning(
+                        "could not stop thread %s within %g s", shown(thread.name), timeout
+                    )
 
     def _start_initial_tasks(self) -> None:
         super()._start_initial_tasks()

@@ -23,6 +23,7 @@ from nanospan.pool.lease_table import Holder
 from nanospan.pool.opening import reach_server_async
 from nanospan.pool.own_pools import own_endpoint
 from nanospan.pool.policy import Fitness, Reconnection
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -348,7 +349,7 @@ class VectorPool(AsyncPoolBase[ACT]):
         self._pool.clear()
         self._grown.set()
         for client in waiting:
-            client.fail(PoolClosed(f"the pool {self.name!r} is closed"))
+            client.fail(PoolClosed(f"the pool {shown(self.name)} is closed"))
         for connection in idle:
             connection.drop()
         cleaners = dict(self._cleaners)

@@ -20,6 +20,7 @@ from psycopg.adapt import AdaptersMap, PyFormat
 from psycopg.types import TypeInfo
 
 from nanospan.pool.vector_values import use_values
+from nanospan.values.messages import shorten
 
 try:
     from pgvector.psycopg import register as _support
@@ -211,11 +212,11 @@ class DatabaseTypes:
         warn = not rows and not self._warned
         self._warned = not rows
         if before is not None and before is not current:
-            logger.info("pgvector's types changed in %s; replacing connections", self.name)
+            logger.info("pgvector's types changed in %s; replacing connections", shorten(self.name))
         if warn:
             logger.warning(
                 'no extension "vector" in %s: vectors are read as text until it is created',
-                self.name,
+                shorten(self.name),
             )
         self._end_lookup(current)
         return current

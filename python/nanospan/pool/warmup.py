@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from nanospan.pool.conninfo import mask_conninfo
+from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,12 +83,12 @@ def conclude(reports: list[WarmupReport], *, strict: bool) -> list[WarmupReport]
     errors = []
     for report in reports:
         if report.error is not None:
-            logger.error("warm-up of %s failed: %s", report.url, report.error)
+            logger.error("warm-up of %s failed: %s", shorten(report.url), report.error)
             errors.append(report.error)
         else:
             logger.info(
                 "warmed up %s: %d connections in %.2f s",
-                report.url,
+                shorten(report.url),
                 report.connections,
                 report.seconds,
             )

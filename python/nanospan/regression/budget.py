@@ -13,6 +13,7 @@ from nanospan._core import MAX_DURATION, compare
 from nanospan.recorder import Recorder, process_recorder
 from nanospan.regression.effects import BUDGET_MAX_INCREASE, tail_min_effect_beside
 from nanospan.values.baselines import Baseline
+from nanospan.values.messages import shorten, shown
 from nanospan.values.units import counted, duration_text
 
 if TYPE_CHECKING:
@@ -90,21 +91,23 @@ class PerfBudget:
         )
         if max_increase is not None:
             if baseline is None:
-                raise ValueError(f"the budget of {operation!r}: max_increase requires a baseline")
+                raise ValueError(
+                    f"the budget of {shown(operation)}: max_increase requires a baseline"
+                )
             if not 0 <= max_increase < math.inf:
                 raise ValueError(
-                    f"the budget of {operation!r}: max_increase must be finite and at least 0, "
-                    f"got {max_increase}"
+                    f"the budget of {shown(operation)}: max_increase must be finite and at least "
+                    f"0, got {max_increase}"
                 )
         if not limits and baseline is None:
-            raise ValueError(f"the budget of {operation!r} must have a limit or a baseline")
+            raise ValueError(f"the budget of {shown(operation)} must have a limit or a baseline")
         file = None
         if baseline is not None and not isinstance(baseline, Baseline):
             file = self._root / baseline
             baseline = None if self._update else _load(file)
         if baseline is not None and operation not in baseline.operations:
-            known = ", ".join(map(repr, list(baseline.operations)[:5])) or "none"
-            raise ValueError(f"the baseline has no operation {operation!r}; it has {known}")
+            known = ", ".join(map(shown, list(baseline.operations)[:5])) or "none"
+            raise ValueError(f"the baseline has no operation {shown(operation)}; it has {known}")
 
         block = _Block(operation)
         yield
@@ -117,7 +120,9 @@ class PerfBudget:
             increase = BUDGET_MAX_INCREASE if max_increase is None else max_increase
             problems += _regressions(operation, baseline, samples, increase)
         if problems:
-            heading = f"{operation} is over its budget ({block.description(len(samples))}):"
+            heading = (
+                f"{shorten(operation)} is over its budget ({block.description(len(samples))}):"
+            )
             raise BudgetExceededError("\n  ".join([heading, *problems]))
 
 
@@ -158,7 +163,7 @@ class _Block:
     def description(self, count: int) -> str:
         """Return a phrase that describes the samples that were checked."""
         if self._is_whole:
-            return f"the whole block, because nothing in it recorded {self.operation!r}"
+            return f"the whole block, because nothing in it recorded {shown(self.operation)}"
         return f"{counted(count)} recorded in the block"
 
 
@@ -167,8 +172,8 @@ def _validated(operation: str, limits: dict[str, float | None]) -> dict[str, flo
     for name, limit in given.items():
         if not isinstance(limit, (int, float)) or not 0 < limit <= MAX_DURATION:
             raise ValueError(
-                f"the budget of {operation!r}: {name} must be a positive number of seconds, at "
-                f"most {MAX_DURATION} (584 years), got {limit!r}"
+                f"the budget of {shown(operation)}: {name} must be a positive number of seconds, "
+                f"at most {MAX_DURATION} (584 years), got {shown(limit)}"
             )
     return given
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nanospan._core import compare_many
 from nanospan.regression.effects import FDR, MIN_EFFECT, tail_min_effect_beside
 from nanospan.values.baselines import Baseline
+from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ def mean_regressions(
         if after > before * MEAN_FACTOR:
             increase = (after - before) / before * 100
             lines.append(
-                f"Performance regression in {operation}: "
+                f"Performance regression in {shorten(operation)}: "
                 f"{before:.3f}s -> {after:.3f}s ({increase:.1f}% increase)"
             )
     return lines

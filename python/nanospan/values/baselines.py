@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from nanospan._core import Monitor, Snapshot, __version__
 from nanospan.values.documents import MAX_BYTES, DataFileError, Node, parse_json, read_text
 from nanospan.values.files import write_atomically
+from nanospan.values.messages import shown
 from nanospan.values.recordings import histogram_of, window
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Baseline:
     def __post_init__(self) -> None:
         for label in self.labels.items():
             if not all(isinstance(text, str) for text in label):
-                raise TypeError(f"the name and value of a label must be str, got {label!r}")
+                raise TypeError(f"the name and value of a label must be str, got {shown(label)}")
 
     @classmethod
     def from_monitor(cls, monitor: Monitor, labels: Mapping[str, str] | None = None) -> Baseline:
@@ -181,8 +182,8 @@ class Baseline:
             raise DataFileError(
                 root.path,
                 "version",
-                f"this release of nanospan reads format versions up to {VERSION}, got {version}; "
-                "update nanospan, or create the baseline again",
+                f"this release of nanospan reads format versions up to {VERSION}, "
+                f"got {shown(version)}; update nanospan, or create the baseline again",
             )
         if version < 1:
             root["version"].fail(f"a version from 1 to {VERSION}")

@@ -8,6 +8,7 @@ from math import isnan
 from typing import Literal, TypeAlias, get_args
 
 from nanospan._core import Snapshot
+from nanospan.values.messages import shorten, shown
 
 Kind: TypeAlias = Literal["counter", "gauge", "up_down_counter", "histogram"]
 _KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -44,24 +45,24 @@ class Measurement:
     def __post_init__(self) -> None:
         if isinstance(self.value, Snapshot) != (self.kind == "histogram"):
             raise TypeError(
-                f"measurement {self.name!r}: value must be a Snapshot for a histogram and a number "
-                f"for other kinds, got {type(self.value).__name__} for {self.kind}"
+                f"measurement {shown(self.name)}: value must be a Snapshot for a histogram and a "
+                f"number for other kinds, got {type(self.value).__name__} for {shorten(self.kind)}"
             )
         # Raising here makes only the source of the invalid measurement fail, not the whole export.
         if self.kind not in _KINDS:
             raise ValueError(
-                f"measurement {self.name!r}: kind must be one of {', '.join(_KINDS)}, "
-                f"got {self.kind!r}"
+                f"measurement {shown(self.name)}: kind must be one of {', '.join(_KINDS)}, "
+                f"got {shown(self.kind)}"
             )
         for text in (self.name, self.unit, self.description, *self.attributes):
             if not isinstance(text, str):
                 raise TypeError(
-                    f"measurement {self.name!r}: name, unit, description and attribute "
+                    f"measurement {shown(self.name)}: name, unit, description and attribute "
                     f"names must be str, got {type(text).__name__}"
                 )
         if not self.name or "" in self.attributes:
             raise ValueError(
-                f"measurement {self.name!r}: name and attribute names must not be empty"
+                f"measurement {shown(self.name)}: name and attribute names must not be empty"
             )
         if not isinstance(self.value, Snapshot):
             self._check_number()
@@ -71,12 +72,12 @@ class Measurement:
             isnan(self.value)  # type: ignore[arg-type]
         except TypeError:
             raise TypeError(
-                f"measurement {self.name!r}: value must be a number, got "
+                f"measurement {shown(self.name)}: value must be a number, got "
                 f"{type(self.value).__name__}"
             ) from None
         except OverflowError:
             raise ValueError(
-                f"measurement {self.name!r}: value must be within the range of a float"
+                f"measurement {shown(self.name)}: value must be within the range of a float"
             ) from None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanospan.alerts.sinks.base import DeliveryError, Sink
 from nanospan.values.line_files import LineFile
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     import os
@@ -49,4 +50,4 @@ class JsonLinesSink(Sink):
             raise DeliveryError(f"the alert was not appended: {exc.strerror}") from exc
 
     def __str__(self) -> str:
-        return f"JsonLinesSink({str(self._path)!r})"
+        return f"JsonLinesSink({shown(str(self._path))})"

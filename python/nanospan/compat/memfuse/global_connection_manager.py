@@ -29,6 +29,7 @@ from nanospan.pool.conninfo import Target
 from nanospan.pool.registry import REGISTRY
 from nanospan.pool.vector_pool import VectorPool
 from nanospan.reentrant import LiveObjects
+from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
     import weakref
@@ -131,7 +132,7 @@ class GlobalConnectionManager:
         if db_url in REGISTRY.warm.get(loop, {}) or self._is_open(db_url, loop):
             return await self._manager.get_connection_pool(db_url, config or None, store_ref)
         masked = self._mask_url(db_url)
-        logger.info(f"GlobalConnectionManager: Creating new pool for {masked}")
+        logger.info(f"GlobalConnectionManager: Creating new pool for {shorten(masked)}")
         settings = as_config(config) or application_config()
         pool = await self._manager.get_connection_pool(db_url, settings, store_ref)
         logger.info(
@@ -181,7 +182,9 @@ class GlobalConnectionManager:
                 await pool.putconn(connection)
         except Exception as exc:  # noqa: BLE001 - one database must not keep others cold
             masked = self._mask_url(db_url)
-            logger.warning(f"GlobalConnectionManager: Pool warmup failed for {masked}: {exc}")
+            logger.warning(
+                f"GlobalConnectionManager: Pool warmup failed for {shorten(masked)}: {exc}"
+            )
             return False
         return True
 
@@ -200,7 +203,9 @@ class GlobalConnectionManager:
                 await connection.execute("SELECT 1")
         except Exception as exc:  # noqa: BLE001 - the answer is whether it works
             masked = self._mask_url(db_url)
-            logger.warning(f"GlobalConnectionManager: Health check failed for {masked}: {exc}")
+            logger.warning(
+                f"GlobalConnectionManager: Health check failed for {shorten(masked)}: {exc}"
+            )
             return False
         self._health_check_cache[db_url] = time.time()
         return True
@@ -214,14 +219,14 @@ class GlobalConnectionManager:
         masked = self._mask_url(db_url)
         users = self._get_active_references(db_url)
         if db_url not in self._pools:
-            logger.debug(f"GlobalConnectionManager: Pool for {masked} not found")
+            logger.debug(f"GlobalConnectionManager: Pool for {shorten(masked)} not found")
         elif users and not force:
             logger.info(
-                f"GlobalConnectionManager: Not closing pool for {masked} - "
+                f"GlobalConnectionManager: Not closing pool for {shorten(masked)} - "
                 f"{users} active references"
             )
         else:
-            logger.info(f"GlobalConnectionManager: Closing pool for {masked}")
+            logger.info(f"GlobalConnectionManager: Closing pool for {shorten(masked)}")
         replaced_closed = await self._replaced.close([db_url], force=force)
         return await self._manager.close_pool(db_url, force) and replaced_closed
 

@@ -10,6 +10,7 @@ import nanospan
 from nanospan.monitor import PerformanceMonitor as _PerformanceMonitor
 from nanospan.regression.live import mean_regressions
 from nanospan.tracking import track_performance
+from nanospan.values.messages import shorten
 from nanospan.values.samples import PerformanceMetric
 from nanospan.values.statistics import PerformanceStats
 
@@ -49,13 +50,15 @@ class PerformanceMonitor(_PerformanceMonitor):
     def set_threshold(self, operation: str, threshold_seconds: float | None) -> None:
         """Set the duration over which a sample is a violation; 0 or None removes the threshold."""
         super().set_threshold(operation, threshold_seconds or None)
-        logger.debug("PerformanceMonitor: Set threshold for %s: %ss", operation, threshold_seconds)
+        logger.debug(
+            "PerformanceMonitor: Set threshold for %s: %ss", shorten(operation), threshold_seconds
+        )
 
     def clear_metrics(self, operation: str | None = None) -> None:
         """Forget the samples of one operation, or of all."""
         super().clear_metrics(operation or None)
         if operation:
-            logger.debug("PerformanceMonitor: Cleared metrics for %s", operation)
+            logger.debug("PerformanceMonitor: Cleared metrics for %s", shorten(operation))
         else:
             logger.debug("PerformanceMonitor: Cleared all metrics")
 

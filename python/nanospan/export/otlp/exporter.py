@@ -21,6 +21,7 @@ from opentelemetry.sdk.resources import Resource
 
 from nanospan.export.otlp.metrics import MetricsBuilder
 from nanospan.export.periodic import PeriodicExport, export_periodically
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -179,7 +180,7 @@ def exporter_from_environment() -> MetricExporter:
     )
     if protocol not in PROTOCOLS:
         known = " or ".join(PROTOCOLS)
-        raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL must be {known}, got {protocol!r}")
+        raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL must be {known}, got {shown(protocol)}")
     name = PROTOCOLS[protocol]
     try:
         module = importlib.import_module(
@@ -234,9 +235,9 @@ def _milliseconds(variable: str, default: float) -> float:
         return milliseconds
     # OpenTelemetry's specification requires a warning and the default for an invalid value.
     logger.warning(
-        "%s must be a positive number of milliseconds, got %r; using the default, %g",
+        "%s must be a positive number of milliseconds, got %s; using the default, %g",
         variable,
-        given,
+        shown(given),
         default,
     )
     return default

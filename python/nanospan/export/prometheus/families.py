@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from nanospan._core import Snapshot, escape_name
 from nanospan.export.prometheus.naming import family_name, label_pairs
+from nanospan.values.messages import shorten, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -69,9 +70,9 @@ def families_of(measurements: Iterable[Measurement], warn: Callable[[str], objec
                 f"{measurement.kind}"
             )
         elif other is not None:
-            problem = f"must not have the name of a series of {other}, got {name}"
+            problem = f"must not have the name of a series of {other}, got {shorten(name)}"
         if problem:
-            warn(f"measurement {measurement.name!r} {problem}; the measurement is left out")
+            warn(f"measurement {shown(measurement.name)} {problem}; the measurement is left out")
             continue
         if family is None:
             # promtool requires a help text. The original name helps readers find documentation.
@@ -88,8 +89,9 @@ def families_of(measurements: Iterable[Measurement], warn: Callable[[str], objec
         else:
             family[4][place] = labels, _sum(family[4][place][1], measurement.value)
             warn(
-                f"measurements {others[0].name!r} and {measurement.name!r} have the same name and "
-                f"labels in Prometheus, {name} {dict(labels)}; they are added together"
+                f"measurements {shown(others[0].name)} and {shown(measurement.name)} have the same "
+                f"name and labels in Prometheus, {shorten(name)} {shown(dict(labels))}; they are "
+                "added together"
             )
         others.append(measurement)
     return list(families.values())
@@ -100,13 +102,13 @@ def _conflict(held: Sequence[Measurement], new: Measurement) -> str:
     name = new.name
     if (name, new.attributes) in [(each.name, each.attributes) for each in held]:
         return (
-            f"measurement {name!r} was reported twice: {label_pairs(new.attributes)!r}; the "
-            "measurement is left out"
+            f"measurement {shown(name)} was reported twice: "
+            f"{shown(label_pairs(new.attributes))}; the measurement is left out"
         )
     if new.kind == "gauge" or new.kind != held[0].kind:
         return (
-            f"measurements {held[0].name!r} and {name!r} have the same name and labels in "
-            f"Prometheus, and gauges cannot be added; {name!r} is left out"
+            f"measurements {shown(held[0].name)} and {shown(name)} have the same name and labels "
+            f"in Prometheus, and gauges cannot be added; {shown(name)} is left out"
         )
     return ""
 

@@ -11,6 +11,8 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
+from nanospan.values.messages import shorten, shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -41,7 +43,8 @@ class AllowedHosts:
     def __init__(self, host: str, address: str, allow_hosts: Iterable[str] = ()) -> None:
         if isinstance(allow_hosts, str):
             raise TypeError(
-                f"allow_hosts must be an iterable of host names, got a str; write [{allow_hosts!r}]"
+                "allow_hosts must be an iterable of host names, got a str; "
+                f"write [{shown(allow_hosts)}]"
             )
         allowed = [_checked(each) for each in allow_hosts]
         self._checks = bool(allowed) or _is_loopback(address)
@@ -74,9 +77,9 @@ class AllowedHosts:
         if name in self._names or name == "localhost" or _is_loopback(name):
             return None
         return _MISDIRECTED, (
-            f"This server does not answer to the host name {name!r}, only to localhost, loopback "
-            "addresses and the names that it was told to allow. To allow this name, use "
-            f"--allow-host {name} or allow_hosts=[{name!r}].\n"
+            f"This server does not answer to the host name {shown(name)}, only to localhost, "
+            "loopback addresses and the names that it was told to allow. To allow this name, use "
+            f"--allow-host {shorten(name)} or allow_hosts=[{shown(name)}].\n"
         )
 
 
@@ -117,6 +120,6 @@ def _checked(name: str) -> str:
     if not host or "*" in host or ":" in given.rpartition("]")[2]:
         raise ValueError(
             "allow_hosts must contain host names or addresses, without scheme, port, path and "
-            f"wildcard, such as 'metrics.internal', got {name!r}"
+            f"wildcard, such as 'metrics.internal', got {shown(name)}"
         )
     return host

@@ -9,6 +9,7 @@ from nanospan._core import MonitorSnapshot, escape_name
 from nanospan.export.prometheus.exposition import Exposition
 from nanospan.values.inputs import open_input
 from nanospan.values.measurements import Measurement
+from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +46,7 @@ class SavedExposition(Exposition):
             if other.path != path:
                 raise ValueError(
                     "snapshot files must have different names, not counting folder and suffix, "
-                    f"got {other.path} and {path}; rename one of them"
+                    f"got {shorten(other.path)} and {shorten(path)}; rename one of them"
                 )
 
     def snapshots(self) -> list[tuple[MonitorSnapshot, Labels]]:
@@ -93,7 +94,7 @@ class _File:
                 warning = self._warning
         except FileNotFoundError:
             self._state = self._snapshot = None
-            warning = f"{self.path} was deleted; its metrics are no longer served"
+            warning = f"{shorten(self.path)} was deleted; its metrics are no longer served"
         except (OSError, ValueError) as exc:
             warning = f"{exc}; serving the file's previous content"
         if warning and warning != self._warning:
@@ -113,4 +114,4 @@ def _read(path: Path) -> MonitorSnapshot:
     try:
         return MonitorSnapshot.from_bytes(data)
     except ValueError as exc:
-        raise ValueError(f"{path}: {exc}") from exc
+        raise ValueError(f"{shorten(path)}: {exc}") from exc

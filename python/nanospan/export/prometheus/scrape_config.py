@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
+from nanospan.values.messages import shorten, shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -47,12 +49,15 @@ def scrape_config(
     if others:
         raise ValueError(
             "the targets of a job must have the same scheme and path, got "
-            f"{scheme}://...{path} and {others[0][0]}://...{others[0][1]}; write a job for each"
+            f"{scheme}://...{shorten(path)} and {others[0][0]}://...{shorten(others[0][1])}; "
+            "write a job for each"
         )
     if not job or not job.isprintable():
-        raise ValueError(f"the job's name must be printable and not empty, got {job!r}")
+        raise ValueError(f"the job's name must be printable and not empty, got {shown(job)}")
     if not _DURATION.fullmatch(interval) or not re.search("[1-9]", interval):
-        raise ValueError(f"the interval must be a duration such as 15s or 1m30s, got {interval!r}")
+        raise ValueError(
+            f"the interval must be a duration such as 15s or 1m30s, got {shown(interval)}"
+        )
     lines = [f"  - job_name: {_quoted(job)}", f"    scrape_interval: {interval}"]
     if version >= FIRST_WITH_SETTING:
         lines.append("    scrape_native_histograms: true")
@@ -74,14 +79,14 @@ def version_of(text: str) -> Version:
     """
     found = re.fullmatch(r"v?(\d+)\.(\d+)(?:[.+~-].*)?", text, re.ASCII)
     if found is None:
-        raise ValueError(f"the version must have the form 3.8 or 3.8.1, got {text!r}")
+        raise ValueError(f"the version must have the form 3.8 or 3.8.1, got {shown(text)}")
     return int(found[1]), int(found[2])
 
 
 def _split(target: str) -> tuple[str, str, str]:
     """Return a target's scheme, path and address."""
     problem = ValueError(
-        f"a target must be HOST:PORT or a URL of the metrics, without a query, got {target!r}"
+        f"a target must be HOST:PORT or a URL of the metrics, without a query, got {shown(target)}"
     )
     try:
         url = urlsplit(target if "://" in target else f"http://{target}")

@@ -203,7 +203,7 @@ class _Server(ThreadingMixIn, TCPServer):
             super().__init__(address, _Handler)  # type: ignore[arg-type]
         except OSError as exc:
             raise OSError(
-                exc.errno, f"cannot listen on {host} port {port}: {exc.strerror}"
+                exc.errno, f"cannot listen on {shorten(host)} port {port}: {exc.strerror}"
             ) from exc
         # A connection that is gone again when it is accepted must not block the serving thread.
         self.socket.settimeout(0)
