@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
+from nanospan.values.messages import shown
+
 if TYPE_CHECKING:
     from nanospan.pool.conninfo import Target
 
@@ -108,7 +110,7 @@ class _Search:
             if error is not None and not isinstance(error, OSError):
                 raise type(error)(*error.args)  # a copy, as several callers may raise it
             reason = f"no answer within {self._seconds:.3g} s" if error is None else error
-            problem = f"failed to resolve host {place.host!r}: {reason}"
+            problem = f"failed to resolve host {shown(place.host)}: {reason}"
         if not found:
             raise psycopg.OperationalError(problem)
         hosts, addresses, ports = (",".join(values) for values in zip(*found, strict=True))

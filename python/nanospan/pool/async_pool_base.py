@@ -26,6 +26,7 @@ from nanospan.pool.queries import query_async
 from nanospan.pool.queueing import WaitingLease
 from nanospan.pool.session_state import undo
 from nanospan.pool.tasks import end_on_cancel
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,7 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
         home = self._home
         if home is not get_running_loop() and home is not None and not self._closed:
             raise wrong_loop_error(
-                f"pool {self.name!r}",
+                f"pool {shown(self.name)}",
                 home,
                 "open a pool in each event loop, or get the running loop's from a manager",
             )

@@ -6,6 +6,8 @@ use pyo3::{
     types::PyInt,
 };
 
+use crate::messages::shown;
+
 /// Returns the name of a value's type, for error messages.
 pub fn type_name(value: &Bound<'_, PyAny>) -> String {
     let name = value.get_type().name();
@@ -48,7 +50,8 @@ pub fn whole_number(name: &str, value: &Bound<'_, PyAny>) -> PyResult<usize> {
     value.extract::<usize>().map_err(|error| {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
             PyValueError::new_err(format!(
-                "{name} must be a non-negative int of at most 64 bits, got {value}"
+                "{name} must be a non-negative int of at most 64 bits, got {}",
+                shown(value)
             ))
         } else {
             PyTypeError::new_err(format!("{name} must be an int, got {}", type_name(value)))

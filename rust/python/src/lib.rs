@@ -22,6 +22,7 @@ mod gil;
     reason = "types and functions written against the C API for speed; their atomics and cells are fields of C structs"
 )]
 mod hot;
+mod messages;
 mod metadata;
 mod monitor;
 mod monitor_snapshot;

@@ -15,6 +15,7 @@ use crate::{
     arguments::{number, whole_number},
     error,
     hot::operations::Operations,
+    messages::shown,
     monitor_snapshot::MonitorSnapshot,
     names,
     operation::{Operation, Shared, events_failed},
@@ -239,7 +240,7 @@ impl Monitor {
         threshold_seconds: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let name = names::check(operation)?;
-        let asked = || format!("threshold of operation {name:?}");
+        let asked = || format!("threshold of operation {}", shown(name));
         let threshold = match threshold_seconds {
             None => None,
             Some(seconds) => Some(

@@ -11,6 +11,7 @@ use pyo3::{
 use crate::{
     error,
     gil::{DropWithoutGil, Turns},
+    messages::{shorten, shown},
     names,
     snapshot::Snapshot,
 };
@@ -105,7 +106,8 @@ impl MonitorSnapshot {
             names::from_key(py, &operation.name).map_err(|_| {
                 let name = String::from_utf8_lossy(&operation.name);
                 PyValueError::new_err(format!(
-                    "snapshot: an operation's name must be UTF-8, got {name:?}"
+                    "snapshot: an operation's name must be UTF-8, got {}",
+                    shorten(&format!("{name:?}"))
                 ))
             })?;
         }
@@ -221,7 +223,8 @@ impl OperationSnapshot {
         let [ok, error, cancelled] = self.0.parts().map(|part| part.count());
         let name = self.operation(py)?;
         Ok(format!(
-            "<OperationSnapshot {name:?} ok={ok} error={error} cancelled={cancelled}>"
+            "<OperationSnapshot {} ok={ok} error={error} cancelled={cancelled}>",
+            shown(&name)
         ))
     }
 }

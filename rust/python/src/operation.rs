@@ -19,6 +19,7 @@ use crate::{
     bindings, error,
     export::samples::Samples,
     hot::exclusive::Exclusive,
+    messages::shown,
     metadata::{self, MetadataTable},
     outcome,
     snapshot::Snapshot,
@@ -383,7 +384,7 @@ impl Operation {
         duration: &Bound<'py, PyAny>,
         metadata: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
-        let asked = || format!("duration of operation {:?}", self.name(py));
+        let asked = || format!("duration of operation {}", shown(self.name(py)));
         let seconds = Seconds::new(number(duration, asked)?)
             .map_err(|refused| error::to_python(&asked(), &refused))?;
         let given = metadata.map(metadata::given).transpose()?;
@@ -440,7 +441,7 @@ impl Operation {
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        format!("<Operation {:?}>", self.name(py))
+        format!("<Operation {}>", shown(self.name(py)))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

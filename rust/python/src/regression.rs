@@ -10,7 +10,9 @@ use pyo3::{
     types::PyDict,
 };
 
-use crate::{arguments::type_name, bindings, hot::exclusive::Exclusive, values::Values};
+use crate::{
+    arguments::type_name, bindings, hot::exclusive::Exclusive, messages::shorten, values::Values,
+};
 
 /// Compare an earlier and a later set of an operation's durations, each in the order in which they were measured.
 ///
@@ -151,18 +153,19 @@ pub fn compare_many<'py>(
     let mut pairs = Vec::new();
     for item in samples.call_method0("items")?.try_iter()? {
         let (operation, pair): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item?.extract()?;
+        let name = shorten(&operation.to_string());
         let (baseline, current): (Bound<'py, PyAny>, Bound<'py, PyAny>) =
             pair.extract().map_err(|_| {
                 PyTypeError::new_err(format!(
-                    "the value of operation {operation} must be a pair of baseline and current values, got {}",
+                    "the value of operation {name} must be a pair of baseline and current values, got {}",
                     type_name(&pair)
                 ))
             })?;
         pairs.push((
-            format!("{operation}: baseline"),
-            Values::take(&format!("{operation}: baseline"), &baseline)?,
-            format!("{operation}: current"),
-            Values::take(&format!("{operation}: current"), &current)?,
+            format!("{name}: baseline"),
+            Values::take(&format!("{name}: baseline"), &baseline)?,
+            format!("{name}: current"),
+            Values::take(&format!("{name}: current"), &current)?,
         ));
         operations.push(operation);
     }

@@ -15,7 +15,8 @@ use pyo3::{
 };
 
 use crate::{
-    error, gil::DropWithoutGil, monitor_snapshot::MonitorSnapshot, snapshot::Snapshot, sync::Mutex,
+    error, gil::DropWithoutGil, messages::shorten, monitor_snapshot::MonitorSnapshot,
+    snapshot::Snapshot, sync::Mutex,
 };
 
 /// Pairs of label name and label value.
@@ -85,7 +86,8 @@ impl PrometheusEncoder {
             "protobuf" => Format::Protobuf,
             other => {
                 return Err(PyValueError::new_err(format!(
-                    "format must be text, openmetrics or protobuf, got {other:?}"
+                    "format must be text, openmetrics or protobuf, got {}",
+                    shorten(&format!("{other:?}"))
                 )));
             }
         };
@@ -157,7 +159,8 @@ fn family((name, help, unit, kind, series): GivenFamily<'_>) -> PyResult<Family>
     let found = KINDS.into_iter().find(|(known, _)| *known == kind);
     let Some((_, kind)) = found else {
         return Err(PyValueError::new_err(format!(
-            "a family's kind must be counter, gauge, info or histogram, got {kind:?}"
+            "a family's kind must be counter, gauge, info or histogram, got {}",
+            shorten(&format!("{kind:?}"))
         )));
     };
     let series = series.into_iter().map(|(labels, value)| Series {

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     arguments::{number, truth},
-    error, metadata,
+    error,
+    messages::shown,
+    metadata,
     monitor::Monitor,
     names,
     operation::Operation,
@@ -176,7 +178,7 @@ impl<'py> Sample<'py> {
         'py: 'a,
     {
         let asked = || match name() {
-            Ok(name) => format!("duration of operation {name:?}"),
+            Ok(name) => format!("duration of operation {}", shown(name)),
             Err(_) => "duration".to_owned(),
         };
         let seconds = match duration.cast_exact::<PyFloat>() {

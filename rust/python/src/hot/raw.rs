@@ -21,6 +21,8 @@ use pyo3::{
     types::{PyString, PyTuple},
 };
 
+use crate::messages::shown;
+
 /// Runs `body` as the body of a C function. If it fails or panics, sets the Python error and returns NULL.
 ///
 /// A body that gets NULL from a C function can return it, because the Python error is already set.
@@ -313,12 +315,14 @@ impl<'a, 'py> Arguments<'a, 'py> {
             let found = named.find(|(name, _)| keyword == ***name);
             let Some((_, place)) = found else {
                 return Err(PyTypeError::new_err(format!(
-                    "{function}() got an unexpected keyword argument {keyword:?}"
+                    "{function}() got an unexpected keyword argument {}",
+                    shown(&keyword)
                 )));
             };
             if place.replace(argument).is_some() {
                 return Err(PyTypeError::new_err(format!(
-                    "{function}() got multiple values for argument {keyword:?}"
+                    "{function}() got multiple values for argument {}",
+                    shown(&keyword)
                 )));
             }
         }

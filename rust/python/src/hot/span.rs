@@ -28,7 +28,7 @@ use nanospan_record::{Measured, Outcome};
 use pyo3::{exceptions::PyRuntimeError, ffi, prelude::*, types::PyDict};
 
 use super::{exclusive::Exclusive, free_list::FreeList, slot::Slot, tables::RawType};
-use crate::{operation::Operation, outcome};
+use crate::{messages::shown, operation::Operation, outcome};
 
 pub static TYPE: RawType = RawType::new();
 static FREE: FreeList = FreeList::new();
@@ -222,7 +222,7 @@ impl Span {
     #[cold]
     fn misuse(&self, py: Python<'_>, what: &str) -> PyErr {
         let name = self.operation(py).get().name(py);
-        PyRuntimeError::new_err(format!("the span of operation {name:?} {what}"))
+        PyRuntimeError::new_err(format!("the span of operation {} {what}", shown(name)))
     }
 
     pub fn add(

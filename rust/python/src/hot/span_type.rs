@@ -21,7 +21,7 @@ use super::{
     stop,
     tables::{self, Table},
 };
-use crate::{bindings, operation_ref::OperationRef, outcome};
+use crate::{bindings, messages::shown, operation_ref::OperationRef, outcome};
 
 // The SAFETY comments refer to this: CPython calls every function below with the thread attached, with a span as the
 // first argument, and with the other arguments that the function's slot or flags require.
@@ -276,7 +276,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         };
         let name = span.operation(py).get().name(py);
         let seconds = Measured::Nanos(span.elapsed_ns(py)).seconds();
-        let text = format!("<Span of {name:?}, {state}, {seconds:.6} s>");
+        let text = format!("<Span of {}, {state}, {seconds:.6} s>", shown(name));
         Ok(PyString::new(py, &text).into_any().into_ptr())
     })
 }
