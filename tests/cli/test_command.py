@@ -102,6 +102,32 @@ def test_missing_extra_is_one_line(
     assert captured.err == "nanospan: the demo needs rich: pip install 'nanospan[demo]'\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), "standard output: No space left on device"),
+        (OSError(28, "No space left on device", "figures.json"), "figures.json: No space left"),
+    ],
+)
+def test_a_full_disk_during_the_demo_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: OSError,
+    message: str,
+) -> None:
+    """If the demo's output or its JSON file cannot be written, that is reported in one line."""
+    session = pytest.importorskip("nanospan.demo.session")
+
+    def run(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(session, "run", run)
+    monkeypatch.setattr("nanospan.cli.demo.discard_output", lambda: None)
+    assert main(["demo"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"nanospan: {message}")
+
+
 def test_commands_import_no_extra_that_they_do_not_use() -> None:
     """``nanospan version`` imports neither psycopg nor rich."""
     code = (

@@ -100,7 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
         write_error(f"nanospan: {exc}\n")
         return 1
     except OSError as exc:
-        discard_output()
+        if exc.filename is None:
+            discard_output()
         write_error(f"nanospan: {describe(exc, 'standard output')}\n")
         return 1
     return 0

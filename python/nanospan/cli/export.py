@@ -111,7 +111,8 @@ def convert(source: Path, output: str, writer: Callable[[Recording, str | IO[byt
         discard_output()
         return PIPE_CLOSED
     except OSError as failed:
-        discard_output()
+        if output == "-" and failed.filename is None:
+            discard_output()
         target = "standard output" if output == "-" else output
         write_error(f"nanospan: {describe(failed, target)}\n")
         return 1

@@ -77,8 +77,9 @@ def discard_output() -> None:
     Otherwise the interpreter would try to write the rest at exit, and fail again.
     """
     with contextlib.suppress(OSError):
+        output = sys.stdout.fileno()
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, output)
         os.close(null)
 
 
