@@ -90,7 +90,7 @@ test-free-threaded: $(FREE_THREADED)/.installed ## run the unit and stress tests
 		tests/free_threaded tests/test_monitor.py tests/test_monitor_snapshot.py tests/test_operation.py \
 		tests/test_span.py tests/test_thresholds.py tests/test_tracking.py tests/test_tracking_generators.py \
 		tests/test_native_wrappers.py tests/test_snapshot.py \
-		tests/values/test_measurements.py tests/test_process.py tests/test_fork.py tests/test_alert_callbacks.py
+		tests/values/test_measurements.py tests/test_process.py tests/test_reentrant.py tests/test_fork.py tests/test_alert_callbacks.py
 
 # The running time of soak and fuzz, which end by themselves only because of it.
 SECONDS ?= 600

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nanospan.pool.pool_base import PolicyPool
     from nanospan.pool.shared_pool import SharedPool
 
-__all__ = ["PoolManager"]
+__all__ = ["PoolManager", "existing_manager"]
 
 P = TypeVar("P", bound="PolicyPool")
 
@@ -44,11 +44,6 @@ class PoolManager(Generic[P]):
             made._set_up()
             instance = PoolManager._instances.setdefault(cls.kind, made)
         return cast("Self", instance)
-
-    @staticmethod
-    def instance_of(kind: str) -> PoolManager[Any] | None:
-        """Return the manager of one kind of pools, or None if it has not been created."""
-        return PoolManager._instances.get(kind)
 
     def _set_up(self) -> None:
         """Set the attributes; effects on other objects must be the same if this is called again."""
@@ -118,3 +113,8 @@ class PoolManager(Generic[P]):
 
 
 os.register_at_fork(after_in_child=PoolManager._reset_all_in_child)  # noqa: SLF001 - a hook
+
+
+def existing_manager(kind: str) -> PoolManager[Any] | None:
+    """Return the manager of one kind of pools, or None if it has not been created."""
+    return PoolManager._instances.get(kind)  # noqa: SLF001 - defined in this module

@@ -123,7 +123,7 @@ class SyncVectorNullPool(SyncVectorPool[CT], NullConnectionPool[CT]):
         self._check_open_getconn()
         end = monotonic() + timeout
         # In a thread, because a function that returns the connection string may take long.
-        tried = start_in_thread(partial(self._try, end))
+        tried = start_in_thread(partial(self._try, end), here=self.is_locked_here())
         try:
             tried.result(timeout)
         except FutureTimeoutError:

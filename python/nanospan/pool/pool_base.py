@@ -165,6 +165,13 @@ class PolicyPool(GrowingPool):
         if is_missing_type(error, connection.pgconn.get_error_message()):
             self._types.distrust(monotonic())
 
+    def is_locked_here(self) -> bool:
+        """Return True if the current thread, which a signal handler interrupts, has the lock.
+
+        Then the handler must not wait for other threads, which may need the lock.
+        """
+        return False
+
     def renew_locks(self) -> None:
         """Replace what threads of the parent may hold in a forked child; nothing by default."""
 

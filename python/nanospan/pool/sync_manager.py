@@ -18,7 +18,7 @@ from nanospan.pool.conninfo import Target
 from nanospan.pool.endpoint import call
 from nanospan.pool.errors import PoolOpenError
 from nanospan.pool.lease import SyncLease
-from nanospan.pool.manager_base import PoolManager
+from nanospan.pool.manager_base import PoolManager, existing_manager
 from nanospan.pool.null_pools import SyncVectorNullPool
 from nanospan.pool.opening import reach_server
 from nanospan.pool.registry import REGISTRY, PoolKey
@@ -111,7 +111,8 @@ class SyncConnectionManager(PoolManager[AnyPool]):
         every = self._urls_to_warm(common_db_urls, None)
         wanted = as_config(config)
         # An executor would hold a lock that all executors of the process share.
-        warming = [start_in_thread(partial(self._warm_up, url, wanted)) for url in every]
+        here = any(shared.pool.is_locked_here() for shared in REGISTRY.pools.values())
+        warming = [start_in_thread(partial(self._warm_up, url, wanted), here=here) for url in every]
         return conclude([future.result() for future in warming], strict=strict)
 
     def is_pool_healthy(self, pool: AnyPool, db_url: Conninfo) -> bool:
@@ -229,10 +230,11 @@ class SyncConnectionManager(PoolManager[AnyPool]):
         after its own time limit. That thread also registers it, so that a signal handler never
         waits for a check that is yet to be started by the thread it has interrupted.
         """
-        running = self._checks.get(target_key)
+        here = shared.pool.is_locked_here()
+        running = None if here else self._checks.get(target_key)
         if running is None:
-            caller = threading.get_ident()
-            running = start_in_thread(partial(self._run_check, target_key, shared, caller))
+            work = partial(self._run_check, target_key, shared, threading.get_ident())
+            running = start_in_thread(work, here=here)
         try:
             running.result(seconds)
         except FutureTimeoutError:
@@ -242,7 +244,7 @@ class SyncConnectionManager(PoolManager[AnyPool]):
 
     def _run_check(self, target_key: str, shared: SharedPool[AnyPool], caller: int) -> None:
         check: Future[None] = Future()
-        if threading.get_ident() == caller:  # no thread could be started: others must not wait
+        if threading.get_ident() == caller:  # there is no other thread: others must not wait
             running = check
         else:
             running = self._checks.setdefault(target_key, check)
@@ -300,8 +302,7 @@ class SyncConnectionManager(PoolManager[AnyPool]):
                 taken[1].pool.close(seconds)
         return all_closed
 
-    def close_at_exit(self) -> None:
-        """Close every pool, with less time for each."""
+    def _close_at_exit(self) -> None:
         self._close(None, force=True, seconds=EXIT_TIMEOUT)
 
 
@@ -354,9 +355,9 @@ def get_sync_connection_manager() -> SyncConnectionManager:
 
 
 def _close_at_exit() -> None:
-    manager = PoolManager.instance_of(SyncConnectionManager.kind)
+    manager = existing_manager(SyncConnectionManager.kind)
     if isinstance(manager, SyncConnectionManager):
-        manager.close_at_exit()
+        manager._close_at_exit()  # noqa: SLF001 - defined in this module
 
 
 atexit.register(_close_at_exit)

@@ -43,6 +43,11 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
     def _guard(self) -> AbstractContextManager[object]:  # type: ignore[override]
         return self._lock
 
+    def is_locked_here(self) -> bool:
+        """Return True if the current thread has the lock, as when a handler interrupts it."""
+        lock: Any = self._lock
+        return cast("bool", lock._is_owned())  # noqa: SLF001 - as threading.Condition does
+
     def renew_locks(self) -> None:
         """Replace the lock, which a thread of the parent may hold, in a forked child."""
         self._lock = threading.RLock()

@@ -26,8 +26,13 @@ logger = logging.getLogger("nanospan.pool")
 T = TypeVar("T")
 
 
-def start_in_thread(work: Callable[[], T]) -> Future[T]:
-    """Call ``work`` in a daemon thread, or here if no thread can be started; return a future."""
+def start_in_thread(work: Callable[[], T], *, here: bool = False) -> Future[T]:
+    """Call ``work`` in a daemon thread; return a future.
+
+    Args:
+        work: The function to call.
+        here: Whether to call it in the current thread instead, as if no thread could be started.
+    """
     future: Future[T] = Future()
 
     def run() -> None:
@@ -38,6 +43,9 @@ def start_in_thread(work: Callable[[], T]) -> Future[T]:
         else:
             future.set_result(result)
 
+    if here:
+        run()
+        return future
     try:
         threading.Thread(target=run, daemon=True).start()
     except RuntimeError:  # the interpreter is exiting, or has too many threads
