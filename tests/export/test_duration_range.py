@@ -33,7 +33,7 @@ from nanospan.export.sample_files import read_samples
 from nanospan.export.summary import summarise
 from nanospan.export.write import write
 from nanospan.values.baselines import Baseline
-from nanospan.values.documents import DataFileError
+from nanospan.values.data_files import DataFileError
 from nanospan.values.recordings import record_of
 from nanospan.values.units import duration_text
 

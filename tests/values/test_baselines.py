@@ -132,7 +132,7 @@ def test_labels_must_be_str(monitor):
 
 def test_too_much_to_load_is_not_saved(tmp_path, monkeypatch):
     """Saving a baseline that would be too large to load raises an error."""
-    monkeypatch.setattr("nanospan.values.baselines.MAX_BYTES", 100)
+    monkeypatch.setenv("NANOSPAN_MAX_BYTES", "100")
     with pytest.raises(ValueError, match="must be at most 100 bytes long, got"):
         Baseline.from_samples({"a": [0.1] * 1000}).save(tmp_path / "b.json")
     assert list(tmp_path.iterdir()) == []
@@ -237,7 +237,7 @@ def test_every_truncated_file_is_rejected(document, load):
 
 def test_huge_files_are_not_read(load, document, monkeypatch):
     """A file above the size limit is rejected without being read into memory."""
-    monkeypatch.setattr("nanospan.values.documents.MAX_BYTES", 64)
+    monkeypatch.setenv("NANOSPAN_MAX_BYTES", "64")
     with pytest.raises(DataFileError, match="must be at most 64 bytes long"):
         load(document)
 

@@ -85,6 +85,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="minimum number of values between two changes (default: %(default)s)",
     )
     options.add_format(parser)
+    options.add_max_bytes(parser)
     parser.add_argument(
         "--plot",
         type=Path,
@@ -101,7 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         histories = run_with_status(
             f"reading {counted(len(arguments.files), 'file')}",
-            functools.partial(read_histories, arguments.files, pipes=True),
+            functools.partial(
+                read_histories, arguments.files, max_bytes=arguments.max_bytes, pipes=True
+            ),
         )
         histories = _selected(histories, arguments.operation)
         changes = run_with_status(

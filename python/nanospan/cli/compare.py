@@ -73,13 +73,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     options.add_min_effect(parser)
     options.add_format(parser)
+    options.add_max_bytes(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare the files and return the exit status."""
+    read = functools.partial(_read, arguments.max_bytes)
     try:
-        baseline, current = map(_read, (arguments.baseline, arguments.current))
+        baseline, current = map(read, (arguments.baseline, arguments.current))
     except (OSError, ValueError) as exc:
         return report_error(exc)
     common = [name for name in baseline.operations if name in current.operations]
@@ -108,8 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(c.verdict == "regressed" for c in comparisons.values()) else 0
 
 
-def _read(file: str) -> SampleFile:
-    reading = functools.partial(read_samples, file, pipes=True)
+def _read(max_bytes: int | None, file: str) -> SampleFile:
+    reading = functools.partial(read_samples, file, max_bytes=max_bytes, pipes=True)
     return run_with_status(f"reading {shorten(printable(file))}", reading)
 
 

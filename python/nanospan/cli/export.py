@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from nanospan.cli import options
 from nanospan.cli.status import run_with_status
 from nanospan.cli.streams import discard_output, write_error
 from nanospan.export.parquet import INSTALL
@@ -67,10 +68,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add the option ``--from``, which names the recording to read."""
+    """Add the option ``--from``, which names the recording to read, and ``--max-bytes``."""
     parser.add_argument(
         "--from", dest="source", type=Path, required=True, metavar="SOURCE", help=KINDS
     )
+    options.add_max_bytes(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -88,22 +90,26 @@ def run(arguments: argparse.Namespace) -> int:
         summaries = arguments.summaries or (arguments.format != "trace" and not has_samples)
         write(recording, target, arguments.format, "summaries" if summaries else "samples")
 
-    return convert(arguments.source, arguments.output, export)
+    return convert(arguments, export)
 
 
-def convert(source: Path, output: str, writer: Callable[[Recording, str | IO[bytes]], None]) -> int:
+def convert(
+    arguments: argparse.Namespace, writer: Callable[[Recording, str | IO[bytes]], None]
+) -> int:
     """Read a recording and write it in another format.
 
     Args:
-        source: The file that contains the recording.
-        output: The path of the file to write, or ``-`` for standard output.
+        arguments: The command's arguments: ``source``, the file that contains the recording;
+            ``max_bytes``, its maximum size; and ``output``, the path of the file to write, or
+            ``-`` for standard output.
         writer: A function that writes a recording to a path or a binary file.
 
     Returns:
         The exit status.
     """
+    source, output = arguments.source, arguments.output
     try:
-        reading = functools.partial(read_recording, source)
+        reading = functools.partial(read_recording, source, max_bytes=arguments.max_bytes)
         recording = run_with_status(f"reading {shorten(printable(str(source)))}", reading)
         writer(recording, sys.stdout.buffer if output == "-" else output)
         sys.stdout.flush()

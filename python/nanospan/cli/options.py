@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from typing import TYPE_CHECKING
 
 from nanospan.regression.effects import MIN_EFFECT, TAIL_MIN_EFFECT
+from nanospan.values.data_files import MAX_BYTES, VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,17 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     """Add the option ``--format``."""
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="output format (default: text)"
+    )
+
+
+def add_max_bytes(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--max-bytes``."""
+    parser.add_argument(
+        "--max-bytes",
+        type=whole_number(1, sys.maxsize),
+        metavar="N",
+        help="maximum size of each file to read, in bytes; its values may take 3 times the file's "
+        f"size in memory, or N/16 (default: the variable {VARIABLE}, or {MAX_BYTES:,})",
     )
 
 

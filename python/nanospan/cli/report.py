@@ -55,10 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     def report(recording: Recording, target: str | IO[bytes]) -> None:
         comparisons = None
         if arguments.baseline is not None:
-            comparisons = _compare(read_samples(arguments.baseline, pipes=True), recording)
+            baseline = read_samples(arguments.baseline, max_bytes=arguments.max_bytes, pipes=True)
+            comparisons = _compare(baseline, recording)
         write_report(recording, target, arguments.title, comparisons)
 
-    return convert(arguments.source, arguments.output, report)
+    return convert(arguments, report)
 
 
 def _compare(baseline: SampleFile, recording: Recording) -> dict[str, Comparison]:

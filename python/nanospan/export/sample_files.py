@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nanospan.values.baselines import FORMAT, Baseline
-from nanospan.values.documents import DataFileError, Node, parse_json, read_text
+from nanospan.values.data_files import DataFileError, open_data_file
+from nanospan.values.documents import Node, parse_json
+from nanospan.values.json_stream import JsonText
 
 if TYPE_CHECKING:
     import os
@@ -65,7 +67,7 @@ class History:
 
 
 def read_histories(
-    paths: Sequence[str | os.PathLike[str]], *, pipes: bool = False
+    paths: Sequence[str | os.PathLike[str]], *, max_bytes: int | None = None, pipes: bool = False
 ) -> dict[str, History]:
     """Read the history of each operation from files.
 
@@ -76,6 +78,7 @@ def read_histories(
 
     Args:
         paths: The paths of one or more files.
+        max_bytes: The maximum size of each file in bytes; see :func:`read_samples`.
         pipes: Whether the files may be pipes, which are waited for.
 
     Returns:
@@ -88,23 +91,29 @@ def read_histories(
             numbers are allowed in lists.
     """
     if len(paths) == 1:
-        file = read_samples(paths[0], non_negative=False, pipes=pipes)
+        file = read_samples(paths[0], non_negative=False, max_bytes=max_bytes, pipes=pipes)
         return {
             name: History(values, file.kind != "numbers", [])
             for name, values in file.operations.items()
         }
-    files = [read_samples(path, non_negative=False, summaries=True, pipes=pipes) for path in paths]
-    if all(file.time is not None for file in files):
-        files.sort(key=lambda file: file.time or 0.0)
+    medians = [_medians(path, max_bytes, pipes) for path in paths]
+    if all(file.time is not None for file in medians):
+        medians.sort(key=lambda file: file.time or 0.0)
     histories: dict[str, History] = {}
-    for file in files:
+    in_seconds = all(file.kind != "numbers" for file in medians)
+    for file in medians:
         for name, values in file.operations.items():
-            history = histories.setdefault(
-                name, History(array("d"), all(file.kind != "numbers" for file in files), [])
-            )
-            history.values.append(statistics.median(values))
+            history = histories.setdefault(name, History(array("d"), in_seconds, []))
+            history.values.extend(values)
             history.files.append(file.path)
     return histories
+
+
+def _medians(path: str | os.PathLike[str], max_bytes: int | None, pipes: bool) -> SampleFile:
+    """Read a file of samples, and return it with only the median of each operation."""
+    file = read_samples(path, non_negative=False, summaries=True, max_bytes=max_bytes, pipes=pipes)
+    medians = {name: array("d", [statistics.median(v)]) for name, v in file.operations.items()}
+    return replace(file, operations=medians)
 
 
 def read_samples(
@@ -112,6 +121,7 @@ def read_samples(
     *,
     non_negative: bool = True,
     summaries: bool = False,
+    max_bytes: int | None = None,
     pipes: bool = False,
 ) -> SampleFile:
     """Read samples from a nanospan baseline, a pytest-benchmark JSON file, or lists of numbers.
@@ -125,6 +135,9 @@ def read_samples(
         path: The file's path.
         non_negative: Whether to reject negative numbers in lists, as they cannot be durations.
         summaries: Whether to use a benchmark's median if its individual rounds were not saved.
+        max_bytes: The maximum size of the file in bytes; by default the value of the environment
+            variable ``NANOSPAN_MAX_BYTES``, or 256 MiB. While reading, the values take at most
+            three times the size of the file, or a sixteenth of the limit.
         pipes: Whether the file may be a pipe, which is waited for.
 
     Raises:
@@ -134,18 +147,19 @@ def read_samples(
             expected there.
     """
     path = Path(path)
-    text = read_text(path, pipes=pipes)
-    if text.lstrip()[0] not in "{[":
-        return SampleFile(path, "numbers", {UNNAMED: _read_column(path, text, non_negative)})
-    root = parse_json(path, text)
-    if isinstance(root.value, list):
+    with open_data_file(path, max_bytes, pipes=pipes) as file:
+        text = JsonText(file)
+        if (start := text.peek()) and start not in "{[":
+            return SampleFile(path, "numbers", {UNNAMED: _read_column(text, non_negative)})
+        root = parse_json(text)
+    if root.is_list:
         return SampleFile(path, "numbers", {UNNAMED: root.numbers(non_negative=non_negative)})
     if root.has("format") and root["format"].value == FORMAT:
-        baseline = Baseline.from_document(root)
+        baseline = Baseline.from_document(root, file.limit)
         return SampleFile(path, "baseline", baseline.samples(), baseline.time, baseline.host)
     if root.has("benchmarks"):
         return _read_benchmarks(root, summaries)
-    if not root.value or not all(isinstance(value, list) for value in root.value.values()):
+    if not root.value or not all(node.is_list for _, node in root.items()):
         raise DataFileError(path, "", f"expected {KINDS}; found a JSON object of another kind")
     lists = {name: node.numbers(non_negative=non_negative) for name, node in root.items()}
     return SampleFile(path, "numbers", lists)
@@ -189,10 +203,11 @@ def _read_datetime(root: Node) -> float | None:
     return moment.timestamp()
 
 
-def _read_column(path: Path, text: str, non_negative: bool) -> array[float]:
+def _read_column(text: JsonText, non_negative: bool) -> array[float]:
+    path, spend = text.file.path, text.file.spend
     values: array[float] = array("d")
     may_be_heading = True
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in text.lines():
         cell = line.strip().strip('"').strip()
         if not cell:
             continue
@@ -211,6 +226,7 @@ def _read_column(path: Path, text: str, non_negative: bool) -> array[float]:
         if not math.isfinite(value) or (non_negative and value < 0):
             wanted = "a finite number" + (", zero or more" if non_negative else "")
             raise DataFileError(path, f"line {number}", f"expected {wanted}, found {cell[:40]}")
+        spend(values.itemsize)
         values.append(value)
     if not values:
         raise DataFileError(path, "", f"expected {KINDS}; found no numbers")

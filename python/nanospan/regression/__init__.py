@@ -5,7 +5,7 @@ from __future__ import annotations
 from nanospan._core import OnlineDetector, change_points, compare, compare_many
 from nanospan.values.baselines import Baseline, OperationBaseline
 from nanospan.values.comparisons import Alarm, ChangePoint, Comparison, QuantileChange, Verdict
-from nanospan.values.documents import DataFileError
+from nanospan.values.data_files import DataFileError
 
 __all__ = [
     "Alarm",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import platform
 import time
 from array import array
@@ -12,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanospan._core import Monitor, Snapshot, __version__
-from nanospan.values.documents import MAX_BYTES, DataFileError, Node, parse_json, read_text
+from nanospan.values.data_files import (
+    REMEDY,
+    VARIABLE,
+    DataFileError,
+    open_data_file,
+    size_limit,
+)
+from nanospan.values.documents import Node, read_json
 from nanospan.values.files import write_atomically
 from nanospan.values.messages import shown
 from nanospan.values.recordings import histogram_of, window
@@ -148,21 +156,24 @@ class Baseline:
                 large to load.
         """
         text = self._to_json()
-        if len(text) > MAX_BYTES:
+        if len(text) > (limit := size_limit()):
             raise ValueError(
-                f"a baseline file must be at most {MAX_BYTES:,} bytes long, got {len(text):,} "
-                f"bytes (operations: {len(self.operations):,}); use shorter windows"
+                f"a baseline file must be at most {limit:,} bytes long, got {len(text):,} "
+                f"bytes (operations: {len(self.operations):,}); use shorter windows, or set "
+                f"{VARIABLE}"
             )
         write_atomically(Path(path), text)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Baseline:
+    def load(cls, path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Baseline:
         """Read a saved baseline.
 
         The file is not trusted: its size, types, numbers and histograms are checked.
 
         Args:
             path: The file to read.
+            max_bytes: The maximum size of the file in bytes; by default the value of the
+                environment variable ``NANOSPAN_MAX_BYTES``, or 256 MiB.
 
         Raises:
             OSError: If the file cannot be read, or is not a regular file.
@@ -170,13 +181,20 @@ class Baseline:
                 message names the file, the location in the file and what was expected there.
         """
         path = Path(path)
-        return cls.from_document(parse_json(path, read_text(path)))
+        with open_data_file(path, max_bytes) as file:
+            return cls.from_document(read_json(file), file.limit)
 
     @classmethod
-    def from_document(cls, root: Node) -> Baseline:
-        """Create a baseline from the root of a parsed JSON file; see :meth:`load`."""
+    def from_document(cls, root: Node, limit: int) -> Baseline:
+        """Create a baseline from the root of a parsed JSON file; see :meth:`load`.
+
+        Args:
+            root: The root of the file.
+            limit: The maximum memory of its histograms in bytes.
+        """
         if not root.has("format") or root["format"].value != FORMAT:
             raise DataFileError(root.path, "", f'expected a baseline with "format": "{FORMAT}"')
+        memory = _HistogramMemory(limit)
         version = root["version"].whole_number()
         if version > VERSION:
             raise DataFileError(
@@ -189,7 +207,8 @@ class Baseline:
             root["version"].fail(f"a version from 1 to {VERSION}")
         return cls(
             operations={
-                name: _read_operation(name, node) for name, node in root["operations"].items()
+                name: _read_operation(name, node, memory)
+                for name, node in root["operations"].items()
             },
             time=_read_time(root["time"]),
             host=root["host"].text(),
@@ -230,7 +249,28 @@ def _read_time(node: Node) -> float:
     return seconds
 
 
-def _read_operation(name: str, node: Node) -> OperationBaseline:
+class _HistogramMemory:
+    """Counts the memory of histograms, which a few bytes in a file can make large.
+
+    Args:
+        limit: The maximum memory of all histograms in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._spent = 0
+
+    def spend(self, histogram: Snapshot, node: Node) -> None:
+        """Count a histogram; raise a DataFileError if there are too many."""
+        # A histogram has a counter for each bucket from its least to its greatest value.
+        least, greatest = histogram.min or 1e-9, histogram.max or 1e-9
+        self._spent += 200 + int(8 * 2**histogram.scale * math.log2(max(greatest / least, 1)))
+        if self._spent > self._limit:
+            problem = f"the histograms must fit into {self._limit:,} bytes of memory; {REMEDY}"
+            raise DataFileError(node.path, node.place, problem)
+
+
+def _read_operation(name: str, node: Node, memory: _HistogramMemory) -> OperationBaseline:
     if not name:
         node.fail("an operation with a name")
     samples = node["samples"].durations()
@@ -240,4 +280,5 @@ def _read_operation(name: str, node: Node) -> OperationBaseline:
     except ValueError as exc:  # binascii.Error is a ValueError
         problem = f"expected a histogram in base64: {exc}"
         raise DataFileError(node.path, node["histogram"].place, problem) from None
+    memory.spend(histogram, node["histogram"])
     return OperationBaseline(samples, histogram)

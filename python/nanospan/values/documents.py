@@ -1,96 +1,42 @@
-"""Read untrusted JSON files with a size limit, and validate them value by value."""
+"""Read untrusted JSON files, and validate them value by value."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from array import array
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nanospan._core import MAX_DURATION
-from nanospan.values.inputs import open_input
+from nanospan.values.data_files import DataFileError
+from nanospan.values.json_stream import LONGEST_SHOWN, JsonParser, JsonText
 from nanospan.values.units import printable
 
 if TYPE_CHECKING:
-    import os
+    from collections.abc import Iterator
+    from pathlib import Path
 
-MAX_BYTES = 256 * 1024 * 1024
-"""The size limit of data files in bytes; 10,000 operations with full windows take half of it."""
-
-LONGEST_SHOWN = 80
-"""The maximum number of characters of a key to show in an error message."""
+    from nanospan.values.data_files import DataFile
 
 
-class DataFileError(ValueError):
-    """Raised when a file has invalid content.
-
-    The message names the file, the location in the file, and what was expected and found there.
-
-    Attributes:
-        path: The file.
-        place: The location in the file, such as ``operations.parse.samples[3]`` or ``line 7``;
-            empty if the error concerns the whole file.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], place: str, problem: str) -> None:
-        self.path = Path(path)
-        self.place = place
-        super().__init__(": ".join(part for part in (str(path), place, problem) if part))
-
-
-def read_text(path: Path, *, pipes: bool = False) -> str:
-    """Read a UTF-8 text file; a pipe is read only if ``pipes`` is set.
+def read_json(file: DataFile) -> Node:
+    """Read a JSON file and return its root value; lists of numbers become arrays of floats.
 
     Raises:
-        OSError: If the file cannot be read, or is not a regular file.
-        DataFileError: If the file is longer than ``MAX_BYTES``, empty, or not UTF-8.
-    """
-    with open_input(path, pipes=pipes) as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise DataFileError(path, "", f"the file must be at most {MAX_BYTES:,} bytes long")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise DataFileError(path, f"byte {exc.start}", "expected UTF-8 text") from None
-    if not text.strip():
-        raise DataFileError(path, "", "the file is empty")
-    return text
-
-
-def parse_json(path: Path, text: str) -> Node:
-    """Parse the text of a JSON file and return its root value.
-
-    ``path`` is used only in error messages.
-
-    Raises:
-        DataFileError: If the text is not valid JSON, is nested too deeply, or contains an object
+        OSError: If the file cannot be read.
+        DataFileError: If the file is empty, not UTF-8 or longer than its limit; or its content is
+            not valid JSON, is nested too deeply, would take too much memory, or contains an object
             with a duplicate key.
     """
-    try:
-        value = json.loads(text, object_pairs_hook=_object_without_duplicates)
-    except json.JSONDecodeError as exc:
-        hint = "; is the file complete?" if exc.pos >= len(text.rstrip()) else ""
-        place = f"line {exc.lineno}, column {exc.colno}"
-        raise DataFileError(path, place, f"expected JSON: {exc.msg}{hint}") from None
-    except RecursionError:
-        raise DataFileError(path, "", "the JSON is nested too deeply") from None
-    except ValueError as exc:
-        raise DataFileError(path, "", str(exc)) from None
-    return Node(path, "", value)
+    return parse_json(JsonText(file))
 
 
-def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        counts = Counter(key for key, _ in pairs)
-        twice = printable(counts.most_common(1)[0][0][:LONGEST_SHOWN])
-        raise ValueError(f"expected unique keys in each object, found {twice!r} more than once")
-    return found
+def parse_json(text: JsonText) -> Node:
+    """Parse the text of a JSON file and return its root value; see :func:`read_json`."""
+    if not text.peek():
+        raise DataFileError(text.file.path, "", "the file is empty")
+    return Node(text.file.path, "", JsonParser(text).parse())
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +72,24 @@ class Node:
         name = printable(key[:LONGEST_SHOWN])
         return Node(self.path, f"{self.place}.{name}" if self.place else name, value)
 
-    def items(self) -> list[tuple[str, Node]]:
-        """Return the object's members as (key, node) pairs; raise if the value is not an object."""
+    def items(self) -> Iterator[tuple[str, Node]]:
+        """Yield the object's members as (key, node) pairs; raise if the value is not an object."""
         if not isinstance(self.value, dict):
             self.fail("an object")
-        return [(key, self._child(key, value)) for key, value in self.value.items()]
+        for key, value in self.value.items():
+            yield key, self._child(key, value)
 
-    def elements(self) -> list[Node]:
-        """Return the elements of the list as nodes; raise if the value is not a list."""
-        if not isinstance(self.value, list):
+    @property
+    def is_list(self) -> bool:
+        """Whether the value is a list, or the array that stands for a list of numbers."""
+        return isinstance(self.value, (list, array))
+
+    def elements(self) -> Iterator[Node]:
+        """Yield the elements of the list as nodes; raise if the value is not a list."""
+        if not self.is_list:
             self.fail("a list")
-        return [
-            Node(self.path, f"{self.place}[{number}]", value)
-            for number, value in enumerate(self.value)
-        ]
+        for number, value in enumerate(self.value):
+            yield Node(self.path, f"{self.place}[{number}]", value)
 
     def text(self) -> str:
         """Return the value as a str; raise if it is not a string."""
@@ -184,14 +134,13 @@ class Node:
             DataFileError: If the value is not a non-empty list of finite numbers, or a number is
                 negative and ``non_negative`` is True.
         """
-        if not isinstance(self.value, list) or not self.value:
+        if not self.is_list or not self.value:
             self.fail("a list of numbers")
         # Most lists are valid and long, so the first check avoids a loop in Python.
-        if set(map(type, self.value)) <= {int, float}:
-            with contextlib.suppress(OverflowError):
-                values = array("d", self.value)
-                if all(map(math.isfinite, values)) and (not non_negative or min(values) >= 0):
-                    return values
+        if isinstance(self.value, array) and all(map(math.isfinite, self.value)):
+            values: array[float] = self.value
+            if not non_negative or min(values) >= 0:
+                return values
         for element in self.elements():
             if element.number() < 0 and non_negative:
                 element.fail("a number of seconds, zero or more")
@@ -209,7 +158,7 @@ def _found(value: Any) -> str:
     """Describe a value for an error message, without quoting strings, which may be confidential."""
     if isinstance(value, dict):
         return f"an object with {len(value):,} members"
-    if isinstance(value, list):
+    if isinstance(value, (list, array)):
         return f"a list of {len(value):,}"
     if isinstance(value, str):
         return f"a string of {len(value):,} characters"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import IO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 
-def open_input(path: str | os.PathLike[str], *, pipes: bool = False) -> IO[bytes]:
+def open_input(path: str | os.PathLike[str], *, pipes: bool = False) -> BufferedReader:
     """Open a regular file for reading in binary mode.
 
     Opening or reading anything else may block for ever, as a named pipe without a writer does, or

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nanospan.regression import Baseline
 from nanospan.regression.budget import BudgetExceededError, PerfBudget
-from nanospan.values.documents import DataFileError
+from nanospan.values.data_files import DataFileError
 from nanospan_fuzz.inputs import as_file, check_message
 
 READS_FILES = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 
 from nanospan.export.sample_files import read_histories, read_samples
-from nanospan.values.documents import DataFileError
+from nanospan.values.data_files import DataFileError
 from nanospan_fuzz.inputs import as_file, check_message
 
 READS_FILES = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nanospan._core import MonitorSnapshot, escape_name
 from nanospan.export.prometheus.exposition import Exposition
-from nanospan.values.inputs import open_input
+from nanospan.values.data_files import DataFileError, read_bytes
 from nanospan.values.measurements import Measurement
 from nanospan.values.messages import shorten
 
@@ -109,9 +109,9 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 
 def _read(path: Path) -> MonitorSnapshot:
-    with open_input(path) as file:
-        data = file.read()
     try:
-        return MonitorSnapshot.from_bytes(data)
+        return MonitorSnapshot.from_bytes(read_bytes(path))
+    except DataFileError:
+        raise
     except ValueError as exc:
         raise ValueError(f"{shorten(path)}: {exc}") from exc
