@@ -70,7 +70,9 @@ class Session:
             limits.run(self.target, data)
         except InvalidInput:
             pass
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - this is what the session looks for
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a panic of the extension is no Exception
             self._record(data, error)
         finally:
             if traced:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from nanospan.pool.addresses import _is_name, _places
 from nanospan.pool.config import ConnectionPoolConfig
 from nanospan.pool.conninfo import _SECRET, UNREADABLE, Target, mask_conninfo, with_parameters
 from nanospan.pool.endpoint import Endpoint
@@ -48,5 +49,7 @@ def target(data: bytes) -> None:
     assert len(found.database) > 1
     str(found.session_attrs)
     endpoint.arguments()
+    for place in _places(found):
+        assert not (_is_name(place) and place.address)
     again = with_parameters(text, {"application_name": "fuzz"})
     assert again.params["application_name"] == "fuzz"

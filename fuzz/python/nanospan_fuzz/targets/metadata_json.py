@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 
+from nanospan._core import Samples
 from nanospan.export.safe_json import clean, to_json
 from nanospan_fuzz.inputs import InvalidInput, as_text
 
@@ -18,7 +19,10 @@ def target(data: bytes) -> None:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise InvalidInput from None
     json.loads(to_json(value).decode("utf-8"), parse_constant=_refuse)
-    json.loads(to_json({text: value, "again": [value, {1.5: text}]}), parse_constant=_refuse)
+    metadata = {text: value, "again": [value, {1.5: text}]}
+    json.loads(to_json(metadata), parse_constant=_refuse)
+    [row] = Samples(bytes(8), bytes(8), bytes(1), [metadata]).metadata_json(to_json)
+    json.loads(row or b"", parse_constant=_refuse)
 
 
 def _refuse(constant: str) -> None:
