@@ -160,7 +160,7 @@ def _errors(job: tools.Job) -> list[str]:
     """Return the lines of a job's output that tell of failures rather than of progress."""
     lines = _log(job).read_text(errors="replace").splitlines()
     telling = re.compile(
-        r"FAILED|panicked|ERROR|SUMMARY|\w*(Error|Exception|Exit)\b|\d+ bytes took"
+        r"FAILED|panicked|ERROR|SUMMARY|[\w.]*(Error|Exception|Exit)\b|\d+ bytes took"
     )
     return [line[:WIDTH] for line in lines if telling.match(line) or "panicked" in line]
 

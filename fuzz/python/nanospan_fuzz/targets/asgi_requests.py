@@ -46,11 +46,11 @@ def scope_of(given: dict[str, Any]) -> dict[str, Any]:
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "scheme": "http",
-        "method": str(given.get("method", "GET")),
-        "path": str(given.get("path", "/metrics")),
-        "raw_path": str(given.get("path", "")).encode("utf-8", "replace"),
+        "method": _text(given.get("method", "GET")),
+        "path": _text(given.get("path", "/metrics")),
+        "raw_path": _text(given.get("path", "")).encode(),
         "query_string": str(given.get("query", "")).encode("latin-1", "replace"),
-        "root_path": str(given.get("root_path", "")),
+        "root_path": _text(given.get("root_path", "")),
         "headers": [
             (
                 str(name).lower().encode("latin-1", "replace"),
@@ -61,6 +61,11 @@ def scope_of(given: dict[str, Any]) -> dict[str, Any]:
         "client": ("127.0.0.1", 50000),
         "server": ("127.0.0.1", 80),
     }
+
+
+def _text(value: object) -> str:
+    """Return a text without lone surrogates, which no server finds in a request."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 async def _call(scope: dict[str, Any], sent: list[dict[str, Any]]) -> None:
