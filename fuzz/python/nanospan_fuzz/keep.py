@@ -15,10 +15,10 @@ from pathlib import Path
 
 from nanospan_fuzz import tools
 
-LONGEST = 600
+LONGEST = 300
 """The longest input to keep, in bytes, so that the repository stays small."""
 
-MOST = 12
+MOST = 8
 """The most inputs to keep of a target in one run."""
 
 
