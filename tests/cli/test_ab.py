@@ -212,9 +212,8 @@ def test_a_program_that_cannot_be_started(
     broken.write_bytes(b"\x7fELF, but only as far as that")
     broken.chmod(0o700)
     assert main(["ab", "--", "true", "--", str(broken)]) == 2
-    assert "nanospan: command B failed to start: [Errno 8] Exec format error" in (
-        capsys.readouterr().err
-    )
+    problem = f"{broken}: Exec format error"
+    assert f"nanospan: command B failed to start: {problem}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
