@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import hostile_servers as hostile
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 
 LITTLE = 2.0
 """Seconds of which psycopg, which tries each host for at least 2 s, leaves a second one nothing."""
-CONFIG = ConnectionPoolConfig(
-    min_size=0, max_size=1, timeout=LIMIT, connection_timeout=LITTLE, open="eagerly"
-)
+CONFIG = ConnectionPoolConfig(min_size=0, max_size=1, timeout=LIMIT, connection_timeout=LITTLE)
 
 
 @contextmanager
@@ -144,19 +143,22 @@ async def test_connection_strings_that_say_how_to_choose(
             "connect_timeout=2",
         )
     )
-    longer = ConnectionPoolConfig(min_size=0, max_size=1, connection_timeout=2 * LITTLE)
-    ports = await asyncio.gather(
-        shared(read_write, CONFIG),
-        shared_sync(read_write, CONFIG),
-        shared(random, CONFIG),
-        shared_sync(random, CONFIG),
+    config = replace(CONFIG, open="lazily")  # connects once
+    longer = replace(config, connection_timeout=1.5 * LITTLE)
+    *ports, first, second = await asyncio.gather(
+        shared(read_write, config),
+        shared_sync(read_write, config),
+        shared(random, config),
+        shared_sync(random, config),
         shared(prefer_standby, longer),  # which tries each host twice
         shared_sync(prefer_standby, longer),
-        shared(own_limit, CONFIG),  # which applies to each host
-        shared_sync(own_limit, CONFIG),
+        manager.get_connection_pool(own_limit, CONFIG),  # whose limit applies to each host
+        asyncio.to_thread(sync_manager.get_connection_pool, own_limit, CONFIG),
         return_exceptions=True,
     )
-    assert ports == [server.port] * 8
+    assert ports == [server.port] * 6
+    assert isinstance(first, VectorPool)
+    assert isinstance(second, SyncVectorPool)
     await manager.close_all_pools()
     sync_manager.close_all_pools()
 

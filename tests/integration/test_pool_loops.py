@@ -169,4 +169,6 @@ async def test_pools_of_a_manager(
     async with ours.connection(), manager.lease(database):
         pass
     assert not await manager.is_pool_healthy(theirs, database)
-    other.run(manager.close_all_pools())
+    await manager.close_all_pools()
+    assert theirs.closed
+    assert ours.closed

@@ -6,6 +6,7 @@ import asyncio
 from asyncio import get_running_loop
 from contextlib import nullcontext, suppress
 from functools import partial
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from psycopg_pool.base import AttemptWithBackoff
 
-
 __all__ = ["AsyncPoolBase"]
 
 
@@ -49,6 +49,10 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
     """The tasks that call ``reconnect_failed``."""
     _home: asyncio.AbstractEventLoop | None = None
     """The event loop that the pool was opened in."""
+    _home_thread: int = 0
+    """The thread in which that loop ran then."""
+    _home_runs: Callable[[], bool]
+    """Returns whether that loop runs."""
 
     @classmethod
     async def worker(cls, q: asyncio.Queue[Any]) -> None:
@@ -71,6 +75,8 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
 
     def _start_workers(self) -> None:
         self._home = get_running_loop()
+        self._home_thread = get_ident()
+        self._home_runs = self._home.is_running
         # The scheduler is psycopg_pool's, which offers no other way to wrap the coroutine.
         self._sched.run = partial(end_on_cancel, self._sched.run)  # type: ignore[method-assign]
         super()._start_workers()

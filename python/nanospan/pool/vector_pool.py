@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -150,11 +151,13 @@ class VectorPool(AsyncPoolBase[ACT]):
 
     async def lease(self, holder: Holder, timeout: float | None) -> ACT:
         """Lease a connection for ``holder``; see ``getconn``."""
-        if self._closed or self._open_implicit or self._home is not get_running_loop():
+        if (task := holder.owner) is None:
+            holder.owner = task = asyncio.current_task()
+        # Up to Python 3.11, asking for the running loop makes a system call.
+        loop = get_running_loop() if task is None else task.get_loop()  # type: ignore[union-attr]
+        if self._closed or self._open_implicit or loop is not self._home:
             self._check_open_getconn()
             self._check_loop()
-        if holder.owner is None:
-            holder.owner = asyncio.current_task()
         began = now = self._request_lease(holder)
         deadline = began + (self.timeout if timeout is None else timeout)
         policy, check = self.policy, self._check
@@ -195,11 +198,8 @@ class VectorPool(AsyncPoolBase[ACT]):
             return
         now = monotonic()
         connection: Any = conn
-        if (home := self._home) is not get_running_loop():
-            if home is not None and home.is_closed() and connection in self.leases:
-                self.leases.end(connection)
-                connection.drop()  # nothing else will
-            self._check_loop()
+        if get_ident() != self._home_thread or not self._home_runs():
+            self._check_return(connection)
         clean = self._end_lease(connection, now)
         if self._closed:
             connection.drop()
@@ -209,6 +209,12 @@ class VectorPool(AsyncPoolBase[ACT]):
             self._replace(connection)
         else:
             self._put_back(connection)
+
+    def _check_return(self, connection: Any) -> None:
+        if self._home is not None and self._home.is_closed() and connection in self.leases:
+            self.leases.end(connection)
+            connection.drop()  # nothing else will
+        self._check_loop()
 
     async def wait(self, timeout: float = 30.0) -> None:
         """Wait until ``min_size`` connections are idle.

@@ -38,7 +38,7 @@ class Connections:
         """
         try:
             copy = socket.socket(fileno=os.dup(connection.fileno()))
-        except OSError:  # closed already
+        except OSError:  # it is closed, or no descriptor is free; the call is given up even so
             return
         with self._lock:
             if not self._is_cut and not self._is_closed:
