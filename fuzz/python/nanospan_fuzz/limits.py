@@ -15,8 +15,16 @@ LONGEST = 1.0
 FACTOR = 3
 """The memory that a reader of files may take, as a multiple of the input's length."""
 
-ALLOWANCE = 256 * 1024
-"""The memory that any input may take in addition, in bytes: error messages, filled caches."""
+ALLOWANCE = 2 * 1024 * 1024
+"""The memory that any input may take in addition, in bytes.
+
+The values of every data file may take 1 MB, however short it is, and so may the text of an alerts
+file; the rest is for buffers, error messages and caches.
+"""
+
+MAX_BYTES = 1024 * 1024
+"""The size limit of data files while fuzzing, in bytes; with the default, which is much greater,
+even the values of a short file may take 16 MB."""
 
 
 class LimitError(AssertionError):

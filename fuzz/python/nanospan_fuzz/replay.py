@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tempfile
 import tracemalloc
@@ -13,19 +14,14 @@ from nanospan_fuzz.inputs import InvalidInput
 from nanospan_fuzz.targets import Target, load
 
 
-def replay(target: Target, data: bytes, *, memory: bool = True) -> None:
-    """Run a target on an input, and check the time that it takes, and then the memory.
-
-    Args:
-        target: The target.
-        data: The input.
-        memory: Whether to check the memory as well, by running the target again.
+def replay(target: Target, data: bytes) -> None:
+    """Run a target on an input, and check the time; then the memory, if it is a reader of files.
 
     Raises:
         LimitError: If it exceeds a limit.
         Exception: If it fails in another way.
     """
-    for traced in (False, True) if memory else (False,):
+    for traced in (False, True) if target.reads_files else (False,):
         if traced:
             tracemalloc.start()
         try:
@@ -46,11 +42,17 @@ def warm_up(target: Target) -> None:
             continue
 
 
+def prepare() -> None:
+    """Set up a process for targets: a small size limit of files, and no log."""
+    os.environ["NANOSPAN_MAX_BYTES"] = str(limits.MAX_BYTES)
+    logging.getLogger("nanospan").addHandler(logging.NullHandler())
+    logging.getLogger("nanospan").propagate = False
+
+
 def main() -> None:
     """Replay the files named on the command line; raise the first failure."""
     name, *files = sys.argv[1:]
-    logging.getLogger("nanospan").addHandler(logging.NullHandler())
-    logging.getLogger("nanospan").propagate = False
+    prepare()
     with tempfile.TemporaryDirectory(prefix="nanospan-fuzz-") as folder:
         tempfile.tempdir = folder
         target = load(name)

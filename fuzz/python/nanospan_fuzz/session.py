@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import logging
 import shlex
 import subprocess
 import sys
@@ -21,14 +20,15 @@ from random import Random
 from nanospan_fuzz import limits
 from nanospan_fuzz.inputs import InvalidInput
 from nanospan_fuzz.mutations import alter, repeat
-from nanospan_fuzz.replay import warm_up
+from nanospan_fuzz.replay import prepare, warm_up
 from nanospan_fuzz.targets import Target, load
 
-LONGEST_INPUT = 64 * 1024
-"""The longest input, in bytes: what is quadratic takes seconds at this length."""
+LONGEST_FILE = 256 * 1024
+"""The longest input of targets that read files, in bytes: long enough that values which take eleven
+times as much memory as the file exceed the limit."""
 
 LONGEST_TEXT = 8 * 1024
-"""The longest input of targets that do not read files: longer ones are slow."""
+"""The longest input of other targets: long enough that quadratic code takes seconds."""
 
 TRACED = 10
 """One input in this many has its memory traced, which makes it several times slower."""
@@ -48,7 +48,7 @@ MOST_FAILURES = 10
 
 def longest(target: Target) -> int:
     """Return the number of bytes of the longest input of a target."""
-    return LONGEST_INPUT if target.reads_files else LONGEST_TEXT
+    return LONGEST_FILE if target.reads_files else LONGEST_TEXT
 
 
 class Session:
@@ -192,8 +192,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=Path, required=True, help="folder with saved inputs")
     parser.add_argument("--failures", type=Path, required=True, help="folder for failing inputs")
     arguments, more = parser.parse_known_args()
-    logging.getLogger("nanospan").addHandler(logging.NullHandler())
-    logging.getLogger("nanospan").propagate = False
+    prepare()
     if arguments.engine == "hypothesis":
         _use_hypothesis(arguments)
     else:

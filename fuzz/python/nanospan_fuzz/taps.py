@@ -16,10 +16,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanospan_fuzz.session import LONGEST_INPUT
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+LONGEST = 64 * 1024
+"""The longest input to save, in bytes."""
 
 MOST = 500
 """The most inputs of a target to have; property tests make thousands."""
@@ -126,5 +127,5 @@ def _tapped(function: Callable[..., Any], folder: Path, to_input: Callable[..., 
 
 def _save(folder: Path, data: bytes) -> None:
     path = folder / f"test-{hashlib.sha256(data).hexdigest()[:12]}"
-    if len(data) <= LONGEST_INPUT and not path.exists() and len(list(folder.iterdir())) < MOST:
+    if len(data) <= LONGEST and not path.exists() and len(list(folder.iterdir())) < MOST:
         path.write_bytes(data)

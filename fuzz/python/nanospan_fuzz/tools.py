@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanospan_fuzz.session import HANG, LONGEST_INPUT, MOST_MEMORY
+from nanospan_fuzz.session import HANG, MOST_MEMORY
 from nanospan_fuzz.targets import names
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -18,6 +18,9 @@ SEEDS = ROOT / "tests" / "corpus"
 WORK = ROOT / "target" / "fuzz"
 FAILURES = ROOT / "fuzz" / "failures"
 RUST = ROOT / "fuzz" / "rust"
+LONGEST = 64 * 1024
+"""The longest input of targets in Rust, in bytes."""
+
 CARGO_FUZZ = WORK / "tools" / "bin"
 """Where cargo-fuzz is installed if it is not on the path."""
 
@@ -147,7 +150,7 @@ def _environment() -> dict[str, str]:
 def _libfuzzer_job(target: str, seconds: int) -> Job:
     options = [
         f"-max_total_time={seconds}",
-        f"-max_len={LONGEST_INPUT}",
+        f"-max_len={LONGEST}",
         f"-timeout={HANG}",
         f"-rss_limit_mb={MOST_MEMORY}",
         f"-artifact_prefix={FAILURES}/{target}-",
