@@ -10,14 +10,16 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is not 
 
 
 def test_every_call_may_be_made_amid_every_other(tmp_path):
-    """No call of the monitor, its alerts or the middleware hangs or fails, whatever it interrupts.
+    """No call of the monitor, its alerts and its exports hangs or fails, whatever it interrupts.
 
     Each is made in a signal handler, a collection and a finaliser that interrupt each, and in a
     child that is forked meanwhile.
     """
     results = reentry.run_program("core_calls.py", tmp_path / "progress")
     assert results["problems"] == []
-    assert {"Alerts.add", "PerformanceMonitor.alerts", "Span.set"} < set(results["calls"])
+    assert {"Alerts.add", "PerformanceMonitor.alerts", "PeriodicExport.close", "Span.set"} < set(
+        results["calls"]
+    )
     assert min(results["lines"], results["forks"]) > 50
 
 

@@ -1,4 +1,7 @@
-"""Every public call of the monitor, its alerts and its exports; run as a program by a test."""
+"""Every public call of the monitor, its alerts and its exports; run as a program by a test.
+
+Argument: the file that names the current call.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import contextlib
 import itertools
 import logging
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,19 @@ from alerting import make_alert
 
 import nanospan
 from nanospan.alerts import FunctionSink, StatisticRule
+from nanospan.export.periodic import PeriodicExport, export_periodically
+from nanospan.export.prometheus import Exposition, NanospanCollector, start_http_server
 from nanospan.integrations.asgi import NanospanMiddleware
 
 SINK = FunctionSink(lambda _: None)
 RULE = StatisticRule(name="r", operation="op", statistic="max", above=0.001)
-FOLDER = Path(tempfile.mkdtemp(prefix="reentry-"))
+FOLDER = Path(sys.argv[1]).parent
 RULES = FOLDER / "alerts.toml"
 RULES.write_text(
     "[[sink]]\ntype = 'log'\n[[rule]]\nname = 'f'\noperation = 'op'\nstatistic = 'max'\nabove = 1\n"
 )
 NAMES = itertools.count()
+BRIEF = 0.05
 ALERT = make_alert()
 
 
@@ -33,6 +38,7 @@ class World:
     """The objects whose methods are called."""
 
     monitor: nanospan.PerformanceMonitor
+    export: PeriodicExport | None = None
 
     @classmethod
     def renew(cls) -> None:
@@ -48,6 +54,11 @@ class World:
         cls.baseline = monitor.baseline()
         cls.stats = monitor.get_all_stats()
         cls.middleware = NanospanMiddleware(application, monitor)
+        if not hasattr(cls, "server") or repr(cls.server).endswith("closed>"):
+            cls.server = start_http_server(0, source=monitor)
+        cls.export, last = export_periodically(export, monitor, interval=3600), cls.export
+        if last is not None:
+            last.close(1.0)
         cls.monitor, before = monitor, getattr(cls, "monitor", None)
         if before is not None:
             before.alerts.close(0.1)
@@ -90,6 +101,18 @@ def tracked(monitor: nanospan.PerformanceMonitor) -> None:
         span.set(a=1)
 
 
+def export(_snapshot: object, _measurements: object) -> None:
+    """Export nothing."""
+
+
+def exported() -> None:
+    export_periodically(export, World.monitor, interval=3600).close(BRIEF)
+
+
+def served() -> None:
+    start_http_server(0, source=World.monitor).close()
+
+
 def decorated() -> None:
     nanospan.track_performance("op")(source)()
 
@@ -109,6 +132,8 @@ API = public_calls.Api(
         "nanospan.alerts",
         "nanospan.integrations.asgi",
         "nanospan.compat.memfuse.performance_monitor",
+        "nanospan.export.periodic",
+        "nanospan.export.prometheus",
     ),
     subjects={
         "PerformanceMonitor": lambda: World.monitor,
@@ -120,6 +145,10 @@ API = public_calls.Api(
         "Alerts": lambda: World.monitor.alerts,
         "FunctionSink": lambda: SINK,
         "NanospanMiddleware": lambda: World.middleware,
+        "PeriodicExport": lambda: World.export,
+        "MetricsServer": lambda: World.server,
+        "Exposition": lambda: Exposition(World.monitor),
+        "NanospanCollector": lambda: NanospanCollector(World.monitor),
     },
     arguments={
         "track_performance": decorated,
@@ -161,6 +190,11 @@ API = public_calls.Api(
         "Alerts.unsilence": lambda it: it.unsilence(World.silence),
         "FunctionSink.wants": lambda it: it.wants(ALERT),
         "NanospanMiddleware.operation": lambda it: it.operation({"method": "GET"}, None),
+        "PeriodicExport.close": lambda it: it.close(BRIEF),
+        "PeriodicExport.flush": lambda it: it.flush(BRIEF),
+        "NanospanCollector.collect": lambda it: list(it.collect()),
+        "export_periodically": exported,
+        "start_http_server": served,
         "load": lambda: nanospan.alerts.load(RULES),
         "NanospanMiddleware.__call__": request,
     },
@@ -174,6 +208,10 @@ API = public_calls.Api(
         "FunctionSink.deliver": "called by the sink's thread only",
         "FunctionSink.explain": "called by the sink's thread only",
         "FunctionSink.refresh": "called by the sink's thread only",
+        **{
+            f"PeriodicExport.{name}": "called by the schedule's thread or at exit"
+            for name in ("begin_exit", "finish", "reset_in_child", "step", "take")
+        },
     },
     run=run,
 )
@@ -192,5 +230,9 @@ if __name__ == "__main__":
     found = public_calls.public_calls(API)
     if found.complaints:
         sys.exit("\n".join(sorted(found.complaints)))
-    slow = ("Alerts.load", "PerformanceMonitor.report", "load")
+    slow = {
+        *("Alerts.load", "MetricsServer.close", "PerformanceMonitor.report"),
+        *("PeriodicExport.close", "PeriodicExport.flush", "export_periodically"),
+        *("load", "start_http_server"),
+    }
     reentry.main(reentry.Reentry(found.calls, World.renew, is_expected, sys.argv[1], slow=slow))

@@ -63,7 +63,7 @@ def _members(api: Api) -> Iterator[tuple[str, Any, Callable[[], Any] | None]]:
     for module in api.modules:
         for name, member in _public(module):
             if not isinstance(member, type):
-                if callable(member) and hasattr(member, "__name__"):
+                if inspect.isroutine(member):
                     yield name, member, None
                 continue
             # Dataclasses and exceptions are values, which share nothing.
