@@ -13,6 +13,7 @@ import pytest
 from interruption import AmidEveryLine
 
 from nanospan.export import periodic
+from nanospan.export import schedule as schedule_module
 from nanospan.export.periodic import export_periodically
 from nanospan.values.measurements import Measurement
 
@@ -404,6 +405,39 @@ def test_a_finaliser_on_an_exporting_thread_does_not_wait(monitor):
     assert export.flush()
     assert export.close()
     assert returned == [[False, False]]
+
+
+@pytest.mark.parametrize("has_ident", [False, True])
+@pytest.mark.parametrize("name", ["nanospan-export", "nanospan-export-Sink"])
+def test_a_finaliser_on_a_thread_that_is_starting_does_not_wait(
+    monitor, monkeypatch, name, has_ident
+):
+    """A finaliser may use exports on a new thread on which they depend, before its first line."""
+    monkeypatch.setattr(schedule_module, "STARTING_TIME", 0.1)
+    bootstrap, outcomes, exports = threading.Thread._bootstrap_inner, [], []
+
+    def interrupted(thread):
+        if thread.name == name and not outcomes:
+            if has_ident:
+                thread._set_ident()
+            outcomes.append(None)
+            outcomes[:] = [other.flush(), *[export.close() for export in (other, *exports)]]
+        bootstrap(thread)
+
+    sink = Sink()
+    other = export_periodically(lambda *_: None, monitor, interval=SELDOM)
+    if name == "nanospan-export":
+        other.close()  # the schedule's thread ends, and is started again by the next export
+        wait_until(lambda: name not in [thread.name for thread in threading.enumerate()])
+    monkeypatch.setattr(threading.Thread, "_bootstrap_inner", interrupted)
+    began = time.monotonic()
+    exports.append(export_periodically(sink, monitor, interval=SELDOM))
+    exports[0].flush()
+    wait_until(exports[0].close)  # other callers may give up, too, while the thread is stuck
+    assert time.monotonic() - began < PATIENCE / 2
+    assert outcomes
+    assert not outcomes[0]
+    assert other.close()
 
 
 def _use(monitor, *, use):

@@ -172,3 +172,32 @@ b = export_periodically(only_once, interval=3600, exit_timeout=0.5)
 """)
     assert reports == [["b", {}]]
     assert not errors
+
+
+def test_a_finaliser_at_the_end_of_the_interpreter_does_not_wait():
+    """When threads have ended, exports and servers neither start nor wait, and no error is hidden.
+
+    The handle is of an export that was started after the last exports at exit.
+    """
+    reports, _, errors = run("""
+import atexit
+from nanospan.export.prometheus import start_http_server
+class AtTheEnd:
+    def __del__(self):
+        outcomes = [self.late.flush(), self.late.close(), self.server.close()]
+        for start in (self.start_export, self.start_server):
+            try:
+                start()
+            except RuntimeError as error:
+                outcomes.append(type(error).__name__)
+        self.write(1, self.dumps(outcomes).encode())
+end = AtTheEnd()
+end.write, end.dumps = os.write, json.dumps
+end.start_export = lambda export=export_periodically: export(print)
+end.start_server = lambda start=start_http_server: start(0)
+end.server = start_http_server(0)
+atexit.register(lambda: setattr(end, "late", end.start_export()))
+export_periodically(lambda *_: None, interval=3600)
+""")
+    assert reports == [[False, False, None, "RuntimeError", "RuntimeError"]]
+    assert not errors

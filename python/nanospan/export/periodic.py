@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import threading
 import time
 from math import inf, isfinite
@@ -12,7 +13,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nanospan.export.failure_log import FailureLog
 from nanospan.export.periodic_states import Event, Lifecycle, Step, step
-from nanospan.export.schedule import here, receive, schedule
+from nanospan.export.schedule import (
+    begin_serving,
+    here,
+    must_not_wait,
+    receive,
+    schedule,
+    start_thread,
+)
 from nanospan.recorder import Recorder, process_recorder
 from nanospan.values.messages import shown
 
@@ -80,6 +88,7 @@ def export_periodically(
     Raises:
         TypeError: If ``export`` is not callable, or ``interval`` or a timeout is not a number.
         ValueError: If ``interval`` or a timeout is not positive and finite.
+        RuntimeError: If no thread can be started, as while the interpreter is ending.
     """
     if not callable(export):
         raise TypeError(f"export must be callable, got {type(export).__name__}")
@@ -177,7 +186,7 @@ class PeriodicExport:
             ValueError: If ``timeout`` is not positive and finite.
         """
         timeout = self._checked(timeout)
-        if here.serves or self.is_closed:
+        if must_not_wait() or self.is_closed:
             return False
         return self._request("flush", timeout)
 
@@ -205,6 +214,8 @@ class PeriodicExport:
             return True
         if here.exporting is self:
             schedule.post(self, Event("stop"))
+            return False
+        if sys.is_finalizing():
             return False
         return self._request("close", timeout)
 
@@ -237,7 +248,7 @@ class PeriodicExport:
         except RuntimeError as error:
             self._failures.failed(error)
             return False
-        if here.serves:  # the answer would be given by this thread, after its return from here
+        if must_not_wait():  # for example, because this thread itself must answer
             return False
         outcome = receive(answer, deadline)
         if outcome is None:
@@ -285,7 +296,7 @@ class PeriodicExport:
             target=self._work, args=(run,), name=f"nanospan-export-{self.name}", daemon=True
         )
         try:
-            thread.start()
+            start_thread(thread)
         except RuntimeError as error:
             if self._lifecycle.state in {"last", "shutting"}:
                 # CPython 3.12.0 and 3.12.1 refuse to start threads during interpreter exit.
@@ -296,7 +307,8 @@ class PeriodicExport:
 
     def _work(self, run: _Run) -> None:
         """Carry out a run, on a thread that does nothing else if one can be started."""
-        was_serving, here.serves, here.exporting = here.serves, True, self
+        was_serving, here.exporting = here.serves, self
+        begin_serving()
         succeeded = False
         try:
             if run.kind == "export":

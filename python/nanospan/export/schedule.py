@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 from math import inf
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from nanospan.export.periodic_states import Answer, Event
 
 logger = logging.getLogger("nanospan")
+
+STARTING_TIME = 1.0
+"""The time after which a new thread without an ``ident`` counts as stuck, in seconds."""
 
 REST = 1.0
 """The pause after an unexpected error in the schedule's thread, in seconds."""
@@ -74,6 +78,41 @@ class _Here(threading.local):
 
 here = _Here()
 
+_starting: dict[threading.Thread, None] = {}
+"""Threads that have been started, but do not run nanospan's code yet.
+
+A finaliser may run on a new thread even so, and must not wait for it.
+"""
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread on which exports depend; it must call :func:`begin_serving`."""
+    _starting[thread] = None
+    try:
+        thread.start()
+    except BaseException:
+        _starting.pop(thread, None)
+        raise
+
+
+def begin_serving() -> None:
+    """Note that exports depend on the current thread from now on."""
+    here.serves = True
+    for thread in list(_starting):
+        if thread.ident == threading.get_ident():
+            _starting.pop(thread, None)
+
+
+def must_not_wait() -> bool:
+    """Return whether the current thread would wait for exports in vain.
+
+    Exports may depend on the thread itself, or on threads that ended with the interpreter.
+    """
+    me = threading.get_ident()
+    return (
+        sys.is_finalizing() or here.serves or any(thread.ident == me for thread in list(_starting))
+    )
+
 
 def seconds_until(deadline: float) -> float:
     """Return the seconds until a ``time.monotonic()`` deadline, for use as a timeout.
@@ -84,11 +123,21 @@ def seconds_until(deadline: float) -> float:
 
 
 def receive(answer: Answer, deadline: float) -> bool | None:
-    """Wait for an answer; return None if it has not come by a ``time.monotonic()`` deadline."""
-    try:
-        return answer.get(timeout=seconds_until(deadline))
-    except Empty:
-        return None
+    """Wait for an answer; return None if it has not come by a ``time.monotonic()`` deadline.
+
+    Return None early if the current thread is probably one that the answer depends on. That shows
+    only by its not getting on, if a finaliser runs on a new thread before it has its ``ident``.
+    """
+    stuck: set[threading.Thread] = set()
+    while True:
+        until = min(deadline, time.monotonic() + STARTING_TIME)
+        try:
+            return answer.get(timeout=seconds_until(until))
+        except Empty:
+            starting = {thread for thread in list(_starting) if thread.ident is None}
+            if until >= deadline or stuck & starting:
+                return None
+            stuck = starting
 
 
 class _Service:
@@ -154,6 +203,8 @@ class Schedule:
 
     def _serve(self, service: _Service) -> None:
         """Start the schedule's thread unless it is running."""
+        if sys.is_finalizing():  # all threads have ended, and CPython 3.11 would wait for a new one
+            raise RuntimeError("exports cannot run while the interpreter is ending")
         was_serving, here.serves = here.serves, True
         try:
             if service.is_served.acquire(blocking=False):
@@ -161,7 +212,7 @@ class Schedule:
                     target=self._work, args=(service,), name="nanospan-export", daemon=True
                 )
                 try:
-                    thread.start()
+                    start_thread(thread)
                 except BaseException:
                     service.is_served.release()
                     raise
@@ -169,7 +220,7 @@ class Schedule:
             here.serves = was_serving
 
     def _work(self, service: _Service) -> None:
-        here.serves = True
+        begin_serving()
         while service is self._service:  # otherwise this thread has forked, and this is the child
             try:
                 next_step = self._step_all()
@@ -205,6 +256,7 @@ class Schedule:
     def _reset_in_child(self) -> None:
         before, self._service = self._service, _Service()
         here.serves, here.exporting = False, None
+        _starting.clear()
         missed: list[tuple[Scheduled, Event]] = []
         while not before.events.empty():
             if (event := before.events.get_nowait()) is not None:

@@ -87,6 +87,7 @@ def start_http_server(
 
     Raises:
         OSError: If the server cannot listen on ``host`` and ``port``; the message names both.
+        RuntimeError: If no thread can be started, as while the interpreter is ending.
         TypeError: If ``allow_hosts`` is a str.
         ValueError: If ``port`` is not from 0 to 65535, or one of ``allow_hosts`` is not a host name
             or address.
@@ -119,6 +120,8 @@ class MetricsServer:
         self._thread = threading.Thread(target=self._serve, name="nanospan-metrics", daemon=True)
         _serving[self] = None
         try:
+            if sys.is_finalizing():  # CPython before 3.12 would wait for ever
+                raise RuntimeError("a server cannot start while the interpreter is ending")  # noqa: TRY301 - handled as the thread's own
             self._thread.start()
         except BaseException:
             self._end()
@@ -139,7 +142,10 @@ class MetricsServer:
     def close(self) -> None:
         """Stop the server, and wait for its thread to end. Further calls do nothing."""
         self._server.is_stopping = True
-        if self._thread is threading.current_thread():  # a finaliser that runs on it
+        if self._thread.ident == threading.get_ident():  # a finaliser that runs on it
+            return
+        if sys.is_finalizing():  # the thread has ended with the interpreter
+            self._end()
             return
         self._over.wait_for(lambda: self._is_over)
         # In CPython up to 3.12, a join that a signal handler calls amid a join of the same thread
