@@ -125,6 +125,7 @@ def test_arbitrary_content_is_judged(path, content):
     [
         (NO_OPERATION + "operation = 'o'\nresolve_below = " + "9" * 400, "must be a finite number"),
         ("a = " + "9" * 5000, "must not contain numbers of thousands of digits"),
+        ("a = 0x" + "f" * 20_000, "a number or bare key must be at most 10,000 characters long"),
         ("a = " + "[" * 2000, "values must be nested at most 16 levels deep"),
         ("a" + ".a" * 50_000 + " = 1", "a key must have at most 8 names"),
         ("a = [" + "1," * 80_000 + "]", "at most 150,000 names"),

@@ -21,6 +21,9 @@ The time and memory that ``tomllib`` takes grow with the square of this number.
 MOST_BRACKETS = 16
 """The maximum depth of nested arrays and inline tables; ``tomllib`` recurses for each level."""
 
+LONGEST_BARE = 10_000
+"""The maximum length of a number or bare key; ``tomllib`` takes a hundred times it in memory."""
+
 MOST_TOKENS = 150_000
 """The maximum number of names, values and punctuation marks.
 
@@ -153,6 +156,9 @@ def _bounded(tokens: Iterable[tuple[str, str]]) -> Iterator[tuple[int, int, str,
             depth = max(depth + (part in "[{") - (part in "]}"), 0)
         if number > MOST_TOKENS:
             message = f"the file must have at most {MOST_TOKENS:,} names, values and marks"
+            raise ComplexityError(line, message)
+        if kind == "bare" and len(part) > LONGEST_BARE:
+            message = f"a number or bare key must be at most {LONGEST_BARE:,} characters long"
             raise ComplexityError(line, message)
         if run > MOST_NAMES:
             raise ComplexityError(line, f"a key must have at most {MOST_NAMES} names")
