@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 LONGEST = 1.0
 """The processor time that one input may take, in seconds."""
 
-FACTOR = 3
-"""The memory that a reader of files may take, as a multiple of the input's length."""
-
 ALLOWANCE = 2 * 1024 * 1024
 """The memory that any input may take in addition, in bytes.
 
@@ -32,30 +29,31 @@ class LimitError(AssertionError):
 
 
 def run(target: Target, data: bytes) -> None:
-    """Run a target on an input, and check the time and, if it is being traced, the memory.
+    """Run a target on an input; check the memory if it is being traced, and else the time.
 
     Memory is traced where :func:`tracemalloc.start` has been called. It makes Python several times
-    slower, so an input that takes too long with it should be tried without. Only Python's own
-    allocations are counted; those of the extension are counted by the targets in Rust.
+    slower, so the time is then not checked. Only Python's own allocations are counted; those of the
+    extension are counted by the targets in Rust.
 
     Raises:
         LimitError: If the target takes more than ``LONGEST``, or is a reader of files and takes
-            more than ``FACTOR`` times the input and ``ALLOWANCE``.
+            more than ``memory_factor`` times the input and ``ALLOWANCE``.
     """
-    traced = target.reads_files and tracemalloc.is_tracing()
-    before = 0
-    if traced:
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
+    if tracemalloc.is_tracing():
+        _check_memory(target, data)
+        return
     start = time.process_time()
     target.run(data)
     took = time.process_time() - start
     if took > LONGEST:
         raise LimitError(f"{len(data):,} bytes took {took:.1f} s")
-    if traced:
-        memory = tracemalloc.get_traced_memory()[1] - before
-        most = FACTOR * len(data) + ALLOWANCE
-        if memory > most:
-            raise LimitError(
-                f"{len(data):,} bytes took {memory:,} bytes of memory, more than {most:,}"
-            )
+
+
+def _check_memory(target: Target, data: bytes) -> None:
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    target.run(data)
+    memory = tracemalloc.get_traced_memory()[1] - before
+    most = target.memory_factor * len(data) + ALLOWANCE
+    if memory > most:
+        raise LimitError(f"{len(data):,} bytes took {memory:,} bytes of memory, more than {most:,}")

@@ -152,6 +152,7 @@ def _libfuzzer_job(target: str, seconds: int) -> Job:
         f"-max_total_time={seconds}",
         f"-max_len={LONGEST}",
         f"-timeout={HANG}",
+        f"-report_slow_units={HANG}",
         f"-rss_limit_mb={MOST_MEMORY}",
         f"-artifact_prefix={FAILURES}/{target}-",
         "-print_final_stats=1",

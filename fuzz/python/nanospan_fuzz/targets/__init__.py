@@ -24,6 +24,7 @@ class Target:
         run: The function that takes an input.
         reads_files: Whether the input is the content of a file, so that the memory that reading it
             takes must be in proportion.
+        memory_factor: The memory that a reader of files may take, as a multiple of the input's length.
         is_json: Whether an input is read as JSON by the target itself, so that it is best altered
             as JSON.
     """
@@ -32,6 +33,7 @@ class Target:
     run: Callable[[bytes], None]
     reads_files: bool
     is_json: bool
+    memory_factor: int = 3
 
 
 def names() -> list[str]:
@@ -47,4 +49,5 @@ def load(name: str) -> Target:
         module.target,
         reads_files=getattr(module, "READS_FILES", False),
         is_json=getattr(module, "IS_JSON", False),
+        memory_factor=getattr(module, "MEMORY_FACTOR", 3),
     )

@@ -7,6 +7,8 @@ from nanospan.alerts.alerts_file import AlertsFileError, load
 from nanospan_fuzz.inputs import as_file, check_message
 
 READS_FILES = True
+MEMORY_FACTOR = 32
+"""The standard library's parser makes a dictionary of each table. An alerts file has at most 1 MB."""
 
 
 def target(data: bytes) -> None:
