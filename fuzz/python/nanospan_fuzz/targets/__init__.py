@@ -24,7 +24,7 @@ class Target:
         run: The function that takes an input.
         reads_files: Whether the input is the content of a file, so that the memory that reading it
             takes must be in proportion.
-        memory_factor: The memory that a reader of files may take, as a multiple of the input's length.
+        memory_factor: The memory that a reader of files may take, in multiples of the input.
         is_json: Whether an input is read as JSON by the target itself, so that it is best altered
             as JSON.
     """

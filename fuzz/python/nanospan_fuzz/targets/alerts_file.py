@@ -8,7 +8,7 @@ from nanospan_fuzz.inputs import as_file, check_message
 
 READS_FILES = True
 MEMORY_FACTOR = 32
-"""The standard library's parser makes a dictionary of each table. An alerts file has at most 1 MB."""
+"""The TOML parser makes a dictionary of each table; an alerts file has at most 1 MB."""
 
 
 def target(data: bytes) -> None:
