@@ -130,6 +130,42 @@ assert [a.state for a in alerts.history()][:1] == ["firing"]
     assert len(set(fired)) == 6
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_fork_amid_a_change_completes_it_in_both_processes(tmp_path):
+    """A call that is interrupted by a fork goes on in the child as in the parent."""
+    code = (
+        WAIT
+        + """
+import os, signal, nanospan
+from nanospan.alerts import Sink, StatisticRule
+children = []
+class Forking(Sink):
+    def __init__(self):
+        super().__init__()
+        self.received = []
+    def __str__(self):
+        if not children:
+            children.append(os.fork())
+            signal.alarm(60)
+        return "Forking"
+    def deliver(self, alert, pause):
+        self.received.append(alert.state)
+alerts = nanospan.get_performance_monitor().alerts
+rule = StatisticRule(name="r", operation="op", statistic="in_flight", above=0, window=0.1)
+alerts.add(rule)
+sink = alerts.add_sink(Forking())
+assert [delivery.sink for delivery in alerts.deliveries()] == ["Forking"]
+with nanospan.get_performance_monitor().track_operation("op"):
+    wait(lambda: sink.received == ["firing"])
+wait(lambda: sink.received == ["firing", "resolved"])
+if children[0] == 0:
+    os._exit(0)
+assert os.waitpid(children[0], 0)[1] == 0
+"""
+    )
+    assert run(code, tmp_path) == ("", "")
+
+
 def test_queued_alerts_are_delivered_at_exit(tmp_path):
     """An alert that fires just before the interpreter exits is still delivered."""
     code = """
