@@ -8,8 +8,8 @@ from nanospan_fuzz.inputs import as_file, check_message
 
 READS_FILES = True
 MEMORY_FACTOR = 512
-"""The TOML parser makes a dictionary of each name in a heading; the limit on names in an alerts file
-keeps that below 100 MB."""
+"""The TOML parser makes a dictionary of each name in a heading; the limit on names in an alerts
+file keeps that below 100 MB."""
 
 
 def target(data: bytes) -> None:
