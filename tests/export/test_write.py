@@ -203,6 +203,21 @@ def test_parquet_without_pyarrow_says_what_to_install(recorded, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
+def test_operations_with_few_samples_share_a_batch(monkeypatch):
+    """Arrow gets one batch for many small operations, because each batch takes it as long."""
+    monitor = PerformanceMonitor(4)
+    for number in range(200):
+        monitor.record_metric(f"operation {number}", 0.25)
+    tables = []
+    monkeypatch.setattr(
+        parquet.ParquetWriter, "write_table", lambda _, table: tables.append(table)
+    )
+    written(monitor, "parquet")
+    (table,) = tables
+    assert table.num_rows == 200
+    assert {column.num_chunks for column in table.columns} == {1}
+
+
 def test_recording_continues_during_an_export(tmp_path):
     """Exports made while threads record contain only whole rows, and no sample is lost."""
     monitor = PerformanceMonitor(5_000)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from array import array
+from dataclasses import dataclass, field, fields
 from typing import IO, TYPE_CHECKING, Any
 
 from nanospan._core import OUTCOMES, escape_name
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from nanospan._core import Samples
     from nanospan.values.recordings import Recording
 
 ROW_GROUP_ROWS = 262_144
@@ -48,12 +50,14 @@ def write_parquet(recording: Recording, file: IO[bytes], *, samples: bool) -> No
     else:
         schema, batches = _summary_schema(arrow), _summary_batches(arrow, recording)
     waiting: list[pa.RecordBatch] = []
+    rows = 0
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for batch in batches:
             waiting.append(batch)
-            if sum(each.num_rows for each in waiting) >= ROW_GROUP_ROWS:
+            rows += batch.num_rows
+            if rows >= ROW_GROUP_ROWS:
                 writer.write_table(arrow.Table.from_batches(waiting, schema))
-                waiting = []
+                waiting, rows = [], 0
         writer.write_table(arrow.Table.from_batches(waiting, schema))
 
 
@@ -77,22 +81,61 @@ def _summary_schema(arrow: ModuleType) -> pa.Schema:
 
 
 def _sample_batches(arrow: ModuleType, recording: Recording) -> Iterator[pa.RecordBatch]:
-    schema = _sample_schema(arrow)
+    pending = _Pending()
     for recorded in recording.operations:
         samples = recorded.samples()
         if samples is None:
             continue
         for start in range(0, len(samples), CHUNK_ROWS):
             chunk = samples.slice(start, start + CHUNK_ROWS)
-            rows = len(chunk)
-            columns = [
-                arrow.repeat(arrow.scalar(escape_name(recorded.operation)), rows),
-                _native(arrow, chunk.ends, schema.field("timestamp").type, rows),
-                _native(arrow, chunk.durations, arrow.float64(), rows),
-                _outcomes(arrow, chunk.outcomes, rows),
-                arrow.array(chunk.metadata_json(to_json) or [None] * rows, arrow.string()),
-            ]
-            yield arrow.RecordBatch.from_arrays(columns, schema=schema)
+            if pending.rows and (pending.timed != chunk.timed or pending.rows >= CHUNK_ROWS):
+                yield pending.batch(arrow)
+                pending = _Pending()
+            pending.add(escape_name(recorded.operation), chunk)
+    if pending.rows:
+        yield pending.batch(arrow)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Samples of one or more operations that will form a record batch.
+
+    Arrow takes a tenth of a millisecond to create a batch, however few rows it has, so operations
+    with few samples share one. Either all samples have an end time and an outcome, or none has.
+    """
+
+    timed: bool = False
+    rows: int = 0
+    names: list[str] = field(default_factory=list)
+    places: array[int] = field(default_factory=lambda: array("i"))
+    ends: list[bytes] = field(default_factory=list)
+    durations: list[bytes] = field(default_factory=list)
+    outcomes: list[bytes] = field(default_factory=list)
+    metadata: list[bytes | None] = field(default_factory=list)
+
+    def add(self, operation: str, chunk: Samples) -> None:
+        rows = len(chunk)
+        self.places.extend(array("i", [len(self.names)]) * rows)
+        self.names.append(operation)
+        self.timed = chunk.timed
+        self.ends.append(chunk.ends or b"")
+        self.durations.append(chunk.durations)
+        self.outcomes.append(chunk.outcomes or b"")
+        self.metadata.extend(chunk.metadata_json(to_json) or [None] * rows)
+        self.rows += rows
+
+    def batch(self, arrow: ModuleType) -> pa.RecordBatch:
+        schema, rows = _sample_schema(arrow), self.rows
+        places = _native(arrow, self.places.tobytes(), arrow.int32(), rows)
+        ends = b"".join(self.ends) if self.timed else None
+        columns = [
+            arrow.DictionaryArray.from_arrays(places, self.names).dictionary_decode(),
+            _native(arrow, ends, schema.field("timestamp").type, rows),
+            _native(arrow, b"".join(self.durations), arrow.float64(), rows),
+            _outcomes(arrow, b"".join(self.outcomes) if self.timed else None, rows),
+            arrow.array(self.metadata, arrow.string()),
+        ]
+        return arrow.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _summary_batches(arrow: ModuleType, recording: Recording) -> Iterator[pa.RecordBatch]:
