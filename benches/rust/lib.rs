@@ -1,4 +1,8 @@
 //! Test data for the benchmarks in this directory: durations distributed like those of real services.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "running out of memory may end a test or a benchmark"
+)]
 
 use nanospan_record::{Clock, Measured, Operation, Outcome, Writers};
 

@@ -160,7 +160,7 @@ class _Events:
     """Handles events from the native core: threshold violations and overflows.
 
     Violations are passed to the callbacks. An overflow, in which a new operation would exceed
-    ``max_operations``, is logged.
+    ``max_operations``, is logged, and so is a lack of memory.
 
     This object holds no reference to the monitor. A monitor is therefore freed without the
     garbage collector, unless its callbacks refer to it.
@@ -215,6 +215,22 @@ class _Events:
             shown(operation),
             max_operations,
             shown(_core.OVERFLOW_OPERATION),
+        )
+
+    def out_of_memory(self, operation: str, reason: str) -> None:
+        logger.warning(
+            "operation %r could not be created: %s. Until there is memory, its samples and those "
+            "of other new operations are recorded under %r",
+            operation,
+            reason,
+            _core.OVERFLOW_OPERATION,
+        )
+
+    def metadata_lost(self, operation: str) -> None:
+        logger.warning(
+            "there is no memory for the metadata of operation %r; until there is, its samples are "
+            "recorded without metadata",
+            operation,
         )
 
 

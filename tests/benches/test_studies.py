@@ -67,6 +67,16 @@ def test_pool_load():
     assert status == ("MISSED" in verdicts)
 
 
+def test_scaling():
+    """The study of scaling prints an exponent per export; the status is 1 if one is too high."""
+    little = {"SECONDS": 0.0, "FEWEST": 1, "CACHES": b""}
+    status, printed = run("scaling", "--sizes", "10", "30", **little)
+    heads, *rows = printed.splitlines()
+    assert heads.split() == ["ms", "at", "operations", "10", "30", "exponent"]
+    assert len(rows) > 40
+    assert status == ("MISSED" in printed)
+
+
 def test_regression():
     """Every part of the study prints its rows, and the status is 1 if a row misses its limit."""
     status, printed = run("regression", "--seeds", "1", "--scale", "0.001")

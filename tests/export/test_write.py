@@ -209,9 +209,7 @@ def test_operations_with_few_samples_share_a_batch(monkeypatch):
     for number in range(200):
         monitor.record_metric(f"operation {number}", 0.25)
     tables = []
-    monkeypatch.setattr(
-        parquet.ParquetWriter, "write_table", lambda _, table: tables.append(table)
-    )
+    monkeypatch.setattr(parquet.ParquetWriter, "write_table", lambda _, table: tables.append(table))
     written(monitor, "parquet")
     (table,) = tables
     assert table.num_rows == 200

@@ -1,7 +1,7 @@
 //! The target `columns`: samples with any end times, durations and outcomes, as rows, lanes and pixels.
 
 use nanospan_format::{
-    columns::{Columns, EventRow, Lanes, TableRow},
+    columns::{Attached, Columns, EventRow, Lanes, TableRow},
     scatter::{Extent, Grid},
 };
 
@@ -20,8 +20,8 @@ pub fn target(data: &[u8]) {
         pieces,
         nothing: b"-",
     };
-    let rows = limited(data, extra, |_| row.write(&columns, &[None::<&[u8]>; 0]));
-    let rows = String::from_utf8(rows).expect("rows are text");
+    let rows = limited(data, extra, |_| row.write(&columns, &Attached::default()));
+    let rows = String::from_utf8(rows.expect("enough memory")).expect("rows are text");
     assert_eq!(rows.lines().count(), count);
     for (line, duration) in rows.lines().zip(&columns.durations) {
         let shown = line.split(',').nth(1).and_then(|text| text.parse().ok());
@@ -29,7 +29,8 @@ pub fn target(data: &[u8]) {
     }
     let lanes = limited(data, extra, |_| {
         Lanes::of(&columns.ends, &columns.durations)
-    });
+    })
+    .expect("enough memory");
     assert_eq!((lanes.starts.len(), lanes.lanes.len()), (count, count));
     let events = EventRow {
         heads: [[b"{", b"{"]; 3],
@@ -38,9 +39,9 @@ pub fn target(data: &[u8]) {
         thread: 0,
     };
     let events = limited(data, extra, |_| {
-        events.write(&columns, &lanes, &[None::<&[u8]>; 0])
+        events.write(&columns, &lanes, &Attached::default())
     });
-    assert!(String::from_utf8(events).is_ok());
+    assert!(String::from_utf8(events.expect("enough memory")).is_ok());
     let Some(extent) = Extent::of(&columns) else {
         return assert_eq!(count, 0);
     };
@@ -50,7 +51,12 @@ pub fn target(data: &[u8]) {
         ends: extent.ends,
         durations: [1e-9, 1.0],
     };
-    for (wide, tall) in grid.pixels(&columns).into_iter().flatten() {
+    for (wide, tall) in grid
+        .pixels(&columns)
+        .expect("enough memory")
+        .into_iter()
+        .flatten()
+    {
         assert!(wide <= size[0] && tall <= size[1]);
     }
 }

@@ -21,7 +21,8 @@ pub fn target(data: &[u8]) {
     }
     let bytes = limited(data, 64 * data.len(), |_| {
         encode(&[], &families, Format::Protobuf, &options)
-    });
+    })
+    .expect("enough memory");
     check_protobuf(&bytes);
 }
 
@@ -48,7 +49,7 @@ fn family(input: &mut Input<'_>) -> Family {
 
 /// Checks that a text has one line for each sample, with the sample's labels.
 pub fn check_text(sources: &[Source<'_>], families: &[Family], format: Format, options: &Options) {
-    let text = encode(sources, families, format, options);
+    let text = encode(sources, families, format, options).expect("enough memory");
     let text = str::from_utf8(&text).expect("text is UTF-8");
     let comment = |line: &&str| line.starts_with("# ");
     let lines: Vec<&str> = text
@@ -57,6 +58,7 @@ pub fn check_text(sources: &[Source<'_>], families: &[Family], format: Format, o
         .collect();
     // Only OpenMetrics has samples that tell when counting began.
     let samples: Vec<_> = samples(sources, families, options)
+        .expect("enough memory")
         .into_iter()
         .flat_map(|(_, samples)| samples)
         .filter(|sample| format == Format::OpenMetrics || sample.suffix != "_created")

@@ -7,14 +7,21 @@ use crate::limits::limited;
 /// Escaping any bytes gives text. A name (UTF-8 in which lone surrogates are encoded as if they were characters) comes
 /// back from its text, and so does the name that any text stands for.
 pub fn target(data: &[u8]) {
-    let text = limited(data, 4 * data.len(), |data| escape(data).into_owned());
+    let text = limited(data, 4 * data.len(), |data| {
+        escape(data).expect("enough memory").into_owned()
+    });
     if is_name(data) {
-        assert_eq!(&*unescape(&text), data);
+        assert_eq!(&*unescape(&text).expect("enough memory"), data);
     }
     if let Ok(text) = str::from_utf8(data) {
-        let name = limited(data, 0, |_| unescape(text).into_owned());
+        let name = limited(data, 0, |_| {
+            unescape(text).expect("enough memory").into_owned()
+        });
         assert!(is_name(&name));
-        assert_eq!(&*unescape(&escape(&name)), name);
+        assert_eq!(
+            &*unescape(&escape(&name).expect("enough memory")).expect("enough memory"),
+            name
+        );
     }
 }
 

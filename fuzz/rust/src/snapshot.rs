@@ -26,8 +26,12 @@ fn try_to_decode(bytes: &[u8]) {
     let Ok(snapshot) = limited(bytes, extra, MonitorSnapshot::from_bytes) else {
         return;
     };
-    assert_eq!(snapshot.to_bytes(), bytes, "a second encoding");
-    for operation in snapshot.since(&snapshot).operations {
+    assert_eq!(
+        snapshot.to_bytes().as_deref(),
+        Ok(bytes),
+        "a second encoding"
+    );
+    for operation in snapshot.since(&snapshot).expect("enough memory").operations {
         assert!(operation.all().is_ok(), "{operation:?}");
     }
     let options = Options::new(&[1e-6, 1e-3, 1.0], 160).expect("valid options");
@@ -38,7 +42,7 @@ fn try_to_decode(bytes: &[u8]) {
     for format in [Format::Text, Format::OpenMetrics] {
         check_text(&[source], &[], format, &options);
     }
-    check_protobuf(&encode(&[source], &[], Format::Protobuf, &options));
+    check_protobuf(&encode(&[source], &[], Format::Protobuf, &options).expect("enough memory"));
 }
 
 /// Returns the bytes followed by their checksum.

@@ -16,10 +16,11 @@ pub fn target(data: &[u8]) {
     let numbers = input.finite(MOST);
     let (before, after) = numbers.split_at(split.min(numbers.len()));
     let values = |numbers: &[f64]| Values::gather(numbers.iter().copied()).expect("finite");
-    let comparison = compare(&values(before), &values(after), &Settings::default());
+    let comparison =
+        compare(&values(before), &values(after), &Settings::default()).expect("enough memory");
     assert!((0.0..=1.0).contains(&comparison.p_value), "{comparison:?}");
     let history = values(&numbers);
-    for change in change_points(&history, &HistorySettings::default()) {
+    for change in change_points(&history, &HistorySettings::default()).expect("enough memory") {
         assert!(
             0 < change.index && change.index < numbers.len(),
             "{change:?}"
@@ -31,9 +32,9 @@ pub fn target(data: &[u8]) {
         batch: 2,
         ..OnlineSettings::default()
     };
-    let mut detector = OnlineDetector::new(settings);
+    let mut detector = OnlineDetector::new(settings).expect("enough memory");
     for (index, &number) in numbers.iter().enumerate() {
-        if let Some(alarm) = detector.update(number) {
+        if let Some(alarm) = detector.update(number).expect("enough memory") {
             assert!(
                 alarm.since <= alarm.index && alarm.index == index as u64,
                 "{alarm:?}"

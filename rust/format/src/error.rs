@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use nanospan_fallible::OutOfMemory;
+
 /// The reason why encoder options were rejected. The message states the rejected value and which values are valid.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -16,6 +18,14 @@ pub enum Error {
         /// The lowest valid limit.
         least: usize,
     },
+    /// There is no memory for a copy of the options.
+    OutOfMemory(OutOfMemory),
+}
+
+impl From<OutOfMemory> for Error {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
 }
 
 impl fmt::Display for Error {
@@ -31,6 +41,7 @@ impl fmt::Display for Error {
                     "max_native_buckets must be at least {least}, got {given}"
                 )
             }
+            Self::OutOfMemory(error) => error.fmt(f),
         }
     }
 }

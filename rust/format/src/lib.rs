@@ -2,7 +2,13 @@
 //!
 //! The encoders read copies of the data ([`MonitorSnapshot`](nanospan_record::MonitorSnapshot), [`Columns`]). They do
 //! not depend on Python or on how samples are recorded.
-
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "running out of memory may end a test"
+    )
+)]
 #![deny(unsafe_code)]
 
 pub mod columns;

@@ -5,75 +5,100 @@
 //! text depends only on the name, so a name has the same text in every process, at any time, whichever other names
 //! there are. [`unescape`] reverses it.
 
-use std::{borrow::Cow, fmt::Write as _, iter::repeat_n};
+use std::borrow::Cow;
+
+use nanospan_fallible::{Buffer, OutOfMemory, TryGrow, joined};
 
 /// Converts a name to text. The name is UTF-8, except that lone surrogates are encoded as if they were characters.
 ///
 /// A lone surrogate is replaced by an escape sequence such as `\ud800`. To keep names that contain such a sequence
 /// themselves apart, backslashes directly before a surrogate, and before text such as `ud800`, are doubled. All other
 /// names remain as they are. Invalid bytes other than surrogates, which no name has, are replaced by U+FFFD.
-pub fn escape(name: &[u8]) -> Cow<'_, str> {
+///
+/// # Errors
+///
+/// [`OutOfMemory`] if there is no memory for the text.
+pub fn escape(name: &[u8]) -> Result<Cow<'_, str>, OutOfMemory> {
     if let Ok(text) = str::from_utf8(name)
         && !text.contains(r"\ud")
     {
-        return Cow::Borrowed(text);
+        return Ok(Cow::Borrowed(text));
     }
-    let mut out = Vec::with_capacity(2 * name.len());
+    let mut out = Buffer::with_capacity(2 * name.len());
     let mut rest = name;
     while !rest.is_empty() {
         let backslashes = run(rest);
         rest = &rest[backslashes..];
         let surrogate = surrogate(rest);
         let doubled = surrogate.is_some() || escaped(rest).is_some();
-        out.extend(repeat_n(b'\\', backslashes << u32::from(doubled)));
+        put_backslashes(&mut out, backslashes << u32::from(doubled));
         if let Some(code) = surrogate {
-            let mut text = String::with_capacity(6);
-            // Writing to a string cannot fail.
-            let _ = write!(text, "\\u{code:04x}");
-            out.extend_from_slice(text.as_bytes());
+            out.text(format_args!("\\u{code:04x}"));
             rest = &rest[3..];
         } else if let Some((&byte, more)) = rest.split_first() {
-            out.push(byte);
+            out.put_byte(byte);
             rest = more;
         }
     }
-    Cow::Owned(match String::from_utf8(out) {
-        Ok(text) => text,
-        Err(invalid) => String::from_utf8_lossy(invalid.as_bytes()).into_owned(),
-    })
+    match String::from_utf8(out.finish()?) {
+        Ok(text) => Ok(Cow::Owned(text)),
+        Err(invalid) => lossy(invalid.as_bytes()),
+    }
+}
+
+/// Replaces everything that is not UTF-8 by U+FFFD.
+fn lossy(bytes: &[u8]) -> Result<Cow<'static, str>, OutOfMemory> {
+    let mut text = Vec::new();
+    for chunk in bytes.utf8_chunks() {
+        text.try_push(chunk.valid())?;
+        if !chunk.invalid().is_empty() {
+            text.try_push("\u{fffd}")?;
+        }
+    }
+    joined(&text).map(Cow::Owned)
 }
 
 /// Converts text that [`escape`] returned back to the name.
-#[must_use]
-pub fn unescape(text: &str) -> Cow<'_, [u8]> {
+///
+/// # Errors
+///
+/// [`OutOfMemory`] if there is no memory for the name.
+pub fn unescape(text: &str) -> Result<Cow<'_, [u8]>, OutOfMemory> {
     if !text.contains(r"\ud") {
-        return Cow::Borrowed(text.as_bytes());
+        return Ok(Cow::Borrowed(text.as_bytes()));
     }
-    let mut out = Vec::with_capacity(text.len());
+    // A name is never longer than its text.
+    let mut out = Buffer::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         let backslashes = run(rest);
         rest = &rest[backslashes..];
         match escaped(rest) {
             Some(code) => {
-                out.extend(repeat_n(b'\\', backslashes / 2));
+                put_backslashes(&mut out, backslashes / 2);
                 if backslashes % 2 == 1 {
-                    out.push(0xed);
-                    out.extend([code >> 6, code].map(|bits| 0x80 | (bits & 0x3f) as u8));
+                    out.put_byte(0xed);
+                    out.put(&[code >> 6, code].map(|bits| 0x80 | (bits & 0x3f) as u8));
                     rest = &rest[ESCAPED..];
                 }
             }
-            None => out.extend(repeat_n(b'\\', backslashes)),
+            None => put_backslashes(&mut out, backslashes),
         }
         // What follows the backslashes is not a backslash, so it is copied as it is.
         if let Some((&byte, more)) = rest.split_first()
             && byte != b'\\'
         {
-            out.push(byte);
+            out.put_byte(byte);
             rest = more;
         }
     }
-    Cow::Owned(out)
+    out.finish().map(Cow::Owned)
+}
+
+fn put_backslashes(out: &mut Buffer, count: usize) {
+    for _ in 0..count {
+        out.put_byte(b'\\');
+    }
 }
 
 /// The length of an escape sequence without its backslash, as in `ud800`.
@@ -122,7 +147,7 @@ mod tests {
             "ud800",
             r"\uD800",
         ] {
-            assert!(matches!(escape(name.as_bytes()), Cow::Borrowed(text) if text == name));
+            assert!(matches!(escape(name.as_bytes()), Ok(Cow::Borrowed(text)) if text == name));
         }
     }
 
@@ -136,8 +161,8 @@ mod tests {
             (b"\xed\xa0\xbd\xed\xb8\x80", r"\ud83d\ude00"),
             (br"\udg\ud80", r"\udg\ud80"),
         ] {
-            assert_eq!(escape(name), text);
-            assert_eq!(&*unescape(text), name);
+            assert_eq!(escape(name).unwrap(), text);
+            assert_eq!(&*unescape(text).unwrap(), name);
         }
     }
 
@@ -153,8 +178,8 @@ mod tests {
             (0xa0..=0xbf_u8, 0x80..=0xbf_u8).prop_map(|(high, low)| vec![0xed, high, low]),
         ], 0..12)) {
             let name = pieces.concat();
-            let text = escape(&name);
-            prop_assert_eq!(&*unescape(&text), &*name, "{}", text);
+            let text = escape(&name).unwrap();
+            prop_assert_eq!(&*unescape(&text).unwrap(), &*name, "{}", text);
         }
     }
 }

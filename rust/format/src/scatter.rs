@@ -1,6 +1,7 @@
 //! Plots samples as marks on a grid of pixels. The horizontal axis is the end time; the vertical axis is the duration,
 //! on a logarithmic scale.
 
+use nanospan_fallible::{OutOfMemory, TryCollect, filled};
 use nanospan_record::OUTCOMES;
 
 use crate::columns::Columns;
@@ -42,20 +43,33 @@ pub struct Grid {
 impl Grid {
     /// Returns, for each outcome, the distinct pixels that samples with that outcome occupy, as (column, row) counted
     /// from the bottom left and sorted by column, then row. A sample beyond an edge is placed on the edge.
-    #[must_use]
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the grid.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "pixel coordinates are rounded"
     )]
-    pub fn pixels(self, columns: &Columns) -> [Vec<(usize, usize)>; OUTCOMES.len()] {
+    pub fn pixels(
+        self,
+        columns: &Columns,
+    ) -> Result<[Vec<(usize, usize)>; OUTCOMES.len()], OutOfMemory> {
         let [wide, tall] = self.size;
         let [first, last] = self.ends;
         let [low, high] = self.durations.map(f64::ln);
         let per_ns = wide as f64 / last.saturating_sub(first).max(1) as f64;
         let per_log = tall as f64 / (high - low);
-        let mut marked = OUTCOMES.map(|_| vec![false; (wide + 1) * (tall + 1)]);
+        let pixels = wide
+            .saturating_add(1)
+            .saturating_mul(tall.saturating_add(1));
+        let mut marked = [
+            filled(false, pixels)?,
+            filled(false, pixels)?,
+            filled(false, pixels)?,
+        ];
         let samples = columns.ends.iter().zip(&columns.durations);
         for ((end, seconds), outcome) in samples.zip(&columns.outcomes) {
             // If the time axis covers only one moment, its samples are placed in the middle.
@@ -70,11 +84,13 @@ impl Grid {
                 marked[right * (tall + 1) + up] = true;
             }
         }
-        marked.map(|marked| {
+        let places = |marked: &[bool]| {
             let at = marked.iter().enumerate().filter(|(_, marked)| **marked);
             at.map(|(at, _)| (at / (tall + 1), at % (tall + 1)))
-                .collect()
-        })
+                .try_vec()
+        };
+        let [ok, error, cancelled] = &marked;
+        Ok([places(ok)?, places(error)?, places(cancelled)?])
     }
 }
 
@@ -114,7 +130,7 @@ mod tests {
             (9_000, 50.0, 2),
             (0, 0.0, 2),
         ];
-        let [ok, error, cancelled] = grid.pixels(&columns(&samples));
+        let [ok, error, cancelled] = grid.pixels(&columns(&samples)).unwrap();
         assert_eq!(ok, [(0, 0), (5, 10)]);
         assert_eq!(error, [(10, 20)]);
         assert_eq!(cancelled, [(0, 0), (10, 20)]);
@@ -127,6 +143,6 @@ mod tests {
             ends: [5, 5],
             durations: [0.1, 1.0],
         };
-        assert_eq!(grid.pixels(&columns(&[(5, 0.1, 0)]))[0], [(5, 0)]);
+        assert_eq!(grid.pixels(&columns(&[(5, 0.1, 0)])).unwrap()[0], [(5, 0)]);
     }
 }

@@ -1,17 +1,35 @@
 //! Checks and converts arguments passed from Python.
 
+use nanospan_fallible::{TryGrow, vec};
 use pyo3::{
     exceptions::{PyOverflowError, PyTypeError, PyValueError},
     prelude::*,
-    types::PyInt,
+    types::{PyInt, PyString},
 };
 
-use crate::messages::shown;
+use crate::{error::Fallible, messages::shown};
 
 /// Returns the name of a value's type, for error messages.
 pub fn type_name(value: &Bound<'_, PyAny>) -> String {
     let name = value.get_type().name();
     name.map_or_else(|_| "an object".to_owned(), |name| name.to_string())
+}
+
+/// Converts a sequence to a vector; `convert` converts an item. PyO3's own conversion would end the process if there is
+/// no memory for the vector.
+pub fn sequence<'py, T>(
+    given: &Bound<'py, PyAny>,
+    mut convert: impl FnMut(Bound<'py, PyAny>) -> Fallible<T>,
+) -> Fallible<Vec<T>> {
+    if given.is_instance_of::<PyString>() {
+        let message = "expected a sequence of values, got str";
+        return Err(PyTypeError::new_err(message).into());
+    }
+    let mut items = vec(given.len()?)?;
+    for item in given.try_iter()? {
+        items.try_push(convert(item?)?)?;
+    }
+    Ok(items)
 }
 
 /// Converts a number of seconds to a float. `asked` returns the argument's description for error messages.

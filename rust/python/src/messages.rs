@@ -33,6 +33,10 @@ pub fn shorten(text: &str) -> String {
 }
 
 /// Returns `text`, or the start of it and `length` if it has more than `most` characters.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the start has a fixed maximum length"
+)]
 fn cut(text: &str, most: usize, length: usize) -> String {
     if text.chars().nth(most).is_none() {
         return text.to_owned();

@@ -3,6 +3,7 @@
 //! A sample's metadata is copied when the sample is recorded, and the copy is never modified. Consecutive samples whose
 //! metadata contains identical objects share a copy.
 
+use nanospan_fallible::{OutOfMemory, TryGrow};
 use nanospan_record::ring::Ring;
 use pyo3::{
     PyTraverseError, PyVisit,
@@ -13,7 +14,7 @@ use pyo3::{
 
 use crate::{
     arguments::type_name,
-    hot::{dicts::same_objects, exclusive::Exclusive},
+    hot::{dicts::same_objects, exclusive::Exclusive, objects},
 };
 
 /// The metadata of the samples in one operation's window, keyed by the samples' tickets (sequence numbers).
@@ -54,32 +55,32 @@ impl MetadataTable {
     /// `window` samples.
     ///
     /// Returns the metadata that was displaced, if any. Dropping it may run Python code, so the caller decides when to
-    /// do so.
+    /// do so. Fails if there is no memory for the table; the metadata, to which the caller must hold a reference, is not
+    /// stored then.
     #[inline]
-    #[must_use]
     pub fn put<'py>(
         &self,
         ticket: u64,
         metadata: Bound<'py, PyDict>,
         window: u64,
-    ) -> Option<Bound<'py, PyDict>> {
+    ) -> Result<Option<Bound<'py, PyDict>>, OutOfMemory> {
         let py = metadata.py();
         let metadata = metadata.unbind();
         let displaced = self.0.with(py, |Table { slots, .. }| {
             if slots.is_empty() {
                 // The size is a power of two, like the ring's capacity: a division would cost more than everything else
                 // here.
-                slots.resize_with(Ring::capacity_for(window as usize), || None);
+                slots.try_resize_with(Ring::capacity_for(window as usize), || None)?;
             }
             let at = ticket as usize & (slots.len() - 1);
             let slot = &mut slots[at];
-            match slot {
+            Ok::<_, OutOfMemory>(match slot {
                 // This thread was delayed after it claimed its ticket, and a newer sample has taken the slot.
                 Some((newer, _)) if *newer > ticket => Some((ticket, metadata)),
                 _ => slot.replace((ticket, metadata)),
-            }
-        });
-        displaced.map(|(_, displaced)| displaced.into_bound(py))
+            })
+        })?;
+        Ok(displaced.map(|(_, displaced)| displaced.into_bound(py)))
     }
 
     /// Returns the metadata of the sample with ticket `ticket`, or `None` if there is none or it has been displaced.
@@ -124,7 +125,7 @@ pub fn given<'py>(metadata: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> 
             type_name(metadata)
         ))
     })?;
-    let dict = PyDict::new(metadata.py());
+    let dict = objects::dict(metadata.py())?;
     dict.update(mapping)?;
     Ok(dict)
 }

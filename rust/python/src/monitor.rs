@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use nanospan_record::{Lookup, Outcome, Registry, Seconds, registry::OVERFLOW};
+use nanospan_record::{Lookup, Outcome, Refusal, Registry, Seconds, registry::OVERFLOW};
 use pyo3::{
     Borrowed, PyTraverseError, PyVisit,
     exceptions::PyRuntimeError,
     intern,
     prelude::*,
-    types::{PyDict, PyMappingProxy, PyString, PyTuple},
+    types::{PyBool, PyDict, PyList, PyMappingProxy, PyString, PyTuple},
 };
 
 use crate::{
     arguments::{number, whole_number},
-    error,
-    hot::operations::Operations,
+    error::{self, Failure, Fallible, memory_error},
+    hot::{objects, operations::Operations},
     messages::shown,
     monitor_snapshot::MonitorSnapshot,
     names,
@@ -34,9 +34,6 @@ struct Inner {
     // Does not contain names beyond `max_operations`.
     operations: Operations,
 }
-
-/// A sample returned to Python: duration in seconds, Unix time of its end, success, metadata.
-type ExportedSample<'py> = (f64, f64, bool, Bound<'py, PyDict>);
 
 impl Monitor {
     #[inline]
@@ -91,10 +88,18 @@ impl Inner {
                 // If another thread has added the operation first, `add` returns that thread's operation.
                 self.operations.add(self.new_operation(core, name)?)
             }
-            Lookup::Refused { first, .. } => {
+            Lookup::Refused { first, reason, .. } => {
                 if first && let Some(events) = self.shared.events(py) {
-                    let arguments = (name, self.shared.registry().max_operations());
-                    let reported = events.call_method1(intern!(py, "overflow"), arguments);
+                    let reported = match reason {
+                        Refusal::Full => {
+                            let arguments = (name, self.shared.registry().max_operations());
+                            events.call_method1(intern!(py, "overflow"), arguments)
+                        }
+                        Refusal::OutOfMemory(error) => {
+                            let arguments = (name, error.to_string());
+                            events.call_method1(intern!(py, "out_of_memory"), arguments)
+                        }
+                    };
                     events_failed(py, reported.map(drop))?;
                 }
                 self.overflow(py)
@@ -117,7 +122,7 @@ impl Inner {
     /// Returns the overflow operation, which receives the samples of all new names once there are `max_operations`
     /// operations. It exists from the start.
     fn overflow<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, Operation>> {
-        let name = names::from_key(py, OVERFLOW)?.cast_into::<PyString>()?;
+        let name = names::from_key(py, OVERFLOW)?;
         if let Some(overflow) = self.operations.get(&name)? {
             return Ok(overflow);
         }
@@ -151,7 +156,7 @@ impl Monitor {
             .map_err(|e| error::to_python("PerformanceMonitor", &e))?;
         let inner = Inner {
             shared: Arc::new(Shared::new(registry, events)),
-            operations: Operations::new(py),
+            operations: Operations::new(py)?,
         };
         inner.overflow(py)?;
         self.inner.set(inner).map_err(|_| {
@@ -249,30 +254,37 @@ impl Monitor {
             ),
         };
         let registry = self.inner()?.shared.registry();
-        registry.set_threshold(&names::key(name)?, threshold);
-        Ok(())
+        registry
+            .set_threshold(&names::key(name)?, threshold)
+            .map_err(memory_error)
     }
 
     /// Read-only copy of all thresholds in seconds, keyed by operation name.
     #[getter]
-    fn thresholds<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
-        let thresholds = PyDict::new(py);
-        for (name, threshold) in self.inner()?.shared.registry().thresholds() {
-            thresholds.set_item(names::from_key(py, &name)?, threshold.get())?;
+    fn thresholds<'py>(&self, py: Python<'py>) -> Fallible<Bound<'py, PyMappingProxy>> {
+        let thresholds = objects::dict(py)?;
+        for (name, threshold) in self.inner()?.shared.registry().thresholds()? {
+            let seconds = objects::float(py, threshold.get())?;
+            thresholds.set_item(names::from_key(py, &name)?, seconds)?;
         }
         Ok(PyMappingProxy::new(py, thresholds.as_mapping()))
     }
 
     /// Delete the samples of ``operation``, or those of all operations if ``operation`` is None. Thresholds are kept.
     #[pyo3(signature = (operation=None))]
-    fn clear_metrics(&self, py: Python<'_>, operation: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    fn clear_metrics(&self, py: Python<'_>, operation: Option<&Bound<'_, PyAny>>) -> Fallible<()> {
         let inner = self.inner()?;
-        let cleared = match operation {
-            Some(name) => inner.known(name)?.into_iter().collect(),
-            None => inner.operations.all(py)?,
-        };
-        for operation in cleared {
-            operation.get().clear(py);
+        match operation {
+            Some(name) => {
+                if let Some(known) = inner.known(name)? {
+                    known.get().clear(py);
+                }
+            }
+            None => {
+                for operation in inner.operations.all(py)? {
+                    operation.get().clear(py);
+                }
+            }
         }
         Ok(())
     }
@@ -280,7 +292,7 @@ impl Monitor {
     /// Make every operation count from zero in a forked child; thresholds and handles are kept.
     ///
     /// Must be called by the child's only thread, before it records.
-    fn _reset_in_child(&self, py: Python<'_>) -> PyResult<()> {
+    fn _reset_in_child(&self, py: Python<'_>) -> Fallible<()> {
         let inner = self.inner()?;
         inner.shared.registry().reset_in_child();
         for operation in inner.operations.all(py)? {
@@ -290,29 +302,27 @@ impl Monitor {
     }
 
     /// Return the names of the operations whose window has samples, in the order in which they were first used.
-    fn _names<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyString>>> {
+    fn _names<'py>(&self, py: Python<'py>) -> Fallible<Bound<'py, PyList>> {
         let mut all = self.inner()?.operations.all(py)?;
         all.retain(|operation| operation.get().core().block().samples().len() > 0);
-        Ok(all
-            .iter()
-            .map(|operation| operation.get().name(py).clone())
-            .collect())
+        let names = all.iter().map(|each| Ok(each.get().name(py).clone()));
+        objects::list::<_, Failure>(py, names)
     }
 
     /// Return a snapshot of every operation that has samples or is running.
     ///
     /// Operations are copied one at a time, with the GIL released, while recording continues. Each copy is consistent
     /// except for samples that are being recorded at that moment.
-    fn snapshot(&self, py: Python<'_>) -> PyResult<MonitorSnapshot> {
+    fn snapshot(&self, py: Python<'_>) -> Fallible<MonitorSnapshot> {
         // The locks are taken while holding the GIL, so that no other thread can fork the process while a lock is held.
-        let begun = self.inner()?.shared.registry().begin_snapshot();
-        Ok(MonitorSnapshot::new(py.detach(|| begun.finish())))
+        let begun = self.inner()?.shared.registry().begin_snapshot()?;
+        Ok(MonitorSnapshot::new(py.detach(|| begun.finish())?))
     }
 
     /// Return the statistics of the samples in the operation's window, or None if it has no samples.
     ///
     /// A sample that another thread is recording at the same time may be missing.
-    fn get_stats<'py>(&self, operation: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn get_stats<'py>(&self, operation: &Bound<'py, PyAny>) -> Fallible<Option<Bound<'py, PyAny>>> {
         match self.inner()?.known(operation)? {
             Some(known) => known.get().stats(operation.py()),
             None => Ok(None),
@@ -324,15 +334,16 @@ impl Monitor {
     /// Durations are in seconds, oldest sample first. Both times are in monotonic clock ticks, which changes to the
     /// system clock do not affect; pass 0 to get the whole window. If there are no such samples, the second value is
     /// ``moment``.
-    fn _durations_since(
+    fn _durations_since<'py>(
         &self,
-        operation: &Bound<'_, PyAny>,
+        operation: &Bound<'py, PyAny>,
         moment: u64,
-    ) -> PyResult<(Vec<f64>, u64)> {
-        let Some(operation) = self.inner()?.known(operation)? else {
-            return Ok((Vec::new(), moment));
-        };
-        Ok(operation.get().durations_since(moment))
+    ) -> Fallible<(Bound<'py, PyList>, u64)> {
+        let py = operation.py();
+        match self.inner()?.known(operation)? {
+            Some(operation) => operation.get().durations_since(py, moment),
+            None => Ok((PyList::empty(py), moment)),
+        }
     }
 
     /// Return the samples in the operation's window, oldest first.
@@ -342,24 +353,25 @@ impl Monitor {
         &self,
         py: Python<'py>,
         operation: &Bound<'py, PyAny>,
-    ) -> PyResult<Vec<ExportedSample<'py>>> {
+    ) -> Fallible<Bound<'py, PyList>> {
         let inner = self.inner()?;
         let Some(operation) = inner.known(operation)? else {
-            return Ok(Vec::new());
+            return Ok(PyList::empty(py));
         };
         let samples = operation.get().samples(py)?;
         let anchor = inner.shared.registry().wall().anchor();
-        Ok(samples
+        let exported = samples
             .into_iter()
-            .map(|(sample, metadata)| {
-                let ended = anchor.unix_seconds(sample.end);
-                (
-                    sample.duration.seconds(),
-                    ended,
-                    sample.outcome == Outcome::Ok,
-                    metadata,
-                )
-            })
-            .collect())
+            .map(|(sample, metadata)| -> Fallible<_> {
+                let success = PyBool::new(py, sample.outcome == Outcome::Ok).to_owned();
+                let fields = [
+                    objects::float(py, sample.duration.seconds())?.into_any(),
+                    objects::float(py, anchor.unix_seconds(sample.end))?.into_any(),
+                    success.into_any(),
+                    metadata.into_any(),
+                ];
+                Ok(objects::tuple(py, fields)?)
+            });
+        objects::list(py, exported)
     }
 }

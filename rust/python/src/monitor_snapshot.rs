@@ -2,15 +2,16 @@
 
 use nanospan_record::{MonitorSnapshot as Core, OperationSnapshot as CoreOperation, Seconds};
 use pyo3::{
-    exceptions::PyValueError,
+    exceptions::{PyMemoryError, PyValueError},
     intern,
     prelude::*,
-    types::{PyBytes, PyDict, PyType},
+    types::{PyBytes, PyDict, PyString, PyType},
 };
 
 use crate::{
-    error,
+    error::{self, Fallible},
     gil::{DropWithoutGil, Turns},
+    hot::objects,
     messages::{shorten, shown},
     names,
     snapshot::Snapshot,
@@ -53,13 +54,13 @@ impl MonitorSnapshot {
     /// The operations' snapshots keyed by name, in the order in which the names were first used. Each access creates a
     /// new dict.
     #[getter]
-    fn operations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let operations = PyDict::new(py);
-        let copies = py.detach(|| self.0.operations.clone());
+    fn operations<'py>(&self, py: Python<'py>) -> Fallible<Bound<'py, PyDict>> {
+        let operations = objects::dict(py)?;
+        let copies = py.detach(|| self.0.copies())?;
         let mut turns = Turns::new();
         for operation in copies {
             let name = names::from_key(py, &operation.name)?;
-            operations.set_item(name, OperationSnapshot(operation))?;
+            operations.set_item(name, Bound::new(py, OperationSnapshot(operation))?)?;
             turns.pass(py);
         }
         Ok(operations)
@@ -69,28 +70,28 @@ impl MonitorSnapshot {
     ///
     /// In the result, an operation's ``created`` is the time of ``earlier``, or the time when the operation was created
     /// or cleared if that was later. Operations without samples since ``earlier`` are left out unless they are running.
-    fn since(&self, py: Python<'_>, earlier: &Self) -> Self {
-        Self::new(py.detach(|| self.0.since(&earlier.0)))
+    fn since(&self, py: Python<'_>, earlier: &Self) -> Fallible<Self> {
+        Ok(Self::new(py.detach(|| self.0.since(&earlier.0))?))
     }
 
     /// Return the snapshot as JSON-compatible dicts and lists, with quantiles, counts and buckets.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let operations = PyDict::new(py);
+        let operations = objects::dict(py)?;
         let mut turns = Turns::new();
         for operation in &self.0.operations {
             let name = names::from_key(py, &operation.name)?;
             operations.set_item(name, OperationSnapshot::dict(operation, py)?)?;
             turns.pass(py);
         }
-        let dict = PyDict::new(py);
-        dict.set_item("time", self.0.time)?;
-        dict.set_item("operations", operations)?;
+        let dict = objects::dict(py)?;
+        dict.set_item(intern!(py, "time"), objects::float(py, self.0.time)?)?;
+        dict.set_item(intern!(py, "operations"), operations)?;
         Ok(dict)
     }
 
     /// Serialise the snapshot to versioned, checksummed bytes.
-    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &py.detach(|| self.0.to_bytes()))
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Fallible<Bound<'py, PyBytes>> {
+        Ok(objects::bytes(py, &py.detach(|| self.0.to_bytes())?)?)
     }
 
     /// Restore a snapshot from the bytes that ``to_bytes`` returned.
@@ -103,11 +104,14 @@ impl MonitorSnapshot {
         let snapshot = py.detach(|| Core::from_bytes(data));
         let snapshot = snapshot.map_err(|e| error::to_python("snapshot", &e))?;
         for operation in &snapshot.operations {
-            names::from_key(py, &operation.name).map_err(|_| {
-                let name = String::from_utf8_lossy(&operation.name);
+            names::from_key(py, &operation.name).map_err(|error| {
+                if error.is_instance_of::<PyMemoryError>(py) {
+                    return error;
+                }
+                let name = operation.name.escape_ascii();
                 PyValueError::new_err(format!(
                     "snapshot: an operation's name must be UTF-8, got {}",
-                    shorten(&format!("{name:?}"))
+                    shorten(&format!("\"{name}\""))
                 ))
             })?;
         }
@@ -117,11 +121,11 @@ impl MonitorSnapshot {
     fn __reduce__<'py>(
         &self,
         py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+    ) -> Fallible<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
         let class: Bound<'py, PyType> = py.get_type::<Self>();
         Ok((
             class.getattr(intern!(py, "from_bytes"))?,
-            (self.to_bytes(py),),
+            (self.to_bytes(py)?,),
         ))
     }
 
@@ -147,15 +151,19 @@ impl OperationSnapshot {
     }
 
     fn dict<'py>(operation: &CoreOperation, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let dict = PyDict::new(py);
-        dict.set_item("created", operation.created)?;
-        dict.set_item("threshold", operation.threshold.map(Seconds::get))?;
-        dict.set_item("violation_count", operation.violations)?;
-        dict.set_item("in_flight", operation.in_flight)?;
+        let dict = objects::dict(py)?;
+        let float = |value| objects::float(py, value);
+        let threshold = operation.threshold.map(Seconds::get).map(float);
+        dict.set_item(intern!(py, "created"), float(operation.created)?)?;
+        dict.set_item(intern!(py, "threshold"), threshold.transpose()?)?;
+        let violations = objects::int(py, operation.violations)?;
+        dict.set_item(intern!(py, "violation_count"), violations)?;
+        let in_flight = objects::int(py, operation.in_flight)?;
+        dict.set_item(intern!(py, "in_flight"), in_flight)?;
         let [ok, error, cancelled] = operation.parts();
-        dict.set_item("ok", Snapshot::dict(ok, py)?)?;
-        dict.set_item("error", Snapshot::dict(error, py)?)?;
-        dict.set_item("cancelled", Snapshot::dict(cancelled, py)?)?;
+        dict.set_item(intern!(py, "ok"), Snapshot::dict(ok, py)?)?;
+        dict.set_item(intern!(py, "error"), Snapshot::dict(error, py)?)?;
+        dict.set_item(intern!(py, "cancelled"), Snapshot::dict(cancelled, py)?)?;
         Ok(dict)
     }
 }
@@ -164,26 +172,26 @@ impl OperationSnapshot {
 impl OperationSnapshot {
     /// The operation's name.
     #[getter]
-    fn operation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn operation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         names::from_key(py, &self.0.name)
     }
 
     /// Histogram of the durations of executions that succeeded.
     #[getter]
-    fn ok(&self) -> Snapshot {
-        Snapshot::new(self.0.ok.clone())
+    fn ok(&self) -> Fallible<Snapshot> {
+        Ok(Snapshot::new(self.0.ok.try_clone()?))
     }
 
     /// Histogram of the durations of executions that failed.
     #[getter]
-    fn error(&self) -> Snapshot {
-        Snapshot::new(self.0.error.clone())
+    fn error(&self) -> Fallible<Snapshot> {
+        Ok(Snapshot::new(self.0.error.try_clone()?))
     }
 
     /// Histogram of the durations of executions that were cancelled.
     #[getter]
-    fn cancelled(&self) -> Snapshot {
-        Snapshot::new(self.0.cancelled.clone())
+    fn cancelled(&self) -> Fallible<Snapshot> {
+        Ok(Snapshot::new(self.0.cancelled.try_clone()?))
     }
 
     /// Histogram of the durations of all executions, regardless of outcome.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use nanospan_fallible::copied;
 use nanospan_format::names::{escape, unescape};
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -10,7 +11,11 @@ use pyo3::{
     types::{PyBytes, PyString},
 };
 
-use crate::arguments::type_name;
+use crate::{
+    arguments::type_name,
+    error::{Fallible, memory_error},
+    hot::objects,
+};
 
 /// Returns `name` as a string, or an error if it is not a valid operation name.
 pub fn check<'a, 'py>(name: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyString>> {
@@ -35,12 +40,13 @@ pub fn key<'a>(name: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
         return Ok(Cow::Borrowed(text.as_bytes()));
     }
     let encoded = name.call_method1(intern!(name.py(), "encode"), ("utf-8", "surrogatepass"))?;
-    Ok(Cow::Owned(encoded.cast::<PyBytes>()?.as_bytes().to_vec()))
+    let copy = copied(encoded.cast::<PyBytes>()?.as_bytes()).map_err(memory_error)?;
+    Ok(Cow::Owned(copy))
 }
 
 /// Decodes an operation name that [`key`] encoded.
-pub fn from_key<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    PyBytes::new(py, bytes).call_method1(intern!(py, "decode"), ("utf-8", "surrogatepass"))
+pub fn from_key<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    objects::decoded(py, bytes)
 }
 
 /// Return a name as text that UTF-8 can encode; different names have different texts.
@@ -48,18 +54,18 @@ pub fn from_key<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny
 /// A lone surrogate becomes an escape sequence such as ``\\ud800``. Backslashes directly before a lone surrogate, or
 /// before what looks like the rest of such a sequence, are doubled. All other names are returned unchanged.
 #[pyfunction]
-pub fn escape_name<'py>(name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyString>> {
+pub fn escape_name<'py>(name: &Bound<'py, PyString>) -> Fallible<Bound<'py, PyString>> {
     let key = key(name)?;
-    Ok(match escape(&key) {
+    Ok(match escape(&key)? {
         Cow::Borrowed(_) => name.clone(),
-        Cow::Owned(text) => PyString::new(name.py(), &text),
+        Cow::Owned(text) => objects::text(name.py(), &text)?,
     })
 }
 
 /// Return the name for which ``escape_name`` returned ``text``.
 #[pyfunction]
-pub fn unescape_name<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
-    from_key(py, &unescape(text))
+pub fn unescape_name<'py>(py: Python<'py>, text: &str) -> Fallible<Bound<'py, PyString>> {
+    Ok(from_key(py, &unescape(text)?)?)
 }
 
 /// Returns `name`, converted to an exact `str` if it is an instance of a subclass, because a subclass may override

@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 
+use nanospan_fallible::{OutOfMemory, TryCollect, TryGrow, vec};
 use nanospan_format::Columns;
 use nanospan_record::{
     Measured, Outcome, Recorded, Registry, Sample, Seconds, Summary, Window, Writers,
 };
 use pyo3::{
     PyTraverseError, PyVisit,
-    exceptions::PyKeyboardInterrupt,
+    exceptions::{PyKeyboardInterrupt, PyMemoryError},
     intern,
     prelude::*,
-    types::{PyDict, PyFloat, PyString, PyTuple},
+    types::{PyDict, PyList, PyString},
 };
 
 use crate::{
     arguments::number,
-    bindings, error,
+    bindings,
+    error::{self, Fallible, memory_error},
     export::samples::Samples,
-    hot::exclusive::Exclusive,
+    hot::{exclusive::Exclusive, objects},
     messages::shown,
     metadata::{self, MetadataTable},
     outcome,
@@ -86,6 +88,8 @@ pub struct Operation {
     core: Arc<nanospan_record::Operation>,
     name: Py<PyString>,
     metadata: MetadataTable,
+    // Whether the loss of a sample's metadata has been reported.
+    loss_reported: Switch,
     shared: Arc<Shared>,
 }
 
@@ -99,6 +103,7 @@ impl Operation {
             core,
             name,
             metadata: MetadataTable::default(),
+            loss_reported: Switch::new(false),
             shared,
         }
     }
@@ -161,30 +166,61 @@ impl Operation {
 
     /// Records an execution with the given outcome that ended at `end`, in ticks. Does nothing if the monitor is
     /// disabled. `metadata` is stored without being copied, so the caller must not modify it afterwards.
+    ///
+    /// If there is no memory for the metadata, the sample is recorded without it, and a warning is logged once. So that
+    /// no sample is lost, `metadata` may be the error with which preparing it failed; it is returned after recording
+    /// unless it is a `MemoryError`.
     pub fn record(
         &self,
         py: Python<'_>,
         end: u64,
         duration: Measured,
         outcome: Outcome,
-        metadata: Option<Bound<'_, PyDict>>,
+        metadata: PyResult<Option<Bound<'_, PyDict>>>,
     ) -> PyResult<()> {
         if !self.enabled() {
-            return Ok(());
+            return metadata.map(drop);
         }
+        let (metadata, mut lost) = match metadata {
+            Ok(metadata) => (metadata, None),
+            Err(error) => (None, Some(error)),
+        };
         let mut displaced = None;
         let Recorded { violation } = self.core.record(end, duration, outcome, WRITERS, |ticket| {
             metadata.as_ref().is_some_and(|metadata| {
                 let window = self.core.block().window();
-                displaced = self.metadata.put(ticket, metadata.clone(), window);
-                true
+                match self.metadata.put(ticket, metadata.clone(), window) {
+                    Ok(before) => displaced = before,
+                    Err(error) => lost = Some(memory_error(error)),
+                }
+                lost.is_none()
             })
         });
         drop(displaced);
         if violation {
             self.report(py, end, duration, outcome, metadata)?;
         }
-        Ok(())
+        match lost {
+            None => Ok(()),
+            Some(error) => self.report_loss(py, error),
+        }
+    }
+
+    /// Logs once that samples are recorded without their metadata, if `error` is a `MemoryError`; otherwise returns it.
+    #[cold]
+    fn report_loss(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
+        if !error.is_instance_of::<PyMemoryError>(py) {
+            return Err(error);
+        }
+        if self.loss_reported.load_relaxed() {
+            return Ok(());
+        }
+        self.loss_reported.store_relaxed(true);
+        let Some(events) = self.shared.events(py) else {
+            return Ok(());
+        };
+        let reported = events.call_method1(intern!(py, "metadata_lost"), (self.name(py),));
+        events_failed(py, reported.map(drop))
     }
 
     #[cold]
@@ -212,7 +248,7 @@ impl Operation {
 
     /// Returns the statistics of the window, or `None` if it is empty. Releases the GIL if the window holds enough
     /// samples to make that worthwhile.
-    pub fn summary(&self, py: Python<'_>) -> Option<Summary> {
+    pub fn summary(&self, py: Python<'_>) -> Result<Option<Summary>, OutOfMemory> {
         if self.core.block().samples().len() >= SAMPLES_WORTH_DETACHING {
             py.detach(|| self.core.summary())
         } else {
@@ -221,56 +257,61 @@ impl Operation {
     }
 
     /// Returns the samples in the window, each with a copy of its metadata.
-    pub fn samples<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Sample, Bound<'py, PyDict>)>> {
-        let Window { samples, .. } = self.core.window();
+    pub fn samples<'py>(&self, py: Python<'py>) -> Fallible<Vec<(Sample, Bound<'py, PyDict>)>> {
+        let Window { samples, .. } = self.core.window()?;
         // All references are taken before the first dict is created, because creating a dict may let other threads run.
-        let kept: Vec<(Sample, Option<Py<PyDict>>)> = samples
-            .into_iter()
-            .filter_map(|(ticket, sample)| match sample.has_metadata {
+        let mut kept: Vec<(Sample, Option<Py<PyDict>>)> = vec(samples.len())?;
+        kept.try_extend(samples.into_iter().filter_map(
+            |(ticket, sample)| match sample.has_metadata {
                 false => Some((sample, None)),
                 // If the metadata have been displaced, their sample has left the window in the meantime: skip it.
                 true => Some((sample, Some(self.metadata.get(py, ticket)?))),
-            })
-            .collect();
+            },
+        ))?;
         kept.into_iter()
             .map(|(sample, metadata)| match metadata {
                 Some(metadata) => Ok((sample, metadata.bind(py).copy()?)),
-                None => Ok((sample, PyDict::new(py))),
+                None => Ok((sample, objects::dict(py)?)),
             })
-            .collect()
+            .try_vec_of()
     }
 
     /// Returns the samples in the window as columns. The metadata is not copied; its column is empty if no sample has
     /// metadata.
-    fn columns(&self, py: Python<'_>) -> Samples {
-        let Window { samples, .. } = py.detach(|| self.core.window());
+    fn columns(&self, py: Python<'_>) -> Fallible<Samples> {
+        let Window { samples, .. } = py.detach(|| self.core.window())?;
         let mut metadata = Vec::new();
-        let mut kept = Vec::with_capacity(samples.len());
+        let mut kept = vec(samples.len())?;
         for (ticket, sample) in samples {
             if sample.has_metadata {
                 let Some(of_sample) = self.metadata.get(py, ticket) else {
                     continue; // skipped, as in `samples`
                 };
-                metadata.resize_with(kept.len(), || None);
-                metadata.push(Some(of_sample));
+                metadata.try_resize_with(kept.len(), || None)?;
+                metadata.try_push(Some(of_sample))?;
             }
-            kept.push(sample);
+            kept.try_push(sample)?;
         }
         if !metadata.is_empty() {
-            metadata.resize_with(kept.len(), || None);
+            metadata.try_resize_with(kept.len(), || None)?;
         }
         let anchor = self.shared.registry.wall().anchor();
-        Samples::timed(py.detach(|| Columns::of(&kept, anchor)), metadata)
+        let columns = py.detach(|| Columns::of(&kept, anchor))?;
+        Ok(Samples::timed(columns, metadata))
     }
 
     /// Returns the durations, in seconds, of the window's samples that ended after `moment`, and the time at which
     /// the last of them ended (`moment` if there are none). Both times are in clock ticks.
-    pub fn durations_since(&self, moment: u64) -> (Vec<f64>, u64) {
-        let Window { samples, .. } = self.core.window();
+    pub fn durations_since<'py>(
+        &self,
+        py: Python<'py>,
+        moment: u64,
+    ) -> Fallible<(Bound<'py, PyList>, u64)> {
+        let Window { samples, .. } = self.core.window()?;
         let new = samples.iter().filter(|(_, sample)| sample.end > moment);
         let latest = new.clone().map(|(_, sample)| sample.end).max();
-        let durations = new.map(|(_, sample)| sample.duration.seconds()).collect();
-        (durations, latest.unwrap_or(moment))
+        let durations = new.map(|(_, sample)| objects::float(py, sample.duration.seconds()));
+        Ok((objects::list(py, durations)?, latest.unwrap_or(moment)))
     }
 
     /// Deletes the metadata that a forked child has inherited; the core's samples are reset separately.
@@ -321,12 +362,12 @@ impl Operation {
     /// Return the statistics of the samples in the operation's window, or None if it has no samples.
     ///
     /// Equivalent to calling ``PerformanceMonitor.get_stats`` with the operation's name.
-    pub fn stats<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(summary) = self.summary(py) else {
+    pub fn stats<'py>(&self, py: Python<'py>) -> Fallible<Option<Bound<'py, PyAny>>> {
+        let Some(summary) = self.summary(py)? else {
             return Ok(None);
         };
         let totals = self.core.totals();
-        let lifetime = self.core.block().lifetime(&summary);
+        let lifetime = self.core.block().lifetime(&summary)?;
         let bindings = bindings::get(py)?;
         let updated = self
             .shared
@@ -334,38 +375,37 @@ impl Operation {
             .wall()
             .anchor()
             .unix_seconds(summary.last_end);
-        let float = |value| PyFloat::new(py, value).into_any();
-        let count = |value: u64| -> PyResult<_> { Ok(value.into_pyobject(py)?.into_any()) };
-        // PyO3 does not convert tuples of this length, so the arguments are converted one by one.
+        let float = |value| objects::float(py, value).map(Bound::into_any);
+        let count = |value| objects::int(py, value).map(Bound::into_any);
         let arguments = [
             self.name(py).clone().into_any(),
             count(summary.count as u64)?,
-            float(summary.mean),
-            float(summary.min),
-            float(summary.max),
-            float(summary.p95),
-            float(summary.p99),
-            float(summary.success_rate()),
-            float(updated),
-            float(summary.p50),
-            float(summary.p999),
-            float(summary.stddev),
+            float(summary.mean)?,
+            float(summary.min)?,
+            float(summary.max)?,
+            float(summary.p95)?,
+            float(summary.p99)?,
+            float(summary.success_rate())?,
+            float(updated)?,
+            float(summary.p50)?,
+            float(summary.p999)?,
+            float(summary.stddev)?,
             count(summary.errors as u64)?,
             count(summary.cancelled as u64)?,
             count(totals.count)?,
             count(totals.violations)?,
-            float(lifetime.mean),
-            float(lifetime.min),
-            float(lifetime.max),
-            float(lifetime.p50),
-            float(lifetime.p95),
-            float(lifetime.p99),
-            float(lifetime.p999),
-            float(totals.success_rate()),
+            float(lifetime.mean)?,
+            float(lifetime.min)?,
+            float(lifetime.max)?,
+            float(lifetime.p50)?,
+            float(lifetime.p95)?,
+            float(lifetime.p99)?,
+            float(lifetime.p999)?,
+            float(totals.success_rate())?,
         ];
-        let arguments = PyTuple::new(py, arguments)?;
+        let arguments = objects::tuple(py, arguments)?;
         let class = bindings.performance_stats.bind(py);
-        class.call1(arguments).map(Some)
+        Ok(Some(class.call1(arguments)?))
     }
 
     /// Record an execution that was cancelled, which counts as neither a success nor an error.
@@ -388,7 +428,7 @@ impl Operation {
         let seconds = Seconds::new(number(duration, asked)?)
             .map_err(|refused| error::to_python(&asked(), &refused))?;
         let given = metadata.map(metadata::given).transpose()?;
-        let kept = outcome::metadata(py, given.as_ref(), None, Outcome::Cancelled, None)?;
+        let kept = outcome::metadata(py, given.as_ref(), None, Outcome::Cancelled, None);
         let end = self.core.clock().ticks();
         self.record(
             py,
@@ -428,15 +468,18 @@ impl Operation {
     ///
     /// Executions with every outcome are included. A sample that another thread is recording at the same time may be
     /// missing.
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self) -> PyResult<Snapshot> {
         // The GIL is kept: copying takes microseconds, about as long as releasing and re-acquiring the GIL.
-        Snapshot::new(self.core.histogram())
+        let histogram = self.core.histogram();
+        Ok(Snapshot::new(
+            histogram.map_err(|e| error::to_python("snapshot", &e))?,
+        ))
     }
 
     /// Return the samples in the operation's window as columns.
     ///
     /// The samples' metadata is not copied and must not be modified.
-    fn _columns(&self, py: Python<'_>) -> Samples {
+    fn _columns(&self, py: Python<'_>) -> Fallible<Samples> {
         self.columns(py)
     }
 

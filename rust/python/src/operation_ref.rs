@@ -11,7 +11,7 @@ use pyo3::{
 
 use crate::{
     bindings,
-    hot::{exclusive::Exclusive, span},
+    hot::{exclusive::Exclusive, objects, span},
     metadata,
     monitor::Monitor,
     names,
@@ -171,7 +171,10 @@ impl OperationRef {
             (generation, monitor) = ask()?;
         }
         let name = self.name.as_ref();
-        let name = name.map_or_else(|| PyString::new(py, ""), |name| name.bind(py).clone());
+        let name = match name {
+            Some(name) => name.bind(py).clone(),
+            None => objects::text(py, "")?,
+        };
         let operation = monitor.get().operation_of(&name)?;
         // The generation was read before the monitor, so replacing the monitor in between makes this entry outdated.
         let _ = self.found.set((generation, operation.clone().unbind()));
@@ -232,8 +235,8 @@ impl OperationRef {
         let metadata = match (outcome, given) {
             (Outcome::Ok, Some(given)) => (!given.is_empty())
                 .then(|| operation.copy(given))
-                .transpose()?,
-            _ => outcome::metadata(py, given, None, outcome, exception)?,
+                .transpose(),
+            _ => outcome::metadata(py, given, None, outcome, exception),
         };
         operation.record(py, end, duration, outcome, metadata)
     }

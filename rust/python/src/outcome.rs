@@ -1,5 +1,6 @@
 //! Determines the outcome and the metadata to record for a tracked execution.
 
+use nanospan_fallible::TryGrow;
 use nanospan_record::Outcome;
 use pyo3::{
     exceptions::{PyBaseException, PyException, PySystemExit},
@@ -8,7 +9,10 @@ use pyo3::{
     types::{PyDict, PyInt, PyString, PyType},
 };
 
-use crate::arguments::type_name;
+use crate::{
+    arguments::{sequence, type_name},
+    hot::objects,
+};
 
 /// Returns the outcome of an execution that was ended by `exception`, whose class is `class`.
 ///
@@ -53,9 +57,10 @@ fn contains_error(exception: &Bound<'_, PyAny>) -> bool {
         // Groups are recognised by their attribute: on Python 3.10 their classes come from various packages.
         if exception.is_instance_of::<PyBaseException>()
             && let Ok(Some(parts)) = exception.getattr_opt(intern!(exception.py(), "exceptions"))
-            && let Ok(parts) = parts.extract::<Vec<Bound<'_, PyAny>>>()
+            && let Ok(parts) = sequence(&parts, Ok)
+            && pending.try_extend(parts).is_err()
         {
-            pending.extend(parts);
+            break;
         }
     }
     false
@@ -85,14 +90,14 @@ pub fn metadata<'py>(
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
     let metadata = match given {
         Some(given) => given.copy()?,
-        None => PyDict::new(py),
+        None => objects::dict(py)?,
     };
     if let Some(added) = added {
         metadata.update(added.as_mapping())?;
     }
     match (outcome, exception) {
         (Outcome::Error, Some(exception)) => {
-            metadata.set_item(intern!(py, "error"), text_of(exception))?;
+            metadata.set_item(intern!(py, "error"), text_of(exception)?)?;
         }
         (Outcome::Cancelled, _) => {
             metadata.set_item(intern!(py, "outcome"), intern!(py, "cancelled"))?;
@@ -103,9 +108,9 @@ pub fn metadata<'py>(
 }
 
 /// Returns `str(value)`, or a placeholder that names the value's type if `str` raises an exception.
-pub fn text_of<'py>(value: &Bound<'py, PyAny>) -> Bound<'py, PyString> {
-    value.str().unwrap_or_else(|_| {
+pub fn text_of<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
+    value.str().or_else(|_| {
         let text = format!("<{} without text>", type_name(value));
-        PyString::new(value.py(), &text)
+        objects::text(value.py(), &text)
     })
 }

@@ -1,5 +1,6 @@
 //! The Python functions that compare samples and detect changes; see `nanospan.regression`.
 
+use nanospan_fallible::{TryCollect, TryGrow, joined, probe};
 use nanospan_stats::{
     self as maths, ALPHA, FALSE_DISCOVERY_RATE, HistorySettings, MIN_EFFECT, OnlineSettings,
     Settings, TAIL_MIN_EFFECT, Verdict,
@@ -7,11 +8,16 @@ use nanospan_stats::{
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
-    types::PyDict,
+    types::{PyDict, PyList},
 };
 
 use crate::{
-    arguments::type_name, bindings, hot::exclusive::Exclusive, messages::shorten, values::Values,
+    arguments::type_name,
+    bindings,
+    error::{self, Failure, Fallible, memory_error},
+    hot::{exclusive::Exclusive, objects},
+    messages::shorten,
+    values::Values,
 };
 
 /// Compare an earlier and a later set of an operation's durations, each in the order in which they were measured.
@@ -42,7 +48,7 @@ pub fn compare<'py>(
     alpha: f64,
     min_effect: f64,
     tail_min_effect: f64,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> Fallible<Bound<'py, PyAny>> {
     let settings = Settings {
         alpha: share("alpha", alpha)?,
         min_effect: effect("min_effect", min_effect)?,
@@ -55,15 +61,15 @@ pub fn compare<'py>(
             gathered("baseline", &baseline)?,
             gathered("current", &current)?,
         );
-        Ok::<_, PyErr>(maths::compare(&x, &y, &settings))
+        Ok::<_, Failure>(maths::compare(&x, &y, &settings)?)
     })?;
-    comparison(py, &compared)
+    Ok(comparison(py, &compared)?)
 }
 
-fn gathered(name: &str, values: &Values) -> PyResult<maths::Values> {
+fn gathered(name: &str, values: &Values) -> Fallible<maths::Values> {
     values
         .gather()
-        .map_err(|refused| PyValueError::new_err(format!("{name}: {refused}")))
+        .map_err(|refused| error::of_values(name, refused))
 }
 
 fn share(name: &str, value: f64) -> PyResult<f64> {
@@ -99,19 +105,31 @@ pub const fn verdict_name(verdict: Verdict) -> &'static str {
 fn comparison<'py>(py: Python<'py>, compared: &maths::Comparison) -> PyResult<Bound<'py, PyAny>> {
     let bindings = bindings::get(py)?;
     let change = bindings.quantile_change.bind(py);
-    let quantiles = PyDict::new(py);
+    let quantiles = objects::dict(py)?;
+    let float = |value| objects::float(py, value).map(Bound::into_any);
     for tail in &compared.quantiles {
-        quantiles.set_item(tail.q, change.call1((tail.change, tail.p_value))?)?;
+        let fields = objects::tuple(py, [float(tail.change)?, float(tail.p_value)?])?;
+        quantiles.set_item(float(tail.q)?, change.call1(fields)?)?;
     }
-    bindings.comparison.bind(py).call1((
-        verdict_name(compared.verdict),
-        compared.p_value,
-        compared.shift,
-        compared.shift_ci,
-        quantiles,
-        compared.effective_n,
-        compared.counts,
-    ))
+    let count = |value: usize| objects::int(py, value as u64).map(Bound::into_any);
+    let counts = [count(compared.counts.0)?, count(compared.counts.1)?];
+    let fields = [
+        objects::text(py, verdict_name(compared.verdict))?.into_any(),
+        float(compared.p_value)?,
+        float(compared.shift)?,
+        interval(py, compared.shift_ci)?,
+        quantiles.into_any(),
+        float(compared.effective_n)?,
+        objects::tuple(py, counts)?.into_any(),
+    ];
+    let fields = objects::tuple(py, fields)?;
+    bindings.comparison.bind(py).call1(fields)
+}
+
+/// Converts the two ends of a confidence interval.
+fn interval(py: Python<'_>, (low, high): (f64, f64)) -> PyResult<Bound<'_, PyAny>> {
+    let ends = [objects::float(py, low)?, objects::float(py, high)?];
+    Ok(objects::tuple(py, ends.map(Bound::into_any))?.into_any())
 }
 
 /// Compare many operations at once, limiting the expected share of false positives among the reported changes.
@@ -143,7 +161,7 @@ pub fn compare_many<'py>(
     fdr: f64,
     min_effect: f64,
     tail_min_effect: f64,
-) -> PyResult<Bound<'py, PyDict>> {
+) -> Fallible<Bound<'py, PyDict>> {
     let settings = Settings {
         alpha: share("fdr", fdr)?,
         min_effect: effect("min_effect", min_effect)?,
@@ -161,22 +179,23 @@ pub fn compare_many<'py>(
                     type_name(&pair)
                 ))
             })?;
-        pairs.push((
-            format!("{name}: baseline"),
-            Values::take(&format!("{name}: baseline"), &baseline)?,
-            format!("{name}: current"),
-            Values::take(&format!("{name}: current"), &current)?,
-        ));
-        operations.push(operation);
+        // For the name and the small values that each pair needs.
+        probe::<[u8; 4096]>()?;
+        let before = joined(&[&name, ": baseline"])?;
+        let now = joined(&[&name, ": current"])?;
+        let baseline = Values::take(&before, &baseline)?;
+        let current = Values::take(&now, &current)?;
+        pairs.try_push((before, baseline, now, current))?;
+        operations.try_push(operation)?;
     }
     let compared = py.detach(|| {
         let gathered = pairs.iter().map(|(before, baseline, now, current)| {
             Ok((gathered(before, baseline)?, gathered(now, current)?))
         });
-        let gathered = gathered.collect::<PyResult<Vec<_>>>()?;
-        Ok::<_, PyErr>(maths::compare_many(&gathered, &settings))
+        let gathered = gathered.try_vec_of::<_, Failure>()?;
+        Ok::<_, Failure>(maths::compare_many(&gathered, &settings)?)
     })?;
-    let results = PyDict::new(py);
+    let results = objects::dict(py)?;
     for (operation, compared) in operations.iter().zip(&compared) {
         results.set_item(operation, comparison(py, compared)?)?;
     }
@@ -207,9 +226,9 @@ pub fn change_points<'py>(
     penalty: f64,
     min_size: usize,
     z: f64,
-) -> PyResult<Vec<Bound<'py, PyAny>>> {
+) -> Fallible<Bound<'py, PyList>> {
     if min_size == 0 {
-        return Err(PyValueError::new_err("min_size must be at least 1, got 0"));
+        return Err(PyValueError::new_err("min_size must be at least 1, got 0").into());
     }
     let settings = HistorySettings {
         penalty: effect("penalty", penalty)?,
@@ -219,14 +238,23 @@ pub fn change_points<'py>(
     let values = Values::take("values", values)?;
     let found = py.detach(|| {
         let history = gathered("values", &values)?;
-        Ok::<_, PyErr>(maths::change_points(&history, &settings))
+        Ok::<_, Failure>(maths::change_points(&history, &settings)?)
     })?;
     let bindings = bindings::get(py)?;
     let class = bindings.change_point.bind(py);
-    found
-        .into_iter()
-        .map(|p| class.call1((p.index, p.before, p.after, p.ratio, p.ci, p.p_value)))
-        .collect()
+    let float = |value| objects::float(py, value).map(Bound::into_any);
+    let points = found.into_iter().map(|point| -> PyResult<_> {
+        let fields = [
+            objects::int(py, point.index as u64)?.into_any(),
+            float(point.before)?,
+            float(point.after)?,
+            float(point.ratio)?,
+            interval(py, point.ci)?,
+            float(point.p_value)?,
+        ];
+        class.call1(objects::tuple(py, fields)?)
+    });
+    Ok(objects::list(py, points)?)
 }
 
 /// Detects changes in the level of a stream of values.
@@ -266,7 +294,8 @@ impl OnlineDetector {
             k: effect("k", k)?,
             h: effect("h", h)?,
         };
-        Ok(Self(Exclusive::new(maths::OnlineDetector::new(settings))))
+        let detector = maths::OnlineDetector::new(settings).map_err(memory_error)?;
+        Ok(Self(Exclusive::new(detector)))
     }
 
     /// Process the next value; return an Alarm if the level changed, else None.
@@ -280,7 +309,8 @@ impl OnlineDetector {
                 value
             )));
         }
-        let Some(alarm) = self.0.with(py, |detector| detector.update(value)) else {
+        let updated = self.0.with(py, |detector| detector.update(value));
+        let Some(alarm) = updated.map_err(memory_error)? else {
             return Ok(None);
         };
         let bindings = bindings::get(py)?;

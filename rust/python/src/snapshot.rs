@@ -4,10 +4,14 @@ use nanospan_record::{Seconds, histogram, limits::MAX_SECONDS};
 use pyo3::{
     intern,
     prelude::*,
-    types::{PyBytes, PyDict, PyType},
+    types::{PyBytes, PyDict, PyList, PyType},
 };
 
-use crate::{bindings, error};
+use crate::{
+    bindings,
+    error::{self, Fallible},
+    hot::objects,
+};
 
 /// Histogram of an operation's durations, recorded since the operation was created or last cleared.
 ///
@@ -33,26 +37,55 @@ impl Snapshot {
         histogram: &histogram::Snapshot,
         py: Python<'py>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let snapshot = Self(histogram.clone());
-        let dict = PyDict::new(py);
-        dict.set_item("count", snapshot.count())?;
-        dict.set_item("sum", snapshot.sum())?;
-        dict.set_item("min", snapshot.min())?;
-        dict.set_item("max", snapshot.max())?;
+        let dict = objects::dict(py)?;
+        let float = |value| objects::float(py, value);
+        let count = |value| objects::int(py, value);
+        dict.set_item(intern!(py, "count"), count(histogram.count())?)?;
+        dict.set_item(intern!(py, "sum"), float(sum(histogram))?)?;
+        let [min, max] = [histogram.min_ns(), histogram.max_ns()]
+            .map(|ns| ns.map(|ns| float(seconds(ns))).transpose());
+        dict.set_item(intern!(py, "min"), min?)?;
+        dict.set_item(intern!(py, "max"), max?)?;
         for (name, q) in [
-            ("p50", 0.5),
-            ("p90", 0.9),
-            ("p95", 0.95),
-            ("p99", 0.99),
-            ("p999", 0.999),
+            (intern!(py, "p50"), 0.5),
+            (intern!(py, "p90"), 0.9),
+            (intern!(py, "p95"), 0.95),
+            (intern!(py, "p99"), 0.99),
+            (intern!(py, "p999"), 0.999),
         ] {
-            dict.set_item(name, snapshot.quantile(q)?)?;
+            dict.set_item(name, quantile(histogram, q)?.map(float).transpose()?)?;
         }
-        dict.set_item("scale", snapshot.scale())?;
-        dict.set_item("zeros", snapshot.zeros())?;
-        dict.set_item("buckets", snapshot.buckets())?;
+        let scale = objects::signed_int(py, histogram.scale().into())?;
+        dict.set_item(intern!(py, "scale"), scale)?;
+        dict.set_item(intern!(py, "zeros"), count(histogram.zeros())?)?;
+        dict.set_item(intern!(py, "buckets"), buckets(histogram, py)?)?;
         Ok(dict)
     }
+}
+
+/// Returns the sum of the durations, in seconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a duration in Python is a float in seconds"
+)]
+fn sum(histogram: &histogram::Snapshot) -> f64 {
+    histogram.sum_ns() as f64 / 1e9
+}
+
+fn quantile(histogram: &histogram::Snapshot, q: f64) -> PyResult<Option<f64>> {
+    match histogram.quantile(q) {
+        Ok(ns) => Ok(ns.map(|ns| ns / 1e9)),
+        Err(refused) => Err(error::to_python("quantile", &refused)),
+    }
+}
+
+/// Returns the non-empty buckets as a list of pairs of index and count.
+fn buckets<'py>(histogram: &histogram::Snapshot, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    let pairs = histogram.buckets().map(|(index, count)| {
+        let index = objects::signed_int(py, index.into())?.into_any();
+        objects::tuple(py, [index, objects::int(py, count)?.into_any()])
+    });
+    objects::list(py, pairs)
 }
 
 #[expect(
@@ -73,12 +106,8 @@ impl Snapshot {
 
     /// Sum of the durations, in seconds.
     #[getter]
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a duration in Python is a float in seconds"
-    )]
     fn sum(&self) -> f64 {
-        self.0.sum_ns() as f64 / 1e9
+        sum(&self.0)
     }
 
     /// Shortest duration in seconds, or None if there are no durations.
@@ -110,8 +139,8 @@ impl Snapshot {
     ///
     /// The bucket with index i holds the durations v with b**i < v <= b**(i + 1) seconds, where b = 2**(2**-scale).
     /// Durations of 0 are not in any bucket.
-    fn buckets(&self) -> Vec<(i32, u64)> {
-        self.0.buckets().collect()
+    fn buckets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        buckets(&self.0, py)
     }
 
     /// Return approximately how many durations are at most ``seconds``, as needed for cumulative buckets.
@@ -153,21 +182,18 @@ impl Snapshot {
     /// Raises:
     ///     ValueError: If ``q`` is not between 0 and 1.
     fn quantile(&self, q: f64) -> PyResult<Option<f64>> {
-        match self.0.quantile(q) {
-            Ok(ns) => Ok(ns.map(|ns| ns / 1e9)),
-            Err(refused) => Err(error::to_python("quantile", &refused)),
-        }
+        quantile(&self.0, q)
     }
 
     /// Return a histogram of the durations in both snapshots, at the coarser of the two scales.
     ///
     /// Raises:
     ///     ValueError: If the snapshots contain more than 2**64 - 1 durations in total.
-    fn merge(&self, other: &Self) -> PyResult<Self> {
-        let mut merged = self.0.clone();
+    fn merge(&self, other: &Self) -> Fallible<Self> {
+        let mut merged = self.0.try_clone()?;
         match merged.merge(&other.0) {
             Ok(()) => Ok(Self(merged)),
-            Err(refused) => Err(error::to_python("merge", &refused)),
+            Err(refused) => Err(error::to_python("merge", &refused).into()),
         }
     }
 
@@ -175,20 +201,20 @@ impl Snapshot {
     ///
     /// The result is never finer than this snapshot. If ``buckets`` is below 2, the result may still have two
     /// non-empty buckets, at the coarsest scale.
-    fn with_at_most(&self, buckets: usize) -> Self {
-        Self(self.0.with_at_most(buckets))
+    fn with_at_most(&self, buckets: usize) -> Fallible<Self> {
+        Ok(Self(self.0.with_at_most(buckets)?))
     }
 
     /// Return the same durations at ``scale``, or this snapshot unchanged if ``scale`` is not coarser.
     ///
     /// A scale below -10 is treated as -10.
-    fn at_scale(&self, scale: i32) -> Self {
-        Self(self.0.at_scale(scale))
+    fn at_scale(&self, scale: i32) -> Fallible<Self> {
+        Ok(Self(self.0.at_scale(scale)?))
     }
 
     /// Serialise the snapshot to versioned, checksummed bytes.
-    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.0.to_bytes())
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Fallible<Bound<'py, PyBytes>> {
+        Ok(objects::bytes(py, &self.0.to_bytes()?)?)
     }
 
     /// Restore a snapshot from the bytes that ``to_bytes`` returned.
@@ -206,11 +232,11 @@ impl Snapshot {
     fn __reduce__<'py>(
         &self,
         py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
+    ) -> Fallible<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
         let class: Bound<'py, PyType> = py.get_type::<Self>();
         Ok((
             class.getattr(intern!(py, "from_bytes"))?,
-            (self.to_bytes(py),),
+            (self.to_bytes(py)?,),
         ))
     }
 

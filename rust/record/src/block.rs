@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use nanospan_fallible::{OutOfMemory, filled};
+
 use crate::{
     error::Error,
     histogram::{
@@ -93,7 +95,7 @@ impl Block {
     ///
     /// # Errors
     ///
-    /// [`Error::Window`] if `window` is not between 1 and [`MAX_WINDOW`]; [`Error::OutOfMemory`] if the operating
+    /// [`Error::Window`] if `window` is not between 1 and [`MAX_WINDOW`]; [`Error::NoBlock`] if the operating
     /// system cannot provide the memory.
     pub fn new(window: usize) -> Result<Self, Error> {
         if window == 0 || window > MAX_WINDOW {
@@ -238,10 +240,13 @@ impl Block {
     }
 
     /// Computes the statistics of the window's readable samples; returns `None` if there are none.
-    #[must_use]
-    pub fn summary(&self) -> Option<Summary> {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory to sort them in.
+    pub fn summary(&self) -> Result<Option<Summary>, OutOfMemory> {
         let tickets = self.tickets();
-        let mut tally = Tally::with_capacity((tickets.end - tickets.start) as usize);
+        let mut tally = Tally::with_capacity((tickets.end - tickets.start) as usize)?;
         self.ring().for_each(tickets, |sample| tally.add(sample));
         tally.finish()
     }
@@ -267,10 +272,13 @@ impl Block {
 
     /// Computes the statistics of all samples since the operation was created or last cleared. `window` is the summary
     /// of the window; if the window holds all samples, its statistics are returned.
-    #[must_use]
-    pub fn lifetime(&self, window: &Summary) -> Lifetime {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory to add the histograms up in.
+    pub fn lifetime(&self, window: &Summary) -> Result<Lifetime, OutOfMemory> {
         if self.totals().count <= window.count as u64 {
-            return window.into();
+            return Ok(window.into());
         }
         let (mut all, mut zeros) = (Sums::default(), 0);
         let parts = OUTCOMES.map(|outcome| (self.recorder(outcome), self.sums(outcome)));
@@ -284,12 +292,12 @@ impl Block {
             zeros += recorder.zeros();
         }
         let (first, last) = all.octaves();
-        let mut counts = vec![0; (last - first + 1).cast_unsigned() as usize];
+        let mut counts = filled(0, (last - first + 1).cast_unsigned() as usize)?;
         for (recorder, _) in recorded() {
             recorder.add_to(first, &mut counts);
         }
-        Lifetime::of_buckets(zeros, first, &counts, all.sum, [all.min, all.max])
-            .unwrap_or_else(|| window.into())
+        let lifetime = Lifetime::of_buckets(zeros, first, &counts, all.sum, [all.min, all.max]);
+        Ok(lifetime.unwrap_or_else(|| window.into()))
     }
 
     /// Reads the sum and the extremes of the samples with `outcome`.
@@ -305,23 +313,27 @@ impl Block {
 
     /// Copies the histogram of the samples with `outcome`. A sample that is being recorded may be included only in
     /// part.
-    #[must_use]
-    pub fn histogram(&self, outcome: Outcome) -> histogram::Snapshot {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the copy.
+    pub fn histogram(&self, outcome: Outcome) -> Result<histogram::Snapshot, OutOfMemory> {
         let sums = self.sums(outcome);
         let recorder = self.recorder(outcome);
         let Sums { sum, min, max } = sums;
         if min > max {
-            return histogram::Snapshot::default();
+            return Ok(histogram::Snapshot::default());
         }
         let (first, last) = sums.octaves();
-        histogram::Snapshot::new(
+        let counts = recorder.counts(first, last)?;
+        Ok(histogram::Snapshot::new(
             recorder.zeros(),
             first,
-            recorder.counts(first, last),
+            counts,
             sum,
             min,
             max,
-        )
+        ))
     }
 
     /// Discards all samples but keeps the threshold. A sample that is being recorded may be discarded only partly.

@@ -4,9 +4,14 @@
 //! everything before it. Numbers are varints (LEB128): seven bits per byte, least significant first, in as few bytes as
 //! possible, so that each value has exactly one encoding.
 
+use nanospan_fallible::{Buffer, OutOfMemory};
+
 use crate::error::Damage;
 
 const CHECKSUM_BYTES: usize = 4;
+
+/// The length of the varint of 2^128 - 1.
+const LONGEST_NUMBER: usize = u128::BITS.div_ceil(7) as usize;
 
 /// A kind of frame, identified by the magic bytes and the version at its start.
 #[derive(Debug)]
@@ -16,11 +21,11 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Returns the beginning of a frame, in a vector with room for `capacity` bytes. [`seal`] completes the frame.
-    pub fn begin(&self, capacity: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(capacity);
-        out.extend(self.magic.as_bytes());
-        out.push(self.version);
+    /// Returns the beginning of a frame, in a buffer with room for `capacity` bytes. [`seal`] completes the frame.
+    pub fn begin(&self, capacity: usize) -> Buffer {
+        let mut out = Buffer::with_capacity(capacity);
+        out.put(self.magic.as_bytes());
+        out.put_byte(self.version);
         out
     }
 
@@ -45,25 +50,33 @@ impl Kind {
 }
 
 /// Completes a frame by appending its checksum.
-pub fn seal(mut frame: Vec<u8>) -> Vec<u8> {
-    let checksum = crc32fast::hash(&frame);
-    frame.extend(checksum.to_le_bytes());
-    frame
+///
+/// # Errors
+///
+/// [`OutOfMemory`] if there was no memory for the frame.
+pub fn seal(mut frame: Buffer) -> Result<Vec<u8>, OutOfMemory> {
+    let checksum = crc32fast::hash(frame.as_bytes());
+    frame.put(&checksum.to_le_bytes());
+    frame.finish()
 }
 
 /// Appends `number` to `out` as a varint.
-pub fn put(out: &mut Vec<u8>, mut number: u128) {
+pub fn put(out: &mut Buffer, mut number: u128) {
+    let mut bytes = [0; LONGEST_NUMBER];
+    let mut length = 0;
     while number >= 0x80 {
-        out.push(number as u8 | 0x80);
+        bytes[length] = number as u8 | 0x80;
         number >>= 7;
+        length += 1;
     }
-    out.push(number as u8);
+    bytes[length] = number as u8;
+    out.put(&bytes[..=length]);
 }
 
 /// Appends `bytes` to `out`, prefixed with their length as a varint.
-pub fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_sized(out: &mut Buffer, bytes: &[u8]) {
     put(out, bytes.len() as u128);
-    out.extend(bytes);
+    out.put(bytes);
 }
 
 /// A reader of a frame's content. It holds the bytes that have not been read yet.

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use nanospan_fallible::OutOfMemory;
+
 use crate::limits::MAX_SECONDS;
 
 /// The reason why a call failed. For an invalid argument, the message states the value and which values are valid.
@@ -32,8 +34,17 @@ pub enum Error {
     NotEarlier,
     /// Two histograms cannot be merged, because together they hold more than `u64::MAX` values.
     TooManyValues,
-    /// The operating system could not provide the memory for an operation. The field is the requested size in bytes.
-    OutOfMemory(usize),
+    /// The operating system could not provide the memory block of an operation. The field is the requested size in
+    /// bytes.
+    NoBlock(usize),
+    /// There was no memory for a copy of the recorded data, or for another value whose size depends on data.
+    OutOfMemory(OutOfMemory),
+}
+
+impl From<OutOfMemory> for Error {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
 }
 
 impl fmt::Display for Error {
@@ -61,16 +72,48 @@ impl fmt::Display for Error {
             Self::TooManyValues => {
                 f.write_str("the histograms together hold more than 2^64 - 1 values")
             }
-            Self::OutOfMemory(bytes) => write!(
+            Self::OutOfMemory(error) => error.fmt(f),
+            Self::NoBlock(bytes) => write!(
                 f,
-                "out of memory for an operation ({bytes} bytes of address space); lower \
-                 max_metrics_per_operation or max_operations"
+                "out of memory: no {bytes} bytes of address space are available for an operation; lower \
+                 max_metrics_per_operation or raise the process's limit"
             ),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+/// The reason why decoding stopped before its end.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// The bytes do not encode what they should.
+    Damage(Damage),
+    /// There is no memory for what the bytes encode.
+    OutOfMemory(OutOfMemory),
+}
+
+impl From<Damage> for Stopped {
+    fn from(damage: Damage) -> Self {
+        Self::Damage(damage)
+    }
+}
+
+impl From<OutOfMemory> for Stopped {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
+}
+
+impl Stopped {
+    /// Returns the error to report; `damaged` converts damage.
+    pub(crate) fn into_error(self, damaged: impl FnOnce(Damage) -> Error) -> Error {
+        match self {
+            Self::Damage(damage) => damaged(damage),
+            Self::OutOfMemory(error) => error.into(),
+        }
+    }
+}
 
 /// The reason why bytes cannot be decoded as a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,13 @@
 //! Readers work on copies: [`Operation::window`] returns the exact recent samples, which [`Summary`] reduces to
 //! statistics; [`Operation::histogram`] covers everything recorded since the last clear; and [`MonitorSnapshot`] covers
 //! all operations. [`Registry`] finds operations by name and limits their number.
-
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "running out of memory may end a test"
+    )
+)]
 #![deny(unsafe_code)]
 
 #[cfg(all(loom, not(debug_assertions)))]
@@ -41,7 +47,7 @@ pub use clock::{Clock, WallClock};
 pub use error::Error;
 pub use lifetime::Lifetime;
 pub use operation::{Operation, Recorded, Window};
-pub use registry::{BegunSnapshot, Lookup, Registry};
+pub use registry::{BegunSnapshot, Lookup, Refusal, Registry};
 pub use sample::{Measured, OUTCOMES, Outcome, Sample};
 pub use seconds::Seconds;
 pub use snapshot::{MonitorSnapshot, OperationSnapshot};

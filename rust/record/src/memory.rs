@@ -27,10 +27,10 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`] if the operating system refuses the mapping.
+    /// [`Error::NoBlock`] if the operating system refuses the mapping.
     pub fn zeroed(words: usize) -> Result<Self, Error> {
         let bytes = words * size_of::<u64>();
-        let map = memmap2::MmapMut::map_anon(bytes).map_err(|_| Error::OutOfMemory(bytes))?;
+        let map = memmap2::MmapMut::map_anon(bytes).map_err(|_| Error::NoBlock(bytes))?;
         let map = memmap2::MmapRaw::from(map);
         // The kernel merges neighbouring mappings, and a transparent huge page would commit 2 MiB for one sample.
         // Kernels built without huge pages reject the advice and do not need it; Miri does not support it.
@@ -118,7 +118,7 @@ mod tests {
         let words = 1 << 58;
         assert_eq!(
             Memory::zeroed(words).unwrap_err(),
-            Error::OutOfMemory(words * 8)
+            Error::NoBlock(words * 8)
         );
     }
 }

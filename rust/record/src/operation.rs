@@ -1,5 +1,7 @@
 //! Operations: each has a name, the data recorded under that name, and a count of executions under way.
 
+use nanospan_fallible::{OutOfMemory, TryGrow, boxed, vec};
+
 use crate::{
     block::{Block, Totals},
     clock::Clock,
@@ -33,7 +35,7 @@ pub struct Recorded {
 }
 
 /// A copy of an operation's most recent samples.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Window {
     /// The samples with their tickets (sample numbers), oldest first.
     pub samples: Vec<(u64, Sample)>,
@@ -49,7 +51,7 @@ impl Operation {
     /// The same errors as [`Block::new`]: an invalid `window`, or a lack of memory.
     pub fn new(name: &[u8], window: usize, clock: Clock) -> Result<Self, Error> {
         Ok(Self {
-            name: name.into(),
+            name: boxed(name)?,
             block: Block::new(window)?,
             clock,
             in_flight: Word::new(0),
@@ -102,20 +104,27 @@ impl Operation {
     }
 
     /// Copies the most recent samples.
-    #[must_use]
-    pub fn window(&self) -> Window {
-        let samples = self.block.samples();
-        let expected = samples.len();
-        let samples: Vec<_> = samples
-            .filter_map(|(ticket, sample)| sample.map(|sample| (ticket, sample)))
-            .collect();
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the copy.
+    pub fn window(&self) -> Result<Window, OutOfMemory> {
+        let window = self.block.samples();
+        let expected = window.len();
+        let mut samples = vec(expected)?;
+        samples.try_extend(
+            window.filter_map(|(ticket, sample)| sample.map(|sample| (ticket, sample))),
+        )?;
         let skipped = expected - samples.len();
-        Window { samples, skipped }
+        Ok(Window { samples, skipped })
     }
 
     /// Computes the statistics of the most recent samples without copying them; returns `None` if there are no samples.
-    #[must_use]
-    pub fn summary(&self) -> Option<Summary> {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory to sort them in.
+    pub fn summary(&self) -> Result<Option<Summary>, OutOfMemory> {
         self.block.summary()
     }
 
@@ -126,19 +135,25 @@ impl Operation {
     }
 
     /// Copies the histogram of all samples with `outcome` since the operation was created or last cleared.
-    #[must_use]
-    pub fn histogram_of(&self, outcome: Outcome) -> histogram::Snapshot {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the copy.
+    pub fn histogram_of(&self, outcome: Outcome) -> Result<histogram::Snapshot, OutOfMemory> {
         self.block.histogram(outcome)
     }
 
     /// Returns a histogram of all samples, with any outcome, since the operation was created or last cleared.
-    #[must_use]
-    pub fn histogram(&self) -> histogram::Snapshot {
-        let [mut all, rest @ ..] = OUTCOMES.map(|outcome| self.block.histogram(outcome));
-        for part in rest {
-            all.merge(&part).expect("the total count fits in 64 bits");
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] if there is no memory for the histogram.
+    pub fn histogram(&self) -> Result<histogram::Snapshot, Error> {
+        let mut all = histogram::Snapshot::default();
+        for outcome in OUTCOMES {
+            all.merge(&self.block.histogram(outcome)?)?;
         }
-        all
+        Ok(all)
     }
 
     /// Counts a new execution as under way and returns its start time in ticks. The caller must call [`end`](Self::end)

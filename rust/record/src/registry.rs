@@ -2,12 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use nanospan_fallible::{OutOfMemory, TryCollect, TryGrow, arc, boxed, insert};
+
 use crate::{
     clock::{Anchor, Clock, WallClock},
     error::Error,
     operation::Operation,
     seconds::Seconds,
-    snapshot::{MonitorSnapshot, OperationSnapshot},
+    snapshot::{MonitorSnapshot, OperationSnapshot, of_interest},
     sync::{RwLock, Word, Writers},
 };
 
@@ -26,7 +28,9 @@ pub struct Registry {
     wall: WallClock,
     names: RwLock<Names>,
     overflow: Arc<Operation>,
-    refused: Word,
+    // How often a look-up returned the overflow operation, by reason.
+    full: Word,
+    starved: Word,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +41,9 @@ struct Names {
     thresholds: HashMap<Box<[u8]>, Seconds>,
 }
 
+/// An operation's name and its threshold.
+pub type NamedThreshold = (Box<[u8]>, Seconds);
+
 /// The result of looking up a name.
 #[derive(Debug)]
 pub enum Lookup {
@@ -46,9 +53,20 @@ pub enum Lookup {
     Refused {
         /// The overflow operation, in which to record the samples instead.
         overflow: Arc<Operation>,
-        /// Whether this is the first look-up for which the registry had no room.
+        /// Why there was no room.
+        reason: Refusal,
+        /// Whether this is the first look-up that was refused for this kind of reason.
         first: bool,
     },
+}
+
+/// The reason why the registry had no room for another operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refusal {
+    /// There are as many operations as allowed.
+    Full,
+    /// There was no memory for another operation.
+    OutOfMemory(Error),
 }
 
 impl Registry {
@@ -57,7 +75,7 @@ impl Registry {
     /// # Errors
     ///
     /// [`Error::Window`] if `window` is out of range; [`Error::MaxOperations`] if `max_operations` is 0;
-    /// [`Error::OutOfMemory`] if there is no memory for the overflow operation.
+    /// [`Error::NoBlock`] or [`Error::OutOfMemory`] if there is no memory for the overflow operation.
     pub fn new(window: usize, max_operations: usize) -> Result<Self, Error> {
         if max_operations == 0 {
             return Err(Error::MaxOperations(max_operations));
@@ -69,8 +87,9 @@ impl Registry {
             clock,
             wall: WallClock::new(clock),
             names: RwLock::default(),
-            overflow: Arc::new(Operation::new(OVERFLOW, window, clock)?),
-            refused: Word::new(0),
+            overflow: arc(Operation::new(OVERFLOW, window, clock)?)?,
+            full: Word::new(0),
+            starved: Word::new(0),
         })
     }
 
@@ -101,8 +120,8 @@ impl Registry {
     /// Returns the number of look-ups that returned the overflow operation because there was no room.
     #[must_use]
     pub fn refused(&self) -> u64 {
-        // Relaxed: an independent counter.
-        self.refused.load_relaxed()
+        // Relaxed: independent counters.
+        self.full.load_relaxed() + self.starved.load_relaxed()
     }
 
     /// Returns the operation called `name`, or `None` if it has not been created by [`operation`](Self::operation).
@@ -117,8 +136,8 @@ impl Registry {
     /// Returns the operation called `name`, creating it if it does not exist and there is room. If there is no room,
     /// returns the overflow operation.
     ///
-    /// If the system has no memory for a new operation, the result is the same as if there were no room, so that the
-    /// monitor does not make the monitored program fail.
+    /// If there is no memory for a new operation, the overflow operation is returned too, so that the monitor does not
+    /// make the monitored program fail; a later look-up of the name tries again.
     #[must_use]
     pub fn operation(&self, name: &[u8]) -> Lookup {
         if let Some(operation) = self.get(name) {
@@ -129,39 +148,58 @@ impl Registry {
         if let Some(operation) = names.operations.get(name) {
             return Lookup::Own(Arc::clone(operation));
         }
-        if names.operations.len() < self.max_operations
-            && let Ok(operation) = Operation::new(name, self.window, self.clock)
-        {
-            let operation = Arc::new(operation);
-            // Without a threshold, the block stays unwritten and takes no memory before the first sample.
-            if let Some(&threshold) = names.thresholds.get(name) {
-                operation.block().set_threshold(Some(threshold));
+        let (reason, refusals) = if names.operations.len() >= self.max_operations {
+            (Refusal::Full, &self.full)
+        } else {
+            match self.create(&mut names, name) {
+                Ok(operation) => return Lookup::Own(operation),
+                Err(error) => (Refusal::OutOfMemory(error), &self.starved),
             }
-            names.operations.insert(name.into(), Arc::clone(&operation));
-            names.in_order.push(Arc::clone(&operation));
-            return Lookup::Own(operation);
-        }
+        };
         Lookup::Refused {
             overflow: Arc::clone(&self.overflow),
-            first: Writers::Concurrent.add_relaxed(&self.refused, 1) == 0,
+            reason,
+            first: Writers::Concurrent.add_relaxed(refusals, 1) == 0,
         }
     }
 
+    fn create(&self, names: &mut Names, name: &[u8]) -> Result<Arc<Operation>, Error> {
+        let operation = arc(Operation::new(name, self.window, self.clock)?)?;
+        let key = boxed(name)?;
+        // In this order, a failure leaves no operation in only one of the two collections.
+        names.in_order.try_push(Arc::clone(&operation))?;
+        if let Err(error) = insert(&mut names.operations, key, Arc::clone(&operation)) {
+            names.in_order.pop();
+            return Err(error.into());
+        }
+        // Without a threshold, the block stays unwritten and takes no memory before the first sample.
+        if let Some(&threshold) = names.thresholds.get(name) {
+            operation.block().set_threshold(Some(threshold));
+        }
+        Ok(operation)
+    }
+
     /// Returns all operations in order of creation, followed by the overflow operation.
-    #[must_use]
-    pub fn operations(&self) -> Vec<Arc<Operation>> {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the list.
+    pub fn operations(&self) -> Result<Vec<Arc<Operation>>, OutOfMemory> {
         let names = self.names.read();
         let own = names.in_order.iter().map(Arc::clone);
-        own.chain([Arc::clone(&self.overflow)]).collect()
+        own.chain([Arc::clone(&self.overflow)]).try_vec()
     }
 
     /// Takes a snapshot: copies every operation that has samples or running executions.
     ///
     /// Recording continues while the operations are copied one after another, so the copies are taken at slightly
     /// different times. A sample that is being recorded may be included only in part.
-    #[must_use]
-    pub fn snapshot(&self) -> MonitorSnapshot {
-        self.begin_snapshot().finish()
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the copies.
+    pub fn snapshot(&self) -> Result<MonitorSnapshot, OutOfMemory> {
+        self.begin_snapshot()?.finish()
     }
 
     /// Begins a snapshot: does the part of [`snapshot`](Self::snapshot) that takes locks. [`BegunSnapshot::finish`]
@@ -169,21 +207,32 @@ impl Registry {
     ///
     /// Because no lock is held during the second, longer part, a process forked meanwhile by another thread does not
     /// inherit a lock that is never released.
-    #[must_use]
-    pub fn begin_snapshot(&self) -> BegunSnapshot {
-        BegunSnapshot {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the list of operations.
+    pub fn begin_snapshot(&self) -> Result<BegunSnapshot, OutOfMemory> {
+        Ok(BegunSnapshot {
             anchor: self.wall.anchor(),
-            operations: self.operations(),
+            operations: self.operations()?,
             clock: self.clock,
-        }
+        })
     }
 
     /// Sets the threshold of the operation called `name`, or removes it if `threshold` is `None`. If the operation does
     /// not exist yet, the threshold applies once it is created.
-    pub fn set_threshold(&self, name: &[u8], threshold: Option<Seconds>) {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for it; nothing has changed then.
+    pub fn set_threshold(
+        &self,
+        name: &[u8],
+        threshold: Option<Seconds>,
+    ) -> Result<(), OutOfMemory> {
         let mut names = self.names.write();
         match threshold {
-            Some(threshold) => names.thresholds.insert(name.into(), threshold),
+            Some(threshold) => insert(&mut names.thresholds, boxed(name)?, threshold)?,
             None => names.thresholds.remove(name),
         };
         match names.operations.get(name) {
@@ -191,6 +240,7 @@ impl Registry {
             None if name == OVERFLOW => self.overflow.block().set_threshold(threshold),
             None => {}
         }
+        Ok(())
     }
 
     /// Makes all operations count from zero in a forked child; names and thresholds are kept. The caller must be the
@@ -200,18 +250,21 @@ impl Registry {
         for operation in names.in_order.iter().chain([&self.overflow]) {
             operation.reset_in_child(names.thresholds.get(operation.name()).copied());
         }
-        self.refused.store_relaxed(0);
+        self.full.store_relaxed(0);
+        self.starved.store_relaxed(0);
     }
 
     /// Returns all thresholds as `(operation name, threshold)` pairs, in arbitrary order.
-    #[must_use]
-    pub fn thresholds(&self) -> Vec<(Box<[u8]>, Seconds)> {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for them.
+    pub fn thresholds(&self) -> Result<Vec<NamedThreshold>, OutOfMemory> {
         let names = self.names.read();
-        names
-            .thresholds
-            .iter()
-            .map(|(name, &threshold)| (name.clone(), threshold))
-            .collect()
+        let thresholds = names.thresholds.iter();
+        thresholds
+            .map(|(name, &threshold)| Ok((boxed(name)?, threshold)))
+            .try_vec_of()
     }
 }
 
@@ -225,18 +278,20 @@ pub struct BegunSnapshot {
 
 impl BegunSnapshot {
     /// Copies the listed operations, without taking any lock, and returns the complete snapshot.
-    #[must_use]
-    pub fn finish(self) -> MonitorSnapshot {
-        let operations = self
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the copies.
+    pub fn finish(self) -> Result<MonitorSnapshot, OutOfMemory> {
+        let copies = self
             .operations
             .iter()
-            .map(|operation| OperationSnapshot::of(operation, self.anchor))
-            .filter(OperationSnapshot::is_of_interest)
-            .collect();
-        MonitorSnapshot {
+            .map(|operation| OperationSnapshot::of(operation, self.anchor));
+        let operations = of_interest(copies)?;
+        Ok(MonitorSnapshot {
             time: self.anchor.unix_seconds(self.clock.ticks()),
             operations,
-        }
+        })
     }
 }
 
@@ -268,27 +323,34 @@ mod tests {
         let (a, b) = (registry.operation(b"a"), registry.operation(b"b"));
         assert!(matches!((a, b), (Lookup::Own(_), Lookup::Own(_))));
         for (name, expect_first) in [(b"c", true), (b"d", false), (b"c", false)] {
-            let Lookup::Refused { overflow, first } = registry.operation(name) else {
+            let refused = registry.operation(name);
+            let Lookup::Refused {
+                overflow,
+                reason,
+                first,
+            } = refused
+            else {
                 panic!("not refused");
             };
             assert_eq!((overflow.name(), first), (OVERFLOW, expect_first));
+            assert_eq!(reason, Refusal::Full);
         }
         assert_eq!(registry.refused(), 3);
         assert!(matches!(registry.operation(b"a"), Lookup::Own(_)));
         assert!(matches!(registry.operation(OVERFLOW), Lookup::Own(_)));
-        assert_eq!(registry.operations().len(), 3);
+        assert_eq!(registry.operations().unwrap().len(), 3);
     }
 
     #[test]
     fn a_threshold_set_before_the_operation_exists_applies_to_it() {
         let registry = Registry::new(10, 10).unwrap();
         let half = Some(Seconds::new(0.5).unwrap());
-        registry.set_threshold(b"a", half);
+        registry.set_threshold(b"a", half).unwrap();
         assert!(registry.get(b"a").is_none());
         assert_eq!(own(registry.operation(b"a")).block().threshold(), half);
-        registry.set_threshold(b"a", None);
+        registry.set_threshold(b"a", None).unwrap();
         assert_eq!(own(registry.operation(b"a")).block().threshold(), None);
-        assert!(registry.thresholds().is_empty());
+        assert!(registry.thresholds().unwrap().is_empty());
     }
 
     #[test]
@@ -301,12 +363,12 @@ mod tests {
             Outcome::Ok,
             Writers::Concurrent,
             |ticket| {
-                let window = operation.window();
+                let window = operation.window().unwrap();
                 assert_eq!((ticket, window.samples.len(), window.skipped), (0, 0, 1));
                 true
             },
         );
-        let window = operation.window();
+        let window = operation.window().unwrap();
         assert!(window.samples[0].1.has_metadata);
         assert_eq!(window.skipped, 0);
     }
@@ -316,8 +378,8 @@ mod tests {
         // Without a fork nothing zeroes the memory.
         let registry = Registry::new(4, 1).unwrap();
         let half = Some(Seconds::new(0.5).unwrap());
-        registry.set_threshold(b"a", half);
-        registry.set_threshold(OVERFLOW, half);
+        registry.set_threshold(b"a", half).unwrap();
+        registry.set_threshold(OVERFLOW, half).unwrap();
         let operation = own(registry.operation(b"a"));
         let record = |outcome| {
             operation.begin(Writers::Concurrent);
@@ -334,8 +396,9 @@ mod tests {
 
         assert_eq!((operation.totals().count, operation.in_flight()), (0, 0));
         assert_eq!(operation.totals().violations, 0);
-        assert_eq!(operation.histogram().count(), 0);
-        assert!(operation.window().samples.is_empty() && operation.summary().is_none());
+        assert_eq!(operation.histogram().unwrap().count(), 0);
+        assert!(operation.window().unwrap().samples.is_empty());
+        assert_eq!(operation.summary().unwrap(), None);
         assert_eq!(operation.block().threshold(), half);
         let overflow = registry.get(OVERFLOW).unwrap();
         assert_eq!(overflow.block().threshold(), half);
@@ -343,7 +406,10 @@ mod tests {
         assert_eq!(registry.refused(), 0);
         record(Outcome::Ok);
         assert_eq!(
-            (operation.totals().count, operation.window().samples.len()),
+            (
+                operation.totals().count,
+                operation.window().unwrap().samples.len()
+            ),
             (1, 1)
         );
         assert_eq!(operation.totals().violations, 1);

@@ -1,5 +1,7 @@
 //! Exact statistics of a window, which holds an operation's most recent samples.
 
+use nanospan_fallible::{OutOfMemory, TryCollect, filled, vec};
+
 use crate::sample::{Outcome, Sample};
 
 /// Exact statistics of an operation's most recent samples (its window). Durations are in seconds.
@@ -32,13 +34,15 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Computes the statistics of `samples`. Returns `None` if there are no
-    /// samples.
-    #[must_use]
-    pub fn of(samples: impl IntoIterator<Item = Sample>) -> Option<Self> {
-        let samples = samples.into_iter();
-        let mut tally = Tally::with_capacity(samples.size_hint().0);
-        samples.for_each(|sample| tally.add(sample));
+    /// Computes the statistics of `samples`. Returns `None` if there are no samples.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory to sort them in.
+    pub fn of(samples: impl IntoIterator<Item = Sample>) -> Result<Option<Self>, OutOfMemory> {
+        let samples = samples.into_iter().try_vec()?;
+        let mut tally = Tally::with_capacity(samples.len())?;
+        samples.into_iter().for_each(|sample| tally.add(sample));
         tally.finish()
     }
 
@@ -57,7 +61,8 @@ impl Summary {
 /// Accumulates samples one by one, and then computes their [`Summary`].
 #[derive(Debug)]
 pub(crate) struct Tally {
-    // Bit patterns of the durations in seconds. For floats >= 0, they sort like the floats themselves.
+    // Bit patterns of the durations in seconds. For floats >= 0, they sort like the floats themselves. The vector has
+    // room for all of them from the start.
     keys: Vec<u64>,
     // The extremes of the keys, found in the same pass.
     lowest: u64,
@@ -68,21 +73,28 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn with_capacity(samples: usize) -> Self {
-        Self {
-            keys: Vec::with_capacity(samples),
+    /// Creates a tally of at most `samples` samples.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for them.
+    pub(crate) fn with_capacity(samples: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            keys: vec(samples)?,
             lowest: u64::MAX,
             highest: 0,
             errors: 0,
             cancelled: 0,
             last_end: 0,
-        }
+        })
     }
 
     #[inline]
+    #[expect(clippy::disallowed_methods, reason = "there is room for all keys")]
     pub(crate) fn add(&mut self, sample: Sample) {
         // `+ 0.0` turns -0.0, whose bit pattern would be the largest of all, into plain zero.
         let key = (sample.duration.seconds() + 0.0).to_bits();
+        debug_assert!(self.keys.len() < self.keys.capacity());
         self.keys.push(key);
         self.lowest = self.lowest.min(key);
         self.highest = self.highest.max(key);
@@ -92,9 +104,9 @@ impl Tally {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^24")]
-    pub(crate) fn finish(self) -> Option<Summary> {
+    pub(crate) fn finish(self) -> Result<Option<Summary>, OutOfMemory> {
         if self.keys.is_empty() {
-            return None;
+            return Ok(None);
         }
         let (lowest, highest) = (self.lowest, self.highest);
         let (min, max) = (f64::from_bits(lowest), f64::from_bits(highest));
@@ -102,8 +114,8 @@ impl Tally {
         let mean = sum(&self.keys) / count as f64;
         let stddev = stddev(&self.keys, mean);
         let [p50, p95, p99, p999] =
-            percentiles(&self.keys, lowest, highest, [0.5, 0.95, 0.99, 0.999]);
-        Some(Summary {
+            percentiles(&self.keys, lowest, highest, [0.5, 0.95, 0.99, 0.999])?;
+        Ok(Some(Summary {
             count,
             errors: self.errors,
             cancelled: self.cancelled,
@@ -117,7 +129,7 @@ impl Tally {
             p99,
             p999,
             last_end: self.last_end,
-        })
+        }))
     }
 }
 
@@ -197,7 +209,16 @@ const PARTS: usize = 512;
 /// `keys` contains the bit patterns of one or more values, all of them >= 0; `min` and `max` are the smallest and
 /// largest key. One pass of a radix sort divides the keys into parts by magnitude. Then only the few parts that contain
 /// a requested rank are sorted. This is three times as fast as selection by comparison.
-fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64; N]) -> [f64; N] {
+///
+/// # Errors
+///
+/// [`OutOfMemory`] if there is no memory for a second copy of the keys.
+fn percentiles<const N: usize>(
+    keys: &[u64],
+    min: u64,
+    max: u64,
+    quantiles: [f64; N],
+) -> Result<[f64; N], OutOfMemory> {
     // Parts only have to preserve the order of the keys. The bit pattern of 0 is far from that of any usual duration,
     // so a single 0 would squeeze all other samples into a few parts; adding a microsecond prevents that.
     let position = |key: u64| (f64::from_bits(key) + 1e-6).to_bits();
@@ -216,7 +237,7 @@ fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64
         sum += *bound;
         *bound = sum;
     }
-    let mut parted = vec![0; keys.len()];
+    let mut parted = filled(0, keys.len())?;
     for &key in keys {
         let next = &mut bounds[part(key)];
         parted[*next as usize] = key;
@@ -234,10 +255,10 @@ fn percentiles<const N: usize>(keys: &[u64], min: u64, max: u64, quantiles: [f64
         f64::from_bits(parted[rank])
     };
     let last = keys.len() - 1;
-    quantiles.map(|q| {
+    Ok(quantiles.map(|q| {
         let (low, fraction) = rank(last, q);
         interpolate(at(low), at((low + 1).min(last)), fraction)
-    })
+    }))
 }
 
 /// Returns the rank at or just below quantile `q` in a list whose last rank is `last`, and how far the quantile lies
@@ -279,7 +300,7 @@ mod tests {
     }
 
     fn summary(seconds: &[f64]) -> Option<Summary> {
-        Summary::of(seconds.iter().map(|&s| sample(s, Outcome::Ok)))
+        Summary::of(seconds.iter().map(|&s| sample(s, Outcome::Ok))).expect("enough memory")
     }
 
     #[test]
@@ -317,10 +338,14 @@ mod tests {
             Outcome::Cancelled,
             Outcome::Cancelled,
         ];
-        let mixed = Summary::of(outcomes.map(|o| sample(1.0, o))).unwrap();
+        let mixed = Summary::of(outcomes.map(|o| sample(1.0, o)))
+            .unwrap()
+            .unwrap();
         assert_eq!((mixed.errors, mixed.cancelled), (1, 2));
         assert_eq!(mixed.success_rate(), 0.5);
-        let none_finished = Summary::of([sample(1.0, Outcome::Cancelled)]).unwrap();
+        let none_finished = Summary::of([sample(1.0, Outcome::Cancelled)])
+            .unwrap()
+            .unwrap();
         assert_eq!(none_finished.success_rate(), 1.0);
     }
 

@@ -1,5 +1,7 @@
 //! Compares two samples of durations to decide whether an operation became slower.
 
+use nanospan_fallible::{OutOfMemory, TryCollect, TryGrow, copied};
+
 use crate::{
     dependence::LongRun,
     few::median_above,
@@ -140,13 +142,16 @@ struct Sample {
 }
 
 impl Sample {
-    fn new(in_time: Vec<f64>) -> Self {
-        let order = order(&in_time);
-        Self {
-            ascending: order.iter().map(|&place| in_time[place as usize]).collect(),
-            ranks: ranks(&in_time, &order),
+    fn new(in_time: Vec<f64>) -> Result<Self, OutOfMemory> {
+        let order = order(&in_time)?;
+        Ok(Self {
+            ascending: order
+                .iter()
+                .map(|&place| in_time[place as usize])
+                .try_vec()?,
+            ranks: ranks(&in_time, &order)?,
             in_time,
-        }
+        })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a count of values in memory")]
@@ -203,9 +208,16 @@ impl Evidence {
 }
 
 /// Compares the sample `current` with the sample `baseline`.
-#[must_use]
-pub fn compare(baseline: &Values, current: &Values, settings: &Settings) -> Comparison {
-    gather(baseline, current, settings).decide(settings.alpha, settings.alpha)
+///
+/// # Errors
+///
+/// [`OutOfMemory`] if there is no memory for the computation.
+pub fn compare(
+    baseline: &Values,
+    current: &Values,
+    settings: &Settings,
+) -> Result<Comparison, OutOfMemory> {
+    Ok(gather(baseline, current, settings)?.decide(settings.alpha, settings.alpha))
 }
 
 /// Compares each pair of baseline and current values. The expected share of false positives among the pairs reported
@@ -213,14 +225,23 @@ pub fn compare(baseline: &Values, current: &Values, settings: &Settings) -> Comp
 ///
 /// The method is that of Benjamini and Hochberg, "Controlling the false discovery rate", Journal of the Royal
 /// Statistical Society B 57, 1995.
-#[must_use]
+///
+/// # Errors
+///
+/// [`OutOfMemory`] if there is no memory for the computation.
 #[expect(clippy::cast_precision_loss, reason = "a count of operations")]
-pub fn compare_many(pairs: &[(Values, Values)], settings: &Settings) -> Vec<Comparison> {
-    let evidence: Vec<Evidence> = pairs
+pub fn compare_many(
+    pairs: &[(Values, Values)],
+    settings: &Settings,
+) -> Result<Vec<Comparison>, OutOfMemory> {
+    let evidence = pairs
         .iter()
         .map(|(baseline, current)| gather(baseline, current, settings))
-        .collect();
-    let mut p_values: Vec<f64> = evidence.iter().map(|e| e.comparison.p_value).collect();
+        .try_vec_of::<Evidence, OutOfMemory>()?;
+    let mut p_values = evidence
+        .iter()
+        .map(|each| each.comparison.p_value)
+        .try_vec()?;
     p_values.sort_unstable_by(f64::total_cmp);
     let alpha = settings.alpha / JUDGED;
     let allowed = |rank: usize| alpha * rank as f64 / pairs.len() as f64;
@@ -232,19 +253,24 @@ pub fn compare_many(pairs: &[(Values, Values)], settings: &Settings) -> Vec<Comp
     evidence
         .into_iter()
         .map(|evidence| evidence.decide(settings.alpha, cutoff))
-        .collect()
+        .try_vec()
 }
 
-fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence {
+fn gather(
+    baseline: &Values,
+    current: &Values,
+    settings: &Settings,
+) -> Result<Evidence, OutOfMemory> {
     let logarithmic = baseline.all_positive() && current.all_positive();
-    let mut scaled = [baseline.scaled(logarithmic), current.scaled(logarithmic)];
+    let mut scaled = [baseline.scaled(logarithmic)?, current.scaled(logarithmic)?];
     if scaled.iter().flatten().any(|value| value.abs() > HUGE) {
         scaled
             .iter_mut()
             .flatten()
             .for_each(|value| *value *= SHRINK);
     }
-    let [x, y] = scaled.map(Sample::new);
+    let [x, y] = scaled;
+    let (x, y) = (Sample::new(x)?, Sample::new(y)?);
     let mut comparison = Comparison {
         verdict: Verdict::Insufficient,
         p_value: 1.0,
@@ -256,11 +282,11 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     };
     let fewest = x.ascending.len().min(y.ascending.len());
     if fewest == 0 {
-        return Evidence {
+        return Ok(Evidence {
             comparison,
             looks: Vec::new(),
             possible: 1.0,
-        };
+        });
     }
 
     let typical = quantile(&x.ascending, 0.5);
@@ -272,33 +298,33 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
     let (run_x, run_y) = if fewest < SHORT && apart(&x, &y) {
         (LongRun::INDEPENDENT, LongRun::INDEPENDENT)
     } else {
-        (LongRun::of(&x.ranks), LongRun::of(&y.ranks))
+        (LongRun::of(&x.ranks)?, LongRun::of(&y.ranks)?)
     };
     let (worth_x, worth_y) = (x.len() / run_x.inflation, y.len() / run_y.inflation);
     comparison.effective_n = worth_x.min(worth_y);
     let inflated = (1.0 / worth_x + 1.0 / worth_y) / (1.0 / x.len() + 1.0 / y.len());
     let rank_sum = RankSum::of(&x.ascending, &y.ascending);
-    let mut differences = Differences::new(&x.ascending, &y.ascending);
-    comparison.shift = scale.ratio(differences.median(), typical);
+    let mut differences = Differences::new(&x.ascending, &y.ascending)?;
+    comparison.shift = scale.ratio(differences.median()?, typical);
     let freedom =
         1.0 / (1.0 / (worth_x + worth_y - 2.0).max(1.0) + 1.0 / (run_x.freedom + run_y.freedom));
     let half = student_critical(settings.alpha, freedom) * (rank_sum.variance * inflated).sqrt();
-    let (low, high) = differences.interval(half);
+    let (low, high) = differences.interval(half)?;
     comparison.shift_ci = (scale.ratio(low, typical), scale.ratio(high, typical));
 
     if fewest < FEW {
         let (p_value, possible) = few_p(&x, &y);
         comparison.p_value = p_value;
         let looks = if clear(&x, &y) {
-            vec![(comparison.shift, p_value, settings.min_effect)]
+            copied(&[(comparison.shift, p_value, settings.min_effect)])?
         } else {
             Vec::new()
         };
-        return Evidence {
+        return Ok(Evidence {
             comparison,
             looks,
             possible,
-        };
+        });
     }
 
     let possible = if fewest < SHORT {
@@ -311,36 +337,36 @@ fn gather(baseline: &Values, current: &Values, settings: &Settings) -> Evidence 
         .iter()
         .filter(|&&(_, needed)| fewest >= needed)
         .map(|&(q, _)| tail((&x, run_x), (&y, run_y), q, scale))
-        .collect();
+        .try_vec_of::<_, OutOfMemory>()?;
     // Where the samples' ranges do not overlap, ranks cannot show how far apart the samples are.
     let by_value = if apart(&x, &y) {
         let inflations = (run_x.inflation, run_y.inflation);
-        Location::of(&x.ascending).z(Location::of(&y.ascending), inflations, 0.0)
+        Location::of(&x.ascending)?.z(Location::of(&y.ascending)?, inflations, 0.0)
     } else {
         0.0
     };
     let t = rank_sum.z(inflated).abs().max(by_value.abs());
     let bulk = student_two_sided(t, freedom);
-    let mut looks = vec![(comparison.shift, bulk, settings.min_effect)];
-    looks.extend(
+    let mut looks = copied(&[(comparison.shift, bulk, settings.min_effect)])?;
+    looks.try_extend(
         tails
             .iter()
             // If the level itself drifts, the tails drift too, so tail tests would be misleading.
             .filter(|(_, enough)| *enough && possible <= settings.alpha)
             .map(|(tail, _)| (tail.change, tail.p_value, settings.tail_min_effect)),
-    );
+    )?;
     #[expect(clippy::cast_precision_loss, reason = "at most three")]
     let taken = (looks.len() - 1) as f64;
     for look in &mut looks[1..] {
         look.1 = (look.1 * taken).min(1.0);
     }
-    comparison.quantiles = tails.into_iter().map(|(tail, _)| tail).collect();
+    comparison.quantiles = tails.iter().map(|&(tail, _)| tail).try_vec()?;
     comparison.p_value = looks.iter().map(|look| look.1).fold(1.0, f64::min);
-    Evidence {
+    Ok(Evidence {
         comparison,
         looks,
         possible,
-    }
+    })
 }
 
 /// Compares a tail quantile of two samples; also returns whether each sample has enough independent values beyond the
@@ -354,22 +380,22 @@ fn tail(
     y: (&Sample, LongRun),
     q: f64,
     scale: Scale,
-) -> (QuantileChange, bool) {
+) -> Result<(QuantileChange, bool), OutOfMemory> {
     let before = quantile(&x.0.ascending, q);
     let after = quantile(&y.0.ascending, q);
     let mut fewest = f64::INFINITY;
-    let mut variance = |(sample, run): (&Sample, LongRun), at: f64| {
+    let mut variance = |(sample, run): (&Sample, LongRun), at: f64| -> Result<f64, OutOfMemory> {
         let beyond: Vec<f64> = sample
             .in_time
             .iter()
             .map(|&v| f64::from(u8::from(v > at)))
-            .collect();
-        let seen = LongRun::of(&beyond).inflation;
+            .try_vec()?;
+        let seen = LongRun::of(&beyond)?.inflation;
         let inflated = seen.max(run.inflation * (1.0 - q).sqrt());
         fewest = fewest.min(sample.len() * (1.0 - q) / inflated);
-        maritz_jarrett(&sample.ascending, q).powi(2) * inflated
+        Ok(maritz_jarrett(&sample.ascending, q).powi(2) * inflated)
     };
-    let sd = (variance(x, before) + variance(y, after)).sqrt();
+    let sd = (variance(x, before)? + variance(y, after)?).sqrt();
     let difference = after - before;
     let z = if difference == 0.0 {
         0.0
@@ -381,7 +407,7 @@ fn tail(
         change: scale.ratio(difference, before),
         p_value: student_two_sided(z, 2.0 * fewest),
     };
-    (change, fewest >= BEYOND)
+    Ok((change, fewest >= BEYOND))
 }
 
 /// Returns the two-sided p-value of the position of the smaller sample's median among the larger sample's values, and

@@ -1,5 +1,7 @@
 //! Estimates how many independent values a series in time order is equivalent to.
 
+use nanospan_fallible::{OutOfMemory, TryCollect};
+
 /// The upper limit for estimated lag-1 correlations. At 0.995, 400 values are only as informative as one independent
 /// value, and a window of measurements is too short to distinguish such correlation from a trend.
 const MOST: f64 = 0.995;
@@ -86,11 +88,11 @@ impl LongRun {
     /// noisier than the first, are discounted. An estimate over a window of L lags has about n / 2L degrees of freedom
     /// (Priestley, "Spectral Analysis and Time Series", 1981, section 6.2.4).
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
-    pub(super) fn of(series: &[f64]) -> Self {
-        let (centred, squares) = centred(series);
+    pub(super) fn of(series: &[f64]) -> Result<Self, OutOfMemory> {
+        let (centred, squares) = centred(series)?;
         let n = series.len() as f64;
         if squares == 0.0 {
-            return Self::INDEPENDENT;
+            return Ok(Self::INDEPENDENT);
         }
         let chance = CHANCE * (2.0 / n).sqrt();
         let (mut sum, mut lag) = (1.0 + 2.0 * product(&centred, 1) / squares, 2);
@@ -106,23 +108,23 @@ impl LongRun {
         let summed = sum * (1.0 + 1.0 / freedom) / (1.0 + SUMMED_DOUBT * (2.0 / freedom).sqrt());
         let batched = batched(&centred, squares);
         let scattered = if batched < SCATTERED { 1.0 } else { batched };
-        Self {
+        Ok(Self {
             inflation: inflation(lag_one(n, product(&centred, 1), squares))
                 .max(summed)
                 .max(scattered * BATCHED_TRUST)
                 .min((n / 2.0).max(1.0)),
             freedom,
-        }
+        })
     }
 }
 
 /// Returns the deviations of the values from their mean, and the sum of the squared deviations.
 #[expect(clippy::cast_precision_loss, reason = "a count of values in memory")]
-fn centred(series: &[f64]) -> (Vec<f64>, f64) {
+fn centred(series: &[f64]) -> Result<(Vec<f64>, f64), OutOfMemory> {
     let mean = series.iter().sum::<f64>() / series.len() as f64;
-    let centred: Vec<f64> = series.iter().map(|value| value - mean).collect();
+    let centred = series.iter().map(|value| value - mean).try_vec()?;
     let squares = product(&centred, 0);
-    (centred, squares)
+    Ok((centred, squares))
 }
 
 fn product(centred: &[f64], lag: usize) -> f64 {

@@ -1,5 +1,7 @@
 //! Finds where the level of a series changed.
 
+use nanospan_fallible::{OutOfMemory, TryCollect, TryGrow, copied, vec};
+
 use crate::{
     location::Location,
     normal::{critical, student_two_sided, two_sided},
@@ -63,22 +65,28 @@ pub struct ChangePoint {
 }
 
 /// Finds the points at which the level of `history` changed.
-#[must_use]
-pub fn change_points(history: &Values, settings: &HistorySettings) -> Vec<ChangePoint> {
+///
+/// # Errors
+///
+/// [`OutOfMemory`] if there is no memory for the computation.
+pub fn change_points(
+    history: &Values,
+    settings: &HistorySettings,
+) -> Result<Vec<ChangePoint>, OutOfMemory> {
     let logarithmic = history.all_positive();
-    let series = history.scaled(logarithmic);
+    let series = history.scaled(logarithmic)?;
     let mut starts = Vec::new();
-    let Some(mut noise) = Noise::within(&series, &starts) else {
-        return Vec::new();
+    let Some(mut noise) = Noise::within(&series, &starts)? else {
+        return Ok(Vec::new());
     };
     for again in [true, false] {
-        let scaled: Vec<f64> = series.iter().map(|value| value / noise.sd).collect();
-        starts = windows(&scaled, settings, noise.inflation);
+        let scaled = series.iter().map(|value| value / noise.sd).try_vec()?;
+        starts = windows(&scaled, settings, noise.inflation)?;
         let z = settings.z * (1.0 + DOUBT * (1.0 - 1.0 / noise.inflation));
-        prune(&scaled, &mut starts, z, noise.inflation);
+        prune(&scaled, &mut starts, z, noise.inflation)?;
         // Between the changes found, the noise can be measured more clearly. If the noise turns out to be the same, a
         // second pass would find the same changes.
-        match Noise::within(&series, &starts) {
+        match Noise::within(&series, &starts)? {
             Some(seen) if again && !seen.is_like(noise) => noise = seen,
             _ => break,
         }
@@ -86,7 +94,11 @@ pub fn change_points(history: &Values, settings: &HistorySettings) -> Vec<Change
     describe(history, &series, noise, logarithmic, &starts)
 }
 
-fn windows(series: &[f64], settings: &HistorySettings, inflation: f64) -> Vec<usize> {
+fn windows(
+    series: &[f64],
+    settings: &HistorySettings,
+    inflation: f64,
+) -> Result<Vec<usize>, OutOfMemory> {
     let n = series.len();
     let mut starts = Vec::new();
     let mut begin = 0;
@@ -102,54 +114,63 @@ fn windows(series: &[f64], settings: &HistorySettings, inflation: f64) -> Vec<us
         } else {
             end - (WINDOW - STRIDE) / 2
         };
-        starts.extend(
-            partition(
-                &series[begin..end],
-                settings.penalty * inflation.sqrt(),
-                settings.min_size,
-            )
-            .into_iter()
-            .map(|start| begin + start)
-            .filter(|start| (own..until).contains(start)),
-        );
+        let found = partition(
+            &series[begin..end],
+            settings.penalty * inflation.sqrt(),
+            settings.min_size,
+        )?;
+        starts.try_extend(
+            found
+                .into_iter()
+                .map(|start| begin + start)
+                .filter(|start| (own..until).contains(start)),
+        )?;
         if end == n {
-            return starts;
+            return Ok(starts);
         }
         begin += STRIDE;
     }
 }
 
 /// Repeatedly removes the weakest change, until the [`evidence`] for every remaining change is at least `z`.
-fn prune(series: &[f64], starts: &mut Vec<usize>, z: f64, inflation: f64) {
-    let strength = |starts: &[usize], at: usize| {
+fn prune(
+    series: &[f64],
+    starts: &mut Vec<usize>,
+    z: f64,
+    inflation: f64,
+) -> Result<(), OutOfMemory> {
+    let strength = |starts: &[usize], at: usize| -> Result<f64, OutOfMemory> {
         let before = if at == 0 { 0 } else { starts[at - 1] };
         let after = starts.get(at + 1).copied().unwrap_or(series.len());
-        evidence(
+        let evidence = evidence(
             &series[before..starts[at]],
             &series[starts[at]..after],
             1.0,
             inflation,
-        )
-        .abs()
+        )?;
+        Ok(evidence.abs())
     };
-    let mut strengths: Vec<f64> = (0..starts.len()).map(|at| strength(starts, at)).collect();
+    let mut strengths = (0..starts.len())
+        .map(|at| strength(starts, at))
+        .try_vec_of::<f64, OutOfMemory>()?;
     while let Some((weakest, &least)) = strengths
         .iter()
         .enumerate()
         .min_by(|a, b| a.1.total_cmp(b.1))
     {
         if least >= z {
-            return;
+            break;
         }
         starts.remove(weakest);
         strengths.remove(weakest);
         if weakest > 0 {
-            strengths[weakest - 1] = strength(starts, weakest - 1);
+            strengths[weakest - 1] = strength(starts, weakest - 1)?;
         }
         if weakest < starts.len() {
-            strengths[weakest] = strength(starts, weakest);
+            strengths[weakest] = strength(starts, weakest)?;
         }
     }
+    Ok(())
 }
 
 /// The number of values below which a level is compared by ranks alone, because a winsorised mean and its variance need
@@ -162,25 +183,27 @@ const LEVEL: usize = 24;
 /// If two levels do not overlap, their ranks do not depend on the distance between them. For correlated values, ranks
 /// alone would then provide too little evidence.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
-fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> f64 {
-    let sorted = |values: &[f64]| {
-        let mut sorted = values.to_vec();
-        sorted.sort_unstable_by(f64::total_cmp);
-        sorted
-    };
-    let (x, y) = (sorted(before), sorted(after));
+fn evidence(before: &[f64], after: &[f64], sd: f64, inflation: f64) -> Result<f64, OutOfMemory> {
+    let (x, y) = (sorted(before)?, sorted(after)?);
     let by_rank = RankSum::of(&x, &y).z(inflation);
     if x.len().min(y.len()) < LEVEL {
-        return by_rank;
+        return Ok(by_rank);
     }
-    let t = Location::of(&x).z(Location::of(&y), (inflation, inflation), sd);
+    let t = Location::of(&x)?.z(Location::of(&y)?, (inflation, inflation), sd);
     let freedom = ((x.len() + y.len()) as f64 / inflation - 2.0).max(1.0);
     let by_value = critical(student_two_sided(t, freedom)).copysign(t);
-    if by_value.abs() > by_rank.abs() {
+    Ok(if by_value.abs() > by_rank.abs() {
         by_value
     } else {
         by_rank
-    }
+    })
+}
+
+/// Returns the values in ascending order.
+fn sorted(values: &[f64]) -> Result<Vec<f64>, OutOfMemory> {
+    let mut sorted = copied(values)?;
+    sorted.sort_unstable_by(f64::total_cmp);
+    Ok(sorted)
 }
 
 /// The scatter of a series' values around their level.
@@ -221,8 +244,8 @@ impl Noise {
     /// 1980). It uses medians, so that the few differences across an unknown change of level have little
     /// effect.
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
-    fn within(series: &[f64], starts: &[usize]) -> Option<Self> {
-        let mut apart = Vec::with_capacity(series.len());
+    fn within(series: &[f64], starts: &[usize]) -> Result<Option<Self>, OutOfMemory> {
+        let mut apart = vec(series.len())?;
         let mut scatter = Vec::new();
         let longest = (series.len() / SHARE).max(2);
         for lag in LAGS.into_iter().take_while(|&lag| lag <= longest) {
@@ -231,12 +254,12 @@ impl Noise {
             for &end in starts.iter().chain(std::iter::once(&series.len())) {
                 let segment = &series[begin..end];
                 if segment.len() > lag {
-                    apart.extend(
+                    apart.try_extend(
                         segment
                             .iter()
                             .zip(&segment[lag..])
                             .map(|(a, b)| (a - b).abs()),
-                    );
+                    )?;
                 }
                 begin = end;
             }
@@ -250,11 +273,13 @@ impl Noise {
             } else {
                 apart.iter().sum::<f64>() / apart.len() as f64
             };
-            scatter.push((lag, typical * typical / 2.0));
+            scatter.try_push((lag, typical * typical / 2.0))?;
         }
-        let &(_, first) = scatter.first()?;
+        let Some(&(_, first)) = scatter.first() else {
+            return Ok(None);
+        };
         if first == 0.0 {
-            return None;
+            return Ok(None);
         }
         // The scatter at lags so long that values are independent.
         let plateau = scatter.iter().map(|&(_, s)| s).fold(0.0, f64::max);
@@ -269,10 +294,10 @@ impl Noise {
             inflation += 2.0 * correlation * (lag - last) as f64;
             last = lag;
         }
-        Some(Self {
+        Ok(Some(Self {
             sd: plateau.sqrt(),
             inflation,
-        })
+        }))
     }
 }
 
@@ -282,30 +307,25 @@ fn describe(
     noise: Noise,
     logarithmic: bool,
     starts: &[usize],
-) -> Vec<ChangePoint> {
+) -> Result<Vec<ChangePoint>, OutOfMemory> {
     let Noise { sd, inflation } = noise;
     let bounds: Vec<usize> = std::iter::once(0)
         .chain(starts.iter().copied())
         .chain(std::iter::once(series.len()))
-        .collect();
-    let median = |range: std::ops::Range<usize>| {
-        let mut values = history.as_slice()[range].to_vec();
-        values.sort_unstable_by(f64::total_cmp);
-        quantile(&values, 0.5)
+        .try_vec()?;
+    let median = |range: std::ops::Range<usize>| -> Result<f64, OutOfMemory> {
+        Ok(quantile(&sorted(&history.as_slice()[range])?, 0.5))
     };
     bounds
         .windows(3)
         .map(|bounds| {
             let (begin, index, end) = (bounds[0], bounds[1], bounds[2]);
-            let (before, after) = (median(begin..index), median(index..end));
-            let mut x = series[begin..index].to_vec();
-            let mut y = series[index..end].to_vec();
-            x.sort_unstable_by(f64::total_cmp);
-            y.sort_unstable_by(f64::total_cmp);
+            let (before, after) = (median(begin..index)?, median(index..end)?);
+            let (x, y) = (sorted(&series[begin..index])?, sorted(&series[index..end])?);
             let rank_sum = RankSum::of(&x, &y);
             let half = critical(ALPHA) * (rank_sum.variance * inflation).sqrt();
-            let mut differences = Differences::new(&x, &y);
-            let (low, high) = differences.interval(half);
+            let mut differences = Differences::new(&x, &y)?;
+            let (low, high) = differences.interval(half)?;
             let ratio = |difference: f64| {
                 if logarithmic {
                     (difference).exp()
@@ -313,19 +333,19 @@ fn describe(
                     1.0 + difference / before.abs()
                 }
             };
-            ChangePoint {
+            Ok(ChangePoint {
                 index,
                 before,
                 after,
-                ratio: ratio(differences.median()),
+                ratio: ratio(differences.median()?),
                 ci: (ratio(low), ratio(high)),
                 p_value: two_sided(evidence(
                     &series[begin..index],
                     &series[index..end],
                     sd,
                     inflation,
-                )),
-            }
+                )?),
+            })
         })
-        .collect()
+        .try_vec_of()
 }

@@ -2,7 +2,13 @@
 //! heavy-tailed and correlated in time.
 //!
 //! All results are deterministic: there is no resampling, and no random numbers are used.
-
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "running out of memory may end a test"
+    )
+)]
 #![deny(unsafe_code)]
 
 mod comparison;
@@ -24,4 +30,4 @@ pub use comparison::{
 };
 pub use history::{ChangePoint, HistorySettings, change_points};
 pub use online::{Alarm, OnlineDetector, OnlineSettings};
-pub use values::{NotFinite, Values};
+pub use values::{NotFinite, Values, ValuesError};

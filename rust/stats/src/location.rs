@@ -1,5 +1,7 @@
 //! Estimates the typical value of a sample in a way that is robust to outliers.
 
+use nanospan_fallible::{OutOfMemory, TryCollect};
+
 use crate::quantiles::quantile;
 
 /// The distance from the median, in robust standard deviations, beyond which values are winsorised. Only 0.3 % of
@@ -18,12 +20,12 @@ impl Location {
     /// Computes the winsorised mean and variance of `ascending`, which must hold at least two values in ascending
     /// order.
     #[expect(clippy::cast_precision_loss, reason = "a count of values in memory")]
-    pub(super) fn of(ascending: &[f64]) -> Self {
+    pub(super) fn of(ascending: &[f64]) -> Result<Self, OutOfMemory> {
         let median = quantile(ascending, 0.5);
         let mut away: Vec<f64> = ascending
             .iter()
             .map(|value| (value - median).abs())
-            .collect();
+            .try_vec()?;
         let middle = away.len() / 2;
         let typical = 1.4826 * *away.select_nth_unstable_by(middle, f64::total_cmp).1;
         // Where most values are equal the typical distance is 0, and every other value would be an outlier.
@@ -42,11 +44,11 @@ impl Location {
         let squares = winsorised()
             .map(|value| (value - mean).powi(2))
             .sum::<f64>();
-        Self {
+        Ok(Self {
             count,
             mean: median + mean,
             variance: squares / (count - 1.0),
-        }
+        })
     }
 
     /// Returns the number of standard errors by which the mean of `other` exceeds the mean of `self`. The variance of

@@ -1,5 +1,7 @@
 //! Detects changes in the level of a stream of values as they happen.
 
+use nanospan_fallible::{OutOfMemory, TryCollect, TryGrow, copied, vec};
+
 use crate::{
     dependence::{inflation, lag_one},
     quantiles::quantile,
@@ -61,10 +63,10 @@ pub struct Alarm {
 /// After the warm-up, the detector also learns from deviations that later values cancel out, so its estimate of the
 /// level becomes more precise and follows a slow drift. After an alarm, the detector learns the new level. Memory use
 /// is fixed once the first level has been learned.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct OnlineDetector {
     settings: OnlineSettings,
-    /// The values from which a level is being learned; empty once the level is known.
+    /// The values from which a level is being learned; empty once the level is known. There is room for all of them.
     learning: Vec<f64>,
     level: Option<Level>,
     batch: Batch,
@@ -191,38 +193,46 @@ impl Side {
 
 impl OnlineDetector {
     /// Creates a detector. `warmup` must be at least `8 * batch`, and `batch` at least 1.
-    #[must_use]
-    pub fn new(settings: OnlineSettings) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for `warmup` values.
+    pub fn new(settings: OnlineSettings) -> Result<Self, OutOfMemory> {
+        Ok(Self {
             settings,
-            learning: Vec::with_capacity(settings.warmup),
+            learning: vec(settings.warmup)?,
             level: None,
             batch: Batch::default(),
             up: Side::default(),
             down: Side::default(),
             pending: Moments::default(),
             seen: 0,
-        }
+        })
     }
 
     /// Processes the next value, which must be finite; returns an alarm if it reveals a change in the level.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory to learn a level; the detector has then ignored the value.
     #[inline]
-    pub fn update(&mut self, value: f64) -> Option<Alarm> {
+    pub fn update(&mut self, value: f64) -> Result<Option<Alarm>, OutOfMemory> {
         let index = self.seen;
-        self.seen += 1;
         let Some(level) = &self.level else {
-            self.learn(value);
-            return None;
+            self.learn(value)?;
+            self.seen += 1;
+            return Ok(None);
         };
+        self.seen += 1;
         let plain = level.scaled(value);
         self.batch.winsorised += plain.clamp(level.low, level.high);
         self.batch.plain += plain.max(level.mean - 50.0);
         self.batch.count += 1;
         if self.batch.count < self.settings.batch {
-            return None;
+            return Ok(None);
         }
         let level = *level;
-        self.judge(level, index)
+        Ok(self.judge(level, index))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
@@ -262,12 +272,19 @@ impl OnlineDetector {
         Some(alarm)
     }
 
-    fn learn(&mut self, value: f64) {
-        self.learning.push(value);
+    fn learn(&mut self, value: f64) -> Result<(), OutOfMemory> {
+        self.learning.try_push(value)?;
         if self.learning.len() == self.settings.warmup {
-            self.level = Some(Level::of(&mut self.learning, self.settings.batch));
+            match Level::of(&self.learning, self.settings.batch) {
+                Ok(level) => self.level = Some(level),
+                Err(error) => {
+                    self.learning.pop();
+                    return Err(error);
+                }
+            }
             self.learning.clear();
         }
+        Ok(())
     }
 }
 
@@ -288,16 +305,20 @@ fn rounding(level: f64, logarithmic: bool) -> f64 {
 
 impl Level {
     #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
-    fn of(values: &mut [f64], batch: usize) -> Self {
+    fn of(values: &[f64], batch: usize) -> Result<Self, OutOfMemory> {
         let logarithmic = values.iter().all(|&value| value > 0.0);
+        let mut values = copied(values)?;
         if logarithmic {
             values.iter_mut().for_each(|value| *value = value.ln());
         }
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        let mut sorted = values.to_vec();
+        let mut sorted = copied(&values)?;
         sorted.sort_unstable_by(f64::total_cmp);
         let median = quantile(&sorted, 0.5);
-        let mut away: Vec<f64> = sorted.iter().map(|value| (value - median).abs()).collect();
+        let mut away = sorted
+            .iter()
+            .map(|value| (value - median).abs())
+            .try_vec()?;
         away.sort_unstable_by(f64::total_cmp);
         // If most values are equal, the robust spread is zero, so the mean distance from the median is used instead.
         let robust = 1.4826 * quantile(&away, 0.5);
@@ -315,7 +336,7 @@ impl Level {
         let means: Vec<f64> = values
             .chunks_exact(batch)
             .map(|chunk| chunk.iter().map(|v| v.clamp(low, high)).sum::<f64>() / batch as f64)
-            .collect();
+            .try_vec()?;
         let origin = means.iter().sum::<f64>() / means.len() as f64;
         let mut moments = Moments::default();
         let mut last = 0.0;
@@ -336,7 +357,7 @@ impl Level {
             mean,
         };
         level.learn(moments);
-        level
+        Ok(level)
     }
 
     /// Updates the level with batches whose deviations cancelled out.

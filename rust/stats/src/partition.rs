@@ -1,5 +1,7 @@
 //! Partitions a series into homogeneous segments.
 
+use nanospan_fallible::{OutOfMemory, TryCollect, TryGrow, filled};
+
 /// The width of the Gaussian kernel that measures how similar two values are. Values more than a few widths apart count
 /// as entirely different, so an outlier has the same influence however far away it lies.
 const WIDTH: f64 = 1.5;
@@ -23,18 +25,22 @@ fn alike(apart: f64) -> f64 {
 /// programming (Arlot, Celisse and Harchaoui, "A kernel multiple change-point algorithm via model selection", Journal
 /// of Machine Learning Research 20, 2019). Time is quadratic in the length of the series, and memory is linear.
 #[expect(clippy::cast_precision_loss, reason = "lengths of windows")]
-pub(super) fn partition(series: &[f64], penalty: f64, min_size: usize) -> Vec<usize> {
+pub(super) fn partition(
+    series: &[f64],
+    penalty: f64,
+    min_size: usize,
+) -> Result<Vec<usize>, OutOfMemory> {
     let n = series.len();
-    if n < 2 * min_size {
-        return Vec::new();
+    if n / 2 < min_size {
+        return Ok(Vec::new());
     }
-    let reciprocal: Vec<f64> = (0..=n).map(|length| 1.0 / length as f64).collect();
+    let reciprocal = (0..=n).map(|length| 1.0 / length as f64).try_vec()?;
     // For the segment from each place to the current end: the sum of the kernel over all its pairs.
-    let mut sums = vec![0.0; n];
-    let mut kernels = vec![0.0; n];
-    let mut best = vec![f64::INFINITY; n + 1];
+    let mut sums = filled(0.0, n)?;
+    let mut kernels = filled(0.0, n)?;
+    let mut best = filled(f64::INFINITY, n + 1)?;
     best[0] = 0.0;
-    let mut from = vec![0; n + 1];
+    let mut from = filled(0, n + 1)?;
     for end in 1..=n {
         let value = series[end - 1];
         for (kernel, other) in kernels[..end - 1].iter_mut().zip(series) {
@@ -59,9 +65,9 @@ pub(super) fn partition(series: &[f64], penalty: f64, min_size: usize) -> Vec<us
     let mut starts = Vec::new();
     let mut end = from[n];
     while end > 0 {
-        starts.push(end);
+        starts.try_push(end)?;
         end = from[end];
     }
     starts.reverse();
-    starts
+    Ok(starts)
 }

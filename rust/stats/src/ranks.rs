@@ -1,31 +1,33 @@
 //! Ranks, and the Wilcoxon-Mann-Whitney rank-sum test.
 
+use nanospan_fallible::{OutOfMemory, TryCollect, filled};
+
 /// The indices of `values`, in ascending order of value.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a place among fewer than 2^32 values"
 )]
-pub(super) fn order(values: &[f64]) -> Vec<u32> {
+pub(super) fn order(values: &[f64]) -> Result<Vec<u32>, OutOfMemory> {
     let mut keyed: Vec<(f64, u32)> = values
         .iter()
         .enumerate()
         .map(|(place, &value)| (value, place as u32))
-        .collect();
+        .try_vec()?;
     keyed.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    keyed.into_iter().map(|(_, place)| place).collect()
+    keyed.iter().map(|&(_, place)| place).try_vec()
 }
 
 /// The rank of each value, starting at 1; equal values share the mean of their ranks.
 #[expect(clippy::cast_precision_loss, reason = "counts of values in memory")]
-pub(super) fn ranks(values: &[f64], order: &[u32]) -> Vec<f64> {
-    let mut ranks = vec![0.0; values.len()];
+pub(super) fn ranks(values: &[f64], order: &[u32]) -> Result<Vec<f64>, OutOfMemory> {
+    let mut ranks = filled(0.0, values.len())?;
     let mut start = 0;
     for tied in order.chunk_by(|&a, &b| values[a as usize] == values[b as usize]) {
         let rank = start as f64 + (tied.len() as f64 + 1.0) / 2.0;
         tied.iter().for_each(|&place| ranks[place as usize] = rank);
         start += tied.len();
     }
-    ranks
+    Ok(ranks)
 }
 
 /// The rank-sum statistic of two samples.

@@ -1,5 +1,7 @@
 //! The Hodges-Lehmann shift: the median of all differences between two samples, found without computing them all.
 
+use nanospan_fallible::{OutOfMemory, TryGrow, copied};
+
 /// The maximum number of differences to collect, as a multiple of the samples' total length, which keeps memory linear.
 /// Its effect on the time of `compare` can be measured with `benches/regression_speed.py`.
 const GATHERED: usize = 4;
@@ -21,16 +23,16 @@ pub(super) struct Differences<'a> {
 
 impl<'a> Differences<'a> {
     /// Prepares the differences between two samples, neither of which may be empty.
-    pub(super) fn new(x: &'a [f64], y: &'a [f64]) -> Self {
+    pub(super) fn new(x: &'a [f64], y: &'a [f64]) -> Result<Self, OutOfMemory> {
         let all = x.len() as u64 * y.len() as u64;
         let lowest = y[0] - x[x.len() - 1];
         let highest = y[y.len() - 1] - x[0];
         let below_all = lowest.next_down();
-        Self {
+        Ok(Self {
             x,
             y,
-            counted: vec![(below_all, 0), (highest, all)],
-        }
+            counted: copied(&[(below_all, 0), (highest, all)])?,
+        })
     }
 
     /// The number of differences.
@@ -39,9 +41,9 @@ impl<'a> Differences<'a> {
     }
 
     /// The median difference: the mean of the middle two if the number of differences is even.
-    pub(super) fn median(&mut self) -> f64 {
+    pub(super) fn median(&mut self) -> Result<f64, OutOfMemory> {
         let (low, high) = (self.count().div_ceil(2), self.count() / 2 + 1);
-        f64::midpoint(self.select(low), self.select(high))
+        Ok(f64::midpoint(self.select(low)?, self.select(high)?))
     }
 
     /// The two differences whose ranks are `half` below and above the middle; infinite if there are no such ranks.
@@ -51,18 +53,18 @@ impl<'a> Differences<'a> {
         clippy::cast_sign_loss,
         reason = "ranks of pairs in memory"
     )]
-    pub(super) fn interval(&mut self, half: f64) -> (f64, f64) {
+    pub(super) fn interval(&mut self, half: f64) -> Result<(f64, f64), OutOfMemory> {
         let all = self.count();
         let low = (all as f64 / 2.0 - half).floor();
         let rank = if low < 1.0 { 0 } else { low as u64 };
         if rank == 0 {
-            return (f64::NEG_INFINITY, f64::INFINITY);
+            return Ok((f64::NEG_INFINITY, f64::INFINITY));
         }
-        (self.select(rank), self.select(all + 1 - rank))
+        Ok((self.select(rank)?, self.select(all + 1 - rank)?))
     }
 
     /// The difference with the given rank; the smallest difference has rank 1.
-    pub(super) fn select(&mut self, rank: u64) -> f64 {
+    pub(super) fn select(&mut self, rank: u64) -> Result<f64, OutOfMemory> {
         debug_assert!((1..=self.count()).contains(&rank));
         let few = ((self.x.len() + self.y.len()) * GATHERED) as u64;
         let mut halve = false;
@@ -81,19 +83,19 @@ impl<'a> Differences<'a> {
             if !(low < probe && probe < high) {
                 let middle = between(low, high);
                 if !(low < middle && middle < high) {
-                    return high;
+                    return Ok(high);
                 }
-                self.probe(at, middle);
+                self.probe(at, middle)?;
             } else {
-                self.probe(at, probe);
+                self.probe(at, probe)?;
             }
             halve = !halve;
         }
     }
 
-    fn probe(&mut self, at: usize, bound: f64) {
+    fn probe(&mut self, at: usize, bound: f64) -> Result<(), OutOfMemory> {
         let count = self.up_to(bound);
-        self.counted.insert(at, (bound, count));
+        self.counted.try_insert(at, (bound, count))
     }
 
     /// The number of differences that are at most `bound`.
@@ -110,26 +112,26 @@ impl<'a> Differences<'a> {
     }
 
     /// The difference with the given rank among those greater than `low` and at most `high`.
-    fn gather(&self, low: f64, high: f64, rank: u64) -> f64 {
+    fn gather(&self, low: f64, high: f64, rank: u64) -> Result<f64, OutOfMemory> {
         let mut gathered = Vec::new();
         let mut first = 0;
         for &x in self.x {
             while first < self.y.len() && self.y[first] - x <= low {
                 first += 1;
             }
-            gathered.extend(
+            gathered.try_extend(
                 self.y[first..]
                     .iter()
                     .map(|y| y - x)
                     .take_while(|&difference| difference <= high),
-            );
+            )?;
         }
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a rank among what was gathered"
         )]
         let place = rank as usize - 1;
-        *gathered.select_nth_unstable_by(place, f64::total_cmp).1
+        Ok(*gathered.select_nth_unstable_by(place, f64::total_cmp).1)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use nanospan_fallible::{OutOfMemory, TryCollect, copied};
+
 /// A value that is NaN or infinite, and its index.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NotFinite {
@@ -26,8 +28,23 @@ impl fmt::Display for NotFinite {
     }
 }
 
+/// The reason why values could not be gathered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ValuesError {
+    /// A value is NaN or infinite.
+    NotFinite(NotFinite),
+    /// There is no memory for a copy of the values.
+    OutOfMemory(OutOfMemory),
+}
+
+impl From<OutOfMemory> for ValuesError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
+}
+
 /// Finite values, in the order in which they were measured.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Values {
     values: Vec<f64>,
     all_positive: bool,
@@ -38,12 +55,12 @@ impl Values {
     ///
     /// # Errors
     ///
-    /// [`NotFinite`] for the first value that is NaN or infinite.
-    pub fn gather(given: impl IntoIterator<Item = f64>) -> Result<Self, NotFinite> {
-        let values: Vec<f64> = given.into_iter().collect();
+    /// [`NotFinite`] for the first value that is NaN or infinite; [`OutOfMemory`] if there is no memory for the values.
+    pub fn gather(given: impl IntoIterator<Item = f64>) -> Result<Self, ValuesError> {
+        let values = given.into_iter().try_vec()?;
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             let value = values[index];
-            return Err(NotFinite { index, value });
+            return Err(ValuesError::NotFinite(NotFinite { index, value }));
         }
         let all_positive = values.iter().all(|&value| value > 0.0);
         Ok(Self {
@@ -65,11 +82,11 @@ impl Values {
     }
 
     /// The logarithms of the values if `logarithmic`, otherwise the values unchanged.
-    pub(super) fn scaled(&self, logarithmic: bool) -> Vec<f64> {
+    pub(super) fn scaled(&self, logarithmic: bool) -> Result<Vec<f64>, OutOfMemory> {
         if logarithmic {
-            self.values.iter().map(|value| value.ln()).collect()
+            self.values.iter().map(|value| value.ln()).try_vec()
         } else {
-            self.values.clone()
+            copied(&self.values)
         }
     }
 }

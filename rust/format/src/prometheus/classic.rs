@@ -1,6 +1,7 @@
 //! Derives the buckets of classic Prometheus histograms, which are cumulative counts at fixed bounds, from exponential
 //! buckets.
 
+use nanospan_fallible::{TryCollect, copied};
 use nanospan_record::{
     histogram::{
         Snapshot,
@@ -18,7 +19,7 @@ use crate::error::Error;
 /// only at the next bound. Estimating how much of a bucket lies below the bound would not work: such a count could
 /// fall while values are added, which Prometheus would interpret as a counter reset. If a bound is a power of two, in
 /// seconds, an exponential bucket ends there at every scale of 0 or more, so the count at that bound is exact.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Bounds {
     seconds: Vec<f64>,
     // For each bound, the index of the first bucket at SCALE that can hold values above the bound.
@@ -30,7 +31,8 @@ impl Bounds {
     ///
     /// # Errors
     ///
-    /// [`Error::Bound`] if a bound is not positive and finite, or not larger than the preceding one.
+    /// [`Error::Bound`] if a bound is not positive and finite, or not larger than the preceding one;
+    /// [`Error::OutOfMemory`] if there is no memory for the bounds.
     pub fn new(seconds: &[f64]) -> Result<Self, Error> {
         let mut before = 0.0;
         for &bound in seconds {
@@ -41,8 +43,8 @@ impl Bounds {
         }
         let over = |&bound: &f64| index_of(nanos(bound).saturating_add(1));
         Ok(Self {
-            seconds: seconds.to_vec(),
-            over: seconds.iter().map(over).collect(),
+            seconds: copied(seconds)?,
+            over: seconds.iter().map(over).try_vec()?,
         })
     }
 

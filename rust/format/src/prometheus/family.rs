@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use nanospan_fallible::{OutOfMemory, string};
 use nanospan_record::histogram::Snapshot;
 
 /// The type of a metric family.
@@ -18,7 +19,7 @@ pub enum Kind {
 }
 
 /// A metric family's name, help text, unit and type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Head {
     /// The family's name, without the suffix that depends on the kind; it consists of ASCII letters, digits and `_`.
     pub name: Cow<'static, str>,
@@ -46,6 +47,20 @@ impl Head {
         }
     }
 
+    /// Copies the head.
+    pub(super) fn try_clone(&self) -> Result<Self, OutOfMemory> {
+        let copied = |text: &Cow<'static, str>| match text {
+            Cow::Borrowed(text) => Ok(Cow::Borrowed(*text)),
+            Cow::Owned(text) => string(text).map(Cow::Owned),
+        };
+        Ok(Self {
+            name: copied(&self.name)?,
+            help: copied(&self.help)?,
+            unit: copied(&self.unit)?,
+            kind: self.kind,
+        })
+    }
+
     /// Returns the suffix that the kind adds to the names of the series. It is empty for histograms, because writers
     /// add suffixes such as `_bucket` themselves.
     pub(super) fn suffix(&self) -> &'static str {
@@ -58,7 +73,7 @@ impl Head {
 }
 
 /// A metric family: its description and its series.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Family {
     /// The family's description.
     pub head: Head,
@@ -67,7 +82,7 @@ pub struct Family {
 }
 
 /// One value of a metric family, and the labels that identify it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Series {
     /// The labels, as (name, value) pairs. A name has the same form as [`Head::name`]; a value may be any text.
     pub labels: Vec<(String, String)>,
@@ -76,7 +91,7 @@ pub struct Series {
 }
 
 /// The value of a series.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub enum Value {
     /// A number, which may be infinite or NaN.
     Number(f64),
@@ -89,13 +104,24 @@ pub(super) type Labels<'a> = [(&'a str, &'a str)];
 
 /// Writes metric families in one exposition format, one family after another.
 ///
-/// In all methods, `created` is the Unix time, in seconds, at which a counter or histogram began counting.
+/// In all methods, `created` is the Unix time, in seconds, at which a counter or histogram began counting. They fail if
+/// there is no memory for what they write; the exposition cannot be completed then.
 pub(super) trait Writer {
     /// Begins a family. All values written until the next call to `begin` belong to it; a family without values is
     /// left out.
-    fn begin(&mut self, head: &Head);
+    fn begin(&mut self, head: &Head) -> Result<(), OutOfMemory>;
     /// Adds the value of a counter, gauge or info to the current family.
-    fn number(&mut self, labels: &Labels<'_>, value: f64, created: Option<f64>);
+    fn number(
+        &mut self,
+        labels: &Labels<'_>,
+        value: f64,
+        created: Option<f64>,
+    ) -> Result<(), OutOfMemory>;
     /// Adds a histogram to the current family.
-    fn histogram(&mut self, labels: &Labels<'_>, histogram: &Snapshot, created: Option<f64>);
+    fn histogram(
+        &mut self,
+        labels: &Labels<'_>,
+        histogram: &Snapshot,
+        created: Option<f64>,
+    ) -> Result<(), OutOfMemory>;
 }

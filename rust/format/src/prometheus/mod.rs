@@ -8,6 +8,8 @@
 //! The formats are defined in "Exposition formats" and "Native Histograms" in Prometheus' documentation, the
 //! OpenMetrics 1.0 specification, and `io/prometheus/client/metrics.proto` of prometheus/client_model.
 
+use nanospan_fallible::{OutOfMemory, TryCollect};
+
 mod classic;
 mod family;
 mod operations;
@@ -42,53 +44,64 @@ pub enum Format {
 ///
 /// Families, and the series in each family, are written in the order given; a family without series is left out. The
 /// caller must ensure that no two series with the same name have the same labels.
-#[must_use]
+///
+/// # Errors
+///
+/// [`OutOfMemory`] if there is no memory for the exposition.
 pub fn encode(
     sources: &[Source<'_>],
     families: &[Family],
     format: Format,
     options: &Options,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, OutOfMemory> {
     match format {
         Format::Text | Format::OpenMetrics => {
-            let mut writer = Text::new(options, format == Format::OpenMetrics);
-            write(sources, families, &mut writer);
+            let mut writer = Text::new(options, format == Format::OpenMetrics)?;
+            write(sources, families, &mut writer)?;
             writer.finish()
         }
         Format::Protobuf => {
             let mut writer = Protobuf::new(options);
-            write(sources, families, &mut writer);
+            write(sources, families, &mut writer)?;
             writer.finish()
         }
     }
 }
 
 /// Returns the samples (lines) that a text exposition of `sources` and `families` would contain, grouped by family.
-#[must_use]
+///
+/// # Errors
+///
+/// [`OutOfMemory`] if there is no memory for the samples.
 pub fn samples(
     sources: &[Source<'_>],
     families: &[Family],
     options: &Options,
-) -> Vec<(Head, Vec<Sample>)> {
+) -> Result<Vec<(Head, Vec<Sample>)>, OutOfMemory> {
     let mut writer = Samples::new(options);
-    write(sources, families, &mut writer);
-    writer.families
+    write(sources, families, &mut writer)?;
+    Ok(writer.families)
 }
 
-fn write(sources: &[Source<'_>], families: &[Family], writer: &mut impl Writer) {
-    operations::write(sources, writer);
+fn write(
+    sources: &[Source<'_>],
+    families: &[Family],
+    writer: &mut impl Writer,
+) -> Result<(), OutOfMemory> {
+    operations::write(sources, writer)?;
     for family in families {
-        writer.begin(&family.head);
+        writer.begin(&family.head)?;
         for series in &family.series {
-            let labels: Vec<_> = series
+            let labels = series
                 .labels
                 .iter()
                 .map(|(name, value)| (&**name, &**value))
-                .collect();
+                .try_vec()?;
             match &series.value {
-                Value::Number(value) => writer.number(&labels, *value, None),
-                Value::Histogram(histogram) => writer.histogram(&labels, histogram, None),
+                Value::Number(value) => writer.number(&labels, *value, None)?,
+                Value::Histogram(histogram) => writer.histogram(&labels, histogram, None)?,
             }
         }
     }
+    Ok(())
 }

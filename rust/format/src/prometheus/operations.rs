@@ -1,5 +1,6 @@
 //! Writes the metric families that describe a monitor's operations.
 
+use nanospan_fallible::{OutOfMemory, TryGrow, vec};
 use nanospan_record::{
     OUTCOMES, Outcome, Seconds,
     snapshot::{MonitorSnapshot, OperationSnapshot},
@@ -65,8 +66,8 @@ const NUMBERS: [Numbers; 3] = [
     (IN_FLIGHT, |operation| Some(operation.in_flight as f64)),
 ];
 
-pub(super) fn write(sources: &[Source<'_>], writer: &mut impl Writer) {
-    writer.begin(&DURATION);
+pub(super) fn write(sources: &[Source<'_>], writer: &mut impl Writer) -> Result<(), OutOfMemory> {
+    writer.begin(&DURATION)?;
     for (labels, operation) in operations(sources) {
         with_labels(labels, operation, |labels| {
             for (outcome, histogram) in OUTCOMES.into_iter().zip(operation.parts()) {
@@ -76,33 +77,35 @@ pub(super) fn write(sources: &[Source<'_>], writer: &mut impl Writer) {
                 if outcome == Outcome::Cancelled && histogram.count() == 0 {
                     continue;
                 }
-                labels.push(("outcome", outcome.name()));
-                writer.histogram(labels, histogram, Some(operation.created));
+                labels.try_push(("outcome", outcome.name()))?;
+                writer.histogram(labels, histogram, Some(operation.created))?;
                 labels.pop();
             }
-        });
+            Ok(())
+        })?;
     }
     for (head, value) in &NUMBERS {
-        writer.begin(head);
+        writer.begin(head)?;
         for (labels, operation) in operations(sources) {
             if let Some(value) = value(operation) {
                 let created = (head.kind == Kind::Counter).then_some(operation.created);
                 with_labels(labels, operation, |labels| {
-                    writer.number(labels, value, created);
-                });
+                    writer.number(labels, value, created)
+                })?;
             }
         }
     }
+    Ok(())
 }
 
 fn with_labels<'a>(
     labels: &'a [(String, String)],
     operation: &'a OperationSnapshot,
-    write: impl FnOnce(&mut Vec<(&str, &str)>),
-) {
-    let name = names::escape(&operation.name);
-    let mut all = Vec::with_capacity(labels.len() + 2);
-    all.extend(labels.iter().map(|(name, value)| (&**name, &**value)));
-    all.push(("operation", &name));
-    write(&mut all);
+    write: impl FnOnce(&mut Vec<(&str, &str)>) -> Result<(), OutOfMemory>,
+) -> Result<(), OutOfMemory> {
+    let name = names::escape(&operation.name)?;
+    let mut all = vec(labels.len() + 2)?;
+    all.try_extend(labels.iter().map(|(name, value)| (&**name, &**value)))?;
+    all.try_push(("operation", &*name))?;
+    write(&mut all)
 }

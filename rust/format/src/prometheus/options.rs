@@ -1,12 +1,13 @@
 //! Options for how histograms are exposed.
 
+use nanospan_fallible::OutOfMemory;
 use nanospan_record::histogram::Snapshot;
 
 use super::classic::Bounds;
 use crate::error::Error;
 
 /// Options for exposing histograms: the bounds of classic buckets, and the maximum number of native buckets.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Options {
     bounds: Bounds,
     max_native_buckets: usize, // at least LEAST_NATIVE_BUCKETS
@@ -23,7 +24,8 @@ impl Options {
     /// # Errors
     ///
     /// [`Error::Bound`] if the bounds are not positive, finite and ascending; [`Error::NativeBuckets`] if
-    /// `max_native_buckets` is below [`LEAST_NATIVE_BUCKETS`].
+    /// `max_native_buckets` is below [`LEAST_NATIVE_BUCKETS`]; [`Error::OutOfMemory`] if there is no memory for the
+    /// bounds.
     pub fn new(bounds: &[f64], max_native_buckets: usize) -> Result<Self, Error> {
         if max_native_buckets < LEAST_NATIVE_BUCKETS {
             return Err(Error::NativeBuckets {
@@ -43,7 +45,7 @@ impl Options {
         &self.bounds
     }
 
-    pub(super) fn native(&self, histogram: &Snapshot) -> Snapshot {
+    pub(super) fn native(&self, histogram: &Snapshot) -> Result<Snapshot, OutOfMemory> {
         histogram.with_at_most(self.max_native_buckets)
     }
 }

@@ -1,9 +1,10 @@
 //! Writes length-delimited protobuf messages of type `io.prometheus.client.MetricFamily`, with native histograms.
 
+use nanospan_fallible::{Buffer, OutOfMemory, TryCollect, TryGrow, joined, string};
 use nanospan_record::histogram::Snapshot;
 use prost::{
     Message,
-    encoding::{encode_varint, message},
+    encoding::{encode_varint, encoded_len_varint, message},
 };
 
 use super::{
@@ -112,63 +113,78 @@ struct BucketSpan {
 }
 
 pub(super) struct Protobuf<'a> {
-    out: Vec<u8>,
+    out: Buffer,
     options: &'a Options,
     kind: Kind,
     // The family's message so far, and its length in bytes before the first metric.
-    family: Vec<u8>,
+    family: Buffer,
     head_bytes: usize,
 }
 
 impl<'a> Protobuf<'a> {
     pub(super) fn new(options: &'a Options) -> Self {
         Self {
-            out: Vec::new(),
+            out: Buffer::default(),
             options,
             kind: Kind::Gauge,
-            family: Vec::new(),
+            family: Buffer::default(),
             head_bytes: 0,
         }
     }
 
-    fn end_family(&mut self) {
-        if self.family.len() > self.head_bytes {
-            encode_varint(self.family.len() as u64, &mut self.out);
-            self.out.append(&mut self.family);
+    fn end_family(&mut self) -> Result<(), OutOfMemory> {
+        let length = self.family.as_bytes().len();
+        if length > self.head_bytes {
+            self.out
+                .put_with(encoded_len_varint(length as u64), |bytes| {
+                    encode_varint(length as u64, bytes);
+                });
+            self.out.put(self.family.as_bytes());
         }
         self.family.clear();
+        self.out.check()
     }
 
-    fn metric(&mut self, metric: &Metric) {
-        message::encode(METRICS, metric, &mut self.family);
+    fn metric(&mut self, metric: &Metric) -> Result<(), OutOfMemory> {
+        let length = message::encoded_len(METRICS, metric);
+        self.family
+            .put_with(length, |bytes| message::encode(METRICS, metric, bytes));
+        self.family.check()
     }
 
     /// Returns the complete exposition.
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.end_family();
-        self.out
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, OutOfMemory> {
+        self.end_family()?;
+        self.out.finish()
     }
 }
 
 impl Writer for Protobuf<'_> {
-    fn begin(&mut self, head: &Head) {
-        self.end_family();
+    fn begin(&mut self, head: &Head) -> Result<(), OutOfMemory> {
+        self.end_family()?;
         self.kind = head.kind;
         let head = FamilyHead {
-            name: format!("{}{}", head.name, head.suffix()),
-            help: head.help.to_string(),
+            name: joined(&[&head.name, head.suffix()])?,
+            help: string(&head.help)?,
             kind: match head.kind {
                 Kind::Counter => 0,
                 Kind::Gauge | Kind::Info => 1,
                 Kind::Histogram => 4,
             },
-            unit: head.unit.to_string(),
+            unit: string(&head.unit)?,
         };
-        self.family = head.encode_to_vec();
-        self.head_bytes = self.family.len();
+        self.head_bytes = head.encoded_len();
+        self.family
+            .put_with(self.head_bytes, |bytes| head.encode_raw(bytes));
+        self.family.check()
     }
 
-    fn number(&mut self, labels: &Labels<'_>, value: f64, created: Option<f64>) {
+    fn number(
+        &mut self,
+        labels: &Labels<'_>,
+        value: f64,
+        created: Option<f64>,
+    ) -> Result<(), OutOfMemory> {
         let number = Some(Number {
             value: Some(value),
             created_timestamp: created.map(timestamp),
@@ -178,32 +194,43 @@ impl Writer for Protobuf<'_> {
             _ => (number, None),
         };
         self.metric(&Metric {
-            label: pairs(labels),
+            label: pairs(labels)?,
             gauge,
             counter,
             histogram: None,
-        });
+        })
     }
 
-    fn histogram(&mut self, labels: &Labels<'_>, histogram: &Snapshot, created: Option<f64>) {
-        let histogram = message_of(histogram, self.options, created);
+    fn histogram(
+        &mut self,
+        labels: &Labels<'_>,
+        histogram: &Snapshot,
+        created: Option<f64>,
+    ) -> Result<(), OutOfMemory> {
+        let histogram = message_of(histogram, self.options, created)?;
         self.metric(&Metric {
-            label: pairs(labels),
+            label: pairs(labels)?,
             histogram: Some(histogram),
             ..Metric::default()
-        });
+        })
     }
 }
 
-fn pairs(labels: &Labels<'_>) -> Vec<LabelPair> {
-    let pair = |&(name, value): &(&str, &str)| LabelPair {
-        name: name.to_owned(),
-        value: value.to_owned(),
+fn pairs(labels: &Labels<'_>) -> Result<Vec<LabelPair>, OutOfMemory> {
+    let pair = |&(name, value): &(&str, &str)| {
+        Ok(LabelPair {
+            name: string(name)?,
+            value: string(value)?,
+        })
     };
-    labels.iter().map(pair).collect()
+    labels.iter().map(pair).try_vec_of()
 }
 
-fn message_of(histogram: &Snapshot, options: &Options, created: Option<f64>) -> Histogram {
+fn message_of(
+    histogram: &Snapshot,
+    options: &Options,
+    created: Option<f64>,
+) -> Result<Histogram, OutOfMemory> {
     let bounds = options.bounds();
     let classic = bounds.seconds().iter().zip(bounds.cumulative(histogram));
     let mut message = Histogram {
@@ -214,11 +241,11 @@ fn message_of(histogram: &Snapshot, options: &Options, created: Option<f64>) -> 
                 cumulative_count,
                 upper_bound,
             })
-            .collect(),
+            .try_vec()?,
         created_timestamp: created.map(timestamp),
         ..Histogram::default()
     };
-    let native = options.native(histogram);
+    let native = options.native(histogram)?;
     // A histogram may already be coarser than any schema; in that case only the classic buckets are sent.
     if native.scale() >= MIN_SCHEMA {
         message.schema = native.scale();
@@ -230,18 +257,20 @@ fn message_of(histogram: &Snapshot, options: &Options, created: Option<f64>) -> 
             let index = index + 1;
             match message.positive_span.last_mut() {
                 Some(span) if index == next => span.length += 1,
-                _ => message.positive_span.push(BucketSpan {
+                _ => message.positive_span.try_push(BucketSpan {
                     offset: index - next,
                     length: 1,
-                }),
+                })?,
             }
             // Counts of 2^63 or more cannot be reached in practice. The difference wraps, as it does in the reader.
             let count = count.cast_signed();
-            message.positive_delta.push(count.wrapping_sub(before));
+            message
+                .positive_delta
+                .try_push(count.wrapping_sub(before))?;
             (next, before) = (index + 1, count);
         }
     }
-    message
+    Ok(message)
 }
 
 fn timestamp(unix: f64) -> Timestamp {
@@ -299,9 +328,9 @@ mod tests {
         ) {
             let options = Options::new(&[1e-3, 1.0], most).unwrap();
             let snapshot = recorded(&values);
-            let sent = message_of(&snapshot, &options, Some(12.5)).encode_to_vec();
+            let sent = message_of(&snapshot, &options, Some(12.5)).unwrap().encode_to_vec();
             let read = Histogram::decode(&*sent).unwrap();
-            let expected = snapshot.with_at_most(most);
+            let expected = snapshot.with_at_most(most).unwrap();
             prop_assert_eq!(read.schema, expected.scale());
             prop_assert!((MIN_SCHEMA..=6).contains(&read.schema));
             prop_assert!(read.positive_delta.len() <= most);
@@ -319,7 +348,8 @@ mod tests {
     #[test]
     fn a_histogram_coarser_than_any_schema_is_classic_only() {
         let options = Options::new(&[1.0], 160).unwrap();
-        let message = message_of(&recorded(&[1, 2]).at_scale(-5), &options, None);
+        let coarse = recorded(&[1, 2]).at_scale(-5).unwrap();
+        let message = message_of(&coarse, &options, None).unwrap();
         assert_eq!(
             (message.zero_threshold, message.positive_span.len()),
             (0.0, 0)

@@ -26,7 +26,7 @@ fn recorded(values: &[u64]) -> Snapshot {
             |_| false,
         );
     }
-    operation.histogram_of(Outcome::Ok)
+    operation.histogram_of(Outcome::Ok).unwrap()
 }
 
 fn operation(name: &[u8], ok: &[u64], error: &[u64]) -> OperationSnapshot {
@@ -52,7 +52,7 @@ fn shown(operations: Vec<OperationSnapshot>, format: Format) -> String {
         snapshot: &snapshot,
         labels: &[],
     };
-    String::from_utf8(encode(&[source], &[], format, &options)).unwrap()
+    String::from_utf8(encode(&[source], &[], format, &options).unwrap()).unwrap()
 }
 
 fn durations() -> impl Strategy<Value = Vec<u64>> {
@@ -117,9 +117,9 @@ fn names_are_escaped_and_remain_distinct() {
         b"\xed\xa0\x81",
         br"\ud800",
     ];
-    let operations = names.map(|name| operation(name, &[1], &[])).to_vec();
+    let operations = || names.map(|name| operation(name, &[1], &[])).into();
     for format in [Format::Text, Format::OpenMetrics] {
-        let text = shown(operations.clone(), format);
+        let text = shown(operations(), format);
         for label in [
             r#"{operation="a\"b\\c\nd"}"#,
             r#"{operation="süß"}"#,
@@ -156,7 +156,8 @@ fn families_have_their_kinds_suffix_and_type_and_are_left_out_without_series() {
         family("absent", Kind::Gauge, &[]),
     ];
     let options = Options::new(&[], 5).unwrap();
-    let text = |format| String::from_utf8(encode(&[], &families, format, &options)).unwrap();
+    let text =
+        |format| String::from_utf8(encode(&[], &families, format, &options).unwrap()).unwrap();
     let plain = "\
 # HELP jobs_total A \"quoted\"\\nhelp.
 # TYPE jobs_total counter
@@ -187,14 +188,14 @@ fn samples_are_the_lines_of_the_text() {
         labels: &[("host".to_owned(), "a".to_owned())],
     };
     let text = encode(&[source], &[], Format::OpenMetrics, &options);
-    let lines: Vec<String> = String::from_utf8(text)
+    let lines: Vec<String> = String::from_utf8(text.unwrap())
         .unwrap()
         .lines()
         .filter(|line| !line.starts_with('#'))
         .map(str::to_owned)
         .collect();
     let mut found = Vec::new();
-    for (head, samples) in samples(&[source], &[], &options) {
+    for (head, samples) in samples(&[source], &[], &options).unwrap() {
         for sample in samples {
             let labels: Vec<_> = sample
                 .labels
@@ -240,7 +241,7 @@ proptest! {
         bounds.sort_by(f64::total_cmp);
         bounds.dedup();
         let base = (-f64::from(scale)).exp2().exp2();
-        let snapshot = recorded(&values).at_scale(scale);
+        let snapshot = recorded(&values).at_scale(scale).unwrap();
         for (bound, count) in bounds.iter().zip(Bounds::new(&bounds).unwrap().cumulative(&snapshot)) {
             let up_to = |seconds: f64| values.iter().filter(|&&v| v as f64 / 1e9 <= seconds).count() as u64;
             // The margin allows for rounding of the floating-point bound; the bucket index is exact.

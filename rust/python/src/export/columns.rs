@@ -1,15 +1,18 @@
 //! Converts columns of numbers to bytes and back.
 
+use nanospan_fallible::{OutOfMemory, TryCollect, copied};
 use nanospan_format::Columns;
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyBytes};
 
+use crate::error::Fallible;
+
 /// Copies the rows `start..stop` of all columns. Rows that do not exist are left out.
-pub fn part(columns: &Columns, start: usize, stop: usize) -> Columns {
-    Columns {
-        ends: within(&columns.ends, start, stop).to_vec(),
-        durations: within(&columns.durations, start, stop).to_vec(),
-        outcomes: within(&columns.outcomes, start, stop).to_vec(),
-    }
+pub fn part(columns: &Columns, start: usize, stop: usize) -> Result<Columns, OutOfMemory> {
+    Ok(Columns {
+        ends: copied(within(&columns.ends, start, stop))?,
+        durations: copied(within(&columns.durations, start, stop))?,
+        outcomes: copied(within(&columns.outcomes, start, stop))?,
+    })
 }
 
 /// Returns the rows `start..stop` of one column. Rows that do not exist are left out.
@@ -25,10 +28,10 @@ pub fn column<T, const N: usize>(
     bytes: &[u8],
     value: impl Fn([u8; N]) -> T,
     rows: usize,
-) -> PyResult<Vec<T>> {
+) -> Fallible<Vec<T>> {
     must_be(name, rows, N, bytes.len())?;
     let (values, _) = bytes.as_chunks();
-    Ok(values.iter().map(|bytes| value(*bytes)).collect())
+    Ok(values.iter().map(|bytes| value(*bytes)).try_vec()?)
 }
 
 /// Returns a ValueError unless `bytes` is the length of a column of `rows` values of `width` bytes each.

@@ -1,84 +1,60 @@
 //! Fast JSON encoding of metadata that contains only JSON's types, as most samples' metadata does.
 
-use std::{fmt::Write, sync::Arc};
+use std::fmt::Write;
 
+use nanospan_fallible::Buffer;
+use nanospan_format::columns::Attached;
 use pyo3::{
     prelude::*,
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
 
+use crate::error::Fallible;
+
 /// Maximum nesting depth encoded here; deeper metadata is left to `nanospan.export.safe_json`, which has its own
 /// limit.
 const MAX_DEPTH: usize = 16;
 
-/// The UTF-8 JSON text of one row's metadata, shared by consecutive rows with the same metadata object.
-pub type Text = Arc<[u8]>;
-
-/// Encodes each row's metadata as UTF-8 JSON; returns `None` for a row without metadata. Metadata shared by consecutive
-/// rows is encoded only once.
+/// Encodes each row's metadata as UTF-8 JSON; a row without metadata has no text. Metadata shared by consecutive rows is
+/// encoded only once.
 ///
 /// Metadata with a key or value that this module cannot encode is passed to `fallback`, which must return its JSON as
 /// bytes.
-pub fn encode(
-    rows: &[Option<Py<PyDict>>],
-    fallback: &Bound<'_, PyAny>,
-) -> PyResult<Vec<Option<Text>>> {
+pub fn encode(rows: &[Option<Py<PyDict>>], fallback: &Bound<'_, PyAny>) -> Fallible<Attached> {
     let py = fallback.py();
-    let mut last: Option<(&Py<PyDict>, Text)> = None;
-    let mut text = String::new();
-    let mut encoded = Vec::with_capacity(rows.len());
+    let mut last: Option<&Py<PyDict>> = None;
+    let mut text = Buffer::default();
+    let mut encoded = Attached::default();
     for row in rows {
         let Some(metadata) = row else {
-            encoded.push(None);
+            encoded.push(None)?;
             continue;
         };
-        let bytes = match last.as_ref().filter(|(before, _)| before.is(metadata)) {
-            Some((_, bytes)) => Arc::clone(bytes),
-            None => {
-                text.clear();
-                match write(&mut text, metadata.bind(py), MAX_DEPTH) {
-                    Ok(()) => Arc::from(text.as_bytes()),
-                    Err(Foreign) => {
-                        let bytes = fallback.call1((metadata,))?.cast_into::<PyBytes>()?;
-                        Arc::from(bytes.as_bytes())
-                    }
-                }
+        if last.is_some_and(|last| last.is(metadata)) {
+            encoded.share()?;
+            continue;
+        }
+        last = Some(metadata);
+        text.clear();
+        let written = write(&mut text, metadata.bind(py), MAX_DEPTH);
+        text.check()?;
+        match written {
+            Ok(()) => encoded.push(Some(text.as_bytes()))?,
+            Err(Foreign) => {
+                let bytes = fallback.call1((metadata,))?;
+                let bytes = bytes.cast_into::<PyBytes>().map_err(PyErr::from)?;
+                encoded.push(Some(bytes.as_bytes()))?;
             }
-        };
-        encoded.push(Some(Arc::clone(&bytes)));
-        last = Some((metadata, bytes));
+        }
     }
     Ok(encoded)
-}
-
-/// Quotes each text for CSV: puts it between double quotes, and doubles the double quotes inside.
-pub fn quote_as_csv(texts: &mut [Option<Text>]) {
-    let mut last: Option<(Text, Text)> = None;
-    for text in texts.iter_mut().flatten() {
-        let quoted = match last
-            .as_ref()
-            .filter(|(before, _)| Arc::ptr_eq(before, text))
-        {
-            Some((_, quoted)) => Arc::clone(quoted),
-            None => {
-                let mut quoted = Vec::with_capacity(text.len() + 16);
-                quoted.push(b'"');
-                for &byte in text.iter() {
-                    quoted.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
-                }
-                quoted.push(b'"');
-                Arc::from(quoted)
-            }
-        };
-        last = Some((std::mem::replace(text, Arc::clone(&quoted)), quoted));
-    }
 }
 
 /// Error for a value that this module cannot encode, for example because it has no JSON equivalent, is an instance of a
 /// subclass, is an int of more than 64 bits, or is nested too deeply.
 struct Foreign;
 
-fn write(text: &mut String, value: &Bound<'_, PyAny>, depth: usize) -> Result<(), Foreign> {
+fn write(text: &mut Buffer, value: &Bound<'_, PyAny>, depth: usize) -> Result<(), Foreign> {
     if let Ok(string) = value.cast_exact::<PyString>() {
         return quote(text, string);
     }
@@ -101,17 +77,17 @@ fn write(text: &mut String, value: &Bound<'_, PyAny>, depth: usize) -> Result<()
     }
     let deeper = depth.checked_sub(1).ok_or(Foreign)?;
     if let Ok(dict) = value.cast_exact::<PyDict>() {
-        let mut before = '{';
+        let mut before = b'{';
         for (key, value) in dict {
-            text.push(before);
+            text.put_byte(before);
             quote(text, key.cast_exact().map_err(|_| Foreign)?)?;
-            text.push(':');
+            text.put_byte(b':');
             write(text, &value, deeper)?;
-            before = ',';
+            before = b',';
         }
         return put(
             text,
-            format_args!("{}", if before == '{' { "{}" } else { "}" }),
+            format_args!("{}", if before == b'{' { "{}" } else { "}" }),
         );
     }
     if let Ok(list) = value.cast_exact::<PyList>() {
@@ -124,38 +100,45 @@ fn write(text: &mut String, value: &Bound<'_, PyAny>, depth: usize) -> Result<()
 }
 
 fn sequence<'py>(
-    text: &mut String,
+    text: &mut Buffer,
     items: impl Iterator<Item = Bound<'py, PyAny>>,
     depth: usize,
 ) -> Result<(), Foreign> {
-    text.push('[');
+    text.put_byte(b'[');
     for (number, item) in items.enumerate() {
         if number > 0 {
-            text.push(',');
+            text.put_byte(b',');
         }
         write(text, &item, depth)?;
     }
-    text.push(']');
+    text.put_byte(b']');
     Ok(())
 }
 
-fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) -> Result<(), Foreign> {
+fn put(text: &mut Buffer, arguments: std::fmt::Arguments<'_>) -> Result<(), Foreign> {
     text.write_fmt(arguments).map_err(|_| Foreign)
 }
 
-fn quote(text: &mut String, string: &Bound<'_, PyString>) -> Result<(), Foreign> {
+fn quote(text: &mut Buffer, string: &Bound<'_, PyString>) -> Result<(), Foreign> {
     // A string with lone surrogates cannot be encoded as UTF-8.
     let string = string.to_str().map_err(|_| Foreign)?;
-    text.push('"');
-    for character in string.chars() {
-        match character {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\0'..' ' => put(text, format_args!("\\u{:04x}", u32::from(character)))?,
-            _ => text.push(character),
+    text.put_byte(b'"');
+    let mut rest = string;
+    // What must be escaped is ASCII, so `at` is a character boundary.
+    while let Some(at) = rest
+        .bytes()
+        .position(|byte| matches!(byte, b'"' | b'\\' | 0..b' '))
+    {
+        text.put(&rest.as_bytes()[..at]);
+        match rest.as_bytes()[at] {
+            b'"' => text.put(b"\\\""),
+            b'\\' => text.put(b"\\\\"),
+            b'\n' => text.put(b"\\n"),
+            byte => put(text, format_args!("\\u{byte:04x}"))?,
         }
+        rest = &rest[at + 1..];
     }
-    text.push('"');
+    text.put(rest.as_bytes());
+    text.put_byte(b'"');
     Ok(())
 }

@@ -5,49 +5,41 @@ use std::{
     sync::{Arc, MutexGuard},
 };
 
+use nanospan_fallible::{TryCollect, string};
 use nanospan_format::prometheus::{
     Family, Format, Head, Kind, Options, Sample, Series, Source, Value, encode, samples,
 };
 use pyo3::{
     exceptions::PyValueError,
     prelude::*,
-    types::{IntoPyDict, PyBytes, PyDict},
+    types::{PyBytes, PyList, PyString},
 };
 
 use crate::{
-    error, gil::DropWithoutGil, messages::shorten, monitor_snapshot::MonitorSnapshot,
-    snapshot::Snapshot, sync::Mutex,
+    arguments::sequence,
+    error::{self, Fallible},
+    gil::DropWithoutGil,
+    hot::objects,
+    messages::shorten,
+    monitor_snapshot::MonitorSnapshot,
+    snapshot::Snapshot,
+    sync::Mutex,
 };
 
 /// Pairs of label name and label value.
 type Labels = Vec<(String, String)>;
 
-/// A metric family passed from Python: name, help, unit, kind, and the labels and value of each series.
+/// A metric family passed from Python: name, help, unit, kind, and a sequence of the labels and value of each series.
 type GivenFamily<'py> = (
-    String,
-    String,
-    String,
-    String,
-    Vec<(Labels, GivenValue<'py>)>,
+    Bound<'py, PyString>,
+    Bound<'py, PyString>,
+    Bound<'py, PyString>,
+    Bound<'py, PyString>,
+    Bound<'py, PyAny>,
 );
 
 /// A snapshot passed from Python, and the labels that distinguish it from other snapshots.
 type GivenSource<'py> = (Bound<'py, MonitorSnapshot>, Labels);
-
-/// A metric family returned to Python: name, help, unit, kind, and the name suffix, labels and value of each sample.
-type SampledFamily<'py> = (
-    Cow<'static, str>,
-    Cow<'static, str>,
-    Cow<'static, str>,
-    &'static str,
-    Vec<(&'static str, Bound<'py, PyDict>, f64)>,
-);
-
-#[derive(FromPyObject)]
-enum GivenValue<'py> {
-    Histogram(Bound<'py, Snapshot>),
-    Number(f64),
-}
 
 /// Encodes Prometheus expositions; use ``nanospan.export.prometheus.Exposition`` instead.
 #[pyclass(frozen, module = "nanospan._core")]
@@ -56,10 +48,11 @@ pub struct PrometheusEncoder(Options);
 #[pymethods]
 impl PrometheusEncoder {
     #[new]
-    fn new(bounds: Vec<f64>, max_native_buckets: usize) -> PyResult<Self> {
+    fn new(bounds: &Bound<'_, PyAny>, max_native_buckets: usize) -> Fallible<Self> {
+        let bounds = sequence(bounds, |bound| Ok(bound.extract::<f64>()?))?;
         match Options::new(&bounds, max_native_buckets) {
             Ok(options) => Ok(Self(options)),
-            Err(refused) => Err(error::to_value_error("buckets", &refused)),
+            Err(refused) => Err(error::of_options("buckets", refused).into()),
         }
     }
 
@@ -77,9 +70,9 @@ impl PrometheusEncoder {
         &self,
         py: Python<'py>,
         format: &str,
-        sources: Vec<GivenSource<'py>>,
-        families: Vec<GivenFamily<'py>>,
-    ) -> PyResult<Chunks> {
+        sources: &Bound<'py, PyAny>,
+        families: &Bound<'py, PyAny>,
+    ) -> Fallible<Chunks> {
         let format = match format {
             "text" => Format::Text,
             "openmetrics" => Format::OpenMetrics,
@@ -88,13 +81,15 @@ impl PrometheusEncoder {
                 return Err(PyValueError::new_err(format!(
                     "format must be text, openmetrics or protobuf, got {}",
                     shorten(&format!("{other:?}"))
-                )));
+                ))
+                .into());
             }
         };
-        let families = families_of(families)?;
-        let sources = sources_of(&sources);
+        let families = sequence(families, family)?;
+        let given = sequence(sources, given_source)?;
+        let sources = given.iter().map(source).try_vec()?;
         Ok(Chunks::new(
-            py.detach(|| encode(&sources, &families, format, &self.0)),
+            py.detach(|| encode(&sources, &families, format, &self.0))?,
         ))
     }
 
@@ -107,40 +102,53 @@ impl PrometheusEncoder {
     fn samples<'py>(
         &self,
         py: Python<'py>,
-        sources: Vec<GivenSource<'py>>,
-        families: Vec<GivenFamily<'py>>,
-    ) -> PyResult<Vec<SampledFamily<'py>>> {
-        let families = families_of(families)?;
-        let sources = sources_of(&sources);
-        let all = py.detach(|| samples(&sources, &families, &self.0));
-        let family = |(head, samples): (Head, Vec<Sample>)| {
-            let samples = samples.into_iter().map(|sample| {
-                let labels = sample.labels.into_py_dict(py)?;
-                Ok((sample.suffix, labels, sample.value))
-            });
-            let samples = samples.collect::<PyResult<_>>()?;
-            Ok((
-                head.name,
-                head.help,
-                head.unit,
-                kind_name(head.kind),
-                samples,
-            ))
+        sources: &Bound<'py, PyAny>,
+        families: &Bound<'py, PyAny>,
+    ) -> Fallible<Bound<'py, PyList>> {
+        let families = sequence(families, family)?;
+        let given = sequence(sources, given_source)?;
+        let sources = given.iter().map(source).try_vec()?;
+        let all = py.detach(|| samples(&sources, &families, &self.0))?;
+        let text = |text: &str| objects::text(py, text).map(Bound::into_any);
+        let sample = |sample: Sample| {
+            let labels = objects::dict(py)?;
+            for (name, value) in &sample.labels {
+                labels.set_item(text(name)?, text(value)?)?;
+            }
+            let value = objects::float(py, sample.value)?.into_any();
+            objects::tuple(py, [text(sample.suffix)?, labels.into_any(), value])
         };
-        all.into_iter().map(family).collect()
+        let family = |(head, samples): (Head, Vec<Sample>)| -> PyResult<_> {
+            let fields = [
+                text(&head.name)?,
+                text(&head.help)?,
+                text(&head.unit)?,
+                text(kind_name(head.kind))?,
+                objects::list(py, samples.into_iter().map(sample))?.into_any(),
+            ];
+            objects::tuple(py, fields)
+        };
+        Ok(objects::list(py, all.into_iter().map(family))?)
     }
 }
 
-fn sources_of<'a>(given: &'a [GivenSource<'_>]) -> Vec<Source<'a>> {
-    let source = |(snapshot, labels): &'a GivenSource<'_>| Source {
-        snapshot: snapshot.get().core(),
-        labels,
-    };
-    given.iter().map(source).collect()
+fn given_labels(given: &Bound<'_, PyAny>) -> Fallible<Labels> {
+    sequence(given, |label| {
+        let (name, value): (Bound<'_, PyString>, Bound<'_, PyString>) = label.extract()?;
+        Ok((string(name.to_str()?)?, string(value.to_str()?)?))
+    })
 }
 
-fn families_of(given: Vec<GivenFamily<'_>>) -> PyResult<Vec<Family>> {
-    given.into_iter().map(family).collect()
+fn given_source(given: Bound<'_, PyAny>) -> Fallible<GivenSource<'_>> {
+    let (snapshot, labels): (Bound<'_, MonitorSnapshot>, Bound<'_, PyAny>) = given.extract()?;
+    Ok((snapshot, given_labels(&labels)?))
+}
+
+fn source<'a>((snapshot, labels): &'a GivenSource<'_>) -> Source<'a> {
+    Source {
+        snapshot: snapshot.get().core(),
+        labels,
+    }
 }
 
 const KINDS: [(&str, Kind); 4] = [
@@ -155,29 +163,38 @@ fn kind_name(kind: Kind) -> &'static str {
     found.map_or("", |(name, _)| name)
 }
 
-fn family((name, help, unit, kind, series): GivenFamily<'_>) -> PyResult<Family> {
-    let found = KINDS.into_iter().find(|(known, _)| *known == kind);
+fn family(given: Bound<'_, PyAny>) -> Fallible<Family> {
+    let (name, help, unit, kind, series): GivenFamily<'_> = given.extract()?;
+    let kind = kind.to_str()?;
+    let found = KINDS.into_iter().find(|&(known, _)| known == kind);
     let Some((_, kind)) = found else {
         return Err(PyValueError::new_err(format!(
             "a family's kind must be counter, gauge, info or histogram, got {}",
             shorten(&format!("{kind:?}"))
-        )));
+        ))
+        .into());
     };
-    let series = series.into_iter().map(|(labels, value)| Series {
-        labels,
-        value: match value {
-            GivenValue::Number(number) => Value::Number(number),
-            GivenValue::Histogram(histogram) => Value::Histogram(histogram.get().core().clone()),
-        },
-    });
+    let owned =
+        |text: &Bound<'_, PyString>| -> Fallible<_> { Ok(Cow::Owned(string(text.to_str()?)?)) };
     Ok(Family {
         head: Head {
-            name: name.into(),
-            help: help.into(),
-            unit: unit.into(),
+            name: owned(&name)?,
+            help: owned(&help)?,
+            unit: owned(&unit)?,
             kind,
         },
-        series: series.collect(),
+        series: sequence(&series, one_series)?,
+    })
+}
+
+fn one_series(given: Bound<'_, PyAny>) -> Fallible<Series> {
+    let (labels, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = given.extract()?;
+    Ok(Series {
+        labels: given_labels(&labels)?,
+        value: match value.cast::<Snapshot>() {
+            Ok(histogram) => Value::Histogram(histogram.get().core().try_clone()?),
+            Err(_) => Value::Number(value.extract()?),
+        },
     })
 }
 
@@ -233,16 +250,24 @@ impl Chunks {
         slf
     }
 
-    fn __next__<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         // The lock is released before an object is created, which may run Python code that asks for the next chunk.
-        let (bytes, range) = {
+        let (bytes, start, end) = {
             let mut left = self.left();
             let start = left.next;
             left.next = left.bytes.len().min(start + CHUNK_BYTES);
-            (Arc::clone(&left.bytes), start..left.next)
+            (Arc::clone(&left.bytes), start, left.next)
         };
-        let chunk = &bytes[range];
-        (!chunk.is_empty()).then(|| PyBytes::new(py, chunk))
+        if start == end {
+            return Ok(None);
+        }
+        objects::bytes(py, &bytes[start..end])
+            .map(Some)
+            .inspect_err(|_| {
+                // The chunk is not lost: the next call returns it.
+                let mut left = self.left();
+                left.next = left.next.min(start);
+            })
     }
 
     /// End the iteration and free the memory. Freeing a large exposition takes milliseconds, so the GIL is

@@ -1,9 +1,8 @@
 //! Samples as columns, and their conversion to text and to the pixels of charts, with the GIL released.
 
-use std::sync::Arc;
-
+use nanospan_fallible::{TryCollect, copied};
 use nanospan_format::{
-    columns::{Columns, EventRow, Lanes as Placed, TableRow},
+    columns::{Columns, EventRow, Lanes as Placed, Place, TableRow},
     scatter::{Extent, Grid},
 };
 use pyo3::{
@@ -14,9 +13,14 @@ use pyo3::{
     types::{PyBytes, PyDict, PyList},
 };
 
-use crate::export::{
-    columns::{bytes, column, must_be, part, within},
-    json,
+use crate::{
+    arguments::sequence,
+    error::{Failure, Fallible},
+    export::{
+        columns::{bytes, column, must_be, part, within},
+        json,
+    },
+    hot::objects,
 };
 
 /// The metadata of each row; empty if no row has metadata.
@@ -62,13 +66,14 @@ impl Samples {
         }
     }
 
-    fn select<T: Copy>(column: &[T], rows: &[usize]) -> PyResult<Vec<T>> {
+    fn select<T: Copy>(column: &[T], rows: &[usize]) -> Fallible<Vec<T>> {
         let of_row = |&row: &usize| {
             column.get(row).copied().ok_or_else(|| {
                 PyIndexError::new_err(format!("row must be below {}, got {row}", column.len()))
+                    .into()
             })
         };
-        rows.iter().map(of_row).collect()
+        rows.iter().map(of_row).try_vec_of()
     }
 }
 
@@ -80,14 +85,21 @@ impl Samples {
         durations: &[u8],
         ends: Option<&[u8]>,
         outcomes: Option<&[u8]>,
-        metadata: Option<Metadata>,
-    ) -> PyResult<Self> {
+        metadata: Option<&Bound<'_, PyAny>>,
+    ) -> Fallible<Self> {
         if ends.is_some() != outcomes.is_some() {
             return Err(PyValueError::new_err(
                 "ends and outcomes must be passed together, got only one of them",
-            ));
+            )
+            .into());
         }
-        let metadata = metadata.unwrap_or_default();
+        let metadata: Metadata = match metadata {
+            Some(given) => sequence(given, |row| match row.is_none() {
+                true => Ok(None),
+                false => Ok(Some(row.cast_into().map_err(PyErr::from)?.unbind())),
+            })?,
+            None => Vec::new(),
+        };
         let rows = durations.len() / 8;
         let outcomes = outcomes.unwrap_or_default();
         if ends.is_some() {
@@ -97,7 +109,8 @@ impl Samples {
             return Err(PyValueError::new_err(format!(
                 "metadata must be empty or have {rows} rows, got {}",
                 metadata.len()
-            )));
+            ))
+            .into());
         }
         Ok(Self {
             columns: Columns {
@@ -106,7 +119,7 @@ impl Samples {
                     Some(ends) => column("ends", ends, u64::from_ne_bytes, rows)?,
                     None => Vec::new(),
                 },
-                outcomes: outcomes.to_vec(),
+                outcomes: copied(outcomes)?,
             },
             timed: ends.is_some(),
             metadata,
@@ -143,9 +156,11 @@ impl Samples {
 
     /// Outcome of each sample, as bytes: ``uint8`` indices into ``OUTCOMES``; None if unknown.
     #[getter]
-    fn outcomes<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+    fn outcomes<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let outcomes = self.timed.then_some(&self.columns.outcomes);
-        outcomes.map(|outcomes| PyBytes::new(py, outcomes))
+        outcomes
+            .map(|outcomes| objects::bytes(py, outcomes))
+            .transpose()
     }
 
     /// Metadata dict of each sample, or None for a sample without metadata; empty if no sample has metadata.
@@ -153,19 +168,19 @@ impl Samples {
     /// The dicts are not copies and must not be modified.
     #[getter]
     fn metadata<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(
-            py,
-            self.metadata
-                .iter()
-                .map(|row| row.as_ref().map(|row| row.bind(py))),
-        )
+        let rows = self.metadata.iter().map(|row| match row {
+            Some(row) => Ok(row.bind(py).clone().into_any()),
+            None => Ok(py.None().into_bound(py)),
+        });
+        objects::list(py, rows)
     }
 
     /// Return the samples at the given row numbers, in that order.
     ///
     /// Raises:
     ///     IndexError: If a row number is out of range.
-    fn take(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<Self> {
+    fn take(&self, py: Python<'_>, rows: &Bound<'_, PyAny>) -> Fallible<Self> {
+        let rows = sequence(rows, |row| Ok(row.extract::<usize>()?))?;
         let columns = Columns {
             durations: Self::select(&self.columns.durations, &rows)?,
             ends: match self.timed {
@@ -182,7 +197,7 @@ impl Samples {
             false => rows
                 .iter()
                 .map(|&row| self.metadata[row].as_ref().map(|row| row.clone_ref(py)))
-                .collect(),
+                .try_vec()?,
         };
         Ok(Self {
             columns,
@@ -192,15 +207,15 @@ impl Samples {
     }
 
     /// Return the samples from row ``start`` up to, but excluding, row ``stop``. Rows that do not exist are left out.
-    fn slice(&self, py: Python<'_>, start: usize, stop: usize) -> Self {
-        Self {
-            columns: part(&self.columns, start, stop),
+    fn slice(&self, py: Python<'_>, start: usize, stop: usize) -> Fallible<Self> {
+        Ok(Self {
+            columns: part(&self.columns, start, stop)?,
             timed: self.timed,
             metadata: within(&self.metadata, start, stop)
                 .iter()
                 .map(|row| row.as_ref().map(|row| row.clone_ref(py)))
-                .collect(),
-        }
+                .try_vec()?,
+        })
     }
 
     /// Return each sample's metadata as UTF-8 JSON, or None for a sample without metadata.
@@ -210,26 +225,22 @@ impl Samples {
     /// Args:
     ///     fallback: Called with metadata containing values that the native encoder cannot handle, such as dates;
     ///         returns the JSON text as bytes.
-    fn metadata_json<'py>(
-        &self,
-        fallback: &Bound<'py, PyAny>,
-    ) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
+    fn metadata_json<'py>(&self, fallback: &Bound<'py, PyAny>) -> Fallible<Bound<'py, PyList>> {
         let py = fallback.py();
-        let mut last: Option<(json::Text, Bound<'py, PyBytes>)> = None;
+        let mut last: Option<(Place, Bound<'py, PyBytes>)> = None;
         let encoded = json::encode(&self.metadata, fallback)?;
-        let shared = encoded.into_iter().map(|text| {
-            let text = text?;
-            let bytes = match last
-                .as_ref()
-                .filter(|(before, _)| Arc::ptr_eq(before, &text))
-            {
-                Some((_, bytes)) => bytes.clone(),
-                None => PyBytes::new(py, &text),
+        let shared = encoded.rows().map(|row| -> Fallible<_> {
+            let Some((place, text)) = row else {
+                return Ok(py.None().into_bound(py));
             };
-            last = Some((text, bytes.clone()));
-            Some(bytes)
+            let bytes = match last.take().filter(|&(before, _)| before == place) {
+                Some((_, bytes)) => bytes,
+                None => objects::bytes(py, text)?,
+            };
+            last = Some((place, bytes.clone()));
+            Ok(bytes.into_any())
         });
-        Ok(shared.collect())
+        objects::list(py, shared)
     }
 
     /// Return the samples as rows of text, one row for each sample.
@@ -250,29 +261,29 @@ impl Samples {
         nothing: &[u8],
         quoted: bool,
         fallback: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    ) -> Fallible<Bound<'py, PyBytes>> {
         let py = fallback.py();
         let columns = self.ends_and_outcomes()?;
         let mut attached = json::encode(&self.metadata, fallback)?;
         let text = py.detach(|| {
             if quoted {
-                json::quote_as_csv(&mut attached);
+                attached = attached.quoted_as_csv()?;
             }
             let pieces = pieces.each_ref().map(|piece| &**piece);
             TableRow { pieces, nothing }.write(columns, &attached)
-        });
-        Ok(PyBytes::new(py, &text))
+        })?;
+        Ok(objects::bytes(py, &text)?)
     }
 
     /// Arrange the samples on a timeline in lanes, so that no two samples in the same lane overlap.
     ///
     /// Raises:
     ///     ValueError: If the samples' ends and outcomes are unknown.
-    fn lanes(slf: &Bound<'_, Self>) -> PyResult<Lanes> {
+    fn lanes(slf: &Bound<'_, Self>) -> Fallible<Lanes> {
         let columns = slf.get().ends_and_outcomes()?;
         let placed = slf
             .py()
-            .detach(|| Placed::of(&columns.ends, &columns.durations));
+            .detach(|| Placed::of(&columns.ends, &columns.durations))?;
         Ok(Lanes {
             samples: slf.clone().unbind(),
             placed,
@@ -300,19 +311,30 @@ impl Samples {
     ///
     /// Returns:
     ///     For each outcome, the pixels that its samples occupy, as (column, row) counted from the bottom left.
-    fn pixels(
+    fn pixels<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         size: [usize; 2],
         ends: [u64; 2],
         durations: [f64; 2],
-    ) -> [Vec<(usize, usize)>; 3] {
+    ) -> Fallible<Bound<'py, PyList>> {
         let grid = Grid {
             size,
             ends,
             durations,
         };
-        py.detach(|| grid.pixels(&self.columns))
+        let pixels = py.detach(|| grid.pixels(&self.columns))?;
+        let of_outcomes = pixels.iter().map(|pixels| {
+            let pixels = pixels.iter().map(|&(column, row)| -> PyResult<_> {
+                let place = [
+                    objects::int(py, column as u64)?,
+                    objects::int(py, row as u64)?,
+                ];
+                objects::tuple(py, place.map(Bound::into_any))
+            });
+            objects::list(py, pixels)
+        });
+        objects::list::<_, Failure>(py, of_outcomes.map(|list| Ok(list?)))
     }
 
     fn __repr__(&self) -> String {
@@ -378,15 +400,15 @@ impl Lanes {
         origin: u64,
         thread: u32,
         fallback: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    ) -> Fallible<Bound<'py, PyBytes>> {
         let py = fallback.py();
         let samples = self.samples.bind(py).get();
         let attached = json::encode(within(&samples.metadata, start, stop), fallback)?;
         let text = py.detach(|| {
-            let columns = part(&samples.columns, start, stop);
+            let columns = part(&samples.columns, start, stop)?;
             let placed = Placed {
-                starts: within(&self.placed.starts, start, stop).to_vec(),
-                lanes: within(&self.placed.lanes, start, stop).to_vec(),
+                starts: copied(within(&self.placed.starts, start, stop))?,
+                lanes: copied(within(&self.placed.lanes, start, stop))?,
             };
             let heads = heads.each_ref();
             let row = EventRow {
@@ -396,7 +418,7 @@ impl Lanes {
                 thread,
             };
             row.write(&columns, &placed, &attached)
-        });
-        Ok(PyBytes::new(py, &text))
+        })?;
+        Ok(objects::bytes(py, &text)?)
     }
 }

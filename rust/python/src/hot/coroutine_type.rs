@@ -5,10 +5,11 @@ use std::{
     ptr,
 };
 
-use pyo3::{ffi, prelude::*, types::PyString};
+use pyo3::{ffi, prelude::*};
 
 use super::{
     coroutine::{self, TYPE, TrackedCoroutine},
+    objects,
     raw::{
         PassedOn, Progress, Receiver, attribute, borrowed, guarded, guarded_quietly, guarded_send,
         guarded_visit, itself, none, or_null,
@@ -130,7 +131,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let py = tracked.py();
     guarded(py, || {
         let text = format!("<tracked {}>", tracked.coroutine(py).repr()?);
-        Ok(PyString::new(py, &text).into_any().into_ptr())
+        Ok(objects::text(py, &text)?.into_ptr())
     })
 }
 

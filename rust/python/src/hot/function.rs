@@ -10,10 +10,10 @@ use std::{
     ptr,
 };
 
-use pyo3::{ffi, intern, prelude::*, types::PyString};
+use pyo3::{ffi, intern, prelude::*};
 
 use super::{
-    coroutine,
+    coroutine, objects,
     raw::{
         PassedOn, Receiver, attribute, borrowed, guarded, guarded_clear, guarded_quietly,
         guarded_visit, or_null,
@@ -219,7 +219,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let py = tracked.py();
     guarded(py, || {
         let text = format!("<tracked {}>", tracked.function.bind(py).repr()?);
-        Ok(PyString::new(py, &text).into_any().into_ptr())
+        Ok(objects::text(py, &text)?.into_ptr())
     })
 }
 

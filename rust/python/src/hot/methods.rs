@@ -218,7 +218,7 @@ impl<'py> Sample<'py> {
         if self.outcome == Outcome::Ok && self.given.is_none() {
             return operation.record_plain(py, end, duration);
         }
-        let kept = self.given.map(|given| operation.copy(&given)).transpose()?;
+        let kept = self.given.map(|given| operation.copy(&given)).transpose();
         operation.record(py, end, duration, self.outcome, kept)
     }
 }

@@ -12,6 +12,7 @@ mod free_list;
 pub mod function;
 pub mod interpreter;
 mod methods;
+pub mod objects;
 pub mod operations;
 mod raw;
 mod slot;

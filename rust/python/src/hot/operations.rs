@@ -15,7 +15,10 @@ use pyo3::{
     types::{PyDict, PyString},
 };
 
-use crate::operation::Operation;
+use nanospan_fallible::TryCollect;
+
+use super::objects;
+use crate::{error::Fallible, operation::Operation};
 
 /// The number of entries in the cache of recent operations: large enough that the few dozen names on a hot path rarely
 /// compete for the same entry. The cache takes 2 KiB per monitor.
@@ -30,11 +33,11 @@ pub struct Operations {
 }
 
 impl Operations {
-    pub fn new(py: Python<'_>) -> Self {
-        Self {
-            by_name: PyDict::new(py).unbind(),
+    pub fn new(py: Python<'_>) -> PyResult<Self> {
+        Ok(Self {
+            by_name: objects::dict(py)?.unbind(),
             recent: [const { AtomicPtr::new(ptr::null_mut()) }; PLACES],
-        }
+        })
     }
 
     #[inline]
@@ -95,12 +98,12 @@ impl Operations {
     }
 
     /// Returns all operations, in the order in which they were added.
-    pub fn all<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, Operation>>> {
-        let operations = self.by_name.bind(py).values();
+    pub fn all<'py>(&self, py: Python<'py>) -> Fallible<Vec<Bound<'py, Operation>>> {
+        let operations = objects::values(self.by_name.bind(py))?;
         operations
             .iter()
-            .map(|operation| Ok(operation.cast_into()?))
-            .collect()
+            .map(|operation| Ok(operation.cast_into().map_err(PyErr::from)?))
+            .try_vec_of()
     }
 
     /// Visits the owned objects for the garbage collector.

@@ -189,7 +189,7 @@ impl Span {
             Some(given) => {
                 let kept = (!given.is_empty())
                     .then(|| operation.copy(&given))
-                    .transpose()?;
+                    .transpose();
                 operation.record(py, end, duration, Outcome::Ok, kept)
             }
         }
@@ -213,7 +213,7 @@ impl Span {
         let given = self.given.take(py);
         let added = added.map(|added| added.into_bound(py));
         let value = (!class.is_none()).then_some(value);
-        let metadata = outcome::metadata(py, given.as_ref(), added.as_ref(), outcome, value)?;
+        let metadata = outcome::metadata(py, given.as_ref(), added.as_ref(), outcome, value);
         self.operation(py)
             .get()
             .record(py, end, duration, outcome, metadata)

@@ -7,11 +7,11 @@ use pyo3::{
     exceptions::PyTypeError,
     ffi, intern,
     prelude::*,
-    types::{PyDict, PyFloat, PyString, PyTuple, PyType},
+    types::{PyTuple, PyType},
 };
 
 use super::{
-    done,
+    done, objects,
     raw::{
         Arguments, Progress, Receiver, borrowed, guarded, guarded_quietly, guarded_send, none,
         positional,
@@ -168,7 +168,7 @@ unsafe extern "C" fn set(
                 "set() takes only keyword arguments, as in span.set(rows=3)",
             ));
         }
-        let items = PyDict::new(py);
+        let items = objects::dict(py)?;
         for (keyword, value) in arguments.named() {
             items.set_item(keyword, value)?;
         }
@@ -191,8 +191,8 @@ unsafe extern "C" fn fail(
         let items = match error.filter(|error| !error.is_none()) {
             None => None,
             Some(error) => {
-                let items = PyDict::new(py);
-                items.set_item(intern!(py, "error"), outcome::text_of(error))?;
+                let items = objects::dict(py)?;
+                items.set_item(intern!(py, "error"), outcome::text_of(error)?)?;
                 Some(items)
             }
         };
@@ -251,7 +251,7 @@ unsafe extern "C" fn elapsed(object: *mut ffi::PyObject, _: *mut c_void) -> *mut
     let span = unsafe { Receiver::<Span>::of(object) };
     guarded(span.py(), || {
         let seconds = Measured::Nanos(span.elapsed_ns(span.py())).seconds();
-        Ok(PyFloat::new(span.py(), seconds).into_any().into_ptr())
+        Ok(objects::float(span.py(), seconds)?.into_ptr())
     })
 }
 
@@ -277,7 +277,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         let name = span.operation(py).get().name(py);
         let seconds = Measured::Nanos(span.elapsed_ns(py)).seconds();
         let text = format!("<Span of {}, {state}, {seconds:.6} s>", shown(name));
-        Ok(PyString::new(py, &text).into_any().into_ptr())
+        Ok(objects::text(py, &text)?.into_ptr())
     })
 }
 

@@ -7,15 +7,11 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
-use pyo3::{
-    exceptions::PyTypeError,
-    ffi,
-    prelude::*,
-    types::{PyString, PyType},
-};
+use pyo3::{exceptions::PyTypeError, ffi, prelude::*, types::PyType};
 
 use super::{
     free_list::FreeList,
+    objects,
     raw::{Receiver, borrowed, guarded, guarded_quietly},
     tables::{self, RawType, Table},
 };
@@ -234,7 +230,7 @@ unsafe extern "C" fn of_method(
         (py, &step.method, CStr::from_ptr(name.cast::<c_char>()))
     };
     guarded(py, || {
-        let name = PyString::new(py, &name.to_string_lossy());
+        let name = objects::text(py, &name.to_string_lossy())?;
         Ok(method.bind(py).getattr(name)?.into_ptr())
     })
 }

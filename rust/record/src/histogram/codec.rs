@@ -17,13 +17,15 @@
 //! encoding, so each snapshot has a single encoding too. The decoder does not trust its input: it accepts only
 //! histograms that could have been recorded, and never allocates more counts than there are possible buckets.
 
+use nanospan_fallible::{OutOfMemory, TryGrow};
+
 use super::{
     config::{MAX_INDEX, MIN_INDEX, MIN_SCALE, SCALE},
     snapshot::Snapshot,
 };
 use crate::{
     bytes::{Input, Kind, put, seal},
-    error::{Damage, Error},
+    error::{Damage, Error, Stopped},
 };
 
 const KIND: Kind = Kind {
@@ -33,11 +35,14 @@ const KIND: Kind = Kind {
 
 impl Snapshot {
     /// Encodes the snapshot as bytes, which [`from_bytes`](Self::from_bytes) decodes to an equal snapshot.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, OutOfMemory> {
         let mut out = KIND.begin(64 + 4 * self.counts.len());
         // The cast is exact: the scale is between MIN_SCALE and SCALE.
-        out.extend((self.scale as i8).to_le_bytes());
+        out.put(&(self.scale as i8).to_le_bytes());
         put(&mut out, self.zeros.into());
         put(&mut out, self.buckets().count() as u128);
         let mut next = least_index(self.scale);
@@ -59,12 +64,12 @@ impl Snapshot {
     /// # Errors
     ///
     /// [`Error::Snapshot`] if the bytes do not encode a snapshot, are damaged, or describe a histogram that could never
-    /// have been recorded.
+    /// have been recorded; [`Error::OutOfMemory`] if there is no memory for the snapshot.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        Self::decode(bytes).map_err(Error::Snapshot)
+        Self::decode(bytes).map_err(|stopped| stopped.into_error(Error::Snapshot))
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Damage> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Stopped> {
         let mut input = KIND.open(bytes)?;
         let snapshot = snapshot(&mut input)?;
         input.finish()?;
@@ -76,13 +81,13 @@ fn least_index(scale: i32) -> i32 {
     MIN_INDEX >> (SCALE - scale)
 }
 
-fn snapshot(input: &mut Input<'_>) -> Result<Snapshot, Damage> {
+fn snapshot(input: &mut Input<'_>) -> Result<Snapshot, Stopped> {
     let scale = i8::from_le_bytes([input.byte()?]);
     if !(MIN_SCALE..=SCALE).contains(&i32::from(scale)) {
-        return Err(Damage::Scale {
+        return Err(Stopped::Damage(Damage::Scale {
             given: scale,
             range: (MIN_SCALE, SCALE),
-        });
+        }));
     }
     let scale = i32::from(scale);
     let zeros = input.number()?;
@@ -99,8 +104,8 @@ fn snapshot(input: &mut Input<'_>) -> Result<Snapshot, Damage> {
         if counts.is_empty() {
             first = slot;
         }
-        counts.resize((slot - first) as usize, 0);
-        counts.push(count);
+        counts.try_resize_with((slot - first) as usize, || 0)?;
+        counts.try_push(count)?;
         next = slot + 1;
     }
     let mut snapshot = Snapshot {
@@ -120,17 +125,17 @@ fn snapshot(input: &mut Input<'_>) -> Result<Snapshot, Damage> {
         (snapshot.min, snapshot.max) = (input.number()?, input.number()?);
         snapshot.sum = input.wide()?;
         if !snapshot.is_possible() {
-            return Err(Damage::Bucket);
+            return Err(Damage::Bucket.into());
         }
         let possible = snapshot.possible_extremes();
         if !possible.0.contains(&snapshot.min)
             || !possible.1.contains(&snapshot.max)
             || snapshot.min > snapshot.max
         {
-            return Err(Damage::Extremes);
+            return Err(Damage::Extremes.into());
         }
         if !snapshot.possible_sums().contains(&snapshot.sum) {
-            return Err(Damage::Sum);
+            return Err(Damage::Sum.into());
         }
     }
     Ok(snapshot)

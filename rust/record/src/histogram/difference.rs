@@ -13,10 +13,11 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::NotEarlier`] if `earlier` holds values that `self` does not.
+    /// [`Error::NotEarlier`] if `earlier` holds values that `self` does not; [`Error::OutOfMemory`] if there is no
+    /// memory for the result.
     pub fn since(&self, earlier: &Self) -> Result<Self, Error> {
         let scale = self.scale.min(earlier.scale);
-        let (mut since, before) = (self.at_scale(scale), earlier.at_scale(scale));
+        let (mut since, before) = (self.at_scale(scale)?, earlier.at_scale(scale)?);
         let less = |now: u64, before: u64| now.checked_sub(before).ok_or(Error::NotEarlier);
         since.zeros = less(since.zeros, before.zeros)?;
         for (index, count) in before.buckets() {

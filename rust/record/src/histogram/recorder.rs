@@ -1,5 +1,7 @@
 //! Counts values in histogram buckets without locks.
 
+use nanospan_fallible::{OutOfMemory, TryCollect};
+
 use super::config::{BUCKETS, BUCKETS_PER_OCTAVE, MAX_INDEX, MIN_INDEX, index_of};
 use crate::sync::{Word, Writers};
 
@@ -54,14 +56,17 @@ impl<'a> Recorder<'a> {
     }
 
     /// Returns the counts of the buckets from `first` to `last`, inclusive.
-    #[must_use]
-    pub fn counts(&self, first: i32, last: i32) -> Vec<u64> {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for them.
+    pub fn counts(&self, first: i32, last: i32) -> Result<Vec<u64>, OutOfMemory> {
         debug_assert!(FIRST_INDEX <= first && first <= last);
         let word = |index: i32| (index - FIRST_INDEX + 1).cast_unsigned() as usize;
         self.words[word(first)..=word(last)]
             .iter()
             .map(|bucket| bucket.load_relaxed())
-            .collect()
+            .try_vec()
     }
 
     /// Adds the counts of the buckets from `first` on to `counts`.

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use nanospan_fallible::{OutOfMemory, TryGrow, copied, filled, vec};
+
 use super::config::{MIN_SCALE, SCALE, largest_up_to, representative};
 use crate::error::Error;
 
@@ -10,7 +12,8 @@ use crate::error::Error;
 ///
 /// A snapshot is always internally consistent: the minimum lies in the first bucket, the maximum in the last, and the
 /// values in the buckets can add up to the sum.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Snapshot {
     pub(super) scale: i32, // in [MIN_SCALE, SCALE]
     pub(super) zeros: u64,
@@ -48,6 +51,18 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
+    /// Copies the snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the copy.
+    pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            counts: copied(&self.counts)?,
+            ..*self
+        })
+    }
+
     /// Creates a snapshot at [`SCALE`]. `counts[i]` is the count of bucket `first + i`, and `zeros` the number of
     /// values that are 0; `sum`, `min` and `max` are in nanoseconds.
     ///
@@ -237,7 +252,8 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyValues`] if the result would hold more than `u64::MAX` values; `self` is then unchanged.
+    /// [`Error::TooManyValues`] if the result would hold more than `u64::MAX` values; [`Error::OutOfMemory`] without
+    /// enough memory for it. In either case `self` is unchanged.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         // If the total count does not overflow, no other addition does: the total includes every bucket's count, and
         // the 128-bit `sum` can hold that many 64-bit values.
@@ -245,8 +261,14 @@ impl Snapshot {
             return Err(Error::TooManyValues);
         }
         let scale = self.scale.min(other.scale);
-        let other = other.at_scale(scale);
-        *self = self.at_scale(scale);
+        let (mut merged, other) = (self.at_scale(scale)?, other.at_scale(scale)?);
+        merged.merge_at_scale(&other)?;
+        *self = merged;
+        Ok(())
+    }
+
+    /// Adds the values of `other`, which has the same scale.
+    fn merge_at_scale(&mut self, other: &Self) -> Result<(), OutOfMemory> {
         self.zeros += other.zeros;
         self.sum += other.sum;
         self.min = self.min.min(other.min);
@@ -258,9 +280,9 @@ impl Snapshot {
             self.first = other.first;
         }
         let end = |s: &Self| i64::from(s.first) + s.counts.len() as i64;
-        let (first, last) = (self.first.min(other.first), end(self).max(end(&other)));
-        let mut counts = vec![0; usize::try_from(last - i64::from(first)).unwrap_or(0)];
-        for part in [&*self, &other] {
+        let (first, last) = (self.first.min(other.first), end(self).max(end(other)));
+        let mut counts = filled(0, usize::try_from(last - i64::from(first)).unwrap_or(0))?;
+        for part in [&*self, other] {
             for (index, n) in part.buckets() {
                 counts[(index - first).cast_unsigned() as usize] += n;
             }
@@ -286,15 +308,18 @@ impl Snapshot {
     /// Returns a copy with at most `most` non-empty buckets (not counting zeros), at the finest scale that meets this
     /// limit. The copy is unchanged if the limit is already met. A limit below 2 may not be met, because even at
     /// [`MIN_SCALE`] two buckets can remain.
-    #[must_use]
-    pub fn with_at_most(&self, most: usize) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the copy.
+    pub fn with_at_most(&self, most: usize) -> Result<Self, OutOfMemory> {
         let buckets_at = |scale: i32| {
-            let mut merged: Vec<i32> = self
-                .buckets()
-                .map(|(i, _)| i >> (self.scale - scale))
-                .collect();
-            merged.dedup();
-            merged.len()
+            let mut last = None;
+            let merged = self.buckets().map(|(i, _)| i >> (self.scale - scale));
+            // Neighbours with the same index become one bucket.
+            merged
+                .filter(|&index| last.replace(index) != Some(index))
+                .count()
         };
         let scale = (MIN_SCALE..=self.scale)
             .rev()
@@ -307,24 +332,29 @@ impl Snapshot {
     /// not coarser. A scale below [`MIN_SCALE`] is treated as `MIN_SCALE`.
     ///
     /// Bucket `i` becomes part of bucket `i >> 1` at the next coarser scale, as in OpenTelemetry's perfect subsetting.
-    #[must_use]
-    pub fn at_scale(&self, scale: i32) -> Self {
-        let mut coarse = self.clone();
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the copy.
+    pub fn at_scale(&self, scale: i32) -> Result<Self, OutOfMemory> {
         if scale >= self.scale {
-            return coarse;
+            return self.try_clone();
         }
         let scale = scale.max(MIN_SCALE);
         let shift = self.scale - scale;
-        coarse.scale = scale;
-        coarse.counts.clear();
-        coarse.first = self.first >> shift;
+        let mut coarse = Self {
+            scale,
+            first: self.first >> shift,
+            counts: vec((self.counts.len() >> shift) + 2)?,
+            ..*self
+        };
         for (index, n) in self.buckets() {
             let slot = ((index >> shift) - coarse.first).cast_unsigned() as usize;
             if slot >= coarse.counts.len() {
-                coarse.counts.resize(slot + 1, 0);
+                coarse.counts.try_resize_with(slot + 1, || 0)?;
             }
             coarse.counts[slot] += n;
         }
-        coarse
+        Ok(coarse)
     }
 }

@@ -19,10 +19,12 @@
 
 use std::collections::HashSet;
 
+use nanospan_fallible::{OutOfMemory, TryGrow, add, boxed};
+
 use super::{MonitorSnapshot, OperationSnapshot};
 use crate::{
     bytes::{Input, Kind, put, put_sized, seal},
-    error::{Damage, Error},
+    error::{Damage, Error, Stopped},
     histogram::Snapshot,
     seconds::Seconds,
 };
@@ -37,23 +39,25 @@ const KIND: Kind = Kind {
 
 impl MonitorSnapshot {
     /// Encodes the snapshot as bytes, which [`from_bytes`](Self::from_bytes) decodes to an equal snapshot.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] if there is no memory for the bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, OutOfMemory> {
         let mut out = KIND.begin(64);
-        out.extend(self.time.to_le_bytes());
+        out.put(&self.time.to_le_bytes());
         put(&mut out, self.operations.len() as u128);
         for operation in &self.operations {
             put_sized(&mut out, &operation.name);
-            out.extend(operation.created.to_le_bytes());
+            out.put(&operation.created.to_le_bytes());
             put(&mut out, operation.violations.into());
             put(&mut out, operation.in_flight.into());
-            let threshold = operation
-                .threshold
-                .map(|threshold| threshold.get().to_le_bytes());
-            out.push(threshold.is_some().into());
-            out.extend(threshold.iter().flatten());
+            out.put_byte(operation.threshold.is_some().into());
+            if let Some(threshold) = operation.threshold {
+                out.put(&threshold.get().to_le_bytes());
+            }
             for part in operation.parts() {
-                put_sized(&mut out, &part.to_bytes());
+                put_sized(&mut out, &part.to_bytes()?);
             }
         }
         seal(out)
@@ -63,36 +67,37 @@ impl MonitorSnapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::MonitorSnapshot`] if the bytes do not encode a monitor snapshot or are damaged.
+    /// [`Error::MonitorSnapshot`] if the bytes do not encode a monitor snapshot or are damaged; [`Error::OutOfMemory`] if
+    /// there is no memory for the snapshot.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        decode(bytes).map_err(Error::MonitorSnapshot)
+        decode(bytes).map_err(|stopped| stopped.into_error(Error::MonitorSnapshot))
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<MonitorSnapshot, Damage> {
+fn decode(bytes: &[u8]) -> Result<MonitorSnapshot, Stopped> {
     let mut input = KIND.open(bytes)?;
     let time = seconds(&mut input)?.get();
     let mut operations = Vec::new();
     let mut names = HashSet::new();
     for _ in 0..input.number()? {
-        let operation = operation(&mut input)?;
-        if operation.name.is_empty() || !names.insert(operation.name.clone()) {
-            return Err(Damage::Name);
+        let name = input.sized()?;
+        let operation = operation(name, &mut input)?;
+        if name.is_empty() || !add(&mut names, name)? {
+            return Err(Damage::Name.into());
         }
-        operations.push(operation);
+        operations.try_push(operation)?;
     }
     input.finish()?;
     Ok(MonitorSnapshot { time, operations })
 }
 
-fn operation(input: &mut Input<'_>) -> Result<OperationSnapshot, Damage> {
-    let name = input.sized()?.into();
+fn operation(name: &[u8], input: &mut Input<'_>) -> Result<OperationSnapshot, Stopped> {
     let created = seconds(input)?.get();
     let (violations, in_flight) = (input.number()?, input.number()?);
     let threshold = match input.byte()? {
         0 => None,
         1 => Some(seconds(input)?),
-        _ => return Err(Damage::Mark),
+        _ => return Err(Damage::Mark.into()),
     };
     let mut part = || Snapshot::decode(input.sized()?);
     let [ok, error, cancelled] = [part()?, part()?, part()?];
@@ -102,7 +107,7 @@ fn operation(input: &mut Input<'_>) -> Result<OperationSnapshot, Damage> {
         .and_then(|sum| sum.checked_add(cancelled.count()))
         .ok_or(Damage::Count)?;
     Ok(OperationSnapshot {
-        name,
+        name: boxed(name)?,
         ok,
         error,
         cancelled,

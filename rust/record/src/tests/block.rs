@@ -85,7 +85,10 @@ fn clearing_forgets_samples_and_keeps_the_threshold() {
     block.clear();
     assert_eq!(block.samples().len(), 0);
     for outcome in OUTCOMES {
-        assert_eq!(block.histogram(outcome), histogram::Snapshot::default());
+        assert_eq!(
+            block.histogram(outcome).unwrap(),
+            histogram::Snapshot::default()
+        );
     }
     let empty = Totals {
         count: 0,
@@ -96,7 +99,7 @@ fn clearing_forgets_samples_and_keeps_the_threshold() {
     assert_eq!(block.totals(), empty);
     assert_eq!(block.threshold(), Some(seconds(1e-9)));
     record(&block, Measured::Nanos(7));
-    assert_eq!(block.histogram(Outcome::Ok).sum_ns(), 7);
+    assert_eq!(block.histogram(Outcome::Ok).unwrap().sum_ns(), 7);
     assert_eq!(block.samples().len(), 1);
 }
 
@@ -113,7 +116,7 @@ fn each_outcome_has_a_histogram_of_its_own() {
             sample(Measured::Nanos(ns), outcome),
             Writers::Concurrent,
         );
-        let histogram = block.histogram(outcome);
+        let histogram = block.histogram(outcome).unwrap();
         assert_eq!(
             (
                 histogram.count(),
@@ -153,7 +156,7 @@ fn sums_do_not_wrap_at_64_bits() {
         record(&block, Measured::Seconds(seconds(MAX_SECONDS)));
     }
     assert_eq!(
-        block.histogram(Outcome::Ok).sum_ns(),
+        block.histogram(Outcome::Ok).unwrap().sum_ns(),
         u128::from(u64::MAX) * 5
     );
 }
@@ -198,7 +201,7 @@ proptest! {
         for &ns in &values {
             record(&block, Measured::Nanos(ns));
         }
-        let histogram = block.histogram(Outcome::Ok);
+        let histogram = block.histogram(Outcome::Ok).unwrap();
         prop_assert_eq!(histogram.count(), block.totals().count);
         prop_assert_eq!(histogram.sum_ns(), values.iter().map(|&v| u128::from(v)).sum());
         prop_assert_eq!(histogram.min_ns(), values.iter().min().copied());
@@ -215,13 +218,13 @@ proptest! {
         for &(ns, outcome) in &values {
             put(&block, sample(Measured::Nanos(ns), OUTCOMES[outcome]), Writers::Concurrent);
         }
-        let window = block.summary().unwrap();
-        let got = block.lifetime(&window);
+        let window = block.summary().unwrap().unwrap();
+        let got = block.lifetime(&window).unwrap();
         if values.len() <= 16 {
             prop_assert_eq!(got, (&window).into());
             return Ok(());
         }
-        let [mut all, rest @ ..] = OUTCOMES.map(|outcome| block.histogram(outcome));
+        let [mut all, rest @ ..] = OUTCOMES.map(|outcome| block.histogram(outcome).unwrap());
         rest.iter().for_each(|part| all.merge(part).unwrap());
         let quantile = |q| all.quantile(q).unwrap().unwrap() / 1e9;
         prop_assert_eq!([got.p50, got.p95, got.p99, got.p999], [0.5, 0.95, 0.99, 0.999].map(quantile));
@@ -231,8 +234,8 @@ proptest! {
         prop_assert!((got.mean - mean).abs() <= f64::EPSILON * mean);
         block.clear();
         put(&block, sample(Measured::Nanos(7), Outcome::Ok), Writers::Concurrent);
-        let cleared = block.summary().unwrap();
-        prop_assert_eq!(block.lifetime(&cleared), (&cleared).into());
+        let cleared = block.summary().unwrap().unwrap();
+        prop_assert_eq!(block.lifetime(&cleared).unwrap(), (&cleared).into());
     }
 
     #[test]
@@ -249,7 +252,7 @@ proptest! {
                 .map(|&(ns, o)| put(&block, sample(Measured::Nanos(ns), OUTCOMES[o]), writers))
                 .collect();
             let samples: Vec<_> = block.samples().collect();
-            (over, block.totals(), samples, OUTCOMES.map(|outcome| block.histogram(outcome)))
+            (over, block.totals(), samples, OUTCOMES.map(|outcome| block.histogram(outcome).unwrap()))
         });
         prop_assert_eq!(concurrent, serialised);
     }

@@ -55,7 +55,7 @@ fn recorded(values: &[u64]) -> Snapshot {
     Snapshot::new(
         recorder.zeros(),
         MIN_INDEX,
-        recorder.counts(MIN_INDEX, MAX_INDEX),
+        recorder.counts(MIN_INDEX, MAX_INDEX).unwrap(),
         values.iter().map(|&v| u128::from(v)).sum(),
         values.iter().copied().min().unwrap_or(u64::MAX),
         values.iter().copied().max().unwrap_or(0),

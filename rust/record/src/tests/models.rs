@@ -141,7 +141,7 @@ fn concurrent_records_are_all_counted() {
         let totals = block.totals();
         assert_eq!((totals.count, totals.errors), (3, 3));
         // The low half of the sum overflows in every order of recording.
-        let histogram = block.histogram(Outcome::Error);
+        let histogram = block.histogram(Outcome::Error).unwrap();
         let sum = u128::from(u64::MAX) + (1 << 63) + (3 << 62);
         assert_eq!(histogram.sum_ns(), sum);
         assert_eq!(histogram.count(), 3);

@@ -51,9 +51,9 @@ fn counts(snapshot: &MonitorSnapshot) -> Vec<Counts<'_>> {
 fn operations_stand_in_the_order_they_were_first_seen_and_quiet_ones_are_left_out() {
     let registry = Registry::new(10, 2).unwrap();
     let threshold = Some(Seconds::new(5e-9).unwrap());
-    registry.set_threshold(b"z", threshold);
+    registry.set_threshold(b"z", threshold).unwrap();
     let (z, a) = (operation(&registry, b"z"), operation(&registry, b"a"));
-    assert_eq!(counts(&registry.snapshot()), []);
+    assert_eq!(counts(&registry.snapshot().unwrap()), []);
     a.begin(Writers::Serialised);
     a.begin(Writers::Concurrent);
     record(&z, 5, Outcome::Ok);
@@ -64,7 +64,7 @@ fn operations_stand_in_the_order_they_were_first_seen_and_quiet_ones_are_left_ou
     };
     record(&overflow, 1, Outcome::Ok);
     a.end(Writers::Serialised);
-    let snapshot = registry.snapshot();
+    let snapshot = registry.snapshot().unwrap();
     let expected: [Counts<'_>; 3] = [
         (b"z", [1, 1, 1], 2, 0),
         (b"a", [0, 0, 0], 0, 1),
@@ -85,12 +85,12 @@ fn a_difference_counts_new_and_cleared_operations_from_their_start() {
         record(operation, 1_000, Outcome::Ok);
         record(operation, 1_000, Outcome::Error);
     }
-    let earlier = registry.snapshot();
+    let earlier = registry.snapshot().unwrap();
     record(&kept, 5, Outcome::Ok);
     cleared.clear();
     record(&cleared, 7, Outcome::Error);
     record(&operation(&registry, b"new"), 9, Outcome::Cancelled);
-    let since = registry.snapshot().since(&earlier);
+    let since = registry.snapshot().unwrap().since(&earlier).unwrap();
     let expected: [Counts<'_>; 3] = [
         (b"kept", [1, 0, 0], 0, 0),
         (b"cleared", [0, 1, 0], 0, 0),
@@ -106,14 +106,14 @@ fn a_difference_is_the_same_when_the_wall_clock_was_set_in_between() {
     let registry = Registry::new(10, 10).unwrap();
     let op = operation(&registry, b"op");
     record(&op, 1_000, Outcome::Ok);
-    let mut earlier = registry.snapshot();
+    let mut earlier = registry.snapshot().unwrap();
     earlier.time = earlier.operations[0].created + 60.0;
     record(&op, 5, Outcome::Ok);
     for set_by in [-3600.0, -1.0, 1.0, 30.0] {
-        let mut now = registry.snapshot();
+        let mut now = registry.snapshot().unwrap();
         now.time = earlier.time + 60.0 + set_by;
         now.operations[0].created += set_by;
-        let since = now.since(&earlier);
+        let since = now.since(&earlier).unwrap();
         assert_eq!(since.operations[0].ok, recorded(&[5]), "set by {set_by} s");
         assert_eq!(since.operations[0].created, earlier.time);
     }
@@ -123,12 +123,12 @@ fn a_difference_is_the_same_when_the_wall_clock_was_set_in_between() {
 fn each_kind_of_damage_has_its_own_name() {
     let registry = Registry::new(10, 10).unwrap();
     record(&operation(&registry, b"op"), 1, Outcome::Ok);
-    let good = registry.snapshot();
+    let good = registry.snapshot().unwrap();
     let decode = |bytes: &[u8]| {
         extend_corpus("snapshot", bytes);
         MonitorSnapshot::from_bytes(bytes)
     };
-    let damage = |snapshot: &MonitorSnapshot| decode(&snapshot.to_bytes());
+    let damage = |snapshot: &MonitorSnapshot| decode(&snapshot.to_bytes().unwrap());
     let mut twice = good.clone();
     twice.operations.push(good.operations[0].clone());
     assert_eq!(damage(&twice), Err(Error::MonitorSnapshot(Damage::Name)));
@@ -143,9 +143,12 @@ fn each_kind_of_damage_has_its_own_name() {
         Err(Error::MonitorSnapshot(damage)) => damage,
         other => panic!("{other:?}"),
     };
-    let bytes = good.to_bytes();
+    let bytes = good.to_bytes().unwrap();
     assert_eq!(of(b"NS"), Damage::Truncated);
-    assert_eq!(of(&recorded(&[1]).to_bytes()), Damage::Magic("NSM"));
+    assert_eq!(
+        of(&recorded(&[1]).to_bytes().unwrap()),
+        Damage::Magic("NSM")
+    );
     assert_eq!(
         of(b"NSM\x02????"),
         Damage::Version {
@@ -165,16 +168,16 @@ proptest! {
     fn the_difference_is_what_was_recorded_in_between(
         before in values(), after in values(), scales in [-10..=6_i32, -10..=6_i32],
     ) {
-        let earlier = recorded(&before).at_scale(scales[0]);
+        let earlier = recorded(&before).at_scale(scales[0]).unwrap();
         let all = [before, after.clone()].concat();
-        let since = recorded(&all).at_scale(scales[1]).since(&earlier).unwrap();
-        let expected = recorded(&after).at_scale(scales[0].min(scales[1]));
+        let since = recorded(&all).at_scale(scales[1]).unwrap().since(&earlier).unwrap();
+        let expected = recorded(&after).at_scale(scales[0].min(scales[1])).unwrap();
         prop_assert_eq!(since.count(), expected.count());
         prop_assert_eq!(since.sum_ns(), expected.sum_ns());
         prop_assert!(since.buckets().eq(expected.buckets()));
         prop_assert_eq!(since.zeros(), expected.zeros());
         prop_assert!(since.min_ns() <= expected.min_ns() || since.count() == 1);
-        prop_assert_eq!(Snapshot::from_bytes(&since.to_bytes()), Ok(since));
+        prop_assert_eq!(Snapshot::from_bytes(&since.to_bytes().unwrap()), Ok(since));
     }
 
     #[test]
@@ -215,7 +218,7 @@ proptest! {
                 });
             }
         }
-        let bytes = snapshot.to_bytes();
+        let bytes = snapshot.to_bytes().unwrap();
         extend_corpus("snapshot", &bytes);
         prop_assert_eq!(MonitorSnapshot::from_bytes(&bytes), Ok(snapshot));
     }
@@ -226,14 +229,14 @@ proptest! {
     ) {
         let registry = Registry::new(10, 10).unwrap();
         record(&operation(&registry, b"op"), 1, Outcome::Ok);
-        let mut bytes = registry.snapshot().to_bytes();
+        let mut bytes = registry.snapshot().unwrap().to_bytes().unwrap();
         bytes.truncate(keep);
         bytes.append(&mut content);
         if sealed {
             bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         }
         if let Ok(snapshot) = MonitorSnapshot::from_bytes(&bytes) {
-            prop_assert_eq!(MonitorSnapshot::from_bytes(&snapshot.to_bytes()), Ok(snapshot));
+            prop_assert_eq!(MonitorSnapshot::from_bytes(&snapshot.to_bytes().unwrap()), Ok(snapshot));
         }
     }
 }
