@@ -124,10 +124,15 @@ $(VENV)/.fuzz: $(VENV)/.installed
 	-$(BIN)/python -m pip install --quiet --no-compile --only-binary :all: --group fuzz
 	@touch $@
 
+READER_TESTS := tests/values tests/alerts/test_alerts_file.py tests/alerts/test_templates.py tests/cli/test_changes.py \
+	tests/cli/test_compare.py tests/export/test_names.py tests/export/test_recording_files.py tests/export/test_safe_json.py \
+	tests/export/test_sample_files.py tests/export/test_prometheus_hosts.py tests/pool/test_config.py tests/pool/test_conninfo.py \
+	tests/pool/test_settings.py
+
 # The tests' own inputs are where fuzzing begins, beside the saved ones and those of earlier runs.
-target/fuzz/.corpus: $(VENV)/.fuzz $(wildcard tests/*/test_*.py)
+target/fuzz/.corpus: $(VENV)/.fuzz $(wildcard $(READER_TESTS))
 	-NANOSPAN_CORPUS=$(CURDIR)/target/fuzz/corpus cargo test --quiet --package nanospan-record --lib -- tests::codec tests::snapshot
-	-$(PYTEST) -q --extend-corpus target/fuzz/corpus tests/alerts tests/cli tests/export tests/pool tests/regression tests/values
+	-$(PYTEST) -q --extend-corpus target/fuzz/corpus $(READER_TESTS)
 	@touch $@
 
 fuzz: target/fuzz/.corpus ## run every fuzz target for SECONDS=600, or only TARGETS="a b"
