@@ -10,6 +10,7 @@ replaces; what remains is here.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import weakref
@@ -23,9 +24,22 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Bell", "LazyProperty", "LiveObjects", "Wakeup"]
+__all__ = ["Bell", "LazyProperty", "LiveObjects", "Wakeup", "start_thread"]
 
 T = TypeVar("T")
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread, unless the interpreter is ending.
+
+    A finaliser may still run then. CPython before 3.12 would wait for ever for the thread to begin.
+
+    Raises:
+        RuntimeError: If the interpreter is ending, or there are too many threads.
+    """
+    if sys.is_finalizing():
+        raise RuntimeError("no thread can be started while the interpreter is ending")
+    thread.start()
 
 
 class Wakeup:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nanospan import _core
 from nanospan.alerts.sinks.base import DeliveryError, PostponedError
-from nanospan.reentrant import Bell, Wakeup
+from nanospan.reentrant import Bell, Wakeup, start_thread
 from nanospan.values.messages import shown
 from nanospan.values.units import counted
 
@@ -147,7 +147,7 @@ class SinkWorker:
         if not self._started.replace(None, thread):
             return
         try:
-            thread.start()
+            start_thread(thread)
         except RuntimeError as exc:  # no more threads, or the interpreter is ending
             error = str(exc)
             self._started.replace(thread, None)

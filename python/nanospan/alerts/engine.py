@@ -14,7 +14,7 @@ from nanospan.alerts.alert import Alert, describe, instance_name
 from nanospan.alerts.evaluation import Evaluator
 from nanospan.alerts.observations import MonitorGoneError, Observations
 from nanospan.alerts.states import Finding, Lifecycle, Transition, step
-from nanospan.reentrant import Wakeup
+from nanospan.reentrant import Wakeup, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,7 +219,7 @@ class Engine:
         if not self._started.replace(None, thread):
             return
         try:
-            thread.start()
+            start_thread(thread)
         except RuntimeError:  # no more threads, or the interpreter is ending
             self._started.replace(thread, None)
             raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
+from nanospan.reentrant import start_thread
 from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _look_up(place: _Place) -> Future[list[str]]:
             target=_ask_resolver, args=(key, ours), name="nanospan-resolver", daemon=True
         )
         try:
-            thread.start()
+            start_thread(thread)
         except RuntimeError:  # the interpreter is ending, or there are too many threads
             _ask_resolver(key, ours)
     return lookup

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 
 from nanospan.pool.host_shares import HostShares, limited
+from nanospan.reentrant import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sized
@@ -176,7 +177,8 @@ def hang_up(connection: Pooled) -> None:
 class Hangup:
     """Shuts down a connection's socket if the ``with`` block takes longer than ``seconds``.
 
-    A timer thread calls ``hang_up``, so this works while the block is waiting for the server.
+    A timer thread calls ``hang_up``, so this works while the block is waiting for the server. If no
+    thread can be started, as while the interpreter is ending, the socket is shut down at once.
     """
 
     def __init__(self, connection: Pooled, seconds: float) -> None:
@@ -187,14 +189,19 @@ class Hangup:
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        try:
+            start_thread(self._timer)
+        except RuntimeError:
+            # Without a time limit, a server that does not answer would block this thread.
+            self._hang_up()
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._ended = True
-        self._timer.cancel()
-        self._timer.join()
+        if self._timer.is_alive():
+            self._timer.cancel()
+            self._timer.join()
 
     def _hang_up(self) -> None:
         with self._lock:

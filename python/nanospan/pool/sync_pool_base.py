@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import suppress
 from time import monotonic
@@ -53,6 +54,8 @@ class SyncPoolBase(PolicyPool, ConnectionPool[CT]):
         self._lock = threading.RLock()
 
     def _start_workers(self) -> None:
+        if sys.is_finalizing():  # CPython before 3.12 would wait for ever for the threads
+            raise RuntimeError("a pool cannot be opened while the interpreter is ending")
         # psycopg_pool's own hold locks while a task is added.
         self._tasks = cast("Any", TaskQueue())
         self._sched = PoolScheduler()

@@ -14,7 +14,7 @@ from psycopg_pool._task import Task
 from psycopg_pool.sched import Scheduler
 
 from nanospan import _core
-from nanospan.reentrant import Bell, Wakeup
+from nanospan.reentrant import Bell, Wakeup, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def start_in_thread(work: Callable[[], T], *, here: bool = False) -> Future[T]:
         run()
         return future
     try:
-        threading.Thread(target=run, daemon=True).start()
+        start_thread(threading.Thread(target=run, daemon=True))
     except RuntimeError:  # the interpreter is exiting, or has too many threads
         run()
     return future

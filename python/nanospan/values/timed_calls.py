@@ -10,6 +10,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from nanospan.reentrant import start_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -123,7 +125,7 @@ class TimedCalls:
             target=contextvars.copy_context().run, args=(call.run,), name=self._name, daemon=True
         )
         try:
-            thread.start()
+            start_thread(thread)
         except RuntimeError:  # the interpreter is ending, or there are too many threads
             call.run()
         else:

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from nanospan.export.prometheus.apps import SEND_TIMEOUT, exposition_of
 from nanospan.export.prometheus.hosts import AllowedHosts, split_target
 from nanospan.export.prometheus.response import METRICS_PATH, Request, Response, plain, respond
-from nanospan.reentrant import Bell
+from nanospan.reentrant import Bell, start_thread
 from nanospan.values.messages import shorten
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ class MetricsServer:
         self._thread = threading.Thread(target=self._serve, name="nanospan-metrics", daemon=True)
         _serving[self] = None
         try:
-            if sys.is_finalizing():  # CPython before 3.12 would wait for ever
-                raise RuntimeError("a server cannot start while the interpreter is ending")  # noqa: TRY301 - handled as the thread's own
-            self._thread.start()
+            start_thread(self._thread)
         except BaseException:
             self._end()
             raise
