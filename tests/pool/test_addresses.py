@@ -21,6 +21,8 @@ KNOWN = {"one.test": ["10.0.0.1"], "two.test": ["10.0.0.2", "::2"]}
 
 def resolve(host: Any, port: Any, **_: Any) -> list[Any]:
     """Know two names."""
+    if ".." in host:
+        host.encode("idna")
     if host not in KNOWN:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     return [(0, 0, 0, "", (address, int(port))) for address in KNOWN[host]]
@@ -89,6 +91,9 @@ def test_unknown_names() -> None:
     assert find("host=no.test,one.test").parameters["hostaddr"] == "10.0.0.1"
     with pytest.raises(psycopg.OperationalError, match=r"resolve host 'no\.test': .*not known"):
         find("host=no.test")
+    assert find("host=no..test,one.test").parameters["hostaddr"] == "10.0.0.1"
+    with pytest.raises(psycopg.OperationalError, match=r"resolve host 'no\.\.test': .*label"):
+        find("host=no..test")
 
 
 def test_a_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,8 @@ class _Search:
             if lookup.done() and error is None:
                 found += [place._replace(address=address) for address in lookup.result()]
                 continue
-            if error is not None and not isinstance(error, OSError):
+            # Python cannot encode names with empty or long parts.
+            if error is not None and not isinstance(error, (OSError, UnicodeError)):
                 raise type(error)(*error.args)  # a copy, as several callers may raise it
             reason = f"no answer within {self._seconds:.3g} s" if error is None else error
             problem = f"failed to resolve host {shown(place.host)}: {reason}"
