@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -65,14 +66,33 @@ def test_a_scheduler_calls_actions_when_they_are_due() -> None:
         called.append("first")
         raise ValueError
 
-    scheduler.enter(0.02, lambda: called.append("second"))
-    scheduler.enter(0.04, None)
+    def plan_the_rest() -> None:
+        called.append("second")
+        scheduler.enter(0.02, None)
+
+    now = monotonic()
+    scheduler.enterabs(now + 2 * PATIENCE, lambda: called.append("never"))
+    scheduler.enterabs(now, plan_the_rest)
+    scheduler.enterabs(now - 1, fail)
     thread = threading.Thread(target=scheduler.run)
     thread.start()
-    scheduler.enter(0.0, fail)
-    scheduler.enter(PATIENCE, lambda: called.append("never"))
     thread.join(PATIENCE)
+    assert not thread.is_alive()
     assert called == ["first", "second"]
+
+
+def test_an_action_that_is_added_while_the_scheduler_waits_is_called() -> None:
+    """Adding an action wakes the scheduler up, so that it does not miss an earlier time."""
+    scheduler = PoolScheduler()
+    called = threading.Event()
+    scheduler.enter(2 * PATIENCE, None)
+    thread = threading.Thread(target=scheduler.run, daemon=True)
+    thread.start()
+    scheduler.enter(0.0, called.set)
+    scheduler.enter(0.0, None)
+    assert called.wait(PATIENCE)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
 
 
 def test_a_waiting_lease_gets_what_comes_first() -> None:
