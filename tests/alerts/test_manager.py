@@ -3,7 +3,8 @@
 import datetime as dt
 
 import pytest
-from alerting import wait_until
+from alerting import make_alert, wait_until
+from interruption import AmidEveryLine
 
 from nanospan import PerformanceMonitor
 from nanospan.alerts import AlertsFileError, JsonLinesSink, LogSink, Sink, StatisticRule
@@ -124,6 +125,33 @@ def test_a_sink_can_be_added_and_removed_once(alerts):
         alerts.remove_sink(sink)
     with pytest.raises(TypeError, match="callable"):
         alerts.add_sink("log")
+
+
+def test_removing_a_sink_ends_its_thread_whatever_the_removal_interrupts(alerts):
+    """A sink that was added by a handler amid its removal is ended, too, if it is removed."""
+    sink = LogSink()
+    workers = []
+
+    def add_again():
+        if registered():
+            alerts.remove_sink(sink)
+        alerts.add_sink(sink)
+        workers.extend(registered())
+
+    def registered():
+        return alerts._state.get().workers
+
+    amid = AmidEveryLine(add_again, "alerts")
+    while amid.was_amid:
+        alerts.add_sink(sink)
+        workers.extend(registered())
+        with amid:
+            alerts.remove_sink(sink)
+        if registered():
+            alerts.remove_sink(sink)
+    for worker in workers:
+        worker.put(make_alert())
+    assert [worker.report().lost for worker in workers] == [1] * len(workers)
 
 
 class StateSink(Sink):

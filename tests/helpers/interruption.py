@@ -6,14 +6,15 @@ import sys
 
 
 class AmidEveryLine:
-    """Calls a function before one line of nanospan's export modules, as a signal handler would.
+    """Calls a function before one line of a part of nanospan, as a signal handler would.
 
     Each ``with`` block is interrupted one line later than the one before, until a block ends
     without having been interrupted.
     """
 
-    def __init__(self, handler):
+    def __init__(self, handler, part="export"):
         self._handler = handler
+        self._folder = f"/nanospan/{part}/"
         self._line = 0
         self.was_amid = True
 
@@ -27,7 +28,7 @@ class AmidEveryLine:
         sys.settrace(self._before)
 
     def _trace(self, frame, event, _argument):
-        if "/nanospan/export/" not in frame.f_code.co_filename:
+        if self._folder not in frame.f_code.co_filename:
             return None
         if event == "line" and not self.was_amid:
             self._left -= 1

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from nanospan.alerts.alert import Alert
-    from nanospan.alerts.delivery import Delivery
+    from nanospan.alerts.delivery import Delivery, SinkWorker
     from nanospan.recorder import Recorder
 
 __all__ = ["Alerts"]
@@ -91,9 +91,7 @@ class Alerts:
             return
         # A sink that is added meanwhile either finds the alert among the firing ones, or is one of
         # the workers here; so it receives every transition once, and in order.
-        state = self._state.update(
-            lambda state: dataclasses.replace(state, firing=state.firing.after(alert))
-        )
+        state = self._state.update(lambda state: state.after(alert))
         for worker in state.receivers:
             worker.put(alert)
 
@@ -102,8 +100,15 @@ class Alerts:
 
         ``change`` may be called several times, and must not change anything itself.
         """
-        before = self._state.get().workers
-        self._state.update(change)
+        removed: tuple[SinkWorker, ...] = ()
+
+        def noting_removed(state: ManagerState) -> ManagerState:
+            nonlocal removed
+            after = change(state)
+            removed = tuple(each for each in state.workers if each not in after.workers)
+            return after
+
+        self._state.update(noting_removed)
         state = self._state.get()
         state.engine.wake()
         if state.rules and not state.closed:
@@ -111,9 +116,8 @@ class Alerts:
         for worker in state.workers:
             worker.start()
         deadline = time.monotonic() + CLOSE_SECONDS
-        for worker in before:
-            if worker not in state.workers:
-                worker.end(deadline)  # the thread ends by itself
+        for worker in removed:
+            worker.end(deadline)  # the thread ends by itself
 
     def add(self, rule: Rule, *, replace: bool = False) -> None:
         """Add a rule and start evaluating it.
