@@ -12,6 +12,7 @@ from nanospan.alerts import load
 from nanospan.export.prometheus.saved import SavedExposition
 from nanospan.export.recording_files import read_recording
 from nanospan.export.sample_files import read_histories, read_samples
+from nanospan.values import inputs
 from nanospan.values.baselines import Baseline
 from nanospan.values.inputs import open_input
 
@@ -82,3 +83,27 @@ def test_a_pipe_that_was_asked_for_is_read(tmp_path):
     writer.join()
     with pytest.raises(OSError, match="must be a regular file or a pipe, got a device"):
         read_samples("/dev/zero", pipes=True)
+
+
+def test_a_pipe_is_read_even_if_its_writer_closes_it_at_once(tmp_path, monkeypatch):
+    """A writer that is done before the pipe's kind was checked is not waited for again."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=lambda: path.write_text("1"))
+    results = []
+
+    def check_late(*args, **keywords):
+        writer.join()
+        check(*args, **keywords)
+
+    def read():
+        with open_input(path, pipes=True) as file:
+            results.append(file.read())
+
+    check = inputs._check_kind
+    monkeypatch.setattr(inputs, "_check_kind", check_late)
+    reader = threading.Thread(target=read, daemon=True)
+    writer.start()
+    reader.start()
+    reader.join(60)
+    assert results == [b"1"]

@@ -26,16 +26,13 @@ def open_input(path: str | os.PathLike[str], *, pipes: bool = False) -> Buffered
         OSError: If the file cannot be opened, or is neither a regular file nor, if ``pipes`` is
             set, a pipe.
     """
-    # O_NONBLOCK has no effect on regular files, and pipes without a writer do not block.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    flags = os.O_RDONLY | os.O_NOCTTY
+    if not (pipes and stat.S_ISFIFO(os.stat(path).st_mode)):  # noqa: PTH116 - as it was passed
+        # It has no effect on regular files, and pipes without a writer do not block.
+        flags |= os.O_NONBLOCK
+    descriptor = os.open(path, flags)
     try:
-        mode = os.fstat(descriptor).st_mode
-        _check_kind(path, mode, pipes=pipes)
-        if stat.S_ISFIFO(mode):
-            # A descriptor that does not block would read as empty until there is a writer.
-            blocking = os.open(path, os.O_RDONLY)
-            os.close(descriptor)
-            descriptor = blocking
+        _check_kind(path, os.fstat(descriptor).st_mode, pipes=pipes)
         return open(descriptor, "rb")  # noqa: PTH123 - an open file
     except BaseException:
         os.close(descriptor)
