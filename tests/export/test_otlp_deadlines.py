@@ -6,14 +6,19 @@ import logging
 import socket
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import hostile_servers as hostile
 import pytest
 from hostile_servers import HostileServer, stuck_resolver
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
 
 from nanospan.export.otlp import OtlpExporter, OtlpExportError
 from nanospan.export.otlp.exporter import CREDENTIAL_PROVIDERS
+from nanospan.export.otlp.timed_session import TimedSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,3 +115,40 @@ def test_a_connection_that_is_kept(
             exporter(monitor.snapshot(), [])
         assert_no_thread_is_left()
         exporter.close()
+
+
+def test_a_redirected_request_has_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The requests of a redirect, which some exporters follow, share a thread and a time limit."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    threads: list[int] = []
+
+    def redirect_once(_: HostileServer, connection: socket.socket) -> None:
+        connection.recv(1_000_000)
+        status = b"200 OK" if threads else b"307 Temporary Redirect\r\nLocation: /other"
+        threads.append(len(exporting_threads()))
+        head = b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        connection.sendall(b"HTTP/1.1 " + status + head)
+
+    with HostileServer(redirect_once) as server:
+        TimedSession().post(f"http://127.0.0.1:{server.port}", data=b"x", timeout=PATIENCE)
+    assert threads == [1, 1]
+
+
+def test_proxies_keep_their_own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections through a SOCKS proxy are still of urllib3's class for them, and can be cut."""
+
+    class SocksConnection(HTTPConnection):
+        pass
+
+    class SocksPool(HTTPConnectionPool):
+        ConnectionCls = SocksConnection
+
+    manager = SimpleNamespace(pool_classes_by_scheme={"http": SocksPool})
+    monkeypatch.setattr(HTTPAdapter, "proxy_manager_for", lambda *_, **__: manager)
+    adapter = TimedSession().get_adapter("http://collector.test")
+    assert isinstance(adapter, HTTPAdapter)
+    used = {adapter.proxy_manager_for("socks5://p").pool_classes_by_scheme["http"] for _ in "12"}
+    [pool] = used
+    assert issubclass(pool, SocksPool)
+    assert issubclass(pool.ConnectionCls, SocksConnection)
+    assert pool.ConnectionCls is not SocksConnection

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from nanospan.values.timed_calls import TimedCalls
 
@@ -43,7 +42,8 @@ class TimedSession(requests.Session):
             requests.RequestException: If the request fails, or the response is too long.
         """
         timeout = kwargs.get("timeout")
-        if not isinstance(timeout, (int, float)):
+        # A request that follows a redirect is sent in the call of the first one.
+        if not isinstance(timeout, (int, float)) or _connections.get() is not None:
             return super().send(request, **kwargs)
 
         def call(connections: Connections) -> requests.Response:
@@ -75,11 +75,11 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        _note_connections(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
+        _note_connections(manager)
         return manager
 
 
@@ -105,20 +105,16 @@ def _note(connection: socket.socket | None) -> None:
         connections.add(connection)
 
 
-class _Connection(_Noted, HTTPConnection):
-    pass
+def _note_connections(manager: Any) -> None:
+    """Make a pool manager's connections note their sockets."""
+    classes = manager.pool_classes_by_scheme.items()
+    manager.pool_classes_by_scheme = {scheme: _noting(pool) for scheme, pool in classes}
 
 
-class _TlsConnection(_Noted, HTTPSConnection):
-    pass
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-_POOLS = {"http": _Pool, "https": _TlsPool}
+@functools.cache
+def _noting(pool: Any) -> Any:
+    """Return a subclass of a class of urllib3's pools; SOCKS proxies have their own."""
+    if issubclass(pool.ConnectionCls, _Noted):
+        return pool
+    connection = type(pool.ConnectionCls.__name__, (_Noted, pool.ConnectionCls), {})
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection})
