@@ -75,6 +75,13 @@ def refused(home: asyncio.AbstractEventLoop, state: str) -> Iterator[None]:
     assert f"at {id(asyncio.get_running_loop()):#x}>; open a pool in each event loop" in message
 
 
+async def opened(url: str) -> VectorPool[Any]:
+    """Return a pool that belongs to the running event loop, with an idle connection."""
+    pool = VectorPool(url, min_size=1, open=False)
+    await pool.open(wait=True, timeout=LIMIT)
+    return pool
+
+
 def awaited_methods(kind: type[Any]) -> set[str]:
     """Return the names of the public methods that are awaited."""
     names = {name for name, _ in inspect.getmembers(kind, inspect.iscoroutinefunction)}
@@ -87,12 +94,12 @@ async def test_every_method_in_another_loop(
 ) -> None:
     """Every method that is awaited refuses another loop at once; the pool goes on in its own."""
 
-    async def opened() -> VectorPool[Any]:
+    async def opened_empty() -> VectorPool[Any]:
         pool = kind(database, open=False, timeout=LIMIT)
         await pool.open()
         return pool
 
-    pool = other.run(opened())
+    pool = other.run(opened_empty())
     leased = other.run(pool.getconn())
     before = pool.get_stats()["requests_num"]
     methods = awaited_methods(kind) - NOT_OF_THE_LOOP
@@ -115,23 +122,69 @@ async def test_every_method_in_another_loop(
 
 async def test_a_loop_that_does_not_run(database: str) -> None:
     """A pool whose loop has stopped refuses other loops until its own goes on."""
-
-    def opened(loop: asyncio.AbstractEventLoop) -> VectorPool[Any]:
-        async def work() -> VectorPool[Any]:
-            pool = VectorPool(database, min_size=1, open=False)
-            await pool.open(wait=True, timeout=LIMIT)
-            return pool
-
-        return loop.run_until_complete(work())
-
     loop = asyncio.new_event_loop()
-    pool = await asyncio.to_thread(opened, loop)
+    pool = await asyncio.to_thread(loop.run_until_complete, opened(database))
     with refused(loop, "is not running now"):
         await pool.getconn()
     with refused(loop, "is not running now"):
         await pool.close()
     await asyncio.to_thread(loop.run_until_complete, pool.close())
     loop.close()
+
+
+async def test_a_loop_that_is_in_the_middle_of_a_task(database: str, other: LoopThread) -> None:
+    """A pool refuses other loops also while it runs a task itself, however often they try."""
+    pool = other.run(opened(database))
+    leased = other.run(pool.getconn())
+    began, ended = threading.Event(), threading.Event()
+
+    async def work() -> None:
+        began.set()
+        ended.wait(LIMIT)
+
+    task = asyncio.run_coroutine_threadsafe(work(), other.loop)
+    began.wait(LIMIT)
+    lease = pool.connection()
+    for _ in range(2):
+        with refused(other.loop, "runs in another thread"):
+            await lease.__aenter__()
+    with refused(other.loop, "runs in another thread"):
+        await pool.putconn(leased)
+    ended.set()
+    task.result(LIMIT)
+    other.run(pool.putconn(leased))
+    other.run(pool.close())
+
+
+def test_a_loop_that_moves_to_another_thread(database: str) -> None:
+    """A pool goes with its loop, and refuses the next loop of the thread it was opened in."""
+    home = asyncio.new_event_loop()
+    began, ended = threading.Event(), threading.Event()
+
+    async def used() -> None:
+        async with pool.connection() as connection:
+            await connection.execute("SELECT 1")
+
+    async def used_for_long() -> None:
+        await used()
+        began.set()
+        ended.wait(LIMIT)
+
+    async def used_elsewhere() -> None:
+        with refused(home, "is not running now"):
+            await used()
+        thread = threading.Thread(target=home.run_until_complete, args=(used_for_long(),))
+        thread.start()
+        began.wait(LIMIT)
+        with refused(home, "runs in another thread"):
+            await used()
+        ended.set()
+        thread.join(LIMIT)
+
+    pool = home.run_until_complete(opened(database))
+    asyncio.run(used_elsewhere())
+    home.run_until_complete(pool.close())
+    home.close()
 
 
 def test_a_loop_that_is_closed(bare_database: str) -> None:

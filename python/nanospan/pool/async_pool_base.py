@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import get_running_loop
+from asyncio import current_task, get_running_loop
 from contextlib import nullcontext, suppress
 from functools import partial
 from threading import get_ident
@@ -47,10 +47,10 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
     """The tasks that clean returned connections, and the connections."""
     _reports: set[asyncio.Task[None]]
     """The tasks that call ``reconnect_failed``."""
-    _home: asyncio.AbstractEventLoop | None = None
+    _home: asyncio.AbstractEventLoop | None
     """The event loop that the pool was opened in."""
-    _home_thread: int = 0
-    """The thread in which that loop ran then."""
+    _home_thread: int
+    """The thread in which that loop ran when it was last looked at."""
     _home_runs: Callable[[], bool]
     """Returns whether that loop runs."""
 
@@ -66,12 +66,22 @@ class AsyncPoolBase(PolicyPool, AsyncConnectionPool[ACT]):
         running one: leases would wait until their timeout, or work by accident.
         """
         home = self._home
-        if home is not get_running_loop() and home is not None and not self._closed:
+        if home is get_running_loop():
+            self._home_thread = get_ident()
+        elif home is not None and not self._closed:
             raise wrong_loop_error(
                 f"pool {shown(self.name)}",
                 home,
                 "open a pool in each event loop, or get the running loop's from a manager",
             )
+
+    def _running_task(self) -> asyncio.Task[Any] | None:
+        """Return the running task, if any; raise a RuntimeError as ``_check_loop`` does."""
+        # Up to Python 3.11, this would make a system call if the loop were not given.
+        task = current_task(self._home)
+        if task is None or get_ident() != self._home_thread:
+            self._check_loop()
+        return task
 
     def _start_workers(self) -> None:
         self._home = get_running_loop()

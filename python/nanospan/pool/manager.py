@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import get_running_loop
+from asyncio import current_task, get_running_loop
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -366,8 +366,8 @@ class _SharedLease(Lease):
     async def __aenter__(self) -> VectorConnection:
         manager = self._manager
         config = self._config
-        self.owner = task = asyncio.current_task()
-        loop = get_running_loop() if task is None else task.get_loop()  # the latter is cheaper
+        loop = get_running_loop()
+        self.owner = current_task(loop)  # cheaper than if it had to find the loop itself
         try:
             shared = manager._warm[loop][self._url]  # noqa: SLF001 - a part of the manager
         except KeyError:

@@ -221,7 +221,11 @@ class PolicyPool(GrowingPool):
         Raises:
             ValueError: If the connection is not leased from this pool.
         """
-        if getattr(connection, "_pool", None) is not self:
+        try:
+            is_ours = connection._pool is self  # noqa: SLF001 - psycopg_pool's; set while leased
+        except AttributeError:
+            is_ours = False
+        if not is_ours:
             self._check_pool_putconn(connection)
         holder = self.leases.end(connection)  # of several threads, one gets the holder
         if holder is None and not self._closed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio import get_running_loop
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -112,6 +111,8 @@ class VectorPool(AsyncPoolBase[ACT]):
         self._grown = asyncio.Event()
         self._cleaners = {}
         self._reports = set()
+        self._home = None
+        self._home_thread = 0
 
     def connection(  # type: ignore[override]  # psycopg_pool's method is a generator
         self, timeout: float | None = None, label: str | None = None
@@ -151,13 +152,10 @@ class VectorPool(AsyncPoolBase[ACT]):
 
     async def lease(self, holder: Holder, timeout: float | None) -> ACT:
         """Lease a connection for ``holder``; see ``getconn``."""
-        if (task := holder.owner) is None:
-            holder.owner = task = asyncio.current_task()
-        # Up to Python 3.11, asking for the running loop makes a system call.
-        loop = get_running_loop() if task is None else task.get_loop()  # type: ignore[union-attr]
-        if self._closed or self._open_implicit or loop is not self._home:
+        if holder.owner is None:  # otherwise, a manager has found the pool by the running loop
+            holder.owner = self._running_task()
+        if self._closed or self._open_implicit:
             self._check_open_getconn()
-            self._check_loop()
         began = now = self._request_lease(holder)
         deadline = began + (self.timeout if timeout is None else timeout)
         policy, check = self.policy, self._check
