@@ -219,18 +219,18 @@ class _Events:
 
     def out_of_memory(self, operation: str, reason: str) -> None:
         logger.warning(
-            "operation %r could not be created: %s. Until there is memory, its samples and those "
-            "of other new operations are recorded under %r",
-            operation,
+            "operation %s could not be created: %s. Until there is memory, its samples and those "
+            "of other new operations are recorded under %s",
+            shown(operation),
             reason,
-            _core.OVERFLOW_OPERATION,
+            shown(_core.OVERFLOW_OPERATION),
         )
 
     def metadata_lost(self, operation: str) -> None:
         logger.warning(
-            "there is no memory for the metadata of operation %r; until there is, its samples are "
+            "there is no memory for the metadata of operation %s; until there is, its samples are "
             "recorded without metadata",
-            operation,
+            shown(operation),
         )
 
 

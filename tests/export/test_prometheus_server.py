@@ -152,6 +152,8 @@ def test_an_address_that_cannot_be_used_is_named(exposition):
         start_http_server(0, "no.such.host.invalid")
     with pytest.raises(ValueError, match="from 0 to 65535, got 65536"):
         start_http_server(65536)
+    with pytest.raises(ValueError, match="from 0 to 65535, got <int of"):
+        start_http_server(10**5000)
 
 
 def test_it_listens_on_ipv6(exposition):

@@ -105,7 +105,11 @@ def export_periodically(
 def _check_seconds(name: str, seconds: object) -> None:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, got {type(seconds).__name__}")
-    if not (seconds > 0 and isfinite(seconds)):
+    try:
+        is_valid = seconds > 0 and isfinite(seconds)
+    except OverflowError:  # an integer beyond the range of a float
+        is_valid = False
+    if not is_valid:
         raise ValueError(
             f"{name} must be a positive, finite number of seconds, got {shown(seconds)}"
         )

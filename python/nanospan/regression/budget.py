@@ -97,7 +97,7 @@ class PerfBudget:
             if not 0 <= max_increase < math.inf:
                 raise ValueError(
                     f"the budget of {shown(operation)}: max_increase must be finite and at least "
-                    f"0, got {max_increase}"
+                    f"0, got {shown(max_increase)}"
                 )
         if not limits and baseline is None:
             raise ValueError(f"the budget of {shown(operation)} must have a limit or a baseline")

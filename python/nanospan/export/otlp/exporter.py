@@ -125,7 +125,7 @@ class OtlpExporter:
         max_buckets: int = MAX_BUCKETS,
     ) -> None:
         if max_buckets < 2:  # noqa: PLR2004 - at the coarsest scale, a histogram has two
-            raise ValueError(f"max_buckets must be at least 2, got {max_buckets}")
+            raise ValueError(f"max_buckets must be at least 2, got {shown(max_buckets)}")
         self._connect = connect or exporter_from_environment
         self._given_resource = resource
         self._max_buckets = max_buckets

@@ -21,7 +21,7 @@ from nanospan.export.prometheus.apps import SEND_TIMEOUT, exposition_of
 from nanospan.export.prometheus.hosts import AllowedHosts, split_target
 from nanospan.export.prometheus.response import METRICS_PATH, Request, Response, plain, respond
 from nanospan.reentrant import Bell, start_thread
-from nanospan.values.messages import shorten
+from nanospan.values.messages import shorten, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,7 +93,7 @@ def start_http_server(
             or address.
     """
     if not 0 <= port <= 65535:  # noqa: PLR2004 - ports have 16 bits
-        raise ValueError(f"port must be from 0 to 65535, got {port}")
+        raise ValueError(f"port must be from 0 to 65535, got {shown(port)}")
     return MetricsServer(_Server(host, port, exposition_of(source), allow_hosts))
 
 
@@ -113,8 +113,8 @@ class MetricsServer:
         self._server = server
         self.host: str = server.server_address[0]  # type: ignore[assignment]
         self.port: int = server.server_address[1]
-        shown = f"[{self.host}]" if ":" in self.host else self.host
-        self.url = f"http://{shown}:{self.port}{METRICS_PATH}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        self.url = f"http://{host}:{self.port}{METRICS_PATH}"
         self._is_over = False
         self._over = Bell()
         self._thread = threading.Thread(target=self._serve, name="nanospan-metrics", daemon=True)
