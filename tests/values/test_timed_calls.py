@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextvars
+import os
+import signal
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -53,6 +55,33 @@ def test_connections_are_cut(calls: TimedCalls) -> None:
             calls.run(wait, SHORT)
         assert ended.wait(PATIENCE)
     assert received == [b"", b""]
+
+
+def test_an_interrupted_call_is_given_up(calls: TimedCalls) -> None:
+    """If a signal handler raises while a call is waited for, its connections are cut, too."""
+    received: list[bytes] = []
+    ours, theirs = socket.socketpair()
+    ended = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    def wait(connections: Connections) -> None:
+        connections.add(ours)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        received.append(ours.recv(1))
+        ended.set()
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with ours, theirs:
+            with pytest.raises(InterruptedError):
+                calls.run(wait, 2 * PATIENCE)
+            assert ended.wait(PATIENCE)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert received == [b""]
+    assert calls.run(lambda _: "next", PATIENCE) == "next"
 
 
 def test_a_call_that_cannot_be_cut(calls: TimedCalls) -> None:

@@ -76,6 +76,7 @@ class _Call(Generic[T]):
         self.connections = Connections()
         self.result: T | None = None
         self.error: BaseException | None = None
+        self.is_over = False
 
     def run(self) -> None:
         try:
@@ -84,6 +85,7 @@ class _Call(Generic[T]):
             self.error = exc
         finally:
             self.connections.close()
+            self.is_over = True
 
 
 class TimedCalls:
@@ -116,7 +118,8 @@ class TimedCalls:
         """
         deadline = time.monotonic() + seconds
         if self._left_behind is not None:
-            self._left_behind.join(seconds)
+            with suppress(RuntimeError):  # it was interrupted before it had started
+                self._left_behind.join(seconds)
             if self._left_behind.is_alive():
                 raise TimeoutError
             self._left_behind = None
@@ -125,18 +128,18 @@ class TimedCalls:
             target=contextvars.copy_context().run, args=(call.run,), name=self._name, daemon=True
         )
         try:
-            start_thread(thread)
-        except RuntimeError:  # the interpreter is ending, or there are too many threads
-            call.run()
-        else:
             try:
+                start_thread(thread)
+            except RuntimeError:  # the interpreter is ending, or there are too many threads
+                call.run()
+            else:
                 thread.join(max(deadline - time.monotonic(), 0.0))
-            finally:  # also if this thread is interrupted
-                if thread.is_alive():
-                    self._left_behind = thread
-                    call.connections.cut()
-            if self._left_behind is not None:
-                raise TimeoutError
+        finally:  # also if a signal handler raises; CPython 3.11 then takes the thread for ended
+            if not call.is_over:
+                self._left_behind = thread
+                call.connections.cut()
+        if self._left_behind is not None:
+            raise TimeoutError
         error, call.error = call.error, None
         if error is None:
             return call.result  # type: ignore[return-value]  # set, as there is no error
