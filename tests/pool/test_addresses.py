@@ -11,11 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 from hostile_servers import stuck_resolver
+from pool_checks import settles_here
 
 from nanospan.pool.addresses import Addresses, find_addresses, find_addresses_async
 from nanospan.pool.conninfo import Target
 
 LIMIT = 60.0
+SHORT = 5.0
+"""Seconds within which a look-up ends, unless it waits for another that has not begun."""
 KNOWN = {"one.test": ["10.0.0.1"], "two.test": ["10.0.0.2", "::2"]}
 
 
@@ -105,9 +108,32 @@ def test_a_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         message = r"resolve host 'stuck\.test': no answer within 0\.05 s"
         with pytest.raises(psycopg.OperationalError, match=message):
             find("host=stuck.test,stuck.test", 0.1)
-        assert threading.active_count() == before + 1
+        assert settles_here(lambda: threading.active_count() == before + 1)
     with pytest.raises(psycopg.OperationalError, match="Temporary failure"):
         find("host=stuck.test")
+
+
+def test_a_handler_that_interrupts_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler amid the start of a look-up finds the same, and may end it by an error."""
+    target, start = Target.parse("host=one.test"), threading.Thread.start
+    found: list[Addresses] = []
+
+    def start_late(thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        found.append(find_addresses(target, SHORT))
+        start(thread)
+
+    def give_up(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    found.append(find_addresses(target, LIMIT))
+    monkeypatch.setattr(threading.Thread, "start", give_up)
+    with pytest.raises(KeyboardInterrupt):
+        find_addresses(target, LIMIT)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    found.append(find_addresses(target, SHORT))
+    assert [each.parameters["hostaddr"] for each in found] == ["10.0.0.1"] * 3
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
@@ -153,28 +154,49 @@ os.register_at_fork(after_in_child=_lookups.clear)  # their threads stay with th
 
 
 def _look_up(place: _Place) -> Future[list[str]]:
-    """Begin to look a host's addresses up, or join the look-up that is in progress."""
+    """Join the look-up of a host's addresses that is in progress, or begin one."""
     key = (place.host, place.port)
+    if (lookup := _lookups.get(key)) is not None:
+        return lookup
     ours: Future[list[str]] = Future()
     ours.set_running_or_notify_cancel()  # otherwise, a caller that is cancelled would cancel it
+    thread = threading.Thread(
+        target=_join_or_ask, args=(key, ours), name="nanospan-resolver", daemon=True
+    )
+    try:
+        start_thread(thread)
+    except RuntimeError:  # the interpreter is ending, or there are too many threads
+        _ask_resolver(key, ours)
+    return ours
+
+
+def _join_or_ask(key: tuple[str, str], ours: Future[list[str]]) -> None:
+    """Look a host's addresses up, unless another thread does so already.
+
+    This thread registers the look-up. If the one that starts it did so, a signal handler that
+    interrupts that one would wait for a look-up that cannot begin.
+    """
     lookup = _lookups.setdefault(key, ours)
-    if lookup is ours:
-        thread = threading.Thread(
-            target=_ask_resolver, args=(key, ours), name="nanospan-resolver", daemon=True
-        )
-        try:
-            start_thread(thread)
-        except RuntimeError:  # the interpreter is ending, or there are too many threads
-            _ask_resolver(key, ours)
-    return lookup
+    if lookup is not ours:
+        lookup.add_done_callback(partial(_copy, ours))
+        return
+    try:
+        _ask_resolver(key, ours)
+    finally:
+        _lookups.pop(key, None)
 
 
 def _ask_resolver(key: tuple[str, str], lookup: Future[list[str]]) -> None:
     try:
         found = socket.getaddrinfo(*key, proto=socket.IPPROTO_TCP, type=socket.SOCK_STREAM)
     except BaseException as exc:  # noqa: BLE001 - raised where the result is needed
-        _lookups.pop(key, None)
         lookup.set_exception(exc)
     else:
-        _lookups.pop(key, None)
         lookup.set_result([str(item[4][0]) for item in found])
+
+
+def _copy(ours: Future[list[str]], lookup: Future[list[str]]) -> None:
+    if (error := lookup.exception()) is not None:
+        ours.set_exception(error)
+    else:
+        ours.set_result(lookup.result())
