@@ -118,6 +118,9 @@ def test_the_thread_survives_observations_that_raise(caplog):
     calls = []
 
     class Observations:
+        def check(self):
+            pass
+
         def snapshot(self):
             calls.append(1)
             raise SystemExit("no snapshot")
@@ -178,6 +181,18 @@ def test_a_watched_monitor_is_freed():
         return gone() is None and set(threading.enumerate()) == before
 
     wait_until(freed)
+
+
+def test_a_monitor_without_rules_is_freed():
+    """The engine's thread ends with the monitor even after its last rule was removed."""
+    before = set(threading.enumerate())
+    monitor = PerformanceMonitor()
+    alerts = monitor.alerts
+    alerts.add(StatisticRule(name="r", operation="*", statistic="max", above=1))
+    alerts.remove("r")
+    del monitor
+    alerts._state.get().engine.wake()
+    wait_until(lambda: set(threading.enumerate()) <= before)
 
 
 def test_states_change_on_the_real_clock(monitor):

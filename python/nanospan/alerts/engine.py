@@ -136,6 +136,7 @@ class Engine:
         Raises:
             MonitorGoneError: If the monitor no longer exists.
         """
+        self._observations.check()
         rules, silences = self._settings()
         moment = _Moment(self._clock.monotonic(), self._clock.time(), silences)
         self._resolve_removed(rules, moment)

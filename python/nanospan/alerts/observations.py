@@ -31,6 +31,9 @@ class Observations(Protocol):
     Methods may be called from any thread.
     """
 
+    def check(self) -> None:
+        """Raise MonitorGoneError if the monitor no longer exists."""
+
     def snapshot(self) -> MonitorSnapshot:
         """Return a snapshot of all operations."""
 
@@ -65,6 +68,10 @@ class MonitorObservations:
         if monitor is None:
             raise MonitorGoneError
         return monitor
+
+    def check(self) -> None:
+        """Raise MonitorGoneError if the monitor no longer exists."""
+        self._get()
 
     def snapshot(self) -> MonitorSnapshot:
         """Return a snapshot of all operations."""
