@@ -124,5 +124,16 @@ async def test_a_function_that_never_returns_the_connection_string(
         await manager.get_connection_pool(database, CONFIG, kwargs=_never)
 
 
+def test_a_function_that_returns_the_connection_string_late(database: str) -> None:
+    """A synchronous function may take longer than the limit, which applies to what follows it."""
+
+    def conninfo() -> str:
+        time.sleep(1.2 * SHORT)
+        return database
+
+    with SyncVectorPool(conninfo, **ONE_WORKER) as pool, pool.connection() as connection:
+        connection.execute("SELECT 1")
+
+
 async def _never() -> None:
     await asyncio.Event().wait()

@@ -51,9 +51,14 @@ class Route:
 
 
 def find_route(endpoint: Endpoint, seconds: float, *, firm: bool = False) -> Route:
-    """Return how to connect; see ``find_route_async``. Functions are called without a limit."""
+    """Return how to connect; see ``find_route_async``.
+
+    Nothing can end a synchronous function, so unless a lease waits, the time limit begins after it.
+    """
     deadline = monotonic() + seconds
     given = endpoint.arguments()
+    if not firm:
+        deadline = monotonic() + seconds
     addresses = find_addresses(given.target, deadline - monotonic())
     return Route(given, addresses, deadline, firm=firm)
 
