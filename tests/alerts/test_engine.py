@@ -113,7 +113,13 @@ def test_alerts_that_are_over_use_no_memory(harness, monitor):
     assert harness.engine._entries == {}
 
 
-def test_the_thread_survives_observations_that_raise(caplog):
+class UnprintableError(Exception):
+    def __repr__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("error", [SystemExit("no snapshot"), UnprintableError()])
+def test_the_thread_survives_observations_that_raise(caplog, error):
     """If taking a snapshot keeps raising, the thread logs it once and keeps evaluating."""
     calls = []
 
@@ -123,7 +129,7 @@ def test_the_thread_survives_observations_that_raise(caplog):
 
         def snapshot(self):
             calls.append(1)
-            raise SystemExit("no snapshot")
+            raise error
 
     rules = (StatisticRule(name="r", operation="op", statistic="absent", window=0.1),)
     engine = Engine(Observations(), lambda: (rules, ()), lambda *_: None)

@@ -15,6 +15,7 @@ from nanospan.alerts.evaluation import Evaluator
 from nanospan.alerts.observations import MonitorGoneError, Observations
 from nanospan.alerts.states import Finding, Lifecycle, Transition, step
 from nanospan.reentrant import Wakeup, start_thread
+from nanospan.values.messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,7 +247,7 @@ class Engine:
                 self._on_monitor_gone()
                 return
             except BaseException as exc:
-                if self._last_error != (error := repr(exc)):
+                if self._last_error != (error := shown(exc)):
                     self._last_error = error
                     logger.exception("alerts could not be evaluated")
             took = time.monotonic() - began
