@@ -6,10 +6,23 @@ statistics, comparisons, alert rules and commands. Print the processor time of e
 and the exponent: the slope of the logarithm of the time over the logarithm of the number, by least
 squares. An exponent of 1 is linear, of 2 quadratic. Exit with status 1 if one is over 1.1.
 
-A time is that of the fastest of several calls. What would make small sizes look faster than they
-are is kept out: each call starts with cold caches, the garbage collector is off meanwhile (how
-often it runs depends on all objects in the process), and freed memory is kept by the allocator,
-because a page that the system provides costs more than one that is reused.
+An exponent compares sizes, so what differs between sizes for other reasons than the code is kept
+the same:
+
+- Work: a round makes as many calls at each size as visit the largest number of operations once: 50
+  calls at 1,000, 5 at 10,000 and 1 at 50,000. A time is that of the fastest of three rounds, per
+  call; if rounds are long, there are fewer.
+- Moments: the sizes take turns, so that the machine's slow moments fall on all of them alike. Each
+  size has its own process, because small sizes would otherwise use the memory that large ones
+  have left in pieces.
+- Caches: each call starts with empty caches. Otherwise 1,000 operations would be read from the
+  processor's caches where 50,000 are read from memory.
+- Collector: it is off during a call. How often it runs depends on all objects in the process.
+- Allocator: the heap is large from the start, and freed memory is kept. Otherwise small results
+  would reuse memory, and large ones would be given to the system and taken again, page by page.
+
+With ``--as-is``, the last three are as a program finds them, for comparison. The measurement needs
+8 GB of memory.
 """
 
 from __future__ import annotations
@@ -20,6 +33,7 @@ import ctypes
 import gc
 import io
 import math
+import multiprocessing
 import os
 import statistics
 import sys
@@ -52,17 +66,20 @@ from nanospan.values.measurements import Measurement
 from nanospan.values.recordings import record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from multiprocessing.connection import Connection
 
     from nanospan.alerts.rules import Rule
 
 SIZES = (1_000, 10_000, 50_000)
 SAMPLES = 3  # per operation
 LIMIT = 1.1
-SECONDS = 0.2  # calls are repeated until they took this long together
-FEWEST, MOST = 3, 20  # ... but at least and at most so often
-LONG = 1.0  # a call that takes longer is not repeated
-CACHES = bytearray(1 << 26)  # reading it empties the processor's caches
+ROUNDS = 3
+LONG = 5.0  # seconds of processor time after which there are no further rounds
+CACHES = 1 << 26  # bytes to read so that the processor's caches hold nothing else
+HEAP = 1 << 29  # bytes that the allocator takes from the system at the start, and ...
+HEAP_OF_OPERATION = 1 << 16  # ... for each operation
+LARGEST_FILE = 1 << 33  # for the readers; few samples take more memory than their text suggests
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 DELTA = dict.fromkeys((Counter, Histogram, ObservableCounter), AggregationTemporality.DELTA)
 
@@ -205,29 +222,36 @@ def rules_of(monitor: PerformanceMonitor) -> Subjects:
     return {f"alerts: {kind}": lambda rule=rule: evaluate(rule) for kind, rule in kinds.items()}
 
 
-def keep_freed_memory() -> None:
-    """Make glibc's allocator keep what is freed; other allocators stay as they are."""
+def take_heap(size: int) -> None:
+    """Make glibc's allocator take memory now and keep it; other allocators stay as they are."""
     with contextlib.suppress(AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)
+        bytearray(size)
 
 
-def time_of(work: Callable[[], object]) -> float:
-    """Return the processor time of the fastest call, in seconds."""
-    times: list[float] = []
-    work()
-    while len(times) < FEWEST or (sum(times) < SECONDS and len(times) < MOST):
-        gc.collect()
-        CACHES.count(1)
+def time_of(work: Callable[[], object], calls: int, caches: bytearray | None) -> float:
+    """Return the processor time of a call in seconds, as the mean of several.
+
+    Args:
+        work: What to call.
+        calls: The number of calls.
+        caches: What to read before each call so that the caches hold nothing else; None leaves the
+            caches and the collector as they are.
+    """
+    total = 0.0
+    gc.collect()
+    if caches is not None:
         gc.disable()
+    for _ in range(calls):
+        if caches is not None:
+            caches.count(1)
         start = time.process_time()
         work()
-        times.append(time.process_time() - start)
-        gc.enable()
-        if times[-1] > LONG:
-            break
-    return min(times)
+        total += time.process_time() - start
+    gc.enable()
+    return total / calls
 
 
 def exponent_of(times: dict[int, float]) -> float:
@@ -236,9 +260,20 @@ def exponent_of(times: dict[int, float]) -> float:
     return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
-def measured(operations: int, chosen: str) -> Iterator[tuple[str, float]]:
-    """Yield the name and the time of each subject whose name contains ``chosen``."""
-    progress(f"{operations:,} operations: recording")
+def serve(orders: Connection, operations: int, caches: int | None, heap: int | None) -> None:
+    """Time the subjects that ``orders`` asks for, with a monitor with that many operations.
+
+    Args:
+        orders: Gets a list of the subjects first, and then a time for each pair of a subject and a
+            number of calls, until None arrives.
+        operations: The number of operations.
+        caches: The size of the caches to empty, or None to leave caches and collector as they are.
+        heap: The memory to take at the start, or None to leave the allocator as it is.
+    """
+    if heap is not None:
+        take_heap(heap)
+    read = None if caches is None else bytearray(caches)
+    os.environ["NANOSPAN_MAX_BYTES"] = str(LARGEST_FILE)
     monitor = filled(operations)
     snapshot = monitor.snapshot()
     assert len(snapshot) == operations
@@ -250,11 +285,55 @@ def measured(operations: int, chosen: str) -> Iterator[tuple[str, float]]:
             **rules_of(monitor),
             **commands_of(folder),
         }
-        for subject, work in subjects.items():
-            if chosen in subject:
-                progress(f"{operations:,} operations: {subject}")
-                yield subject, time_of(work)
-    progress("")
+        orders.send(list(subjects))
+        for subject, calls in iter(orders.recv, None):
+            orders.send(time_of(subjects[subject], calls, read))
+
+
+@contextlib.contextmanager
+def processes(sizes: Iterable[int], *, as_is: bool) -> Iterator[dict[int, Connection]]:
+    """Start a process for each size, and end it afterwards."""
+    if not as_is:
+        # Python's own allocator would return memory to the system.
+        os.environ["PYTHONMALLOC"] = "malloc"
+    context = multiprocessing.get_context("spawn")
+    started = {}
+    for size in sizes:
+        ours, theirs = context.Pipe()
+        kept = (None, None) if as_is else (CACHES, HEAP + HEAP_OF_OPERATION * size)
+        process = context.Process(target=serve, args=(theirs, size, *kept), daemon=True)
+        process.start()
+        theirs.close()
+        started[size] = ours, process
+    yield {size: ours for size, (ours, _) in started.items()}
+    for ours, process in started.values():
+        ours.send(None)
+        process.join()
+
+
+def measured(
+    sizes: Sequence[int], chosen: str, *, as_is: bool
+) -> Iterator[tuple[str, dict[int, float]]]:
+    """Yield the name of each subject whose name contains ``chosen``, and its time at each size."""
+    with processes(sizes, as_is=as_is) as timers:
+        progress("recording")
+        *_, subjects = [timer.recv() for timer in timers.values()]
+        for subject in subjects:
+            if chosen not in subject:
+                continue
+            times, spent = dict.fromkeys(sizes, math.inf), 0.0
+            for number in range(ROUNDS):
+                progress(f"{subject}: round {number + 1}")
+                for size, timer in timers.items():
+                    calls = max(sizes) // size
+                    timer.send((subject, calls))
+                    seconds = timer.recv()
+                    times[size] = min(times[size], seconds)
+                    spent += seconds * calls
+                if spent > LONG:
+                    break
+            progress("")
+            yield subject, times
 
 
 def main() -> int:
@@ -273,16 +352,14 @@ def main() -> int:
         metavar="N",
         help="numbers of operations (default: %(default)s)",
     )
+    parser.add_argument(
+        "--as-is", action="store_true", help="leave caches, collector and allocator as they are"
+    )
     arguments = parser.parse_args()
-    keep_freed_memory()
-    times: dict[str, dict[int, float]] = {}
-    for size in arguments.sizes:
-        for subject, seconds in measured(size, arguments.only):
-            times.setdefault(subject, {})[size] = seconds
     sizes = "".join(f"{size:12,}" for size in arguments.sizes)
     show(f"{'ms at operations':32}{sizes}{'exponent':>12}")
     exponents: dict[str, float] = {}
-    for subject, of_size in times.items():
+    for subject, of_size in measured(arguments.sizes, arguments.only, as_is=arguments.as_is):
         exponents[subject] = exponent_of(of_size)
         mark = "" if exponents[subject] <= LIMIT else f"  MISSED: over {LIMIT}"
         columns = "".join(f"{seconds * 1e3:12.1f}" for seconds in of_size.values())
@@ -291,8 +368,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if os.environ.get("PYTHONMALLOC") != "malloc":
-        # Python's own allocator would return memory to the system.
-        environment = os.environ | {"PYTHONMALLOC": "malloc"}
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606 - itself
     sys.exit(main())
