@@ -260,6 +260,19 @@ def exponent_of(times: dict[int, float]) -> float:
     return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
+def subjects_of(operations: int, folder: Path) -> Subjects:
+    """Return all that is timed, with a monitor with that many operations and files in a folder."""
+    monitor = filled(operations)
+    snapshot = monitor.snapshot()
+    assert len(snapshot) == operations
+    return {
+        **exports_of(monitor, snapshot),
+        **values_of(monitor, snapshot, folder),
+        **rules_of(monitor),
+        **commands_of(folder),
+    }
+
+
 def serve(orders: Connection, operations: int, caches: int | None, heap: int | None) -> None:
     """Time the subjects that ``orders`` asks for, with a monitor with that many operations.
 
@@ -274,17 +287,11 @@ def serve(orders: Connection, operations: int, caches: int | None, heap: int | N
         take_heap(heap)
     read = None if caches is None else bytearray(caches)
     os.environ["NANOSPAN_MAX_BYTES"] = str(LARGEST_FILE)
-    monitor = filled(operations)
-    snapshot = monitor.snapshot()
-    assert len(snapshot) == operations
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        subjects = {
-            **exports_of(monitor, snapshot),
-            **values_of(monitor, snapshot, folder),
-            **rules_of(monitor),
-            **commands_of(folder),
-        }
+        for work in subjects_of(1, Path(name)).values():
+            work()  # imports what it needs
+    with tempfile.TemporaryDirectory() as name:
+        subjects = subjects_of(operations, Path(name))
         orders.send(list(subjects))
         for subject, calls in iter(orders.recv, None):
             orders.send(time_of(subjects[subject], calls, read))
