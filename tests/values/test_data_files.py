@@ -113,6 +113,20 @@ def test_histograms_count_towards_the_limit(tmp_path):
         Baseline.load(path, max_bytes=1_000_000)
 
 
+def test_files_of_many_small_operations_are_read(tmp_path):
+    """Files that the package writes are read, even with 30,000 operations of one sample each."""
+    names = [f"service.operation.{number}" for number in range(30_000)]
+    baseline, lines = tmp_path / "baseline.json", tmp_path / "samples.jsonl"
+    Baseline.from_samples({name: [0.001] for name in names}).save(baseline)
+    row = '{"operation":"%s","timestamp":1.5,"duration":0.001,"outcome":"ok","metadata":{"id":7}}\n'
+    lines.write_text("".join(row % name for name in names))
+    assert len(Baseline.load(baseline).operations) == len(names)
+    assert len(read_recording(lines).operations) == len(names)
+    problem = r"the operations must fit into 20,000,000 bytes of memory; raise the limit with"
+    with pytest.raises(ValueError, match=problem):
+        read_recording(lines, max_bytes=20_000_000)
+
+
 def test_the_position_of_invalid_text_is_exact(tmp_path):
     """Invalid UTF-8 is reported at its byte, wherever in the file it is."""
     path = tmp_path / "text"

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 LONGEST = 1.0
 """The processor time that one input may take, in seconds."""
 
-ALLOWANCE = 2 * 1024 * 1024
+ALLOWANCE = 3 * 1024 * 1024
 """The memory that any input may take in addition, in bytes.
 
-The values of every data file may take 1 MB, however short it is, and so may the text of an alerts
-file; the rest is for buffers, error messages and caches.
+The values of every data file may take 1 MB, however short it is, and so may its operations, or the
+text of an alerts file; the rest is for buffers, error messages and caches.
 """
 
 MAX_BYTES = 1024 * 1024
 """The size limit of data files while fuzzing, in bytes; with the default, which is much greater,
-even the values of a short file may take 16 MB."""
+even the values of a short file may take 64 MB."""
 
 
 class LimitError(AssertionError):

@@ -24,8 +24,8 @@ from nanospan_fuzz.replay import prepare, warm_up
 from nanospan_fuzz.targets import Target, load
 
 LONGEST_FILE = 256 * 1024
-"""The longest input of targets that read files, in bytes: long enough that values which take eleven
-times as much memory as the file exceed the limit."""
+"""The longest input of targets that read files, in bytes: long enough that values which take
+fifteen times as much memory as the file exceed the limit."""
 
 LONGEST_TEXT = 8 * 1024
 """The longest input of other targets: long enough that quadratic code takes seconds."""

@@ -63,7 +63,8 @@ def read_recording(path: Path, *, max_bytes: int | None = None) -> Recording:
         path: The file's path.
         max_bytes: The maximum size of the file in bytes; by default the value of the environment
             variable ``NANOSPAN_MAX_BYTES``, or 256 MiB. While reading, the values take at most
-            three times the size of the file, or a sixteenth of the limit.
+            three times the size of the file, or a quarter of the limit; and the operations, without
+            their samples, at most the limit.
 
     Raises:
         OSError: If the file cannot be read, or is not a regular file.
@@ -192,7 +193,7 @@ def _read_samples(file: DataFile) -> Recording:
             name = unescape_name(operation)
             columns = operations.get(name)
             if columns is None:
-                file.spend(OPERATION_MEMORY + len(name))
+                file.spend_on_operation(OPERATION_MEMORY + len(name))
                 columns = operations[name] = _Columns()
             columns.add(row, metadata_of(row))
             file.spend(SAMPLE_MEMORY)

@@ -137,7 +137,7 @@ def read_samples(
         summaries: Whether to use a benchmark's median if its individual rounds were not saved.
         max_bytes: The maximum size of the file in bytes; by default the value of the environment
             variable ``NANOSPAN_MAX_BYTES``, or 256 MiB. While reading, the values take at most
-            three times the size of the file, or a sixteenth of the limit.
+            three times the size of the file, or a quarter of the limit.
         pipes: Whether the file may be a pipe, which is waited for.
 
     Raises:

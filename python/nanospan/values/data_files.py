@@ -29,8 +29,8 @@ REMEDY = f"raise the limit with --max-bytes, max_bytes or {VARIABLE}"
 MEMORY_SHARE = 3
 """How many times the size of a file its values may take in memory."""
 
-FREE_SHARE = 16
-"""The values of a small file may take a sixteenth of the limit, regardless of the file's size."""
+FREE_SHARE = 4
+"""The values of a small file may take a quarter of the limit, regardless of the file's size."""
 
 LEAST_MEMORY = 1 << 20
 """The memory that the values of every file may take, in bytes."""
@@ -87,6 +87,7 @@ class DataFile:
         limit: The size limit in bytes.
         size: The file's size in bytes, or what has been read of a pipe.
         spent: The memory of the values read so far, in bytes.
+        spent_on_operations: The memory of the operations so far, without their samples, in bytes.
     """
 
     path: Path
@@ -95,6 +96,7 @@ class DataFile:
     size: int
     position: int = 0
     spent: int = 0
+    spent_on_operations: int = 0
 
     @property
     def longest_text(self) -> int:
@@ -156,6 +158,19 @@ class DataFile:
                 f"the values of the file must fit into {allowed:,} bytes of memory "
                 f"({MEMORY_SHARE} times its size, or 1/{FREE_SHARE} of the limit); {REMEDY}",
             )
+
+    def spend_on_operation(self, memory: int, place: str = "") -> None:
+        """Count the memory of an operation without its samples, in bytes.
+
+        It does not depend on the size of the file, as a few bytes name an operation.
+
+        Raises:
+            DataFileError: If all operations take more memory than the limit.
+        """
+        self.spent_on_operations += memory
+        if self.spent_on_operations > self.limit:
+            problem = f"the operations must fit into {self.limit:,} bytes of memory; {REMEDY}"
+            raise DataFileError(self.path, place, problem)
 
     def text(self) -> Iterator[str]:
         """Yield the text of the file, decoded from UTF-8, in chunks with ``LF`` as line break.
