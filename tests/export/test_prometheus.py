@@ -236,6 +236,8 @@ def test_measurements_follow_the_naming_rules(monitor):
         (("open.count", "{file}", "up_down_counter"), ("open_count_current", "")),
         (("open", "count", "gauge"), ("open_count_current", "")),
         (("open.count", "{file}", "counter"), ("open_count", "")),
+        (("seconds", "s", "gauge"), ("seconds", "")),
+        (("\0", "\udced", "gauge"), ("_", "")),
     ],
 )  # fmt: skip
 def test_names_and_units(measurement, expected):

@@ -61,7 +61,9 @@ def family_name(name: str, unit: str, kind: str) -> tuple[str, str]:
     if kind == "counter":
         words = words.removesuffix("_total")
     suffix = "ratio" if unit == "1" and kind == "gauge" else _unit(unit)
-    if suffix and words != suffix and not words.endswith(f"_{suffix}"):
+    if words == suffix:  # in OpenMetrics, only an end of the name after "_" is a unit
+        suffix = ""
+    if suffix and not words.endswith(f"_{suffix}"):
         words = f"{words}_{suffix}"
     if kind in {"gauge", "up_down_counter"} and words.endswith(_RESERVED):
         return f"{words}_current", ""
