@@ -25,12 +25,16 @@ class _HasDescriptor(Protocol):
 
 
 class Connections:
-    """The connections that a call has opened so far, to be cut once the call is given up."""
+    """The connections that a call has opened so far, to be cut once the call is given up.
+
+    Attributes:
+        is_cut: Whether the call was given up.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
-        self._is_cut = False
+        self.is_cut = False
         self._is_closed = False
 
     def add(self, connection: _HasDescriptor) -> None:
@@ -43,7 +47,7 @@ class Connections:
         except OSError:  # it is closed, or no descriptor is free; the call is given up even so
             return
         with self._lock:
-            if not self._is_cut and not self._is_closed:
+            if not self.is_cut and not self._is_closed:
                 self._sockets.append(copy)
                 return
         _shut_down(copy)
@@ -51,7 +55,7 @@ class Connections:
     def cut(self) -> None:
         """Shut the connections down, so that whatever waits for their servers fails at once."""
         with self._lock:
-            self._is_cut = True
+            self.is_cut = True
         self.close(_shut_down)
 
     def close(self, close_one: Callable[[socket.socket], object] = socket.socket.close) -> None:

@@ -218,7 +218,7 @@ class _Progress:
     def trace(self, event: str, info: dict[str, Any]) -> None:
         """Note a step, such as ``connection.connect_tcp.complete``."""
         _, step, state = event.split(".")
-        if state == "started":
+        if state == "started" and not self.connections.is_cut:  # what follows is not what took long
             self.phase = _PHASES.get(step, self.phase)
         elif step == "connect_tcp" and state == "complete":
             self.connections.add(info["return_value"].get_extra_info("socket"))
