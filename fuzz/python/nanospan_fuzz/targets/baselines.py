@@ -8,6 +8,9 @@ from nanospan.values.data_files import DataFileError
 from nanospan_fuzz.inputs import as_file, check_message
 
 READS_FILES = True
+MEMORY_FACTOR = 32
+"""Loading takes three times the file; this also saves it and compares the samples as floats, which
+take ten times as much as the shortest number in a file."""
 
 
 def target(data: bytes) -> None:

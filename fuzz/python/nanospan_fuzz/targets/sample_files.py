@@ -9,6 +9,9 @@ from nanospan.values.data_files import DataFileError
 from nanospan_fuzz.inputs import as_file, check_message
 
 READS_FILES = True
+MEMORY_FACTOR = 16
+"""Reading takes three times the file; the median of a history's file sorts its values as floats,
+which take ten times as much as the shortest number in a file."""
 
 
 def target(data: bytes) -> None:
