@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use nanospan_fallible::{Buffer, OutOfMemory, TryGrow, joined};
+use nanospan_fallible::{Buffer, OutOfMemory};
 
 /// Converts a name to text. The name is UTF-8, except that lone surrogates are encoded as if they were characters.
 ///
@@ -48,14 +48,15 @@ pub fn escape(name: &[u8]) -> Result<Cow<'_, str>, OutOfMemory> {
 
 /// Replaces everything that is not UTF-8 by U+FFFD.
 fn lossy(bytes: &[u8]) -> Result<Cow<'static, str>, OutOfMemory> {
-    let mut text = Vec::new();
+    let mut text = Buffer::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        text.try_push(chunk.valid())?;
+        text.put(chunk.valid().as_bytes());
         if !chunk.invalid().is_empty() {
-            text.try_push("\u{fffd}")?;
+            text.put("\u{fffd}".as_bytes());
         }
     }
-    joined(&text).map(Cow::Owned)
+    let text = String::from_utf8(text.finish()?).expect("all parts are UTF-8");
+    Ok(Cow::Owned(text))
 }
 
 /// Converts text that [`escape`] returned back to the name.
