@@ -75,7 +75,7 @@ def test_times_that_cannot_be_saved_are_printed(capsys: pytest.CaptureFixture[st
 
 def test_a_slower_command_regressed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Verdict and exit status rate B against A; ``--save`` saves the times."""
-    fast, slow = _sleeping(tmp_path / "fast", 0.01), _sleeping(tmp_path / "slow", 0.25)
+    fast, slow = _sleeping(tmp_path / "fast", 0.01), _sleeping(tmp_path / "slow", 0.5)
     saved = tmp_path / "ab.json"
     assert main(["ab", "--runs", "12", "--save", str(saved), "--", *fast, "--", *slow]) == 1
     output = capsys.readouterr().out.splitlines()
