@@ -191,7 +191,7 @@ def values_of(monitor: PerformanceMonitor, snapshot: MonitorSnapshot, folder: Pa
         "get_all_stats": monitor.get_all_stats,
         "export_metrics": monitor.export_metrics,
         "thresholds": lambda: dict(monitor.thresholds),
-        "MemFuse: _metrics": lambda: monitor._metrics,  # type: ignore[attr-defined]  # noqa: SLF001
+        "MemFuse: _metrics": lambda: monitor._metrics,  # type: ignore[attr-defined]  # noqa: SLF001 - MemFuse has it
         "change_points of each": lambda: [
             change_points(recorded.samples) for recorded in baseline.operations.values()
         ],

@@ -102,7 +102,9 @@ class Session:
     def _passes(self, path: Path) -> bool:
         command = [sys.executable, "-m", "nanospan_fuzz.replay", self.target.name, str(path)]
         try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=HANG)  # noqa: S603
+            done = subprocess.run(  # noqa: S603 - our own command
+                command, capture_output=True, check=False, timeout=HANG
+            )
         except subprocess.TimeoutExpired:
             return False
         return done.returncode == 0
@@ -152,7 +154,7 @@ def _use_atheris(arguments: argparse.Namespace, more: list[str]) -> None:
 
 def _use_hypothesis(arguments: argparse.Namespace) -> None:
     from hypothesis import HealthCheck, Phase, given, settings  # noqa: PLC0415 - optional
-    from hypothesis import strategies as st  # noqa: PLC0415
+    from hypothesis import strategies as st  # noqa: PLC0415 - as above
 
     target = load(arguments.target)
     warm_up(target)

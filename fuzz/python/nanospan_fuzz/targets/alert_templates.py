@@ -20,7 +20,7 @@ def target(data: bytes) -> None:
     for number in (0.0, 1.5, 1e300, -1e-300, float("inf"), float("nan")):
         values: dict[str, object] = dict.fromkeys(PLACEHOLDERS, "text")
         for name, unit in (("value", "s"), ("limit", "share"), ("window", "ratio")):
-            values[name] = Quantity(number, unit)  # type: ignore[arg-type]
+            values[name] = Quantity(number, unit)  # type: ignore[arg-type]  # all are units
         text = render(template, values)
         # A number of 300 digits is longer than its placeholder, but not without limit.
         assert len(text) <= len(template) + 4 * LONGEST * (1 + template.count("{"))
